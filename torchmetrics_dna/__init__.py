@@ -1,0 +1,57 @@
+"""Visual DNA as torchmetrics: score generated images, compare image sets, neuron by neuron.
+
+Everything loads when it is first used, so importing the package costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparison import Comparison, compare, make_dna
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.metrics import DNAEMD, DNAFrechet
+    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.ranges import ActivationRanges
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "DNAEMD",
+    "ActivationRanges",
+    "Comparison",
+    "DNAExtractor",
+    "DNAFrechet",
+    "GaussianDNA",
+    "HistogramDNA",
+    "Neurons",
+    "compare",
+    "make_dna",
+]
+
+_HOME = {
+    "ActivationRanges": "ranges",
+    "Comparison": "comparison",
+    "DNAEMD": "metrics",
+    "DNAExtractor": "extractors",
+    "DNAFrechet": "metrics",
+    "GaussianDNA": "dna",
+    "HistogramDNA": "dna",
+    "Neurons": "neurons",
+    "compare": "comparison",
+    "make_dna": "comparison",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{_HOME[name]}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,0 +1,267 @@
+"""Image sets in, DNAs and distances out."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
+from torchmetrics_dna.measure import DNA, Kind, Loading, LoadingOptions, Measured, measure
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.ranges import ActivationRanges
+
+DEFAULT = "efficientnet_lite0"
+Feature = str | nn.Module | DNAExtractor
+
+
+@dataclass(frozen=True, repr=False)
+class Comparison:
+    """How far two image sets A and B are apart, and where.
+
+    Attributes:
+        neurons: The neurons, in the order of the tensors below.
+        neuron_emd: Earth Mover's Distance of each neuron, in bins, shape ``(N,)``; None without histograms.
+        neuron_frechet: Fréchet distance of each neuron, in squared activations; None without Gaussians or
+            with only one image on a side.
+        num_images: Images of ``a`` and of ``b``.
+        extractor: Name of the extractor.
+        num_bins: Bins of the histograms, or None.
+        ranges: Name or digest of the activation ranges, or None.
+        neuron_weights: The weights of Eq. (5), or None for the plain mean.
+        unreadable: One line for each image that was left out.
+
+    """
+
+    neurons: Neurons
+    neuron_emd: Tensor | None
+    neuron_frechet: Tensor | None
+    num_images: dict[str, int]
+    extractor: str
+    num_bins: int | None = None
+    ranges: str | None = None
+    neuron_weights: Tensor | None = None
+    unreadable: list[str] = field(default_factory=list)
+
+    @property
+    def dna_emd(self) -> float | None:
+        """Earth Mover's Distance over all neurons (dna-emd), in bins."""
+        return self._figure(self.neuron_emd)
+
+    @property
+    def dna_frechet(self) -> float | None:
+        """1-D Fréchet distance over all neurons (dna-fd), in squared activations."""
+        return self._figure(self.neuron_frechet)
+
+    @property
+    def layers(self) -> dict[str, dict[str, float | None]]:
+        """Both distances of each layer."""
+        return {
+            layer: {
+                "dna_emd": self._figure(self.neuron_emd, where),
+                "dna_frechet": self._figure(self.neuron_frechet, where),
+            }
+            for layer, where in self.neurons.slices.items()
+        }
+
+    def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
+        """The k neurons that differ most, by dna-emd where there is one, each with its layer, number and distances."""
+        by = self.neuron_emd if self.neuron_emd is not None else self.neuron_frechet
+        if by is None:
+            return []
+        top = by.topk(min(k, len(by))).indices.tolist()
+        return [
+            {
+                **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
+                "dna_emd": None if self.neuron_emd is None else float(self.neuron_emd[i]),
+                "dna_frechet": None if self.neuron_frechet is None else float(self.neuron_frechet[i]),
+            }
+            for i in top
+        ]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything but the per-neuron tensors, in plain types, ready for json."""
+        return {
+            "dna_emd": self.dna_emd,
+            "dna_frechet": self.dna_frechet,
+            "layers": self.layers,
+            "top_neurons": self.top_neurons(),
+            "num_images": self.num_images,
+            "extractor": self.extractor,
+            "num_bins": self.num_bins,
+            "ranges": self.ranges,
+            "unreadable": self.unreadable,
+        }
+
+    def _figure(self, distances: Tensor | None, where: slice = slice(None)) -> float | None:
+        if distances is None:
+            return None
+        return float(weigh_and_reduce(distances, self.neuron_weights, "none")[where].mean())
+
+    def __repr__(self) -> str:
+        return (
+            f"Comparison(dna_emd={self.dna_emd}, dna_frechet={self.dna_frechet}, num_images={self.num_images},"
+            f" extractor={self.extractor!r})"
+        )
+
+
+def make_dna(
+    source: Source,
+    feature: Feature = DEFAULT,
+    *,
+    kind: Kind = "histogram",
+    layers: Sequence[str] | None = None,
+    num_bins: int = 1000,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> DNA:
+    """The DNA of an image set (section 3.2 of the paper).
+
+    Args:
+        source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
+        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        kind: ``"histogram"`` or ``"gaussian"``.
+        layers: Which layers, if ``feature`` is not an extractor.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges, or the path of a file of them; by default those packaged with the extractor.
+        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
+        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``; see
+            :class:`Loading`.
+
+    Returns:
+        A :class:`HistogramDNA` or :class:`GaussianDNA`, on the CPU.
+
+    Raises:
+        ValueError: If an argument is wrong, there are no images, or one can't be read.
+
+    Example:
+        >>> import numpy as np
+        >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
+        HistogramDNA(1 images, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layers: head 1280), ranges \
+efficientnet_lite0)
+
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
+    extractor = _extractor(feature, layers, device)
+    measured = measure(source, extractor, [kind], num_bins, ranges, Loading(**loading))
+    if measured.unreadable:
+        warnings.warn(
+            f"{len(measured.unreadable)} images were left out, the first: {measured.unreadable[0]}", stacklevel=2
+        )
+    dna = measured.histogram or measured.gaussian
+    assert dna is not None
+    return dna
+
+
+def compare(
+    a: Source | DNA,
+    b: Source | DNA,
+    feature: Feature | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: Tensor | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> Comparison:
+    """How far two image sets are apart, by dna-emd and dna-fd.
+
+    Args:
+        a: Images, see :func:`make_dna`; or a DNA, whose kind, extractor, layers, bins and ranges then hold for ``b``.
+        b: Likewise.
+        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        layers: Which layers, if ``feature`` is not an extractor.
+        num_bins: Bins of each neuron's histogram; 1000 by default.
+        ranges: Activation ranges, or the path of a file of them; by default those packaged with the extractor.
+        neuron_weights: Weights of Eq. (5), shape ``(N,)``; by default the plain mean.
+        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
+        loading: As for :func:`make_dna`.
+
+    Raises:
+        ValueError: If an argument is wrong, there are no images, one can't be read, or two DNAs do not fit together.
+
+    Example:
+        >>> import numpy as np
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> result = compare(black, white, layers=["block_0", "head"])
+        >>> result.dna_emd > 1, result.num_images
+        (True, {'a': 2, 'b': 2})
+
+    """
+    options = Loading(**loading)
+    given = [side for side in (a, b) if isinstance(side, (HistogramDNA, GaussianDNA))]
+    if len(given) == 2:
+        first, second = (_given(dna) for dna in given)
+    else:
+        kinds: Sequence[Kind] = get_args(Kind)
+        if given:
+            kinds = ["histogram" if isinstance(given[0], HistogramDNA) else "gaussian"]
+            feature = given[0].extractor if feature is None else feature
+            layers = list(given[0].neurons) if layers is None and not isinstance(feature, DNAExtractor) else layers
+            if isinstance(given[0], HistogramDNA):
+                num_bins, ranges = num_bins or given[0].num_bins, ranges or given[0].ranges
+        extractor = _extractor(feature or DEFAULT, layers, device)
+        if neuron_weights is not None:
+            check_weights(neuron_weights, extractor.neurons.total)
+        first, second = (
+            _given(side)
+            if isinstance(side, (HistogramDNA, GaussianDNA))
+            else measure(side, extractor, kinds, 1000 if num_bins is None else num_bins, ranges, options)
+            for side in (a, b)
+        )
+    return _compare_measured(first, second, neuron_weights)
+
+
+def _given(dna: DNA) -> Measured:
+    histogram = dna if isinstance(dna, HistogramDNA) else None
+    gaussian = dna if isinstance(dna, GaussianDNA) else None
+    return Measured(histogram, gaussian, [])
+
+
+def _compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None) -> Comparison:
+    emd = frechet = None
+    if a.histogram and b.histogram:
+        emd = a.histogram.distances(b.histogram)
+    # one image has no variance, and that is no reason to withhold the other distance
+    if a.gaussian and b.gaussian and (emd is None or min(a.num_images, b.num_images) > 1):
+        frechet = a.gaussian.distances(b.gaussian)
+    if emd is None and frechet is None:
+        raise ValueError("Can't compare a histogram DNA with a Gaussian DNA; make both of one kind")
+    dna = a.histogram or a.gaussian
+    assert dna is not None
+    weights = None if neuron_weights is None else check_weights(neuron_weights, dna.neurons.total)
+    return Comparison(
+        dna.neurons,
+        emd,
+        frechet,
+        {"a": a.num_images, "b": b.num_images},
+        dna.extractor,
+        a.histogram.num_bins if a.histogram else None,
+        a.histogram.ranges.label if a.histogram else None,
+        weights,
+        a.unreadable + b.unreadable,
+    )
+
+
+def _extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:
+    if isinstance(feature, DNAExtractor):
+        if layers is not None:
+            raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
+        return feature if device is None else feature.to(device)
+    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

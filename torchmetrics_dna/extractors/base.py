@@ -1,0 +1,224 @@
+"""The extractor: a frozen network whose activations describe images."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.extractors.build import Plan, plan
+from torchmetrics_dna.extractors.capture import capture, device_of, probe
+from torchmetrics_dna.images import Crop, check_images, resize_tensor
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.ranges import ActivationRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+_DUMMY_SIZE = (224, 224)
+
+
+class DNAExtractor(nn.Module):
+    """Images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
+
+    The network is in evaluation mode for ever and needs no gradient. It is no submodule: whatever holds the
+    extractor gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of
+    metrics) are the extractor itself.
+
+    Args:
+        feature: The name of a preset; the name of a timm model, whose weights timm fetches; or a module. A
+            module that timm built is treated like its name, but with the weights it has. Any other module
+            gets images just as they are given, and its output (a tensor ``(B, n)`` or ``(B, n, H, W)``, or a
+            dict, list or tuple of them) gives the layers, unless ``layers`` names submodules.
+        layers: Which layers, in this order: names of the preset's layers, submodules of the network, or
+            entries of its output. Default: all of the preset; of timm models every block or stage, and the
+            final norm; of other modules their output.
+        weights_path: A local file of weights for a preset or timm model, instead of the usual source.
+        crop: ``"center"`` cuts the largest central square out before images are resized.
+        input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
+        mean: Per channel, subtracted from images in [0, 1].
+        std: Per channel, divided by.
+
+    Attributes:
+        name: What extractors are told apart by.
+        neurons: The layers and how many neurons each has.
+        ranges: The packaged activation ranges, or None.
+        network: The network.
+
+    Raises:
+        TypeError: If ``feature`` is none of these.
+        ValueError: If a name is unknown.
+
+    Example:
+        >>> extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "head"])
+        >>> extractor.neurons
+        Neurons(1296 in 2 layers: block_0 16, head 1280)
+        >>> activations = extractor(torch.randint(0, 256, (2, 3, 90, 120), dtype=torch.uint8))
+        >>> {layer: tuple(x.shape) for layer, x in activations.items()}
+        {'block_0': (2, 16, 112, 112), 'head': (2, 1280, 7, 7)}
+
+    """
+
+    network: nn.Module
+
+    def __init__(
+        self,
+        feature: str | nn.Module = "efficientnet_lite0",
+        *,
+        layers: Sequence[str] | None = None,
+        weights_path: str | os.PathLike[str] | None = None,
+        crop: Crop = "none",
+        input_size: int | tuple[int, int] | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+    ) -> None:
+        super().__init__()
+        if crop not in ("none", "center"):
+            raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
+        built = plan(feature, layers, weights_path)
+        size = (input_size, input_size) if isinstance(input_size, int) else input_size
+        self.name = built.name
+        self.crop: Crop = crop
+        self.input_size = size or built.input_size
+        self.mean = None if mean is None and built.mean is None else tuple(mean or built.mean or ())
+        self.std = None if std is None and built.std is None else tuple(std or built.std or ())
+        # straight into __dict__, so that torch does not register it as a submodule
+        self.__dict__["network"] = built.network.eval()
+        self._submodules = built.submodules
+        self._axes, self.neurons = self._layout(built)
+        self.ranges: ActivationRanges | None = None
+        if built.ranges is not None and built.ranges.exists():
+            self.ranges = ActivationRanges.load(built.ranges).restrict(self.neurons)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network is."""
+        return device_of(self.network)
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        """Activations of a batch of images, neurons on axis 1.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
+
+        Raises:
+            ValueError: If images are something else.
+
+        """
+        check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
+        return self.activations(imgs)
+
+    def activations(self, imgs: Tensor) -> dict[str, Tensor]:
+        """As a call, for images that are known to be good."""
+        with torch.inference_mode():
+            # whoever else holds the network may have moved it, or set it to training
+            if self.device != imgs.device:
+                self.network.to(imgs.device)
+            if self.network.training:
+                self.network.eval()
+            outputs = capture(self.network, self._submodules, self._prepare(imgs))
+            found = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
+        for layer, values in found.items():
+            if values.shape[1] != self.neurons[layer]:
+                raise ValueError(
+                    f"Layer {layer!r} gave {values.shape[1]} neurons, but {self.neurons[layer]} for the image it was"
+                    " first tried with; give the extractor an `input_size`"
+                )
+        return found
+
+    def pooled(self, layer: str) -> PooledLayer:
+        """A module that gives the spatial means of one layer, ``(B, n)``, as ``feature`` for FID, KID and others."""
+        return PooledLayer(self, layer)
+
+    def resolve_ranges(self, ranges: ActivationRanges | str | os.PathLike[str] | None = None) -> ActivationRanges:
+        """Activation ranges for this extractor's layers: those given, read from a file, or the packaged ones.
+
+        Raises:
+            ValueError: If they do not fit, or none are given and none are packaged.
+            TypeError: If they are something else.
+
+        """
+        if ranges is None:
+            if self.ranges is None:
+                raise ValueError(
+                    f"The extractor {self.name!r} has no packaged activation ranges; give some with `ranges=`:"
+                    " an ActivationRanges (see ActivationRanges.observe), or the path of a file of ranges"
+                )
+            return self.ranges
+        if isinstance(ranges, (str, os.PathLike)):
+            ranges = ActivationRanges.load(ranges)
+        if not isinstance(ranges, ActivationRanges):
+            raise TypeError(f"Argument `ranges` expected to be an ActivationRanges or a path, but got {ranges!r}")
+        return ranges.restrict(self.neurons)
+
+    def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
+        """Does nothing: the network never trains."""
+        return super().train(False)
+
+    def extra_repr(self) -> str:
+        """Name and neurons, for ``repr``."""
+        return f"{self.name!r}, {self.neurons}"
+
+    def _prepare(self, imgs: Tensor) -> Tensor:
+        if self.input_size is None and self.mean is None and self.std is None:
+            return imgs
+        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop)
+        if self.mean is not None:
+            imgs = imgs - imgs.new_tensor(self.mean)[:, None, None]
+        if self.std is not None:
+            imgs = imgs / imgs.new_tensor(self.std)[:, None, None]
+        parameter = next(self.network.parameters(), imgs)
+        return imgs.to(parameter.dtype)
+
+    def _layout(self, built: Plan) -> tuple[dict[str, int], Neurons]:
+        """Which axis of each layer's output holds its neurons, and how many there are."""
+        size = self.input_size or _DUMMY_SIZE
+        shapes = probe(self.network, self._submodules, size)
+        for layer in built.outputs or []:
+            if layer not in shapes:
+                raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
+        chosen = built.outputs or list(shapes)
+        axes = {layer: _neuron_axis(layer, shapes[layer], square=size[0] == size[1]) for layer in chosen}
+        return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
+        self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
+        return self
+
+
+class PooledLayer(nn.Module):
+    """Spatial means of one layer of an extractor, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
+
+    Attributes:
+        num_features: The number of neurons n.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__()
+        if layer not in extractor.neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")
+        self.extractor = extractor
+        self.layer = layer
+        self.num_features = extractor.neurons[layer]
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        """Spatial means for images as the extractor takes them."""
+        values: Tensor = self.extractor(imgs)[self.layer]
+        return values.flatten(2).mean(2) if values.ndim > 2 else values
+
+
+def _neuron_axis(layer: str, shape: torch.Size, square: bool) -> int:
+    """Axis of the neurons: ``(B, n)``, tokens ``(B, tokens, n)``, images ``(B, n, H, W)`` or ``(B, H, W, n)``."""
+    if len(shape) not in (2, 3, 4):
+        raise ValueError(f"Layer {layer!r} gives shape {tuple(shape)}; expected 2, 3 or 4 dimensions")
+    if len(shape) == 3:
+        return 2
+    # of a square image, the two equal axes are the positions
+    channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
+    return 3 if channels_last else 1

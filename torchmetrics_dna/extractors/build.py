@@ -1,0 +1,142 @@
+"""From what a user asks for to a network and what to read from it."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from torchmetrics_dna.extractors import timm_models
+from torchmetrics_dna.extractors.presets import PRESETS, Preset
+from torchmetrics_dna.extractors.weights import load_weights, wheel_weights
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A network, and how to use it.
+
+    Attributes:
+        name: What it is called.
+        network: The network, with its weights.
+        submodules: ``{layer: path}`` of the submodules to read; empty to read the network's own output.
+        outputs: Which entries of its output; None for all.
+        input_size: Height and width, None to leave images as they are.
+        mean: Per channel, or None.
+        std: Per channel, or None.
+        ranges: File of activation ranges, or None.
+
+    """
+
+    name: str
+    network: nn.Module
+    submodules: Mapping[str, str] = field(default_factory=dict)
+    outputs: Sequence[str] | None = None
+    input_size: tuple[int, int] | None = None
+    mean: tuple[float, ...] | None = None
+    std: tuple[float, ...] | None = None
+    ranges: Path | None = None
+
+
+def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
+    """Resolve the arguments of :class:`DNAExtractor`."""
+    if layers is not None:
+        _check_layer_names(layers)
+    if isinstance(feature, nn.Module):
+        if weights_path is not None:
+            raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
+        if timm_models.is_timm_model(feature):
+            return _from_timm(feature, _timm_name(feature), layers)
+        return _from_module(feature, layers)
+    if not isinstance(feature, str):
+        raise TypeError(
+            f"Got unknown input to argument `feature`: expected a name or an nn.Module, but got {feature!r}"
+        )
+    if feature in PRESETS:
+        return _from_preset(PRESETS[feature], layers, weights_path)
+    if timm_models.is_timm_name(feature):
+        return _from_timm(_create(feature, weights_path), feature, layers)
+    close = difflib.get_close_matches(feature, [*PRESETS, *_timm_names()], n=1)
+    raise ValueError(
+        f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
+        f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")
+    )
+
+
+def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
+    import timm
+
+    chosen = list(preset.layers) if layers is None else layers
+    for layer in chosen:
+        if layer not in preset.layers:
+            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {', '.join(preset.layers)}")
+    network = timm.create_model(preset.architecture, pretrained=False)
+    load_weights(network, weights_path or wheel_weights(), by_order=True)
+    return Plan(
+        preset.name,
+        network,
+        {layer: preset.layers[layer] for layer in chosen},
+        input_size=preset.input_size,
+        mean=preset.mean,
+        std=preset.std,
+        # other weights, other activations
+        ranges=preset.ranges if weights_path is None else None,
+    )
+
+
+def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
+    import timm
+
+    network: nn.Module = timm.create_model(name, pretrained=weights_path is None)
+    if weights_path is not None:
+        load_weights(network, weights_path)
+    return network
+
+
+def _from_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Plan:
+    chosen = timm_models.default_layers(network) if layers is None else layers
+    _check_submodules(network, chosen)
+    size, mean, std = timm_models.data_config(network)
+    return Plan(name, network, {layer: layer for layer in chosen}, input_size=size, mean=mean, std=std)
+
+
+def _from_module(network: nn.Module, layers: Sequence[str] | None) -> Plan:
+    name = type(network).__name__
+    submodules = dict(network.named_modules())
+    if layers is None or not any(layer in submodules for layer in layers):
+        return Plan(name, network, outputs=layers)
+    _check_submodules(network, layers)
+    return Plan(name, network, {layer: layer for layer in layers})
+
+
+def _check_layer_names(layers: Sequence[str]) -> None:
+    if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
+        raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}")
+    if len(set(layers)) != len(layers):
+        raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
+
+
+def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
+    names = [name for name, _ in network.named_modules() if name]
+    for layer in layers:
+        if layer not in names:
+            close = difflib.get_close_matches(layer, names, n=3) or names[:3]
+            raise ValueError(f"Unknown layer {layer!r}; {type(network).__name__} has, for example: {', '.join(close)}")
+
+
+def _timm_name(network: nn.Module) -> str:
+    config = network.pretrained_cfg
+    found = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
+    return str(found or type(network).__name__)
+
+
+def _timm_names() -> list[str]:
+    import timm
+
+    return list(timm.list_models())

@@ -1,0 +1,146 @@
+"""Reading the outputs of a network, or of chosen submodules, in one forward pass."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import chain
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+class _Reached(Exception):  # noqa: N818 - not an error: the pass has gone deep enough
+    pass
+
+
+def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> dict[str, Tensor]:
+    """Outputs of submodules, ``{layer: output}``; the pass ends as soon as all are there.
+
+    Args:
+        network: Called on ``imgs``.
+        submodules: ``{layer: path of the submodule}``; without any, the network's own outputs.
+        imgs: What the network takes.
+
+    """
+    if not submodules:
+        return named_outputs(network(imgs))
+    found: dict[str, Tensor] = {}
+
+    def keep(layer: str, output: Any) -> None:
+        found[layer] = _first_tensor(layer, output)
+        if len(found) == len(submodules):
+            raise _Reached
+
+    with _hooked(network, submodules, keep):
+        try:
+            network(imgs)
+        except _Reached:
+            return {layer: found[layer] for layer in submodules}
+    missing = next(layer for layer in submodules if layer not in found)
+    raise ValueError(f"The forward pass did not reach layer {missing!r}")
+
+
+def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
+    """Shapes of what :func:`capture` gives for one image.
+
+    The pass runs on the meta device, where it computes nothing; only a network that can't do that sees a dummy image.
+
+    Raises:
+        ValueError: If the network can't take such an image, or a submodule does not run exactly once.
+
+    """
+    errors: list[Exception] = []
+    for on_meta, dtype in ((True, torch.float32), (True, torch.uint8), (False, torch.float32), (False, torch.uint8)):
+        try:
+            shadow = _on_meta(network) if on_meta else network
+            device = "meta" if on_meta else device_of(network)
+            return _shapes(shadow, submodules, torch.zeros(1, 3, *size, dtype=dtype, device=device))
+        except _NotOnce as err:
+            raise ValueError(str(err)) from None
+        except Exception as err:
+            errors.append(err)
+    raise ValueError(
+        f"The network can't take an image of {size[0]} x {size[1]} pixels ({errors[-2]});"
+        " say which size it takes with `input_size`"
+    ) from errors[-2]
+
+
+def named_outputs(output: Any) -> dict[str, Tensor]:
+    """A network's output as named tensors: a dict's own names, ``output`` for one tensor, ``output_0`` ... for more.
+
+    Raises:
+        TypeError: If it is something else.
+
+    """
+    if isinstance(output, Tensor):
+        output = {"output": output}
+    elif isinstance(output, (tuple, list)):
+        output = {f"output_{i}": value for i, value in enumerate(output)}
+    if not isinstance(output, Mapping) or not output or not all(isinstance(v, Tensor) for v in output.values()):
+        raise TypeError(
+            "Expected a network whose output is a tensor, or a dict, list or tuple of tensors,"
+            f" but got {type(output).__name__}"
+        )
+    return {str(name): value for name, value in output.items()}
+
+
+def device_of(network: nn.Module) -> torch.device:
+    """Where its first parameter or buffer lies; the CPU if it has none."""
+    return next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
+
+
+class _NotOnce(Exception):  # noqa: N818
+    pass
+
+
+def _shapes(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> dict[str, torch.Size]:
+    seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
+
+    def note(layer: str, output: Any) -> None:
+        seen[layer].append(_first_tensor(layer, output).shape)
+
+    with torch.inference_mode(), _hooked(network, submodules, note):
+        output = network(imgs)
+    if not submodules:
+        return {layer: value.shape for layer, value in named_outputs(output).items()}
+    for layer, shapes in seen.items():
+        if len(shapes) != 1:
+            raise _NotOnce(
+                f"Layer {layer!r} runs {len(shapes)} times in a forward pass; choose submodules that run once"
+            )
+    return {layer: shapes[0] for layer, shapes in seen.items()}
+
+
+@contextmanager
+def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Any], None]) -> Iterator[None]:
+    handles = [
+        network.get_submodule(path).register_forward_hook(lambda _m, _args, out, layer=layer: visit(layer, out))
+        for layer, path in submodules.items()
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _first_tensor(layer: str, output: Any) -> Tensor:
+    """The output itself, or the first of a tuple or list, as many attention blocks give."""
+    if isinstance(output, (tuple, list)) and output:
+        output = output[0]
+    if not isinstance(output, Tensor):
+        raise TypeError(f"Layer {layer!r} expected to give a tensor, but it gives {type(output).__name__}")
+    return output
+
+
+def _on_meta(network: nn.Module) -> nn.Module:
+    """A copy of the structure alone: weights are replaced in the copy, not copied."""
+    memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
+    memo |= {id(b): b.to("meta") for b in network.buffers()}
+    return deepcopy(network, memo)

@@ -1,0 +1,45 @@
+"""From per-neuron distances to one figure: the weights of Eq. (5)."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+Reduction = Literal["mean", "none"]
+
+
+def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
+    """Weighted sum of per-neuron distances (Eq. 5), or its terms times their number.
+
+    Args:
+        distances: Shape ``(N,)``, float64.
+        weights: Shape ``(N,)``; None for ``1/N`` each.
+        reduction: ``"mean"`` or ``"none"``.
+
+    Raises:
+        ValueError: If weights have another shape or are not finite, or the reduction is unknown.
+
+    """
+    if weights is not None:
+        distances = distances * check_weights(weights, len(distances)).to(distances.device) * len(distances)
+    if reduction == "mean":
+        return distances.mean()
+    if reduction == "none":
+        return distances
+    raise ValueError(f"Argument `reduction` expected to be 'mean' or 'none', but got {reduction!r}")
+
+
+def check_weights(weights: Tensor, neurons: int) -> Tensor:
+    """The weights in float64; ValueError unless there is one finite weight for each neuron."""
+    weights = torch.as_tensor(weights, dtype=torch.float64)
+    if weights.shape != (neurons,):
+        raise ValueError(f"Neuron weights expected to have shape ({neurons},), but got {tuple(weights.shape)}")
+    if not weights.isfinite().all():
+        raise ValueError(f"Neuron weights expected to be finite, but neuron {_first_bad(weights)} has NaN or infinity")
+    return weights
+
+
+def _first_bad(weights: Tensor) -> int:
+    return int((~weights.isfinite()).nonzero()[0])

@@ -1,0 +1,101 @@
+"""Batches of resized images from a source, decoded by worker processes."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from torchmetrics_dna.images.resize import Crop, resize_image
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torchmetrics_dna.images.sources import ImageSource
+
+_FEW = 64  # images below which starting worker processes costs more than it saves
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some images of a source.
+
+    Attributes:
+        images: Shape ``(B, 3, H, W)``: float32 in [0, 1], or as they were where they are not resized.
+        unreadable: What is wrong with the images that could not be read, one line each.
+        error: Why the readable ones make no batch, if they don't.
+
+    """
+
+    images: Tensor
+    unreadable: list[str]
+    error: str | None = None
+
+
+def load_batches(
+    source: ImageSource,
+    size: tuple[int, int] | None,
+    crop: Crop = "none",
+    *,
+    batch_size: int = 32,
+    num_workers: int | None = None,
+    skip_unreadable: bool = False,
+) -> Iterator[Batch]:
+    """Decode and resize all images, in order.
+
+    Args:
+        source: The images.
+        size: Height and width, by the 'clean' resize; None leaves images as they are, so all must be equally large.
+        crop: See :func:`resize_image`.
+        batch_size: Images in a batch; the last may be smaller.
+        num_workers: Processes that decode; None: one per core up to 8, none for a few images.
+        skip_unreadable: Leave out, and report, images that can't be read.
+
+    Raises:
+        ValueError: If an image can't be read (unless left out), or sizes differ where nothing is resized.
+
+    """
+    if num_workers is None:
+        num_workers = 0 if len(source) < _FEW else min(8, os.cpu_count() or 1)
+    loader: DataLoader[Any] = DataLoader(
+        _Decoded(source, size, crop), batch_size=batch_size, num_workers=num_workers, collate_fn=_collate
+    )
+    for batch in loader:
+        error = batch.error or (batch.unreadable[0] if batch.unreadable and not skip_unreadable else None)
+        if error:
+            raise ValueError(error)
+        yield batch
+
+
+class _Decoded(Dataset["Tensor | str"]):
+    """Images as tensors; a message in place of one that can't be read, since workers bury exceptions."""
+
+    def __init__(self, source: ImageSource, size: tuple[int, int] | None, crop: Crop) -> None:
+        self.source, self.size, self.crop = source, size, crop
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, index: int) -> Tensor | str:
+        try:
+            image = self.source[index]
+        except ValueError as err:
+            return str(err)
+        if self.size is None:
+            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+        return torch.from_numpy(resize_image(image, self.size, self.crop))
+
+
+def _collate(items: list[Tensor | str]) -> Batch:
+    images = [item for item in items if isinstance(item, Tensor)]
+    unreadable = [item for item in items if isinstance(item, str)]
+    kinds = {(tuple(image.shape[1:]), image.dtype) for image in images}
+    if len(kinds) > 1:
+        sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
+        return Batch(torch.empty(0), [], f"Images differ in size ({sizes}); give the extractor an `input_size`")
+    return Batch(torch.stack(images) if images else torch.empty(0), unreadable)

@@ -1,0 +1,111 @@
+"""DNAEMD: the Earth Mover's Distance between the Visual DNAs of real and fake images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning.histogram import check_num_bins
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.ranges import ActivationRanges
+
+
+class DNAEMD(DNAMetric[HistogramDNA]):
+    r"""Earth Mover's Distance between the Visual DNAs (dna-emd) of real and generated images.
+
+    .. math::
+        \text{DNA-EMD} = \sum_n W^n \sum_{k=0}^{B-1} |F_{real}^n[k] - F_{fake}^n[k]|, \qquad W^n = \frac{1}{|N|}
+
+    where :math:`F^n[k]` is the cumulative share, up to bin k, of the activations of neuron n over all positions
+    of all images (Eq. 3 to 5 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is bins: 0 is
+    equal, ``num_bins - 1`` the largest possible distance.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
+      floating point in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real or fake
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+
+    Args:
+        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
+            :class:`DNAExtractor`, which other metrics may share.
+        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Which layers to watch; by default those of the extractor.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; by default those packaged
+            with the extractor.
+        neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
+        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` or ``ranges`` are of another type.
+        ValueError: If an argument has a wrong value, or the extractor has no ranges and none are given.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import DNAEMD
+        >>> metric = DNAEMD(layers=["block_0", "head"])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 1
+        tensor(True)
+
+    """
+
+    plot_legend_name: str = "Layer"
+
+    def __init__(
+        self,
+        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        num_bins: int = 1000,
+        ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+        neuron_weights: Tensor | None = None,
+        reduction: MetricReduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        check_num_bins(num_bins)
+        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, **kwargs)
+        self.num_bins = num_bins
+        self.ranges = self.extractor.resolve_ranges(ranges)
+        self._low, self._high = self.ranges.bounds()
+        self._add_sides(self.neurons.total * num_bins, torch.int64)
+
+    def _counts(self, statistics: Tensor) -> Tensor:
+        return statistics.view(self.neurons.total, self.num_bins)
+
+    def _add(self, statistics: Tensor, activations: dict[str, Tensor]) -> None:
+        add_counts_(self._counts(statistics), activations, self._low, self._high)
+
+    def _dna(self, statistics: Tensor) -> HistogramDNA:
+        counts, num_images = self._counts(statistics[:-1]), int(statistics[-1])
+        return HistogramDNA(counts, self.neurons, self.ranges, num_images, self.extractor.name)
+
+    def _apply(self, fn: Callable[..., Any], *args: Any) -> DNAEMD:
+        super()._apply(fn, *args)
+        # the bounds follow devices, but stay float64 whatever the network's precision
+        self._low, self._high = self._low.to(self.device), self._high.to(self.device)
+        return self

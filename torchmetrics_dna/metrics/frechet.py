@@ -1,0 +1,94 @@
+"""DNAFrechet: the per-neuron Fréchet distance between the Visual DNAs of real and fake images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.binning import add_moments_
+from torchmetrics_dna.dna import GaussianDNA
+from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.extractors import DNAExtractor
+
+
+class DNAFrechet(DNAMetric[GaussianDNA]):
+    r"""Fréchet distance between the Visual DNAs (dna-fd) of real and generated images, neuron by neuron.
+
+    .. math::
+        \text{DNA-FD} = \sum_n W^n \left( (\mu_{real}^n - \mu_{fake}^n)^2
+        + (\sigma_{real}^n - \sigma_{fake}^n)^2 \right), \qquad W^n = \frac{1}{|N|}
+
+    where :math:`\mu^n` and :math:`\sigma^n` are mean and (unbiased) standard deviation, over images, of the
+    spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
+    that of the activations, squared.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
+      floating point in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real or fake
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``dna_frechet`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+
+    Args:
+        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
+            :class:`DNAExtractor`, which other metrics may share.
+        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Which layers to watch; by default those of the extractor.
+        neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
+        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import DNAFrechet
+        >>> metric = DNAFrechet(layers=["block_0", "head"])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+
+    """
+
+    plot_legend_name: str = "Layer"
+
+    def __init__(
+        self,
+        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        neuron_weights: Tensor | None = None,
+        reduction: MetricReduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, **kwargs)
+        self._add_sides(2 * self.neurons.total, torch.float64)
+
+    def _moments(self, statistics: Tensor) -> Tensor:
+        return statistics.view(2, self.neurons.total)
+
+    def _add(self, statistics: Tensor, activations: dict[str, Tensor]) -> None:
+        add_moments_(self._moments(statistics), activations)
+
+    def _dna(self, statistics: Tensor) -> GaussianDNA:
+        moments, num_images = self._moments(statistics[:-1]), int(statistics[-1])
+        return GaussianDNA.from_moments(moments, self.neurons, num_images, self.extractor.name)
