@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.measure import DNA, Kind, Loading, LoadingOptions, Measured, measure
 
 if TYPE_CHECKING:
@@ -205,36 +206,37 @@ def compare(
 
     """
     options = Loading(**loading)
-    given = [side for side in (a, b) if isinstance(side, (HistogramDNA, GaussianDNA))]
+    given = [side for side in (a, b) if isinstance(side, DNA)]
     if len(given) == 2:
-        first, second = (_given(dna) for dna in given)
-    else:
-        kinds: Sequence[Kind] = get_args(Kind)
-        if given:
-            kinds = ["histogram" if isinstance(given[0], HistogramDNA) else "gaussian"]
-            feature = given[0].extractor if feature is None else feature
-            layers = list(given[0].neurons) if layers is None and not isinstance(feature, DNAExtractor) else layers
-            if isinstance(given[0], HistogramDNA):
-                num_bins, ranges = num_bins or given[0].num_bins, ranges or given[0].ranges
-        extractor = _extractor(feature or DEFAULT, layers, device)
-        if neuron_weights is not None:
-            check_weights(neuron_weights, extractor.neurons.total)
-        first, second = (
-            _given(side)
-            if isinstance(side, (HistogramDNA, GaussianDNA))
-            else measure(side, extractor, kinds, 1000 if num_bins is None else num_bins, ranges, options)
-            for side in (a, b)
-        )
-    return _compare_measured(first, second, neuron_weights)
+        return compare_measured(_given(given[0]), _given(given[1]), neuron_weights)
+    kinds: Sequence[Kind] = get_args(Kind)
+    for dna in given:
+        kinds = ["histogram" if isinstance(dna, HistogramDNA) else "gaussian"]
+        feature = dna.extractor if feature is None else feature
+        layers = list(dna.neurons) if layers is None and not isinstance(feature, DNAExtractor) else layers
+        if isinstance(dna, HistogramDNA):
+            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.ranges
+    extractor = _extractor(feature or DEFAULT, layers, device)
+    if neuron_weights is not None:
+        check_weights(neuron_weights, extractor.neurons.total)
+    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
+    opened = [side if isinstance(side, DNA) else open_source(side, options.exif_orientation) for side in (a, b)]
+    first, second = (
+        _given(side)
+        if isinstance(side, DNA)
+        else measure(side, extractor, kinds, 1000 if num_bins is None else num_bins, ranges, options)
+        for side in opened
+    )
+    return compare_measured(first, second, neuron_weights)
 
 
-def _given(dna: DNA) -> Measured:
-    histogram = dna if isinstance(dna, HistogramDNA) else None
-    gaussian = dna if isinstance(dna, GaussianDNA) else None
-    return Measured(histogram, gaussian, [])
+def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = None) -> Comparison:
+    """As :func:`compare`, for two sets that were measured before.
 
+    Raises:
+        ValueError: If they have no kind of DNA in common, or do not fit together.
 
-def _compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None) -> Comparison:
+    """
     emd = frechet = None
     if a.histogram and b.histogram:
         emd = a.histogram.distances(b.histogram)
@@ -259,9 +261,20 @@ def _compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None) -
     )
 
 
+def default_device() -> str:
+    """CUDA if there is one, else the CPU."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def _given(dna: DNA) -> Measured:
+    histogram = dna if isinstance(dna, HistogramDNA) else None
+    gaussian = dna if isinstance(dna, GaussianDNA) else None
+    return Measured(histogram, gaussian, [])
+
+
 def _extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:
     if isinstance(feature, DNAExtractor):
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
         return feature if device is None else feature.to(device)
-    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    return DNAExtractor(feature, layers=layers).to(device or default_device())

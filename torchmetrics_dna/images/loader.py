@@ -6,7 +6,6 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
@@ -87,7 +86,7 @@ class _Decoded(Dataset["Tensor | str"]):
         except ValueError as err:
             return str(err)
         if self.size is None:
-            return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+            return torch.from_numpy(image.transpose(2, 0, 1).copy())
         return torch.from_numpy(resize_image(image, self.size, self.crop))
 
 

@@ -96,6 +96,8 @@ def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
         TypeError: If it is none of these.
 
     """
+    if isinstance(source, ImageSource):
+        return source
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"{type(source).__name__} of images"
     if isinstance(source, (str, os.PathLike)):
         names, fetch = _open_path(Path(source))
@@ -138,7 +140,9 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
     if image.mode.startswith("I"):
         # 16-bit grey: Pillow's own conversion clips at 255, which leaves an almost white image
         return _array_to_rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
-    return np.asarray(image.convert("RGB"))
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours, without Pillow's warning about doing it in one step
+    return np.array(image.convert("RGB"))
 
 
 def _array_to_rgb(image: NDArray[Any]) -> RGBImage:

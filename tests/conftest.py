@@ -1,0 +1,30 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.demo import photographs
+
+
+@pytest.fixture(scope="session")
+def default_extractor() -> DNAExtractor:
+    return DNAExtractor("efficientnet_lite0")
+
+
+@pytest.fixture(scope="session")
+def photos() -> list[np.ndarray]:
+    """Twelve crops of photographs, uint8, 192 x 192."""
+    return photographs(12)
+
+
+@pytest.fixture
+def photo_folder(tmp_path: Path, photos: list[np.ndarray]) -> Path:
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    for i, photo in enumerate(photos):
+        Image.fromarray(photo).save(folder / f"photo{i}.png")
+    return folder

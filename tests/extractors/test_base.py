@@ -1,0 +1,263 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import timm
+import torch
+from networks import Convolutions, Outputs, Pixels, random_images
+from torch import Tensor, nn
+
+from torchmetrics_dna import DNAExtractor, Neurons
+
+OFFICIAL = {f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280}
+
+
+def test_the_default_is_the_preset(default_extractor: DNAExtractor) -> None:
+    assert default_extractor.name == "efficientnet_lite0"
+    assert default_extractor.neurons == Neurons(OFFICIAL)
+    assert default_extractor.input_size == (224, 224)
+    assert default_extractor.ranges is not None
+    assert default_extractor.ranges.margin == "widen"
+
+
+def test_layers_are_chosen_in_the_order_asked_for() -> None:
+    extractor = DNAExtractor(layers=["block_3", "block_0"])
+    assert list(extractor.neurons.items()) == [("block_3", 80), ("block_0", 16)]
+    assert extractor.ranges is not None
+    assert extractor.ranges.neurons == extractor.neurons
+    assert list(extractor(random_images(2, 0))) == ["block_3", "block_0"]
+
+
+def test_the_network_runs_no_deeper_than_needed() -> None:
+    extractor = DNAExtractor(layers=["block_1"])
+    reached: list[str] = []
+    for name in ("blocks.1", "blocks.2", "bn2"):
+        extractor.network.get_submodule(name).register_forward_hook(lambda *_, name=name: reached.append(name))
+    extractor(random_images(1, 0))
+    assert reached == ["blocks.1"]
+
+
+def test_activations_are_those_of_the_network(default_extractor: DNAExtractor) -> None:
+    images = torch.rand(2, 3, 224, 224)
+    found = default_extractor(images)
+    with torch.no_grad():
+        expected = default_extractor.network.forward_features((images - 0.5) / 0.5)
+    torch.testing.assert_close(found["head"], expected, rtol=1e-4, atol=1e-5)
+    assert found["head"].is_inference()
+    assert {layer: x.shape[1] for layer, x in found.items()} == OFFICIAL
+
+
+@pytest.mark.parametrize(
+    ("name", "layers", "axis"),
+    [
+        ("vit_tiny_patch16_224", {f"blocks.{i}": 192 for i in range(12)} | {"norm": 192}, 2),
+        ("resnet18", {"act1": 64, "layer1": 64, "layer2": 128, "layer3": 256, "layer4": 512}, 1),
+        ("swin_tiny_patch4_window7_224", {"layers.0": 96, "layers.1": 192, "layers.2": 384, "layers.3": 768}, 3),
+        ("convnext_atto", {f"stages.{i}": 40 * 2**i for i in range(4)} | {"head.norm": 320}, 1),
+        ("mixer_s32_224", {f"blocks.{i}": 512 for i in range(8)} | {"norm": 512}, 2),
+    ],
+)
+def test_timm_models_of_every_layout(name: str, layers: dict[str, int], axis: int) -> None:
+    network = timm.create_model(name, pretrained=False)
+    if name.startswith("swin"):
+        layers = {**layers, "norm": 768}
+    extractor = DNAExtractor(network)
+    assert extractor.name == name
+    assert dict(extractor.neurons) == layers
+    assert extractor.ranges is None
+    outputs = {}
+    for layer in layers:
+        network.get_submodule(layer).register_forward_hook(
+            lambda _m, _a, out, layer=layer: outputs.__setitem__(layer, out)
+        )
+    found = extractor(random_images(2, 0, (30, 40)))
+    for layer in layers:
+        assert torch.equal(found[layer], outputs[layer].movedim(axis, 1))
+
+
+def test_timm_models_get_their_own_size_mean_and_std() -> None:
+    network = timm.create_model("inception_v3", pretrained=False)
+    extractor = DNAExtractor(network, layers=["Conv2d_1a_3x3"])
+    assert extractor.input_size == (299, 299)
+    assert (extractor.mean, extractor.std) == (network.pretrained_cfg["mean"], network.pretrained_cfg["std"])
+    seen: list[Tensor] = []
+    network.register_forward_pre_hook(lambda _m, args: seen.append(args[0]))
+    extractor(torch.full((1, 3, 10, 20), 255, dtype=torch.uint8))
+    white = (1 - torch.tensor(extractor.mean)) / torch.tensor(extractor.std)
+    torch.testing.assert_close(seen[0], white[None, :, None, None].expand(1, 3, 299, 299))
+
+
+@pytest.mark.parametrize(
+    ("outputs", "neurons"),
+    [
+        (lambda x: x.float().mean((2, 3)), {"output": 3}),
+        (lambda x: x.float(), {"output": 3}),
+        (lambda x: {"a": x.float(), "b": x.float().mean((2, 3)).repeat(1, 2)}, {"a": 3, "b": 6}),
+        (lambda x: [x.float(), x.float().mean((2, 3))], {"output_0": 3, "output_1": 3}),
+        (lambda x: (x.float(),), {"output_0": 3}),
+        (lambda x: x.float().permute(0, 2, 3, 1), {"output": 3}),
+    ],
+)
+def test_any_module_by_its_output(outputs: object, neurons: dict[str, int]) -> None:
+    extractor = DNAExtractor(Outputs(outputs))
+    assert dict(extractor.neurons) == neurons
+    images = random_images(2, 1)
+    assert {k: v.shape[:2] for k, v in extractor(images).items()} == {k: (2, n) for k, n in neurons.items()}
+    for values in extractor(images).values():
+        torch.testing.assert_close(values.double().mean(), images.double().mean(), rtol=1e-5, atol=0)
+
+
+def test_entries_of_a_dict_output_can_be_chosen() -> None:
+    assert dict(DNAExtractor(Pixels(), layers=["mean", "colours"]).neurons) == {"mean": 3, "colours": 3}
+    with pytest.raises(ValueError, match="Unknown layer 'edges'; the network's outputs are: colours, contrast, mean"):
+        DNAExtractor(Pixels(), layers=["edges"])
+
+
+def test_submodules_of_any_module() -> None:
+    network = Convolutions()
+    extractor = DNAExtractor(network, layers=["stem", "body.1"])
+    assert dict(extractor.neurons) == {"stem": 6, "body.1": 8}
+    images = torch.rand(2, 3, 20, 20)
+    torch.testing.assert_close(extractor(images)["stem"], network.stem(images))
+
+
+def test_a_module_gets_images_as_they_are_unless_told_otherwise() -> None:
+    seen: list[Tensor] = []
+    network = Outputs(lambda x: seen.append(x) or x.float())
+    plain, prepared = DNAExtractor(network), DNAExtractor(network, input_size=8, mean=[0.5] * 3, std=[0.5] * 3)
+    images = random_images(1, 2)
+    plain(images)
+    assert seen[-1] is images
+    prepared(images)
+    assert seen[-1].shape == (1, 3, 8, 8)
+    assert -1 <= seen[-1].min() < 0 < seen[-1].max() <= 1
+
+
+def test_centre_crop_comes_before_resizing() -> None:
+    seen: list[Tensor] = []
+    extractor = DNAExtractor(Outputs(lambda x: seen.append(x) or x), input_size=4, crop="center")
+    images = torch.zeros(1, 3, 4, 10)
+    images[..., :3] = images[..., -3:] = 1
+    extractor(images)
+    assert not seen[-1].any()
+
+
+def test_widths_are_found_without_computing() -> None:
+    devices: list[str] = []
+    network = Convolutions()
+    network.stem.register_forward_hook(lambda _m, args, _o: devices.append(args[0].device.type))
+    DNAExtractor(network, layers=["stem"])
+    assert devices == ["meta"]
+    assert {p.device.type for p in network.parameters()} == {"cpu"}
+
+
+def test_a_network_that_needs_real_numbers_gets_one_dummy_image() -> None:
+    extractor = DNAExtractor(Outputs(lambda x: x.float() * float(x.float().mean() + 1)))
+    assert extractor.neurons.total == 3
+
+
+def test_it_weighs_nothing_for_its_holder(default_extractor: DNAExtractor) -> None:
+    holder = nn.Sequential(default_extractor, default_extractor.pooled("head"))
+    assert not list(holder.parameters())
+    assert not list(holder.buffers())
+    assert holder.state_dict() == {}
+    holder.load_state_dict({})
+
+
+def test_it_never_trains() -> None:
+    extractor = DNAExtractor(Convolutions(), layers=["body"])
+    nn.Sequential(extractor).train()
+    assert not extractor.training
+    extractor.network.train()  # whoever else holds it
+    images = torch.rand(4, 3, 20, 20)
+    first = extractor(images)["body"]
+    assert not extractor.network.training
+    assert torch.equal(first, extractor(images)["body"])
+    assert not first.requires_grad
+
+
+def test_copies_are_the_extractor_itself_and_pickles_carry_it(default_extractor: DNAExtractor) -> None:
+    assert copy.deepcopy(default_extractor) is default_extractor
+    extractor = DNAExtractor(Convolutions(), layers=["stem"])
+    loaded = pickle.loads(pickle.dumps(extractor))
+    images = torch.rand(1, 3, 20, 20)
+    assert torch.equal(loaded(images)["stem"], extractor(images)["stem"])
+
+
+def test_half_precision_reaches_the_network() -> None:
+    extractor = DNAExtractor(Convolutions(), layers=["stem"], input_size=16)
+    nn.Sequential(extractor).half()
+    assert extractor(random_images(2, 0))["stem"].dtype == torch.float16
+
+
+def test_pooled_gives_spatial_means(default_extractor: DNAExtractor) -> None:
+    pooled = default_extractor.pooled("block_2")
+    images = random_images(2, 0)
+    torch.testing.assert_close(pooled(images), default_extractor(images)["block_2"].mean((2, 3)))
+    assert pooled.num_features == 40
+    with pytest.raises(ValueError, match="Unknown layer 'x'"):
+        default_extractor.pooled("x")
+
+
+def test_a_width_that_changes_is_an_error() -> None:
+    extractor = DNAExtractor(Outputs(lambda x: x.float().flatten(1)), input_size=None)
+    with pytest.raises(ValueError, match=r"gave 360 neurons, but 150528 .* `input_size`"):
+        extractor(random_images(1, 0))
+
+
+class Repeats(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.act = nn.ReLU()
+        self.unused = nn.ReLU()
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return self.act(self.act(imgs.float()))
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (
+            lambda: DNAExtractor("efficientnet_lite00"),
+            ValueError,
+            "did you mean 'efficientnet_lite0'",
+        ),
+        (lambda: DNAExtractor("no such thing at all"), ValueError, "Argument `feature` expected to be a preset"),
+        (lambda: DNAExtractor(2048), TypeError, "Got unknown input to argument `feature`"),
+        (lambda: DNAExtractor(layers=["block_9"]), ValueError, "Unknown layer 'block_9'; the layers of efficientnet"),
+        (lambda: DNAExtractor(layers=[]), ValueError, "Argument `layers` expected to be a list of layer names"),
+        (lambda: DNAExtractor(layers="head"), ValueError, "Argument `layers` expected to be a list of layer names"),
+        (lambda: DNAExtractor(layers=["head", "head"]), ValueError, "expected to name each layer once"),
+        (lambda: DNAExtractor(crop="random"), ValueError, "'none' or 'center', but got 'random'"),
+        (lambda: DNAExtractor(Convolutions(), layers=["stem", "bod"]), ValueError, "Unknown layer 'bod'.*body"),
+        (lambda: DNAExtractor(Convolutions(), weights_path="x"), ValueError, "load the weights into the module"),
+        (lambda: DNAExtractor(Repeats(), layers=["act"]), ValueError, "runs 2 times in a forward pass"),
+        (lambda: DNAExtractor(Repeats(), layers=["unused"]), ValueError, "runs 0 times in a forward pass"),
+        (lambda: DNAExtractor(Outputs(lambda x: "x")), ValueError, "dict, list or tuple of tensors, but got str"),
+        (lambda: DNAExtractor(Outputs(lambda x: x.float().mean())), ValueError, "expected 2, 3 or 4 dimensions"),
+        (lambda: DNAExtractor(nn.Linear(64, 2)), ValueError, "can't take an image of 224 x 224 pixels.*`input_size`"),
+    ],
+)
+def test_errors(call: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (torch.zeros(1, 2, 8, 8, dtype=torch.uint8), ValueError, r"shape \(B, 3, H, W\), but got \(1, 2, 8, 8\)"),
+        (torch.zeros(3, 8, 8, dtype=torch.uint8), ValueError, r"but got \(3, 8, 8\)"),
+        (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), ValueError, "expected to hold images"),
+        (torch.full((1, 3, 8, 8), 1.01), ValueError, r"expected to lie in \[0, 1\].* from 1.01 to 1.01"),
+        (torch.full((1, 3, 8, 8), float("nan")), ValueError, "values from nan to nan"),
+        (torch.zeros(1, 3, 8, 8, dtype=torch.int64), ValueError, "but got torch.int64"),
+        ([1], TypeError, "expected to be a Tensor, but got list"),
+    ],
+)
+def test_images_that_are_none(images: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        DNAExtractor(Pixels())(images)

@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from networks import Convolutions, random_images
+from safetensors.torch import save_file
+
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.extractors.weights import load_weights, wheel_weights
+
+
+def test_the_wheel_matches_timm_by_order() -> None:
+    given = torch.load(wheel_weights(), weights_only=True)
+    network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+    names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
+    tensors = [tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")]
+    assert len(names) == len(tensors) == 247
+    load_weights(network, wheel_weights(), by_order=True)
+    loaded = network.state_dict()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in zip(names, tensors, strict=True))
+
+
+@pytest.mark.parametrize("key", [None, "state_dict", "model_state_dict", "model", "safetensors"])
+def test_files_of_every_form(tmp_path: Path, key: str | None) -> None:
+    source, target = Convolutions(), Convolutions()
+    for parameter in source.parameters():
+        torch.nn.init.normal_(parameter)
+    path = tmp_path / ("w.safetensors" if key == "safetensors" else "w.pth")
+    if key == "safetensors":
+        save_file(source.state_dict(), path)
+    else:
+        torch.save({key: source.state_dict(), "epoch": 3} if key else source.state_dict(), path)
+    load_weights(target, path)
+    assert all(torch.equal(a, b) for a, b in zip(source.parameters(), target.parameters(), strict=True))
+
+
+def test_a_local_file_takes_the_place_of_the_usual_weights(tmp_path: Path) -> None:
+    for name in ("efficientnet_lite0", "tf_efficientnet_lite0"):
+        network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
+        torch.save(network.state_dict(), tmp_path / "w.pth")
+        layers = ["block_0"] if name == "efficientnet_lite0" else ["blocks.0"]
+        extractor = DNAExtractor(name, layers=layers, weights_path=tmp_path / "w.pth")
+        assert torch.equal(extractor.network.conv_stem.weight, network.conv_stem.weight)
+        assert extractor.ranges is None
+        extractor(random_images(1, 0))
+
+
+class Malicious:
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path("owned").touch, ()
+
+
+def test_nothing_in_a_file_is_executed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "w.pth").write_bytes(pickle.dumps({"stem.weight": Malicious()}, protocol=2))
+    with pytest.raises(ValueError, match=r"w\.pth is not a state dict that can be loaded without running code"):
+        load_weights(Convolutions(), tmp_path / "w.pth")
+    assert not (tmp_path / "owned").exists()
+
+
+def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no file of weights 'missing'"):
+        load_weights(Convolutions(), "missing")
+    state = Convolutions().state_dict()
+    del state["stem.bias"]
+    state["body.1.weight"] = torch.zeros(1)
+    state["extra"] = torch.zeros(1)
+    torch.save(state, tmp_path / "w.pth")
+    expected = r"1 missing \(stem.bias ...\); 1 unexpected \(extra ...\); 1 of another shape \(body.1.weight ...\)"
+    with pytest.raises(ValueError, match=expected):
+        load_weights(Convolutions(), tmp_path / "w.pth")
+    torch.save([1, 2], tmp_path / "list.pth")
+    with pytest.raises(ValueError, match="is not a state dict"):
+        load_weights(Convolutions(), tmp_path / "list.pth")
+    torch.save({"a": 1}, tmp_path / "numbers.pth")
+    with pytest.raises(ValueError, match="it holds other things than tensors"):
+        load_weights(Convolutions(), tmp_path / "numbers.pth")
+    torch.save({"a": torch.zeros(1)}, tmp_path / "short.pth")
+    with pytest.raises(ValueError, match="holds 1 tensors, but the network has"):
+        DNAExtractor(weights_path=tmp_path / "short.pth")

@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import numpy as np
+import ot
+import pytest
+import torch
+from golden import load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import wasserstein_distance
+
+from torchmetrics_dna.functional import dna_emd
+
+
+@pytest.mark.parametrize("num_bins", [1000, 50, 7])
+@pytest.mark.parametrize("prefix", ["", "special-"])
+def test_official_distances(num_bins: int, prefix: str) -> None:
+    golden = load("distances.npz")
+    every = []
+    for layer in golden[f"{prefix}layers"]:
+        a, b = (torch.from_numpy(golden[f"{prefix}counts_{s}-B{num_bins}-{layer}"]) for s in "AB")
+        neuron = dna_emd(a, b, reduction="none")
+        np.testing.assert_allclose(neuron, golden[f"{prefix}emd_neuron-B{num_bins}-{layer}"], rtol=0, atol=1e-9)
+        np.testing.assert_allclose(dna_emd(a, b), golden[f"{prefix}emd_layer-B{num_bins}-{layer}"], rtol=0, atol=1e-9)
+        every.append((a, b))
+    a, b = (torch.cat(side) for side in zip(*every, strict=True))
+    np.testing.assert_allclose(dna_emd(a, b), golden[f"{prefix}emd_avg-B{num_bins}"], rtol=0, atol=1e-9)
+
+
+histograms = arrays(np.int64, st.tuples(st.just(3), st.just(9)), elements=st.integers(0, 1000)).filter(
+    lambda counts: counts.sum(1).all()
+)
+
+
+@given(histograms, histograms)
+@settings(deadline=None)
+def test_scipy_and_pot_agree(a: np.ndarray, b: np.ndarray) -> None:
+    bins = np.arange(9.0)
+    found = dna_emd(torch.from_numpy(a), torch.from_numpy(b), reduction="none")
+    by_scipy = [wasserstein_distance(bins, bins, p, q) for p, q in zip(a, b, strict=True)]
+    by_pot = [ot.emd2_1d(bins, bins, p / p.sum(), q / q.sum(), "euclidean") for p, q in zip(a, b, strict=True)]
+    np.testing.assert_allclose(found, by_scipy, atol=1e-9)
+    np.testing.assert_allclose(found, by_pot, atol=1e-6)
+
+
+@given(histograms, histograms, histograms)
+@settings(deadline=None)
+def test_it_is_a_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    a, b, c = map(torch.from_numpy, (a, b, c))
+    ab, bc, ac = (dna_emd(x, y, reduction="none") for x, y in ((a, b), (b, c), (a, c)))
+    assert (dna_emd(a, a) == 0).all()
+    assert (dna_emd(a, 7 * a) == 0).all()
+    assert torch.equal(ab, dna_emd(b, a, reduction="none"))
+    assert (ac <= ab + bc + 1e-9).all()
+    assert (ab >= 0).all()
+    assert (ab <= 8).all()
+
+
+def test_large_counts_and_many_neurons(monkeypatch: pytest.MonkeyPatch) -> None:
+    a = torch.zeros(5, 4, dtype=torch.int64)
+    a[:, 0], a[:, 1] = 2**40, 1
+    b = torch.zeros_like(a)
+    b[:, 3] = 2**33
+    monkeypatch.setattr("torchmetrics_dna.functional.emd._CHUNK", 8)
+    np.testing.assert_allclose(dna_emd(a, b, reduction="none"), [3 - 1 / (2**40 + 1)] * 5, rtol=1e-15)
+
+
+def test_weights_are_those_of_the_paper() -> None:
+    a, b = torch.eye(4, dtype=torch.int64), torch.eye(4, dtype=torch.int64).flip(1)
+    distances = dna_emd(a, b, reduction="none")
+    weights = torch.tensor([0.1, -0.2, 0.3, 0.0])
+    torch.testing.assert_close(dna_emd(a, b, weights), (weights.double() * distances).sum())
+    torch.testing.assert_close(dna_emd(a, b, torch.full((4,), 0.25)), dna_emd(a, b))
+    torch.testing.assert_close(dna_emd(a, b, weights, "none").mean(), dna_emd(a, b, weights))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((torch.ones(2, 3), torch.ones(2, 4)), r"but got \(2, 3\) and \(2, 4\)"),
+        ((torch.ones(3), torch.ones(3)), "same shape"),
+        ((torch.tensor([[1, 1], [0, 0]]), torch.ones(2, 2)), "Neuron 1 has no counts"),
+        ((torch.ones(2, 3), torch.ones(2, 3), torch.ones(3)), r"shape \(2,\), but got \(3,\)"),
+        ((torch.ones(2, 3), torch.ones(2, 3), torch.tensor([1, float("nan")])), "neuron 1 has NaN"),
+        ((torch.ones(2, 3), torch.ones(2, 3), None, "sum"), "'mean' or 'none', but got 'sum'"),
+    ],
+)
+def test_errors(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        dna_emd(*arguments)

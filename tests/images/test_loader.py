@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images.loader import load_batches
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("packed", [False, True])
+def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, packed: bool) -> None:
+    source = open_source(photo_folder)
+    expected = [resize_image(image, (50, 60)) for image in source]
+    if packed:
+        with zipfile.ZipFile(photo_folder / "all.zip", "w") as archive:
+            for name in source.names:
+                archive.write(name, Path(name).name)
+        source = open_source(photo_folder / "all.zip")
+    batches = list(load_batches(source, (50, 60), batch_size=5, num_workers=num_workers))
+    assert [len(batch.images) for batch in batches] == [5, 5, 2]
+    np.testing.assert_array_equal(torch.cat([batch.images for batch in batches]).numpy(), np.stack(expected))
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_workers: int) -> None:
+    (photo_folder / "photo3b.png").write_text("no picture")
+    source = open_source(photo_folder)
+    with pytest.raises(ValueError, match=r"^Can't read image '.*photo3b.png': it is not an image file$"):
+        list(load_batches(source, (8, 8), num_workers=num_workers))
+    batches = list(load_batches(source, (8, 8), batch_size=4, num_workers=num_workers, skip_unreadable=True))
+    assert sum(len(batch.images) for batch in batches) == 12
+    left_out = [re.findall("image '(.*)':", line)[0] for batch in batches for line in batch.unreadable]
+    assert left_out == [str(photo_folder / "photo3b.png")]
+
+
+def test_images_that_are_not_resized_must_be_equally_large(photos: list[np.ndarray]) -> None:
+    (batch,) = load_batches(open_source(photos), None)
+    np.testing.assert_array_equal(batch.images.numpy(), np.stack(photos).transpose(0, 3, 1, 2))
+    with pytest.raises(ValueError, match=r"Images differ in size \(192 x 100 and 192 x 192\)"):
+        list(load_batches(open_source([photos[0], photos[1][:, :100]]), None, skip_unreadable=True))
+
+
+def test_sources_can_be_sent_to_worker_processes(photo_folder: Path) -> None:
+    with zipfile.ZipFile(photo_folder / "all.zip", "w") as archive:
+        archive.write(photo_folder / "photo0.png", "a.png")
+    source = open_source(photo_folder / "all.zip")
+    first = source[0]
+    np.testing.assert_array_equal(pickle.loads(pickle.dumps(source))[0], first)

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from golden import GOLDEN, load
+
+from torchmetrics_dna.images import open_source, resize_image, resize_tensor
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+def test_files_become_what_the_official_code_makes_of_them(crop: str) -> None:
+    golden = load("resize.npz")
+    for i, name in enumerate(golden["files"]):
+        image = open_source(GOLDEN / "resize_images" / str(name))[0]
+        assert hashlib.sha256(image.tobytes()).hexdigest() == golden["decoded_sha256"][i], name
+        resized = resize_image(image, (224, 224), crop)
+        grid = resized[:, golden["rows"]][:, :, golden["cols"]]
+        np.testing.assert_allclose(grid, golden[f"grid-clean-{crop}"][i], rtol=0, atol=1e-6, err_msg=str(name))
+        for statistic in ("mean", "std", "min", "max"):
+            found = getattr(resized.astype(np.float64), statistic)(axis=(1, 2))
+            np.testing.assert_allclose(found, golden[f"{statistic}-clean-{crop}"][i], rtol=0, atol=1e-6)
+
+
+def test_one_whole_output() -> None:
+    golden = load("resize.npz")
+    name = golden["files"][int(golden["full_index-clean-none"])]
+    resized = resize_image(open_source(GOLDEN / "resize_images" / str(name))[0], (224, 224))
+    np.testing.assert_allclose(resized, golden["full-clean-none"], rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("crop", ["none", "center"])
+@pytest.mark.parametrize("size", [(224, 224), (64, 96), (299, 299)])
+@pytest.mark.parametrize("floating", [False, True])
+def test_tensors_become_what_files_become(crop: str, size: tuple[int, int], floating: bool) -> None:
+    for name in load("resize.npz")["files"]:
+        image = open_source(GOLDEN / "resize_images" / str(name))[0]
+        batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+        batch = batch / 255 if floating else batch
+        np.testing.assert_allclose(
+            resize_tensor(batch, size, crop)[0], resize_image(image, size, crop), rtol=0, atol=1e-4, err_msg=str(name)
+        )
+
+
+def test_an_image_of_the_right_size_is_only_scaled(photos: list[np.ndarray]) -> None:
+    expected = photos[0].transpose(2, 0, 1) / np.float32(255)
+    np.testing.assert_allclose(resize_image(photos[0], (192, 192)), expected, atol=1e-7)
+    np.testing.assert_allclose(
+        resize_tensor(torch.from_numpy(photos[0]).permute(2, 0, 1)[None], (192, 192))[0], expected, atol=1e-7
+    )
+
+
+def test_arrays_in_floating_point_are_resized_alike(photos: list[np.ndarray]) -> None:
+    np.testing.assert_allclose(
+        resize_image((photos[1] / 255).astype(np.float32), (100, 80)), resize_image(photos[1], (100, 80)), atol=1e-6
+    )

@@ -1,0 +1,310 @@
+"""What DNAEMD and DNAFrechet have in common, and what each computes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+from golden import GOLDEN, load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Convolutions, Outputs, Pixels, pixels, random_images
+from scipy.stats import wasserstein_distance
+from torch import Tensor, nn
+from torchmetrics import Metric
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, GaussianDNA, HistogramDNA
+from torchmetrics_dna.images import open_source, resize_image
+
+EXTRACTOR, RANGES = pixels()
+MAKERS: dict[str, Callable[..., Metric]] = {
+    "emd": lambda **kwargs: DNAEMD(EXTRACTOR, **{"ranges": RANGES, "num_bins": 40} | kwargs),
+    "frechet": lambda **kwargs: DNAFrechet(EXTRACTOR, **kwargs),
+}
+REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
+
+
+@pytest.fixture(params=MAKERS)
+def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
+    return MAKERS[request.param]
+
+
+def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return metric
+
+
+def activations(images: Tensor) -> list[np.ndarray]:
+    """Per neuron, all activations by image, from Pixels written out once more."""
+    pixels = images.numpy().astype(np.float64)
+    layers = pixels, pixels[:, :, 1:] - pixels[:, :, :-1], pixels.mean((2, 3))
+    return [layer[:, i].reshape(len(images), -1) for layer in layers for i in range(3)]
+
+
+def test_emd_equals_scipy() -> None:
+    low, high = (b.numpy() for b in RANGES.bounds())
+    expected = []
+    for i, (a, b) in enumerate(zip(activations(REAL), activations(FAKE), strict=True)):
+        centre, half = (low[i] + high[i]) / 2, (high[i] - low[i]) / 2 + 1e-8
+        bins = [np.minimum(np.floor((np.clip((x.ravel() - centre) / half, -1, 1) + 1) * 20), 39) for x in (a, b)]
+        expected.append(wasserstein_distance(*bins))
+    np.testing.assert_allclose(fed(MAKERS["emd"](reduction="none")).compute(), expected, rtol=0, atol=1e-9)
+
+
+def test_frechet_equals_numpy() -> None:
+    a, b = (np.stack([x.mean(1) for x in activations(images)]) for images in (REAL, FAKE))
+    expected = (a.mean(1) - b.mean(1)) ** 2 + (a.std(1, ddof=1) - b.std(1, ddof=1)) ** 2
+    np.testing.assert_allclose(fed(MAKERS["frechet"](reduction="none")).compute(), expected, rtol=1e-6)
+
+
+@given(st.permutations(range(6)), st.integers(1, 6))
+@settings(deadline=None, max_examples=20)
+def test_batches_and_order_do_not_matter(order: list[int], size: int) -> None:
+    expected = {name: fed(maker()).compute() for name, maker in MAKERS.items()}
+    for name, maker in MAKERS.items():
+        metric = maker()
+        metric.update(FAKE, real=False)
+        for batch in REAL[order].split(size):
+            metric.update(batch, real=True)
+        torch.testing.assert_close(metric.compute(), expected[name], rtol=0 if name == "emd" else 1e-9, atol=0)
+
+
+def test_floats_count_as_the_bytes_they_are_of(make: Callable[..., Metric]) -> None:
+    extractor = DNAExtractor(Outputs(lambda x: x if x.is_floating_point() else x / 255))
+    ranges = ActivationRanges.observe(extractor(torch.stack([torch.zeros(3, 2, 2), torch.ones(3, 2, 2)])))
+    metrics = [
+        (DNAEMD(extractor, normalize=n, ranges=ranges) if make is MAKERS["emd"] else DNAFrechet(extractor, normalize=n))
+        for n in (False, True)
+    ]
+    fed(metrics[0])
+    fed(metrics[1], REAL / 255, FAKE / 255)
+    assert metrics[0].compute() == metrics[1].compute()
+
+
+def test_reductions_are_means_of_the_same_distances(make: Callable[..., Metric]) -> None:
+    mean, layer, none = (fed(make(reduction=r)).compute() for r in ("mean", "layer", "none"))
+    assert mean.shape == ()
+    assert mean.dtype == torch.float64
+    torch.testing.assert_close(mean, none.mean())
+    assert list(layer) == list(EXTRACTOR.neurons)
+    for name, where in EXTRACTOR.neurons.slices.items():
+        torch.testing.assert_close(layer[name], none[where].mean())
+
+
+def test_weights_are_those_of_the_paper(make: Callable[..., Metric]) -> None:
+    distances = fed(make(reduction="none")).compute()
+    weights = torch.linspace(-1, 2, 9)
+    weighted = fed(make(neuron_weights=weights)).compute()
+    torch.testing.assert_close(weighted, (weights.double() * distances).sum())
+    torch.testing.assert_close(fed(make(neuron_weights=torch.full((9,), 1 / 9))).compute(), distances.mean())
+
+
+def test_reset_forgets_what_it_should(make: Callable[..., Metric]) -> None:
+    expected = fed(make()).compute()
+    for keeps in (False, True):
+        metric = fed(make(reset_real_features=not keeps), fake=REAL)
+        metric.reset()
+        metric.update(FAKE, real=False)
+        if not keeps:
+            metric.update(REAL, real=True)
+        assert metric.compute() == expected
+        assert metric.to_dna(True).num_images == 6
+
+
+def test_to_dna_is_a_snapshot(make: Callable[..., Metric]) -> None:
+    metric = fed(make())
+    real, fake = metric.to_dna(True), metric.to_dna(False)
+    assert isinstance(real, HistogramDNA if make is MAKERS["emd"] else GaussianDNA)
+    assert (real.num_images, fake.num_images) == (6, 5)
+    torch.testing.assert_close(real.distances(fake).mean(), metric.compute())
+    metric.update(FAKE, real=True)
+    metric.reset()
+    torch.testing.assert_close(real.distances(fake).mean(), fed(make()).compute())
+
+
+def test_equal_sets_are_at_distance_0(make: Callable[..., Metric]) -> None:
+    assert fed(make(), REAL, REAL.flip(0)).compute() == pytest.approx(0, abs=1e-15)
+
+
+def test_emd_works_from_one_image_and_frechet_does_not() -> None:
+    assert fed(MAKERS["emd"](), REAL[:1], FAKE[:1]).compute() > 0
+    with pytest.raises(RuntimeError, match="More than one image is required .* but got 6 and 1"):
+        fed(MAKERS["frechet"](), REAL, FAKE[:1]).compute()
+
+
+def test_an_empty_side_is_an_error(make: Callable[..., Metric]) -> None:
+    metric = make()
+    metric.update(REAL, real=True)
+    with pytest.raises(RuntimeError, match="is required for both sides .* but got 6 and 0"):
+        metric.compute()
+
+
+class Poisoned(nn.Module):
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        values = imgs.float()
+        return {"good": values, "bad": values / (imgs[0, 0, 0, 0] != 13)}
+
+
+@pytest.mark.parametrize("kind", ["emd", "frechet"])
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ((REAL / 255, True), ValueError, r"uint8, but got torch.float32; for floats in \[0, 1\] set `normalize=True`"),
+        ((REAL[:, :2], True), ValueError, r"shape \(B, 3, H, W\), but got \(6, 2, 12, 10\)"),
+        ((REAL[0], True), ValueError, r"but got \(3, 12, 10\)"),
+        ((REAL[:0], True), ValueError, "expected to hold images"),
+        ((REAL, "no"), ValueError, "Argument `real` expected to be a bool, but got 'no'"),
+        ((REAL, 1), ValueError, "Argument `real` expected to be a bool, but got 1"),
+        ((REAL.numpy(), True), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray"),
+        ((torch.full((1, 3, 4, 4), 13, dtype=torch.uint8), True), ValueError, "Layer 'bad' gives activations that are"),
+    ],
+)
+def test_bad_batches_change_nothing(kind: str, arguments: tuple, error: type[Exception], message: str) -> None:
+    extractor = DNAExtractor(Poisoned())
+    ranges = ActivationRanges.observe(extractor(REAL))
+    metric = fed(DNAEMD(extractor, ranges=ranges) if kind == "emd" else DNAFrechet(extractor))
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
+    with pytest.raises(error, match=message):
+        metric.update(*arguments)
+    assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
+
+
+@pytest.mark.parametrize("values", [1.01, -0.01, float("nan")])
+def test_floats_outside_0_to_1_change_nothing(make: Callable[..., Metric], values: float) -> None:
+    metric = make(normalize=True)
+    with pytest.raises(ValueError, match=r"expected to lie in \[0, 1\] with `normalize=True`, but got values from"):
+        metric.update(torch.full((1, 3, 4, 4), values), real=True)
+    with pytest.raises(ValueError, match="expected to be floating point with `normalize=True`, but got torch.uint8"):
+        metric.update(REAL, real=True)
+    assert not any(state.any() for state in metric.metric_state.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        ({"reset_real_features": 1}, ValueError, "Argument `reset_real_features` expected to be a bool"),
+        ({"normalize": "yes"}, ValueError, "Argument `normalize` expected to be a bool"),
+        ({"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
+        ({"neuron_weights": torch.ones(4)}, ValueError, r"expected to have shape \(9,\), but got \(4,\)"),
+        ({"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN or infinity"),
+        ({"layers": ["mean"]}, ValueError, "give the layers to the DNAExtractor"),
+        ({"foo": 1}, ValueError, "Unexpected keyword arguments: `foo`"),
+    ],
+)
+def test_bad_arguments(
+    make: Callable[..., Metric], changes: dict[str, object], error: type[Exception], message: str
+) -> None:
+    with pytest.raises(error, match=message):
+        make(**changes)
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "message"),
+    [
+        (lambda: DNAEMD(5), TypeError, "Got unknown input to argument `feature`"),
+        (lambda: DNAFrechet("no net"), ValueError, "Argument `feature` expected to be a preset"),
+        (lambda: DNAEMD(EXTRACTOR), ValueError, "no packaged activation ranges; give some with `ranges=`"),
+        (lambda: DNAEMD(EXTRACTOR, ranges=3), TypeError, "`ranges` expected to be an ActivationRanges or a path"),
+        (lambda: DNAEMD(EXTRACTOR, ranges="nowhere.json"), FileNotFoundError, "nowhere"),
+        (lambda: DNAEMD(EXTRACTOR, ranges=RANGES.select(["mean"])), ValueError, "no layer 'colours'"),
+        (
+            lambda: DNAEMD(EXTRACTOR, ranges=RANGES, num_bins=0),
+            ValueError,
+            "Argument `num_bins` expected to be integer",
+        ),
+        (lambda: DNAEMD(EXTRACTOR, ranges=RANGES, num_bins=True), ValueError, "Argument `num_bins`"),
+        (lambda: DNAEMD(Pixels(), layers=["x"], ranges=RANGES), ValueError, "Unknown layer 'x'"),
+    ],
+)
+def test_bad_construction(call: object, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        call()
+
+
+def test_named_features_and_layers() -> None:
+    metric = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=10)
+    assert dict(metric.neurons) == {"block_0": 16}
+    assert metric.real_statistics.shape == (16 * 10 + 1,)
+    assert DNAFrechet(Convolutions(), layers=["stem"]).neurons.total == 6
+
+
+def test_nothing_of_the_network_in_parameters_or_checkpoints(make: Callable[..., Metric]) -> None:
+    holder = nn.Module()
+    holder.metric = DNAFrechet(Convolutions(), layers=["stem"])
+    assert holder.state_dict() == {}
+    assert not list(holder.parameters())
+    assert make().state_dict() == {}
+
+
+def test_bounds_and_counts_survive_a_parent_in_half_precision() -> None:
+    holder = nn.Module()
+    holder.metric = MAKERS["emd"]()
+    expected = fed(MAKERS["emd"]()).compute()
+    holder.half()
+    assert fed(holder.metric).compute() == expected
+
+
+def test_plots_show_values_with_a_name(make: Callable[..., Metric]) -> None:
+    mpl.use("Agg")
+    figure, axes = fed(make()).plot()
+    assert axes.get_ylabel() == type(make()).__name__
+    import matplotlib.pyplot as plt
+
+    metric = fed(make(reduction="layer"))
+    figure, axes = metric.plot([metric.compute(), metric.compute()])
+    assert figure is not None
+    plt.close("all")
+
+
+def official_images(side: str) -> list[np.ndarray]:
+    return list(open_source(GOLDEN / "endtoend" / side))
+
+
+def test_official_distances_end_to_end(default_extractor: DNAExtractor) -> None:
+    golden = load("endtoend/endtoend.npz")
+    ranges = GOLDEN / "endtoend" / "activation_ranges.json"
+    metrics = [
+        DNAEMD(default_extractor, normalize=True, ranges=ranges, reduction="none"),
+        DNAFrechet(default_extractor, normalize=True, reduction="none"),
+    ]
+    for side in "ab":
+        images = torch.from_numpy(np.stack([resize_image(i, (224, 224)) for i in official_images(side)]))
+        for batch in images.split(4):
+            for metric in metrics:
+                metric.update(batch, real=side == "a")
+    emd, frechet = (metric.compute() for metric in metrics)
+    assert float(emd.mean()) == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
+    assert float(frechet.mean()) == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
+    for layer, where in default_extractor.neurons.slices.items():
+        assert float(emd[where].mean()) == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
+        assert float(frechet[where].mean()) == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+        np.testing.assert_allclose(emd[where], golden[f"emd_neuron-{layer}"], rtol=0, atol=5e-2)
+    for side in "ab":
+        counts = metrics[0].to_dna(side == "a").by_layer()
+        for layer in default_extractor.neurons:
+            mine, official = counts[layer].numpy()[golden[f"chosen-{layer}"]], golden[f"counts_{side}-{layer}"]
+            # another processor's arithmetic moves a few of a neuron's thousands of values by one bin
+            moved = np.abs(mine.cumsum(1) - official.cumsum(1)).sum(1)
+            assert moved.max() <= 10
+            assert (mine.sum(1) == golden[f"total_{side}-{layer}"]).all()
+
+
+def test_tensors_of_the_original_size_give_what_files_give(default_extractor: DNAExtractor) -> None:
+    golden = load("endtoend/endtoend.npz")
+    metric = DNAEMD(default_extractor, ranges=GOLDEN / "endtoend" / "activation_ranges.json")
+    for side in "ab":
+        for image in official_images(side):
+            metric.update(torch.from_numpy(image).permute(2, 0, 1)[None], real=side == "a")
+    # torch resizes in float32, Pillow in float64; see docs/numbers.md
+    assert float(metric.compute()) == pytest.approx(float(golden["emd_avg"]), abs=1e-2)
+
+
+def test_ranges_from_a_path(tmp_path: Path) -> None:
+    RANGES.save(tmp_path / "r.json")
+    assert fed(MAKERS["emd"](ranges=tmp_path / "r.json")).compute() == fed(MAKERS["emd"]()).compute()
+    assert fed(MAKERS["emd"](ranges=str(tmp_path / "r.json"))).ranges.digest == RANGES.digest

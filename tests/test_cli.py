@@ -1,0 +1,124 @@
+"""The command line as a user meets it: real processes, or the same entry point in this one."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from golden import GOLDEN, load
+from PIL import Image
+
+from torchmetrics_dna.__main__ import main
+
+A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
+OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["torchmetrics-dna", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(exit_.value.code or 0)
+
+
+def test_json_for_programs() -> None:
+    command = [sys.executable, "-m", "torchmetrics_dna", "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
+    assert found["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
+    assert found["dna_frechet"] == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
+    for layer, figures in found["layers"].items():
+        assert figures["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
+        assert figures["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+    assert set(found) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
+    assert (found["num_images"], found["num_bins"]) == ({"a": 7, "b": 5}, 1000)
+    assert len(found["top_neurons"]) == 10
+    assert f"{A} " in done.stderr
+    assert "7/7" in done.stderr
+
+
+def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
+    printed = capsys.readouterr().out
+    for text in ("dna-emd", "dna-fd", "7 and 5", "bins of 50", "1296 neurons", "block_0", "Neurons that differ most"):
+        assert text in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    image = str(next(Path(A).iterdir()))
+    assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
+    captured = capsys.readouterr()
+    assert "dna-fd needs more than one image on each side." in captured.err
+    assert "dna-fd" in captured.out
+
+
+def test_unreadable_images_are_named_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    (tmp_path / "text.png").write_text("no picture")
+    arguments = ("compare", str(tmp_path), str(tmp_path), "--layers", "block_0")
+    assert run(monkeypatch, *arguments) == 2
+    assert "text.png': it is not an image file" in " ".join(capsys.readouterr().err.split())
+    assert run(monkeypatch, *arguments, "--skip-unreadable") == 0
+    assert "2 images were left out:" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", A], "There is no file or folder 'nowhere'"),
+        ([A, "nowhere"], "There is no file or folder 'nowhere'"),
+        (["{tmp}", A], "There are no images in '{tmp}'; looked for"),
+        ([A, B, "--ranges", "{tmp}/wrong.json"], "wrong.json is not a file of activation ranges"),
+        ([A, B, "--ranges", "{tmp}/missing.json"], "missing.json"),
+        ([A, B, "--layers", "block_9"], "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
+        ([A, B, "--feature", "efficientnet_lite00"], "did you mean 'efficientnet_lite0'?"),
+        ([A, B, "--num-bins", "0"], "Argument `num_bins` expected to be integer larger than 0, but got 0"),
+        ([A, B, "--batch-size", "-3"], "Argument `batch_size` expected to be an integer of at least 1"),
+        ([A, B, "--device", "gpu"], "Expected one of cpu"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[str],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = tmp_path / "x"
+    folder.mkdir()
+    if any("wrong" in argument for argument in arguments):
+        (folder / "wrong.json").write_text("{}")
+    filled = [argument.replace("{tmp}", str(folder)) for argument in arguments]
+    assert run(monkeypatch, "compare", *filled) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "7/7" not in captured.err, "errors come before any work"
+    last = captured.err.strip().splitlines()[-1]
+    assert last.startswith("torchmetrics-dna: ")
+    assert message.replace("{tmp}", str(folder)) in last
+
+
+def test_the_demo_prints_and_plots(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "demo", "--num-images", "2", "-o", str(tmp_path / "demo.png")) == 0
+    with Image.open(tmp_path / "demo.png") as figure:
+        assert figure.width > 1000
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in ("blur", "noise", "JPEG"))
+    assert run(monkeypatch, "demo", "--num-images", "1") == 2
+    assert "larger than 1, but got 1" in capsys.readouterr().err
+
+
+def test_a_missing_extra_says_which_one_to_install(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setitem(sys.modules, "typer", None)
+    assert run(monkeypatch, "compare", A, B) == 2
+    assert "pip install 'torchmetrics-dna[cli]'" in capsys.readouterr().err

@@ -1,0 +1,73 @@
+from __future__ import annotations
+
+import copy
+import pickle
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchmetrics_dna import Neurons
+
+widths = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 20), min_size=1, max_size=5)
+
+
+@given(widths)
+def test_flat_index_and_layer_number_are_inverse(layers: dict[str, int]) -> None:
+    neurons = Neurons(layers)
+    assert neurons.total == sum(layers.values())
+    assert [neurons.index(*neurons.locate(i)) for i in range(neurons.total)] == list(range(neurons.total))
+    assert [neurons.locate(i)[0] for i in range(neurons.total)] == [k for k, n in layers.items() for _ in range(n)]
+
+
+@given(widths, st.data())
+def test_a_selection_keeps_the_numbers_within_layers(layers: dict[str, int], data: st.DataObject) -> None:
+    neurons = Neurons(layers)
+    chosen = data.draw(st.sets(st.integers(0, neurons.total - 1), min_size=1))
+    taken = neurons.take(neurons.positions(neurons=list(chosen)))
+    assert [taken.locate(i) for i in range(taken.total)] == [neurons.locate(i) for i in sorted(chosen)]
+
+
+def test_equality_knows_order_and_numbers() -> None:
+    assert Neurons({"a": 2, "b": 1}) == Neurons({"a": [0, 1], "b": 1})
+    assert Neurons({"a": 2, "b": 1}) != Neurons({"b": 1, "a": 2})
+    assert Neurons({"a": [0, 1]}) != Neurons({"a": [0, 2]})
+    assert hash(Neurons({"a": 2})) == hash(Neurons({"a": [0, 1]}))
+
+
+@pytest.mark.parametrize("duplicate", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_are_equal(duplicate: object) -> None:
+    neurons = Neurons({"a": 3, "b": [1, 4]})
+    assert duplicate(neurons) == neurons
+
+
+def test_split_gives_views_in_order() -> None:
+    values = torch.arange(6)
+    parts = Neurons({"a": 2, "b": 4}).split(values)
+    assert {layer: part.tolist() for layer, part in parts.items()} == {"a": [0, 1], "b": [2, 3, 4, 5]}
+    parts["b"][0] = 9
+    assert values[2] == 9
+
+
+def test_repr_is_short() -> None:
+    assert repr(Neurons({f"l{i}": 1 for i in range(9)})) == "Neurons(9 in 9 layers: l0 1, l1 1, l2 1, ..., l7 1, l8 1)"
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: Neurons({"a": 0}), "Layer 'a' has no neurons"),
+        (lambda: Neurons({"a": [2, 1]}), "must be ascending"),
+        (lambda: Neurons({"a": [-1]}), "not negative"),
+        (lambda: Neurons({"a": 2}).positions(["b"]), "Unknown layer 'b'; the layers are: a"),
+        (lambda: Neurons({"a": 2}).positions(neurons=[2]), "Neuron index 2 is out of range for 2 neurons"),
+        (lambda: Neurons({"a": 2}).positions(neurons=[]), "holds no neuron"),
+        (lambda: Neurons({"a": 2}).index("a", 5), "There is no neuron 5 of layer 'a'"),
+    ],
+)
+def test_errors(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+    with pytest.raises(IndexError, match="out of range"):
+        Neurons({"a": 2}).locate(2)

@@ -1,0 +1,22 @@
+"""Optional dependencies: one wording for what is missing."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+
+def require(module: str, extra: str) -> Any:
+    """Import a module of an optional dependency.
+
+    Raises:
+        ModuleNotFoundError: Saying which extra to install.
+
+    """
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as err:
+        raise ModuleNotFoundError(
+            f"This needs {module.split('.')[0]}, which is not installed; run `pip install 'torchmetrics-dna[{extra}]'`",
+            name=err.name,
+        ) from err
