@@ -31,6 +31,7 @@ from torchmetrics_dna.images.sources import to_rgb
 DEBIAN = ("tuxpaint-stamps-default", "openclipart-png", "mate-backgrounds", "plasma-workspace-wallpapers")
 NPM = {"emoji-datasource-google": "package/img/google/64", "emoji-datasource-twitter": "package/img/twitter/64"}
 PYTHON = {"skimage": "data", "sklearn": "datasets/images"}
+LARGEST = 40_000_000  # pixels; larger pictures only cost time
 CROPS = 4  # of each image that is larger than 400 pixels
 
 
@@ -99,11 +100,15 @@ class Pictures(Dataset[torch.Tensor]):
 
     def __getitem__(self, index: int) -> torch.Tensor:
         random = np.random.default_rng(index)
-        with Image.open(self.paths[index]) as file:
-            whole = Image.fromarray(to_rgb(file).astype(np.uint8)) if not file.mode.startswith("I") else None
-            alpha = file.convert("RGBA") if "A" in file.getbands() or "transparency" in file.info else None
-        if whole is None:
-            return torch.empty(0, 3, *self.size)
+        nothing = torch.empty(0, 3, *self.size)
+        try:
+            with Image.open(self.paths[index]) as file:
+                if file.width * file.height > LARGEST or file.mode.startswith("I"):
+                    return nothing
+                whole = Image.fromarray(to_rgb(file))
+                alpha = file.convert("RGBA") if "A" in file.getbands() or "transparency" in file.info else None
+        except OSError:  # Pillow can't read it
+            return nothing
         forms = [whole]
         if alpha is not None:
             forms.append(Image.alpha_composite(Image.new("RGBA", alpha.size, "white"), alpha).convert("RGB"))

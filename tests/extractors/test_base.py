@@ -232,6 +232,8 @@ class Repeats(nn.Module):
         (lambda: DNAExtractor(layers="head"), ValueError, "Argument `layers` expected to be a list of layer names"),
         (lambda: DNAExtractor(layers=["head", "head"]), ValueError, "expected to name each layer once"),
         (lambda: DNAExtractor(crop="random"), ValueError, "'none' or 'center', but got 'random'"),
+        (lambda: DNAExtractor(Pixels(), crop="center"), ValueError, "`crop` goes with an `input_size`"),
+        (lambda: DNAExtractor(Pixels(), mean=[0.5]), ValueError, r"expected to have 3 numbers, but got \(0.5,\)"),
         (lambda: DNAExtractor(Convolutions(), layers=["stem", "bod"]), ValueError, "Unknown layer 'bod'.*body"),
         (lambda: DNAExtractor(Convolutions(), weights_path="x"), ValueError, "load the weights into the module"),
         (lambda: DNAExtractor(Repeats(), layers=["act"]), ValueError, "runs 2 times in a forward pass"),

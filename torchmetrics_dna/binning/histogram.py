@@ -84,9 +84,14 @@ def check_num_bins(num_bins: int) -> None:
 
 def check_finite(activations: Mapping[str, Tensor]) -> None:
     """ValueError naming the first layer that holds NaN or infinity."""
-    for layer, values in activations.items():
-        # the extremes are finite exactly if all values are, at the price of one read and no copy
-        if values.numel() and not torch.stack(torch.aminmax(values)).isfinite().all():
+    filled = {layer: values for layer, values in activations.items() if values.numel()}
+    if not filled:
+        return
+    # the extremes are finite exactly if all values are, at the price of one read and no copy
+    extremes = torch.stack([torch.stack(torch.aminmax(values)).double() for values in filled.values()])
+    # one question to the device, however many layers
+    for layer, finite in zip(filled, extremes.isfinite().all(1).tolist(), strict=True):
+        if not finite:
             raise ValueError(
                 f"Layer {layer!r} gives activations that are NaN or infinite;"
                 " check the images and the network (half precision overflows)"

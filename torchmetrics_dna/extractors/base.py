@@ -82,8 +82,13 @@ class DNAExtractor(nn.Module):
         self.name = built.name
         self.crop: Crop = crop
         self.input_size = size or built.input_size
-        self.mean = None if mean is None and built.mean is None else tuple(mean or built.mean or ())
-        self.std = None if std is None and built.std is None else tuple(std or built.std or ())
+        self.mean = built.mean if mean is None else tuple(mean)
+        self.std = built.std if std is None else tuple(std)
+        for channels in (self.mean, self.std):
+            if channels is not None and len(channels) != 3:
+                raise ValueError(f"Arguments `mean` and `std` expected to have 3 numbers, but got {channels}")
+        if crop != "none" and self.input_size is None:
+            raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
         # straight into __dict__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network.eval()
         self._submodules = built.submodules

@@ -93,7 +93,13 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
 def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
     import timm
 
-    network: nn.Module = timm.create_model(name, pretrained=weights_path is None)
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=weights_path is None)
+    except (OSError, RuntimeError) as err:
+        raise RuntimeError(
+            f"timm can't fetch the weights of {name!r} ({str(err).splitlines()[0]}); give a local file of them with"
+            " `weights_path`, or a module that timm built as `feature`"
+        ) from err
     if weights_path is not None:
         load_weights(network, weights_path)
     return network
