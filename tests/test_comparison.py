@@ -175,7 +175,7 @@ def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder:
         ({"num_workers": -1}, "Argument `num_workers` expected"),
         ({"num_bins": 0}, "Argument `num_bins` expected to be integer larger than 0, but got 0"),
         ({"layers": ["mean"]}, "give the layers to the DNAExtractor"),
-        ({"ranges": None}, "no packaged activation ranges"),
+        ({"ranges": None, "num_bins": 1}, "expected to be integer larger than 1, but got 1"),
     ],
 )
 def test_bad_options(options: dict[str, object], message: str, photos: list[np.ndarray]) -> None:

@@ -23,6 +23,7 @@ ROOMS = (
     "binning",
     "functional",
     "dna",
+    "tally",
     "metrics",
     "measure",
     "comparison",

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeVar
+import hashlib
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+from typing import TYPE_CHECKING, Literal, TypeVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Self
 
+from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional import dna_emd, dna_frechet
+from torchmetrics_dna.functional.emd import dna_emd_on_grid
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from typing_extensions import Self
 
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
@@ -19,8 +26,31 @@ if TYPE_CHECKING:
 _D = TypeVar("_D", "HistogramDNA", "GaussianDNA")
 
 
+class TooFewImagesError(RuntimeError):
+    """A side holds too few images for the distance that was asked for."""
+
+
+class _FrozenDNA:
+    """What makes a DNA a value: copies are the DNA itself."""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that it holds."""
+        sha = hashlib.sha256()
+        for field in fields(self):  # type: ignore[arg-type]
+            value = getattr(self, field.name)
+            if isinstance(value, Tensor):
+                sha.update(value.cpu().contiguous().view(torch.uint8).numpy().data)
+            else:
+                sha.update(repr(getattr(value, "digest", value)).encode())
+        return sha.hexdigest()[:16]
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self
+
+
 @dataclass(frozen=True, eq=False, repr=False)
-class HistogramDNA:
+class HistogramDNA(_FrozenDNA):
     """One histogram per neuron, Eq. (2) of the paper.
 
     Args:
@@ -71,10 +101,54 @@ class HistogramDNA:
 
         """
         check_comparable(self, *others)
+        ranges, num_images = self.ranges, self.num_images + sum(other.num_images for other in others)
+        filled = [dna for dna in (self, *others) if dna.num_images] or [self]
+        if ranges.margin == "auto":
+            united = filled[0].ranges.union(*(dna.ranges for dna in filled[1:]))
+            ranges = replace(united, name=ranges.name)
+        counts = torch.zeros_like(self.counts)
+        for dna in filled:
+            counts += dna._counts_within(ranges).to(counts.device)
+        return replace(self, counts=counts, ranges=ranges, num_images=num_images)
+
+    @property
+    def grid(self) -> Grid:
+        """The bins of a self-ranging histogram (margin rule ``"auto"``), on the device of the counts."""
+        where = self.counts.device
+        return dyadic_grid(self.ranges.minimum.to(where), self.ranges.maximum.to(where), self.num_bins)
+
+    def to(self, device: torch.device | str) -> HistogramDNA:
+        """The same DNA with its counts on a device."""
+        return replace(self, counts=self.counts.to(device))
+
+    def to_gaussian(self) -> GaussianDNA:
+        """Mean and variance of all activations of each neuron, each activation taken for the middle of its bin.
+
+        So the mean is off by half a bin at most, and by far less where a neuron fills many bins; values beyond the
+        bounds count as if they lay in the end bins.
+        """
+        middles = self._bin_middles()
+        shares = self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
+        mean = (shares * middles).sum(1)
+        var = (shares * (middles - mean[:, None]).square()).sum(1)
+        return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations")
+
+    def _counts_within(self, ranges: ActivationRanges) -> Tensor:
+        """The counts, on the grid of wider ranges if these are self-ranging."""
+        if ranges.margin != "auto" or ranges.digest == self.ranges.digest:
+            return self.counts
+        wider = replace(self, ranges=ranges)
         counts = self.counts.clone()
-        for other in others:
-            counts += other.counts.to(counts.device)
-        return replace(self, counts=counts, num_images=self.num_images + sum(other.num_images for other in others))
+        regrid_(counts, self.grid, wider.grid)
+        return counts
+
+    def _bin_middles(self) -> Tensor:
+        where = self.counts.device
+        number = torch.arange(self.num_bins, dtype=torch.float64, device=where) + 0.5
+        if self.ranges.margin == "auto":
+            return (self.grid.start[:, None] + number) * self.grid.width[:, None]
+        low, high = (bound.to(where)[:, None] for bound in self.ranges.bounds())
+        return low + (high - low) * number / self.num_bins
 
     def select(
         self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
@@ -91,6 +165,8 @@ class HistogramDNA:
     def distances(self, other: HistogramDNA) -> Tensor:
         """Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
 
+        Between self-ranging DNAs, a bin is the one that this DNA's range, with its margin, has under fixed bounds.
+
         Raises:
             ValueError: If extractor, neurons, bins or bounds differ.
             RuntimeError: If one of the two holds no image.
@@ -98,11 +174,16 @@ class HistogramDNA:
         """
         check_comparable(self, other)
         if min(self.num_images, other.num_images) < 1:
-            raise RuntimeError(
+            raise TooFewImagesError(
                 "At least one image is required for both sides to compute dna-emd,"
                 f" but got {self.num_images} and {other.num_images}"
             )
-        return dna_emd(self.counts, other.counts.to(self.counts.device), reduction="none")
+        if self.ranges.margin != "auto":
+            return dna_emd(self.counts, other.counts.to(self.counts.device), reduction="none")
+        united = self.ranges.union(other.ranges)
+        mine, theirs = (dna._counts_within(united).to(self.counts.device) for dna in (self, other))
+        low, high = (bound.to(self.counts.device) for bound in self.ranges.bounds())
+        return dna_emd_on_grid(mine, theirs, replace(self, ranges=united).grid, low, high)
 
     def by_layer(self) -> dict[str, Tensor]:
         """Counts of each layer, ``{layer: (n, num_bins)}``; views."""
@@ -124,7 +205,7 @@ class HistogramDNA:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class GaussianDNA:
+class GaussianDNA(_FrozenDNA):
     """Mean and variance, over images, of each neuron's spatial mean (section 3.1 of the paper).
 
     Args:
@@ -133,6 +214,7 @@ class GaussianDNA:
         neurons: The N neurons, in order.
         num_images: How many images they are from.
         extractor: Name of the extractor.
+        statistics: ``"means"``: of spatial means, over images. ``"activations"``: of all activations alike.
 
     Raises:
         ValueError: If shapes do not fit or a variance is negative.
@@ -152,6 +234,7 @@ class GaussianDNA:
     neurons: Neurons
     num_images: int
     extractor: str
+    statistics: Literal["means", "activations"] = "means"
 
     def __post_init__(self) -> None:
         for field in ("mean", "var"):
@@ -176,10 +259,12 @@ class GaussianDNA:
         """The DNA of all images together, to rounding (Chan et al., 1979).
 
         Raises:
-            ValueError: If extractor or neurons differ.
+            ValueError: If extractor or neurons differ, or the DNAs are of activations.
 
         """
         check_comparable(self, *others)
+        if self.statistics == "activations":
+            raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
         mean, squares, count = self.mean, self.var * (self.num_images - 1), self.num_images
         for other in others:
             shift = other.mean.to(mean.device) - mean
@@ -206,12 +291,16 @@ class GaussianDNA:
         """
         check_comparable(self, other)
         if min(self.num_images, other.num_images) < 2:
-            raise RuntimeError(
+            raise TooFewImagesError(
                 "More than one image is required for both sides to compute dna-fd,"
                 f" but got {self.num_images} and {other.num_images}"
             )
         where = self.mean.device
         return dna_frechet(self.mean, self.var, other.mean.to(where), other.var.to(where), reduction="none")
+
+    def to(self, device: torch.device | str) -> GaussianDNA:
+        """The same DNA on a device."""
+        return replace(self, mean=self.mean.to(device), var=self.var.to(device))
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
         """Mean and variance of each layer, ``{layer: (mean, var)}``; views."""
@@ -250,5 +339,7 @@ def _what(dna: HistogramDNA | GaussianDNA) -> dict[str, object]:
     }
     if isinstance(dna, HistogramDNA):
         what["numbers of bins"] = dna.num_bins
-        what["activation ranges (digest)"] = dna.ranges.digest
+        what["activation ranges (digest)"] = "auto" if dna.ranges.margin == "auto" else dna.ranges.digest
+    else:
+        what["statistics"] = dna.statistics
     return what

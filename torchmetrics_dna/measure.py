@@ -4,15 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-import torch
-
-from torchmetrics_dna.binning import add_counts_, add_moments_
-from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
+from torchmetrics_dna.tally import MomentTally, Tally, histogram_tally
 
 if TYPE_CHECKING:
     import os
@@ -101,7 +98,8 @@ def measure(
         extractor: The network, on the device where it is to run.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
-        ranges: Activation ranges of the histograms, or the path of a file of them; None for the packaged ones.
+        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
+            None for the packaged ones, or else ``"auto"``.
         loading: How images are read.
 
     Raises:
@@ -109,8 +107,14 @@ def measure(
 
     """
     images = open_source(source, loading.exif_orientation)
-    tally = _Tally(extractor, kinds, num_bins, ranges)
+    tallies: dict[Kind, Tally[Any]] = {}
+    if "histogram" in kinds:
+        tallies["histogram"] = histogram_tally(extractor, num_bins, ranges)
+    if "gaussian" in kinds:
+        tallies["gaussian"] = MomentTally(extractor)
+    sides = {kind: tally.empty(extractor.device) for kind, tally in tallies.items()}
     unreadable: list[str] = []
+    num_images = 0
     for batch in load_batches(
         images,
         extractor.input_size,
@@ -121,54 +125,13 @@ def measure(
     ):
         unreadable += batch.unreadable
         if len(batch.images):
-            tally.add(batch.images)
+            activations = extractor(batch.images.to(extractor.device, non_blocking=True))
+            for kind, tally in tallies.items():
+                tally.add_(sides[kind], activations, len(batch.images))
+            num_images += len(batch.images)
         if loading.progress:
-            loading.progress(images.label, tally.num_images + len(unreadable), len(images))
-    if not tally.num_images:
+            loading.progress(images.label, num_images + len(unreadable), len(images))
+    if not num_images:
         raise ValueError(f"None of the {len(images)} images could be read; the first: {unreadable[0]}")
-    return Measured(tally.histogram(), tally.gaussian(), unreadable)
-
-
-class _Tally:
-    """Running statistics of one image set."""
-
-    def __init__(
-        self,
-        extractor: DNAExtractor,
-        kinds: Sequence[Kind],
-        num_bins: int,
-        ranges: ActivationRanges | str | os.PathLike[str] | None,
-    ) -> None:
-        self.extractor = extractor
-        self.num_images = 0
-        device, neurons = extractor.device, extractor.neurons.total
-        self.counts = self.moments = None
-        if "histogram" in kinds:
-            check_num_bins(num_bins)
-            self.ranges = extractor.resolve_ranges(ranges)
-            self.low, self.high = (bound.to(device) for bound in self.ranges.bounds())
-            self.counts = torch.zeros(neurons, num_bins, dtype=torch.int64, device=device)
-        if "gaussian" in kinds:
-            self.moments = torch.zeros(2, neurons, dtype=torch.float64, device=device)
-
-    def add(self, imgs: torch.Tensor) -> None:
-        activations = self.extractor(imgs.to(self.extractor.device, non_blocking=True))
-        if self.counts is not None:
-            add_counts_(self.counts, activations, self.low, self.high)
-        if self.moments is not None:
-            add_moments_(self.moments, activations)
-        self.num_images += len(imgs)
-
-    def histogram(self) -> HistogramDNA | None:
-        if self.counts is None:
-            return None
-        return HistogramDNA(
-            self.counts.cpu(), self.extractor.neurons, self.ranges, self.num_images, self.extractor.name
-        )
-
-    def gaussian(self) -> GaussianDNA | None:
-        if self.moments is None:
-            return None
-        return GaussianDNA.from_moments(
-            self.moments.cpu(), self.extractor.neurons, self.num_images, self.extractor.name
-        )
+    dnas = {kind: tally.to_dna(sides[kind]).to("cpu") for kind, tally in tallies.items()}
+    return Measured(dnas.get("histogram"), dnas.get("gaussian"), unreadable)

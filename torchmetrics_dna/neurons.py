@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
@@ -61,6 +63,12 @@ class Neurons(Mapping[str, int]):
     def slices(self) -> dict[str, slice]:
         """Where each layer lies in a flat per-neuron tensor."""
         return dict(self._slices)
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any layer, number or their order."""
+        numbers = [(layer, list(chosen)) for layer, chosen in self._numbers.items()]
+        return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:16]
 
     def numbers(self, layer: str) -> Sequence[int]:
         """The numbers, within the layer, of its neurons."""

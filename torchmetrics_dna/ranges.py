@@ -17,7 +17,7 @@ from torchmetrics_dna.neurons import Neurons
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-Margin = Literal["scale", "widen"]
+Margin = Literal["scale", "widen", "auto"]
 _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
@@ -31,7 +31,8 @@ class ActivationRanges:
         neurons: The neurons, in order.
         margin: ``"widen"``: the span grows by 20 %, half of it at either end. ``"scale"``: both ends are
             multiplied by 1.2, as the official implementation does; where a neuron has one sign this cuts
-            into its range, so use it for official ranges only.
+            into its range, so use it for official ranges only. ``"auto"``: as ``"widen"``, but these are the ranges
+            that a self-ranging histogram found, whose bins follow from them in another way.
         name: What to call these ranges in reports; by default their digest.
 
     Raises:
@@ -92,8 +93,7 @@ class ActivationRanges:
     @property
     def digest(self) -> str:
         """16 hexadecimal digits that change with any neuron, value or margin rule, but not with the name."""
-        numbers = {layer: list(self.neurons.numbers(layer)) for layer in self.neurons}
-        sha = hashlib.sha256(json.dumps([self.margin, numbers]).encode())
+        sha = hashlib.sha256(f"{self.margin} {self.neurons.digest}".encode())
         sha.update(torch.stack([self.minimum, self.maximum]).numpy().astype("<f8").tobytes())
         return sha.hexdigest()[:16]
 

@@ -12,7 +12,8 @@ import torch
 from golden import GOLDEN, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Convolutions, Outputs, Pixels, pixels, random_images
+from makers import EXTRACTOR, FAKE, RANGES, REAL, emd, fed, frechet
+from networks import Convolutions, Outputs, Pixels
 from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 from torchmetrics import Metric
@@ -20,23 +21,12 @@ from torchmetrics import Metric
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source, resize_image
 
-EXTRACTOR, RANGES = pixels()
-MAKERS: dict[str, Callable[..., Metric]] = {
-    "emd": lambda **kwargs: DNAEMD(EXTRACTOR, **{"ranges": RANGES, "num_bins": 40} | kwargs),
-    "frechet": lambda **kwargs: DNAFrechet(EXTRACTOR, **kwargs),
-}
-REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
+MAKERS = {"emd": emd, "frechet": frechet}
 
 
 @pytest.fixture(params=MAKERS)
 def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
     return MAKERS[request.param]
-
-
-def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
-    metric.update(real, real=True)
-    metric.update(fake, real=False)
-    return metric
 
 
 def activations(images: Tensor) -> list[np.ndarray]:
@@ -181,7 +171,8 @@ def test_floats_outside_0_to_1_change_nothing(make: Callable[..., Metric], value
         metric.update(torch.full((1, 3, 4, 4), values), real=True)
     with pytest.raises(ValueError, match="expected to be floating point with `normalize=True`, but got torch.uint8"):
         metric.update(REAL, real=True)
-    assert not any(state.any() for state in metric.metric_state.values())
+    untouched = make(normalize=True).metric_state
+    assert all(torch.equal(state, untouched[name]) for name, state in metric.metric_state.items())
 
 
 @pytest.mark.parametrize(
@@ -208,8 +199,17 @@ def test_bad_arguments(
     [
         (lambda: DNAEMD(5), TypeError, "Got unknown input to argument `feature`"),
         (lambda: DNAFrechet("no net"), ValueError, "Argument `feature` expected to be a preset"),
-        (lambda: DNAEMD(EXTRACTOR), ValueError, "no packaged activation ranges; give some with `ranges=`"),
-        (lambda: DNAEMD(EXTRACTOR, ranges=3), TypeError, "`ranges` expected to be an ActivationRanges or a path"),
+        (
+            lambda: DNAEMD(EXTRACTOR, num_bins=1),
+            ValueError,
+            "expected to be integer larger than 1, but got 1",
+        ),
+        (
+            lambda: DNAEMD(EXTRACTOR, ranges=3),
+            TypeError,
+            "an ActivationRanges, a path or 'auto', but got 3",
+        ),
+        (lambda: DNAFrechet(EXTRACTOR, statistics="all"), ValueError, "'means' or 'activations', but got 'all'"),
         (lambda: DNAEMD(EXTRACTOR, ranges="nowhere.json"), FileNotFoundError, "nowhere"),
         (lambda: DNAEMD(EXTRACTOR, ranges=RANGES.select(["mean"])), ValueError, "no layer 'colours'"),
         (
@@ -229,7 +229,7 @@ def test_bad_construction(call: object, error: type[Exception], message: str) ->
 def test_named_features_and_layers() -> None:
     metric = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=10)
     assert dict(metric.neurons) == {"block_0": 16}
-    assert metric.real_statistics.shape == (16 * 10 + 1,)
+    assert metric.real_counts.shape == (16 * 10 + 1,)
     assert DNAFrechet(Convolutions(), layers=["stem"]).neurons.total == 6
 
 
@@ -307,4 +307,4 @@ def test_tensors_of_the_original_size_give_what_files_give(default_extractor: DN
 def test_ranges_from_a_path(tmp_path: Path) -> None:
     RANGES.save(tmp_path / "r.json")
     assert fed(MAKERS["emd"](ranges=tmp_path / "r.json")).compute() == fed(MAKERS["emd"]()).compute()
-    assert fed(MAKERS["emd"](ranges=str(tmp_path / "r.json"))).ranges.digest == RANGES.digest
+    assert fed(MAKERS["emd"](ranges=str(tmp_path / "r.json"))).to_dna(True).ranges.digest == RANGES.digest

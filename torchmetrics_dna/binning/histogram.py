@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_HALF_WIDTH_MARGIN = 1e-8  # of the official implementation; gives dead neurons a width
+HALF_WIDTH_MARGIN = 1e-8  # of the official implementation; gives dead neurons a width
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
@@ -76,10 +76,10 @@ def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], low: Tensor, 
         start = rows.stop
 
 
-def check_num_bins(num_bins: int) -> None:
-    """ValueError unless it is a positive integer, in the words of torchmetrics."""
-    if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < 1:
-        raise ValueError(f"Argument `num_bins` expected to be integer larger than 0, but got {num_bins!r}")
+def check_num_bins(num_bins: int, least: int = 1) -> None:
+    """ValueError unless it is an integer that is large enough, in the words of torchmetrics."""
+    if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < least:
+        raise ValueError(f"Argument `num_bins` expected to be integer larger than {least - 1}, but got {num_bins!r}")
 
 
 def check_finite(activations: Mapping[str, Tensor]) -> None:
@@ -103,7 +103,7 @@ def _count_into(counts: Tensor, activations: Tensor, low: Tensor, high: Tensor) 
     # float64 whatever the network's precision: in float32 values near an edge change their bin
     low, high = low.double(), high.double()
     centre = (low + high) / 2
-    half_width = (high - low) / 2 + _HALF_WIDTH_MARGIN
+    half_width = (high - low) / 2 + HALF_WIDTH_MARGIN
     for rows, values in chunks(activations):
         scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
         scaled.sub_(centre[rows, None]).div_(half_width[rows, None])

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -10,6 +12,7 @@ from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import capture, device_of, probe
+from torchmetrics_dna.extractors.sharing import SharedPass
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.ranges import ActivationRanges
@@ -20,7 +23,16 @@ if TYPE_CHECKING:
 _DUMMY_SIZE = (224, 224)
 
 
-class DNAExtractor(nn.Module):
+class _Shareable(nn.Module):
+    """A module whose ``forward`` stays its own."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torchmetrics' FeatureShare puts a cache there that takes a reused buffer for the same images
+        if name != "forward":
+            super().__setattr__(name, value)
+
+
+class DNAExtractor(_Shareable):
     """Images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
     The network is in evaluation mode for ever and needs no gradient. It is no submodule: whatever holds the
@@ -93,6 +105,7 @@ class DNAExtractor(nn.Module):
         self.__dict__["network"] = built.network.eval()
         self._submodules = built.submodules
         self._axes, self.neurons = self._layout(built)
+        self._shared = SharedPass()
         self.ranges: ActivationRanges | None = None
         if built.ranges is not None and built.ranges.exists():
             self.ranges = ActivationRanges.load(built.ranges).restrict(self.neurons)
@@ -101,6 +114,16 @@ class DNAExtractor(nn.Module):
     def device(self) -> torch.device:
         """Where the network is."""
         return device_of(self.network)
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
+        settings = (self.name, dict(self.neurons), self._submodules, self.crop, self.input_size, self.mean, self.std)
+        sha = hashlib.sha256(repr(settings).encode())
+        for name, tensor in self.network.state_dict().items():
+            sha.update(name.encode())
+            sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
+        return sha.hexdigest()[:16]
 
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.
@@ -113,10 +136,17 @@ class DNAExtractor(nn.Module):
 
         """
         check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
-        return self.activations(imgs)
+        return self._shared.get(imgs, self._run)
 
-    def activations(self, imgs: Tensor) -> dict[str, Tensor]:
-        """As a call, for images that are known to be good."""
+    def share_with(self, consumer: object) -> None:
+        """Run the network once for all consumers that ask about the same images one after another."""
+        self._shared.register(consumer)
+
+    def release(self) -> None:
+        """Let go of activations that are kept for other consumers."""
+        self._shared.drop()
+
+    def _run(self, imgs: Tensor) -> dict[str, Tensor]:
         with torch.inference_mode():
             # whoever else holds the network may have moved it, or set it to training
             if self.device != imgs.device:
@@ -137,25 +167,29 @@ class DNAExtractor(nn.Module):
         """A module that gives the spatial means of one layer, ``(B, n)``, as ``feature`` for FID, KID and others."""
         return PooledLayer(self, layer)
 
-    def resolve_ranges(self, ranges: ActivationRanges | str | os.PathLike[str] | None = None) -> ActivationRanges:
+    def resolve_ranges(
+        self, ranges: ActivationRanges | str | os.PathLike[str] | None = None
+    ) -> ActivationRanges | None:
         """Activation ranges for this extractor's layers: those given, read from a file, or the packaged ones.
 
+        Returns:
+            None for ``"auto"``, also where none are given and none are packaged: histograms find their own.
+
         Raises:
-            ValueError: If they do not fit, or none are given and none are packaged.
+            ValueError: If they do not fit.
             TypeError: If they are something else.
 
         """
         if ranges is None:
-            if self.ranges is None:
-                raise ValueError(
-                    f"The extractor {self.name!r} has no packaged activation ranges; give some with `ranges=`:"
-                    " an ActivationRanges (see ActivationRanges.observe), or the path of a file of ranges"
-                )
             return self.ranges
+        if ranges == "auto":
+            return None
         if isinstance(ranges, (str, os.PathLike)):
             ranges = ActivationRanges.load(ranges)
         if not isinstance(ranges, ActivationRanges):
-            raise TypeError(f"Argument `ranges` expected to be an ActivationRanges or a path, but got {ranges!r}")
+            raise TypeError(
+                f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
+            )
         return ranges.restrict(self.neurons)
 
     def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
@@ -189,6 +223,7 @@ class DNAExtractor(nn.Module):
         return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
+        self.release()
         self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
@@ -196,7 +231,7 @@ class DNAExtractor(nn.Module):
         return self
 
 
-class PooledLayer(nn.Module):
+class PooledLayer(_Shareable):
     """Spatial means of one layer of an extractor, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
 
     Attributes:
@@ -211,11 +246,16 @@ class PooledLayer(nn.Module):
         self.extractor = extractor
         self.layer = layer
         self.num_features = extractor.neurons[layer]
+        extractor.share_with(self)
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Spatial means for images as the extractor takes them."""
         values: Tensor = self.extractor(imgs)[self.layer]
         return values.flatten(2).mean(2) if values.ndim > 2 else values
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.extractor.share_with(self)
 
 
 def _neuron_axis(layer: str, shape: torch.Size, square: bool) -> int:

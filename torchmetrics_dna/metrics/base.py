@@ -7,29 +7,30 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
 from torchmetrics_dna.images import check_images
+from torchmetrics_dna.metrics.state import TalliedMetric
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.tally import Side, Tally
 
 MetricReduction = Literal["mean", "layer", "none"]
-
-
+Value = Tensor | dict[str, Tensor]
+_NAMES = {True: "real", False: "fake"}
 _D = TypeVar("_D", HistogramDNA, GaussianDNA)
 
 
-class DNAMetric(Metric, Generic[_D]):
+class DNAMetric(TalliedMetric, Generic[_D]):
     """A distance between the per-neuron statistics of real and fake images.
 
-    A subclass says how activations add to the flat state of a side, and how far two such states are apart.
-    The last entry of a state is the number of images.
+    A subclass says by which tally activations add up, and how its sides become DNAs.
     """
 
     higher_is_better: bool = False
@@ -37,9 +38,6 @@ class DNAMetric(Metric, Generic[_D]):
     full_state_update: bool = False
     plot_lower_bound: float = 0.0
     feature_network: str = "extractor"
-
-    real_statistics: Tensor
-    fake_statistics: Tensor
 
     def __init__(
         self,
@@ -49,6 +47,7 @@ class DNAMetric(Metric, Generic[_D]):
         layers: Sequence[str] | None,
         neuron_weights: Tensor | None,
         reduction: MetricReduction,
+        reference: _D | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -63,10 +62,24 @@ class DNAMetric(Metric, Generic[_D]):
             self.extractor = feature
         else:
             self.extractor = DNAExtractor(feature, layers=layers)
+        self.extractor.share_with(self)
         self.reset_real_features = reset_real_features
         self.normalize = normalize
         self.reduction = reduction
+        self.reference: _D | None = reference
         self.neuron_weights = None if neuron_weights is None else check_weights(neuron_weights, self.neurons.total)
+
+    def _accumulate(self, tally: Tally[Any]) -> None:
+        """Register the states; ValueError if the reference is of another kind of DNA."""
+        options = {"reset_real_features": self.reset_real_features, "normalize": self.normalize}
+        self._accumulate_by(tally, ("real", "fake") if self.reference is None else ("fake",), options)
+        if self.reference is not None:
+            check_comparable(self.reference, self._dna(self._side("fake")))
+
+    @property
+    def _mergeable(self) -> dict[str, Any]:
+        reference = None if self.reference is None else self.reference.digest
+        return super()._mergeable | {"reference": reference}
 
     @property
     def neurons(self) -> Neurons:
@@ -86,12 +99,12 @@ class DNAMetric(Metric, Generic[_D]):
         """
         if not isinstance(real, bool):
             raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
+        if real and self.reference is not None:
+            raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         check_images(imgs, self.normalize)
-        statistics = self.real_statistics if real else self.fake_statistics
-        self._add(statistics[:-1], self.extractor.activations(imgs))
-        statistics[-1] += len(imgs)
+        self._tally.add_(self._side(_NAMES[real]), self.extractor(imgs), len(imgs))
 
-    def compute(self) -> Tensor | dict[str, Tensor]:
+    def compute(self) -> Value:
         """The distance between the sides.
 
         Returns:
@@ -101,27 +114,61 @@ class DNAMetric(Metric, Generic[_D]):
             RuntimeError: If a side has too few images.
 
         """
-        real, fake = self._dna(self.real_statistics), self._dna(self.fake_statistics)
-        distances = weigh_and_reduce(real.distances(fake), self.neuron_weights, "none")
-        if self.reduction == "layer":
-            return {layer: values.mean() for layer, values in self.neurons.split(distances).items()}
-        return distances.mean() if self.reduction == "mean" else distances
+        self.extractor.release()
+        return self._reduce(self._distances())
+
+    def forward(self, imgs: Tensor, real: bool) -> Value:
+        """Add images to one side, and give their own distance to the other side as accumulated so far.
+
+        Returns:
+            As ``compute``; NaN where the batch or the other side has too few images.
+
+        Raises:
+            ValueError: As ``update``, and as there, nothing is added.
+
+        """
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
+            )
+        if not isinstance(real, bool) or (real and self.reference is not None):
+            self.update(imgs, real)  # which says what is wrong
+        side = _NAMES[real]
+        before, count = self._side(side), self._update_count
+        self._set_side(side, self._tally.empty(self.device))
+        try:
+            self.update(imgs, real)
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+                value = self._reduce(self._distances_or_nan())
+        except BaseException:
+            self._set_side(side, before)
+            self._update_count = count
+            raise
+        # into the batch's tensors: those before may be shared with other metrics of a compute group
+        self._tally.merge_(self._side(side), before)
+        self._computed = None
+        self._forward_cache = value  # type: ignore[assignment]
+        return value
 
     def reset(self) -> None:
         """Forget both sides, or with ``reset_real_features=False`` the fake one."""
-        kept = None if self.reset_real_features else self.real_statistics
+        kept = None if self.reset_real_features or self.reference is not None else self._side("real")
         super().reset()
+        self.extractor.release()
         if kept is not None:
-            self.real_statistics = kept
+            self._set_side("real", kept)
 
     def to_dna(self, real: bool) -> _D:
         """The DNA of one side as accumulated so far, over all processes."""
+        if real and self.reference is not None:
+            return self.reference
         with self.sync_context(
             dist_sync_fn=self.dist_sync_fn,
             should_sync=self._to_sync and not self._is_synced,
             should_unsync=self._should_unsync,
         ):
-            return self._dna((self.real_statistics if real else self.fake_statistics).clone())
+            dna: _D = self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
+        return dna
 
     def plot(
         self,
@@ -141,16 +188,42 @@ class DNAMetric(Metric, Generic[_D]):
             ModuleNotFoundError: If matplotlib is missing.
 
         """
-        return self._plot(val, ax)
+        figure, axes = self._plot(val, ax)
+        return figure, axes
 
     @abstractmethod
-    def _add(self, statistics: Tensor, activations: dict[str, Tensor]) -> None:
-        """Add a batch to the flat statistics of a side, in place; refuse bad activations before that."""
+    def _dna(self, side: Side) -> _D:
+        """The DNA of a side, a view of it where possible."""
 
-    @abstractmethod
-    def _dna(self, statistics: Tensor) -> _D:
-        """The flat state of a side, with its number of images, as a DNA that views it."""
+    def _distances(self) -> Tensor:
+        """Distance of each neuron, shape ``(N,)``."""
+        real = self._dna(self._side("real")) if self.reference is None else self.reference
+        return real.distances(self._dna(self._side("fake")))
 
-    def _add_sides(self, size: int, dtype: torch.dtype) -> None:
-        for side in ("real", "fake"):
-            self.add_state(f"{side}_statistics", torch.zeros(size + 1, dtype=dtype), dist_reduce_fx="sum")
+    def _distances_or_nan(self) -> Tensor:
+        try:
+            return self._distances()
+        except TooFewImagesError:
+            return torch.full((self.neurons.total,), torch.nan, dtype=torch.float64, device=self.device)
+
+    def _reduce(self, distances: Tensor) -> Value:
+        weighted = weigh_and_reduce(distances, self.neuron_weights, "none")
+        if self.reduction == "layer":
+            return {layer: values.mean() for layer, values in self.neurons.split(weighted).items()}
+        return weighted.mean() if self.reduction == "mean" else weighted
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:
+        super()._apply(fn, exclude_state)
+        if self.reference is not None:
+            self.reference = self.reference.to(self.device)
+        return self
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.extractor.share_with(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
+        if name == self.feature_network and not isinstance(value, DNAExtractor):
+            return
+        super().__setattr__(name, value)

@@ -4,20 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import torch
-from torch import Tensor, nn
-
-from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+from torchmetrics_dna.metrics.reference import as_reference
+from torchmetrics_dna.tally import histogram_tally
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.tally import Side
 
 
 class DNAEMD(DNAMetric[HistogramDNA]):
@@ -47,8 +48,10 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Which layers to watch; by default those of the extractor.
         num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; by default those packaged
-            with the extractor.
+        ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; or ``"auto"`` for histograms
+            that find their own. By default those packaged with the extractor, or else ``"auto"``.
+        reference: The real side, from ``to_dna`` or :func:`make_dna`, if it is known before; only fake images are
+            added then. Extractor, layers, bins and ranges are taken from it where they are not given.
         neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
@@ -83,29 +86,20 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         layers: Sequence[str] | None = None,
         num_bins: int = 1000,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+        reference: HistogramDNA | None = None,
         neuron_weights: Tensor | None = None,
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
+        if reference is not None:
+            feature, layers, num_bins, ranges = as_reference(reference, feature, layers, num_bins, ranges)
         check_num_bins(num_bins)
-        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, **kwargs)
+        super().__init__(
+            feature, reset_real_features, normalize, layers, neuron_weights, reduction, reference, **kwargs
+        )
         self.num_bins = num_bins
-        self.ranges = self.extractor.resolve_ranges(ranges)
-        self._low, self._high = self.ranges.bounds()
-        self._add_sides(self.neurons.total * num_bins, torch.int64)
+        self._accumulate(histogram_tally(self.extractor, num_bins, ranges))
 
-    def _counts(self, statistics: Tensor) -> Tensor:
-        return statistics.view(self.neurons.total, self.num_bins)
-
-    def _add(self, statistics: Tensor, activations: dict[str, Tensor]) -> None:
-        add_counts_(self._counts(statistics), activations, self._low, self._high)
-
-    def _dna(self, statistics: Tensor) -> HistogramDNA:
-        counts, num_images = self._counts(statistics[:-1]), int(statistics[-1])
-        return HistogramDNA(counts, self.neurons, self.ranges, num_images, self.extractor.name)
-
-    def _apply(self, fn: Callable[..., Any], *args: Any) -> DNAEMD:
-        super()._apply(fn, *args)
-        # the bounds follow devices, but stay float64 whatever the network's precision
-        self._low, self._high = self._low.to(self.device), self._high.to(self.device)
-        return self
+    def _dna(self, side: Side) -> HistogramDNA:
+        dna: HistogramDNA = self._tally.to_dna(side)
+        return dna

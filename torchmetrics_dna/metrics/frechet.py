@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-from torch import Tensor, nn
-
-from torchmetrics_dna.binning import add_moments_
-from torchmetrics_dna.dna import GaussianDNA
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+from torchmetrics_dna.metrics.reference import as_reference
+from torchmetrics_dna.tally import MomentTally, histogram_tally
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
+    from torch import Tensor, nn
+
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.tally import Side
 
 
 class DNAFrechet(DNAMetric[GaussianDNA]):
@@ -44,6 +47,13 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Which layers to watch; by default those of the extractor.
+        statistics: ``"means"``: Gaussians of the spatial means, one per image, as in the official implementation.
+            ``"activations"``: Gaussians of all activations, as the paper's text has it, read off the same histograms
+            as :class:`DNAEMD` keeps; in a collection the two share one state.
+        num_bins: Bins of those histograms.
+        ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
+        reference: The real side, from ``to_dna`` or :func:`make_dna`, if it is known before; only fake images are
+            added then. Extractor and layers are taken from it where they are not given.
         neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
@@ -76,19 +86,27 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         normalize: bool = False,
         *,
         layers: Sequence[str] | None = None,
+        statistics: Literal["means", "activations"] = "means",
+        num_bins: int = 1000,
+        ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+        reference: GaussianDNA | None = None,
         neuron_weights: Tensor | None = None,
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
-        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, **kwargs)
-        self._add_sides(2 * self.neurons.total, torch.float64)
+        if statistics not in ("means", "activations"):
+            raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
+        if reference is not None:
+            feature, layers = as_reference(reference, feature, layers)[:2]
+        super().__init__(
+            feature, reset_real_features, normalize, layers, neuron_weights, reduction, reference, **kwargs
+        )
+        self.statistics = statistics
+        if statistics == "activations":
+            self._accumulate(histogram_tally(self.extractor, num_bins, ranges))
+        else:
+            self._accumulate(MomentTally(self.extractor))
 
-    def _moments(self, statistics: Tensor) -> Tensor:
-        return statistics.view(2, self.neurons.total)
-
-    def _add(self, statistics: Tensor, activations: dict[str, Tensor]) -> None:
-        add_moments_(self._moments(statistics), activations)
-
-    def _dna(self, statistics: Tensor) -> GaussianDNA:
-        moments, num_images = self._moments(statistics[:-1]), int(statistics[-1])
-        return GaussianDNA.from_moments(moments, self.neurons, num_images, self.extractor.name)
+    def _dna(self, side: Side) -> GaussianDNA:
+        dna: HistogramDNA | GaussianDNA = self._tally.to_dna(side)
+        return dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna

@@ -1,0 +1,52 @@
+"""Every metric class in every form, over a network whose activations are exact."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from networks import pixels, random_images
+from torch import Tensor
+from torchmetrics import Metric
+
+from torchmetrics_dna import DNAEMD, DNAFrechet
+
+EXTRACTOR, RANGES = pixels()
+REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
+
+
+def emd(**kwargs: object) -> DNAEMD:
+    return DNAEMD(EXTRACTOR, **{"ranges": RANGES, "num_bins": 40} | kwargs)
+
+
+def self_ranging_emd(**kwargs: object) -> DNAEMD:
+    return DNAEMD(EXTRACTOR, **{"ranges": "auto", "num_bins": 40} | kwargs)
+
+
+def frechet(**kwargs: object) -> DNAFrechet:
+    return DNAFrechet(EXTRACTOR, **kwargs)
+
+
+def frechet_of_activations(**kwargs: object) -> DNAFrechet:
+    return DNAFrechet(EXTRACTOR, **{"statistics": "activations", "ranges": RANGES, "num_bins": 40} | kwargs)
+
+
+def self_ranging_frechet(**kwargs: object) -> DNAFrechet:
+    return DNAFrechet(EXTRACTOR, **{"statistics": "activations", "num_bins": 40} | kwargs)
+
+
+MAKERS: dict[str, Callable[..., Metric]] = {
+    made.__name__: made for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet)
+}
+
+
+def with_reference(name: str, images: Tensor = REAL, **kwargs: object) -> Metric:
+    """The metric whose real side is a DNA of images, made by a metric of the same kind."""
+    source = MAKERS[name]()
+    source.update(images, real=True)
+    return MAKERS[name](reference=source.to_dna(True), **kwargs)
+
+
+def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
+    metric.update(real, real=True)
+    metric.update(fake, real=False)
+    return metric

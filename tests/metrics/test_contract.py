@@ -1,0 +1,301 @@
+"""What torchmetrics asks of every metric, and more: the same for every class and form of ours."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import matplotlib as mpl
+import pytest
+import torch
+from makers import FAKE, MAKERS, RANGES, REAL, fed, with_reference
+from networks import Convolutions, Pixels, random_images
+from torch import nn
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+
+Make = Callable[..., Metric]
+more = random_images(7, 5)
+
+
+@pytest.fixture(params=MAKERS)
+def name(request: pytest.FixtureRequest) -> str:
+    return request.param
+
+
+@pytest.fixture
+def make(name: str) -> Make:
+    return MAKERS[name]
+
+
+def same(a: Metric, b: Metric) -> bool:
+    return all(torch.equal(a.metric_state[name], b.metric_state[name]) for name in a.metric_state)
+
+
+def test_constants_are_constant(make: Make) -> None:
+    metric = make()
+    assert metric.higher_is_better is False
+    assert metric.is_differentiable is False
+    assert metric.full_state_update is False
+    assert metric.plot_lower_bound == 0
+    for constant in ("higher_is_better", "is_differentiable", "full_state_update", "plot_lower_bound"):
+        with pytest.raises(RuntimeError, match="Can't change const"):
+            setattr(metric, constant, True)
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=str
+)
+def test_copies_go_their_own_way(make: Make, duplicate: Callable[[Metric], Metric]) -> None:
+    metric = fed(make())
+    expected = metric.compute()
+    other = duplicate(metric)
+    assert same(metric, other)
+    assert other.compute() == expected
+    other.update(more, real=False)
+    assert metric.compute() == expected
+    metric.update(more, real=False)
+    assert metric.compute() == other.compute() != expected
+
+
+def test_hashes_differ(make: Make) -> None:
+    assert len({make(), make()}) == 2
+
+
+def test_the_state_dict_is_empty_unless_persistent(make: Make) -> None:
+    metric = fed(make())
+    assert metric.state_dict() == {}
+    metric.persistent(True)
+    saved = metric.state_dict()
+    assert set(saved) == set(metric.metric_state)
+    expected = metric.compute()
+    restored = make()
+    restored.persistent(True)
+    restored.load_state_dict(saved)
+    assert restored.compute() == expected
+    restored.update(more, real=False)
+    metric.load_state_dict(saved)
+    assert metric.compute() == expected, "counting went on in the checkpoint"
+
+
+def test_the_state_of_another_metric_is_not_loaded() -> None:
+    metric, other = MAKERS["emd"](), fed(MAKERS["emd"](ranges=RANGES.union(RANGES), num_bins=41))
+    other.persistent(True)
+    metric.persistent(True)
+    with pytest.raises(RuntimeError, match="is of a metric with another extractor, layers, bins or bounds"):
+        metric.load_state_dict(other.state_dict())
+    assert same(metric, MAKERS["emd"]())
+
+
+def test_results_are_detached_tensors_and_repeatable(make: Make) -> None:
+    metric = fed(make(compute_with_cache=False))
+    first = metric.compute()
+    assert isinstance(first, torch.Tensor)
+    assert not first.requires_grad
+    assert metric.compute() == first
+    assert metric.update_count == 2
+
+
+def test_forward_is_update_and_the_distance_of_the_batch(make: Make) -> None:
+    metric = make()
+    assert metric(REAL, real=True).isnan(), "the fake side is empty"
+    assert metric(FAKE, real=False) == fed(make()).compute()
+    assert metric(more, real=False) == fed(make(), REAL, more).compute(), "the batch's own value"
+    total = fed(make(), REAL, torch.cat([FAKE, more]))
+    torch.testing.assert_close(metric.compute(), total.compute(), rtol=1e-12, atol=0)
+    assert metric.to_dna(False).num_images == 12
+    expected = fed(make(), REAL[:2], torch.cat([FAKE, more])).compute()
+    torch.testing.assert_close(metric(REAL[:2], real=True), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize("reduction", ["layer", "none"])
+def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
+    metric = make(reduction=reduction)
+    empty, full = metric(REAL, real=True), metric(FAKE, real=False)
+    if reduction == "none":
+        assert empty.shape == full.shape == (9,)
+        assert empty.isnan().all()
+    else:
+        assert empty.keys() == full.keys() == metric.neurons.keys()
+        assert all(value.isnan() for value in empty.values())
+
+
+def test_merging_states_is_updating_with_both(make: Make) -> None:
+    one, other = make(), make()
+    one.update(REAL, real=True)
+    one.update(FAKE[:2], real=False)
+    stale = one.compute()
+    other.update(FAKE[2:], real=False)
+    other.update(more, real=True)
+    expected = fed(make(), torch.cat([REAL, more]), FAKE).compute()
+    for incoming in (other, other.metric_state):
+        merged = one.clone()
+        merged.merge_state(incoming)
+        torch.testing.assert_close(merged.compute(), expected, rtol=1e-12, atol=0)
+        assert merged.compute() != stale
+    assert other.to_dna(False).num_images == 3, "the other metric is as it was"
+
+
+def test_states_of_other_metrics_are_not_merged(make: Make) -> None:
+    metric = fed(make())
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
+    net = DNAExtractor(Pixels(), layers=["mean", "contrast", "colours"])
+    others = [
+        DNAEMD(net, num_bins=40),
+        MAKERS["emd"](num_bins=41),
+        MAKERS["emd"](ranges=RANGES.union(RANGES.select().union())) if "auto" in str(make) else DNAFrechet(net),
+        MAKERS["emd"](reference=fed(MAKERS["emd"]()).to_dna(True)),
+    ]
+    for other in others:
+        with pytest.raises(ValueError, match=r"Can't merge the states of metrics that differ in \w+: .* and "):
+            metric.merge_state(other)
+        with pytest.raises(ValueError, match="Can't merge the state of|to be present in incoming state"):
+            metric.merge_state(other.metric_state)
+    with pytest.raises(ValueError, match="Expected incoming state to be a dict or an instance of"):
+        metric.merge_state([1])
+    assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
+
+
+def test_set_dtype_leaves_counts_and_sums_alone(make: Make) -> None:
+    metric = fed(make())
+    expected, kinds = metric.compute(), {k: v.dtype for k, v in metric.metric_state.items()}
+    metric.set_dtype(torch.float16)
+    assert {k: v.dtype for k, v in metric.metric_state.items()} == kinds
+    assert metric.compute() == expected
+    assert metric.compute().dtype == torch.float64
+    metric.reset()
+    assert {k: v.dtype for k, v in metric.metric_state.items()} == kinds
+
+
+def test_half_precision_reaches_the_network() -> None:
+    extractor = DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=16)
+    metric = DNAEMD(extractor)
+    metric.set_dtype(torch.bfloat16)
+    assert next(extractor.network.parameters()).dtype == torch.bfloat16
+    assert fed(metric).compute() > 0
+
+
+def test_moves_between_devices(make: Make) -> None:
+    metric = fed(make()).to("cpu")
+    assert metric.device == torch.device("cpu")
+    if torch.cuda.is_available():
+        expected = metric.compute()
+        metric = metric.to("cuda")
+        assert all(state.is_cuda for state in metric.metric_state.values())
+        assert metric.compute().cpu() == expected
+        metric.reset()
+        assert fed(metric, REAL.cuda(), FAKE.cuda()).compute().cpu() == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_an_idle_metric_holds_each_state_once(name: str) -> None:
+    metric = MAKERS[name](**{} if name == "frechet" else {"num_bins": 1000})
+    storages = [t.untyped_storage() for t in [*metric.metric_state.values(), *metric._defaults.values()]]
+    held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
+    per_neuron = 2 if name == "frechet" else 1000
+    assert held <= 1.2 * (2 * metric.neurons.total * per_neuron * 8) + 1024  # the fingerprint and its default
+
+
+def test_plots(make: Make) -> None:
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    for reduction in ("mean", "layer", "none"):
+        metric = fed(make(reduction=reduction))
+        assert metric.plot()[0] is not None
+        values = [metric(FAKE, real=False), metric.compute()]
+        assert metric.plot(values)[0] is not None
+        own = plt.subplots()[1]
+        assert metric.plot(metric.compute(), ax=own)[1] is own
+    metric = fed(make(), REAL, REAL)
+    zero = metric.plot(torch.tensor(0.0))[1].lines[0].get_ydata()  # KID computes anew here
+    assert [float(y) for y in zero] == [0]
+    plt.close("all")
+
+
+def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
+    metric = with_reference(name)
+    assert not any(state.startswith("real") for state in metric.metric_state)
+    with pytest.raises(ValueError, match="real side is the given `reference`.* with `real=False`"):
+        metric.update(REAL, real=True)
+    with pytest.raises(ValueError, match="real side is the given `reference`"):
+        metric(REAL, real=True)
+    expected = fed(MAKERS[name]()).compute()
+    metric.update(FAKE, real=False)
+    assert metric.compute() == expected
+    metric.reset()
+    assert metric(FAKE, real=False) == expected
+    assert metric.to_dna(True) is metric.reference
+    assert pickle.loads(pickle.dumps(metric)).compute() == expected
+    assert metric.clone().reference is metric.reference
+
+
+def test_settings_come_from_the_reference() -> None:
+    source = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=20)
+    source.update(REAL, real=True)
+    metric = DNAEMD(reference=source.to_dna(True))
+    assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
+    with pytest.raises(ValueError, match="their numbers of bins differ: 20 and 30"):
+        DNAEMD(reference=source.to_dna(True), num_bins=30)
+    with pytest.raises(ValueError, match="their kinds differ: HistogramDNA and GaussianDNA"):
+        DNAFrechet(reference=source.to_dna(True))
+    with pytest.raises(TypeError, match="Argument `reference` expected to be a DNA, but got str"):
+        DNAEMD(reference="file")
+
+
+def test_a_tracker_of_many_epochs_holds_one_network(make: Make) -> None:
+    tracker = MetricTracker(make(), maximize=False)
+    for epoch in range(50):
+        tracker.increment()
+        tracker.update(REAL, real=True)
+        tracker.update(FAKE if epoch == 20 else more, real=False)
+    networks = {id(metric.extractor) for metric in tracker}
+    assert len(networks) == 1
+    assert tracker.compute_all().shape == (50,)
+    assert tracker.best_metric(return_step=True)[1] in range(50)
+
+
+def test_a_bootstrapper_holds_one_network(make: Make) -> None:
+    strapper = BootStrapper(make(), num_bootstraps=10, quantile=torch.tensor([0.05, 0.95]))
+    strapper.update(REAL, real=True)
+    strapper.update(FAKE, real=False)
+    assert len({id(metric.extractor) for metric in strapper.metrics}) == 1
+    assert {metric.to_dna(True).num_images for metric in strapper.metrics} != {0}
+
+
+def test_classwise_names_neurons(make: Make) -> None:
+    wrapper = ClasswiseWrapper(make(reduction="none"), labels=[f"neuron{i}" for i in range(9)])
+    wrapper.update(REAL, real=True)
+    wrapper.update(FAKE, real=False)
+    found = wrapper.compute()
+    assert len(found) == 9
+    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(found))
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(2, 2)
+        self.metrics = nn.ModuleList([make() for make in MAKERS.values()])
+        self.default = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=10)
+
+
+def test_a_module_that_holds_metrics_is_itself_alone() -> None:
+    holder = Holder()
+    assert set(holder.state_dict()) == {"backbone.weight", "backbone.bias"}
+    assert len(list(holder.parameters())) == 2
+    assert not list(holder.buffers())
+    holder.load_state_dict(nn.ModuleDict({"backbone": nn.Linear(2, 2)}).state_dict())
+    averaged = torch.optim.swa_utils.AveragedModel(holder)
+    assert len(list(averaged.parameters())) == 2
+    averaged.update_parameters(holder)
+    assert averaged.module.default.extractor is holder.default.extractor
+
+
+def test_a_pickle_carries_the_network_once() -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_6"])
+    one = len(pickle.dumps(DNAEMD(extractor, num_bins=2)))
+    five = len(pickle.dumps(MetricCollection({str(i): DNAEMD(extractor, num_bins=2 + i) for i in range(5)})))
+    assert five < 1.1 * one

@@ -1,0 +1,169 @@
+"""States that are tallies: how they are registered, moved, loaded, merged and reduced over processes."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import apply_to_collection
+from torchmetrics.utilities.distributed import gather_all_tensors
+
+from torchmetrics_dna.metrics.sync import check_agreement, differences, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torchmetrics_dna.tally import Side, Tally
+
+
+class TalliedMetric(Metric):
+    """A metric whose states are the sides of one tally.
+
+    The states are the tally's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
+    fingerprint of all that must be equal for states to be merged or reduced (its first half) or to be shared in a
+    compute group (all of it).
+    """
+
+    configuration: Tensor
+
+    def _accumulate_by(self, tally: Tally[Any], sides: Sequence[str], options: dict[str, Any]) -> None:
+        """Register the states; ``options`` are what else keeps metrics from sharing states."""
+        self._tally = tally
+        self._sides = tuple(sides)
+        for side in sides:
+            for name, tensor in tally.empty("cpu").items():
+                self.add_state(f"{side}_{name}", tensor)
+                # the default that `reset` copies is one number, not a second state
+                self._defaults[f"{side}_{name}"] = tensor[:1].clone().expand(tensor.shape)
+        self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
+
+    @property
+    def _mergeable(self) -> dict[str, Any]:
+        """What must be equal for states to be merged."""
+        return self._tally.configuration
+
+    def _side(self, side: str) -> Side:
+        return {name: getattr(self, f"{side}_{name}") for name in self._tally.fields}
+
+    def _set_side(self, side: str, tensors: Side) -> None:
+        for name, tensor in tensors.items():
+            setattr(self, f"{side}_{name}", tensor)
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the state of another metric, or a dict of its states, to this one.
+
+        Raises:
+            ValueError: If it is neither, or of another extractor, layers, bins, bounds or reference.
+
+        """
+        if isinstance(incoming_state, TalliedMetric):
+            if incoming_state._mergeable != self._mergeable:
+                told = differences([self._mergeable, incoming_state._mergeable])
+                raise ValueError(f"Can't merge the states of metrics that differ in {told}")
+            incoming_state = incoming_state.metric_state
+        if not isinstance(incoming_state, dict):
+            raise ValueError(
+                f"Expected incoming state to be a dict or an instance of {type(self).__name__},"
+                f" but got {type(incoming_state)}"
+            )
+        missing = [name for name in self._defaults if name not in incoming_state]
+        if missing:
+            raise ValueError(f"Expected state variable {missing[0]} to be present in incoming state")
+        if not self._can_merge(incoming_state["configuration"]):
+            raise ValueError("Can't merge the state of a metric with another extractor, layers, bins or bounds")
+        for side in self._sides:
+            self._tally.merge_(
+                self._side(side), {name: incoming_state[f"{side}_{name}"] for name in self._tally.fields}
+            )
+        self._computed = None
+        self._update_count += 1
+
+    def _can_merge(self, configuration: Tensor) -> bool:
+        half = len(self.configuration) // 2
+        return torch.equal(configuration[:half].to(self.configuration.device), self.configuration[:half])
+
+    @contextmanager
+    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
+        """As in torchmetrics, but the local states come back also after an error."""
+        self.sync(*args, **kwargs)
+        try:
+            yield
+        finally:
+            self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    def _sync_dist(
+        self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
+    ) -> None:
+        group = process_group or self.process_group
+        try:
+            if dist_sync_fn is not gather_all_tensors:
+                self._sync_gathered(dist_sync_fn, group)
+                return
+            check_agreement(self.configuration[: len(self.configuration) // 2], self._mergeable, group)
+        except BaseException:
+            self._cache = None
+            raise
+        # `sync` has put a copy of the states aside. That copy is reduced in place, and the states themselves, which a
+        # compute group may share, wait in its place for `unsync`: one copy in all, however many processes.
+        cache = cast("dict[str, Any]", self._cache)
+        for side in self._sides:
+            waiting = self._side(side)
+            reduced = {name: cache[f"{side}_{name}"] for name in waiting}
+            self._tally.all_reduce_(reduced, group)
+            self._set_side(side, reduced)
+            cache |= {f"{side}_{name}": tensor for name, tensor in waiting.items()}
+
+    def _sync_gathered(self, dist_sync_fn: Callable[..., Any], group: Any) -> None:
+        """By a function of the user's, which gives the list of all processes' tensors."""
+        gathered = {name: dist_sync_fn(getattr(self, name), group=group) for name in self._defaults}
+        if not all(self._can_merge(configuration) for configuration in gathered["configuration"]):
+            raise RuntimeError("Processes hold metrics that can't be reduced together")
+        for side in self._sides:
+            total = self._tally.empty(self.device)
+            for rank in range(len(gathered["configuration"])):
+                self._tally.merge_(total, {name: gathered[f"{side}_{name}"][rank] for name in total})
+            self._set_side(side, total)
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = super()._wrap_update(update)
+
+        def careful(*args: Any, **kwargs: Any) -> None:
+            # torchmetrics counts the call and drops the cached value before it knows whether the input is good
+            before = self._update_count, self._computed
+            try:
+                wrapped(*args, **kwargs)
+            except BaseException:
+                self._update_count, self._computed = before
+                raise
+
+        return careful
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> TalliedMetric:
+        values = self._computed, self._forward_cache
+        super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])
+        # states, defaults and values follow devices, but keep their precision: counts must stay integers
+        for name in self._defaults:
+            setattr(self, name, getattr(self, name).to(self.device))
+        if self._cache is not None:
+            self._cache = {name: cast("Tensor", state).to(self.device) for name, state in self._cache.items()}
+        self._computed, self._forward_cache = apply_to_collection(values, Tensor, lambda v: v.to(self.device))
+        return self
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        error_msgs = args[-1]
+        configuration = state_dict.get(f"{prefix}configuration")
+        if configuration is not None and not self._can_merge(configuration):
+            error_msgs.append(f"The state {prefix!r} is of a metric with another extractor, layers, bins or bounds")
+            for name in self._defaults:
+                state_dict.pop(prefix + name, None)
+        loaded = [name for name in self._defaults if prefix + name in state_dict]
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for name in loaded:
+            # a copy, or counting would go on in the checkpoint
+            setattr(self, name, getattr(self, name).detach().clone().to(self.device))
+        if loaded:
+            self._computed = None
+            self._update_count = max(1, self._update_count)
