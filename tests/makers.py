@@ -41,9 +41,14 @@ MAKERS: dict[str, Callable[..., Metric]] = {
 
 def with_reference(name: str, images: Tensor = REAL, **kwargs: object) -> Metric:
     """The metric whose real side is a DNA of images, made by a metric of the same kind."""
-    source = MAKERS[name]()
+    source = MAKERS[name](sync_on_compute=False)
     source.update(images, real=True)
     return MAKERS[name](reference=source.to_dna(True), **kwargs)
+
+
+def alone(make: Callable[..., Metric], real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
+    """The metric of one process, also among several."""
+    return fed(make(sync_on_compute=False), real, fake)
 
 
 def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:

@@ -162,13 +162,11 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         """The DNA of one side as accumulated so far, over all processes."""
         if real and self.reference is not None:
             return self.reference
-        with self.sync_context(
-            dist_sync_fn=self.dist_sync_fn,
-            should_sync=self._to_sync and not self._is_synced,
-            should_unsync=self._should_unsync,
-        ):
-            dna: _D = self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
-        return dna
+        if self._is_synced or not self._to_sync:
+            return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            synced: _D = self._dna(self._side(_NAMES[real]))  # a copy of the local state already, in several processes
+            return synced
 
     def plot(
         self,

@@ -1,0 +1,214 @@
+"""Collections: states are shared where that is right, and nowhere else; the network runs once."""
+
+from __future__ import annotations
+
+import gc
+import weakref
+
+import numpy as np
+import pytest
+import torch
+from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, emd, fed, frechet, frechet_of_activations, with_reference
+from networks import Convolutions, Pixels
+from torch import Tensor
+from torchmetrics import MetricCollection
+from torchmetrics.image.fid import FrechetInceptionDistance
+from torchmetrics.image.kid import KernelInceptionDistance
+from torchmetrics.wrappers import FeatureShare
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+
+
+def grouped(**metrics: object) -> list[set[str]]:
+    collection = MetricCollection(metrics)
+    # an empty picture gives most states the same numbers, whatever the settings
+    collection.update(torch.zeros(2, 3, 4, 4, dtype=torch.uint8), real=False)
+    return [set(group) for group in collection.compute_groups.values() if len(group) > 1]
+
+
+def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
+    found = grouped(
+        mean=emd(),
+        layer=emd(reduction="layer"),
+        weighted=emd(neuron_weights=torch.ones(9)),
+        gaussian=frechet_of_activations(),
+        means=frechet(),
+        means_by_layer=frechet(reduction="layer"),
+        auto=emd(ranges="auto"),
+        auto_gaussian=MAKERS["self_ranging_frechet"](reduction="none"),
+    )
+    assert {frozenset(group) for group in found} == {
+        frozenset({"mean", "layer", "weighted", "gaussian"}),
+        frozenset({"means", "means_by_layer"}),
+        frozenset({"auto", "auto_gaussian"}),
+    }
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (lambda: emd(), lambda: emd(reset_real_features=False)),
+        (lambda: frechet(), lambda: frechet(reset_real_features=False)),
+        (lambda: emd(), lambda: emd(num_bins=41)),
+        (
+            lambda: emd(),
+            lambda: emd(ranges=ActivationRanges(RANGES.minimum, RANGES.maximum, RANGES.neurons, "scale")),
+        ),
+        (lambda: emd(), lambda: emd(ranges="auto")),
+        (lambda: frechet(), lambda: DNAFrechet(Pixels(), layers=["mean", "contrast", "colours"])),
+        (lambda: with_reference("emd"), lambda: with_reference("emd", FAKE)),
+        (lambda: with_reference("frechet"), lambda: with_reference("frechet", FAKE)),
+        (lambda: with_reference("emd"), lambda: emd()),
+    ],
+)
+def test_other_metrics_never_share(one: object, other: object) -> None:
+    assert grouped(one=one(), other=other()) == []
+
+
+def test_networks_of_one_kind_with_other_weights_never_share() -> None:
+    def network(bias: float) -> DNAExtractor:
+        net = Convolutions()
+        torch.nn.init.constant_(net.classifier.bias, bias)  # not even read by the layer
+        return DNAExtractor(net, layers=["stem"], input_size=8)
+
+    assert grouped(one=DNAFrechet(network(0)), other=DNAFrechet(network(1))) == []
+    assert grouped(one=DNAFrechet(network(0)), other=DNAFrechet(network(0))) == [{"one", "other"}]
+
+
+def test_a_collection_gives_what_its_metrics_give_alone() -> None:
+    makers = {**MAKERS, "layers": lambda: emd(reduction="layer")}
+    collection = MetricCollection({name: make() for name, make in makers.items()})
+    for _ in range(2):  # formed groups behave as unformed ones
+        collection.reset()
+        collection.update(REAL[:4], real=True)
+        collection.update(REAL[4:], real=True)
+        collection.update(FAKE, real=False)
+        found = collection.compute()
+        for name, make in MAKERS.items():
+            torch.testing.assert_close(found[name], fed(make()).compute(), rtol=1e-12, atol=0)
+        layers = fed(emd(reduction="layer")).compute()
+        assert {layer: found[layer] for layer in layers} == layers
+    values = collection(FAKE, real=False)
+    assert values["emd"] == found["emd"]
+    assert collection["emd"].to_dna(False).num_images == 2 * len(FAKE)
+    assert collection["frechet_of_activations"].to_dna(False).num_images == 2 * len(FAKE)
+    clone = collection.clone(prefix="val/")
+    assert set(clone.compute()) == {f"val/{key}" for key in collection.compute()}
+
+
+class Passes:
+    """Counts forward passes of an extractor's network, and watches what they gave."""
+
+    def __init__(self, extractor: DNAExtractor) -> None:
+        self.count = 0
+        self.alive: list[weakref.ref[np.ndarray]] = []
+        extractor.network.register_forward_hook(self)
+
+    def __call__(self, _module: object, _args: object, output: dict[str, Tensor]) -> dict[str, Tensor]:
+        self.count += 1
+        # arrays live exactly as long as the memory of tensors made from them, however many views there are
+        arrays = {layer: values.numpy().copy() for layer, values in output.items()}
+        self.alive = [weakref.ref(array) for array in arrays.values()]
+        return {layer: torch.from_numpy(array) for layer, array in arrays.items()}
+
+    def nothing_is_held(self) -> bool:
+        gc.collect()
+        return all(value() is None for value in self.alive)
+
+
+def four(extractor: DNAExtractor) -> dict[str, object]:
+    return {
+        "emd": DNAEMD(extractor, ranges=RANGES),
+        "frechet": DNAFrechet(extractor),
+        "fid": FrechetInceptionDistance(extractor.pooled("contrast")),
+        "kid": KernelInceptionDistance(extractor.pooled("colours"), subsets=2, subset_size=3),
+    }
+
+
+@pytest.mark.parametrize("kind", ["loop", "collection"])
+def test_one_pass_for_all_and_nothing_is_held_after_it(kind: str) -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    metrics = four(extractor)
+    collection = MetricCollection(dict(metrics)) if kind == "collection" else None
+    buffer = torch.empty_like(REAL)
+    for i, (imgs, real) in enumerate([(REAL, True), (REAL // 2, False), (REAL // 3, False)], start=1):
+        buffer.copy_(imgs)
+        if collection is None:
+            for metric in metrics.values():
+                metric.update(buffer, real=real)
+        else:
+            collection.update(buffer, real=real)
+        assert passes.count == i
+        assert passes.nothing_is_held()
+    alone = {name: metric.clone() for name, metric in four(DNAExtractor(Pixels())).items()}
+    for name, metric in alone.items():
+        metric.update(REAL, real=True)
+        metric.update(torch.cat([REAL // 2, REAL // 3]), real=False)
+        if name != "kid":  # draws subsets
+            torch.testing.assert_close(metrics[name].compute(), metric.compute(), rtol=1e-6, atol=1e-9)
+
+
+def test_a_buffer_changed_between_metrics_is_seen_as_changed() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    first, second, third = (DNAEMD(extractor, ranges=RANGES) for _ in range(3))
+    array = REAL.numpy().copy()
+    buffer = torch.from_numpy(array)
+    first.update(buffer, real=True)
+    array[:] = 255 - array  # torch does not see this
+    second.update(buffer, real=True)
+    buffer.mul_(0)
+    third.update(buffer, real=True)
+    assert passes.count == 3
+    for metric, images in ((first, REAL), (second, 255 - REAL), (third, REAL * 0)):
+        alone = DNAEMD(EXTRACTOR, ranges=RANGES)
+        alone.update(images, real=True)
+        assert torch.equal(metric.real_counts, alone.real_counts)
+
+
+def test_activations_go_with_the_images_where_a_metric_did_not_ask() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    metrics = four(extractor)
+    images = REAL.clone()
+    metrics["emd"].update(images, real=True)
+    assert not passes.nothing_is_held()
+    del images
+    assert passes.nothing_is_held()
+    images = REAL.clone()
+    metrics["emd"].update(images, real=True)
+    metrics["emd"].reset()
+    assert passes.nothing_is_held()
+
+
+def test_one_metric_alone_keeps_nothing() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    metric = DNAEMD(extractor, ranges=RANGES)
+    metric.update(REAL, real=True)
+    assert passes.nothing_is_held()
+    extractor(REAL)
+    assert passes.nothing_is_held()
+
+
+@pytest.mark.parametrize("order", [("emd", "frechet"), ("fid", "emd", "frechet"), ("fid", "kid")])
+def test_feature_share_works_too(order: tuple[str, ...]) -> None:
+    extractor = DNAExtractor(Pixels())
+    passes = Passes(extractor)
+    metrics = four(extractor)
+    metrics["kid"] = KernelInceptionDistance(extractor.pooled("contrast"), subsets=2, subset_size=3)
+    if "emd" in order and "fid" in order:
+        with pytest.warns(UserWarning, match="The network to share between the metrics is not the same"):
+            shared = FeatureShare([metrics[name] for name in order])
+    else:
+        shared = FeatureShare([metrics[name] for name in order])
+    shared.update(REAL, real=True)
+    shared.update(FAKE, real=False)
+    assert passes.count == 2
+    found = shared.compute()
+    if "emd" in order:
+        assert found["DNAEMD"] == fed(DNAEMD(EXTRACTOR, ranges=RANGES)).compute()
+    if "fid" in order:
+        expected = fed(FrechetInceptionDistance(EXTRACTOR.pooled("contrast"))).compute()
+        torch.testing.assert_close(found["FrechetInceptionDistance"], expected)

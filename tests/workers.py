@@ -1,0 +1,211 @@
+"""What the processes of the distributed tests do; here, so that spawned processes can import it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from makers import FAKE, MAKERS, RANGES, REAL, alone, emd, fed, frechet, with_reference
+from networks import Convolutions, random_images
+from torch import Tensor
+from torch import distributed as dist
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+
+MANY = random_images(11, 9)
+
+
+def shard(images: Tensor, rank: int, world: int) -> Tensor:
+    """Unequal shards; the last rank gets none."""
+    if rank == world - 1:
+        return images[:0]
+    return images[rank :: world - 1]
+
+
+def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
+    for images, real in ((MANY, True), (FAKE, False)):
+        mine = shard(images, rank, world)
+        if len(mine) and (both or not real):
+            metric.update(mine, real=real)
+
+
+def agree(value: Tensor, expected: Tensor) -> None:
+    """Equal on all processes, to the last bit; equal to one process's value, to the last count."""
+    every = gather_all_tensors(value)
+    assert all(torch.equal(other, value) for other in every)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def values(rank: int, world: int) -> None:
+    for name, make in MAKERS.items():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make()
+        feed_shards(metric, rank, world)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        agree(metric.compute(), expected)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        assert metric.to_dna(True).num_images == len(MANY)
+        assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name == "frechet"
+        # counting goes on from the local state; torchmetrics keeps a value until the next update, so all get images
+        metric.update(MANY[rank::world], real=True)
+        metric.update(FAKE[rank : rank + 1], real=False)
+        agree(metric.compute(), alone(make, torch.cat([MANY, MANY]), torch.cat([FAKE, FAKE[:world]])).compute())
+        metric.reset()
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+
+        referred = with_reference(name, MANY)
+        feed_shards(referred, rank, world, both=False)
+        agree(referred.compute(), expected)
+
+
+def manners(rank: int, world: int) -> None:
+    """sync, unsync, sync_context, process_group, sync_on_compute, dist_sync_fn, dist_sync_on_step."""
+    for make in MAKERS.values():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make(sync_on_compute=False)
+        metric.update(MANY[rank : rank + 2], real=True)
+        metric.update(FAKE, real=False)
+        assert metric.compute() == alone(make, MANY[rank : rank + 2], FAKE).compute()
+
+        metric = make()
+        feed_shards(metric, rank, world)
+        before = {name: state for name, state in metric.metric_state.items() if name != "configuration"}
+        metric.sync()
+        assert metric.to_dna(False).num_images == len(FAKE)
+        with pytest.raises(TorchMetricsUserError, match="already been synced"):
+            metric.sync()
+        with pytest.raises(TorchMetricsUserError, match="shouldn't be synced"):
+            metric(FAKE, real=False)
+        metric.unsync()
+        assert all(metric.metric_state[name] is state for name, state in before.items())
+        with metric.sync_context():
+            assert metric.to_dna(False).num_images == len(FAKE)
+        assert metric.to_dna(False).num_images == len(FAKE)
+
+        calls: list[int] = []
+
+        def gather(tensor: Tensor, group: object = None, calls: list[int] = calls) -> list[Tensor]:
+            calls.append(1)
+            return gather_all_tensors(tensor, group)
+
+        metric = make(dist_sync_fn=gather)
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+        assert calls
+
+        pair = dist.new_group([0, 1])
+        if rank < 2:
+            metric = make(process_group=pair)
+            metric.update(MANY[rank::2], real=True)
+            metric.update(FAKE[rank::2], real=False)
+            torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=0)
+        dist.barrier()
+
+        metric = make(dist_sync_on_step=True)
+        metric.update(MANY, real=True)
+        on_step = metric(random_images(3, rank), real=False)
+        batches = torch.cat([random_images(3, r) for r in range(world)])
+        agree(on_step, alone(make, torch.cat([MANY] * world), batches).compute())
+        assert metric._cache is None
+        assert metric._is_synced is False
+        assert int(metric._side("fake")[next(iter(metric._tally.fields))][-1]) == 3
+
+
+def groups(rank: int, world: int) -> None:
+    """Compute groups share tensors, which a sync must not change."""
+    collection = MetricCollection(
+        {**{name: make() for name, make in MAKERS.items()}, "again": emd(), "layers": emd(reduction="layer")}
+    )
+    # groups are formed at the first update, so every rank needs one
+    for _ in range(2):
+        collection.reset()
+        collection.update(MANY[rank::world], real=True)
+        collection.update(FAKE[rank::world] if rank < len(FAKE) else FAKE, real=False)
+        found = collection.compute()
+        for name, make in MAKERS.items():
+            agree(found[name], alone(make, MANY, FAKE).compute())
+        assert found["again"] == found["emd"]
+        assert collection.compute()["again"] == found["emd"]
+
+
+def disagreements(rank: int, world: int) -> None:
+    """Every process raises, none waits for ever."""
+
+    def network(seed: int) -> DNAExtractor:
+        net = Convolutions()
+        torch.nn.init.constant_(net.stem.bias, seed)
+        return DNAExtractor(net, layers=["stem"], input_size=8)
+
+    mixed = {
+        "num_bins: 40 and 41": emd(num_bins=40 + (rank == 1)),
+        "ranges: ": emd(ranges=RANGES if rank else "auto"),
+        "extractor: Convolutions .* and Convolutions": DNAFrechet(network(rank == 1)),
+        "state: ": frechet() if rank else emd(),
+        "reference: ": with_reference("emd", REAL[: 3 + rank]),
+    }
+    for message, metric in mixed.items():
+        if "reference" not in message:
+            metric.update(REAL, real=True)
+        metric.update(REAL, real=False)
+        with pytest.raises(RuntimeError, match=f"Processes hold metrics that can't be reduced together: .*{message}"):
+            metric.compute()
+        assert metric._cache is None
+        assert not metric._is_synced
+
+    custom = emd(num_bins=40 + (rank == 1), dist_sync_fn=lambda tensor, group=None: [tensor, tensor])
+    fed(custom).compute()  # a function that brings no other rank's state is believed
+
+    one_sided = emd()
+    one_sided.update(MANY[rank : rank + 1], real=True)
+    with pytest.raises(RuntimeError, match=f"but got {world} and 0"):
+        one_sided.compute()
+    assert not one_sided._is_synced, "an error leaves no metric synced"
+    one_sided.update(FAKE[rank : rank + 1], real=False)
+    agree(one_sided.compute(), alone(emd, MANY[:world], FAKE[:world]).compute())
+
+
+def memory(rank: int, world: int, found: str) -> None:
+    """Most memory that a sync takes beyond the state, in states; ours, and torchmetrics' way beside it."""
+    from networks import Outputs
+    from torchmetrics.metric import Metric as Upstream
+
+    from torchmetrics_dna.metrics.state import TalliedMetric
+
+    network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
+    metric = DNAEMD(network, num_bins=1000)
+    fed(metric)
+    state = sum(tensor.nbytes for tensor in metric.metric_state.values())
+
+    def peak(call: object) -> float:
+        with Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
+            file.write("5")
+        before = status("VmRSS")
+        call()
+        return (status("VmHWM") - before) / state
+
+    ours = peak(metric.sync)
+    metric.unsync()
+    gathered = peak(lambda: Upstream._sync_dist(_upstream(metric)))
+    assert TalliedMetric._sync_dist is not Upstream._sync_dist
+    if rank == 0:
+        with Path(found).open("w", encoding="ascii") as file:
+            file.write(f"{state} {ours} {gathered}")
+
+
+def _upstream(metric: Metric) -> Metric:
+    for name, reduction in metric._reductions.items():
+        metric._reductions[name] = reduction or (lambda stacked: stacked.sum(0))
+    return metric
+
+
+def status(key: str) -> int:
+    """Bytes, from /proc/self/status."""
+    with Path("/proc/self/status").open(encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(key))
+    return int(line.split()[1]) * 1024
