@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +39,37 @@ def test_json_for_programs() -> None:
     assert len(found["top_neurons"]) == 10
     assert f"{A} " in done.stderr
     assert "7/7" in done.stderr
+
+
+@pytest.mark.parametrize("ranges", [OFFICIAL_RANGES, "auto"])
+def test_torchrun_shares_the_images(ranges: str) -> None:
+    options = ["compare", A, B, "--layers", "block_0,block_6", "--ranges", ranges, "--json", "--batch-size", "1"]
+    single = [sys.executable, "-m", "torchmetrics_dna", *options]
+    several = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "torchmetrics_dna", *options]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    alone, shared = (
+        subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+        for command in (single, [sys.executable, "-m", *several])
+    )
+    one, two = json.loads(alone.stdout), json.loads(shared.stdout)
+    assert two["dna_frechet"] == pytest.approx(one["dna_frechet"], rel=1e-9)
+    del one["dna_frechet"], two["dna_frechet"]
+    for found in (one, two):
+        for entry in [*found["layers"].values(), *found["top_neurons"]]:
+            entry["dna_frechet"] = round(entry["dna_frechet"], 6)
+    assert one == two
+
+
+def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
+    for i in range(3):
+        Image.new("RGB", (9, 9)).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_text("no picture")
+    several = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "torchmetrics_dna", "compare"]
+    command = [sys.executable, "-m", *several, str(tmp_path), str(tmp_path), "--layers", "block_0"]
+    failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert failed.returncode != 0
+    told = [line for line in failed.stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
+    assert told == [f"torchmetrics-dna: Can't read image '{tmp_path}/1.png': it is not an image file"]
 
 
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

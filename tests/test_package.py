@@ -24,6 +24,7 @@ ROOMS = (
     "functional",
     "dna",
     "tally",
+    "processes",
     "metrics",
     "measure",
     "comparison",

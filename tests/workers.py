@@ -8,8 +8,9 @@ import pytest
 import torch
 from makers import FAKE, MAKERS, RANGES, REAL, alone, emd, fed, frechet, with_reference
 from networks import Convolutions, random_images
-from torch import Tensor
+from torch import Tensor, nn
 from torch import distributed as dist
+from torch.distributed.fsdp import fully_shard
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
@@ -132,6 +133,35 @@ def groups(rank: int, world: int) -> None:
             agree(found[name], alone(make, MANY, FAKE).compute())
         assert found["again"] == found["emd"]
         assert collection.compute()["again"] == found["emd"]
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(4, 4)
+        self.metrics = nn.ModuleList([DNAEMD(DNAExtractor(Convolutions(), layers=["stem"], input_size=8)), emd()])
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.backbone(values)
+
+
+def wrappers(rank: int, world: int) -> None:
+    """DDP and FSDP around a module that holds metrics see the module's own parameters alone."""
+    holder = Holder()
+    network = holder.metrics[0].extractor.network.stem.weight
+    wrapped = nn.parallel.DistributedDataParallel(holder)
+    wrapped(torch.ones(2, 4)).sum().backward()
+    assert set(wrapped.state_dict()) == {"module.backbone.weight", "module.backbone.bias"}
+    sharded = fully_shard(Holder())
+    sharded(torch.ones(2, 4)).sum().backward()
+    assert {name for name, _ in sharded.named_parameters()} == {"backbone.weight", "backbone.bias"}
+    assert type(sharded.metrics[0].extractor.network.stem.weight) is type(network)
+    for module in (wrapped.module, sharded):
+        for metric in module.metrics:
+            metric.update(MANY[rank::world], real=True)
+            metric.update(FAKE[rank::world], real=False)
+            agree(metric.compute(), metric.compute())
+        agree(module.metrics[1].compute(), alone(emd, MANY, FAKE).compute())
 
 
 def disagreements(rank: int, world: int) -> None:

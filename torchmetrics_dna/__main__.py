@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 from torchmetrics_dna.extras import require
@@ -14,7 +15,8 @@ def main() -> None:
         require("rich", "cli")
         require("torchmetrics_dna.cli", "cli").app(prog_name="torchmetrics-dna")
     except (ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError) as err:
-        print(f"torchmetrics-dna: {' '.join(str(err).split())}", file=sys.stderr)  # noqa: T201
+        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
+            print(f"torchmetrics-dna: {' '.join(str(err).split())}", file=sys.stderr)  # noqa: T201
         sys.exit(2)
 
 

@@ -47,7 +47,7 @@ ImagesB = Annotated[str, typer.Argument(metavar="B", help=_IMAGES)]
 Feature = Annotated[str, _option("Extractor: a preset, or the name of a timm model.")]
 Layers = Annotated[str | None, _option("Layers, separated by commas. [default: the extractor's]")]
 NumBins = Annotated[int, _option("Bins of each neuron's histogram.")]
-Ranges = Annotated[Path | None, _option("File of activation ranges. [default: packaged]")]
+Ranges = Annotated[str | None, _option("File of activation ranges, or auto. [default: packaged, else auto]")]
 WeightsPath = Annotated[Path | None, _option("Local file of the extractor's weights.")]
 CropOption = Annotated[Crop, _option("Cut out of images before they are resized.")]
 ExifOrientation = Annotated[bool, _option("Turn images as their EXIF tag says.", "--exif-orientation")]
@@ -84,16 +84,15 @@ def compare(
 ) -> None:
     """Compare two image sets by dna-emd and dna-fd."""
     from torchmetrics_dna.comparison import compare as compare_sets
-    from torchmetrics_dna.comparison import default_device
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.processes import joined, rank, world_size
 
-    names = None if layers is None else [name.strip() for name in layers.split(",")]
-    extractor = DNAExtractor(feature, layers=names, weights_path=weights_path, crop=crop.value)
-    with _progress() as report:
+    extractor = DNAExtractor(feature, layers=_names(layers), weights_path=weights_path, crop=crop.value)
+    with joined() as own_device, _progress(silent=rank() > 0) as report:
         result = compare_sets(
             a,
             b,
-            extractor.to(device or default_device()),
+            extractor.to(device or own_device),
             num_bins=num_bins,
             ranges=ranges,
             batch_size=batch_size,
@@ -101,7 +100,10 @@ def compare(
             exif_orientation=exif_orientation,
             skip_unreadable=skip_unreadable,
             progress=report,
+            distributed=world_size() > 1,
         )
+        if rank() > 0:
+            return
     if as_json:
         out.print_json(json.dumps(result.to_dict()))
     else:
@@ -129,10 +131,10 @@ def demo(
 
 
 @contextmanager
-def _progress() -> Iterator[Report]:
+def _progress(silent: bool = False) -> Iterator[Report]:
     """A bar on stderr for each source that reports."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk) as bars:
+    with Progress(*columns, console=talk, disable=silent) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(source: str, done: int, total: int) -> None:
@@ -141,6 +143,10 @@ def _progress() -> Iterator[Report]:
             bars.update(tasks[source], completed=done)
 
         yield report
+
+
+def _names(layers: str | None) -> list[str] | None:
+    return None if layers is None else [name.strip() for name in layers.split(",")]
 
 
 def _print_comparison(result: Comparison) -> None:

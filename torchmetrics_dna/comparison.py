@@ -138,9 +138,11 @@ def make_dna(
         kind: ``"histogram"`` or ``"gaussian"``.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges, or the path of a file of them; by default those packaged with the extractor.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those packaged with the extractor, or else ``"auto"``.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``; see
+        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``,
+            ``distributed``; see
             :class:`Loading`.
 
     Returns:
@@ -189,7 +191,8 @@ def compare(
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram; 1000 by default.
-        ranges: Activation ranges, or the path of a file of them; by default those packaged with the extractor.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5), shape ``(N,)``; by default the plain mean.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         loading: As for :func:`make_dna`.
@@ -261,11 +264,6 @@ def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = N
     )
 
 
-def default_device() -> str:
-    """CUDA if there is one, else the CPU."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _given(dna: DNA) -> Measured:
     histogram = dna if isinstance(dna, HistogramDNA) else None
     gaussian = dna if isinstance(dna, GaussianDNA) else None
@@ -277,4 +275,4 @@ def _extractor(feature: Feature, layers: Sequence[str] | None, device: str | tor
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
         return feature if device is None else feature.to(device)
-    return DNAExtractor(feature, layers=layers).to(device or default_device())
+    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypedDict
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
+from torchmetrics_dna.processes import gather, rank, world_size
 from torchmetrics_dna.tally import MomentTally, Tally, histogram_tally
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.tally import Side
 
 DNA = HistogramDNA | GaussianDNA
 Kind = Literal["histogram", "gaussian"]
@@ -31,6 +33,7 @@ class LoadingOptions(TypedDict, total=False):
     exif_orientation: bool
     skip_unreadable: bool
     progress: Progress | None
+    distributed: bool
 
 
 @dataclass(frozen=True)
@@ -43,6 +46,8 @@ class Loading:
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
         skip_unreadable: Leave out images that can't be read, instead of stopping.
         progress: Called after each batch with the name of the source, the number of images done, and that of all.
+        distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
+            get the same result.
 
     Raises:
         ValueError: If a number is out of range.
@@ -54,6 +59,7 @@ class Loading:
     exif_orientation: bool = False
     skip_unreadable: bool = False
     progress: Progress | None = None
+    distributed: bool = False
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
@@ -114,7 +120,29 @@ def measure(
         tallies["gaussian"] = MomentTally(extractor)
     sides = {kind: tally.empty(extractor.device) for kind, tally in tallies.items()}
     unreadable: list[str] = []
-    num_images = 0
+    if loading.distributed:
+        _in_step(lambda: _run(images.shard(rank(), world_size()), extractor, tallies, sides, unreadable, loading))
+        for kind, tally in tallies.items():
+            tally.all_reduce_(sides[kind])
+        unreadable = [line for lines in gather(unreadable) for line in lines]
+    else:
+        _run(images, extractor, tallies, sides, unreadable, loading)
+    if len(unreadable) == len(images):
+        raise ValueError(f"None of the {len(images)} images could be read; the first: {unreadable[0]}")
+    dnas = {kind: tally.to_dna(sides[kind]).to("cpu") for kind, tally in tallies.items()}
+    return Measured(dnas.get("histogram"), dnas.get("gaussian"), unreadable)
+
+
+def _run(
+    images: ImageSource,
+    extractor: DNAExtractor,
+    tallies: dict[Kind, Tally[Any]],
+    sides: dict[Kind, Side],
+    unreadable: list[str],
+    loading: Loading,
+) -> None:
+    """Add all images to the sides, and what can't be read to ``unreadable``."""
+    done = 0
     for batch in load_batches(
         images,
         extractor.input_size,
@@ -128,10 +156,18 @@ def measure(
             activations = extractor(batch.images.to(extractor.device, non_blocking=True))
             for kind, tally in tallies.items():
                 tally.add_(sides[kind], activations, len(batch.images))
-            num_images += len(batch.images)
+        done += len(batch.images) + len(batch.unreadable)
         if loading.progress:
-            loading.progress(images.label, num_images + len(unreadable), len(images))
-    if not num_images:
-        raise ValueError(f"None of the {len(images)} images could be read; the first: {unreadable[0]}")
-    dnas = {kind: tally.to_dna(sides[kind]).to("cpu") for kind, tally in tallies.items()}
-    return Measured(dnas.get("histogram"), dnas.get("gaussian"), unreadable)
+            loading.progress(images.label, done, len(images))
+
+
+def _in_step(run: Callable[[], None]) -> None:
+    """Run, and raise the first error of any process in all of them, so that none waits for one that gave up."""
+    error: Exception | None = None
+    try:
+        run()
+    except (ValueError, RuntimeError, OSError) as err:
+        error = err
+    first = next((err for err in gather(error) if err is not None), None)
+    if first is not None:
+        raise first

@@ -21,6 +21,10 @@ def test_compute_groups_over_processes(tmp_path: Path) -> None:
     run(2, workers.groups, tmp_path)
 
 
+def test_ddp_and_fsdp_do_not_see_the_network(tmp_path: Path) -> None:
+    run(2, workers.wrappers, tmp_path)
+
+
 def test_processes_that_disagree_all_raise(tmp_path: Path) -> None:
     run(3, workers.disagreements, tmp_path)
 

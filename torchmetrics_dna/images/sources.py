@@ -7,6 +7,7 @@ import re
 import zipfile
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
 from typing import Any, Union
@@ -67,6 +68,11 @@ class ImageSource(Dataset["RGBImage"]):
         self.exif_orientation = exif_orientation
         self._fetch = fetch
 
+    def shard(self, rank: int, world_size: int) -> ImageSource:
+        """The images of one of several processes: every ``world_size``-th, from number ``rank`` on."""
+        fetch = partial(_fetch_of_shard, self._fetch, rank, world_size)
+        return ImageSource(self.names[rank::world_size], fetch, self.label, self.exif_orientation)
+
     def __len__(self) -> int:
         return len(self.names)
 
@@ -115,6 +121,10 @@ def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
     if not names:
         raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}")
     return ImageSource(names, fetch, label, exif_orientation)
+
+
+def _fetch_of_shard(fetch: Callable[[int], Any], rank: int, world_size: int, index: int) -> Any:
+    return fetch(rank + index * world_size)
 
 
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:

@@ -1,0 +1,43 @@
+"""dna-emd in a plain PyTorch evaluation over several processes.
+
+torchrun --standalone --nproc-per-node 2 ddp_pytorch.py
+"""
+
+import os
+
+import torch
+from torch import distributed
+from torch.utils.data import DataLoader, Subset, TensorDataset
+
+from torchmetrics_dna import DNAEMD, DNAExtractor
+from torchmetrics_dna.demo import noise, photographs
+
+
+def pairs(count: int = 12) -> TensorDataset:
+    """Photographs and what a "generator" makes of them, uint8."""
+    photos = photographs(count)
+    stacked = [torch.tensor([f(photo).tolist() for photo in photos]) for f in (lambda p: p, lambda p: noise(p, 2))]
+    return TensorDataset(*(images.byte().permute(0, 3, 1, 2) for images in stacked))
+
+
+def main() -> None:
+    several = "RANK" in os.environ
+    if several:
+        distributed.init_process_group("gloo")  # nccl, and a device for each process, on GPUs
+    rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
+
+    metric = DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"]))
+    data = pairs()
+    # every image on one process only; a DistributedSampler would repeat some to make the parts equal
+    for real, fake in DataLoader(Subset(data, range(rank, len(data), world)), batch_size=4):
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+    value = metric.compute()  # on every process: this is where they meet
+    if rank == 0:
+        print(f"dna-emd {float(value):.6f}")
+    if several:
+        distributed.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main()

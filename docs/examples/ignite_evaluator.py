@@ -1,0 +1,49 @@
+"""dna-emd in an Ignite evaluator, over several processes that Ignite starts.
+
+python ignite_evaluator.py --processes 2
+"""
+
+import argparse
+
+import ignite.distributed as idist
+from ddp_pytorch import pairs
+from ignite.engine import Engine, Events
+from torch import Tensor
+from torch.utils.data import DataLoader, Subset
+
+from torchmetrics_dna import DNAEMD, DNAExtractor
+
+
+def evaluate(_local_rank: int) -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
+    metric = DNAEMD(extractor).to(idist.device())
+
+    def step(_engine: Engine, batch: list[Tensor]) -> None:
+        real, fake = batch
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+
+    evaluator = Engine(step)
+
+    @evaluator.on(Events.EPOCH_COMPLETED)
+    def tell(engine: Engine) -> None:
+        engine.state.metrics["dna_emd"] = float(metric.compute())  # on every process
+        metric.reset()
+
+    data = pairs()
+    evaluator.run(DataLoader(Subset(data, range(idist.get_rank(), len(data), idist.get_world_size())), batch_size=2))
+    if idist.get_rank() == 0:
+        print(f"dna-emd {evaluator.state.metrics['dna_emd']:.6f}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="dna-emd in Ignite")
+    parser.add_argument("--processes", type=int, default=1)
+    processes = parser.parse_args().processes
+    several = {"backend": "gloo", "nproc_per_node": processes} if processes > 1 else {}
+    with idist.Parallel(**several) as parallel:
+        parallel.run(evaluate)
+
+
+if __name__ == "__main__":
+    main()

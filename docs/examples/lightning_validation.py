@@ -1,0 +1,89 @@
+"""dna-emd in the validation loop of a LightningModule, over several processes, with a checkpoint and a resumed run.
+
+python lightning_validation.py --devices 2
+"""
+
+import argparse
+import tempfile
+
+import lightning
+import torch
+from torch import Tensor, nn
+from torch.utils.data import DataLoader, TensorDataset
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna.demo import photographs
+
+
+class Autoencoder(lightning.LightningModule):
+    """Learns to reproduce photographs; how well is told by its validation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.network = nn.Sequential(
+            nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
+        )
+        extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
+        # one network and one pass for both; neither is in the checkpoint
+        self.dna_emd = DNAEMD(extractor, normalize=True)
+        self.dna_frechet = DNAFrechet(extractor, normalize=True)
+
+    def training_step(self, batch: list[Tensor]) -> Tensor:
+        return nn.functional.mse_loss(self.network(batch[0]), batch[0])
+
+    def validation_step(self, batch: list[Tensor]) -> None:
+        for metric in (self.dna_emd, self.dna_frechet):
+            metric.update(batch[0], real=True)
+            metric.update(self.network(batch[0]), real=False)
+        # given the metrics themselves, Lightning computes them over all processes at the end, and resets them
+        self.log("dna_emd", self.dna_emd, on_epoch=True)
+        self.log("dna_frechet", self.dna_frechet, on_epoch=True)
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return torch.optim.Adam(self.parameters(), lr=1e-2)
+
+
+def trainer(devices: int, epochs: int, folder: str) -> lightning.Trainer:
+    return lightning.Trainer(
+        accelerator="cpu",
+        devices=devices,
+        strategy="ddp" if devices > 1 else "auto",
+        max_epochs=epochs,
+        default_root_dir=folder,
+        logger=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="dna-emd in Lightning")
+    parser.add_argument("--devices", type=int, default=1)
+    devices = parser.parse_args().devices
+    lightning.seed_everything(0, verbose=False)
+    photos = torch.tensor([photo[::2, ::2].tolist() for photo in photographs(12)]).permute(0, 3, 1, 2) / 255
+    data = DataLoader(TensorDataset(photos), batch_size=2)
+    with tempfile.TemporaryDirectory() as folder:
+        first = trainer(devices, 2, folder)
+        first.fit(Autoencoder(), data, data)
+        saved = first.checkpoint_callback.best_model_path
+        keys = set(torch.load(saved, weights_only=True)["state_dict"])
+        assert all(key.startswith("network.") for key in keys), keys
+
+        module = Autoencoder()
+        resumed = trainer(devices, 3, folder)
+        resumed.fit(module, data, data, ckpt_path=saved)
+        figures = resumed.callback_metrics
+        if resumed.is_global_zero:
+            print(f"dna-emd {float(figures['dna_emd']):.6f}")
+            print(f"dna-fd {float(figures['dna_frechet']):.6f}")
+            with torch.no_grad():  # the same, of one process
+                alone = DNAEMD(module.dna_emd.extractor, normalize=True, sync_on_compute=False)
+                alone.update(photos, real=True)
+                alone.update(module.network.eval()(photos), real=False)
+                print(f"alone {float(alone.compute()):.6f}")
+        resumed.strategy.barrier()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,161 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from networks import Pixels, random_images
+from torch import Tensor
+
+from torchmetrics_dna import ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
+from torchmetrics_dna.functional.emd import dna_emd_on_grid
+from torchmetrics_dna.tally import SelfRangingTally
+
+# numbers of very different size, constants, zeros, and signs of both kinds
+value = st.one_of(
+    st.floats(-(2.0**100), 2.0**100, width=32), st.floats(-2, 2, width=32), st.sampled_from([0.0, 3.25, -1e-20])
+)
+samples = arrays(np.float32, st.tuples(st.integers(1, 7), st.just(3), st.integers(1, 3)), elements=value)
+bins = st.sampled_from([2, 3, 8, 100])
+
+
+def counted(values: np.ndarray, num_bins: int) -> tuple[Grid, Tensor]:
+    acts = torch.from_numpy(values)
+    grid = dyadic_grid(acts.amin((0, 2)).double(), acts.amax((0, 2)).double(), num_bins)
+    counts = torch.zeros(3, num_bins, dtype=torch.int64)
+    count_on_grid_(counts, {"a": acts[:, :2], "b": acts[:, 2:]}, grid)
+    return grid, counts
+
+
+@given(samples, bins)
+@settings(deadline=None)
+def test_counts_equal_numpy_on_the_finest_grid_that_holds_the_data(values: np.ndarray, num_bins: int) -> None:
+    grid, counts = counted(values, num_bins)
+    for neuron in range(3):
+        x = values[:, neuron].ravel().astype(np.float64)
+        width, start = 2.0 ** int(grid.exponent[neuron]), int(grid.start[neuron])
+        index = np.floor(x / width) - start
+        assert index.min() == 0
+        np.testing.assert_array_equal(np.bincount(index.astype(int), minlength=num_bins), counts[neuron])
+        finest = max(np.frexp(np.abs(x).max())[1] - 40, -160) if x.any() else -160
+        if grid.exponent[neuron] > finest:  # one step finer would not do
+            half = np.floor(x / (width / 2))
+            assert half.max() - half.min() >= num_bins
+
+
+@given(samples, bins, st.data())
+@settings(deadline=None)
+def test_any_split_in_any_order_gives_the_same(values: np.ndarray, num_bins: int, data: st.DataObject) -> None:
+    grid, counts = counted(values, num_bins)
+    order = data.draw(st.permutations(range(len(values))))
+    cut = data.draw(st.integers(1, len(values)))
+    total = torch.zeros_like(counts)
+    for part in (values[order][:cut], values[order][cut:]):
+        if len(part):
+            own_grid, own = counted(part, num_bins)
+            regrid_(own, own_grid, grid)
+            total += own
+    assert torch.equal(total, counts)
+
+
+class Echo(torch.nn.Module):
+    """Its images are its activations."""
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        return imgs
+
+
+@given(st.lists(samples, min_size=1, max_size=4), bins)
+@settings(deadline=None, max_examples=40)
+def test_a_tally_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: int) -> None:
+    tally = SelfRangingTally(DNAExtractor(Echo(), input_size=4), num_bins)
+    batches = [{"output": torch.from_numpy(part)} for part in parts]
+    one_by_one, merged = tally.empty("cpu"), tally.empty("cpu")
+    for batch in batches:
+        tally.add_(one_by_one, batch, len(batch["output"]))
+    for batch in reversed(batches):
+        other = tally.empty("cpu")
+        tally.add_(other, batch, len(batch["output"]))
+        tally.merge_(merged, other)
+    assert all(torch.equal(one_by_one[name], merged[name]) for name in tally.fields)
+    grown = tally.to_dna(one_by_one)
+    assert int(grown.counts.sum()) == sum(part.size for part in parts)
+    united = [tally.to_dna(side) for side in (merged, tally.empty("cpu"))]
+    assert united[1].merge(united[0]).digest == grown.digest
+
+
+def test_bad_batches_change_nothing() -> None:
+    tally = SelfRangingTally(DNAExtractor(Pixels()), 10)
+    side = tally.empty("cpu")
+    with pytest.raises(ValueError, match="Layer 'b'"):
+        tally.add_(side, {"a": torch.ones(1, 6), "b": torch.full((1, 3), torch.nan)}, 1)
+    assert all(torch.equal(side[name], tensor) for name, tensor in tally.empty("cpu").items())
+
+
+@given(
+    arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all()),
+    arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all()),
+)
+@settings(deadline=None)
+def test_the_distance_on_a_grid_is_the_area_between_the_shares(a: np.ndarray, b: np.ndarray) -> None:
+    grid = Grid(torch.tensor([-2, 1]), torch.tensor([-3, 5]))
+    low, high = np.array([-0.6, 10.3]), np.array([0.7, 25.0])
+    found = dna_emd_on_grid(*map(torch.from_numpy, (a, b)), grid, *map(torch.from_numpy, (low, high)))
+    for i, (width, start) in enumerate(((0.25, -3), (2.0, 5))):
+        edges = (start + np.arange(9)) * width
+        difference = np.concatenate([[0], np.cumsum(a[i] / a[i].sum() - b[i] / b[i].sum())])
+        half = (high[i] - low[i]) / 2 + 1e-8
+        x = np.linspace((high[i] + low[i]) / 2 - half, (high[i] + low[i]) / 2 + half, 200_001)
+        area = np.trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
+        np.testing.assert_allclose(found[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
+
+
+def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(
+    default_extractor: DNAExtractor, photos: list[np.ndarray]
+) -> None:
+    from torchmetrics_dna.demo import blur, noise
+
+    real = make_dna(photos, default_extractor, ranges="auto")
+    observed = ActivationRanges(real.ranges.minimum, real.ranges.maximum, real.neurons, "widen")
+    fixed = make_dna(photos, default_extractor, ranges=observed)
+    for degrade, strength in ((blur, 1), (blur, 3), (noise, 2)):
+        copies = [degrade(photo, strength) for photo in photos]
+        by_itself = real.distances(make_dna(copies, default_extractor, ranges="auto"))
+        expected = fixed.distances(make_dna(copies, default_extractor, ranges=observed))
+        assert float(by_itself.mean()) == pytest.approx(float(expected.mean()), rel=0.01)
+        for where in default_extractor.neurons.slices.values():
+            assert float(by_itself[where].mean()) == pytest.approx(float(expected[where].mean()), rel=0.01)
+
+
+@pytest.mark.parametrize("ranges", ["auto", None])
+def test_moments_read_off_histograms_are_off_by_half_a_bin_at_most(ranges: str | None) -> None:
+    images = random_images(20, 3, (30, 30))
+    extractor = DNAExtractor(Pixels())
+    given = ActivationRanges.observe(extractor(images)) if ranges is None else ranges
+    dna = make_dna(images, extractor, ranges=given, num_bins=200)
+    assert isinstance(dna, HistogramDNA)
+    bell = dna.to_gaussian()
+    assert bell.statistics == "activations"
+    width = dna.grid.width if ranges == "auto" else (dna.ranges.bounds()[1] - dna.ranges.bounds()[0]) / 200
+    values = [x.transpose(0, 1).flatten(1).double() for x in extractor(images).values()]
+    mean, var = (torch.cat([f(x) for x in values]) for f in (lambda x: x.mean(1), lambda x: x.var(1, correction=0)))
+    assert ((bell.mean - mean).abs() <= width / 2).all()
+    assert ((bell.var.sqrt() - var.sqrt()).abs() <= width / 2).all()
+    with pytest.raises(ValueError, match="merge the histograms"):
+        bell.merge(bell)
+
+
+def test_self_ranging_dnas_merge_and_are_selected_from_exactly() -> None:
+    extractor = DNAExtractor(Pixels())
+    images = random_images(9, 4)
+    whole = make_dna(images, extractor)
+    assert whole.ranges.label == "auto"
+    parts = [make_dna(images[i : i + 2] // (1 + i), extractor) for i in range(0, 9, 2)]
+    together = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
+    assert parts[3].merge(*parts[:3], parts[4]).digest == together.digest
+    assert whole.select(["mean"]).grid.exponent.tolist() == whole.grid.exponent[whole.neurons.slices["mean"]].tolist()
+    assert whole.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
+    assert float(whole.distances(whole).sum()) == 0

@@ -1,0 +1,49 @@
+"""The examples of the documents, as a reader runs them: several processes give the value of one."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
+
+
+def figures(*command: str) -> dict[str, float]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+    done = subprocess.run(
+        [sys.executable, *command],
+        capture_output=True, text=True, check=False, timeout=240, cwd=EXAMPLES, env=environment,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", done.stdout, re.MULTILINE)}
+
+
+@pytest.mark.slow
+def test_plain_pytorch_accelerate_and_ignite_over_two_processes() -> None:
+    one = figures("ddp_pytorch.py")
+    assert one["dna-emd"] > 1
+    assert figures(*TORCHRUN, "ddp_pytorch.py") == one
+    assert figures(*TORCHRUN, "accelerate_loop.py") == one
+    assert figures("ignite_evaluator.py", "--processes", "2") == one
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("devices", ["1", "2"])
+def test_lightning_logs_saves_and_resumes(devices: str) -> None:
+    found = figures("lightning_validation.py", "--devices", devices)
+    assert found["dna-emd"] == found["alone"] > 1
+    assert found["dna-fd"] > 0
+
+
+@pytest.mark.slow
+def test_the_gan_loop(tmp_path: Path) -> None:
+    figures("gan_loop.py", "--num-images", "32", "--steps", "300", "-o", str(tmp_path / "gan.png"))
+    with Image.open(tmp_path / "gan.png") as figure:
+        assert figure.width > 1000
