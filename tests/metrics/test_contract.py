@@ -9,13 +9,13 @@ from collections.abc import Callable
 import matplotlib as mpl
 import pytest
 import torch
-from makers import FAKE, MAKERS, RANGES, REAL, fed, with_reference
+from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, fed, with_reference
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, make_dna
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)
@@ -230,6 +230,17 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
     assert metric.to_dna(True) is metric.reference
     assert pickle.loads(pickle.dumps(metric)).compute() == expected
     assert metric.clone().reference is metric.reference
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("emd", "histogram"), ("self_ranging_emd", "histogram"), ("frechet", "gaussian")]
+)
+def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:
+    ranges = RANGES if name == "emd" else "auto"
+    made = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
+    metric = MAKERS[name](reference=made)
+    metric.update(FAKE, real=False)
+    torch.testing.assert_close(metric.compute(), fed(MAKERS[name]()).compute(), rtol=1e-12, atol=0)
 
 
 def test_settings_come_from_the_reference() -> None:

@@ -162,11 +162,10 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         """The DNA of one side as accumulated so far, over all processes."""
         if real and self.reference is not None:
             return self.reference
-        if self._is_synced or not self._to_sync:
-            return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            synced: _D = self._dna(self._side(_NAMES[real]))  # a copy of the local state already, in several processes
-            return synced
+        if self._to_sync and not self._is_synced:
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+                return self._snapshot(real)
+        return self._snapshot(real)
 
     def plot(
         self,
@@ -192,6 +191,9 @@ class DNAMetric(TalliedMetric, Generic[_D]):
     @abstractmethod
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
+
+    def _snapshot(self, real: bool) -> _D:
+        return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
 
     def _distances(self) -> Tensor:
         """Distance of each neuron, shape ``(N,)``."""
