@@ -84,6 +84,21 @@ def test_data_flows_one_way(path: Path) -> None:
         assert ROOMS.index(name.split(".")[1]) <= ROOMS.index(room), f"{path.name} imports {name}"
 
 
+def test_no_import_goes_round_in_a_circle() -> None:
+    paths = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
+    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
+    paths.pop("torchmetrics_dna")  # which loads lazily
+    needs = {}
+    for name, path in paths.items():
+        # at import time only: what functions import on use, and type checkers alone, makes no circle
+        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
+        found = {node.module for node in top} | {f"{node.module}.{a.name}" for node in top for a in node.names}
+        needs[name] = (found & paths.keys()) - {name}
+    while ready := {name for name, wanted in needs.items() if not wanted}:
+        needs = {name: wanted - ready for name, wanted in needs.items() if name not in ready}
+    assert not needs, f"a circle through {sorted(needs)}"
+
+
 def test_only_plots_knows_matplotlib() -> None:
     knowing = {path.name for path in PACKAGE.rglob("*.py") if "matplotlib." in path.read_text(encoding="utf-8")}
     assert knowing <= {"plots.py"}

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
-from torchmetrics_dna.extractors import timm_models
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
+from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
 from torchmetrics_dna.extractors.weights import load_weights, wheel_weights
 
 if TYPE_CHECKING:
@@ -51,7 +51,7 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
-        if timm_models.is_timm_model(feature):
+        if is_timm_model(feature):
             return _from_timm(feature, _timm_name(feature), layers)
         return _from_module(feature, layers)
     if not isinstance(feature, str):
@@ -60,7 +60,7 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
         )
     if feature in PRESETS:
         return _from_preset(PRESETS[feature], layers, weights_path)
-    if timm_models.is_timm_name(feature):
+    if is_timm_name(feature):
         return _from_timm(_create(feature, weights_path), feature, layers)
     close = difflib.get_close_matches(feature, [*PRESETS, *_timm_names()], n=1)
     raise ValueError(
@@ -106,9 +106,9 @@ def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module
 
 
 def _from_timm(network: nn.Module, name: str, layers: Sequence[str] | None) -> Plan:
-    chosen = timm_models.default_layers(network) if layers is None else layers
+    chosen = default_layers(network) if layers is None else layers
     _check_submodules(network, chosen)
-    size, mean, std = timm_models.data_config(network)
+    size, mean, std = data_config(network)
     return Plan(name, network, {layer: layer for layer in chosen}, input_size=size, mean=mean, std=std)
 
 
