@@ -102,6 +102,15 @@ def test_dnas_stand_for_sources(photos: list[np.ndarray]) -> None:
         compare(a, bells[1])
 
 
+def test_self_ranging_dnas_stand_for_sources_too(photos: list[np.ndarray]) -> None:
+    extractor, _ = pixels()
+    whole = compare(photos[:6], photos[6:], extractor, num_bins=60)
+    assert whole.ranges == "auto"
+    a, b = (make_dna(part, extractor, num_bins=60) for part in (photos[:6], photos[6:]))
+    for result in (compare(a, b), compare(a, photos[6:], extractor), compare(photos[:6], b, extractor)):
+        assert (result.dna_emd, result.ranges) == (whole.dna_emd, "auto")
+
+
 def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
     reference = make_dna(photos[:2], layers=["block_0"], num_bins=10)
     result = compare(reference, photos[2:3])

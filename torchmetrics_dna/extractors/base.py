@@ -173,7 +173,8 @@ class DNAExtractor(_Shareable):
         """Activation ranges for this extractor's layers: those given, read from a file, or the packaged ones.
 
         Returns:
-            None for ``"auto"``, also where none are given and none are packaged: histograms find their own.
+            None for ``"auto"`` (and for what self-ranging histograms found), also where none are given and none are
+            packaged: histograms find their own.
 
         Raises:
             ValueError: If they do not fit.
@@ -190,7 +191,9 @@ class DNAExtractor(_Shareable):
             raise TypeError(
                 f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
             )
-        return ranges.restrict(self.neurons)
+        restricted = ranges.restrict(self.neurons)
+        # what a self-ranging histogram found are no bounds for another: that one finds its own
+        return None if restricted.margin == "auto" else restricted
 
     def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Does nothing: the network never trains."""

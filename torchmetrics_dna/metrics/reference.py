@@ -37,6 +37,5 @@ def as_reference(
         layers = list(reference.neurons)
     if isinstance(reference, HistogramDNA):
         num_bins = reference.num_bins if num_bins == _DEFAULT_BINS else num_bins
-        if ranges is None:
-            ranges = "auto" if reference.ranges.margin == "auto" else reference.ranges
+        ranges = reference.ranges if ranges is None else ranges
     return feature, layers, num_bins, ranges
