@@ -49,6 +49,7 @@ def test_the_digest_knows_values_layers_and_rule_but_not_the_name() -> None:
     named = ActivationRanges(one.minimum, one.maximum, one.neurons, name="x")
     assert named.digest == one.digest
     assert (named.label, one.label) == ("x", one.digest)
+    assert ranges([-0.0, 1], [1, 2]).digest == one.digest
     others = [
         ranges([0, 1], [1, 2], "scale"),
         ranges([0, 1], [1, 2.5]),

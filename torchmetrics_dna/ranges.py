@@ -62,7 +62,7 @@ class ActivationRanges:
                     f"Argument `{field}` expected to have shape ({self.neurons.total},), one value per neuron,"
                     f" but got {tuple(value.shape)}"
                 )
-            object.__setattr__(self, field, value)
+            object.__setattr__(self, field, value + 0.0)  # -0.0 becomes 0.0: equal ranges have equal digests
         bad = ~((self.minimum <= self.maximum) & self.minimum.isfinite() & self.maximum.isfinite())
         if bad.any():
             first = int(bad.nonzero()[0])

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from networks import Pixels, random_images
@@ -69,6 +69,7 @@ class Echo(torch.nn.Module):
 
 
 @given(st.lists(samples, min_size=1, max_size=4), bins)
+@example([np.zeros((1, 3, 1), np.float32), -np.zeros((1, 3, 1), np.float32)], 2)
 @settings(deadline=None, max_examples=40)
 def test_a_tally_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: int) -> None:
     tally = SelfRangingTally(DNAExtractor(Echo(), input_size=4), num_bins)
