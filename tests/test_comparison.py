@@ -115,7 +115,7 @@ def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray
     reference = make_dna(photos[:2], layers=["block_0"], num_bins=10)
     result = compare(reference, photos[2:3])
     assert (result.extractor, dict(result.neurons), result.num_bins) == ("efficientnet_lite0", {"block_0": 16}, 10)
-    with pytest.raises(ValueError, match="`ranges` has no layer 'block_1'"):
+    with pytest.raises(ValueError, match="Unknown layer 'block_1'; the layers are: block_0"):
         compare(reference, photos[2:3], layers=["block_1"])
 
 

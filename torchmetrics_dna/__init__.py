@@ -8,15 +8,16 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from torchmetrics_dna.comparison import Comparison, compare, make_dna
-    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
+    from torchmetrics_dna.dna_files import load_dna
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.metrics import DNAEMD, DNAFrechet
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
-
-__version__ = "0.1.0"
 
 __all__ = [
     "DNAEMD",
@@ -26,8 +27,10 @@ __all__ = [
     "DNAFrechet",
     "GaussianDNA",
     "HistogramDNA",
+    "LayerGaussianDNA",
     "Neurons",
     "compare",
+    "load_dna",
     "make_dna",
 ]
 
@@ -39,8 +42,10 @@ _HOME = {
     "DNAFrechet": "metrics",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
+    "LayerGaussianDNA": "dna",
     "Neurons": "neurons",
     "compare": "comparison",
+    "load_dna": "dna_files",
     "make_dna": "comparison",
 }
 

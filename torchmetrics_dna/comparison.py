@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna_files import is_dna_path, load_dna
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.measure import DNA, Kind, Loading, LoadingOptions, Measured, measure
+from torchmetrics_dna.measure import Kind, Loading, LoadingOptions, Measured, measure
+from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
 
 if TYPE_CHECKING:
     import os
@@ -21,11 +23,10 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
 
-DEFAULT = "efficientnet_lite0"
 Feature = str | nn.Module | DNAExtractor
 
 
@@ -38,6 +39,8 @@ class Comparison:
         neuron_emd: Earth Mover's Distance of each neuron, in bins, shape ``(N,)``; None without histograms.
         neuron_frechet: Fréchet distance of each neuron, in squared activations; None without Gaussians or
             with only one image on a side.
+        layer_frechet: Multivariate Fréchet distance (fd) of each layer, in squared activations; None without
+            Gaussians of layers.
         num_images: Images of ``a`` and of ``b``.
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
@@ -50,6 +53,7 @@ class Comparison:
     neurons: Neurons
     neuron_emd: Tensor | None
     neuron_frechet: Tensor | None
+    layer_frechet: Tensor | None
     num_images: dict[str, int]
     extractor: str
     num_bins: int | None = None
@@ -68,14 +72,20 @@ class Comparison:
         return self._figure(self.neuron_frechet)
 
     @property
+    def fd(self) -> float | None:
+        """Fréchet distance (fd), the mean over layers, in squared activations."""
+        return None if self.layer_frechet is None else float(self.layer_frechet.mean())
+
+    @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """Both distances of each layer."""
+        """The distances of each layer."""
         return {
             layer: {
                 "dna_emd": self._figure(self.neuron_emd, where),
                 "dna_frechet": self._figure(self.neuron_frechet, where),
+                "fd": None if self.layer_frechet is None else float(self.layer_frechet[i]),
             }
-            for layer, where in self.neurons.slices.items()
+            for i, (layer, where) in enumerate(self.neurons.slices.items())
         }
 
     def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
@@ -98,6 +108,7 @@ class Comparison:
         return {
             "dna_emd": self.dna_emd,
             "dna_frechet": self.dna_frechet,
+            "fd": self.fd,
             "layers": self.layers,
             "top_neurons": self.top_neurons(),
             "num_images": self.num_images,
@@ -114,18 +125,18 @@ class Comparison:
 
     def __repr__(self) -> str:
         return (
-            f"Comparison(dna_emd={self.dna_emd}, dna_frechet={self.dna_frechet}, num_images={self.num_images},"
-            f" extractor={self.extractor!r})"
+            f"Comparison(dna_emd={self.dna_emd}, dna_frechet={self.dna_frechet}, fd={self.fd},"
+            f" num_images={self.num_images}, extractor={self.extractor!r})"
         )
 
 
 def make_dna(
     source: Source,
-    feature: Feature = DEFAULT,
+    feature: Feature = DEFAULT_FEATURE,
     *,
     kind: Kind = "histogram",
     layers: Sequence[str] | None = None,
-    num_bins: int = 1000,
+    num_bins: int = DEFAULT_BINS,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     **loading: Unpack[LoadingOptions],
@@ -135,7 +146,7 @@ def make_dna(
     Args:
         source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        kind: ``"histogram"`` or ``"gaussian"``.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -146,7 +157,7 @@ def make_dna(
             :class:`Loading`.
 
     Returns:
-        A :class:`HistogramDNA` or :class:`GaussianDNA`, on the CPU.
+        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -166,9 +177,7 @@ efficientnet_lite0)
         warnings.warn(
             f"{len(measured.unreadable)} images were left out, the first: {measured.unreadable[0]}", stacklevel=2
         )
-    dna = measured.histogram or measured.gaussian
-    assert dna is not None
-    return dna
+    return measured.any
 
 
 def compare(
@@ -186,10 +195,11 @@ def compare(
     """How far two image sets are apart, by dna-emd and dna-fd.
 
     Args:
-        a: Images, see :func:`make_dna`; or a DNA, whose kind, extractor, layers, bins and ranges then hold for ``b``.
+        a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
+            extractor, layers, bins and ranges then hold for ``b``.
         b: Likewise.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        layers: Which layers, if ``feature`` is not an extractor.
+        layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
             default those packaged with the extractor, or else ``"auto"``.
@@ -209,28 +219,33 @@ def compare(
 
     """
     options = Loading(**loading)
-    given = [side for side in (a, b) if isinstance(side, DNA)]
-    if len(given) == 2:
-        return compare_measured(_given(given[0]), _given(given[1]), neuron_weights)
-    kinds: Sequence[Kind] = get_args(Kind)
+    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
+    opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
+    given = [side for side in opened if isinstance(side, DNA)]
+    if len(given) == len(opened):
+        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights)
+    kinds: Sequence[Kind] = ("histogram", "gaussian")
     for dna in given:
-        kinds = ["histogram" if isinstance(dna, HistogramDNA) else "gaussian"]
-        feature = dna.extractor if feature is None else feature
-        layers = list(dna.neurons) if layers is None and not isinstance(feature, DNAExtractor) else layers
+        kinds = [cast("Kind", dna.kind)]
+        if feature is None:
+            feature, layers = extractor_of(dna), None
+        elif not isinstance(feature, DNAExtractor):
+            layers = list(dna.neurons)
         if isinstance(dna, HistogramDNA):
-            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.ranges
-    extractor = _extractor(feature or DEFAULT, layers, device)
+            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.known_ranges
+    extractor = _extractor(feature or DEFAULT_FEATURE, layers, device)
     if neuron_weights is not None:
         check_weights(neuron_weights, extractor.neurons.total)
-    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-    opened = [side if isinstance(side, DNA) else open_source(side, options.exif_orientation) for side in (a, b)]
+    bins = DEFAULT_BINS if num_bins is None else num_bins
     first, second = (
-        _given(side)
-        if isinstance(side, DNA)
-        else measure(side, extractor, kinds, 1000 if num_bins is None else num_bins, ranges, options)
+        _as_measured(side) if isinstance(side, DNA) else measure(side, extractor, kinds, bins, ranges, options)
         for side in opened
     )
     return compare_measured(first, second, neuron_weights)
+
+
+def _as_measured(dna: DNA) -> Measured:
+    return Measured({dna.kind: dna}, [])
 
 
 def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = None) -> Comparison:
@@ -240,34 +255,54 @@ def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = N
         ValueError: If they have no kind of DNA in common, or do not fit together.
 
     """
-    emd = frechet = None
-    if a.histogram and b.histogram:
-        emd = a.histogram.distances(b.histogram)
-    # one image has no variance, and that is no reason to withhold the other distance
-    if a.gaussian and b.gaussian and (emd is None or min(a.num_images, b.num_images) > 1):
-        frechet = a.gaussian.distances(b.gaussian)
-    if emd is None and frechet is None:
-        raise ValueError("Can't compare a histogram DNA with a Gaussian DNA; make both of one kind")
-    dna = a.histogram or a.gaussian
-    assert dna is not None
+    common: dict[str, tuple[DNA, DNA]] = {}
+    for kind in get_args(Kind):
+        one, other = _of_kind(a, kind), _of_kind(b, kind)
+        if one is not None and other is not None:
+            common[kind] = (one, other)
+    if not common:
+        raise ValueError(f"Can't compare a {a.any.kind} DNA with a {b.any.kind} DNA; make both of one kind")
+    found: dict[str, Tensor] = {}
+    for kind, (one, other) in common.items():
+        # one image has no variance, and that is no reason to withhold the other distance
+        if "histogram" not in found or min(one.num_images, other.num_images) > 1:
+            found[kind] = one.distances(other)
+    dna, histogram = a.any, a.dnas.get("histogram")
     weights = None if neuron_weights is None else check_weights(neuron_weights, dna.neurons.total)
     return Comparison(
         dna.neurons,
-        emd,
-        frechet,
-        {"a": a.num_images, "b": b.num_images},
+        found.get("histogram"),
+        found.get("gaussian"),
+        found.get("layer-gaussian"),
+        {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
-        a.histogram.num_bins if a.histogram else None,
-        a.histogram.ranges.label if a.histogram else None,
+        histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
+        histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
         weights,
         a.unreadable + b.unreadable,
     )
 
 
-def _given(dna: DNA) -> Measured:
-    histogram = dna if isinstance(dna, HistogramDNA) else None
-    gaussian = dna if isinstance(dna, GaussianDNA) else None
-    return Measured(histogram, gaussian, [])
+def _of_kind(measured: Measured, kind: str) -> DNA | None:
+    """The DNA of a kind; variances are the diagonals of covariances."""
+    layers = measured.dnas.get("layer-gaussian")
+    if kind == "gaussian" and isinstance(layers, LayerGaussianDNA):
+        return measured.dnas.get(kind, layers.to_gaussian())
+    return measured.dnas.get(kind)
+
+
+def open_side(
+    side: Source | DNA,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    exif_orientation: bool = False,
+) -> ImageSource | DNA:
+    """What one side of a comparison is: images, or a DNA, of which ``layers`` are taken."""
+    if is_dna_path(side):
+        side = load_dna(side, None if ranges == "auto" else ranges)
+    if isinstance(side, DNA):
+        return side if layers is None else side.select(layers)
+    return open_source(side, exif_orientation)
 
 
 def _extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.processes import gather, rank, world_size
-from torchmetrics_dna.tally import MomentTally, Tally, histogram_tally
+from torchmetrics_dna.tally import CrossMomentTally, MomentTally, Tally, histogram_tally
 
 if TYPE_CHECKING:
     import os
 
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.ranges import ActivationRanges
-    from torchmetrics_dna.tally import Side
 
-DNA = HistogramDNA | GaussianDNA
-Kind = Literal["histogram", "gaussian"]
+Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Progress = Callable[[str, int, int], None]
 
 
@@ -72,21 +70,83 @@ class Measured:
     """What one pass over an image set found.
 
     Attributes:
-        histogram: The histogram DNA, if asked for.
-        gaussian: The Gaussian DNA, if asked for.
+        dnas: A DNA of each kind that was asked for, all of the same images.
         unreadable: One line for each image that was left out.
 
     """
 
-    histogram: HistogramDNA | None
-    gaussian: GaussianDNA | None
+    dnas: dict[str, DNA]
     unreadable: list[str]
 
     @property
-    def num_images(self) -> int:
-        """How many images were measured."""
-        dna = self.histogram or self.gaussian
-        return dna.num_images if dna else 0
+    def any(self) -> DNA:
+        """One of the DNAs."""
+        return next(iter(self.dnas.values()))
+
+
+class Pass:
+    """One pass of images through an extractor, which adds up to a DNA of each kind.
+
+    Args:
+        extractor: The network, on the device where it is to run.
+        kinds: Which DNAs to make.
+        num_bins: Bins of the histograms.
+        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
+            None for the packaged ones, or else ``"auto"``.
+        loading: How images are read.
+
+    """
+
+    def __init__(
+        self,
+        extractor: DNAExtractor,
+        kinds: Sequence[Kind],
+        num_bins: int,
+        ranges: ActivationRanges | str | os.PathLike[str] | None,
+        loading: Loading,
+    ) -> None:
+        makers: dict[Kind, Callable[[], Tally[Any]]] = {
+            "histogram": lambda: histogram_tally(extractor, num_bins, ranges),
+            "gaussian": lambda: MomentTally(extractor),
+            "layer-gaussian": lambda: CrossMomentTally(extractor),
+        }
+        self.tallies = {kind: makers[kind]() for kind in kinds}
+        self.extractor = extractor
+        self.loading = loading
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget all images."""
+        self._sides = {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
+
+    def run(self, images: ImageSource) -> Iterator[tuple[int, list[str]]]:
+        """Add images batch by batch; after each, how many were read or left out so far, and what was left out of it."""
+        extractor, loading, done = self.extractor, self.loading, 0
+        for batch in load_batches(
+            images,
+            extractor.input_size,
+            extractor.crop,
+            batch_size=loading.batch_size,
+            num_workers=loading.num_workers,
+            skip_unreadable=loading.skip_unreadable,
+        ):
+            if len(batch.images):
+                activations = extractor(batch.images.to(extractor.device, non_blocking=True))
+                for kind, tally in self.tallies.items():
+                    tally.add_(self._sides[kind], activations, len(batch.images))
+            done += len(batch.images) + len(batch.unreadable)
+            if loading.progress:
+                loading.progress(images.label, done, len(images))
+            yield done, batch.unreadable
+
+    def all_reduce(self) -> None:
+        """Add up the images of all processes."""
+        for kind, tally in self.tallies.items():
+            tally.all_reduce_(self._sides[kind])
+
+    def dnas(self) -> dict[str, DNA]:
+        """The DNAs of all images so far, on the CPU; later images may change them."""
+        return {kind: tally.to_dna(self._sides[kind]).to("cpu") for kind, tally in self.tallies.items()}
 
 
 def measure(
@@ -97,71 +157,37 @@ def measure(
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
 ) -> Measured:
-    """Run all images of a source through an extractor once.
-
-    Args:
-        source: See :func:`open_source`.
-        extractor: The network, on the device where it is to run.
-        kinds: Which DNAs to make.
-        num_bins: Bins of the histograms.
-        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
-            None for the packaged ones, or else ``"auto"``.
-        loading: How images are read.
+    """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
     images = open_source(source, loading.exif_orientation)
-    tallies: dict[Kind, Tally[Any]] = {}
-    if "histogram" in kinds:
-        tallies["histogram"] = histogram_tally(extractor, num_bins, ranges)
-    if "gaussian" in kinds:
-        tallies["gaussian"] = MomentTally(extractor)
-    sides = {kind: tally.empty(extractor.device) for kind, tally in tallies.items()}
+    run = Pass(extractor, kinds, num_bins, ranges, loading)
     unreadable: list[str] = []
+
+    def add(some: ImageSource) -> None:
+        for _, left_out in run.run(some):
+            unreadable.extend(left_out)
+
     if loading.distributed:
-        _in_step(lambda: _run(images.shard(rank(), world_size()), extractor, tallies, sides, unreadable, loading))
-        for kind, tally in tallies.items():
-            tally.all_reduce_(sides[kind])
+        in_step(lambda: add(images.take(range(rank(), len(images), world_size()))))
+        run.all_reduce()
         unreadable = [line for lines in gather(unreadable) for line in lines]
     else:
-        _run(images, extractor, tallies, sides, unreadable, loading)
-    if len(unreadable) == len(images):
-        raise ValueError(f"None of the {len(images)} images could be read; the first: {unreadable[0]}")
-    dnas = {kind: tally.to_dna(sides[kind]).to("cpu") for kind, tally in tallies.items()}
-    return Measured(dnas.get("histogram"), dnas.get("gaussian"), unreadable)
+        add(images)
+    check_any_read(len(images), unreadable)
+    return Measured(run.dnas(), unreadable)
 
 
-def _run(
-    images: ImageSource,
-    extractor: DNAExtractor,
-    tallies: dict[Kind, Tally[Any]],
-    sides: dict[Kind, Side],
-    unreadable: list[str],
-    loading: Loading,
-) -> None:
-    """Add all images to the sides, and what can't be read to ``unreadable``."""
-    done = 0
-    for batch in load_batches(
-        images,
-        extractor.input_size,
-        extractor.crop,
-        batch_size=loading.batch_size,
-        num_workers=loading.num_workers,
-        skip_unreadable=loading.skip_unreadable,
-    ):
-        unreadable += batch.unreadable
-        if len(batch.images):
-            activations = extractor(batch.images.to(extractor.device, non_blocking=True))
-            for kind, tally in tallies.items():
-                tally.add_(sides[kind], activations, len(batch.images))
-        done += len(batch.images) + len(batch.unreadable)
-        if loading.progress:
-            loading.progress(images.label, done, len(images))
+def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:
+    """ValueError if all images were left out."""
+    if len(unreadable) == num_images:
+        raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
 
 
-def _in_step(run: Callable[[], None]) -> None:
+def in_step(run: Callable[[], None]) -> None:
     """Run, and raise the first error of any process in all of them, so that none waits for one that gave up."""
     error: Exception | None = None
     try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, get_args
@@ -12,9 +11,11 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.atomic import replacing
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
 Margin = Literal["scale", "widen", "auto"]
@@ -154,7 +155,6 @@ class ActivationRanges:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the official json, plus the margin rule (and the name) under keys that the official code ignores."""
-        path = Path(path)
         content: dict[str, Any] = {}
         for key, values in (("mins_per_neuron", self.minimum), ("maxs_per_neuron", self.maximum)):
             content[key] = {
@@ -162,12 +162,8 @@ class ActivationRanges:
                 for layer, part in self.neurons.split(values).items()
             }
         content |= {"margin": self.margin} | ({"name": self.name} if self.name else {})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        try:
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ActivationRanges:

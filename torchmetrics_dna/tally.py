@@ -14,10 +14,10 @@ from torch import Tensor
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning import add_counts_, add_moments_
+from torchmetrics_dna.binning import add_counts_, add_cross_moments_, add_moments_
 from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 Side = dict[str, Tensor]
-_D = TypeVar("_D", HistogramDNA, GaussianDNA)
+_D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
@@ -46,7 +46,11 @@ class Tally(ABC, Generic[_D]):
     """
 
     def __init__(self, extractor: DNAExtractor) -> None:
-        self.extractor_name = extractor.name
+        self.origin: dict[str, Any] = {
+            "extractor": extractor.name,
+            "weights": extractor.weights,
+            "preparation": extractor.preparation,
+        }
         self.extractor_digest = extractor.digest
         self.neurons = extractor.neurons
 
@@ -59,7 +63,7 @@ class Tally(ABC, Generic[_D]):
     def configuration(self) -> dict[str, Any]:
         """All that must be equal for two sides to be merged."""
         return {
-            "extractor": f"{self.extractor_name} {self.extractor_digest}",
+            "extractor": f"{self.origin['extractor']} {self.extractor_digest}",
             "layers": dict(self.neurons),
             "state": list(self.fields),
         }
@@ -129,7 +133,7 @@ class HistogramTally(Tally[HistogramDNA]):
     def to_dna(self, side: Side) -> HistogramDNA:
         counts = side["counts"]
         per_neuron = counts[:-1].view(-1, self.num_bins)
-        return HistogramDNA(per_neuron, self.neurons, self.ranges, int(counts[-1]), self.extractor_name)
+        return HistogramDNA(per_neuron, self.neurons, self.ranges, int(counts[-1]), **self.origin)
 
 
 class SelfRangingTally(Tally[HistogramDNA]):
@@ -198,7 +202,7 @@ class SelfRangingTally(Tally[HistogramDNA]):
         ranges = ActivationRanges(
             torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
         )
-        return HistogramDNA(self._counts(side), self.neurons, ranges, int(side["counts"][-1]), self.extractor_name)
+        return HistogramDNA(self._counts(side), self.neurons, ranges, int(side["counts"][-1]), **self.origin)
 
     def _counts(self, side: Side) -> Tensor:
         return side["counts"][:-1].view(-1, self.num_bins)
@@ -235,7 +239,39 @@ class MomentTally(Tally[GaussianDNA]):
     @override
     def to_dna(self, side: Side) -> GaussianDNA:
         moments = side["moments"]
-        return GaussianDNA.from_moments(moments[:-1].view(2, -1), self.neurons, int(moments[-1]), self.extractor_name)
+        return GaussianDNA.from_moments(moments[:-1].view(2, -1), self.neurons, int(moments[-1]), **self.origin)
+
+
+class CrossMomentTally(Tally[LayerGaussianDNA]):
+    """Sums of spatial means, and of their products within each layer."""
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        products = sum(width**2 for width in self.neurons.values())
+        return {"cross_moments": Field(self.neurons.total + products + 1, torch.float64, 0)}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        sums, products = self._parts(side)
+        add_cross_moments_(sums, products, activations)
+        side["cross_moments"][-1] += num_images
+
+    @override
+    def to_dna(self, side: Side) -> LayerGaussianDNA:
+        sums, products = self._parts(side)
+        num_images = int(side["cross_moments"][-1])
+        mean = sums / max(1, num_images)
+        cov = {}
+        for (layer, product), own in zip(products.items(), self.neurons.split(mean).values(), strict=True):
+            cov[layer] = (product - num_images * torch.outer(own, own)) / max(1, num_images - 1)
+        return LayerGaussianDNA(mean, cov, self.neurons, num_images, **self.origin)
+
+    def _parts(self, side: Side) -> tuple[Tensor, dict[str, Tensor]]:
+        sizes = [self.neurons.total, *(width**2 for width in self.neurons.values())]
+        sums, *products = torch.split(side["cross_moments"][:-1], sizes)
+        widths = self.neurons.items()
+        return sums, {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
 
 
 def histogram_tally(extractor: DNAExtractor, num_bins: int, ranges: Any = None) -> HistogramTally | SelfRangingTally:

@@ -9,12 +9,12 @@ does not matter. Memory is what torch allocates beyond what lives already, at it
 from __future__ import annotations
 
 import argparse
-import time
 from collections.abc import Callable
 from statistics import median
 
 import timm
 import torch
+from timing import in_turns
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
@@ -28,18 +28,6 @@ SHAPES = {
     "conv 32x16x112x112": (32, 16, 112, 112),
     "conv 32x1280x7x7": (32, 1280, 7, 7),
 }
-
-
-def in_turns(rounds: int, **calls: Callable[[], object]) -> dict[str, list[float]]:
-    """Seconds of each call, one after the other in every round, after one that does not count."""
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 1):
-        for name, call in calls.items():
-            start = time.perf_counter()
-            call()
-            if turn:
-                seconds[name].append(time.perf_counter() - start)
-    return seconds
 
 
 def peak_bytes(call: Callable[[], object]) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 
 import matplotlib as mpl
 import pytest
@@ -250,10 +251,24 @@ def test_settings_come_from_the_reference() -> None:
     assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
     with pytest.raises(ValueError, match="their numbers of bins differ: 20 and 30"):
         DNAEMD(reference=source.to_dna(True), num_bins=30)
-    with pytest.raises(ValueError, match="their kinds differ: HistogramDNA and GaussianDNA"):
+    with pytest.raises(TypeError, match="expected to be a GaussianDNA or the path of one, but got HistogramDNA"):
         DNAFrechet(reference=source.to_dna(True))
-    with pytest.raises(TypeError, match="Argument `reference` expected to be a DNA, but got str"):
-        DNAEMD(reference="file")
+    with pytest.raises(FileNotFoundError, match="There is no DNA file 'nowhere'"):
+        DNAEMD(reference="nowhere")
+
+
+def test_a_reference_may_be_a_file(tmp_path: Path) -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
+    source = DNAEMD(extractor, num_bins=20)
+    source.update(REAL, real=True)
+    source.to_dna(True).save(tmp_path / "x.dna.npz")
+    metric = DNAEMD(reference=tmp_path / "x.dna.npz")
+    assert (dict(metric.neurons), metric.num_bins, metric.extractor.crop) == ({"block_0": 16}, 20, "center")
+    for fed_one in (metric, source):
+        fed_one.update(FAKE, real=False)
+    assert metric.compute() == source.compute() > 0
+    with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: center and none"):
+        DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
 
 
 def test_a_tracker_of_many_epochs_holds_one_network(make: Make) -> None:

@@ -31,12 +31,8 @@ def activation_moments(activations: Tensor) -> Tensor:
                 [29.]], dtype=torch.float64)
 
     """
-    moments = activations.new_zeros((2, activations.shape[1]), dtype=torch.float64)
-    for neurons, values in chunks(activations):
-        means = values.double().mean(2)
-        moments[0, neurons] += means.sum(1)
-        moments[1, neurons] += means.square().sum(1)
-    return moments
+    means = _spatial_means(activations)
+    return torch.stack([means.sum(1), means.square().sum(1)])
 
 
 def add_moments_(moments: Tensor, activations: Mapping[str, Tensor]) -> None:
@@ -48,3 +44,35 @@ def add_moments_(moments: Tensor, activations: Mapping[str, Tensor]) -> None:
     """
     check_finite(activations)
     moments += torch.cat([activation_moments(layer) for layer in activations.values()], dim=1)
+
+
+def add_cross_moments_(sums: Tensor, products: Mapping[str, Tensor], activations: Mapping[str, Tensor]) -> None:
+    """Add the spatial means of a batch, and their products within each layer, in place; bad ones change nothing.
+
+    Args:
+        sums: Shape ``(N,)``, float64, layers one after another.
+        products: ``{layer: (n, n)}``, float64.
+        activations: ``{layer: (B, n, *positions)}``, in the same order.
+
+    Raises:
+        ValueError: If a value is not finite.
+
+    """
+    check_finite(activations)
+    first = 0
+    for layer, values in activations.items():
+        means = _spatial_means(values)
+        sums[first : first + len(means)] += means.sum(1)
+        products[layer] += means @ means.T
+        first += len(means)
+
+
+def _spatial_means(activations: Tensor) -> Tensor:
+    """Mean over positions, float64, shape ``(n, B)``."""
+    images, neurons = activations.shape[:2]
+    means = activations.new_empty((neurons, images), dtype=torch.float64)
+    first = 0
+    for rows, values in chunks(activations):
+        means[rows, first : first + values.shape[1]] = values.double().mean(2)
+        first = (first + values.shape[1]) % max(1, images)
+    return means

@@ -116,14 +116,26 @@ class DNAExtractor(_Shareable):
         return device_of(self.network)
 
     @cached_property
-    def digest(self) -> str:
-        """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
-        settings = (self.name, dict(self.neurons), self._submodules, self.crop, self.input_size, self.mean, self.std)
-        sha = hashlib.sha256(repr(settings).encode())
+    def weights(self) -> str:
+        """16 hexadecimal digits of the network's weights."""
+        sha = hashlib.sha256()
         for name, tensor in self.network.state_dict().items():
             sha.update(name.encode())
             sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return sha.hexdigest()[:16]
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
+        settings = (self.weights, self.name, dict(self.neurons), self._submodules, self.preparation)
+        return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
+
+    @property
+    def preparation(self) -> dict[str, Any]:
+        """How images are prepared for the network, in json's types."""
+        as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
+        size = self.input_size and list(self.input_size)
+        return {"resize": "clean" if size else "none", "input_size": size, "crop": self.crop, **as_list}
 
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.

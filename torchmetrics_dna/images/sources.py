@@ -68,10 +68,10 @@ class ImageSource(Dataset["RGBImage"]):
         self.exif_orientation = exif_orientation
         self._fetch = fetch
 
-    def shard(self, rank: int, world_size: int) -> ImageSource:
-        """The images of one of several processes: every ``world_size``-th, from number ``rank`` on."""
-        fetch = partial(_fetch_of_shard, self._fetch, rank, world_size)
-        return ImageSource(self.names[rank::world_size], fetch, self.label, self.exif_orientation)
+    def take(self, numbers: Sequence[int]) -> ImageSource:
+        """Some of the images, by number, in this order."""
+        fetch = partial(_fetch_taken, self._fetch, numbers)
+        return ImageSource([self.names[i] for i in numbers], fetch, self.label, self.exif_orientation)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -123,8 +123,8 @@ def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
     return ImageSource(names, fetch, label, exif_orientation)
 
 
-def _fetch_of_shard(fetch: Callable[[int], Any], rank: int, world_size: int, index: int) -> Any:
-    return fetch(rank + index * world_size)
+def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    return fetch(numbers[index])
 
 
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:

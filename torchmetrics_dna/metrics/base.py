@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
 from torchmetrics_dna.images import check_images
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 MetricReduction = Literal["mean", "layer", "none"]
 Value = Tensor | dict[str, Tensor]
 _NAMES = {True: "real", False: "fake"}
-_D = TypeVar("_D", HistogramDNA, GaussianDNA)
+_D = TypeVar("_D", bound=DNA)
 
 
 class DNAMetric(TalliedMetric, Generic[_D]):

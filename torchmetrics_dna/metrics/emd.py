@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.metrics.reference import as_reference
+from torchmetrics_dna.reference import as_reference
 from torchmetrics_dna.tally import histogram_tally
 
 if TYPE_CHECKING:
@@ -50,8 +50,9 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; or ``"auto"`` for histograms
             that find their own. By default those packaged with the extractor, or else ``"auto"``.
-        reference: The real side, from ``to_dna`` or :func:`make_dna`, if it is known before; only fake images are
-            added then. Extractor, layers, bins and ranges are taken from it where they are not given.
+        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file as :func:`load_dna` takes it; only fake images are added then. Extractor, layers, bins and ranges are
+            taken from it where they are not given.
         neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
@@ -86,17 +87,16 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         layers: Sequence[str] | None = None,
         num_bins: int = 1000,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-        reference: HistogramDNA | None = None,
+        reference: HistogramDNA | str | os.PathLike[str] | None = None,
         neuron_weights: Tensor | None = None,
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
-        if reference is not None:
-            feature, layers, num_bins, ranges = as_reference(reference, feature, layers, num_bins, ranges)
-        check_num_bins(num_bins)
-        super().__init__(
-            feature, reset_real_features, normalize, layers, neuron_weights, reduction, reference, **kwargs
+        real, feature, layers, num_bins, ranges = as_reference(
+            reference, HistogramDNA, feature, layers, num_bins, ranges
         )
+        check_num_bins(num_bins)
+        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, real, **kwargs)
         self.num_bins = num_bins
         self._accumulate(histogram_tally(self.extractor, num_bins, ranges))
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.metrics.reference import as_reference
+from torchmetrics_dna.reference import as_reference
 from torchmetrics_dna.tally import MomentTally, histogram_tally
 
 if TYPE_CHECKING:
@@ -52,8 +52,9 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             as :class:`DNAEMD` keeps; in a collection the two share one state.
         num_bins: Bins of those histograms.
         ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
-        reference: The real side, from ``to_dna`` or :func:`make_dna`, if it is known before; only fake images are
-            added then. Extractor and layers are taken from it where they are not given.
+        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file as :func:`load_dna` takes it; only fake images are added then. Extractor and layers are taken from it
+            where they are not given.
         neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
@@ -89,18 +90,15 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         statistics: Literal["means", "activations"] = "means",
         num_bins: int = 1000,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-        reference: GaussianDNA | None = None,
+        reference: GaussianDNA | str | os.PathLike[str] | None = None,
         neuron_weights: Tensor | None = None,
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
         if statistics not in ("means", "activations"):
             raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
-        if reference is not None:
-            feature, layers = as_reference(reference, feature, layers)[:2]
-        super().__init__(
-            feature, reset_real_features, normalize, layers, neuron_weights, reduction, reference, **kwargs
-        )
+        real, feature, layers, *_ = as_reference(reference, GaussianDNA, feature, layers)
+        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, real, **kwargs)
         self.statistics = statistics
         if statistics == "activations":
             self._accumulate(histogram_tally(self.extractor, num_bins, ranges))

@@ -1,0 +1,202 @@
+"""make, merge, info and convert as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from golden import GOLDEN
+
+from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
+from torchmetrics_dna.__main__ import main
+
+A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
+OFFICIAL = GOLDEN / "official_files"
+COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
+FAST = ["--layers", "block_0,block_6", "--batch-size", "4"]
+
+
+def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
+    monkeypatch.setattr(sys, "argv", ["torchmetrics-dna", *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit_:
+        main()
+    return int(exit_.value.code or 0)
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """x.histogram.dna.npz and its likes, of the folder A."""
+    folder = tmp_path_factory.mktemp("made")
+    command = [*COMMAND, "make", str(A), "-o", str(folder / "x.dna.npz"), "--kind", "hist,gauss,layer-gauss", *FAST]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "30/30" in done.stderr
+    assert "x.histogram.dna.npz: 0." in done.stderr
+    return folder
+
+
+def test_files_take_the_place_of_images(
+    made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    expected = compare(A, B, layers=["block_0", "block_6"])
+    assert run(monkeypatch, "make", B, "-o", made / "y.dna.npz", *FAST) == 0
+    x, y = made / "x.histogram.dna.npz", made / "y.dna.npz"
+    for sides in ((x, y), (x, B), (A, y)):
+        capsys.readouterr()
+        assert run(monkeypatch, "compare", *sides, "--json", "--batch-size", "4") == 0
+        found = json.loads(capsys.readouterr().out)
+        assert found["dna_emd"] == pytest.approx(expected.dna_emd, rel=1e-5)
+        assert list(found["layers"]) == ["block_0", "block_6"]
+        assert found["dna_frechet"] is None
+    assert run(monkeypatch, "compare", x, y, "--layers", "block_6") == 0
+    printed = capsys.readouterr().out
+    assert "block_6" in printed
+    assert "block_0" not in printed
+    capsys.readouterr()
+    assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["dna_frechet"] == pytest.approx(expected.dna_frechet, rel=1e-5)
+    assert found["fd"] > found["dna_frechet"]
+    assert found["dna_emd"] is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--feature", "resnet18.a1_in1k", "--weights-path", "nowhere.pth"), "nowhere.pth"),
+        (("--num-bins", "50"), "their numbers of bins differ: 1000 and 50"),
+        (("--crop", "center"), "their image preparations (crop) differ: none and center"),
+        (("--layers", "block_0,nonsense"), "Unknown layer 'nonsense'; the layers are: block_0, block_6"),
+    ],
+)
+def test_images_that_a_file_can_not_be_compared_with(
+    made: Path,
+    arguments: tuple[str, ...],
+    message: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert run(monkeypatch, "compare", made / "x.histogram.dna.npz", B, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    x = made / "x.histogram.dna.npz"
+    assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
+    merged, one = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
+    assert isinstance(one, HistogramDNA)
+    assert merged.num_images == 90
+    assert (merged.counts == 3 * one.counts).all()
+    assert run(monkeypatch, "merge", x, made / "x.gaussian.dna.npz", "-o", tmp_path / "y.dna.npz") == 2
+    assert not (tmp_path / "y.dna.npz").exists()
+
+
+def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    x = made / "x.histogram.dna.npz"
+    dna = load_dna(x)
+    assert run(monkeypatch, "info", x) == 0
+    printed = capsys.readouterr().out
+    for text in (dna.digest, "histogram", "efficientnet_lite0", "block_6", "30", "margin widen", "376,320"):
+        assert text in printed
+    assert max(map(len, printed.splitlines())) <= 80
+    assert run(monkeypatch, "info", x, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["digest"] == dna.digest
+    assert found["num_images"] == 30
+    assert found["layers"]["block_0"] == {"neurons": 16, "values": 376_320, "largest count": int(dna.counts.max())}
+    assert found["preparation"]["input_size"] == [224, 224]
+    damaged = x.with_name("damaged.dna.npz")
+    damaged.write_bytes(x.read_bytes()[:-1] + b"x")
+    assert run(monkeypatch, "info", damaged) == 2
+    assert "its checksum is wrong, so it was damaged or changed" in capsys.readouterr().err
+
+
+def test_official_files_both_ways(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ours, back = tmp_path / "x.dna.npz", tmp_path / "back"
+    assert run(monkeypatch, "convert", OFFICIAL / "hist50", ours) == 0
+    assert "Its activation ranges are unknown; --ranges attaches them." in capsys.readouterr().err
+    assert run(monkeypatch, "convert", OFFICIAL / "hist50", ours, "--ranges", OFFICIAL / "activation_ranges.json") == 0
+    assert run(monkeypatch, "convert", ours, back) == 0
+    assert load_dna(back).digest == load_dna(OFFICIAL / "hist50").digest
+    assert run(monkeypatch, "compare", ours, back, "--ranges", OFFICIAL / "activation_ranges.json", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["dna_emd"] == 0
+    assert run(monkeypatch, "convert", OFFICIAL / "act_ranges", tmp_path / "ranges.json") == 0
+    expected = ActivationRanges.load(OFFICIAL / "activation_ranges.json")
+    assert ActivationRanges.load(tmp_path / "ranges.json").digest == expected.digest
+    for stem in ("gauss", "layer_gauss"):
+        assert run(monkeypatch, "convert", OFFICIAL / stem, tmp_path / "g.dna.npz") == 0
+        assert load_dna(tmp_path / "g.dna.npz").digest == load_dna(OFFICIAL / stem).digest
+    capsys.readouterr()
+    assert run(monkeypatch, "compare", OFFICIAL / "hist50", B) == 2
+    assert "Can't build the extractor 'tiny_conv' of this DNA" in capsys.readouterr().err
+
+
+def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(monkeypatch, "make", A, "-o", tmp_path / "x", "--kind", "his,nonsense") == 2
+    expected = "Option --kind expected to be of histogram, gaussian, layer-gaussian, but got 'nonsense'"
+    assert expected in capsys.readouterr().err
+    assert run(monkeypatch, "make", A, "-o", tmp_path / "nowhere" / "x") == 2
+    assert "There is no folder" in capsys.readouterr().err
+    assert run(monkeypatch, "info", tmp_path / "x") == 2
+    assert "There is no DNA file" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_interrupted_and_resumed(made: Path, tmp_path: Path) -> None:
+    command = [*COMMAND, "make", str(A), "-o", str(tmp_path / "x.dna.npz"), "--kind", "hist,gauss,layer-gauss", *FAST]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        parts = tmp_path / "x.dna.npz.parts"
+        while not list(parts.glob("0*.json")):
+            assert process.poll() is None
+            time.sleep(0.001)
+        process.send_signal(signal.SIGINT)
+        said = process.communicate()[1]
+    assert process.returncode != 0
+    assert "--resume goes on from them" in said
+    assert list(tmp_path.iterdir()) == [parts]
+    assert not list(parts.glob(".*"))
+    failed = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert "finished parts of an interrupted run: go on from them with --resume" in failed.stderr
+    subprocess.run([*command, "--resume"], check=True, capture_output=True)
+    for path in made.glob("x.*"):
+        assert (tmp_path / path.name).read_bytes() == path.read_bytes()
+    assert not parts.exists()
+
+
+@pytest.mark.slow
+def test_torchrun_makes_the_same_file(tmp_path: Path) -> None:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "-m", "torchmetrics_dna"]
+    for count, start in ((1, COMMAND), (2, [*launch[:3], "--nproc-per-node=2", *launch[3:]])):
+        (tmp_path / str(count)).mkdir()
+        command = [*start, "make", str(A), "-o", str(tmp_path / str(count) / "x.dna.npz"), *FAST]
+        command += ["--kind", "hist,gauss,layer-gauss"]
+        subprocess.run(command, capture_output=True, check=True, env=environment, timeout=120)
+    for kind in ("histogram", "gaussian", "layer-gaussian"):
+        one, two = (tmp_path / count / f"x.{kind}.dna.npz" for count in "12")
+        assert one.read_bytes() == two.read_bytes()
+    assert len(list((tmp_path / "2").iterdir())) == 3
+
+
+def test_a_disk_that_is_full(tmp_path: Path) -> None:
+    code = (
+        "import resource, sys\nfrom torchmetrics_dna.__main__ import main\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
+        f"sys.argv = ['torchmetrics-dna', 'make', {str(A)!r}, '-o', {str(tmp_path / 'x')!r}, *{FAST}]\nmain()\n"
+    )
+    failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert failed.returncode == 2
+    assert (
+        failed.stderr.splitlines()[-1]
+        == f"torchmetrics-dna: [Errno 27] File too large: '{tmp_path}/x.parts/00.histogram.dna.npz'"
+    )
+    assert list(tmp_path.iterdir()) == []

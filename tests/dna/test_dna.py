@@ -1,0 +1,281 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+
+from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
+from torchmetrics_dna.binning import activation_histogram, activation_moments
+from torchmetrics_dna.binning.self_ranging import count_on_grid_, dyadic_grid
+from torchmetrics_dna.functional import layer_frechet_distance
+
+NEURONS = Neurons({"a": 2, "b": 3})
+RANGES = ActivationRanges(torch.arange(5.0), torch.arange(5.0) + 1, NEURONS)
+
+
+def histogram(counts: Tensor, num_images: int = 3, **changes: object) -> HistogramDNA:
+    return HistogramDNA(
+        **{"counts": counts, "neurons": NEURONS, "ranges": RANGES, "num_images": num_images, "extractor": "x"} | changes
+    )
+
+
+def gaussian(values: np.ndarray) -> GaussianDNA:
+    return GaussianDNA.from_moments(activation_moments(torch.from_numpy(values)), NEURONS, len(values), "x")
+
+
+def layer_gaussian(values: np.ndarray, **changes: object) -> LayerGaussianDNA:
+    cov = {layer: torch.from_numpy(_cov(values[:, where])) for layer, where in NEURONS.slices.items()}
+    return LayerGaussianDNA(torch.from_numpy(values.mean(0)), cov, NEURONS, len(values), "x", **changes)
+
+
+def _cov(values: np.ndarray) -> np.ndarray:
+    return np.atleast_2d(np.cov(values.T)) if len(values) > 1 else np.zeros((values.shape[1],) * 2)
+
+
+counts = arrays(np.int64, (5, 4), elements=st.integers(0, 2**50)).map(torch.from_numpy)
+samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=st.floats(-100, 100))
+
+
+@given(counts, counts, counts)
+def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor, c: Tensor) -> None:
+    a, b, c = map(histogram, (a, b, c))
+    whole = a.merge(b, c)
+    assert whole.num_images == 9
+    assert torch.equal(whole.counts, a.counts + b.counts + c.counts)
+    assert whole.allclose(c.merge(a).merge(b))
+    assert not whole.allclose(a.merge(b))
+
+
+@given(samples, samples, samples)
+@settings(deadline=None)
+def test_merging_gaussians_gives_the_gaussian_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    merged = gaussian(a).merge(gaussian(b), gaussian(c))
+    every = np.concatenate([a, b, c])
+    np.testing.assert_allclose(merged.mean, every.mean(0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(merged.var, every.var(0, ddof=1), rtol=1e-6, atol=1e-8)
+    assert merged.num_images == len(every)
+    assert merged.allclose(gaussian(c).merge(gaussian(a)).merge(gaussian(b)), rtol=1e-6, atol=1e-8)
+
+
+@given(samples)
+def test_one_image_has_variance_0(values: np.ndarray) -> None:
+    assert (gaussian(values[:1]).var == 0).all()
+
+
+def test_selecting_layers_and_neurons() -> None:
+    dna = histogram(torch.arange(20).view(5, 4))
+    layer = dna.select(layers=["b"])
+    assert torch.equal(layer.counts, dna.by_layer()["b"])
+    assert layer.neurons == Neurons({"b": 3})
+    assert layer.ranges.minimum.tolist() == [2, 3, 4]
+    some = dna.select(neurons=[4, 0])
+    assert some.neurons.locate(1) == ("b", 2)
+    assert some.counts.tolist() == [[0, 1, 2, 3], [16, 17, 18, 19]]
+    assert torch.equal(dna.select().counts, dna.counts)
+    bell = gaussian(np.random.default_rng(0).normal(size=(4, 5)))
+    assert torch.equal(bell.select(["a"], [1, 2]).mean, bell.mean[1:2])
+    assert torch.equal(bell.by_layer()["b"][1], bell.var[2:])
+
+
+def test_distances_are_per_neuron() -> None:
+    random = np.random.default_rng(0)
+    a, b = (torch.from_numpy(random.integers(1, 9, (5, 4))) for _ in range(2))
+    expected = [wasserstein_distance(range(4), range(4), p, q) for p, q in zip(a, b, strict=True)]
+    np.testing.assert_allclose(histogram(a).distances(histogram(b)), expected, atol=1e-12)
+    x, y = random.normal(size=(6, 5)), random.normal(2, 3, size=(9, 5))
+    expected = (x.mean(0) - y.mean(0)) ** 2 + (x.std(0, ddof=1) - y.std(0, ddof=1)) ** 2
+    np.testing.assert_allclose(gaussian(x).distances(gaussian(y)), expected, rtol=1e-9)
+
+
+def test_too_few_images_give_no_number() -> None:
+    with pytest.raises(RuntimeError, match="At least one image is required .* dna-emd, but got 3 and 0"):
+        histogram(torch.ones(5, 4).long()).distances(histogram(torch.zeros(5, 4).long(), 0))
+    with pytest.raises(RuntimeError, match="More than one image is required .* dna-fd, but got 1 and 4"):
+        gaussian(np.zeros((1, 5))).distances(gaussian(np.zeros((4, 5))))
+
+
+OTHER = Neurons({"a": 2, "c": 3})
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"extractor": "y"}, "their extractors differ: 'x' and 'y'"),
+        ({"neurons": OTHER, "ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, OTHER)}, "their neurons differ"),
+        ({"counts": torch.ones(5, 8).long()}, "their numbers of bins differ: 4 and 8"),
+        (
+            {"ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, NEURONS, "scale")},
+            r"their activation ranges \(digest\) differ: \w{16} and \w{16}",
+        ),
+    ],
+)
+def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str) -> None:
+    one = histogram(torch.ones(5, 4).long())
+    other = histogram(**{"counts": torch.ones(5, 4).long()} | changes)
+    for operation in (one.merge, one.distances):
+        with pytest.raises(ValueError, match=message):
+            operation(other)
+    assert not one.allclose(other)
+
+
+def test_kinds_do_not_mix() -> None:
+    with pytest.raises(ValueError, match="their kinds differ: HistogramDNA and GaussianDNA"):
+        histogram(torch.ones(5, 4).long()).distances(gaussian(np.zeros((4, 5))))
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: histogram(torch.ones(5, 4)), r"int64 of shape \(5, num_bins\), but got torch.float32"),
+        (lambda: histogram(torch.ones(4, 4).long()), r"of shape \(4, 4\)"),
+        (
+            lambda: histogram(torch.ones(5, 4).long(), ranges=RANGES.select(["a"])),
+            "Argument `ranges` expected to be of Neurons",
+        ),
+        (lambda: GaussianDNA(torch.ones(3), torch.ones(5), NEURONS, 2, "x"), r"`mean` expected to have shape \(5,\)"),
+        (lambda: GaussianDNA(torch.ones(5), -torch.ones(5), NEURONS, 2, "x"), "negative or NaN variance"),
+    ],
+)
+def test_bad_values(call: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
+
+
+def test_repr_says_what_it_is() -> None:
+    assert repr(histogram(torch.ones(5, 4).long())) == (
+        f"HistogramDNA(3 images, 'x', 4 bins, Neurons(5 in 2 layers: a 2, b 3), ranges {RANGES.digest})"
+    )
+    assert repr(gaussian(np.zeros((2, 5)))) == "GaussianDNA(2 images, 'x', Neurons(5 in 2 layers: a 2, b 3))"
+    assert repr(layer_gaussian(np.zeros((2, 5)))) == "LayerGaussianDNA(2 images, 'x', Neurons(5 in 2 layers: a 2, b 3))"
+    assert repr(histogram(torch.ones(5, 4).long(), ranges=None)).endswith("ranges unknown)")
+
+
+@given(samples, samples, samples)
+@settings(deadline=None)
+def test_merging_layer_gaussians_gives_that_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
+    every = np.concatenate([a, b, c])
+    merged = layer_gaussian(a).merge(layer_gaussian(b), layer_gaussian(c))
+    for other in (layer_gaussian(every), layer_gaussian(c) + (layer_gaussian(a) + layer_gaussian(b))):
+        assert merged.allclose(other, rtol=1e-6, atol=1e-8)
+    assert merged.to_gaussian().allclose(gaussian(a) + gaussian(b) + gaussian(c), rtol=1e-6, atol=1e-8)
+
+
+def test_layer_gaussians_are_compared_layer_by_layer() -> None:
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(9, 5)), random.normal(2, 3, size=(8, 5))
+    a, b = layer_gaussian(x), layer_gaussian(y)
+    expected = [
+        layer_frechet_distance(*(torch.from_numpy(m) for v in (x, y) for m in (v[:, w].mean(0), _cov(v[:, w]))))
+        for w in NEURONS.slices.values()
+    ]
+    assert a.distances(b).tolist() == expected
+    with pytest.raises(RuntimeError, match="More than one image is required .* fd, but got 1 and 8"):
+        layer_gaussian(x[:1]).distances(b)
+    some = a.select(neurons=[0, 2, 4])
+    assert some.neurons == Neurons({"a": [0], "b": [0, 2]})
+    np.testing.assert_allclose(some.cov["b"], _cov(x[:, [2, 4]]))
+    assert a.select(["b"]).mean.tolist() == a.by_layer()["b"][0].tolist()
+    assert not a.allclose(b)
+    assert not a.allclose(a.to_gaussian())
+
+
+@pytest.mark.parametrize(
+    ("cov", "message"),
+    [
+        ({"a": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
+        ({"a": torch.eye(2), "b": torch.eye(2)}, r"`mean` and `cov` expected to have shapes"),
+        ({"a": torch.eye(2), "b": torch.eye(3).cumsum(1)}, "symmetric and finite, but layer 'b' is not"),
+        ({"a": torch.eye(2) * torch.nan, "b": torch.eye(3)}, "symmetric and finite, but layer 'a' is not"),
+    ],
+)
+def test_bad_covariances(cov: dict[str, Tensor], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x")
+
+
+@given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9)), st.sampled_from([1, 2, 3, 6]))
+@settings(deadline=None)
+def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor: int) -> None:
+    activations = torch.from_numpy(values)[None]
+    counted = {
+        bins: histogram(activation_histogram(activations, *RANGES.bounds(), bins), 1) for bins in (12, 12 // factor)
+    }
+    assert torch.equal(counted[12].rebin(12 // factor).counts, counted[12 // factor].counts)
+
+
+@given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9)), st.sampled_from([1, 2, 3, 6]))
+@settings(deadline=None)
+def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) -> None:
+    ends = torch.from_numpy(values.min(1)), torch.from_numpy(values.max(1))
+    ranges = ActivationRanges(*ends, NEURONS, "auto")
+
+    def counted(bins: int) -> HistogramDNA:
+        empty = torch.zeros(5, bins, dtype=torch.int64)
+        count_on_grid_(empty, {"all": torch.from_numpy(values)[None]}, dyadic_grid(*ends, bins))
+        return histogram(empty, 1, ranges=ranges)
+
+    assert torch.equal(counted(12).rebin(12 // factor).counts, counted(12 // factor).counts)
+
+
+@pytest.mark.parametrize("num_bins", [0, -1, 3, 8])
+def test_bins_that_do_not_divide(num_bins: int) -> None:
+    with pytest.raises(ValueError, match=f"expected to divide the 4 bins that there are, but got {num_bins}"):
+        histogram(torch.ones(5, 4).long()).rebin(num_bins)
+
+
+@given(arrays(np.float64, (5, 60), elements=st.floats(0, 5)))
+@settings(deadline=None)
+def test_moments_of_histograms_are_as_good_as_stated(values: np.ndarray) -> None:
+    wide = ActivationRanges(torch.zeros(5), torch.full((5,), 5.0), NEURONS)
+    low, high = wide.bounds()
+    found = histogram(activation_histogram(torch.from_numpy(values)[None], low, high, 50), 1, ranges=wide).to_gaussian()
+    width = (high - low).numpy() / 50 * (1 + 1e-6)
+    assert (np.abs(found.mean.numpy() - values.mean(1)) <= width / 2).all()
+    assert (np.abs(found.var.numpy() - values.var(1)) <= width**2 / 4 + width * values.std(1) + 1e-12).all()
+
+
+def test_what_is_unknown_of_official_files() -> None:
+    known, unknown = histogram(torch.ones(5, 4).long()), histogram(torch.ones(5, 4).long(), ranges=None)
+    assert (unknown + unknown).distances(unknown).tolist() == [0] * 5
+    assert unknown.select(["b"]).rebin(2).ranges is None
+    with pytest.raises(
+        ValueError, match=r"ranges \(digest\) differ: \w{16} and unknown \(give `ranges` when loading\)"
+    ):
+        known.merge(unknown)
+    with pytest.raises(ValueError, match=r"The activation ranges of this DNA are unknown.* load_dna\(path, ranges="):
+        unknown.to_gaussian()
+
+
+def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
+    plain = {"resize": "clean", "crop": "none"}
+    dna = histogram(torch.ones(5, 4).long(), weights="aa", preparation=plain | {"input_size": [9, 9]}, notes="one")
+    partly = histogram(torch.ones(5, 4).long(), preparation=plain, notes="two")
+    merged = partly + dna + dna
+    assert (merged.weights, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
+    for changes, message in (
+        ({"weights": "bb"}, r"weights \(digest\) differ: aa and bb"),
+        ({"preparation": {"crop": "center"}}, r"image preparations \(crop\) differ: none and center"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            dna.distances(histogram(torch.ones(5, 4).long(), **changes))
+
+
+def test_digests_are_of_what_a_dna_is() -> None:
+    dna = histogram(torch.ones(5, 4).long())
+    named = ActivationRanges(RANGES.minimum, RANGES.maximum, NEURONS, name="some name")
+    assert dna.digest == histogram(torch.ones(5, 4).long(), notes="other notes", ranges=named).digest
+    others = [
+        histogram(torch.ones(5, 4).long() * 2),
+        histogram(torch.ones(5, 2).long()),
+        histogram(torch.ones(5, 4).long(), num_images=4),
+        histogram(torch.ones(5, 4).long(), weights="aa"),
+        histogram(torch.ones(5, 4).long(), ranges=None),
+        gaussian(np.zeros((2, 5))),
+        layer_gaussian(np.zeros((2, 5))),
+    ]
+    assert len({dna.digest, *(other.digest for other in others)}) == 8

@@ -1,0 +1,81 @@
+"""DNAs of every kind, small, with all that a file has to keep."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
+from torchmetrics_dna.dna import DNA
+
+# what a zip, an npz or a path could stumble over
+LAYERS = ("block.0/conv-1", "../köpf", "x.npy", "x", "dna.json", "層 1")
+PREPARATION = {"resize": "clean", "input_size": [224, 224], "crop": "center", "mean": [0.5, 0.5, 0.5], "std": None}
+_COMMON = {"weights": "0123456789abcdef", "preparation": PREPARATION, "notes": 'Ünïcode\n"notes"'}
+
+
+def neurons(layers: tuple[str, ...] = LAYERS) -> Neurons:
+    """One to some neurons each; of the last layer a selection."""
+    widths: dict[str, int | list[int]] = {layer: 1 + 2 * i for i, layer in enumerate(layers)}
+    widths[layers[-1]] = [1, 4, 5]
+    return Neurons(widths)
+
+
+def ranges(of: Neurons, margin: str = "scale") -> ActivationRanges:
+    random = np.random.default_rng(0)
+    low = torch.from_numpy(random.normal(size=of.total))
+    return ActivationRanges(low, low + torch.from_numpy(random.random(of.total)), of, margin, "named")
+
+
+def histogram(
+    of: Neurons | None = None, num_bins: int = 6, largest: int = 2**40, margin: str = "scale"
+) -> HistogramDNA:
+    """Counts that sum up to the same number for each neuron of a layer."""
+    of = neurons() if of is None else of
+    random = np.random.default_rng(0)
+    counts = [np.stack([random.permutation(row) for _ in range(n)]) for n, row in _rows(of, num_bins, largest)]
+    return HistogramDNA(torch.from_numpy(np.concatenate(counts)), of, ranges(of, margin), 12, "tiny", **_COMMON)
+
+
+def gaussian(of: Neurons | None = None) -> GaussianDNA:
+    of = neurons() if of is None else of
+    random = np.random.default_rng(1)
+    return GaussianDNA(
+        torch.from_numpy(random.normal(size=of.total)),
+        torch.from_numpy(random.random(of.total)),
+        of,
+        12,
+        "tiny",
+        **_COMMON,
+    )
+
+
+def layer_gaussian(of: Neurons | None = None) -> LayerGaussianDNA:
+    of = neurons() if of is None else of
+    random = np.random.default_rng(2)
+    cov = {layer: torch.from_numpy(np.cov(random.normal(size=(n, 9)))).reshape(n, n) for layer, n in of.items()}
+    return LayerGaussianDNA(torch.from_numpy(random.normal(size=of.total)), cov, of, 12, "tiny", **_COMMON)
+
+
+def every_kind(of: Neurons | None = None) -> list[DNA]:
+    return [histogram(of), histogram(of, margin="auto"), gaussian(of), layer_gaussian(of)]
+
+
+def _rows(of: Neurons, num_bins: int, largest: int) -> list[tuple[int, np.ndarray]]:
+    random = np.random.default_rng(3)
+    top = [0, 255, 256, 65_535, largest, 1]  # around where one more byte is needed
+    return [
+        (width, np.append(random.integers(0, top[i % len(top)] + 1, num_bins - 1), top[i % len(top)]))
+        for i, width in enumerate(of.values())
+    ]
+
+
+def tensors(dna: DNA) -> dict[str, torch.Tensor]:
+    """All numbers of a DNA, by name."""
+    if isinstance(dna, HistogramDNA):
+        found = {"counts": dna.counts}
+        return found | ({} if dna.ranges is None else {"low": dna.ranges.minimum, "high": dna.ranges.maximum})
+    if isinstance(dna, GaussianDNA):
+        return {"mean": dna.mean, "var": dna.var}
+    assert isinstance(dna, LayerGaussianDNA)
+    return {"mean": dna.mean, **dna.cov}

@@ -1,0 +1,68 @@
+"""A small server that speaks the Hugging Face hub's protocol for files, on this machine."""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import unquote
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@contextmanager
+def serving(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
+    """Serve folders as repositories (``OWNER/REPO`` or ``datasets/OWNER/REPO``); gives the address and the requests."""
+    requests: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self._answer(body=False)
+
+        def do_GET(self) -> None:
+            self._answer(body=True)
+
+        def _answer(self, body: bool) -> None:
+            requests.append(f"{self.command} {self.path}")
+            repository, _, rest = unquote(self.path).lstrip("/").partition("/resolve/")
+            revision, _, name = rest.partition("/")
+            if repository not in repositories:
+                return self._refuse("RepoNotFound", 401)
+            if revision not in ("main", COMMIT):
+                return self._refuse("RevisionNotFound")
+            path = repositories[repository] / name
+            if not path.is_file():
+                return self._refuse("EntryNotFound")
+            content = path.read_bytes()
+            self.send_response(200)
+            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            if body:
+                self.wfile.write(content)
+            return None
+
+        def _refuse(self, code: str, status: int = 404) -> None:
+            self.send_response(status)
+            self.send_header("X-Error-Code", code)
+            self.send_header("X-Error-Message", code)
+            self.send_header("X-Repo-Commit", COMMIT)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}", requests
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()

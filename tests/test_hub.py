@@ -1,0 +1,92 @@
+"""DNAs from the Hugging Face hub, over real HTTP; in other processes, since the hub's address is read on import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import dnas
+import pytest
+from golden import GOLDEN
+from hub_server import COMMIT, serving
+
+from torchmetrics_dna import load_dna
+from torchmetrics_dna.hub import fetch
+
+REMEDY = "download it where there is a network, and give its local path instead"
+
+
+def load(reference: str, endpoint: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    code = (
+        "import sys; from torchmetrics_dna import load_dna\n"
+        "try:\n    print(load_dna(sys.argv[1]).digest)\n"
+        "except (OSError, ValueError) as err:\n    print(f'{type(err).__name__}: {err}')\n"
+    )
+    variables = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
+    command = [sys.executable, "-c", code, reference]
+    return subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    (folder / "sub").mkdir(parents=True)
+    dnas.histogram().save(folder / "sub" / "x.dna.npz")
+    for suffix in ("json", "npz"):
+        (folder / f"gauss.{suffix}").write_bytes((GOLDEN / "official_files" / f"gauss.{suffix}").read_bytes())
+    return folder
+
+
+def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
+    ours, official = dnas.histogram().digest, load_dna(GOLDEN / "official_files" / "gauss").digest
+    with serving({"owner/repo": repository, "datasets/owner/data": repository}) as (endpoint, requests):
+        for reference, digest in (
+            ("hub:owner/repo/sub/x.dna.npz", ours),
+            (f"hub:owner/repo@{COMMIT}/sub/x.dna.npz", ours),
+            ("hub:owner/repo/gauss", official),
+            ("hub:owner/repo/gauss.npz", official),
+            ("hub:datasets/owner/data/gauss.json", official),
+        ):
+            assert load(reference, endpoint, tmp_path).stdout.strip() == digest, reference
+        assert "GET /owner/repo/resolve/" in " ".join(requests)
+        requests.clear()
+        # what is in the cache is not fetched again, and needs no network
+        assert load("hub:owner/repo/sub/x.dna.npz", endpoint, tmp_path).stdout.strip() == ours
+        assert not [request for request in requests if request.startswith("GET /owner/")]
+        requests.clear()
+        offline = load("hub:owner/repo/sub/x.dna.npz", endpoint, tmp_path, HF_HUB_OFFLINE="1")
+        assert offline.stdout.strip() == ours
+        assert requests == []
+
+
+def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
+    with serving({"owner/repo": repository}) as (endpoint, _):
+        for reference, environment in (
+            ("hub:owner/repo/other.dna.npz", {}),
+            ("hub:owner/other/x.dna.npz", {}),
+            ("hub:owner/repo/sub/x.dna.npz", {"HF_HUB_OFFLINE": "1"}),
+        ):
+            said = load(reference, endpoint, tmp_path, **environment).stdout
+            file, repo = reference.rpartition("/")[2], reference[4:].split("/")[1].split("@")[0]
+            assert said.startswith("OSError: Can't fetch"), said
+            assert file in said
+            assert f"hub repository 'owner/{repo}'" in said
+            assert REMEDY in said
+            assert said.count("\n") == 1
+
+
+@pytest.mark.slow
+def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
+    with serving({}) as (endpoint, _):
+        pass
+    said = load("hub:owner/repo/x.dna.npz", endpoint, tmp_path).stdout
+    assert said.startswith("OSError: Can't fetch 'x.dna.npz'")
+    assert REMEDY in said
+
+
+@pytest.mark.parametrize("reference", ["hub:", "hub:owner", "hub:owner/repo", "hub:owner/repo@/x", "hub:a b/c?/x"])
+def test_what_names_no_file(reference: str) -> None:
+    with pytest.raises(ValueError, match=r"Expected hub:OWNER/REPO/path|names no hub repository"):
+        fetch(reference)

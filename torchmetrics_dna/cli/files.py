@@ -1,0 +1,177 @@
+"""The commands that make and handle DNA files."""
+
+from __future__ import annotations
+
+import functools
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, get_args
+
+import typer
+from rich.table import Table
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import out, print_json, print_unreadable, progress, table, talk
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from torchmetrics_dna.dna import DNA
+
+Output = Annotated[Path, o.option("The file to write.", "-o", "--output")]
+File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
+Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
+Resume = Annotated[bool, o.option("Go on from the parts that an interrupted run left.", "--resume")]
+Notes = Annotated[str, o.option("A remark to keep in the file.")]
+AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
+
+
+def make(
+    images: o.Images,
+    output: Output,
+    kind: Kinds = "histogram",
+    feature: o.Feature = None,
+    layers: o.Layers = None,
+    num_bins: o.NumBins = None,
+    ranges: o.Ranges = None,
+    weights_path: o.WeightsPath = None,
+    crop: o.CropOption = None,
+    exif_orientation: o.ExifOrientation = False,
+    skip_unreadable: o.SkipUnreadable = False,
+    batch_size: o.BatchSize = 32,
+    num_workers: o.NumWorkers = None,
+    device: o.Device = None,
+    resume: Resume = False,
+    notes: Notes = "",
+) -> None:
+    """Write the DNA of an image set to a file, or one for each kind."""
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.making import make_files, output_paths
+    from torchmetrics_dna.measure import Loading
+    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE
+
+    kinds = _kinds(kind)
+    output_paths(output, kinds)  # before the network is loaded
+    settings = o.extractor_settings(weights_path, crop)
+    extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
+    with joined() as own_device, progress(silent=rank() > 0) as report, _going_on():
+        loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
+        extractor.to(device or own_device)
+        bins = num_bins or DEFAULT_BINS
+        paths, unreadable = make_files(
+            images, output, extractor, kinds, bins, ranges, loading, resume=resume, notes=notes
+        )
+        if rank() > 0:
+            return
+    for path in paths.values():
+        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB", markup=False)
+    print_unreadable(unreadable)
+
+
+@contextmanager
+def _going_on() -> Iterator[None]:
+    """Say how, when the user interrupts."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        talk.print("Interrupted; if parts are finished, --resume goes on from them.")
+        raise
+
+
+def merge(files: Files, output: Output) -> None:
+    """Merge the DNAs of several image sets into that of all images."""
+    from torchmetrics_dna.dna_files import load_dna
+
+    first, *others = files
+    whole = functools.reduce(lambda dna, path: dna.merge(load_dna(path)), others, load_dna(first))
+    whole.save(output)
+    talk.print(f"{output}: {whole!r}", markup=False)
+
+
+def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
+    """Say what a DNA file holds, after checking that it is whole."""
+    from torchmetrics_dna.dna_files import load_dna
+
+    found = _described(load_dna(file, ranges))
+    if as_json:
+        print_json(found)
+        return
+    layers = found.pop("layers")
+    summary = Table(show_header=False, box=None)
+    for key, value in found.items():
+        summary.add_row(key.replace("_", " "), _in_words(value))
+    shown = table("layer", *next(iter(layers.values())), title="Layers")
+    for layer, values in layers.items():
+        shown.add_row(layer, *(f"{value:,}" for value in values.values()))
+    out.print(summary, "", shown)
+
+
+def convert(
+    file: File,
+    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")],
+    ranges: AttachedRanges = None,
+) -> None:
+    """Convert official files into one of ours, or one of ours into official files."""
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna_files import is_official, load_dna
+    from torchmetrics_dna.vdna_files import load_vdna, save_vdna
+
+    if is_official(file):
+        value = load_vdna(file, ranges)
+        value.save(output)
+        written = str(output)
+    else:
+        value = load_dna(file, ranges)
+        save_vdna(value, output)
+        written = f"{output}.json and {output}.npz"
+    talk.print(f"{written}: {value!r}", markup=False)
+    if isinstance(value, DNA) and value.kind == "histogram" and getattr(value, "ranges", None) is None:
+        talk.print("Its activation ranges are unknown; --ranges attaches them.")
+
+
+def _kinds(given: str) -> list[Any]:
+    """Kinds of DNA by their names or the first letters of these, each once."""
+    from torchmetrics_dna.measure import Kind
+
+    known, kinds = get_args(Kind), []
+    for name in given.split(","):
+        matches = [kind for kind in known if kind.startswith(name.strip())]
+        if len(matches) != 1:
+            raise ValueError(f"Option --kind expected to be of {', '.join(known)}, but got {name.strip()!r}")
+        kinds += [kind for kind in matches if kind not in kinds]
+    return kinds
+
+
+def _described(dna: DNA) -> dict[str, Any]:
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+
+    found: dict[str, Any] = {
+        "kind": dna.kind,
+        "digest": dna.digest,
+        "extractor": dna.extractor,
+        "weights": dna.weights,
+        "preparation": dna.preparation,
+        "num_images": dna.num_images,
+        "num_neurons": dna.neurons.total,
+    }
+    layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
+    if isinstance(dna, HistogramDNA):
+        found["num_bins"] = dna.num_bins
+        known = dna.ranges
+        found["ranges"] = known and {"name": known.name, "digest": known.digest, "margin": known.margin}
+        for layer, counts in dna.by_layer().items():
+            layers[layer]["values"] = int(counts[0].sum())
+            layers[layer]["largest count"] = int(counts.max())
+    if isinstance(dna, GaussianDNA):
+        found["statistics"] = dna.statistics
+    return {**found, "notes": dna.notes, "layers": layers}
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, list):
+        return " ".join(map(_in_words, value))
+    return "unknown" if value is None else str(value)

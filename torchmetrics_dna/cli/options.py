@@ -1,0 +1,55 @@
+"""Arguments that several commands take."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+
+class Crop(Enum):
+    """What to cut out of images before they are resized."""
+
+    NONE = "none"
+    CENTER = "center"
+
+
+def option(text: str, *names: str) -> Any:
+    """An option with its help."""
+    return typer.Option(*names, help=text)
+
+
+_IMAGES = "Folder, .zip, .txt with one path a line, or image file."
+_SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
+SideA = Annotated[str, typer.Argument(metavar="A", help=_SIDE)]
+SideB = Annotated[str, typer.Argument(metavar="B", help=_SIDE)]
+Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
+Feature = Annotated[
+    str | None, option("Extractor: a preset, or a timm model's name. [default: the DNA's, else efficientnet_lite0]")
+]
+Layers = Annotated[str | None, option("Layers, separated by commas. [default: the extractor's]")]
+NumBins = Annotated[int | None, option("Bins of each neuron's histogram. [default: the DNA's, else 1000]")]
+Ranges = Annotated[str | None, option("File of activation ranges, or auto. [default: packaged, else auto]")]
+WeightsPath = Annotated[Path | None, option("Local file of the extractor's weights.")]
+CropOption = Annotated[Crop | None, option("Cut out of images before they are resized. [default: none]")]
+ExifOrientation = Annotated[bool, option("Turn images as their EXIF tag says.", "--exif-orientation")]
+SkipUnreadable = Annotated[
+    bool, option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
+]
+BatchSize = Annotated[int, option("Images in a batch.")]
+NumWorkers = Annotated[int | None, option("Processes that decode images. [default: one per core up to 8]")]
+Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]")]
+Json = Annotated[bool, option("Print json.", "--json")]
+
+
+def names(layers: str | None) -> list[str] | None:
+    """The layers of a list with commas."""
+    return None if layers is None else [name.strip() for name in layers.split(",")]
+
+
+def extractor_settings(weights_path: Path | None, crop: Crop | None) -> dict[str, Any]:
+    """Keyword arguments of :class:`DNAExtractor` that were given."""
+    given = {"weights_path": weights_path, "crop": crop and crop.value}
+    return {name: value for name, value in given.items() if value is not None}

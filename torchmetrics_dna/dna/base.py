@@ -1,0 +1,235 @@
+"""What every DNA has: where it is from, what it may be merged and compared with, and its file."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass, replace
+from functools import cached_property, reduce
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from torchmetrics_dna.container import Arrays, content_digest, read_container, write_container
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.version import __version__
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+_D = TypeVar("_D", bound="DNA")
+
+
+class TooFewImagesError(RuntimeError):
+    """A side holds too few images for the distance that was asked for."""
+
+
+class _Fields:
+    """Fields of every DNA; no dataclass, so that each kind puts them where they read well."""
+
+    neurons: Neurons
+    num_images: int
+    extractor: str
+
+
+@dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class DNA(_Fields, ABC):
+    """The per-neuron statistics of an image or a set of images.
+
+    Args:
+        weights: Digest of the extractor's weights; None if unknown.
+        preparation: How images were prepared for the extractor: resize, input size, crop, mean, std; as far as known.
+        notes: Whatever a user wants to say about it; kept in files.
+
+    """
+
+    kind: ClassVar[str]
+
+    weights: str | None = None
+    preparation: Mapping[str, Any] | None = None
+    notes: str = ""
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits of all that it is; notes and names of ranges left out."""
+        return content_digest(*self._packed())
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """Keyword arguments that another DNA of the same images has in common with this one."""
+        return {"weights": self.weights, "preparation": self.preparation, "notes": self.notes}
+
+    @abstractmethod
+    def to(self, device: torch.device | str) -> Self:
+        """The same DNA on a device."""
+
+    @abstractmethod
+    def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
+        """The DNA of some layers or flat neuron indices, in their order."""
+
+    @abstractmethod
+    def distances(self, other: Self) -> Tensor:
+        """The distance of each neuron or layer, float64; ValueError if the two do not fit together."""
+
+    def matches(self, other: DNA) -> bool:
+        """Whether the two may be merged and compared."""
+        return not differences(self, other)
+
+    def merge(self, *others: Self) -> Self:
+        """The DNA of all images together.
+
+        Raises:
+            ValueError: If the DNAs do not fit together.
+
+        """
+        check_comparable(self, *others)
+        return reduce(_merge_two, others, self)
+
+    def __add__(self, other: Self) -> Self:
+        return self.merge(other) if isinstance(other, DNA) else NotImplemented
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one file, by custom ``*.dna.npz``; the format is described in docs/format.md.
+
+        Raises:
+            OSError: If it can't be written. A file that was there before stays as it was then.
+
+        """
+        dna, arrays = self._packed()
+        write_container(path, dna, arrays, **self._remarks())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no such file, a damaged one, or one of another kind of DNA.
+
+        """
+        header, arrays = read_container(path)
+        kind = header["dna"].get("kind")
+        if kind != cls.kind:
+            raise ValueError(
+                f"{str(path)!r} holds a DNA of kind {kind!r}, expected {cls.kind!r}; load_dna reads any kind"
+            )
+        return cls.unpacked(path, header, arrays)
+
+    @classmethod
+    def unpacked(cls, path: object, header: Mapping[str, Any], arrays: Arrays) -> Self:
+        """The DNA that a container's header and arrays describe; ValueError that names the path if there is none."""
+        dna = header["dna"]
+        try:
+            neurons = Neurons(dict(dna["layers"]))
+            common = {
+                "neurons": neurons,
+                "num_images": int(dna["num_images"]),
+                "extractor": str(dna["extractor"]),
+                "weights": dna["weights"],
+                "preparation": dna["preparation"],
+                "notes": header.get("notes", ""),
+            }
+            return cls._from_file(header, Joined(arrays, neurons), common)
+        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as err:
+            raise ValueError(f"Can't read {str(path)!r} as a DNA file: {type(err).__name__}: {err}") from err
+
+    def _packed(self) -> tuple[dict[str, Any], Arrays]:
+        """What the DNA is, in json's types, and its arrays by name."""
+        dna = {
+            "kind": self.kind,
+            "extractor": self.extractor,
+            "weights": self.weights,
+            "preparation": self.preparation,
+            "layers": [
+                [layer, width if self.neurons.numbers(layer) == range(width) else list(self.neurons.numbers(layer))]
+                for layer, width in self.neurons.items()
+            ],
+            "num_images": self.num_images,
+        }
+        more, arrays = self._to_file()
+        return dna | more, arrays
+
+    def _remarks(self) -> dict[str, Any]:
+        return {"written_by": f"torchmetrics-dna {__version__}", "notes": self.notes}
+
+    @abstractmethod
+    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
+        """What this kind has beyond the rest."""
+
+    @classmethod
+    @abstractmethod
+    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
+        """The inverse."""
+
+    @abstractmethod
+    def _merged(self, other: Self) -> dict[str, Any]:
+        """The fields that change when another DNA is added."""
+
+    def _identity(self) -> dict[str, object]:
+        """What must be equal in DNAs that are merged or compared, in words."""
+        return {"kinds": type(self).__name__, "extractors": repr(self.extractor), "neurons": self.neurons}
+
+    def __deepcopy__(self, memo: dict[int, object]) -> Self:
+        return self  # it is a value
+
+
+class Joined:
+    """Arrays of a container that lie in it layer by layer."""
+
+    def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
+        self._arrays, self._neurons = arrays, neurons
+
+    def parts(self, field: str) -> dict[str, np.ndarray[Any, Any]]:
+        """One array for each layer."""
+        return {layer: self._arrays[array_name(field, layer)] for layer in self._neurons}
+
+    def flat(self, field: str) -> Tensor:
+        """One number for each neuron, float64."""
+        parts = self.parts(field)
+        for layer, part in parts.items():
+            if part.shape != (self._neurons[layer],) or part.dtype != np.float64:
+                raise ValueError(f"{field} of layer {layer!r} is {part.dtype} of shape {part.shape}")
+        return torch.from_numpy(np.concatenate(list(parts.values())))
+
+
+def array_name(field: str, layer: str) -> str:
+    """What an array of one layer is called in a container."""
+    from urllib.parse import quote
+
+    return f"{field}/{quote(layer, safe='')}"
+
+
+def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
+    """The arrays of a flat per-neuron tensor, layer by layer."""
+    parts = neurons.split(values.cpu())
+    return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}
+
+
+def check_comparable(first: DNA, *others: DNA) -> None:
+    """ValueError, naming both, unless all DNAs are of one kind, extractor, neurons, bins and bounds."""
+    for other in others:
+        for what, (mine, theirs) in differences(first, other).items():
+            raise ValueError(f"These DNAs can't be merged or compared, their {what} differ: {mine} and {theirs}")
+
+
+def differences(one: DNA, other: DNA) -> dict[str, tuple[object, object]]:
+    """What keeps two DNAs from being merged or compared, in words."""
+    mine, theirs = one._identity(), other._identity()
+    found = {what: (value, theirs.get(what)) for what, value in mine.items() if theirs.get(what) != value}
+    if one.weights and other.weights and one.weights != other.weights:
+        found["weights (digest)"] = (one.weights, other.weights)
+    ours, others = one.preparation or {}, other.preparation or {}
+    for key in ours.keys() & others.keys():
+        if ours[key] != others[key]:
+            found[f"image preparations ({key})"] = (ours[key], others[key])
+    return found
+
+
+def _merge_two(one: _D, other: _D) -> _D:
+    notes = "\n".join(dict.fromkeys([*one.notes.splitlines(), *other.notes.splitlines()]))
+    preparation = {**(other.preparation or {}), **(one.preparation or {})} or None
+    weights = one.weights or other.weights
+    return replace(one, **one._merged(other), notes=notes, weights=weights, preparation=preparation)

@@ -1,0 +1,175 @@
+"""GaussianDNA: mean and variance of each neuron."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.dna.base import DNA, Joined, TooFewImagesError, check_comparable, split_arrays
+from torchmetrics_dna.functional.frechet import dna_frechet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from torchmetrics_dna.container import Arrays
+    from torchmetrics_dna.neurons import Neurons
+
+Statistics = Literal["means", "activations"]
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class GaussianDNA(DNA):
+    """Mean and variance, over images, of each neuron's spatial mean (section 3.1 of the paper).
+
+    Args:
+        mean: Shape ``(N,)``; kept as float64.
+        var: Unbiased variance, shape ``(N,)``; kept as float64; 0 for one image.
+        neurons: The N neurons, in order.
+        num_images: How many images they are from.
+        extractor: Name of the extractor.
+        statistics: ``"means"``: of spatial means, over images. ``"activations"``: of all activations alike.
+        weights: Digest of the extractor's weights; None if unknown.
+        preparation: How images were prepared for the extractor, as far as known.
+        notes: Whatever a user wants to say about it.
+
+    Raises:
+        ValueError: If shapes do not fit or a variance is negative.
+
+    Example:
+        >>> from torchmetrics_dna import Neurons
+        >>> one = GaussianDNA(torch.tensor([1.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
+        >>> other = GaussianDNA(torch.tensor([3.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
+        >>> both = one + other
+        >>> both.mean.item(), both.var.item()
+        (2.0, 2.0)
+
+    """
+
+    kind: ClassVar[str] = "gaussian"
+
+    mean: Tensor
+    var: Tensor
+    neurons: Neurons
+    num_images: int
+    extractor: str
+    statistics: Statistics = "means"
+
+    def __post_init__(self) -> None:
+        for field in ("mean", "var"):
+            value = getattr(self, field).double()
+            if value.shape != (self.neurons.total,):
+                raise ValueError(
+                    f"Argument `{field}` expected to have shape ({self.neurons.total},), but got {tuple(value.shape)}"
+                )
+            object.__setattr__(self, field, value)
+        if not (self.var >= 0).all():
+            raise ValueError("Argument `var` expected to be 0 or more, but got a negative or NaN variance")
+        if self.statistics not in get_args(Statistics):
+            raise ValueError(
+                f"Argument `statistics` expected to be one of {get_args(Statistics)}, but got {self.statistics!r}"
+            )
+
+    @classmethod
+    def from_moments(
+        cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
+    ) -> GaussianDNA:
+        """From sums and sums of squares, shape ``(2, N)``, as ``activation_moments`` gives them."""
+        mean = moments[0] / max(1, num_images)
+        squares = moments[1] - num_images * mean.square()
+        # rounding can take the variance of a constant neuron below 0
+        var = squares.clamp(min=0) / max(1, num_images - 1)
+        return cls(mean, var, neurons, num_images, extractor, **common)
+
+    @override
+    def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> GaussianDNA:
+        positions = self.neurons.positions(layers, neurons)
+        where = positions.to(self.mean.device)
+        return replace(self, mean=self.mean[where], var=self.var[where], neurons=self.neurons.take(positions))
+
+    @override
+    def distances(self, other: GaussianDNA) -> Tensor:
+        """Fréchet distance of each neuron, in squared activations, shape ``(N,)``, float64.
+
+        Raises:
+            ValueError: If extractor or neurons differ.
+            RuntimeError: If one of the two is of fewer than two images, since it has no variance then.
+
+        """
+        check_comparable(self, other)
+        check_enough(self, other, "dna-fd")
+        where = self.mean.device
+        return dna_frechet(self.mean, self.var, other.mean.to(where), other.var.to(where), reduction="none")
+
+    @override
+    def to(self, device: torch.device | str) -> GaussianDNA:
+        return replace(self, mean=self.mean.to(device), var=self.var.to(device))
+
+    def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and variance of each layer, ``{layer: (mean, var)}``; views."""
+        means, variances = self.neurons.split(self.mean), self.neurons.split(self.var)
+        return {layer: (means[layer], variances[layer]) for layer in self.neurons}
+
+    def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
+        """Whether both are of as many images and the same neurons, with equal moments to a tolerance."""
+        return (
+            isinstance(other, GaussianDNA)
+            and self.matches(other)
+            and self.num_images == other.num_images
+            and torch.allclose(self.mean, other.mean.to(self.mean.device), rtol, atol)
+            and torch.allclose(self.var, other.var.to(self.var.device), rtol, atol)
+        )
+
+    @override
+    def _merged(self, other: GaussianDNA) -> dict[str, Any]:
+        if self.statistics == "activations":
+            raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
+        where = self.mean.device
+        mean, scatter, total = merge_moments(
+            (self.mean, self.var * (self.num_images - 1), self.num_images),
+            (other.mean.to(where), other.var.to(where) * (other.num_images - 1), other.num_images),
+            lambda shift: shift.square(),
+        )
+        return {"mean": mean, "var": scatter / max(1, total - 1), "num_images": total}
+
+    @override
+    def _identity(self) -> dict[str, object]:
+        return super()._identity() | {"statistics": self.statistics}
+
+    @override
+    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
+        arrays = split_arrays("mean", self.neurons, self.mean) | split_arrays("var", self.neurons, self.var)
+        return {"statistics": self.statistics}, arrays
+
+    @classmethod
+    @override
+    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
+        return cls(arrays.flat("mean"), arrays.flat("var"), statistics=header["dna"]["statistics"], **common)
+
+    def __repr__(self) -> str:
+        return f"GaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
+
+
+def check_enough(a: DNA, b: DNA, distance: str) -> None:
+    """RuntimeError unless both DNAs are of more than one image."""
+    if min(a.num_images, b.num_images) < 2:
+        raise TooFewImagesError(
+            f"More than one image is required for both sides to compute {distance},"
+            f" but got {a.num_images} and {b.num_images}"
+        )
+
+
+def merge_moments(
+    a: tuple[Tensor, Tensor, int], b: tuple[Tensor, Tensor, int], square: Callable[[Tensor], Tensor]
+) -> tuple[Tensor, Tensor, int]:
+    """Mean, scatter about it and number of two sets together (Chan et al., 1979); ``square`` of a shift of means."""
+    (mean_a, scatter_a, count_a), (mean_b, scatter_b, count_b) = a, b
+    total = count_a + count_b
+    shift = mean_b - mean_a
+    mean = mean_a + shift * (count_b / max(1, total))
+    return mean, scatter_a + scatter_b + square(shift) * (count_a * count_b / max(1, total)), total

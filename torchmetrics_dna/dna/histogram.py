@@ -1,0 +1,296 @@
+"""HistogramDNA: how often each neuron gave which activation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
+from torchmetrics_dna.dna.base import (
+    DNA,
+    Joined,
+    TooFewImagesError,
+    array_name,
+    check_comparable,
+    split_arrays,
+)
+from torchmetrics_dna.dna.gaussian import GaussianDNA
+from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
+from torchmetrics_dna.ranges import ActivationRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+    from typing_extensions import Self
+
+    from torchmetrics_dna.container import Arrays
+    from torchmetrics_dna.neurons import Neurons
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class HistogramDNA(DNA):
+    """One histogram per neuron, Eq. (2) of the paper.
+
+    Args:
+        counts: Shape ``(N, num_bins)``, int64.
+        neurons: The N neurons, in order.
+        ranges: Their activation ranges, whose bounds the histograms span; None if unknown, as official files don't
+            keep them.
+        num_images: How many images were counted.
+        extractor: Name of the extractor.
+        weights: Digest of the extractor's weights; None if unknown.
+        preparation: How images were prepared for the extractor, as far as known.
+        notes: Whatever a user wants to say about it.
+
+    Raises:
+        ValueError: If shapes or types do not fit.
+
+    Example:
+        >>> from torchmetrics_dna import ActivationRanges, Neurons
+        >>> neurons = Neurons({"conv": 1, "head": 1})
+        >>> ranges = ActivationRanges(torch.zeros(2), torch.ones(2), neurons)
+        >>> dna = HistogramDNA(torch.tensor([[1, 3], [4, 0]]), neurons, ranges, num_images=1, extractor="tiny")
+        >>> (dna + dna).select(layers=["head"]).counts
+        tensor([[8, 0]])
+
+    """
+
+    kind: ClassVar[str] = "histogram"
+
+    counts: Tensor
+    neurons: Neurons
+    ranges: ActivationRanges | None
+    num_images: int
+    extractor: str
+
+    def __post_init__(self) -> None:
+        if self.counts.ndim != 2 or len(self.counts) != self.neurons.total or self.counts.dtype != torch.int64:
+            raise ValueError(
+                f"Argument `counts` expected to be int64 of shape ({self.neurons.total}, num_bins),"
+                f" but got {self.counts.dtype} of shape {tuple(self.counts.shape)}"
+            )
+        if self.ranges is not None and self.ranges.neurons != self.neurons:
+            raise ValueError(f"Argument `ranges` expected to be of {self.neurons!r}, but got {self.ranges!r}")
+
+    @property
+    def num_bins(self) -> int:
+        """Bins of each histogram."""
+        return self.counts.shape[1]
+
+    @property
+    def known_ranges(self) -> ActivationRanges:
+        """The activation ranges; ValueError if they are unknown."""
+        if self.ranges is None:
+            raise ValueError(
+                "The activation ranges of this DNA are unknown, as official files don't keep them;"
+                " give them when loading: load_dna(path, ranges=...)"
+            )
+        return self.ranges
+
+    @property
+    def self_ranging(self) -> bool:
+        """Whether the histograms found their own ends (margin rule ``"auto"``)."""
+        return self.ranges is not None and self.ranges.margin == "auto"
+
+    @property
+    def grid(self) -> Grid:
+        """The bins of a self-ranging histogram, on the device of the counts."""
+        return self._grid(self.known_ranges, self.num_bins)
+
+    @override
+    def to(self, device: torch.device | str) -> HistogramDNA:
+        return replace(self, counts=self.counts.to(device))
+
+    def to_gaussian(self) -> GaussianDNA:
+        """Mean and variance of all activations of each neuron, each activation taken for the middle of its bin.
+
+        So the mean is off by half a bin at most, and by far less where a neuron fills many bins; the variance by a
+        quarter of a squared bin plus a bin times the standard deviation at most. Values beyond the bounds count as if
+        they lay in the end bins.
+
+        Raises:
+            ValueError: If the ranges are unknown.
+
+        """
+        middles = self._bin_middles()
+        shares = self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
+        mean = (shares * middles).sum(1)
+        var = (shares * (middles - mean[:, None]).square()).sum(1)
+        return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations", **self.origin)
+
+    @override
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
+    ) -> HistogramDNA:
+        positions = self.neurons.positions(layers, neurons)
+        return replace(
+            self,
+            counts=self.counts[positions.to(self.counts.device)],
+            neurons=self.neurons.take(positions),
+            ranges=None if self.ranges is None else self.ranges.select(neurons=positions),
+        )
+
+    def rebin(self, num_bins: int) -> HistogramDNA:
+        """The same activations in fewer, wider bins; exactly what counting with so many would have given.
+
+        Args:
+            num_bins: A divisor of the present number of bins.
+
+        Raises:
+            ValueError: If it does not divide.
+
+        """
+        if num_bins < 1 or self.num_bins % num_bins:
+            raise ValueError(
+                f"Argument `num_bins` expected to divide the {self.num_bins} bins that there are, but got {num_bins}"
+            )
+        if not self.self_ranging:
+            return replace(self, counts=self.counts.view(len(self.counts), num_bins, -1).sum(2))
+        counts = self.counts.clone()
+        regrid_(counts, self.grid, self._grid(self.known_ranges, num_bins))
+        return replace(self, counts=counts[:, :num_bins].contiguous())
+
+    @override
+    def distances(self, other: HistogramDNA) -> Tensor:
+        """Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
+
+        Between self-ranging DNAs, a bin is the one that this DNA's range, with its margin, has under fixed bounds.
+
+        Raises:
+            ValueError: If extractor, neurons, bins or bounds differ.
+            RuntimeError: If one of the two holds no image.
+
+        """
+        check_comparable(self, other)
+        if min(self.num_images, other.num_images) < 1:
+            raise TooFewImagesError(
+                "At least one image is required for both sides to compute dna-emd,"
+                f" but got {self.num_images} and {other.num_images}"
+            )
+        where = self.counts.device
+        if not self.self_ranging:
+            return dna_emd(self.counts, other.counts.to(where), reduction="none")
+        united = self.known_ranges.union(other.known_ranges)
+        mine, theirs = (dna._counts_within(united).to(where) for dna in (self, other))
+        low, high = (bound.to(where) for bound in self.known_ranges.bounds())
+        return dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
+
+    def by_layer(self) -> dict[str, Tensor]:
+        """Counts of each layer, ``{layer: (n, num_bins)}``; views."""
+        return self.neurons.split(self.counts)
+
+    def allclose(self, other: DNA) -> bool:
+        """Whether both hold the same counts of the same images and neurons; counts are exact, so nothing is 'close'."""
+        return (
+            isinstance(other, HistogramDNA)
+            and self.matches(other)
+            and self.num_images == other.num_images
+            and torch.equal(self.counts, other.counts.to(self.counts.device))
+        )
+
+    @override
+    def _merged(self, other: HistogramDNA) -> dict[str, Any]:
+        filled = [dna for dna in (self, other) if dna.num_images]  # what no image gave has no range
+        ranges = self.ranges
+        if self.self_ranging and filled:
+            united = filled[0].known_ranges.union(filled[-1].known_ranges)
+            ranges = replace(united, name=self.known_ranges.name)
+        counts = torch.zeros_like(self.counts)
+        for dna in filled:
+            counts += dna._counts_within(ranges).to(counts.device)
+        return {"counts": counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
+
+    @override
+    def _identity(self) -> dict[str, object]:
+        ranges: object = "unknown (give `ranges` when loading)"
+        if self.ranges is not None:
+            ranges = "auto" if self.self_ranging else self.ranges.digest
+        return super()._identity() | {"numbers of bins": self.num_bins, "activation ranges (digest)": ranges}
+
+    @override
+    def _remarks(self) -> dict[str, Any]:
+        return super()._remarks() | ({"ranges_name": self.ranges.name} if self.ranges and self.ranges.name else {})
+
+    @override
+    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
+        more = {
+            "num_bins": self.num_bins,
+            "num_values": {layer: int(counts[0].sum()) for layer, counts in self.by_layer().items()},
+            "ranges": None,
+        }
+        arrays = {array_name("counts", layer): _to_planes(counts) for layer, counts in self.by_layer().items()}
+        if self.ranges is not None:
+            more["ranges"] = {"margin": self.ranges.margin, "digest": self.ranges.digest}
+            arrays |= split_arrays("minimum", self.neurons, self.ranges.minimum)
+            arrays |= split_arrays("maximum", self.neurons, self.ranges.maximum)
+        return more, arrays
+
+    @classmethod
+    @override
+    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
+        dna, neurons, ranges = header["dna"], common["neurons"], None
+        counts = torch.empty(neurons.total, dna["num_bins"], dtype=torch.int64)
+        for layer, planes in arrays.parts("counts").items():
+            _from_planes(planes, counts[neurons.slices[layer]].numpy())
+            if (counts[neurons.slices[layer]].sum(1) != dna["num_values"][layer]).any():
+                raise ValueError(f"the counts of layer {layer!r} do not add up to its number of values")
+        if dna["ranges"] is not None:
+            ends = arrays.flat("minimum"), arrays.flat("maximum")
+            ranges = ActivationRanges(*ends, neurons, dna["ranges"]["margin"], header.get("ranges_name"))
+            if ranges.digest != dna["ranges"]["digest"]:
+                raise ValueError("its ranges are not what their digest says")
+        return cls(counts=counts, ranges=ranges, **common)
+
+    def _counts_within(self, ranges: ActivationRanges | None) -> Tensor:
+        """The counts, on the grid of wider ranges if these are self-ranging."""
+        if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
+            return self.counts
+        counts = self.counts.clone()
+        regrid_(counts, self.grid, self._grid(ranges, self.num_bins))
+        return counts
+
+    def _grid(self, ranges: ActivationRanges, num_bins: int) -> Grid:
+        where = self.counts.device
+        return dyadic_grid(ranges.minimum.to(where), ranges.maximum.to(where), num_bins)
+
+    def _bin_middles(self) -> Tensor:
+        where = self.counts.device
+        number = torch.arange(self.num_bins, dtype=torch.float64, device=where) + 0.5
+        if self.self_ranging:
+            return (self.grid.start[:, None] + number) * self.grid.width[:, None]
+        low, high = (bound.to(where)[:, None] for bound in self.known_ranges.bounds())
+        return low + (high - low) * number / self.num_bins
+
+    def __repr__(self) -> str:
+        ranges = "unknown" if self.ranges is None else self.ranges.label
+        return (
+            f"HistogramDNA({self.num_images} images, {self.extractor!r}, {self.num_bins} bins,"
+            f" {self.neurons!r}, ranges {ranges})"
+        )
+
+
+def _to_planes(counts: Tensor) -> NDArray[np.uint8]:
+    """Counts ``(n, num_bins)`` as their bytes, least significant first, ``(bytes, n, num_bins)``, as few as hold them.
+
+    Bytes of one significance lie together, since they are alike: so they compress better and faster.
+    """
+    values = counts.cpu().contiguous().numpy().astype("<i8", copy=False)
+    used = max(1, (int(values.max(initial=0)).bit_length() + 7) // 8)
+    return np.ascontiguousarray(values.view(np.uint8).reshape(*values.shape, 8)[..., :used].transpose(2, 0, 1))
+
+
+def _from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """The inverse, into ``counts``."""
+    if planes.ndim != 3 or planes.shape[1:] != counts.shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
+        raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, 3 dimensions")
+    if len(planes) == 8 and planes[7].max(initial=0) > 127:
+        raise ValueError("its counts are larger than 2^63 - 1")
+    counts[:] = planes[0]
+    for k in range(1, len(planes)):
+        counts += planes[k].astype(np.int64) << (8 * k)

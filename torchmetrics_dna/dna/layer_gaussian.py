@@ -1,0 +1,167 @@
+"""LayerGaussianDNA: mean and covariance of each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.dna.base import DNA, Joined, array_name, check_comparable, split_arrays
+from torchmetrics_dna.dna.gaussian import GaussianDNA, check_enough, merge_moments
+from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from typing_extensions import Self
+
+    from torchmetrics_dna.container import Arrays
+    from torchmetrics_dna.neurons import Neurons
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerGaussianDNA(DNA):
+    """Mean and covariance, over images, of the spatial means of each layer's neurons (the statistics of fd).
+
+    Args:
+        mean: Shape ``(N,)``; kept as float64.
+        cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64 and symmetric; 0 for one image.
+        neurons: The N neurons, in order.
+        num_images: How many images they are from.
+        extractor: Name of the extractor.
+        weights: Digest of the extractor's weights; None if unknown.
+        preparation: How images were prepared for the extractor, as far as known.
+        notes: Whatever a user wants to say about it.
+
+    Raises:
+        ValueError: If shapes do not fit, or a covariance is not symmetric or not finite.
+
+    Example:
+        >>> from torchmetrics_dna import Neurons
+        >>> neurons = Neurons({"head": 2})
+        >>> one = LayerGaussianDNA(torch.tensor([1.0, 0.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
+        >>> other = LayerGaussianDNA(torch.tensor([3.0, 4.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
+        >>> (one + other).cov["head"]
+        tensor([[2., 4.],
+                [4., 8.]], dtype=torch.float64)
+
+    """
+
+    kind: ClassVar[str] = "layer-gaussian"
+
+    mean: Tensor
+    cov: Mapping[str, Tensor]
+    neurons: Neurons
+    num_images: int
+    extractor: str
+
+    def __post_init__(self) -> None:
+        mean = self.mean.double()
+        shapes = {layer: tuple(cov.shape) for layer, cov in self.cov.items()}
+        if mean.shape != (self.neurons.total,) or shapes != {layer: (n, n) for layer, n in self.neurons.items()}:
+            raise ValueError(
+                f"Arguments `mean` and `cov` expected to have shapes ({self.neurons.total},) and (n, n) for each layer"
+                f" of {self.neurons!r}, but got {tuple(mean.shape)} and {shapes}"
+            )
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
+
+    @override
+    def to(self, device: torch.device | str) -> LayerGaussianDNA:
+        return replace(self, mean=self.mean.to(device), cov={name: cov.to(device) for name, cov in self.cov.items()})
+
+    def to_gaussian(self) -> GaussianDNA:
+        """Mean and variance of each neuron, exactly: the diagonals."""
+        var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
+        return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, **self.origin)
+
+    @override
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
+    ) -> LayerGaussianDNA:
+        positions = self.neurons.positions(layers, neurons).to(self.mean.device)
+        taken = self.neurons.take(positions.cpu())
+        cov = {}
+        for layer in taken:
+            here = self.neurons.slices[layer]
+            inside = positions[(positions >= here.start) & (positions < here.stop)] - here.start
+            cov[layer] = self.cov[layer][inside][:, inside]
+        return replace(self, mean=self.mean[positions], cov=cov, neurons=taken)
+
+    @override
+    def distances(self, other: LayerGaussianDNA) -> Tensor:
+        """Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
+
+        Raises:
+            ValueError: If extractor or neurons differ.
+            RuntimeError: If one of the two is of fewer than two images, since it has no covariance then.
+
+        """
+        check_comparable(self, other)
+        check_enough(self, other, "fd")
+        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
+        return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
+
+    def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Mean and covariance of each layer, ``{layer: (mean, cov)}``; views."""
+        means = self.neurons.split(self.mean)
+        return {layer: (means[layer], self.cov[layer]) for layer in self.neurons}
+
+    def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
+        """Whether both are of as many images and the same neurons, with equal moments to a tolerance."""
+        if not isinstance(other, LayerGaussianDNA) or not self.matches(other) or self.num_images != other.num_images:
+            return False
+        theirs = other.to(self.mean.device)
+        return torch.allclose(self.mean, theirs.mean, rtol, atol) and all(
+            torch.allclose(cov, theirs.cov[layer], rtol, atol) for layer, cov in self.cov.items()
+        )
+
+    @override
+    def _merged(self, other: LayerGaussianDNA) -> dict[str, Any]:
+        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
+        means, cov, total = [], {}, self.num_images + other.num_images
+        for layer in self.neurons:
+            mean, scatter, _ = merge_moments(
+                (mine[layer][0], mine[layer][1] * (self.num_images - 1), self.num_images),
+                (theirs[layer][0], theirs[layer][1] * (other.num_images - 1), other.num_images),
+                lambda shift: torch.outer(shift, shift),
+            )
+            means.append(mean)
+            cov[layer] = scatter / max(1, total - 1)
+        return {"mean": torch.cat(means), "cov": cov, "num_images": total}
+
+    @override
+    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
+        arrays = split_arrays("mean", self.neurons, self.mean)
+        for layer, cov in self.cov.items():
+            arrays[array_name("cov", layer)] = cov.cpu().numpy()[np.triu_indices(len(cov))]
+        return {}, arrays
+
+    @classmethod
+    @override
+    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
+        cov = {}
+        for layer, triangle in arrays.parts("cov").items():
+            n = common["neurons"][layer]
+            if triangle.shape != (n * (n + 1) // 2,) or triangle.dtype != np.float64:
+                raise ValueError(f"cov of layer {layer!r} is {triangle.dtype} of shape {triangle.shape}")
+            full = np.empty((n, n))
+            full[np.triu_indices(n)] = triangle
+            full.T[np.triu_indices(n)] = triangle
+            cov[layer] = torch.from_numpy(full)
+        return cls(mean=arrays.flat("mean"), cov=cov, **common)
+
+    def __repr__(self) -> str:
+        return f"LayerGaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
+
+
+def _symmetric(cov: Tensor, layer: str) -> Tensor:
+    """The covariance in float64, without the last-bit differences between its two halves that products leave."""
+    cov = cov.double()
+    if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
+        raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
+    return (cov + cov.T) / 2
