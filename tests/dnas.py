@@ -70,6 +70,19 @@ def _rows(of: Neurons, num_bins: int, largest: int) -> list[tuple[int, np.ndarra
     ]
 
 
+def about(dna: DNA) -> dict[str, object]:
+    """All else of a DNA, in json's types."""
+    return {
+        "digest": dna.digest,
+        "layers": [[layer, list(dna.neurons.numbers(layer))] for layer in dna.neurons],
+        "num_images": dna.num_images,
+        "extractor": dna.extractor,
+        "weights": dna.weights,
+        "preparation": dna.preparation,
+        "notes": dna.notes,
+    }
+
+
 def tensors(dna: DNA) -> dict[str, torch.Tensor]:
     """All numbers of a DNA, by name."""
     if isinstance(dna, HistogramDNA):

@@ -9,18 +9,9 @@ import numpy as np
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE.parents[1]))
 
-from dnas import every_kind, tensors  # noqa: E402
+from dnas import about, every_kind, tensors  # noqa: E402
 
 for name, dna in zip(("histogram", "self-ranging", "gaussian", "layer-gaussian"), every_kind(), strict=True):
     dna.save(HERE / f"{name}.dna.npz")
-    about = {
-        "digest": dna.digest,
-        "layers": [[layer, list(dna.neurons.numbers(layer))] for layer in dna.neurons],
-        "num_images": dna.num_images,
-        "extractor": dna.extractor,
-        "weights": dna.weights,
-        "preparation": dna.preparation,
-        "notes": dna.notes,
-    }
     values = {f"value_{i}": value.numpy() for i, value in enumerate(tensors(dna).values())}
-    np.savez_compressed(HERE / f"{name}.expected.npz", about=json.dumps(about), **values)
+    np.savez_compressed(HERE / f"{name}.expected.npz", about=json.dumps(about(dna)), **values)
