@@ -9,17 +9,21 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
+from golden import GOLDEN
 from PIL import Image
+
+from torchmetrics_dna import load_dna, make_dna
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def figures(*command: str) -> dict[str, float]:
+def figures(*command: str, timeout: float = 240) -> dict[str, float]:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, *command],
-        capture_output=True, text=True, check=False, timeout=240, cwd=EXAMPLES, env=environment,
+        capture_output=True, text=True, check=False, timeout=timeout, cwd=EXAMPLES, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
     return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", done.stdout, re.MULTILINE)}
@@ -47,3 +51,18 @@ def test_the_gan_loop(tmp_path: Path) -> None:
     figures("gan_loop.py", "--num-images", "32", "--steps", "300", "-o", str(tmp_path / "gan.png"))
     with Image.open(tmp_path / "gan.png") as figure:
         assert figure.width > 1000
+
+
+@pytest.mark.slow
+def test_ray_data_merges_shards_to_the_dna_of_all(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    folder, output = GOLDEN / "endtoend" / "fd_a", tmp_path / "ray.dna.npz"
+    figures("ray_shards.py", str(folder), str(output), "--shard-size", "8", timeout=180)
+    # convolutions round alike only for the same batches and number of threads: a Ray worker has one
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        whole = make_dna(folder, batch_size=8)
+    finally:
+        torch.set_num_threads(threads)
+    assert load_dna(output).digest == whole.digest
