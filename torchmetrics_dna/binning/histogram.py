@@ -76,6 +76,17 @@ def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], low: Tensor, 
         start = rows.stop
 
 
+def bin_numbers(values: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
+    """The bin of each value, int64, shape ``(n, values)``, for ``(n, ...)`` values and bounds ``(n,)``."""
+    # float64 whatever the network's precision: in float32 values near an edge change their bin
+    low, high = low.double(), high.double()
+    centre, half_width = (low + high) / 2, (high - low) / 2 + HALF_WIDTH_MARGIN
+    scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
+    scaled.sub_(centre[:, None]).div_(half_width[:, None])
+    # (z + 1) * B / 2, clamped once at the end: the same bin as clamping z first, for two passes less
+    return scaled.add_(1).mul_(num_bins / 2).clamp_(0, num_bins - 1).to(torch.int64)
+
+
 def check_num_bins(num_bins: int, least: int = 1) -> None:
     """ValueError unless it is an integer that is large enough, in the words of torchmetrics."""
     if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < least:
@@ -100,16 +111,8 @@ def check_finite(activations: Mapping[str, Tensor]) -> None:
 
 def _count_into(counts: Tensor, activations: Tensor, low: Tensor, high: Tensor) -> None:
     num_bins = counts.shape[1]
-    # float64 whatever the network's precision: in float32 values near an edge change their bin
-    low, high = low.double(), high.double()
-    centre = (low + high) / 2
-    half_width = (high - low) / 2 + HALF_WIDTH_MARGIN
     for rows, values in chunks(activations):
-        scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
-        scaled.sub_(centre[rows, None]).div_(half_width[rows, None])
-        # (z + 1) * B / 2, clamped once at the end: the same bin as clamping z first, for two passes less
-        scaled.add_(1).mul_(num_bins / 2).clamp_(0, num_bins - 1)
-        bins = scaled.to(torch.int64)
+        bins = bin_numbers(values, low[rows], high[rows], num_bins)
         bins += torch.arange(0, len(bins) * num_bins, num_bins, device=bins.device)[:, None]
         found = torch.bincount(bins.flatten(), minlength=len(bins) * num_bins)
         counts[rows] += found.view(-1, num_bins)

@@ -4,5 +4,16 @@ from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+from torchmetrics_dna.functional.realism import dna_realism
+from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
-__all__ = ["activation_histogram", "dna_emd", "dna_frechet", "layer_frechet_distance"]
+__all__ = [
+    "activation_histogram",
+    "dna_emd",
+    "dna_frechet",
+    "dna_realism",
+    "layer_frechet_distance",
+    "learn_neuron_weights",
+    "select_neurons",
+    "sensitivity_deviation",
+]

@@ -1,0 +1,180 @@
+"""Which neurons react to an attribute, and weights that make a distance ignore it (section 5.3 of the paper)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torchmetrics_dna.functional.reduction import check_weights
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_STEPS, _LEARNING_RATE = 2000, 0.02
+
+
+def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
+    """The neurons that differ most between two sets, or most consistently between several pairs of sets.
+
+    Args:
+        distances: Of each neuron, shape ``(N,)``; or of several pairs, ``(pairs, N)``, which are pooled by the mean of
+            a neuron's ranks, so that no pair counts for more because its distances are larger.
+        k: How many neurons to take.
+        quantile: Or else: take those at or above this quantile, in [0, 1).
+
+    Returns:
+        Flat indices, int64, the most sensitive first; equal ones in the order of neurons.
+
+    Raises:
+        ValueError: Unless either ``k`` or ``quantile`` is given and in range, and distances are finite.
+
+    Example:
+        >>> select_neurons(torch.tensor([[1.0, 5.0, 3.0], [10.0, 30.0, 50.0]]), k=2)
+        tensor([1, 2])
+
+    """
+    pairs = _pairs(distances)
+    neurons = pairs.shape[1]
+    if (k is None) == (quantile is None):
+        raise ValueError(f"Expected either `k` or `quantile`, but got k={k} and quantile={quantile}")
+    if quantile is not None:
+        if not 0 <= quantile < 1:
+            raise ValueError(f"Argument `quantile` expected to be in [0, 1), but got {quantile}")
+        k = max(1, neurons - int(quantile * neurons))
+    if k is None or not 1 <= k <= neurons:
+        raise ValueError(f"Argument `k` expected to be from 1 to {neurons}, the number of neurons, but got {k}")
+    # equal distances share their mean rank
+    ranks = torch.stack([_mean_ranks(row) for row in pairs]).mean(0)
+    return ranks.argsort(descending=True, stable=True)[:k]
+
+
+def sensitivity_deviation(distances: Tensor, weights: Tensor) -> Tensor:
+    r"""How much of a distance the weights take away, Eq. (6) of the paper.
+
+    .. math::
+        \Delta = 1 - \frac{\mathrm{EMD}_W}{\mathrm{EMD}_\mathrm{avg}}
+
+    1: the weighted distance is 0. 0: it is what the plain mean gives. Works for any distance of neurons or layers.
+
+    Args:
+        distances: Of each neuron, shape ``(..., N)``.
+        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``.
+
+    Returns:
+        float64, shape ``(...)``.
+
+    Raises:
+        ValueError: If weights have another shape or are not finite.
+
+    Example:
+        >>> sensitivity_deviation(torch.tensor([[2.0, 4.0], [6.0, 0.0]]), torch.tensor([0.0, 0.5]))
+        tensor([0.3333, 1.0000], dtype=torch.float64)
+
+    """
+    weights = check_weights(weights, distances.shape[-1]).to(distances.device)
+    return 1 - distances.double() @ weights / distances.double().mean(-1)
+
+
+def learn_neuron_weights(
+    target: Tensor,
+    others: Tensor,
+    *,
+    held_out: tuple[Tensor, Tensor] | None = None,
+    nonnegative: bool = False,
+    steps: int = _STEPS,
+    learning_rate: float = _LEARNING_RATE,
+    seed: int = 0,
+) -> Tensor:
+    r"""Weights with which a distance ignores one attribute and keeps to the others, Eq. (7) of the paper.
+
+    .. math::
+        \min_W \; |1 - \Delta_a| + \frac{1}{|A| - 1} \sum_{b \ne a} |\Delta_b|
+
+    by Adam on all attributes at a time, from the plain mean on, with a rate that falls to 0.
+
+    Args:
+        target: Distance of each neuron between images with and without the attribute to ignore, shape ``(N,)``; or
+            of several draws of images, ``(draws, N)``, of which each step takes one.
+        others: The same for the attributes to keep, ``(others, N)`` or ``(others, draws, N)``.
+        held_out: Target and others of other images. The weights returned are those of the step that is best there.
+        nonnegative: Keep weights from going below 0.
+        steps: How many steps to take.
+        learning_rate: Of the first step, for weights in units of :math:`1/N`.
+        seed: Of the draws.
+
+    Returns:
+        The :math:`W^n`, float64, shape ``(N,)``, on the device of ``target``.
+
+    Raises:
+        ValueError: If shapes do not fit, or an attribute changes no neuron.
+
+    Example:
+        >>> target, others = torch.tensor([0.0, 4.0, 1.0]), torch.tensor([[3.0, 3.0, 1.0], [1.0, 0.0, 2.0]])
+        >>> weights = learn_neuron_weights(target, others)
+        >>> sensitivity_deviation(target, weights) > 0.99, sensitivity_deviation(others, weights).abs().max() < 0.02
+        (tensor(True), tensor(True))
+
+    """
+    drawn = _relative(_attributes(target, others))
+    checked = None if held_out is None else _relative(_attributes(*held_out))
+    wanted = torch.ones(len(drawn), dtype=torch.float64, device=drawn.device)
+    wanted[0] = 0
+    scaled = torch.ones(drawn.shape[-1], dtype=torch.float64, device=drawn.device, requires_grad=True)
+    optimizer = torch.optim.Adam([scaled], lr=learning_rate)
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    draws = torch.randint(drawn.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
+    best, least = scaled.detach().clone(), torch.inf
+    for step, draw in enumerate(draws):
+        optimizer.zero_grad()
+        _loss(drawn[:, draw], scaled, wanted).backward()  # type: ignore[no-untyped-call]
+        optimizer.step()
+        schedule.step()
+        with torch.no_grad():
+            if nonnegative:
+                scaled.clamp_(min=0)
+            if checked is not None and (step % 10 == 9 or step == steps - 1):
+                found = float(
+                    torch.stack([_loss(checked[:, i], scaled, wanted) for i in range(checked.shape[1])]).mean()
+                )
+                if found < least:
+                    best, least = scaled.detach().clone(), found
+    final = scaled.detach() if checked is None else best
+    return final / len(final)
+
+
+def _loss(relative: Tensor, scaled: Tensor, wanted: Tensor) -> Tensor:
+    """Eq. (7), for distances relative to their mean and weights in units of 1/N."""
+    off = (relative @ scaled / len(scaled) - wanted).abs()
+    return off[0] + off[1:].mean()
+
+
+def _attributes(target: Tensor, others: Tensor) -> Tensor:
+    """All distances as ``(attributes, draws, N)``, the target first."""
+    target = torch.atleast_2d(target)[None].double()
+    others = (others if others.ndim == 3 else others[:, None]).double()
+    if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:
+        raise ValueError(
+            "Expected `target` of shape (N,) and `others` of shape (others, N), or both with draws, (draws, N) and"
+            f" (others, draws, N), but got {tuple(target.shape[1:])} and {tuple(others.shape)}"
+        )
+    return torch.cat([target, others.to(target.device)])
+
+
+def _relative(distances: Tensor) -> Tensor:
+    means = distances.mean(-1, keepdim=True)
+    if not (distances.isfinite().all() and (means > 0).all()):
+        raise ValueError("Expected finite distances, and each attribute to change a neuron; leave out those that don't")
+    return distances / means
+
+
+def _pairs(distances: Tensor) -> Tensor:
+    if distances.ndim not in (1, 2) or not distances.numel() or not distances.isfinite().all():
+        raise ValueError(f"Expected finite distances (N,) or (pairs, N), but got {tuple(distances.shape)}")
+    return torch.atleast_2d(distances)
+
+
+def _mean_ranks(values: Tensor) -> Tensor:
+    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
+    last = counts.cumsum(0)
+    return ((last - counts + last - 1).double() / 2)[inverse]
