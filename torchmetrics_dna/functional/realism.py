@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import torch
+from torch import Tensor
 
 from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import bin_numbers, check_finite
@@ -12,8 +13,6 @@ from torchmetrics_dna.functional.reduction import check_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-
-    from torch import Tensor
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -34,7 +33,8 @@ def dna_realism(
         reference_counts: Shape ``(N, num_bins)``, layers one after another.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
-        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 cost nothing.
+        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 cost
+            nothing.
 
     Returns:
         float64, shape ``(B,)``, in bins.
