@@ -27,15 +27,21 @@ ROOMS = (
     "functional",
     "container",
     "dna",
+    "jackknife",
     "vdna_files",
     "dna_files",
+    "neuron_weights",
     "reference",
     "tally",
+    "folds",
+    "scoring",
     "processes",
     "metrics",
     "measure",
     "making",
     "comparison",
+    "comparing",
+    "ranking",
     "demo",
     "plots",
     "cli",
@@ -66,7 +72,7 @@ def test_public_names_are_there() -> None:
         assert getattr(torchmetrics_dna, name).__name__ == name
         assert getattr(torchmetrics_dna, name).__doc__
     # a function keeps its name whichever module was imported first
-    importlib.import_module("torchmetrics_dna.comparison")
+    importlib.import_module("torchmetrics_dna.comparing")
     assert callable(torchmetrics_dna.compare)
     with pytest.raises(AttributeError, match="has no attribute 'nonsense'"):
         torchmetrics_dna.nonsense  # noqa: B018

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparison import Comparison, compare, make_dna
+    from torchmetrics_dna.comparing import compare, make_dna
+    from torchmetrics_dna.comparison import Comparison
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna_files import load_dna
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics import DNAEMD, DNAFrechet
+    from torchmetrics_dna.metrics import DNAEMD, DNAFrechet, DNARealism
+    from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.ranking import Ranking, rank
 
 __all__ = [
     "DNAEMD",
@@ -25,13 +28,17 @@ __all__ = [
     "Comparison",
     "DNAExtractor",
     "DNAFrechet",
+    "DNARealism",
     "GaussianDNA",
     "HistogramDNA",
     "LayerGaussianDNA",
+    "NeuronWeights",
     "Neurons",
+    "Ranking",
     "compare",
     "load_dna",
     "make_dna",
+    "rank",
 ]
 
 _HOME = {
@@ -40,13 +47,17 @@ _HOME = {
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
+    "DNARealism": "metrics",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
     "LayerGaussianDNA": "dna",
+    "NeuronWeights": "neuron_weights",
     "Neurons": "neurons",
-    "compare": "comparison",
+    "Ranking": "ranking",
+    "compare": "comparing",
     "load_dna": "dna_files",
-    "make_dna": "comparison",
+    "make_dna": "comparing",
+    "rank": "ranking",
 }
 
 

@@ -1,33 +1,22 @@
-"""Image sets in, DNAs and distances out."""
+"""Comparison: what differs between two sets that were measured."""
 
 from __future__ import annotations
 
-import warnings
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast, get_args
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, get_args
 
-import torch
-from torch import Tensor, nn
-
-from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna_files import is_dna_path, load_dna
-from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
-from torchmetrics_dna.images import open_source
-from torchmetrics_dna.measure import Kind, Loading, LoadingOptions, Measured, measure
-from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.functional.reduction import weigh_and_reduce
+from torchmetrics_dna.jackknife import Interval, jackknife, noise_floor
+from torchmetrics_dna.measure import Kind, Measured
+from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
-    from typing_extensions import Unpack
+    from torch import Tensor
 
-    from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons import Neurons
-    from torchmetrics_dna.ranges import ActivationRanges
-
-Feature = str | nn.Module | DNAExtractor
 
 
 @dataclass(frozen=True, repr=False)
@@ -47,6 +36,10 @@ class Comparison:
         ranges: Name or digest of the activation ranges, or None.
         neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
+        measured: The DNAs of A and of B that were compared.
+        interval: Confidence interval of dna-emd, if asked for.
+        noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
+            at half its number of images; if asked for.
 
     """
 
@@ -60,6 +53,9 @@ class Comparison:
     ranges: str | None = None
     neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
+    measured: tuple[Measured, Measured] | None = None
+    interval: Interval | None = None
+    noise_floor: float | None = None
 
     @property
     def dna_emd(self) -> float | None:
@@ -88,6 +84,34 @@ class Comparison:
             for i, (layer, where) in enumerate(self.neurons.slices.items())
         }
 
+    @property
+    def mean_shift(self) -> Tensor:
+        """Mean activation of each neuron in B less that in A, shape ``(N,)``; from histograms good to half a bin."""
+        a, b = (_gaussian(side) for side in self._sides())
+        return b.mean - a.mean
+
+    def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Shares of one neuron's activations, of A and of B, each ``(num_bins,)``, and the bins' edges.
+
+        Raises:
+            ValueError: If there is no such neuron, or no histograms were compared.
+
+        """
+        a, b = (side.dnas.get("histogram") for side in self._sides())
+        if not isinstance(a, HistogramDNA) or not isinstance(b, HistogramDNA):
+            raise ValueError("No histograms were compared; compare DNAs of kind 'histogram'")
+        one, other = (dna.select(neurons=[self.neurons.index(layer, neuron)]) for dna in (a, b))
+        if one.self_ranging:
+            empty = replace(one, num_images=1, counts=one.counts * 0)
+            one, other = one.merge(replace(empty, ranges=other.ranges)), other.merge(empty)
+        shares = [dna.counts[0].double() / dna.counts.sum() for dna in (one, other)]
+        return shares[0], shares[1], one.bin_edges()[0]
+
+    def _sides(self) -> tuple[Measured, Measured]:
+        if self.measured is None:
+            raise ValueError("This comparison does not hold the DNAs that were compared")
+        return self.measured
+
     def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
         """The k neurons that differ most, by dna-emd where there is one, each with its layer, number and distances."""
         by = self.neuron_emd if self.neuron_emd is not None else self.neuron_frechet
@@ -111,6 +135,8 @@ class Comparison:
             "fd": self.fd,
             "layers": self.layers,
             "top_neurons": self.top_neurons(),
+            "interval": self.interval and asdict(self.interval),
+            "noise_floor": self.noise_floor,
             "num_images": self.num_images,
             "extractor": self.extractor,
             "num_bins": self.num_bins,
@@ -130,125 +156,30 @@ class Comparison:
         )
 
 
-def make_dna(
-    source: Source,
-    feature: Feature = DEFAULT_FEATURE,
-    *,
-    kind: Kind = "histogram",
-    layers: Sequence[str] | None = None,
-    num_bins: int = DEFAULT_BINS,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
-) -> DNA:
-    """The DNA of an image set (section 3.2 of the paper).
-
-    Args:
-        source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
-        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
-        layers: Which layers, if ``feature`` is not an extractor.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
-            default those packaged with the extractor, or else ``"auto"``.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``,
-            ``distributed``; see
-            :class:`Loading`.
-
-    Returns:
-        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
-
-    Raises:
-        ValueError: If an argument is wrong, there are no images, or one can't be read.
-
-    Example:
-        >>> import numpy as np
-        >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
-        HistogramDNA(1 images, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layers: head 1280), ranges \
-efficientnet_lite0)
-
-    """
-    if kind not in get_args(Kind):
-        raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-    extractor = _extractor(feature, layers, device)
-    measured = measure(source, extractor, [kind], num_bins, ranges, Loading(**loading))
-    if measured.unreadable:
-        warnings.warn(
-            f"{len(measured.unreadable)} images were left out, the first: {measured.unreadable[0]}", stacklevel=2
-        )
-    return measured.any
-
-
-def compare(
-    a: Source | DNA,
-    b: Source | DNA,
-    feature: Feature | None = None,
-    *,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    neuron_weights: Tensor | None = None,
-    device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
-) -> Comparison:
-    """How far two image sets are apart, by dna-emd and dna-fd.
-
-    Args:
-        a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
-            extractor, layers, bins and ranges then hold for ``b``.
-        b: Likewise.
-        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
-        num_bins: Bins of each neuron's histogram; 1000 by default.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
-            default those packaged with the extractor, or else ``"auto"``.
-        neuron_weights: Weights of Eq. (5), shape ``(N,)``; by default the plain mean.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: As for :func:`make_dna`.
-
-    Raises:
-        ValueError: If an argument is wrong, there are no images, one can't be read, or two DNAs do not fit together.
-
-    Example:
-        >>> import numpy as np
-        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
-        >>> result = compare(black, white, layers=["block_0", "head"])
-        >>> result.dna_emd > 1, result.num_images
-        (True, {'a': 2, 'b': 2})
-
-    """
-    options = Loading(**loading)
-    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-    opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
-    given = [side for side in opened if isinstance(side, DNA)]
-    if len(given) == len(opened):
-        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights)
-    kinds: Sequence[Kind] = ("histogram", "gaussian")
-    for dna in given:
-        kinds = [cast("Kind", dna.kind)]
-        if feature is None:
-            feature, layers = extractor_of(dna), None
-        elif not isinstance(feature, DNAExtractor):
-            layers = list(dna.neurons)
-        if isinstance(dna, HistogramDNA):
-            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.known_ranges
-    extractor = _extractor(feature or DEFAULT_FEATURE, layers, device)
-    if neuron_weights is not None:
-        check_weights(neuron_weights, extractor.neurons.total)
-    bins = DEFAULT_BINS if num_bins is None else num_bins
-    first, second = (
-        _as_measured(side) if isinstance(side, DNA) else measure(side, extractor, kinds, bins, ranges, options)
-        for side in opened
+def with_interval(found: Comparison, confidence: float) -> Comparison:
+    """The comparison, with how sure it is."""
+    a, b = found._sides()
+    folds = [side.folds or side.dnas["histogram"] for side in (a, b)]
+    return replace(
+        found,
+        interval=jackknife(folds[0], folds[1], found.neuron_weights, confidence),  # type: ignore[arg-type]
+        noise_floor=noise_floor(a.folds or b.folds, found.neuron_weights),
     )
-    return compare_measured(first, second, neuron_weights)
 
 
-def _as_measured(dna: DNA) -> Measured:
-    return Measured({dna.kind: dna}, [])
+def _gaussian(side: Measured) -> GaussianDNA:
+    """Mean and variance of one side, of all activations where there are histograms."""
+    histogram, layers = side.dnas.get("histogram"), side.dnas.get("layer-gaussian")
+    if isinstance(histogram, HistogramDNA):
+        return histogram.to_gaussian()
+    found = layers.to_gaussian() if isinstance(layers, LayerGaussianDNA) else side.dnas["gaussian"]
+    assert isinstance(found, GaussianDNA)
+    return found
 
 
-def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = None) -> Comparison:
+def compare_measured(
+    a: Measured, b: Measured, neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
+) -> Comparison:
     """As :func:`compare`, for two sets that were measured before.
 
     Raises:
@@ -268,7 +199,7 @@ def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = N
         if "histogram" not in found or min(one.num_images, other.num_images) > 1:
             found[kind] = one.distances(other)
     dna, histogram = a.any, a.dnas.get("histogram")
-    weights = None if neuron_weights is None else check_weights(neuron_weights, dna.neurons.total)
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights)
     return Comparison(
         dna.neurons,
         found.get("histogram"),
@@ -280,6 +211,7 @@ def compare_measured(a: Measured, b: Measured, neuron_weights: Tensor | None = N
         histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
         weights,
         a.unreadable + b.unreadable,
+        (a, b),
     )
 
 
@@ -289,25 +221,3 @@ def _of_kind(measured: Measured, kind: str) -> DNA | None:
     if kind == "gaussian" and isinstance(layers, LayerGaussianDNA):
         return measured.dnas.get(kind, layers.to_gaussian())
     return measured.dnas.get(kind)
-
-
-def open_side(
-    side: Source | DNA,
-    layers: Sequence[str] | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    exif_orientation: bool = False,
-) -> ImageSource | DNA:
-    """What one side of a comparison is: images, or a DNA, of which ``layers`` are taken."""
-    if is_dna_path(side):
-        side = load_dna(side, None if ranges == "auto" else ranges)
-    if isinstance(side, DNA):
-        return side if layers is None else side.select(layers)
-    return open_source(side, exif_orientation)
-
-
-def _extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:
-    if isinstance(feature, DNAExtractor):
-        if layers is not None:
-            raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
-        return feature if device is None else feature.to(device)
-    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypedDict
 
+import torch
+
+from torchmetrics_dna.folds import FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.processes import gather, rank, world_size
@@ -14,7 +17,9 @@ from torchmetrics_dna.tally import CrossMomentTally, MomentTally, Tally, histogr
 if TYPE_CHECKING:
     import os
 
-    from torchmetrics_dna.dna import DNA
+    from torch import Tensor
+
+    from torchmetrics_dna.dna import DNA, HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.ranges import ActivationRanges
@@ -72,11 +77,13 @@ class Measured:
     Attributes:
         dnas: A DNA of each kind that was asked for, all of the same images.
         unreadable: One line for each image that was left out.
+        folds: The histogram DNAs of disjoint folds of the images, if they were kept apart.
 
     """
 
     dnas: dict[str, DNA]
     unreadable: list[str]
+    folds: list[HistogramDNA] = field(default_factory=list)
 
     @property
     def any(self) -> DNA:
@@ -94,6 +101,7 @@ class Pass:
         ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
             None for the packaged ones, or else ``"auto"``.
         loading: How images are read.
+        num_folds: Keep the histograms of so many folds of images apart.
 
     """
 
@@ -104,9 +112,14 @@ class Pass:
         num_bins: int,
         ranges: ActivationRanges | str | os.PathLike[str] | None,
         loading: Loading,
+        num_folds: int | None = None,
     ) -> None:
+        def histograms() -> Tally[Any]:
+            tally = histogram_tally(extractor, num_bins, ranges)
+            return tally if num_folds is None else FoldedTally(tally, num_folds)
+
         makers: dict[Kind, Callable[[], Tally[Any]]] = {
-            "histogram": lambda: histogram_tally(extractor, num_bins, ranges),
+            "histogram": histograms,
             "gaussian": lambda: MomentTally(extractor),
             "layer-gaussian": lambda: CrossMomentTally(extractor),
         }
@@ -119,8 +132,11 @@ class Pass:
         """Forget all images."""
         self._sides = {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
 
-    def run(self, images: ImageSource) -> Iterator[tuple[int, list[str]]]:
-        """Add images batch by batch; after each, how many were read or left out so far, and what was left out of it."""
+    def run(self, images: ImageSource, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, list[str]]]:
+        """Add images batch by batch; after each, how many were read or left out so far, and what was left out of it.
+
+        Where there are folds, every n-th image by ``numbers`` (by default, by its place) is in the same one.
+        """
         extractor, loading, done = self.extractor, self.loading, 0
         for batch in load_batches(
             images,
@@ -132,12 +148,26 @@ class Pass:
         ):
             if len(batch.images):
                 activations = extractor(batch.images.to(extractor.device, non_blocking=True))
-                for kind, tally in self.tallies.items():
-                    tally.add_(self._sides[kind], activations, len(batch.images))
+                places = [done + i for i in batch.readable]
+                self._add(activations, places if numbers is None else [numbers[place] for place in places])
             done += len(batch.images) + len(batch.unreadable)
             if loading.progress:
                 loading.progress(images.label, done, len(images))
             yield done, batch.unreadable
+
+    def _add(self, activations: dict[str, Tensor], numbers: list[int]) -> None:
+        for kind, tally in self.tallies.items():
+            if isinstance(tally, FoldedTally):
+                tally.add_folded_(self._sides[kind], activations, torch.tensor(numbers) % tally.num_folds)
+            else:
+                tally.add_(self._sides[kind], activations, len(numbers))
+
+    def folds(self) -> list[HistogramDNA]:
+        """The histograms of each fold, on the CPU; none where they are not kept apart."""
+        tally = self.tallies.get("histogram")
+        if not isinstance(tally, FoldedTally):
+            return []
+        return [fold.to("cpu") for fold in tally.to_folds(self._sides["histogram"])]
 
     def all_reduce(self) -> None:
         """Add up the images of all processes."""
@@ -156,6 +186,7 @@ def measure(
     num_bins: int,
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
+    num_folds: int | None = None,
 ) -> Measured:
     """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
 
@@ -164,21 +195,21 @@ def measure(
 
     """
     images = open_source(source, loading.exif_orientation)
-    run = Pass(extractor, kinds, num_bins, ranges, loading)
+    run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds)
     unreadable: list[str] = []
 
-    def add(some: ImageSource) -> None:
-        for _, left_out in run.run(some):
+    def add(numbers: Sequence[int]) -> None:
+        for _, left_out in run.run(images.take(numbers), numbers):
             unreadable.extend(left_out)
 
     if loading.distributed:
-        in_step(lambda: add(images.take(range(rank(), len(images), world_size()))))
+        in_step(lambda: add(range(rank(), len(images), world_size())))
         run.all_reduce()
         unreadable = [line for lines in gather(unreadable) for line in lines]
     else:
-        add(images)
+        add(range(len(images)))
     check_any_read(len(images), unreadable)
-    return Measured(run.dnas(), unreadable)
+    return Measured(run.dnas(), unreadable, run.folds())
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:

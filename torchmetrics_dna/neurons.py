@@ -70,6 +70,13 @@ class Neurons(Mapping[str, int]):
         numbers = [(layer, list(chosen)) for layer, chosen in self._numbers.items()]
         return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:16]
 
+    def to_list(self) -> list[list[Any]]:
+        """``[[layer, width or numbers], ...]``, in json's types; ``Neurons(dict(...))`` takes it back."""
+        return [
+            [layer, len(chosen) if isinstance(chosen, range) else list(chosen)]
+            for layer, chosen in self._numbers.items()
+        ]
+
     def numbers(self, layer: str) -> Sequence[int]:
         """The numbers, within the layer, of its neurons."""
         return self._numbers[layer]

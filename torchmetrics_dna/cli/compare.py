@@ -35,8 +35,8 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd."""
-    from torchmetrics_dna.comparison import compare as compare_sets
-    from torchmetrics_dna.comparison import open_side
+    from torchmetrics_dna.comparing import compare as compare_sets
+    from torchmetrics_dna.comparing import open_side
     from torchmetrics_dna.processes import joined, rank, world_size
 
     sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]

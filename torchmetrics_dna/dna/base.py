@@ -143,10 +143,7 @@ class DNA(_Fields, ABC):
             "extractor": self.extractor,
             "weights": self.weights,
             "preparation": self.preparation,
-            "layers": [
-                [layer, width if self.neurons.numbers(layer) == range(width) else list(self.neurons.numbers(layer))]
-                for layer, width in self.neurons.items()
-            ],
+            "layers": self.neurons.to_list(),
             "num_images": self.num_images,
         }
         more, arrays = self._to_file()

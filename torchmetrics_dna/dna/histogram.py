@@ -118,7 +118,8 @@ class HistogramDNA(DNA):
             ValueError: If the ranges are unknown.
 
         """
-        middles = self._bin_middles()
+        edges = self.bin_edges()
+        middles = (edges[:, 1:] + edges[:, :-1]) / 2
         shares = self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
         mean = (shares * middles).sum(1)
         var = (shares * (middles - mean[:, None]).square()).sum(1)
@@ -177,7 +178,7 @@ class HistogramDNA(DNA):
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(where), reduction="none")
         united = self.known_ranges.union(other.known_ranges)
-        mine, theirs = (dna._counts_within(united).to(where) for dna in (self, other))
+        mine, theirs = (dna.counts_within(united).to(where) for dna in (self, other))
         low, high = (bound.to(where) for bound in self.known_ranges.bounds())
         return dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
 
@@ -203,7 +204,7 @@ class HistogramDNA(DNA):
             ranges = replace(united, name=self.known_ranges.name)
         counts = torch.zeros_like(self.counts)
         for dna in filled:
-            counts += dna._counts_within(ranges).to(counts.device)
+            counts += dna.counts_within(ranges).to(counts.device)
         return {"counts": counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
     @override
@@ -247,7 +248,7 @@ class HistogramDNA(DNA):
                 raise ValueError("its ranges are not what their digest says")
         return cls(counts=counts, ranges=ranges, **common)
 
-    def _counts_within(self, ranges: ActivationRanges | None) -> Tensor:
+    def counts_within(self, ranges: ActivationRanges | None) -> Tensor:
         """The counts, on the grid of wider ranges if these are self-ranging."""
         if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
             return self.counts
@@ -259,9 +260,10 @@ class HistogramDNA(DNA):
         where = self.counts.device
         return dyadic_grid(ranges.minimum.to(where), ranges.maximum.to(where), num_bins)
 
-    def _bin_middles(self) -> Tensor:
+    def bin_edges(self) -> Tensor:
+        """Where bins end, in activations, float64, shape ``(N, num_bins + 1)``; ValueError if ranges are unknown."""
         where = self.counts.device
-        number = torch.arange(self.num_bins, dtype=torch.float64, device=where) + 0.5
+        number = torch.arange(self.num_bins + 1, dtype=torch.float64, device=where)
         if self.self_ranging:
             return (self.grid.start[:, None] + number) * self.grid.width[:, None]
         low, high = (bound.to(where)[:, None] for bound in self.known_ranges.bounds())

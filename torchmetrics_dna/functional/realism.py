@@ -48,13 +48,10 @@ def dna_realism(
         tensor([0., 3.], dtype=torch.float64)
 
     """
-    layers = activations if not hasattr(activations, "shape") else {"activations": activations}
-    neurons, num_bins = reference_counts.shape
-    if (
-        sum(layer.shape[1] for layer in layers.values()) != neurons
-        or low.shape != (neurons,)
-        or low.shape != high.shape
-    ):
+    layers = {"activations": activations} if isinstance(activations, Tensor) else activations
+    neurons = len(reference_counts)
+    given = sum(layer.shape[1] for layer in layers.values())
+    if given != neurons or low.shape != (neurons,) or high.shape != (neurons,):
         raise ValueError(
             f"Expected activations and bounds of the {neurons} neurons that the reference has, but got"
             f" {[tuple(layer.shape) for layer in layers.values()]}, {tuple(low.shape)} and {tuple(high.shape)}"

@@ -134,9 +134,8 @@ def learn_neuron_weights(
             if nonnegative:
                 scaled.clamp_(min=0)
             if checked is not None and (step % 10 == 9 or step == steps - 1):
-                found = float(
-                    torch.stack([_loss(checked[:, i], scaled, wanted) for i in range(checked.shape[1])]).mean()
-                )
+                losses = [_loss(checked[:, draw], scaled, wanted) for draw in range(checked.shape[1])]
+                found = float(torch.stack(losses).mean())
                 if found < least:
                     best, least = scaled.detach().clone(), found
     final = scaled.detach() if checked is None else best
@@ -151,7 +150,7 @@ def _loss(relative: Tensor, scaled: Tensor, wanted: Tensor) -> Tensor:
 
 def _attributes(target: Tensor, others: Tensor) -> Tensor:
     """All distances as ``(attributes, draws, N)``, the target first."""
-    target = torch.atleast_2d(target)[None].double()
+    target = (target if target.ndim == 2 else target[None])[None].double()
     others = (others if others.ndim == 3 else others[:, None]).double()
     if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:
         raise ValueError(
@@ -171,10 +170,10 @@ def _relative(distances: Tensor) -> Tensor:
 def _pairs(distances: Tensor) -> Tensor:
     if distances.ndim not in (1, 2) or not distances.numel() or not distances.isfinite().all():
         raise ValueError(f"Expected finite distances (N,) or (pairs, N), but got {tuple(distances.shape)}")
-    return torch.atleast_2d(distances)
+    return distances if distances.ndim == 2 else distances[None]
 
 
 def _mean_ranks(values: Tensor) -> Tensor:
-    _, inverse, counts = values.unique(return_inverse=True, return_counts=True)
-    last = counts.cumsum(0)
-    return ((last - counts + last - 1).double() / 2)[inverse]
+    ordered = values.sort().values
+    first, beyond = (torch.searchsorted(ordered, values, right=right) for right in (False, True))
+    return (first + beyond - 1).double() / 2

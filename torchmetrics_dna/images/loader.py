@@ -27,12 +27,14 @@ class Batch:
     Attributes:
         images: Shape ``(B, 3, H, W)``: float32 in [0, 1], or as they were where they are not resized.
         unreadable: What is wrong with the images that could not be read, one line each.
+        readable: Which images of the batch, by number, the readable ones are.
         error: Why the readable ones make no batch, if they don't.
 
     """
 
     images: Tensor
     unreadable: list[str]
+    readable: list[int]
     error: str | None = None
 
 
@@ -96,5 +98,6 @@ def _collate(items: list[Tensor | str]) -> Batch:
     kinds = {(tuple(image.shape[1:]), image.dtype) for image in images}
     if len(kinds) > 1:
         sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
-        return Batch(torch.empty(0), [], f"Images differ in size ({sizes}); give the extractor an `input_size`")
-    return Batch(torch.stack(images) if images else torch.empty(0), unreadable)
+        return Batch(torch.empty(0), [], [], f"Images differ in size ({sizes}); give the extractor an `input_size`")
+    readable = [i for i, item in enumerate(items) if isinstance(item, Tensor)]
+    return Batch(torch.stack(images) if images else torch.empty(0), unreadable, readable)

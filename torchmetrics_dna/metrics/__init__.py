@@ -2,5 +2,6 @@
 
 from torchmetrics_dna.metrics.emd import DNAEMD
 from torchmetrics_dna.metrics.frechet import DNAFrechet
+from torchmetrics_dna.metrics.realism import DNARealism
 
-__all__ = ["DNAEMD", "DNAFrechet"]
+__all__ = ["DNAEMD", "DNAFrechet", "DNARealism"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
@@ -11,12 +12,14 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.extractors import DNAExtractor
-from torchmetrics_dna.functional.reduction import check_weights, weigh_and_reduce
+from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.state import TalliedMetric
+from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    import os
+    from collections.abc import Callable, Iterator, Sequence
 
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.tally import Side, Tally
@@ -45,7 +48,7 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         reset_real_features: bool,
         normalize: bool,
         layers: Sequence[str] | None,
-        neuron_weights: Tensor | None,
+        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
         reduction: MetricReduction,
         reference: _D | None,
         **kwargs: Any,
@@ -67,7 +70,7 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         self.normalize = normalize
         self.reduction = reduction
         self.reference: _D | None = reference
-        self.neuron_weights = None if neuron_weights is None else check_weights(neuron_weights, self.neurons.total)
+        self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
 
     def _accumulate(self, tally: Tally[Any]) -> None:
         """Register the states; ValueError if the reference is of another kind of DNA."""
@@ -102,7 +105,7 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         check_images(imgs, self.normalize)
-        self._tally.add_(self._side(_NAMES[real]), self.extractor(imgs), len(imgs))
+        self._add(self._side(_NAMES[real]), imgs, self.extractor(imgs))
 
     def compute(self) -> Value:
         """The distance between the sides.
@@ -162,10 +165,8 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         """The DNA of one side as accumulated so far, over all processes."""
         if real and self.reference is not None:
             return self.reference
-        if self._to_sync and not self._is_synced:
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-                return self._snapshot(real)
-        return self._snapshot(real)
+        with self._whole():
+            return self._snapshot(real)
 
     def plot(
         self,
@@ -188,9 +189,21 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         figure, axes = self._plot(val, ax)
         return figure, axes
 
+    def _add(self, side: Side, imgs: Tensor, activations: dict[str, Tensor]) -> None:
+        self._tally.add_(side, activations, len(imgs))
+
     @abstractmethod
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The state over all processes."""
+        if not self._to_sync or self._is_synced:
+            yield
+            return
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            yield
 
     def _snapshot(self, real: bool) -> _D:
         return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.folds import FoldedTally, content_folds
+from torchmetrics_dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
 from torchmetrics_dna.reference import as_reference
 from torchmetrics_dna.tally import histogram_tally
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
 
@@ -53,9 +56,12 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
             file as :func:`load_dna` takes it; only fake images are added then. Extractor, layers, bins and ranges are
             taken from it where they are not given.
-        neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
+        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
+            order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+        num_folds: Keep so many disjoint folds of images apart, at least 5, so that :meth:`interval` can say how sure
+            the distance is. The state grows with them; the distance is the same.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -88,8 +94,9 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         num_bins: int = 1000,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
         reference: HistogramDNA | str | os.PathLike[str] | None = None,
-        neuron_weights: Tensor | None = None,
+        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         reduction: MetricReduction = "mean",
+        num_folds: int | None = None,
         **kwargs: Any,
     ) -> None:
         real, feature, layers, num_bins, ranges = as_reference(
@@ -98,7 +105,43 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         check_num_bins(num_bins)
         super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, real, **kwargs)
         self.num_bins = num_bins
-        self._accumulate(histogram_tally(self.extractor, num_bins, ranges))
+        tally = histogram_tally(self.extractor, num_bins, ranges)
+        self._accumulate(tally if num_folds is None else FoldedTally(tally, num_folds))
+
+    def interval(self, confidence: float = 0.95) -> Interval:
+        """Confidence interval of the distance, over all processes; see :func:`jackknife`.
+
+        Raises:
+            ValueError: If ``num_folds`` was not given, or too few folds hold images.
+
+        """
+        with self._whole():
+            folds = {side: self._folds(side) for side in self._sides}
+            real = folds["real"] if self.reference is None else self.reference
+            return jackknife(real, folds["fake"], self.neuron_weights, confidence)
+
+    def noise_floor(self, real: bool = True) -> float:
+        """The distance between random halves of one side: what no difference looks like; see :func:`noise_floor`.
+
+        Raises:
+            ValueError: If ``num_folds`` was not given, too few folds hold images, or the side is a reference.
+
+        """
+        if real and self.reference is not None:
+            raise ValueError("The given `reference` can't be split; ask for the noise floor of the fake side")
+        with self._whole():
+            return noise_floor(self._folds("real" if real else "fake"), self.neuron_weights)
+
+    def _folds(self, side: str) -> list[HistogramDNA]:
+        if not isinstance(self._tally, FoldedTally):
+            raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=10")
+        return self._tally.to_folds(self._side(side))
+
+    def _add(self, side: Side, imgs: Tensor, activations: dict[str, Tensor]) -> None:
+        if isinstance(self._tally, FoldedTally):
+            self._tally.add_folded_(side, activations, content_folds(imgs, self._tally.num_folds))
+        else:
+            super()._add(side, imgs, activations)
 
     def _dna(self, side: Side) -> HistogramDNA:
         dna: HistogramDNA = self._tally.to_dna(side)

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
 
@@ -55,7 +56,8 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
             file as :func:`load_dna` takes it; only fake images are added then. Extractor and layers are taken from it
             where they are not given.
-        neuron_weights: The :math:`W^n`, shape ``(N,)``, in the order of ``neurons``.
+        neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
+            order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
@@ -91,7 +93,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         num_bins: int = 1000,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
         reference: GaussianDNA | str | os.PathLike[str] | None = None,
-        neuron_weights: Tensor | None = None,
+        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:

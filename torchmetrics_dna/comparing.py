@@ -1,0 +1,182 @@
+"""Image sets in, DNAs and distances out."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.comparison import Comparison, compare_measured, with_interval
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna_files import is_dna_path, load_dna
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.jackknife import check_confidence
+from torchmetrics_dna.measure import Kind, Loading, LoadingOptions, Measured, measure
+from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.ranges import ActivationRanges
+
+Feature = str | nn.Module | DNAExtractor
+NUM_FOLDS = 10  # of a confidence interval
+
+
+def make_dna(
+    source: Source,
+    feature: Feature = DEFAULT_FEATURE,
+    *,
+    kind: Kind = "histogram",
+    layers: Sequence[str] | None = None,
+    num_bins: int = DEFAULT_BINS,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> DNA:
+    """The DNA of an image set (section 3.2 of the paper).
+
+    Args:
+        source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
+        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
+        layers: Which layers, if ``feature`` is not an extractor.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those packaged with the extractor, or else ``"auto"``.
+        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
+        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``,
+            ``distributed``; see
+            :class:`Loading`.
+
+    Returns:
+        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
+
+    Raises:
+        ValueError: If an argument is wrong, there are no images, or one can't be read.
+
+    Example:
+        >>> import numpy as np
+        >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
+        HistogramDNA(1 images, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layers: head 1280), ranges \
+efficientnet_lite0)
+
+    """
+    if kind not in get_args(Kind):
+        raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
+    extractor = build_extractor(feature, layers, device)
+    measured = measure(source, extractor, [kind], num_bins, ranges, Loading(**loading))
+    if measured.unreadable:
+        warnings.warn(
+            f"{len(measured.unreadable)} images were left out, the first: {measured.unreadable[0]}", stacklevel=2
+        )
+    return measured.any
+
+
+def compare(
+    a: Source | DNA,
+    b: Source | DNA,
+    feature: Feature | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    confidence: float | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> Comparison:
+    """How far two image sets are apart, by dna-emd and dna-fd.
+
+    Args:
+        a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
+            extractor, layers, bins and ranges then hold for ``b``.
+        b: Likewise.
+        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
+        num_bins: Bins of each neuron's histogram; 1000 by default.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
+            default those packaged with the extractor, or else ``"auto"``.
+        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
+            default the plain mean.
+        confidence: Give a confidence interval of dna-emd, such as 0.95, and the noise floor. The images are kept
+            apart in 10 folds for that; a side that is a DNA is taken for exact.
+        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
+        loading: As for :func:`make_dna`.
+
+    Raises:
+        ValueError: If an argument is wrong, there are no images, one can't be read, or two DNAs do not fit together.
+
+    Example:
+        >>> import numpy as np
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> result = compare(black, white, layers=["block_0", "head"])
+        >>> result.dna_emd > 1, result.num_images
+        (True, {'a': 2, 'b': 2})
+
+    """
+    options = Loading(**loading)
+    if confidence is not None:
+        check_confidence(confidence)
+    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
+    opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
+    given = [side for side in opened if isinstance(side, DNA)]
+    if len(given) == len(opened):
+        if confidence is not None:
+            raise ValueError("Argument `confidence` takes images on a side at least; DNA files don't tell them apart")
+        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights)
+    kinds: Sequence[Kind] = ("histogram", "gaussian")
+    for dna in given:
+        kinds = [cast("Kind", dna.kind)]
+        if feature is None:
+            feature, layers = extractor_of(dna), None
+        elif not isinstance(feature, DNAExtractor):
+            layers = list(dna.neurons)
+        if isinstance(dna, HistogramDNA):
+            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.known_ranges
+    extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
+    resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
+    bins = DEFAULT_BINS if num_bins is None else num_bins
+    first, second = (
+        _as_measured(side)
+        if isinstance(side, DNA)
+        else measure(side, extractor, kinds, bins, ranges, options, None if confidence is None else NUM_FOLDS)
+        for side in opened
+    )
+    found = compare_measured(first, second, neuron_weights)
+    return found if confidence is None else with_interval(found, confidence)
+
+
+def open_side(
+    side: Source | DNA,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    exif_orientation: bool = False,
+) -> ImageSource | DNA:
+    """What one side of a comparison is: images, or a DNA, of which ``layers`` are taken."""
+    if is_dna_path(side):
+        side = load_dna(side, None if ranges == "auto" else ranges)
+    if isinstance(side, DNA):
+        return side if layers is None else side.select(layers)
+    return open_source(side, exif_orientation)
+
+
+def build_extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:
+    """The extractor of arguments ``feature``, ``layers`` and ``device``, on its device."""
+    if isinstance(feature, DNAExtractor):
+        if layers is not None:
+            raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
+        return feature if device is None else feature.to(device)
+    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def _as_measured(dna: DNA) -> Measured:
+    return Measured({dna.kind: dna}, [])

@@ -1,0 +1,94 @@
+"""A state in disjoint folds of images, from which a jackknife interval follows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.jackknife import LEAST_FOLDS, merged
+from torchmetrics_dna.tally import Field, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.tally import Side
+
+_PRIME = 2_147_483_647
+
+
+class FoldedTally(Tally["HistogramDNA"]):
+    """As many sides of another tally as there are folds.
+
+    Args:
+        tally: How the images of a fold add up.
+        num_folds: How many folds; the state grows with them.
+
+    Raises:
+        ValueError: If there are too few folds.
+
+    """
+
+    def __init__(self, tally: Tally[HistogramDNA], num_folds: int) -> None:
+        if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
+            raise ValueError(
+                f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
+            )
+        self.origin, self.neurons, self.extractor_digest = tally.origin, tally.neurons, tally.extractor_digest
+        self.tally = tally
+        self.num_folds = num_folds
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {f"{name}_{k}": field for k in range(self.num_folds) for name, field in self.tally.fields.items()}
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return self.tally.configuration | {"num_folds": self.num_folds}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        self.add_folded_(side, activations, torch.arange(num_images) % self.num_folds)
+
+    def add_folded_(self, side: Side, activations: Mapping[str, Tensor], folds: Tensor) -> None:
+        """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
+        for k in folds.unique().tolist():  # type: ignore[no-untyped-call]
+            chosen = (folds == k).nonzero().flatten()
+            some = {layer: values[chosen.to(values.device)] for layer, values in activations.items()}
+            self.tally.add_(self._fold(side, k), some, len(chosen))
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        for k in range(self.num_folds):
+            self.tally.merge_(self._fold(side, k), self._fold(other, k))
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        for k in range(self.num_folds):
+            self.tally.all_reduce_(self._fold(side, k), group)
+
+    @override
+    def to_dna(self, side: Side) -> HistogramDNA:
+        return merged(self.to_folds(side))
+
+    def to_folds(self, side: Side) -> list[HistogramDNA]:
+        """The DNA of each fold; may be views of the side."""
+        return [self.tally.to_dna(self._fold(side, k)) for k in range(self.num_folds)]
+
+    def _fold(self, side: Side, k: int) -> Side:
+        return {name: side[f"{name}_{k}"] for name in self.tally.fields}
+
+
+def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
+    """The fold of each image by its pixels, shape ``(B,)``: the same in any batch, order and process."""
+    pixels = imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
+    factors = torch.arange(1, pixels[0].numel() + 1, device=imgs.device) * 48_271 % _PRIME if len(imgs) else pixels
+    # one image at a time, for its integers take eight times its room
+    sums = [(image.flatten().long() * factors).sum() % _PRIME for image in pixels]
+    mixed = torch.stack(sums) * 69_621 % _PRIME if sums else torch.zeros(0, dtype=torch.int64)
+    return (mixed // 1_000 % num_folds).cpu()

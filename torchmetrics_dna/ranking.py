@@ -1,0 +1,157 @@
+"""Single images in the order of their distance to a reference."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.comparing import build_extractor, open_side
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.measure import Loading, check_any_read, in_step, measure
+from torchmetrics_dna.neuron_weights import resolve_weights
+from torchmetrics_dna.processes import gather, world_size
+from torchmetrics_dna.processes import rank as process_rank
+from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
+from torchmetrics_dna.scoring import Scorer
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.comparing import Feature
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.measure import LoadingOptions
+    from torchmetrics_dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.ranges import ActivationRanges
+
+
+@dataclass(frozen=True, repr=False)
+class Ranking:
+    """Images from the closest to the reference to the furthest.
+
+    Attributes:
+        names: What each image is called.
+        scores: dna-emd of each image to the reference, in bins, float64, ascending.
+        numbers: Where each image stands in the source.
+        images: The source that was ranked.
+        reference: What the images were compared with.
+        unreadable: One line for each image that was left out.
+
+    """
+
+    names: list[str]
+    scores: Tensor
+    numbers: list[int]
+    images: ImageSource
+    reference: HistogramDNA
+    unreadable: list[str]
+
+    def rows(self, top: int | None = None) -> list[dict[str, Any]]:
+        """Rank, name and score of each image, or of the closest ones only, in plain types."""
+        ranked = zip(self.names[:top], self.scores[:top].tolist(), strict=True)
+        return [{"rank": i, "image": name, "score": score} for i, (name, score) in enumerate(ranked, 1)]
+
+    def __repr__(self) -> str:
+        ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"
+        return f"Ranking({len(self.names)} images{ends})"
+
+
+def rank(
+    images: Source,
+    reference: Source | DNA,
+    feature: Feature | None = None,
+    *,
+    layers: Sequence[str] | None = None,
+    num_bins: int = DEFAULT_BINS,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> Ranking:
+    """Rank images by how close each of them is to a reference (sections 5.1 and 5.4 of the paper).
+
+    Args:
+        images: See :func:`make_dna`.
+        reference: A histogram DNA, or the path of one as :func:`load_dna` takes it; or images, be it a single one.
+        feature: What describes the images; by default what the reference was made with.
+        layers: Which layers, if ``feature`` is not an extractor.
+        num_bins: Bins of each neuron's histogram, if the reference is images.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
+        neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
+            default the plain mean.
+        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
+        loading: As for :func:`make_dna`.
+
+    Raises:
+        TypeError: If the reference is a DNA without histograms.
+        ValueError: If an argument is wrong, there are no images, one can't be read, or something does not fit.
+
+    Example:
+        >>> import numpy as np
+        >>> grey = [np.full((40, 50, 3), level, np.uint8) for level in (250, 10, 120)]
+        >>> rank(grey, np.zeros((40, 50, 3), np.uint8), layers=["block_0"]).names
+        ['image 1', 'image 2', 'image 0']
+
+    """
+    options = Loading(**loading)
+    source = open_source(images, options.exif_orientation)
+    side = open_side(reference, layers, ranges, options.exif_orientation)
+    if feature is None and isinstance(side, DNA):
+        feature, layers = extractor_of(side), None
+    elif isinstance(side, DNA) and not isinstance(feature, DNAExtractor):
+        layers = list(side.neurons)
+    extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
+    weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)
+    dna = side if isinstance(side, DNA) else measure(side, extractor, ["histogram"], num_bins, ranges, options).any
+    if not isinstance(dna, HistogramDNA):
+        raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {dna!r}")
+    found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), options)
+    check_any_read(len(source), unreadable)
+    if unreadable and world_size() == 1:
+        warnings.warn(f"{len(unreadable)} images were left out, the first: {unreadable[0]}", stacklevel=2)
+    order = sorted(found, key=lambda number: (found[number], number))
+    scores = torch.tensor([found[number] for number in order], dtype=torch.float64)
+    return Ranking([source.names[i] for i in order], scores, order, source, dna, unreadable)
+
+
+def _score(
+    images: ImageSource, extractor: DNAExtractor, scorer: Scorer, loading: Loading
+) -> tuple[dict[int, float], list[str]]:
+    """Scores by number, and what could not be read; of all processes where they share the work."""
+    numbers = range(process_rank(), len(images), world_size()) if loading.distributed else range(len(images))
+    found: dict[int, float] = {}
+    unreadable: list[str] = []
+
+    def run() -> None:
+        done = 0
+        for batch in load_batches(
+            images.take(numbers),
+            extractor.input_size,
+            extractor.crop,
+            batch_size=loading.batch_size,
+            num_workers=loading.num_workers,
+            skip_unreadable=loading.skip_unreadable,
+        ):
+            if len(batch.images):
+                scores = scorer(extractor(batch.images.to(extractor.device, non_blocking=True)))
+                found.update(zip((numbers[done + i] for i in batch.readable), scores.tolist(), strict=True))
+            unreadable.extend(batch.unreadable)
+            done += len(batch.readable) + len(batch.unreadable)
+            if loading.progress:
+                loading.progress(images.label, done, len(numbers))
+
+    if not loading.distributed:
+        run()
+        return found, unreadable
+    in_step(run)
+    every = gather((found, unreadable))
+    return {n: s for part, _ in every for n, s in part.items()}, [line for _, part in every for line in part]
