@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from makers import FAKE, MAKERS, RANGES, REAL, alone, emd, fed, frechet, with_reference
+from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, alone, emd, fed, frechet, with_reference
 from networks import Convolutions, random_images
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -15,9 +15,10 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, make_dna
 
 MANY = random_images(11, 9)
+CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
 
 
 def shard(images: Tensor, rank: int, world: int) -> Tensor:
@@ -239,3 +240,33 @@ def status(key: str) -> int:
     with Path("/proc/self/status").open(encoding="ascii") as file:
         line = next(line for line in file if line.startswith(key))
     return int(line.split()[1]) * 1024
+
+
+def realism(rank: int, world: int, expected: str) -> None:
+    """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
+    images = random_images(9, 7)
+    reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
+    metric = DNARealism(EXTRACTOR, reference=reference)
+    busy = world - 1
+    if rank < busy:
+        padded = [*range(9), *range(-9 % busy)]
+        mine = torch.tensor(padded[rank::busy])
+        for part in mine.split(2 + rank):
+            metric.update(images[part], indices=part)
+    scores = metric.compute()
+    assert torch.equal(scores, torch.load(expected))
+    # and the shard goes on where it was
+    metric.update(images[:1], indices=[0])
+    assert torch.equal(metric.compute(), scores)
+
+
+def folds(rank: int, world: int, expected: str) -> None:
+    """Intervals are those of one process, whichever images a process saw."""
+    metric = emd(num_folds=5)
+    for images, real in ((CROWD, True), (CROWD_FAKE, False)):
+        mine = shard(images, rank, world)
+        if len(mine):
+            metric.update(mine, real=real)
+    one = torch.load(expected, weights_only=False)
+    interval = metric.interval()
+    assert (float(metric.compute()), interval, metric.noise_floor()) == one

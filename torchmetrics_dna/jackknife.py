@@ -26,13 +26,15 @@ class Interval:
     """A confidence interval of dna-emd.
 
     Attributes:
-        low: Its lower end, in bins, 0 or more.
+        value: dna-emd without what the noise of finite sets adds to it: an estimate for the populations.
+        low: The interval's lower end, in bins, 0 or more.
         high: Its upper end.
         confidence: The share of intervals made like this that hold the distance between the two populations.
         num_folds: How many folds of images it is from.
 
     """
 
+    value: float
     low: float
     high: float
     confidence: float
@@ -49,8 +51,9 @@ def jackknife(
 
     The delete-group jackknife for groups of unequal size (Busing et al., 1999), on the square of dna-emd: leaving one
     fold out at a time gives the variance that each side's images cause, and how much higher the distance of finite sets
-    is than that of the populations. Squares, because noise adds to them: what it adds falls with the number of images,
-    near 0 as well as far from it. The interval is for the populations; a small set's own dna-emd may lie above it.
+    is than that of the populations; Student's t turns it into an interval. Squares, because noise adds to them: what it
+    adds falls with the number of images, near 0 as well as far from it. The interval is for the populations; a small
+    set's own dna-emd may lie above it.
 
     Args:
         folds_a: Histogram DNAs of the folds; empty ones are left out. Or one DNA, which is taken for exact.
@@ -72,9 +75,13 @@ def jackknife(
     value = square(whole_a, whole_b)
     bias_a, variance_a = _delete_one(sides[0], whole_a, value, lambda rest: square(rest, whole_b))
     bias_b, variance_b = _delete_one(sides[1], whole_b, value, lambda rest: square(whole_a, rest))
-    reach = NormalDist().inv_cdf((1 + confidence) / 2) * (variance_a + variance_b) ** 0.5
-    low, high = (max(0.0, value - bias_a - bias_b + end) ** 0.5 for end in (-reach, reach))
-    return Interval(low, high, confidence, max(map(len, sides)))
+    variance = variance_a + variance_b
+    # Welch and Satterthwaite: how many folds the sum of two variances is worth
+    parts = sum(v**2 / max(1, len(side) - 1) for v, side in zip((variance_a, variance_b), sides, strict=True))
+    freedom = variance**2 / parts if parts else float("inf")
+    reach = student_quantile((1 + confidence) / 2, freedom) * variance**0.5
+    centre, low, high = (max(0.0, value - bias_a - bias_b + shift) ** 0.5 for shift in (0, -reach, reach))
+    return Interval(centre, low, high, confidence, max(map(len, sides)))
 
 
 def noise_floor(folds: Sequence[HistogramDNA], weights: Tensor | None = None, splits: int = 10, seed: int = 0) -> float:
@@ -113,6 +120,18 @@ def check_confidence(confidence: float) -> None:
     """ValueError unless it is between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+    """Quantile of Student's t, by its expansion about the normal one (Abramowitz and Stegun, 26.7.5)."""
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(z + sum(term / freedom**i for i, term in enumerate(terms, 1)))
 
 
 def _filled(folds: Sequence[HistogramDNA] | HistogramDNA) -> list[HistogramDNA]:

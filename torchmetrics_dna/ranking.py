@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torchmetrics.functional.classification import binary_average_precision, binary_precision_recall_curve
 
 from torchmetrics_dna.comparing import build_extractor, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
@@ -59,6 +59,28 @@ class Ranking:
         """Rank, name and score of each image, or of the closest ones only, in plain types."""
         ranked = zip(self.names[:top], self.scores[:top].tolist(), strict=True)
         return [{"rank": i, "image": name, "score": score} for i, (name, score) in enumerate(ranked, 1)]
+
+    def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
+        """How well the closest images are those that were looked for.
+
+        Args:
+            relevant: Whether each image was looked for, in the order of the source.
+
+        Returns:
+            Precision and recall at each number of images taken, closest first, and the area under the curve (average
+            precision), by torchmetrics.
+
+        Raises:
+            ValueError: Unless there is one entry for each image of the source.
+
+        """
+        if len(relevant) != len(self.images):
+            raise ValueError(f"Expected one entry for each of {len(self.images)} images, but got {len(relevant)}")
+        truth = torch.tensor([int(relevant[number]) for number in self.numbers])
+        span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
+        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], where torchmetrics takes it as it is
+        precision, recall, _ = binary_precision_recall_curve(closeness, truth)
+        return precision, recall, float(binary_average_precision(closeness, truth))
 
     def __repr__(self) -> str:
         ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"
@@ -116,8 +138,6 @@ def rank(
         raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {dna!r}")
     found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), options)
     check_any_read(len(source), unreadable)
-    if unreadable and world_size() == 1:
-        warnings.warn(f"{len(unreadable)} images were left out, the first: {unreadable[0]}", stacklevel=2)
     order = sorted(found, key=lambda number: (found[number], number))
     scores = torch.tensor([found[number] for number in order], dtype=torch.float64)
     return Ranking([source.names[i] for i in order], scores, order, source, dna, unreadable)

@@ -9,20 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from commands import run
 from golden import GOLDEN, load
 from PIL import Image
 
-from torchmetrics_dna.__main__ import main
-
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> int:
-    monkeypatch.setattr(sys, "argv", ["torchmetrics-dna", *arguments])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    return int(exit_.value.code or 0)
 
 
 def test_json_for_programs() -> None:

@@ -11,22 +11,14 @@ import time
 from pathlib import Path
 
 import pytest
+from commands import COMMAND, run
 from golden import GOLDEN
 
 from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
-from torchmetrics_dna.__main__ import main
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
 OFFICIAL = GOLDEN / "official_files"
-COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
 FAST = ["--layers", "block_0,block_6", "--batch-size", "4"]
-
-
-def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    monkeypatch.setattr(sys, "argv", ["torchmetrics-dna", *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit_:
-        main()
-    return int(exit_.value.code or 0)
 
 
 @pytest.fixture(scope="module")

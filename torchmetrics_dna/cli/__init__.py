@@ -4,6 +4,7 @@ import typer
 
 from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.files import convert, info, make, merge
+from torchmetrics_dna.cli.rank import rank, weights
 
 app = typer.Typer(
     help="Visual DNA: compare image sets neuron by neuron.",
@@ -12,5 +13,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (compare, make, merge, info, convert, demo):
+for command in (compare, make, merge, info, convert, rank, demo):
     app.command()(command)
+app.add_typer(weights, name="weights")

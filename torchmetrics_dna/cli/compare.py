@@ -32,6 +32,8 @@ def compare(
     batch_size: o.BatchSize = 32,
     num_workers: o.NumWorkers = None,
     device: o.Device = None,
+    neurons: o.NeuronWeightsFile = None,
+    confidence: Annotated[float | None, o.option("Give a confidence interval of dna-emd, such as 0.95.")] = None,
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd."""
@@ -49,6 +51,8 @@ def compare(
             device=device or own_device,
             num_bins=num_bins,
             ranges=ranges,
+            neuron_weights=neurons,
+            confidence=confidence,
             batch_size=batch_size,
             num_workers=num_workers,
             skip_unreadable=skip_unreadable,
@@ -99,6 +103,11 @@ def _print_comparison(result: Comparison) -> None:
     summary = Table(show_header=False, box=None)
     for key, (name, unit) in units.items():
         summary.add_row(name, f"[bold]{number(found[key])}[/bold]", unit.format(bins=result.num_bins))
+    if result.interval is not None:
+        interval, floor = result.interval, number(result.noise_floor)
+        sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
+        summary.add_row("without noise", number(interval.value), sure)
+        summary.add_row("noise floor", floor, "between random halves of one set")
     summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")

@@ -41,6 +41,7 @@ SkipUnreadable = Annotated[
 BatchSize = Annotated[int, option("Images in a batch.")]
 NumWorkers = Annotated[int | None, option("Processes that decode images. [default: one per core up to 8]")]
 Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]")]
+NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 Json = Annotated[bool, option("Print json.", "--json")]
 
 

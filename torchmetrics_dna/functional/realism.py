@@ -61,26 +61,31 @@ def dna_realism(
     if weights is None:
         weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64, device=where)
     weights = check_weights(weights, neurons).to(where)
-    scores = torch.zeros(len(next(iter(layers.values()))), dtype=torch.float64, device=where)
+    images = len(next(iter(layers.values())))
+    distances = torch.zeros(images, neurons, dtype=torch.float64, device=where)
     start = 0
     for layer in layers.values():
         rows = slice(start, start + layer.shape[1])
-        _add_layer(scores, layer, reference_counts[rows], low[rows], high[rows], weights[rows])
+        _fill(distances[:, rows], layer, reference_counts[rows], low[rows], high[rows], weights[rows])
         start = rows.stop
-    if scores.isnan().any():
+    if distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
-    return scores
+    # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
+    return (distances * weights).sum(1)
 
 
-def _add_layer(
-    scores: Tensor, activations: Tensor, reference: Tensor, low: Tensor, high: Tensor, weights: Tensor
+def _fill(
+    distances: Tensor, activations: Tensor, reference: Tensor, low: Tensor, high: Tensor, weights: Tensor
 ) -> None:
-    """Add a layer's part of the weighted sum to each image's score."""
+    """Write the distances of a layer's neurons, shape ``(B, n)``; those of weight 0 stay 0."""
     num_bins = reference.shape[1]
     used = weights.nonzero().flatten()
-    if len(used) < len(weights):
-        activations, reference, weights = activations[:, used], reference[used], weights[used]
-        low, high = low[used], high[used]
+    if not len(used):
+        return
+    everything = len(used) == len(weights)
+    if not everything:
+        activations, reference, low, high = activations[:, used], reference[used], low[used], high[used]
+    found = distances if everything else distances.new_empty(len(activations), len(used))
     first = 0
     for rows, values in chunks(activations, least=num_bins, size=_CELLS):
         images, positions = values.shape[1:]
@@ -92,5 +97,7 @@ def _add_layer(
         difference = share[:, None].repeat(1, images, 1).view(-1, num_bins)
         difference.scatter_add_(1, bins, difference.new_ones(1, 1).expand_as(bins))
         emd = difference.cumsum_(1).abs_().sum(1).view(-1, images) / positions
-        scores[first : first + images] += weights[rows] @ emd
-        first = (first + images) % len(scores)
+        found[first : first + images, rows] = emd.T
+        first = (first + images) % len(distances)
+    if not everything:
+        distances[:, used] = found

@@ -1,0 +1,141 @@
+"""rank and weights as a user meets them."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from commands import COMMAND, run
+from golden import GOLDEN
+from PIL import Image
+
+from torchmetrics_dna import NeuronWeights, load_dna, make_dna
+from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.functional import select_neurons, sensitivity_deviation
+
+A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
+LAYERS = ["block_0", "block_4"]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """DNAs of photographs, and of what was done to them, for learning and of others."""
+    folder = tmp_path_factory.mktemp("dnas")
+    photos = photographs(16)
+    for half, some in (("fit", photos[:8]), ("new", photos[8:])):
+        for name, change in (("plain", lambda p: p), ("blur", lambda p: blur(p, 4)), ("noise", lambda p: noise(p, 4))):
+            make_dna([change(photo) for photo in some], layers=LAYERS).save(folder / f"{half}.{name}.dna.npz")
+    return folder
+
+
+def test_a_table_csv_json_and_a_sheet(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    reference = files / "fit.plain.dna.npz"
+    grid = tmp_path / "grid.png"
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--csv", "--grid", grid) == 0
+    captured = capsys.readouterr()
+    rows = list(csv.DictReader(io.StringIO(captured.out)))
+    assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
+    assert {Path(row["image"]).name for row in rows} == {path.name for path in A.iterdir()}
+    assert "The contact sheet is in" in captured.err
+    with Image.open(grid) as sheet:
+        assert sheet.width > 500
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--json", "--top", "2") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [row["image"] for row in found] == [row["image"] for row in rows[:2]]
+    assert found[0]["score"] == pytest.approx(float(rows[0]["score"]))
+    query = str(next(A.iterdir()))
+    assert run(monkeypatch, "rank", A, "--reference", query, "--layers", "block_0") == 0
+    printed = capsys.readouterr().out
+    assert "7 images by distance to" in printed
+    assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_selected_neurons(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = [files / f"fit.{name}.dna.npz" for name in ("plain", "blur", "plain", "noise")]
+    output = tmp_path / "x.weights.npz"
+    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5", "--name", "degradation") == 0
+    found = NeuronWeights.load(output)
+    dnas = [load_dna(path) for path in pairs]
+    expected = select_neurons(torch.stack([dnas[0].distances(dnas[1]), dnas[2].distances(dnas[3])]), 5)
+    assert found.weights.nonzero().flatten().tolist() == sorted(expected.tolist())
+    assert found.name == "degradation"
+    captured = capsys.readouterr()
+    assert "5 most sensitive neurons" in captured.out
+    assert "NeuronWeights('degradation', 5 of 128 neurons" in captured.err
+    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neurons", output, "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)) == 5
+    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neurons", output, "--json") == 0
+    weighted = json.loads(capsys.readouterr().out)["dna_emd"]
+    assert weighted == pytest.approx(float(dnas[0].distances(dnas[1])[expected].mean()))
+
+
+def test_learned_weights(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ("plain", "blur", "plain", "noise")
+    held_out = [option for name in names for option in ("--held-out", files / f"new.{name}.dna.npz")]
+    pairs = [files / f"fit.{name}.dna.npz" for name in names]
+    output = tmp_path / "x.weights.npz"
+    assert run(monkeypatch, "weights", "learn", *pairs, *held_out, "-o", output) == 0
+    captured = capsys.readouterr()
+    assert "on held-out images" in captured.out
+    assert "2000/2000" in captured.err
+    weights = NeuronWeights.load(output).weights
+    plain, blurred, noisy = (load_dna(files / f"fit.{name}.dna.npz") for name in ("plain", "blur", "noise"))
+    assert float(sensitivity_deviation(plain.distances(blurred), weights)) > 0.7
+    assert abs(float(sensitivity_deviation(plain.distances(noisy), weights))) < 0.2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("select", "fit.plain", "-o", "x"), "Expected pairs of DNA files, but got 1 files"),
+        (("learn", "fit.plain", "fit.blur", "-o", "x"), "Learning takes at least two pairs of files"),
+        (("select", "fit.plain", "fit.blur", "-o", "x", "-k", "999"), "`k` expected to be from 1 to 128"),
+    ],
+)
+def test_bad_weights(
+    arguments: tuple[str, ...],
+    message: str,
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    given = [files / f"{name}.dna.npz" if name.startswith("fit") else name for name in arguments]
+    assert run(monkeypatch, "weights", *given) == 2
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_torchrun_ranks_the_same(files: Path) -> None:
+    options = ["rank", str(A), "--reference", str(files / "fit.plain.dna.npz"), "--csv", "--batch-size", "1"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *COMMAND[1:]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    one, two = (
+        subprocess.run([*start, *options], capture_output=True, text=True, check=True, env=environment, timeout=120)
+        for start in (COMMAND, launch)
+    )
+    assert one.stdout == two.stdout
+    assert one.stdout.count("\n") == 8
+
+
+def test_compare_with_confidence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["--layers", "block_0", "--confidence", "0.9"]
+    assert run(monkeypatch, "compare", A, B, *options) == 0
+    printed = capsys.readouterr().out
+    for text in ("without noise", "90%: ", "noise floor"):
+        assert text in printed
+    assert run(monkeypatch, "compare", A, B, *options, "--json") == 0
+    interval = json.loads(capsys.readouterr().out)["interval"]
+    assert interval["low"] <= interval["value"] <= interval["high"]

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from golden import channels_first, load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
+
+GOLDEN = load("histogram.npz")
+
+
+def bounds(layer: str) -> tuple[Tensor, Tensor]:
+    return tuple(torch.from_numpy(GOLDEN[f"range_{end}-{layer}"]) * 1.2 for end in ("min", "max"))
+
+
+@pytest.mark.parametrize("bins", [1000, 50, 7])
+@pytest.mark.parametrize("layer", GOLDEN["layers"].tolist())
+def test_equals_the_distance_of_a_one_image_dna(layer: str, bins: int) -> None:
+    activations = channels_first(GOLDEN[f"acts-{layer}"], str(GOLDEN[f"layout-{layer}"]))
+    reference = torch.from_numpy(GOLDEN[f"counts-B{bins}-{layer}"])
+    scores = dna_realism(activations, reference, *bounds(layer))
+    for image, score in zip(activations, scores, strict=True):
+        one = activation_histogram(image[None], *bounds(layer), bins)
+        assert float(score) == pytest.approx(float(dna_emd(one, reference)), abs=1e-9)
+
+
+def test_all_layers_and_weights_at_once() -> None:
+    layers = GOLDEN["layers"].tolist()
+    activations = {layer: channels_first(GOLDEN[f"acts-{layer}"], str(GOLDEN[f"layout-{layer}"])) for layer in layers}
+    reference = torch.cat([torch.from_numpy(GOLDEN[f"counts-B50-{layer}"]) for layer in layers])
+    low, high = (torch.cat([bounds(layer)[end] for layer in layers]) for end in (0, 1))
+    weights = torch.from_numpy(np.random.default_rng(0).normal(size=len(reference)))
+    weights[::3] = 0
+    for given_weights in (None, weights):
+        scores = dna_realism(activations, reference, low, high, given_weights)
+        for i, score in enumerate(scores):
+            one = torch.cat(
+                [activation_histogram(values[i : i + 1], *bounds(layer), 50) for layer, values in activations.items()]
+            )
+            assert float(score) == pytest.approx(float(dna_emd(one, reference, given_weights)), abs=1e-9)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12))
+@settings(deadline=None)
+def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int, positions: int, bins: int) -> None:
+    random = torch.Generator().manual_seed(seed)
+    activations = torch.rand(images, neurons, positions, generator=random)
+    reference = torch.randint(0, 5, (neurons, bins), generator=random) + 1
+    low, high = torch.zeros(neurons), torch.ones(neurons)
+    whole = dna_realism(activations, reference, low, high)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("torchmetrics_dna.functional.realism._CELLS", 5)
+        parts = torch.cat([dna_realism(activations[i : i + 1], reference, low, high) for i in range(images)])
+        torch.testing.assert_close(dna_realism(activations, reference, low, high), whole, rtol=0, atol=1e-9)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-9)
+
+
+def test_no_images_no_scores() -> None:
+    scores = dna_realism(torch.zeros(0, 2, 3), torch.ones(2, 4).long(), torch.zeros(2), torch.ones(2))
+    assert scores.shape == (0,)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"activations": torch.zeros(1, 3, 2)}, "Expected activations and bounds of the 2 neurons"),
+        ({"low": torch.zeros(3)}, "Expected activations and bounds of the 2 neurons"),
+        ({"activations": torch.full((1, 2, 2), torch.nan)}, "'activations' gives activations that are NaN or infinite"),
+        ({"reference_counts": torch.tensor([[1, 1], [0, 0]])}, "A neuron of the reference has no counts"),
+        ({"weights": torch.ones(3)}, r"expected to have shape \(2,\)"),
+    ],
+)
+def test_bad_input(changes: dict[str, Tensor], message: str) -> None:
+    arguments = {
+        "activations": torch.zeros(1, 2, 2),
+        "reference_counts": torch.ones(2, 2).long(),
+        "low": torch.zeros(2),
+        "high": torch.ones(2),
+    }
+    with pytest.raises(ValueError, match=message):
+        dna_realism(**arguments | changes)

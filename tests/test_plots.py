@@ -1,0 +1,97 @@
+"""Figures say what they show: titles, units, legends; how they look is looked at by people."""
+
+from __future__ import annotations
+
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.plots import (
+    plot_convergence,
+    plot_histograms,
+    plot_layers,
+    plot_neurons,
+    plot_precision_recall,
+    plot_ranking,
+)
+
+LAYERS = ["block_0", "block_3", "head"]
+PHOTOS = photographs(6)
+BLURRED = [blur(photo, strength=4) for photo in PHOTOS]
+
+
+def drawn(figure: object) -> np.ndarray:
+    buffer = io.BytesIO()
+    figure.savefig(buffer)
+    return np.asarray(Image.open(buffer).convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def comparison() -> object:
+    return compare(PHOTOS, BLURRED, layers=LAYERS)
+
+
+def test_layer_profile(comparison: object) -> None:
+    figure = plot_layers(comparison)
+    emd, frechet = figure.axes
+    assert [bar.get_height() for bar in emd.patches] == [comparison.layers[layer]["dna_emd"] for layer in LAYERS]
+    assert emd.get_ylabel() == "dna-emd\n(bins)"
+    assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
+    assert emd.get_legend().get_texts()[0].get_text() == f"all: {comparison.dna_emd:.4g}"
+    assert "A (6 images) against B (6 images), efficientnet_lite0" in figure.get_suptitle()
+    assert drawn(figure).std() > 1
+    layer_gaussians = (make_dna(side, layers=LAYERS[:2], kind="layer-gaussian") for side in (PHOTOS, BLURRED))
+    assert [axis.get_ylabel() for axis in plot_layers(compare(*layer_gaussians)).axes][1] == "fd\n(squared activations)"
+
+
+def test_neuron_heat_map(comparison: object) -> None:
+    figure = plot_neurons(comparison)
+    *rows, bar = figure.axes
+    for axis, layer in zip(rows, LAYERS, strict=True):
+        values = axis.images[0].get_array()[0]
+        expected = comparison.neurons.split(comparison.neuron_emd)[layer].sort(descending=True).values
+        assert np.array_equal(values, expected)
+    assert bar.get_ylabel() == "dna-emd (bins)"
+    assert drawn(figure).std() > 1
+
+
+def test_histogram_pairs(comparison: object) -> None:
+    figure = plot_histograms(comparison)
+    assert len(figure.axes) == 6
+    first = comparison.top_neurons(1)[0]
+    assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}: ")
+    one = plot_histograms(comparison, [("block_0", 3)])
+    a, b = one.axes[0].patches
+    assert a.get_data().values.sum() == pytest.approx(100)
+    assert b.get_data().values.sum() == pytest.approx(100)
+    assert [text.get_text() for text in one.axes[0].get_legend().get_texts()] == ["A", "B"]
+    assert drawn(figure).std() > 1
+
+
+def test_convergence_curve() -> None:
+    draws = {"dna-emd": [[1.0, 3.0], [2.0, 2.0]], "fd": [[8.0, 8.0], [5.0, 5.0]]}
+    axis = plot_convergence([10, 100], draws, "bins").axes[0]
+    assert list(axis.lines[0].get_ydata()) == [2, 2]
+    assert axis.get_xlabel() == "number of images"
+    assert axis.get_ylabel() == "distance (bins)"
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["dna-emd", "fd"]
+
+
+def test_precision_recall() -> None:
+    figure = plot_precision_recall({"all": ([0.5, 1, 1], [1, 0.5, 0], 0.75), "ten": ([1, 1, 1], [1, 0.5, 0], 1.0)})
+    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["all: 0.750", "ten: 1.000"]
+    assert drawn(figure).std() > 1
+
+
+def test_contact_sheet() -> None:
+    ranking = rank([*PHOTOS, *BLURRED], PHOTOS[0], layers=["block_0"])
+    figure = plot_ranking(ranking, columns=3)
+    titles = [axis.get_title() for axis in figure.axes]
+    assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
+    assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
+    assert np.array_equal(figure.axes[0].images[0].get_array(), PHOTOS[0])
+    assert drawn(plot_ranking(rank(PHOTOS[:2], PHOTOS[0], layers=["block_0"]))).std() > 1

@@ -1,0 +1,177 @@
+"""The commands about single images and chosen neurons."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import torch
+import typer
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import number, out, print_json, print_unreadable, progress, table, talk
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.neuron_weights import NeuronWeights
+
+Reference = Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")]
+Top = Annotated[int | None, o.option("Show the closest ones only.")]
+Csv = Annotated[bool, o.option("Print all as comma-separated values.", "--csv")]
+Grid = Annotated[Path | None, o.option("Draw a contact sheet of closest, middle and furthest images.")]
+Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
+Pairs = Annotated[
+    list[str],
+    typer.Argument(metavar="WITH WITHOUT...", help="Pairs of histogram DNA files, with and without."),
+]
+Name = Annotated[str, o.option("What to call the weights.")]
+
+weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_help=True)
+
+
+def rank(
+    images: o.Images,
+    reference: Reference,
+    neurons: o.NeuronWeightsFile = None,
+    top: Top = None,
+    as_csv: Csv = False,
+    grid: Grid = None,
+    layers: o.Layers = None,
+    ranges: o.Ranges = None,
+    exif_orientation: o.ExifOrientation = False,
+    skip_unreadable: o.SkipUnreadable = False,
+    batch_size: o.BatchSize = 32,
+    num_workers: o.NumWorkers = None,
+    device: o.Device = None,
+    as_json: o.Json = False,
+) -> None:
+    """Rank images by how close each of them is to a reference."""
+    from torchmetrics_dna.processes import joined, world_size
+    from torchmetrics_dna.processes import rank as process_rank
+    from torchmetrics_dna.ranking import rank as rank_images
+
+    with joined() as own_device, progress(silent=process_rank() > 0) as report:
+        ranking = rank_images(
+            images,
+            reference,
+            layers=o.names(layers),
+            ranges=ranges,
+            neuron_weights=neurons,
+            device=device or own_device,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            exif_orientation=exif_orientation,
+            skip_unreadable=skip_unreadable,
+            progress=report,
+            distributed=world_size() > 1,
+        )
+        if process_rank() > 0:
+            return
+    rows = ranking.rows(top)
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, ["rank", "image", "score"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif as_json:
+        print_json(rows)
+    else:
+        shown = table(
+            "rank", "dna-emd", "image", title=f"{len(ranking.names)} images by distance to {reference}", left=0
+        )
+        shown.columns[2].justify, shown.columns[2].overflow = "left", "fold"
+        for row in rows:
+            shown.add_row(str(row["rank"]), number(row["score"]), row["image"])
+        out.print(shown)
+    print_unreadable(ranking.unreadable)
+    if grid is not None:
+        from torchmetrics_dna.plots import plot_ranking
+
+        plot_ranking(ranking).savefig(grid)
+        talk.print(f"The contact sheet is in {grid}", markup=False)
+
+
+@weights.command()
+def select(
+    pairs: Pairs,
+    output: Output,
+    k: Annotated[int, o.option("How many neurons.", "-k")] = 10,
+    name: Name = "",
+) -> None:
+    """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
+    from torchmetrics_dna.functional import select_neurons
+    from torchmetrics_dna.neuron_weights import NeuronWeights
+
+    loaded = _load_pairs(pairs)
+    dna = loaded[0][0]
+    distances = torch.stack([a.distances(b) for a, b in loaded])
+    chosen = select_neurons(distances, k)
+    found = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights, name)
+    shown = table("layer", "neuron", "dna-emd", title=f"{len(chosen)} most sensitive neurons", left=1)
+    for index in chosen[:20].tolist():
+        layer, place = dna.neurons.locate(index)
+        shown.add_row(layer, str(place), number(float(distances[:, index].mean())))
+    out.print(shown)
+    _save(found, output)
+
+
+@weights.command()
+def learn(
+    pairs: Pairs,
+    output: Output,
+    held_out: Annotated[
+        list[str] | None, o.option("DNA files of other images, for all pairs in the same order; say it once a file.")
+    ] = None,
+    nonnegative: Annotated[bool, o.option("Keep weights from going below 0.", "--nonnegative")] = False,
+    seed: Annotated[int, o.option("Of the draws.")] = 0,
+    name: Name = "",
+) -> None:
+    """Learn weights that ignore the first pair's difference and keep to those of the others."""
+    from torchmetrics_dna.functional import learn_neuron_weights, sensitivity_deviation
+    from torchmetrics_dna.neuron_weights import NeuronWeights
+
+    loaded = _load_pairs(pairs)
+    if len(loaded) < 2:
+        raise ValueError("Learning takes at least two pairs of files: the first to ignore, the others to keep to")
+    distances = torch.stack([a.distances(b) for a, b in loaded])
+    checked = torch.stack([a.distances(b) for a, b in _load_pairs(held_out)]) if held_out else None
+    if checked is not None and len(checked) != len(distances):
+        raise ValueError(f"Option --held-out expected {2 * len(distances)} files, but got {len(held_out or [])}")
+    with progress() as report:
+        found = learn_neuron_weights(
+            distances[0],
+            distances[1:],
+            held_out=None if checked is None else (checked[0], checked[1:]),
+            nonnegative=nonnegative,
+            seed=seed,
+            progress=lambda done, steps: report("learning", done, steps),
+        )
+    columns = ["pair", "taken away"] + (["on held-out images"] if checked is not None else [])
+    shown = table(*columns, title="Share of each distance that the weights take away")
+    parts = [sensitivity_deviation(side, found) for side in (distances, checked) if side is not None]
+    for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
+        shown.add_row(f"{with_} {without}", *(f"{float(part[i]):.1%}" for part in parts))
+    out.print(shown)
+    _save(NeuronWeights.like(found, loaded[0][0], name), output)
+
+
+def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
+    """Histogram DNAs, two by two."""
+    from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.dna_files import load_dna
+
+    if len(paths) % 2:
+        raise ValueError(f"Expected pairs of DNA files, but got {len(paths)} files; give one with and one without each")
+    dnas = []
+    for path in paths:
+        dna = load_dna(path)
+        if not isinstance(dna, HistogramDNA):
+            raise ValueError(f"{path!r} is {dna!r}, expected a DNA of kind 'histogram'")
+        dnas.append(dna)
+    return list(zip(dnas[::2], dnas[1::2], strict=True))
+
+
+def _save(found: NeuronWeights, output: Path) -> None:
+    found.save(output)
+    talk.print(f"{output}: {found!r}", markup=False)
