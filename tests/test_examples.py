@@ -14,6 +14,7 @@ from golden import GOLDEN
 from PIL import Image
 
 from torchmetrics_dna import load_dna, make_dna
+from torchmetrics_dna.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
@@ -44,6 +45,18 @@ def test_lightning_logs_saves_and_resumes(devices: str) -> None:
     found = figures("lightning_validation.py", "--devices", devices)
     assert found["dna-emd"] == found["alone"] > 1
     assert found["dna-fd"] > 0
+
+
+@pytest.mark.slow
+def test_artefact_neurons_on_other_photographs(tmp_path: Path) -> None:
+    for i, photo in enumerate(photographs(90)):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    command = [sys.executable, "artefact_neurons.py", "--data", str(tmp_path), "--seeds", "0"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240, cwd=EXAMPLES)
+    rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", done.stdout, re.MULTILINE)
+    means = {name: float(figures.split()[-1]) for name, figures in rows}
+    assert len(means) == 12
+    assert means["dna-emd, chosen neurons"] > max(mean for name, mean in means.items() if "chosen" not in name)
 
 
 @pytest.mark.slow

@@ -18,7 +18,7 @@ from timing import in_turns
 from torch import Tensor
 from torch.profiler import ProfilerActivity, profile
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism
 from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.demo import photographs
 
@@ -57,19 +57,25 @@ def update_cost(name: str, make: Callable[[], DNAExtractor], images: Tensor, rou
     ranges = ActivationRanges.observe(extractor(images))
     emd, frechet, auto = DNAEMD(make(), ranges=ranges), DNAFrechet(make()), DNAEMD(make(), ranges="auto")
     auto.update(images, real=True)
+    emd.update(images, real=True)
+    realism = DNARealism(make(), reference=emd.to_dna(True))
     seconds = in_turns(
         rounds,
         bare=lambda: extractor(images),
         emd=lambda: emd.update(images, real=True),
         auto=lambda: auto.update(images, real=True),
         frechet=lambda: frechet.update(images, real=True),
+        realism=lambda: realism.update(images),
     )
     over = {
         metric: median(u / b for u, b in zip(seconds[metric], seconds["bare"], strict=True)) - 1
-        for metric in ("emd", "auto", "frechet")
+        for metric in ("emd", "auto", "frechet", "realism")
     }
     bare = median(seconds["bare"]) / len(images) * 1e3
-    print(f"{name:24} {bare:9.1f} {over['emd']:+12.1%} {over['auto']:+16.1%} {over['frechet']:+14.1%}")
+    print(
+        f"{name:24} {bare:9.1f} {over['emd']:+12.1%} {over['auto']:+16.1%} {over['frechet']:+14.1%}"
+        f" {over['realism']:+14.1%}"
+    )
 
 
 def memory_cost(name: str, extractor: DNAExtractor, images: Tensor) -> None:
@@ -96,6 +102,11 @@ def counting_cost(name: str, shape: tuple[int, ...], rounds: int) -> None:
     print(f"{name:24} {ours:9.2f} {official:12.2f} {official / ours:8.1f}")
 
 
+def vit() -> DNAExtractor:
+    torch.manual_seed(0)
+    return DNAExtractor(timm.create_model("vit_base_patch16_224", pretrained=False))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="What counting costs")
     parser.add_argument("--batch-size", type=int, default=16)
@@ -105,10 +116,10 @@ def main() -> None:
     images = torch.nn.functional.interpolate(photos.float(), (224, 224), mode="bilinear").byte()
     extractors = {
         "efficientnet_lite0": lambda: DNAExtractor("efficientnet_lite0"),
-        "vit_base_patch16_224": lambda: DNAExtractor(timm.create_model("vit_base_patch16_224", pretrained=False)),
+        "vit_base_patch16_224": vit,
     }
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, {arguments.batch_size} images in a batch\n")
-    print(f"{'update':24} {'bare, ms':>9} {'DNAEMD':>12} {'self-ranging':>16} {'DNAFrechet':>14}")
+    print(f"{'update':24} {'bare, ms':>9} {'DNAEMD':>12} {'self-ranging':>16} {'DNAFrechet':>14} {'DNARealism':>14}")
     for name, make in extractors.items():
         update_cost(name, make, images, arguments.rounds)
     print(f"\n{'memory, MiB':24} {'peak':>9} {'largest layer float64':>22} {'counts':>10}")
