@@ -37,17 +37,15 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd."""
-    from torchmetrics_dna.comparing import compare as compare_sets
-    from torchmetrics_dna.comparing import open_side
+    import torchmetrics_dna.comparing as sets
     from torchmetrics_dna.processes import joined, rank, world_size
 
-    sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
-    settings = o.extractor_settings(weights_path, crop)
+    sides = [sets.open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
     with joined() as own_device, progress(silent=rank() > 0) as report:
-        result = compare_sets(
+        result = sets.compare(
             sides[0],
             sides[1],
-            _extractor(sides, feature, o.names(layers), settings),
+            _extractor(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
             device=device or own_device,
             num_bins=num_bins,
             ranges=ranges,

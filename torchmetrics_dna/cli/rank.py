@@ -16,6 +16,7 @@ from torchmetrics_dna.cli.console import number, out, print_json, print_unreadab
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.ranking import Ranking
 
 Reference = Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")]
 Top = Annotated[int | None, o.option("Show the closest ones only.")]
@@ -69,22 +70,7 @@ def rank(
         )
         if process_rank() > 0:
             return
-    rows = ranking.rows(top)
-    if as_csv:
-        writer = csv.DictWriter(sys.stdout, ["rank", "image", "score"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
-    elif as_json:
-        print_json(rows)
-    else:
-        shown = table(
-            "rank", "dna-emd", "image", title=f"{len(ranking.names)} images by distance to {reference}", left=0
-        )
-        shown.columns[2].justify, shown.columns[2].overflow = "left", "fold"
-        for row in rows:
-            shown.add_row(str(row["rank"]), number(row["score"]), row["image"])
-        out.print(shown)
-    print_unreadable(ranking.unreadable)
+    _print_ranking(ranking, reference, top, as_csv, as_json)
     if grid is not None:
         from torchmetrics_dna.plots import plot_ranking
 
@@ -154,6 +140,24 @@ def learn(
         shown.add_row(f"{with_} {without}", *(f"{float(part[i]):.1%}" for part in parts))
     out.print(shown)
     _save(NeuronWeights.like(found, loaded[0][0], name), output)
+
+
+def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bool, as_json: bool) -> None:
+    rows = ranking.rows(top)
+    if as_csv:
+        writer = csv.DictWriter(sys.stdout, ["rank", "image", "score"], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
+    elif as_json:
+        print_json(rows)
+    else:
+        title = f"{len(ranking.names)} images by distance to {reference}"
+        shown = table("rank", "dna-emd", "image", title=title, left=0)
+        shown.columns[2].justify, shown.columns[2].overflow = "left", "fold"
+        for row in rows:
+            shown.add_row(str(row["rank"]), number(row["score"]), row["image"])
+        out.print(shown)
+    print_unreadable(ranking.unreadable)
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:

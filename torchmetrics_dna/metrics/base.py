@@ -14,6 +14,7 @@ from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.images import check_images
+from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
@@ -30,17 +31,11 @@ _NAMES = {True: "real", False: "fake"}
 _D = TypeVar("_D", bound=DNA)
 
 
-class DNAMetric(TalliedMetric, Generic[_D]):
+class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     """A distance between the per-neuron statistics of real and fake images.
 
     A subclass says by which tally activations add up, and how its sides become DNAs.
     """
-
-    higher_is_better: bool = False
-    is_differentiable: bool = False
-    full_state_update: bool = False
-    plot_lower_bound: float = 0.0
-    feature_network: str = "extractor"
 
     def __init__(
         self,
@@ -230,13 +225,3 @@ class DNAMetric(TalliedMetric, Generic[_D]):
         if self.reference is not None:
             self.reference = self.reference.to(self.device)
         return self
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.extractor.share_with(self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
-        if name == self.feature_network and not isinstance(value, DNAExtractor):
-            return
-        super().__setattr__(name, value)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
-from torchmetrics import Metric
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import check_images
+from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.sync import check_agreement, fingerprint
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.reference import DEFAULT_FEATURE, as_reference
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.ranges import ActivationRanges
 
 
-class DNARealism(Metric):
+class DNARealism(ExtractorMetric):
     r"""dna-emd of each image alone to a reference: the lower, the closer to the reference's images.
 
     .. math::
@@ -74,12 +74,6 @@ class DNARealism(Metric):
         True
 
     """
-
-    higher_is_better: bool = False
-    is_differentiable: bool = False
-    full_state_update: bool = False
-    plot_lower_bound: float = 0.0
-    feature_network: str = "extractor"
 
     def __init__(
         self,
@@ -212,13 +206,3 @@ class DNARealism(Metric):
         gathered = {name: dist_sync_fn(self._joined(name), group=group) for name in self._defaults}
         for name, parts in gathered.items():
             setattr(self, name, list(parts))
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
-        self.extractor.share_with(self)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
-        if name == self.feature_network and not isinstance(value, DNAExtractor):
-            return
-        super().__setattr__(name, value)
