@@ -137,23 +137,12 @@ class Pass:
 
         Where there are folds, every n-th image by ``numbers`` (by default, by its place) is in the same one.
         """
-        extractor, loading, done = self.extractor, self.loading, 0
-        for batch in load_batches(
-            images,
-            extractor.input_size,
-            extractor.crop,
-            batch_size=loading.batch_size,
-            num_workers=loading.num_workers,
-            skip_unreadable=loading.skip_unreadable,
-        ):
-            if len(batch.images):
-                activations = extractor(batch.images.to(extractor.device, non_blocking=True))
-                places = [done + i for i in batch.readable]
+        done = 0
+        for places, activations, left_out in activate(images, self.extractor, self.loading):
+            if places:
                 self._add(activations, places if numbers is None else [numbers[place] for place in places])
-            done += len(batch.images) + len(batch.unreadable)
-            if loading.progress:
-                loading.progress(images.label, done, len(images))
-            yield done, batch.unreadable
+            done += len(places) + len(left_out)
+            yield done, left_out
 
     def _add(self, activations: dict[str, Tensor], numbers: list[int]) -> None:
         for kind, tally in self.tallies.items():
@@ -177,6 +166,26 @@ class Pass:
     def dnas(self) -> dict[str, DNA]:
         """The DNAs of all images so far, on the CPU; later images may change them."""
         return {kind: tally.to_dna(self._sides[kind]).to("cpu") for kind, tally in self.tallies.items()}
+
+
+def activate(
+    images: ImageSource, extractor: DNAExtractor, loading: Loading
+) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
+    """Batch by batch: the places of the images that could be read, their activations, and what was left out."""
+    done = 0
+    for batch in load_batches(
+        images,
+        extractor.input_size,
+        extractor.crop,
+        batch_size=loading.batch_size,
+        num_workers=loading.num_workers,
+        skip_unreadable=loading.skip_unreadable,
+    ):
+        pixels = batch.images.to(extractor.device, non_blocking=True)
+        yield [done + i for i in batch.readable], extractor(pixels) if len(pixels) else {}, batch.unreadable
+        done += len(batch.readable) + len(batch.unreadable)
+        if loading.progress:
+            loading.progress(images.label, done, len(images))
 
 
 def measure(

@@ -13,8 +13,7 @@ from torchmetrics_dna.comparing import build_extractor, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.measure import Loading, check_any_read, in_step, measure
+from torchmetrics_dna.measure import Loading, activate, check_any_read, in_step, measure
 from torchmetrics_dna.neuron_weights import resolve_weights
 from torchmetrics_dna.processes import gather, world_size
 from torchmetrics_dna.processes import rank as process_rank
@@ -152,22 +151,11 @@ def _score(
     unreadable: list[str] = []
 
     def run() -> None:
-        done = 0
-        for batch in load_batches(
-            images.take(numbers),
-            extractor.input_size,
-            extractor.crop,
-            batch_size=loading.batch_size,
-            num_workers=loading.num_workers,
-            skip_unreadable=loading.skip_unreadable,
-        ):
-            if len(batch.images):
-                scores = scorer(extractor(batch.images.to(extractor.device, non_blocking=True)))
-                found.update(zip((numbers[done + i] for i in batch.readable), scores.tolist(), strict=True))
-            unreadable.extend(batch.unreadable)
-            done += len(batch.readable) + len(batch.unreadable)
-            if loading.progress:
-                loading.progress(images.label, done, len(numbers))
+        for places, activations, left_out in activate(images.take(numbers), extractor, loading):
+            if places:
+                scores = scorer(activations).tolist()
+                found.update(zip((numbers[place] for place in places), scores, strict=True))
+            unreadable.extend(left_out)
 
     if not loading.distributed:
         run()
