@@ -193,3 +193,21 @@ def test_bad_options(options: dict[str, object], message: str, photos: list[np.n
         compare(photos[:1], photos[:1], extractor, **{"ranges": ranges} | options)
     with pytest.raises(TypeError, match="unexpected keyword argument 'batches'"):
         compare(photos[:1], photos[:1], extractor, batches=3)
+
+
+@pytest.mark.parametrize("ranges", ["fixed", "auto"])
+def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndarray], ranges: str) -> None:
+    extractor, fixed = pixels()
+    a, b = photos[:2], [photo // 2 for photo in photos[:2]]
+    result = compare(a, b, extractor, ranges=fixed if ranges == "fixed" else "auto")
+    for number in range(3):
+        means = [np.stack(side)[..., number].mean() for side in (a, b)]
+        found = float(result.mean_shift[result.neurons.index("colours", number)])
+        assert found == pytest.approx(means[1] - means[0], abs=0.6)  # half a bin of each side at most
+        *shares, edges = result.histograms("colours", number)
+        for share, side in zip(shares, (a, b), strict=True):
+            expected, _ = np.histogram(np.stack(side)[..., number], edges.numpy())
+            # whole pixels lie on some edges, where rounding may put them a bin lower
+            assert np.abs(np.cumsum(share.numpy() - expected / expected.sum())).sum() < 0.05
+    with pytest.raises(ValueError, match="No histograms were compared"):
+        compare(make_dna(a, extractor, kind="gaussian"), make_dna(b, extractor, kind="gaussian")).histograms("mean", 0)
