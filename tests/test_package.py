@@ -18,7 +18,7 @@ ROOMS = (
     "version",
     "extras",
     "atomic",
-    "hub",
+    "download",
     "neurons",
     "ranges",
     "images",

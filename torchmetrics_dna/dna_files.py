@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from torchmetrics_dna.container import is_container, read_container
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.hub import PREFIX, fetch
+from torchmetrics_dna.download import PREFIX, fetch
 from torchmetrics_dna.ranges import ActivationRanges
 from torchmetrics_dna.vdna_files import load_vdna, vdna_pair, with_ranges
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
+from torchmetrics_dna.download import cached, fetch
 from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import capture, device_of, probe
 from torchmetrics_dna.extractors.sharing import SharedPass
@@ -47,7 +49,9 @@ class DNAExtractor(_Shareable):
         layers: Which layers, in this order: names of the preset's layers, submodules of the network, or
             entries of its output. Default: all of the preset; of timm models every block or stage, and the
             final norm; of other modules their output.
-        weights_path: A local file of weights for a preset or timm model, instead of the usual source.
+        weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
+            written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
+            the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
         crop: ``"center"`` cuts the largest central square out before images are resized.
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
         mean: Per channel, subtracted from images in [0, 1].
@@ -56,7 +60,6 @@ class DNAExtractor(_Shareable):
     Attributes:
         name: What extractors are told apart by.
         neurons: The layers and how many neurons each has.
-        ranges: The packaged activation ranges, or None.
         network: The network.
 
     Raises:
@@ -106,14 +109,28 @@ class DNAExtractor(_Shareable):
         self._submodules = built.submodules
         self._axes, self.neurons = self._layout(built)
         self._shared = SharedPass()
-        self.ranges: ActivationRanges | None = None
-        if built.ranges is not None and built.ranges.exists():
-            self.ranges = ActivationRanges.load(built.ranges).restrict(self.neurons)
+        self._ranges = built.ranges
 
     @property
     def device(self) -> torch.device:
         """Where the network is."""
         return device_of(self.network)
+
+    @cached_property
+    def ranges(self) -> ActivationRanges | None:
+        """The activation ranges that go with the weights, or None; downloaded when they are first needed.
+
+        Raises:
+            OSError: If they can't be downloaded.
+
+        """
+        if self._ranges is None:
+            return None
+        path = self._ranges
+        if isinstance(path, str):
+            path = cached(path) or fetch(path, remedy="give it as `ranges`, or give `ranges='auto'`")
+        ranges = ActivationRanges.load(path).restrict(self.neurons)
+        return replace(ranges, name=ranges.name or self.name)
 
     @cached_property
     def weights(self) -> str:

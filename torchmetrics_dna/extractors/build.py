@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from torch import nn
 
+from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
-from torchmetrics_dna.extractors.weights import load_weights, wheel_weights
+from torchmetrics_dna.extractors.weights import find_ranges, find_weights, local_weights
 
 if TYPE_CHECKING:
     import os
@@ -30,7 +32,7 @@ class Plan:
         input_size: Height and width, None to leave images as they are.
         mean: Per channel, or None.
         std: Per channel, or None.
-        ranges: File of activation ranges, or None.
+        ranges: A file of activation ranges or a reference to one, or None.
 
     """
 
@@ -41,7 +43,7 @@ class Plan:
     input_size: tuple[int, int] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
-    ranges: Path | None = None
+    ranges: Path | str | None = None
 
 
 def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
@@ -70,23 +72,22 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
 
 
 def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
-    import timm
-
-    chosen = list(preset.layers) if layers is None else layers
+    chosen = list(preset.submodules) if layers is None else layers
     for layer in chosen:
-        if layer not in preset.layers:
-            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {', '.join(preset.layers)}")
-    network = timm.create_model(preset.architecture, pretrained=False)
-    load_weights(network, weights_path or wheel_weights(), by_order=True)
+        if layer not in preset.submodules:
+            known = ", ".join(preset.submodules)
+            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {known}")
+    path = find_weights(preset, weights_path)  # before time goes into the network
+    network = build_network(preset)
+    load_weights(network, path, preset)
     return Plan(
         preset.name,
         network,
-        {layer: preset.layers[layer] for layer in chosen},
+        {layer: preset.submodules[layer] for layer in chosen},
         input_size=preset.input_size,
         mean=preset.mean,
         std=preset.std,
-        # other weights, other activations
-        ranges=preset.ranges if weights_path is None else None,
+        ranges=find_ranges(preset, weights_path),
     )
 
 
@@ -101,7 +102,7 @@ def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module
             " `weights_path`, or a module that timm built as `feature`"
         ) from err
     if weights_path is not None:
-        load_weights(network, weights_path)
+        load_weights(network, local_weights(name, weights_path))
     return network
 
 

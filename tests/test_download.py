@@ -13,7 +13,7 @@ from golden import GOLDEN
 from hub_server import COMMIT, serving
 
 from torchmetrics_dna import load_dna
-from torchmetrics_dna.hub import fetch
+from torchmetrics_dna.download import fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
 
@@ -88,5 +88,5 @@ def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("reference", ["hub:", "hub:owner", "hub:owner/repo", "hub:owner/repo@/x", "hub:a b/c?/x"])
 def test_what_names_no_file(reference: str) -> None:
-    with pytest.raises(ValueError, match=r"Expected hub:OWNER/REPO/path|names no hub repository"):
+    with pytest.raises(ValueError, match=r"Expected hub:OWNER/REPO/path|names no file of a hub repository"):
         fetch(reference)

@@ -1,0 +1,113 @@
+"""The named extractors: the networks that they say they are, with the official layers, weights and images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from official import random_official
+from torch import Tensor
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.architectures import build_network
+
+IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
+HALF = (0.5, 0.5, 0.5), (0.5, 0.5, 0.5)
+
+
+def tokens(depth: int, width: int) -> dict[str, int]:
+    return {f"block_{i}": width for i in range(depth)} | {"last_norm": width}
+
+
+RESNET50 = {f"layer{s}_{i}": 128 * 2**s for s, depth in enumerate((3, 4, 6, 3), 1) for i in range(depth)}
+VGG16 = {
+    f"relu_{s}_{i}": n
+    for s, (n, depth) in enumerate([(64, 2), (128, 2), (256, 3), (512, 3), (512, 3)], 1)
+    for i in range(1, depth + 1)
+}
+# name: layers with their neurons, all neurons, size, mean and std
+FACTS = {
+    "efficientnet_lite0": (dict(PRESETS["efficientnet_lite0"].neurons), 2064, 224, HALF),
+    "mugs_vit_base": (tokens(12, 768), 9984, 224, IMAGENET),
+    "mugs_vit_large": (tokens(24, 1024), 25600, 224, IMAGENET),
+    "dino_vit_base": (tokens(12, 768), 9984, 224, IMAGENET),
+    "dino_resnet50": (RESNET50, 15104, 224, IMAGENET),
+    "clip_im_vit_b16": (tokens(12, 768), 9984, 224, CLIP),
+    "inception": ({"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048}, 3072, 299, HALF),
+    "vgg16": (VGG16, 4224, 224, IMAGENET),
+    "rand_resnet50": (RESNET50, 15104, 224, IMAGENET),
+    "sd_vae_encoder": ({"latent": 4}, 4, 512, HALF),
+    "hrnet_w48": ({"last_layer": 720}, 720, 224, IMAGENET),
+    "dinov2_vit_large": (tokens(24, 1024), 25600, 224, IMAGENET),
+    "dinov3_vit_base": (tokens(12, 768), 9984, 256, IMAGENET),
+}
+POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "hrnet_w48": [56**2]}
+OFFICIAL = [name for name in FACTS if name != "efficientnet_lite0"] + ["hrnet_w48, MSeg"]
+HEAVY = {"mugs_vit_large", "dinov2_vit_large", "sd_vae_encoder"}
+
+
+def photographs(size: int) -> Tensor:
+    """Two squares of a photograph, of the size that the network takes."""
+    photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)
+    return torch.stack([photograph[:, :size, :size], photograph[:, -size:, -size:].flip(2)])
+
+
+def test_every_preset_is_in_the_table() -> None:
+    assert list(FACTS) == list(PRESETS)
+
+
+@pytest.mark.parametrize("name", FACTS)
+def test_layers_and_images_are_the_official_ones(name: str) -> None:
+    layers, total, size, (mean, std) = FACTS[name]
+    preset = PRESETS[name]
+    assert dict(preset.neurons) == layers
+    assert list(preset.neurons) == list(preset.submodules) == list(layers)
+    assert sum(layers.values()) == total
+    assert (preset.input_size, preset.mean, preset.std) == ((size, size), mean, std)
+    assert preset.licence
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("case", OFFICIAL)
+def test_an_official_file_gives_the_official_numbers(case: str, tmp_path: Path) -> None:
+    name = case.split(",")[0]
+    layers, _, size, (mean, std) = FACTS[name]
+    official = random_official(case, tmp_path)
+    torch.save(official.content, tmp_path / "official.pth")
+    extractor = DNAExtractor(name, weights_path=tmp_path / "official.pth")
+    assert dict(extractor.neurons) == layers
+    images = photographs(size)[: 1 if name in HEAVY else 2]
+    normalised = (images / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
+    expected = official.activations(normalised)
+    found = extractor(images)
+    assert list(found) == list(layers)
+    for layer, values in found.items():
+        other = expected[layer]
+        if name.endswith(("base", "large", "b16")) and other.ndim == 3:
+            other = other.transpose(1, 2)
+        assert values.shape == other.shape
+        assert float((values - other).abs().max() / other.abs().max()) < 1e-5, layer
+        if name in POSITIONS:
+            assert values.flatten(2).shape[2] == POSITIONS[name][list(layers).index(layer)]
+    del official, expected
+    every_metric(extractor, torch.cat([images, images.flip(2)]), images.flip(3) // 2)
+
+
+def every_metric(extractor: DNAExtractor, real: Tensor, fake: Tensor) -> None:
+    emd, frechet = DNAEMD(extractor, num_bins=50), DNAFrechet(extractor)
+    for metric in (emd, frechet):
+        metric.update(real, real=True)
+        metric.update(torch.cat([fake, fake // 2]), real=False)
+        assert float(metric.compute()) > 0
+    realism = DNARealism(extractor, reference=emd.to_dna(real=True))
+    realism.update(fake)
+    assert (realism.compute() > 0).all()
+
+
+def test_without_weights_a_network_takes_no_memory() -> None:
+    for name in ("mugs_vit_large", "inception", "vgg16"):
+        assert {parameter.device.type for parameter in build_network(PRESETS[name]).parameters()} == {"meta"}

@@ -1,0 +1,68 @@
+"""The networks of the presets, from the library that has them, before their weights are loaded."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from torchmetrics_dna.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torchmetrics_dna.extractors.presets import Preset
+
+
+def build_network(preset: Preset) -> nn.Module:
+    """The network of a preset without its weights: on the meta device, which takes no time and no memory.
+
+    Raises:
+        ModuleNotFoundError: If the library that has it is missing.
+
+    """
+    library, _, name = preset.architecture.partition(":")
+    with torch.device("meta"):
+        network = _LIBRARIES[library](name, **preset.options)
+    if not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
+        # no file of weights has the buffers that a network computes for itself
+        network = _LIBRARIES[library](name, **preset.options)
+    for part in (prefix.removesuffix(".") for prefix in preset.unused):
+        if isinstance(getattr(network, part, None), nn.Module):
+            setattr(network, part, nn.Identity())
+    return network
+
+
+def _timm(name: str, **options: Any) -> nn.Module:
+    import timm
+
+    network: nn.Module = timm.create_model(name, pretrained=False, **options)
+    return network
+
+
+def _torchvision(name: str, **options: Any) -> nn.Module:
+    """A model, or with a dot in the name a part of it."""
+    import torchvision.models
+
+    model, _, part = name.partition(".")
+    network: nn.Module = getattr(torchvision.models, model)(weights=None, **options)
+    return network.get_submodule(part)
+
+
+def _own(name: str) -> nn.Module:
+    if name == "inception":
+        from torchmetrics_dna.extractors.inception import fid_inception
+
+        return fid_inception()
+    if name == "hrnet_w48":
+        from torchmetrics_dna.extractors.hrnet import HRNetRepresentation
+
+        return HRNetRepresentation("hrnet_w48")
+    require("diffusers", "diffusers")
+    from torchmetrics_dna.extractors.autoencoder import StableDiffusionEncoder
+
+    return StableDiffusionEncoder()
+
+
+_LIBRARIES: dict[str, Callable[..., nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "own": _own}

@@ -1,0 +1,117 @@
+"""Files of weights into networks: what is in a file, and which of it goes where."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from torchmetrics_dna.extractors.torchscript import is_torchscript, torchscript_state
+
+if TYPE_CHECKING:
+    import os
+
+    from torchmetrics_dna.extractors.presets import Preset
+
+State = dict[str, Tensor]
+_SOME = 3  # keys that an error message names
+_COUNTER = "num_batches_tracked"  # of batch norm, which no evaluation needs
+
+
+def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Preset | None = None) -> None:
+    """Load a file of weights into a network; nothing in the file is executed.
+
+    The file's tensors take the place of the network's, so that there are never two of each.
+
+    Args:
+        network: Where they go; may be on the meta device.
+        path: A ``.safetensors`` file, a TorchScript archive, or a state dict written by ``torch.save``, alone or under
+            the key ``state_dict``, ``model_state_dict`` or ``model``.
+        preset: Says how files of its official implementation differ from the network.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is not a file of weights, or not of this network.
+
+    """
+    wanted = network.state_dict()
+    given = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
+    if preset is not None:
+        given = _by_order(given, wanted) if preset.by_order else _translated(given, network, preset)
+    given = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(_COUNTER)} | given
+    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
+    misshapen = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
+    problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(misshapen)}
+    told = [f"{len(keys)} {what} ({', '.join(keys[:_SOME])} ...)" for what, keys in problems.items() if keys]
+    if told:
+        raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(told)}")
+    network.load_state_dict({name: given[name].to(tensor.dtype) for name, tensor in wanted.items()}, assign=True)
+
+
+def _read(path: Path) -> State:
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file of weights {str(path)!r}")
+    try:
+        if path.suffix == ".safetensors":
+            from safetensors.torch import load_file
+
+            return load_file(path)
+        if is_torchscript(path):
+            return torchscript_state(path)
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        for key in ("state_dict", "model_state_dict", "model"):
+            if isinstance(content.get(key), dict):
+                content = content[key]
+    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError) as err:
+        raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
+    if not all(isinstance(value, Tensor) for value in content.values()):
+        raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
+    return cast("State", content)
+
+
+def _translated(given: State, network: nn.Module, preset: Preset) -> State:
+    """An official file's tensors by the names that the network has for them, without those that no layer needs."""
+    given = _without_prefix(given, preset.prefix, preset.unused)
+    for pattern, name in preset.renames.items():
+        given = {re.sub(pattern, name, key): tensor for key, tensor in given.items()}
+    if preset.architecture.startswith("timm:"):
+        if "pos_embed" in given:
+            given["pos_embed"] = _resampled(given["pos_embed"], network.get_parameter("pos_embed").shape[1])
+        # timm knows how its networks are called elsewhere
+        convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
+        given = convert(given, network) if convert else given
+    return {name: tensor for name, tensor in given.items() if not name.startswith(preset.unused)}
+
+
+def _without_prefix(given: State, prefix: str, others: tuple[str, ...] = ()) -> State:
+    """Names without what they all have in front, apart from those that begin with one of the others."""
+    if not all(name.startswith((prefix, *others)) for name in given):
+        return given
+    return {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+
+
+def _by_order(given: State, wanted: State) -> State:
+    """Tensors by the names of those that come in the same order; batch counters are left out."""
+    if given.keys() == wanted.keys():
+        return given
+    names = [name for name in wanted if not name.endswith(_COUNTER)]
+    tensors = [tensor for name, tensor in given.items() if not name.endswith(_COUNTER)]
+    if len(names) != len(tensors):
+        raise ValueError(f"Expected weights of {len(names)} tensors, but the file holds {len(tensors)}")
+    return dict(zip(names, tensors, strict=True))
+
+
+def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
+    """Position embeddings ``(1, 1 + s * s, n)`` on another square grid, as DINOv2 does it (bicubic, offset 0.1)."""
+    if pos_embed.shape[1] == tokens:
+        return pos_embed
+    side, wanted = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
+    grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
+    grid = interpolate(grid, scale_factor=(wanted + 0.1) / side, mode="bicubic")
+    return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)

@@ -1,0 +1,29 @@
+"""The last layer of HRNet as semantic segmentation uses it."""
+
+from __future__ import annotations
+
+import torch
+from timm.models.hrnet import HighResolutionNet, cfg_cls
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+
+class HRNetRepresentation(HighResolutionNet):  # type: ignore[misc]
+    """Images to HRNetV2's representation: all resolutions of the last stage, brought to the finest and concatenated.
+
+    It is the last layer that networks trained on ImageNet and on segmentation (MSeg) have in common. Tensors have the
+    names of timm's network, which are the original ones.
+
+    Args:
+        name: Of timm's network.
+
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(cfg_cls[name], num_classes=0, head="")
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        """Shape ``(B, n, H / 4, W / 4)``."""
+        finest, *others = self.forward_features(imgs)
+        larger = (interpolate(branch, finest.shape[2:], mode="bilinear") for branch in others)
+        return torch.cat([finest, *larger], dim=1)

@@ -1,0 +1,78 @@
+"""The Inception-v3 of FID: TensorFlow's network of 2015-12-05, which pools in another way than torchvision's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import avg_pool2d, max_pool2d
+from torchvision.models.inception import Inception3, InceptionA, InceptionC, InceptionE
+from typing_extensions import override
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def fid_inception() -> nn.Module:
+    """Torchvision's Inception-v3 with the pooling of TensorFlow's, up to the features."""
+    network = Inception3(aux_logits=False, init_weights=False)
+    network.Mixed_5b = _A(192, pool_features=32)
+    network.Mixed_5c = _A(256, pool_features=64)
+    network.Mixed_5d = _A(288, pool_features=64)
+    network.Mixed_6b = _C(768, channels_7x7=128)
+    network.Mixed_6c = _C(768, channels_7x7=160)
+    network.Mixed_6d = _C(768, channels_7x7=160)
+    network.Mixed_6e = _C(768, channels_7x7=192)
+    network.Mixed_7b = _E(1280, _average)
+    network.Mixed_7c = _E(2048, _maximum)
+    return cast("nn.Module", network)
+
+
+def _average(x: Tensor) -> Tensor:
+    """Of the pixels that there are; torchvision counts the padding too."""
+    return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
+
+
+def _maximum(x: Tensor) -> Tensor:
+    return max_pool2d(x, 3, stride=1, padding=1)
+
+
+class _A(InceptionA):  # type: ignore[misc]
+    @override
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        return [
+            self.branch1x1(x),
+            self.branch5x5_2(self.branch5x5_1(x)),
+            self.branch3x3dbl_3(self.branch3x3dbl_2(self.branch3x3dbl_1(x))),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _C(InceptionC):  # type: ignore[misc]
+    @override
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        twice = self.branch7x7dbl_3(self.branch7x7dbl_2(self.branch7x7dbl_1(x)))
+        return [
+            self.branch1x1(x),
+            self.branch7x7_3(self.branch7x7_2(self.branch7x7_1(x))),
+            self.branch7x7dbl_5(self.branch7x7dbl_4(twice)),
+            self.branch_pool(_average(x)),
+        ]
+
+
+class _E(InceptionE):  # type: ignore[misc]
+    def __init__(self, in_channels: int, pool: Callable[[Tensor], Tensor]) -> None:
+        super().__init__(in_channels)
+        self._pool = pool
+
+    @override
+    def _forward(self, x: Tensor) -> list[Tensor]:
+        once = self.branch3x3_1(x)
+        twice = self.branch3x3dbl_2(self.branch3x3dbl_1(x))
+        return [
+            self.branch1x1(x),
+            torch.cat([self.branch3x3_2a(once), self.branch3x3_2b(once)], 1),
+            torch.cat([self.branch3x3dbl_3a(twice), self.branch3x3dbl_3b(twice)], 1),
+            self.branch_pool(self._pool(x)),
+        ]
