@@ -12,7 +12,7 @@ from torchmetrics_dna.folds import FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.processes import gather, rank, world_size
-from torchmetrics_dna.tally import CrossMomentTally, MomentTally, Tally, histogram_tally
+from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, histogram_tally
 
 if TYPE_CHECKING:
     import os
@@ -114,11 +114,11 @@ class Pass:
         loading: Loading,
         num_folds: int | None = None,
     ) -> None:
-        def histograms() -> Tally[Any]:
+        def histograms() -> DNATally[Any]:
             tally = histogram_tally(extractor, num_bins, ranges)
             return tally if num_folds is None else FoldedTally(tally, num_folds)
 
-        makers: dict[Kind, Callable[[], Tally[Any]]] = {
+        makers: dict[Kind, Callable[[], DNATally[Any]]] = {
             "histogram": histograms,
             "gaussian": lambda: MomentTally(extractor),
             "layer-gaussian": lambda: CrossMomentTally(extractor),
