@@ -1,4 +1,4 @@
-"""DNAs from the Hugging Face hub, over real HTTP; in other processes, since the hub's address is read on import."""
+"""DNAs and ranges from the Hugging Face hub, over real HTTP; in other processes, as its address is read on import."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from golden import GOLDEN
 from hub_server import COMMIT, serving
 
-from torchmetrics_dna import load_dna
+from torchmetrics_dna import ActivationRanges, load_dna
 from torchmetrics_dna.download import fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
@@ -20,8 +20,9 @@ REMEDY = "download it where there is a network, and give its local path instead"
 
 def load(reference: str, endpoint: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
     code = (
-        "import sys; from torchmetrics_dna import load_dna\n"
-        "try:\n    print(load_dna(sys.argv[1]).digest)\n"
+        "import sys; from torchmetrics_dna import ActivationRanges, load_dna\n"
+        "read = ActivationRanges.load if 'ranges' in sys.argv[1] else load_dna\n"
+        "try:\n    print(read(sys.argv[1]).digest)\n"
         "except (OSError, ValueError) as err:\n    print(f'{type(err).__name__}: {err}')\n"
     )
     variables = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
@@ -36,10 +37,12 @@ def repository(tmp_path: Path) -> Path:
     dnas.histogram().save(folder / "sub" / "x.dna.npz")
     for suffix in ("json", "npz"):
         (folder / f"gauss.{suffix}").write_bytes((GOLDEN / "official_files" / f"gauss.{suffix}").read_bytes())
+    (folder / "ranges.json").write_bytes((GOLDEN / "official_files" / "activation_ranges.json").read_bytes())
     return folder
 
 
 def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
+    ranges = ActivationRanges.load(GOLDEN / "official_files" / "activation_ranges.json").digest
     ours, official = dnas.histogram().digest, load_dna(GOLDEN / "official_files" / "gauss").digest
     with serving({"owner/repo": repository, "datasets/owner/data": repository}) as (endpoint, requests):
         for reference, digest in (
@@ -48,6 +51,7 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
             ("hub:owner/repo/gauss", official),
             ("hub:owner/repo/gauss.npz", official),
             ("hub:datasets/owner/data/gauss.json", official),
+            ("hub:owner/repo/ranges.json", ranges),
         ):
             assert load(reference, endpoint, tmp_path).stdout.strip() == digest, reference
         assert "GET /owner/repo/resolve/" in " ".join(requests)
@@ -66,6 +70,7 @@ def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
         for reference, environment in (
             ("hub:owner/repo/other.dna.npz", {}),
             ("hub:owner/other/x.dna.npz", {}),
+            ("hub:owner/repo/other.ranges.json", {}),
             ("hub:owner/repo/sub/x.dna.npz", {"HF_HUB_OFFLINE": "1"}),
         ):
             said = load(reference, endpoint, tmp_path, **environment).stdout

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 from makers import EXTRACTOR, FAKE, MAKERS, RANGES, REAL, alone, emd, fed, frechet, with_reference
-from networks import Convolutions, random_images
+from networks import Convolutions, Pixels, random_images
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed.fsdp import fully_shard
@@ -15,7 +15,8 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, make_dna
+from torchmetrics_dna.measure import Loading, measure_ranges
 
 MANY = random_images(11, 9)
 CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
@@ -270,3 +271,54 @@ def folds(rank: int, world: int, expected: str) -> None:
     one = torch.load(expected, weights_only=False)
     interval = metric.interval()
     assert (float(metric.compute()), interval, metric.noise_floor()) == one
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def ranges(rank: int, world: int) -> None:
+    """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
+
+    def learned(*batches: Tensor, **kwargs: object) -> ActivationRange:
+        metric = ActivationRange(EXTRACTOR, **kwargs)
+        for batch in batches:
+            metric.update(batch)
+        return metric
+
+    def check(metric: ActivationRange, images: Tensor) -> None:
+        alone = learned(images, sync_on_compute=False)
+        for name, values in alone.compute().items():
+            agree(metric.compute()[name], values)
+            assert torch.equal(metric.compute()[name], values)
+        assert metric.to_ranges().digest == alone.to_ranges().digest
+
+    mine = shard(MANY, rank, world)
+    for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
+        metric = learned(*([mine] if len(mine) else []), **kwargs)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        check(metric, MANY)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        with metric.sync_context():
+            assert metric.seen_images == len(MANY)
+        metric.update(FAKE[rank : rank + 1] + 128)
+        check(metric, torch.cat([MANY, FAKE[:world] + 128]))
+
+    on_step = learned(MANY, dist_sync_on_step=True)(random_images(3, rank) // 2)
+    batches = torch.cat([random_images(3, r) for r in range(world)]) // 2
+    agree(on_step["maximum"], learned(batches, sync_on_compute=False).compute()["maximum"])
+
+    with pytest.raises(RuntimeError, match="can't be reduced together: margin: widen and scale"):
+        learned(MANY, margin="scale" if rank else "widen").to_ranges()
+
+
+def measured_ranges(rank: int, world: int, folder: str) -> None:
+    """The images of several sources are shared, also where there are fewer than processes."""
+    for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
+        alone = measure_ranges(sources, EXTRACTOR, "widen", Loading())
+        shared = measure_ranges(sources, EXTRACTOR, "widen", Loading(batch_size=2, distributed=True))
+        assert shared.ranges.digest == alone.ranges.digest
+        assert shared.num_images == alone.num_images
+    skipping = Loading(skip_unreadable=True, distributed=True)
+    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", skipping)
+    assert found.num_images == 2
+    assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
+    with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
+        measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))

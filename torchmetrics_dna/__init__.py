@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna_files import load_dna
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics import DNAEMD, DNAFrechet, DNARealism
+    from torchmetrics_dna.metrics import DNAEMD, ActivationRange, DNAFrechet, DNARealism
     from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DNAEMD",
+    "ActivationRange",
     "ActivationRanges",
     "Comparison",
     "DNAExtractor",
@@ -42,6 +43,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "ActivationRange": "metrics",
     "ActivationRanges": "ranges",
     "Comparison": "comparison",
     "DNAEMD": "metrics",

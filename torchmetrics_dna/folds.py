@@ -9,7 +9,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.jackknife import LEAST_FOLDS, merged
-from torchmetrics_dna.tally import Field, Tally
+from torchmetrics_dna.tally import DNATally, Field
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _PRIME = 2_147_483_647
 
 
-class FoldedTally(Tally["HistogramDNA"]):
+class FoldedTally(DNATally["HistogramDNA"]):
     """As many sides of another tally as there are folds.
 
     Args:
@@ -32,7 +32,7 @@ class FoldedTally(Tally["HistogramDNA"]):
 
     """
 
-    def __init__(self, tally: Tally[HistogramDNA], num_folds: int) -> None:
+    def __init__(self, tally: DNATally[HistogramDNA], num_folds: int) -> None:
         if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
             raise ValueError(
                 f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"

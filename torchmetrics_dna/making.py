@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.atomic import replacing
+from torchmetrics_dna.atomic import check_folder, replacing
 from torchmetrics_dna.dna_files import load_dna
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.measure import Pass, check_any_read, in_step
@@ -90,8 +90,7 @@ def make_files(
 
 def output_paths(output: Path, kinds: Sequence[str]) -> dict[str, Path]:
     """Where the DNA of each kind goes; FileNotFoundError if there is no such folder."""
-    if not output.parent.is_dir():
-        raise FileNotFoundError(f"There is no folder {str(output.parent)!r} to write {output.name!r} to; make it first")
+    check_folder(output)
     if len(kinds) == 1:
         return {kinds[0]: output}
     suffix = next((end for end in (".dna.npz", ".npz") if output.name.endswith(end)), "")

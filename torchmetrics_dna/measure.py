@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypedDict
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 import torch
 
@@ -12,7 +12,8 @@ from torchmetrics_dna.folds import FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.processes import gather, rank, world_size
-from torchmetrics_dna.tally import CrossMomentTally, MomentTally, Tally, histogram_tally
+from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, histogram_tally
 
 if TYPE_CHECKING:
     import os
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA, HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.ranges import FixedMargin
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Progress = Callable[[str, int, int], None]
@@ -91,6 +92,21 @@ class Measured:
         return next(iter(self.dnas.values()))
 
 
+class MeasuredRanges(NamedTuple):
+    """What one pass over image sets found out about activation ranges.
+
+    Attributes:
+        ranges: Of all images, and those that were known before.
+        num_images: How many images were measured.
+        unreadable: One line for each image that was left out.
+
+    """
+
+    ranges: ActivationRanges
+    num_images: int
+    unreadable: list[str]
+
+
 class Pass:
     """One pass of images through an extractor, which adds up to a DNA of each kind.
 
@@ -114,11 +130,11 @@ class Pass:
         loading: Loading,
         num_folds: int | None = None,
     ) -> None:
-        def histograms() -> Tally[Any]:
+        def histograms() -> DNATally[Any]:
             tally = histogram_tally(extractor, num_bins, ranges)
             return tally if num_folds is None else FoldedTally(tally, num_folds)
 
-        makers: dict[Kind, Callable[[], Tally[Any]]] = {
+        makers: dict[Kind, Callable[[], DNATally[Any]]] = {
             "histogram": histograms,
             "gaussian": lambda: MomentTally(extractor),
             "layer-gaussian": lambda: CrossMomentTally(extractor),
@@ -221,9 +237,64 @@ def measure(
     return Measured(run.dnas(), unreadable, run.folds())
 
 
+def measure_ranges(
+    sources: Sequence[Source | ImageSource | ActivationRanges],
+    extractor: DNAExtractor,
+    margin: FixedMargin,
+    loading: Loading,
+) -> MeasuredRanges:
+    """Run all images of some sources through an extractor once, and see how far each neuron's activations reach.
+
+    Args:
+        sources: Image sets, see :func:`open_source`; also ranges that were measured before.
+        extractor: The network, on the device where it is to run.
+        margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
+        loading: How images are read.
+
+    Raises:
+        ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
+            other layers or another margin rule.
+        RuntimeError: If there are no sources.
+
+    Example:
+        >>> from torchmetrics_dna import DNAExtractor
+        >>> extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
+        >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
+        >>> measure_ranges([black, white], extractor, "widen", Loading()).num_images
+        3
+
+    """
+    tally = RangeTally(extractor, margin)
+    side = tally.empty(extractor.device)
+    opened = []
+    for source in sources:
+        if isinstance(source, ActivationRanges):
+            tally.add_ranges_(side, source)
+        else:
+            opened.append(open_source(source, loading.exif_orientation))
+    unreadable: list[str] = []
+
+    def add(first: int, step: int) -> None:
+        for images in opened:
+            share = images.take(range(first, len(images), step))
+            for places, activations, left_out in activate(share, extractor, loading):
+                if places:
+                    tally.add_(side, activations, len(places))
+                unreadable.extend(left_out)
+
+    if loading.distributed:
+        in_step(lambda: add(rank(), world_size()))
+        tally.all_reduce_(side)
+        unreadable = [line for lines in gather(unreadable) for line in lines]
+    else:
+        add(0, 1)
+    check_any_read(sum(map(len, opened)), unreadable)
+    return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
+
+
 def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:
     """ValueError if all images were left out."""
-    if len(unreadable) == num_images:
+    if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
 
 

@@ -12,13 +12,15 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.atomic import replacing
+from torchmetrics_dna.download import fetch, is_reference
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
 
-Margin = Literal["scale", "widen", "auto"]
+FixedMargin = Literal["scale", "widen"]
+Margin = Literal[FixedMargin, "auto"]
 _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
@@ -169,15 +171,19 @@ class ActivationRanges:
     def load(cls, path: str | os.PathLike[str]) -> ActivationRanges:
         """Read official json or what :meth:`save` wrote; neurons are taken by number, whatever their order.
 
+        The path may be on the Hugging Face hub, as ``hub:OWNER/REPO/path.json``; see :func:`load_dna`.
+
         Files without a margin rule are official ones, hence ``"scale"``.
 
         Raises:
             FileNotFoundError: If there is no such file.
+            OSError: If it can't be had from the hub.
             ValueError: If it is not such a file, or neurons are missing in it.
 
         """
+        local = fetch(str(path)) if is_reference(path) else Path(path)
         try:
-            content = json.loads(Path(path).read_text(encoding="utf-8"))
+            content = json.loads(local.read_text(encoding="utf-8"))
             mins, maxs = content["mins_per_neuron"], content["maxs_per_neuron"]
             low = {layer: {int(n): float(v) for n, v in values.items()} for layer, values in mins.items()}
             high = {layer: {int(n): float(v) for n, v in values.items()} for layer, values in maxs.items()}

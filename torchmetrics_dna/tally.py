@@ -1,4 +1,4 @@
-"""How activations add up to a DNA: what a running state holds, and how it grows, merges and is reduced.
+"""How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced.
 
 A tally holds no state itself. The state of one set of images, its *side*, is a dict of flat tensors: metrics register
 them with torchmetrics, ``measure`` keeps them in a variable. The last entry of the first tensor counts images.
@@ -7,7 +7,7 @@ them with torchmetrics, ``measure`` keeps them in a variable. The last entry of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar, get_args
 
 import torch
 from torch import Tensor
@@ -15,10 +15,11 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning import add_counts_, add_cross_moments_, add_moments_
-from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
+from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.ranges import ActivationRanges, FixedMargin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,7 +38,7 @@ class Field(NamedTuple):
     fill: float
 
 
-class Tally(ABC, Generic[_D]):
+class Tally(ABC):
     """The laws of one kind of state.
 
     Args:
@@ -89,12 +90,16 @@ class Tally(ABC, Generic[_D]):
         for name in self.fields:
             dist.all_reduce(side[name], group=group)
 
+
+class DNATally(Tally, Generic[_D]):
+    """A tally whose sides are DNAs."""
+
     @abstractmethod
     def to_dna(self, side: Side) -> _D:
         """The DNA of a side; may be a view of it."""
 
 
-class HistogramTally(Tally[HistogramDNA]):
+class HistogramTally(DNATally[HistogramDNA]):
     """Counts within given bounds.
 
     Args:
@@ -136,7 +141,7 @@ class HistogramTally(Tally[HistogramDNA]):
         return HistogramDNA(per_neuron, self.neurons, self.ranges, int(counts[-1]), **self.origin)
 
 
-class SelfRangingTally(Tally[HistogramDNA]):
+class SelfRangingTally(DNATally[HistogramDNA]):
     """Counts on grids that grow with the data, ``ranges="auto"``.
 
     Beside the counts, a side keeps each neuron's extremes as ``(-minimum, maximum)``, from which its grid follows.
@@ -167,16 +172,7 @@ class SelfRangingTally(Tally[HistogramDNA]):
 
     @override
     def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        check_finite(activations)
-        batch = torch.cat(
-            [
-                ends
-                for reduce, sign in ((torch.amin, -1), (torch.amax, 1))
-                for layer in activations.values()
-                for ends in [sign * reduce(layer.transpose(0, 1), tuple(range(1, layer.ndim))).double()]
-            ]
-        )
-        grid = self._widen(side, batch)
+        grid = self._widen(side, activation_extremes(activations))
         count_on_grid_(self._counts(side), activations, grid)
         side["counts"][-1] += num_images
 
@@ -197,7 +193,7 @@ class SelfRangingTally(Tally[HistogramDNA]):
 
     @override
     def to_dna(self, side: Side) -> HistogramDNA:
-        minimum, maximum = self._ends(side["extremes"])
+        minimum, maximum = split_extremes(side["extremes"])
         seen = minimum <= maximum  # without images, the range of nothing stands for none
         ranges = ActivationRanges(
             torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
@@ -210,19 +206,83 @@ class SelfRangingTally(Tally[HistogramDNA]):
     def _widen(self, side: Side, extremes: Tensor) -> Grid:
         """Move a side to the grid that also holds other extremes."""
         united = torch.maximum(side["extremes"], extremes)
-        old = dyadic_grid(*self._ends(side["extremes"]), self.num_bins)
-        new = dyadic_grid(*self._ends(united), self.num_bins)
+        old = dyadic_grid(*split_extremes(side["extremes"]), self.num_bins)
+        new = dyadic_grid(*split_extremes(united), self.num_bins)
         regrid_(self._counts(side), old, new)
         side["extremes"].copy_(united)
         return new
 
+
+class RangeTally(Tally):
+    """The smallest and largest activation of each neuron.
+
+    Args:
+        extractor: Gives names and neurons.
+        margin: Rule of the ranges; ``"widen"`` or ``"scale"``.
+
+    Raises:
+        ValueError: If it is another rule.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, margin: FixedMargin) -> None:
+        if margin not in get_args(FixedMargin):
+            raise ValueError(f"Argument `margin` expected to be one of {get_args(FixedMargin)}, but got {margin!r}")
+        super().__init__(extractor)
+        self.margin = margin
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {
+            "images": Field(1, torch.int64, 0),
+            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
+        }
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return super().configuration | {"margin": self.margin}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        self._reach(side, activation_extremes(activations))
+        side["images"] += num_images
+
+    def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:
+        """Add, in place, ranges that were measured before; ValueError if layers or margin rule do not fit."""
+        if ranges.margin != self.margin:
+            raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
+        known = ranges.restrict(self.neurons)
+        self._reach(side, torch.cat([-known.minimum, known.maximum]))
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        self._reach(side, other["extremes"])
+        side["images"] += other["images"].to(side["images"].device)
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        dist.all_reduce(side["images"], group=group)
+        dist.all_reduce(side["extremes"], op=dist.ReduceOp.MAX, group=group)
+
+    def to_ranges(self, side: Side) -> ActivationRanges:
+        """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
+        return ActivationRanges(*self.ends(side), self.neurons, self.margin)
+
     @staticmethod
-    def _ends(extremes: Tensor) -> tuple[Tensor, Tensor]:
-        negated_minimum, maximum = extremes.chunk(2)
-        return -negated_minimum, maximum
+    def ends(side: Side) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added to the side."""
+        if side["extremes"].isinf().any():
+            raise RuntimeError("At least one image is required to know activation ranges, but got 0")
+        return split_extremes(side["extremes"])
+
+    @staticmethod
+    def _reach(side: Side, extremes: Tensor) -> None:
+        side["extremes"].copy_(torch.maximum(side["extremes"], extremes.to(side["extremes"].device)))
 
 
-class MomentTally(Tally[GaussianDNA]):
+class MomentTally(DNATally[GaussianDNA]):
     """Sums and sums of squares of spatial means."""
 
     @property
@@ -242,7 +302,7 @@ class MomentTally(Tally[GaussianDNA]):
         return GaussianDNA.from_moments(moments[:-1].view(2, -1), self.neurons, int(moments[-1]), **self.origin)
 
 
-class CrossMomentTally(Tally[LayerGaussianDNA]):
+class CrossMomentTally(DNATally[LayerGaussianDNA]):
     """Sums of spatial means, and of their products within each layer."""
 
     @property

@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import io
 import subprocess
+from dataclasses import replace
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from PIL import Image, ImageEnhance, ImageFilter
 from rich.progress import track
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor
+from torchmetrics_dna import ActivationRange, DNAExtractor
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.images.sources import to_rgb
@@ -144,16 +145,15 @@ def main() -> None:
     extremes = torch.stack(
         [torch.from_numpy(resize_image(np.asarray(i), size)) for i in synthetic(np.random.default_rng(0))]
     )
-    ranges = ActivationRanges.observe(extractor(extremes))
-    total = len(extremes)
+    metric = ActivationRange(extractor, normalize=True)
+    metric.update(extremes)
     loader = DataLoader(Pictures(paths, size), batch_size=None, num_workers=arguments.num_workers)
     for forms in track(loader, "Measuring"):
         if len(forms):
-            ranges = ranges.union(ActivationRanges.observe(extractor(forms)))
-            total += len(forms)
-    named = ActivationRanges(ranges.minimum, ranges.maximum, ranges.neurons, ranges.margin, "efficientnet_lite0")
-    named.save(arguments.output)
-    print(f"{named} over {total} images: {arguments.output}")
+            metric.update(forms)
+    ranges = replace(metric.to_ranges(), name="efficientnet_lite0")
+    ranges.save(arguments.output)
+    print(f"{ranges} over {int(metric.seen_images)} images: {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -211,6 +211,7 @@ def test_bad_arguments(
         ),
         (lambda: DNAFrechet(EXTRACTOR, statistics="all"), ValueError, "'means' or 'activations', but got 'all'"),
         (lambda: DNAEMD(EXTRACTOR, ranges="nowhere.json"), FileNotFoundError, "nowhere"),
+        (lambda: DNAEMD(EXTRACTOR, ranges="hub:nowhere.json"), ValueError, "Expected hub:OWNER/REPO/path"),
         (lambda: DNAEMD(EXTRACTOR, ranges=RANGES.select(["mean"])), ValueError, "no layer 'colours'"),
         (
             lambda: DNAEMD(EXTRACTOR, ranges=RANGES, num_bins=0),

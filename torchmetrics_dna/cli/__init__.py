@@ -4,6 +4,7 @@ import typer
 
 from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.files import convert, info, make, merge
+from torchmetrics_dna.cli.ranges import ranges
 from torchmetrics_dna.cli.rank import rank, weights
 
 app = typer.Typer(
@@ -13,6 +14,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (compare, make, merge, info, convert, rank, demo):
+for command in (compare, make, merge, info, convert, ranges, rank, demo):
     app.command()(command)
 app.add_typer(weights, name="weights")

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
 
-Output = Annotated[Path, o.option("The file to write.", "-o", "--output")]
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
+Converted = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 Resume = Annotated[bool, o.option("Go on from the parts that an interrupted run left.", "--resume")]
 Notes = Annotated[str, o.option("A remark to keep in the file.")]
@@ -29,7 +29,7 @@ AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for 
 
 def make(
     images: o.Images,
-    output: Output,
+    output: o.Output,
     kind: Kinds = "histogram",
     feature: o.Feature = None,
     layers: o.Layers = None,
@@ -80,7 +80,7 @@ def _going_on() -> Iterator[None]:
         raise
 
 
-def merge(files: Files, output: Output) -> None:
+def merge(files: Files, output: o.Output) -> None:
     """Merge the DNAs of several image sets into that of all images."""
     from torchmetrics_dna.dna_files import load_dna
 
@@ -110,7 +110,7 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
 
 def convert(
     file: File,
-    output: Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")],
+    output: Converted,
     ranges: AttachedRanges = None,
 ) -> None:
     """Convert official files into one of ours, or one of ours into official files."""

@@ -1,7 +1,8 @@
 """The torchmetrics shells over the functions."""
 
+from torchmetrics_dna.metrics.activation_range import ActivationRange
 from torchmetrics_dna.metrics.emd import DNAEMD
 from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.realism import DNARealism
 
-__all__ = ["DNAEMD", "DNAFrechet", "DNARealism"]
+__all__ = ["DNAEMD", "ActivationRange", "DNAFrechet", "DNARealism"]

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
@@ -20,10 +18,10 @@ from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.neurons import Neurons
-    from torchmetrics_dna.tally import Side, Tally
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.tally import DNATally, Side
 
 MetricReduction = Literal["mean", "layer", "none"]
 Value = Tensor | dict[str, Tensor]
@@ -36,6 +34,8 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     A subclass says by which tally activations add up, and how its sides become DNAs.
     """
+
+    _tally: DNATally[Any]
 
     def __init__(
         self,
@@ -54,20 +54,14 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        if isinstance(feature, DNAExtractor):
-            if layers is not None:
-                raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
-            self.extractor = feature
-        else:
-            self.extractor = DNAExtractor(feature, layers=layers)
-        self.extractor.share_with(self)
+        self._stand_on(feature, layers)
         self.reset_real_features = reset_real_features
         self.normalize = normalize
         self.reduction = reduction
         self.reference: _D | None = reference
         self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
 
-    def _accumulate(self, tally: Tally[Any]) -> None:
+    def _accumulate(self, tally: DNATally[Any]) -> None:
         """Register the states; ValueError if the reference is of another kind of DNA."""
         options = {"reset_real_features": self.reset_real_features, "normalize": self.normalize}
         self._accumulate_by(tally, ("real", "fake") if self.reference is None else ("fake",), options)
@@ -78,11 +72,6 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _mergeable(self) -> dict[str, Any]:
         reference = None if self.reference is None else self.reference.digest
         return super()._mergeable | {"reference": reference}
-
-    @property
-    def neurons(self) -> Neurons:
-        """The neurons, in the order of per-neuron values and weights."""
-        return self.extractor.neurons
 
     def update(self, imgs: Tensor, real: bool) -> None:
         """Add images to one side.
@@ -125,34 +114,15 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
             ValueError: As ``update``, and as there, nothing is added.
 
         """
-        if self._is_synced:
-            raise TorchMetricsUserError(
-                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
-            )
         if not isinstance(real, bool) or (real and self.reference is not None):
             self.update(imgs, real)  # which says what is wrong
-        side = _NAMES[real]
-        before, count = self._side(side), self._update_count
-        self._set_side(side, self._tally.empty(self.device))
-        try:
-            self.update(imgs, real)
-            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
-                value = self._reduce(self._distances_or_nan())
-        except BaseException:
-            self._set_side(side, before)
-            self._update_count = count
-            raise
-        # into the batch's tensors: those before may be shared with other metrics of a compute group
-        self._tally.merge_(self._side(side), before)
-        self._computed = None
-        self._forward_cache = value  # type: ignore[assignment]
-        return value
+        update = partial(self.update, imgs, real)
+        return self._forward(_NAMES[real], update, lambda: self._reduce(self._distances_or_nan()))
 
     def reset(self) -> None:
         """Forget both sides, or with ``reset_real_features=False`` the fake one."""
         kept = None if self.reset_real_features or self.reference is not None else self._side("real")
         super().reset()
-        self.extractor.release()
         if kept is not None:
             self._set_side("real", kept)
 
@@ -190,15 +160,6 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     @abstractmethod
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
-
-    @contextmanager
-    def _whole(self) -> Iterator[None]:
-        """The state over all processes."""
-        if not self._to_sync or self._is_synced:
-            yield
-            return
-        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            yield
 
     def _snapshot(self, real: bool) -> _D:
         return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
 
 
@@ -109,11 +108,6 @@ class DNARealism(ExtractorMetric):
         self.add_state(self._indices, [], dist_reduce_fx="cat")
 
     @property
-    def neurons(self) -> Neurons:
-        """The neurons, in the order of weights."""
-        return self.extractor.neurons
-
-    @property
     def _configuration(self) -> dict[str, Any]:
         weights = None if self.neuron_weights is None else self.neuron_weights.tolist()
         return {
@@ -165,11 +159,6 @@ class DNARealism(ExtractorMetric):
         first = torch.ones_like(ordered, dtype=torch.bool)
         first[1:] = ordered[1:] != ordered[:-1]
         return scores[order[first]]
-
-    def reset(self) -> None:
-        """Forget all images."""
-        super().reset()
-        self.extractor.release()
 
     def plot(self, val: Tensor | Sequence[Tensor] | None = None, ax: Any = None) -> tuple[Any, Any]:
         """Plot one value or several; see torchmetrics."""

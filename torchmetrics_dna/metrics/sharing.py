@@ -2,22 +2,49 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric
 
 from torchmetrics_dna.extractors import DNAExtractor
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from torchmetrics_dna.neurons import Neurons
+
 
 class ExtractorMetric(Metric):
     """A metric over the activations of an extractor, whose forward pass others may share."""
 
-    higher_is_better: bool = False
+    higher_is_better: bool | None = False
     is_differentiable: bool = False
     full_state_update: bool = False
-    plot_lower_bound: float = 0.0
+    plot_lower_bound: float | None = 0.0
     feature_network: str = "extractor"
     extractor: DNAExtractor
+
+    @property
+    def neurons(self) -> Neurons:
+        """The neurons, in the order of per-neuron values and weights."""
+        return self.extractor.neurons
+
+    def reset(self) -> None:
+        """Forget all images."""
+        super().reset()
+        self.extractor.release()
+
+    def _stand_on(self, feature: str | nn.Module | DNAExtractor, layers: Sequence[str] | None) -> None:
+        """Take the extractor that is given, or build the one that is meant."""
+        if isinstance(feature, DNAExtractor):
+            if layers is not None:
+                raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
+            self.extractor = feature
+        else:
+            self.extractor = DNAExtractor(feature, layers=layers)
+        self.extractor.share_with(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

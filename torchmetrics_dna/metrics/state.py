@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna.metrics.sync import check_agreement, differences, fingerprint
 
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torchmetrics_dna.tally import Side, Tally
+
+_V = TypeVar("_V")
 
 
 class TalliedMetric(Metric):
@@ -28,8 +31,9 @@ class TalliedMetric(Metric):
     """
 
     configuration: Tensor
+    _tally: Tally
 
-    def _accumulate_by(self, tally: Tally[Any], sides: Sequence[str], options: dict[str, Any]) -> None:
+    def _accumulate_by(self, tally: Tally, sides: Sequence[str], options: dict[str, Any]) -> None:
         """Register the states; ``options`` are what else keeps metrics from sharing states."""
         self._tally = tally
         self._sides = tuple(sides)
@@ -93,6 +97,37 @@ class TalliedMetric(Metric):
             yield
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """The state over all processes."""
+        if not self._to_sync or self._is_synced:
+            yield
+            return
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            yield
+
+    def _forward(self, side: str, update: Callable[[], None], value: Callable[[], _V]) -> _V:
+        """Add a batch to a side by ``update``; gives ``value`` of the state whose side is that batch alone."""
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
+            )
+        before, count = self._side(side), self._update_count
+        self._set_side(side, self._tally.empty(self.device))
+        try:
+            update()
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+                found = value()
+        except BaseException:
+            self._set_side(side, before)
+            self._update_count = count
+            raise
+        # into the batch's tensors: those before may be shared with other metrics of a compute group
+        self._tally.merge_(self._side(side), before)
+        self._computed = None
+        self._forward_cache = found  # type: ignore[assignment]
+        return found
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None

@@ -1,0 +1,155 @@
+"""The command that measures activation ranges, as a user meets it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import COMMAND, run
+from golden import GOLDEN
+from PIL import Image
+
+from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
+from torchmetrics_dna.images import open_source, resize_image
+
+END = GOLDEN / "endtoend"
+A, B, OFFICIAL = END / "a", END / "b", END / "activation_ranges.json"
+FAST = ["--layers", "block_0,head"]
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Ranges of A and B together, by a real process."""
+    output = tmp_path_factory.mktemp("ranges") / "ab.json"
+    command = [*COMMAND, "ranges", str(A), str(B), "-o", str(output), *FAST]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == ""
+    assert "7/7" in done.stderr
+    assert "5/5" in done.stderr
+    said = " ".join(done.stderr.split())
+    assert f"{output}: " in said
+    assert "1296 neurons, margin 'widen'), 12 images" in said
+    return output
+
+
+def test_they_are_those_of_the_metric(measured: Path) -> None:
+    extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "head"])
+    metric = ActivationRange(extractor, normalize=True)
+    for side in (A, B):
+        images = [resize_image(image, (224, 224)) for image in open_source(side)]
+        metric.update(torch.from_numpy(np.stack(images)))
+    found, expected = ActivationRanges.load(measured), metric.to_ranges()
+    assert (found.neurons, found.margin) == (expected.neurons, expected.margin)
+    torch.testing.assert_close(found.minimum, expected.minimum, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(found.maximum, expected.maximum, rtol=1e-5, atol=1e-5)
+
+
+def test_the_file_has_the_official_form(measured: Path) -> None:
+    found, official = (json.loads(path.read_text()) for path in (measured, OFFICIAL))
+    assert set(found) == {*official, "margin"}
+    for key in official:
+        assert list(found[key]) == ["block_0", "head"]
+        assert list(found[key]["block_0"]) == list(official[key]["block_0"])
+
+
+def test_the_file_serves_metrics_and_compare(
+    measured: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    digest = ActivationRanges.load(measured).digest
+    metric = DNAEMD(layers=["block_0", "head"], ranges=measured)
+    metric.update(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), real=True)
+    assert metric.to_dna(True).ranges.digest == digest
+    assert run(monkeypatch, "compare", A, B, *FAST, "--ranges", measured, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ranges"] == digest
+    assert found["dna_emd"] > 1
+
+
+def test_official_ranges_and_a_union_with_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, both = tmp_path / "a.json", tmp_path / "ab.json"
+    assert run(monkeypatch, "ranges", A, "-o", first, "--margin", "scale") == 0
+    assert run(monkeypatch, "ranges", first, B, "-o", both, "--margin", "scale") == 0
+    assert "margin 'scale'), 5 images" in " ".join(capsys.readouterr().err.split())
+    found, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
+    assert (found.neurons, found.margin) == (official.neurons, official.margin)
+    for layer, where in official.neurons.slices.items():
+        # another processor's float32 arithmetic
+        rounding = 1e-5 * float(official.maximum[where].abs().max())
+        for mine, theirs in ((found.minimum, official.minimum), (found.maximum, official.maximum)):
+            np.testing.assert_allclose(mine[where], theirs[where], rtol=0, atol=rounding, err_msg=layer)
+
+
+def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {}
+    for name, options in (("plain", []), ("crop", ["--crop", "center"]), ("cpu", ["--device", "cpu"])):
+        arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
+        assert run(monkeypatch, "ranges", A, "-o", tmp_path / name, *arguments) == 0
+        found[name] = ActivationRanges.load(tmp_path / name)
+    assert torch.equal(found["plain"].maximum, found["cpu"].maximum)
+    assert not torch.equal(found["plain"].maximum, found["crop"].maximum)
+
+
+def test_unreadable_images_are_named_at_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images, output = tmp_path / "images", tmp_path / "ranges.json"
+    images.mkdir()
+    Image.new("RGB", (9, 9)).save(images / "a.png")
+    (images / "text.png").write_text("no picture")
+    assert run(monkeypatch, "ranges", images, "-o", output, *FAST) == 2
+    assert "text.png': it is not an image file" in " ".join(capsys.readouterr().err.split())
+    assert not output.exists()
+    assert run(monkeypatch, "ranges", images, "-o", output, *FAST, "--skip-unreadable") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "margin 'widen'), 1 images 1 images were left out:" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([A, "nowhere"], "There is no file or folder 'nowhere'"),
+        ([A, "{tmp}"], "There are no images in '{tmp}'; looked for"),
+        ([A, "{tmp}/missing.json"], "missing.json"),
+        ([A, OFFICIAL], "Can't unite ranges with margin 'widen' and margin 'scale'"),
+        ([A, GOLDEN / "official_files" / "hist50.json"], "hist50.json is not a file of activation ranges"),
+        ([A, GOLDEN / "official_files" / "activation_ranges.json", "--margin", "scale"], "has no layer 'block_0'"),
+        ([A, "--layers", "block_9"], "Unknown layer 'block_9'"),
+        ([A, "-o", "{tmp}/nowhere/ranges.json"], "There is no folder '{tmp}/nowhere' to write 'ranges.json' to"),
+        ([A, "--batch-size", "0"], "Argument `batch_size` expected to be an integer of at least 1"),
+        ([A, "--margin", "auto"], "'auto' is not one of 'widen', 'scale'"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    arguments: list[object],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    filled = [str(argument).replace("{tmp}", str(tmp_path)) for argument in arguments]
+    assert run(monkeypatch, "ranges", "-o", tmp_path / "ranges.json", *filled) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "7/7" not in captured.err, "errors come before any work"
+    assert message.replace("{tmp}", str(tmp_path)) in captured.err.strip().splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_torchrun_writes_the_same_file(tmp_path: Path) -> None:
+    options = ["ranges", str(A), str(B), "--layers", "block_0,block_6", "--batch-size", "1"]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    outputs = [tmp_path / "one.json", tmp_path / "two.json"]
+    for output, start in zip(outputs, (COMMAND, [*launch, "-m", "torchmetrics_dna"]), strict=True):
+        command = [*start, *options, "-o", str(output)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
+        assert done.stderr.count("12 images") == 1
+    assert outputs[0].read_bytes() == outputs[1].read_bytes()

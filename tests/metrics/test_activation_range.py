@@ -1,0 +1,346 @@
+"""ActivationRange: against numpy, under torchmetrics' contract, in collections and real processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import workers
+from golden import GOLDEN
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from makers import EXTRACTOR, FAKE, RANGES, REAL, emd
+from networks import Convolutions, Outputs, Pixels
+from processes import run
+from torch import Tensor, nn
+from torchmetrics import MetricCollection
+from torchmetrics.wrappers import BootStrapper, MetricTracker
+
+from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna.images import open_source, resize_image
+
+BRIGHT = FAKE + 128  # reaches further than REAL // 2, and less far at the other end
+
+
+def learned(*batches: Tensor, **kwargs: object) -> ActivationRange:
+    metric = ActivationRange(EXTRACTOR, **kwargs)
+    for batch in batches:
+        metric.update(batch)
+    return metric
+
+
+def same(one: dict[str, Tensor], other: dict[str, Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def by_numpy(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Extremes of Pixels' activations for images ``(B, 3, H, W)``, neuron by neuron."""
+    pixels = images.astype(np.float64)
+    lows, highs = [], []
+    for layer in (pixels, pixels[:, :, 1:] - pixels[:, :, :-1], pixels.mean((2, 3))):
+        for neuron in range(3):
+            lows.append(min(one.min() for one in layer[:, neuron]))
+            highs.append(max(one.max() for one in layer[:, neuron]))
+    return np.array(lows), np.array(highs)
+
+
+@pytest.mark.parametrize("size", [1, 5, 12])
+def test_photographs_give_numpys_extremes(photos: list[np.ndarray], size: int) -> None:
+    images = np.stack(photos).transpose(0, 3, 1, 2)
+    found = learned(*torch.from_numpy(images).split(size)).compute()
+    assert list(found) == ["minimum", "maximum"]
+    for values, expected in zip(found.values(), by_numpy(images), strict=True):
+        assert values.dtype == torch.float64
+        np.testing.assert_allclose(values, expected, rtol=1e-6)
+        np.testing.assert_array_equal(values[:6], expected[:6])
+
+
+def test_the_default_network_on_photographs(photos: list[np.ndarray], default_extractor: DNAExtractor) -> None:
+    images = torch.from_numpy(np.stack(photos[:4])).permute(0, 3, 1, 2)
+    metric = ActivationRange(default_extractor)
+    metric.update(images)
+    activations = {layer: values.numpy() for layer, values in default_extractor(images).items()}
+    flat = [np.moveaxis(values, 1, 0).reshape(values.shape[1], -1) for values in activations.values()]
+    ranges = metric.to_ranges()
+    np.testing.assert_array_equal(ranges.minimum, np.concatenate([values.min(1) for values in flat]))
+    np.testing.assert_array_equal(ranges.maximum, np.concatenate([values.max(1) for values in flat]))
+    assert ranges.neurons == default_extractor.neurons
+
+
+def test_official_ranges_end_to_end(default_extractor: DNAExtractor) -> None:
+    metric = ActivationRange(default_extractor, normalize=True, margin="scale")
+    for side in "ab":
+        images = [resize_image(image, (224, 224)) for image in open_source(GOLDEN / "endtoend" / side)]
+        metric.update(torch.from_numpy(np.stack(images)))
+    found, official = metric.to_ranges(), ActivationRanges.load(GOLDEN / "endtoend" / "activation_ranges.json")
+    assert (found.neurons, found.margin) == (official.neurons, official.margin)
+    for layer, where in official.neurons.slices.items():
+        # another processor's float32 arithmetic
+        rounding = 1e-5 * float(official.maximum[where].abs().max())
+        np.testing.assert_allclose(found.minimum[where], official.minimum[where], rtol=0, atol=rounding, err_msg=layer)
+        np.testing.assert_allclose(found.maximum[where], official.maximum[where], rtol=0, atol=rounding, err_msg=layer)
+
+
+@given(st.permutations(range(11)), st.integers(1, 11), st.integers(0, 11))
+@settings(deadline=None, max_examples=40)
+def test_batches_order_and_merging_do_not_matter(order: list[int], size: int, cut: int) -> None:
+    images = torch.cat([REAL // 2, BRIGHT])
+    expected = learned(images)
+    shuffled = images[order]
+    parts = [learned(*(batch for batch in part.split(size) if len(batch))) for part in shuffled.tensor_split([cut])]
+    merged = parts[0]
+    merged.merge_state(parts[1])
+    for metric in (learned(*shuffled.split(size)), merged):
+        assert all(torch.equal(metric.metric_state[name], state) for name, state in expected.metric_state.items())
+        assert metric.to_ranges().digest == expected.to_ranges().digest
+
+
+def test_ranges_have_the_margin_and_serve_a_histogram(tmp_path: Path) -> None:
+    scaled, widened = (learned(REAL, margin=margin).to_ranges() for margin in ("scale", "widen"))
+    assert (scaled.margin, widened.margin) == ("scale", "widen")
+    assert torch.equal(scaled.minimum, widened.minimum)
+    assert widened.digest == ActivationRanges.observe(EXTRACTOR(REAL)).digest
+    assert learned(REAL).to_ranges().margin == "widen"
+    scaled.save(tmp_path / "ranges.json")
+    metric = DNAEMD(EXTRACTOR, ranges=tmp_path / "ranges.json")
+    metric.update(REAL, real=True)
+    assert metric.to_dna(True).ranges.digest == scaled.digest
+    frechet = DNAFrechet(EXTRACTOR, statistics="activations", ranges=widened)
+    frechet.update(REAL, real=True)
+    assert frechet.to_dna(True).num_images == 6
+
+
+def test_forward_gives_the_batchs_own_extremes_and_counts_once() -> None:
+    metric = learned(REAL // 2)
+    assert same(metric(BRIGHT), learned(BRIGHT).compute())
+    total = learned(REAL // 2, BRIGHT)
+    assert same(metric.compute(), total.compute())
+    assert torch.equal(metric.seen_images, total.seen_images)
+    assert metric.update_count == 2
+    assert same(ActivationRange(EXTRACTOR)(REAL), learned(REAL).compute())
+
+
+def test_values_stay_as_they_were() -> None:
+    metric = learned(REAL // 2)
+    values = [metric(REAL // 3), metric.compute()]
+    before = copy.deepcopy(values)
+    ranges = metric.to_ranges()
+    digest = ranges.digest
+    metric.update(BRIGHT)
+    assert all(same(one, other) for one, other in zip(values, before, strict=True))
+    assert ranges.digest == digest != metric.to_ranges().digest
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def test_no_images_are_an_error() -> None:
+    for metric in (learned(), learned(REAL)):
+        metric.reset()
+        for call in (metric.compute, metric.to_ranges):
+            with pytest.raises(RuntimeError, match="At least one image is required .* but got 0"):
+                call()
+    metric.update(BRIGHT)
+    assert same(metric.compute(), learned(BRIGHT).compute())
+
+
+class Poisoned(nn.Module):
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        values = imgs.float()
+        bad = {13: torch.nan, 14: -torch.inf}.get(int(imgs[0, 0, 0, 0]))
+        return {"good": values, "bad": values if bad is None else torch.full_like(values, bad)}
+
+
+@pytest.mark.parametrize("kind", ["update", "forward"])
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (REAL / 255, ValueError, r"uint8, but got torch.float32; for floats in \[0, 1\] set `normalize=True`"),
+        (REAL[:, :2], ValueError, r"shape \(B, 3, H, W\), but got \(6, 2, 12, 10\)"),
+        (REAL[:0], ValueError, "expected to hold images"),
+        (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray"),
+        (torch.full((1, 3, 4, 4), 13, dtype=torch.uint8), ValueError, "Layer 'bad' gives activations that are NaN or"),
+        (torch.full((1, 3, 4, 4), 14, dtype=torch.uint8), ValueError, "Layer 'bad' gives activations that are NaN or"),
+    ],
+)
+def test_bad_batches_change_nothing(kind: str, images: object, error: type[Exception], message: str) -> None:
+    metric = ActivationRange(DNAExtractor(Poisoned()))
+    metric.update(REAL)
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
+    value = metric.compute()
+    with pytest.raises(error, match=message):
+        metric.update(images) if kind == "update" else metric(images)
+    assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
+    assert metric.update_count == 1
+    assert metric.compute() is value, "the value need not be computed again"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"margin": "auto"}, ValueError, r"`margin` expected to be one of \('scale', 'widen'\), but got 'auto'"),
+        ({"margin": 0.2}, ValueError, "but got 0.2"),
+        ({"normalize": 1}, ValueError, "Argument `normalize` expected to be a bool"),
+        ({"layers": ["mean"]}, ValueError, "give the layers to the DNAExtractor"),
+        ({"feature": 5}, TypeError, "Got unknown input to argument `feature`"),
+        ({"foo": 1}, ValueError, "Unexpected keyword arguments: `foo`"),
+    ],
+)
+def test_bad_arguments(arguments: dict[str, object], error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        ActivationRange(**{"feature": EXTRACTOR} | arguments)
+
+
+def test_floats_are_taken_with_normalize() -> None:
+    extractor = DNAExtractor(Outputs(lambda x: x if x.is_floating_point() else x / 255))
+    whole, floats = ActivationRange(extractor), ActivationRange(extractor, normalize=True)
+    whole.update(REAL)
+    floats.update(REAL / 255)
+    assert same(whole.compute(), floats.compute())
+    with pytest.raises(ValueError, match=r"expected to lie in \[0, 1\]"):
+        floats.update(REAL / 254)
+
+
+def test_constants_are_constant() -> None:
+    metric = learned()
+    assert (metric.higher_is_better, metric.plot_lower_bound) == (None, None)
+    assert (metric.is_differentiable, metric.full_state_update) == (False, False)
+    with pytest.raises(RuntimeError, match="Can't change const"):
+        metric.higher_is_better = True
+
+
+@pytest.mark.parametrize(
+    "duplicate", [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=str
+)
+def test_copies_go_their_own_way(duplicate: Callable[[ActivationRange], ActivationRange]) -> None:
+    metric = learned(REAL // 2, margin="scale")
+    expected = metric.compute()
+    other = duplicate(metric)
+    assert same(other.compute(), expected)
+    other.update(BRIGHT)
+    assert same(metric.compute(), expected)
+    assert same(other.compute(), learned(REAL // 2, BRIGHT).compute())
+    assert other.to_ranges().margin == "scale"
+    assert len({metric, other}) == 2
+
+
+def test_the_state_dict_is_empty_unless_persistent() -> None:
+    metric = learned(REAL // 2)
+    assert metric.state_dict() == {}
+    assert not list(metric.parameters())
+    metric.persistent(True)
+    saved = metric.state_dict()
+    restored = learned()
+    restored.persistent(True)
+    restored.load_state_dict(saved)
+    restored.update(BRIGHT)
+    assert same(restored.compute(), learned(REAL // 2, BRIGHT).compute())
+    assert same(metric.compute(), learned(REAL // 2).compute())
+    other = learned(margin="scale")
+    other.persistent(True)
+    with pytest.raises(RuntimeError, match="is of a metric with another extractor"):
+        other.load_state_dict(saved)
+
+
+def test_merging_states() -> None:
+    one, other = learned(REAL // 2), learned(BRIGHT)
+    stale, untouched = one.compute(), {name: state.clone() for name, state in other.metric_state.items()}
+    for incoming in (other, other.metric_state):
+        merged = one.clone()
+        merged.merge_state(incoming)
+        assert same(merged.compute(), learned(REAL // 2, BRIGHT).compute())
+        assert not same(merged.compute(), stale)
+    fresh = learned()
+    fresh.merge_state(other)
+    assert same(fresh.compute(), other.compute())
+    assert all(torch.equal(other.metric_state[name], state) for name, state in untouched.items())
+    for stranger in (learned(margin="scale"), ActivationRange(Convolutions(), layers=["stem"]), emd()):
+        with pytest.raises(ValueError, match=r"Can't merge the states of metrics that differ in \w+: .* and "):
+            one.merge_state(stranger)
+    assert same(one.compute(), stale)
+
+
+def test_states_keep_their_precision_and_follow_devices() -> None:
+    holder = nn.Module()
+    holder.metric = metric = learned(REAL // 2)
+    expected, kinds = metric.compute(), {name: state.dtype for name, state in metric.metric_state.items()}
+    assert set(kinds.values()) == {torch.float64, torch.int64}
+    holder.half()
+    metric.set_dtype(torch.float16)
+    for _ in range(2):
+        assert {name: state.dtype for name, state in metric.metric_state.items()} == kinds
+        assert same(metric.compute(), expected)
+        metric.reset()
+        metric.update(REAL // 2)
+    if torch.cuda.is_available():
+        metric.to("cuda").update((REAL // 2).cuda())
+        assert metric.compute()["minimum"].is_cuda
+        assert metric.to_ranges().digest == learned(REAL // 2).to_ranges().digest
+
+
+def test_half_precision_networks() -> None:
+    extractor = DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=16)
+    metric = ActivationRange(extractor).set_dtype(torch.bfloat16)
+    metric.update(REAL)
+    assert metric.to_ranges().digest == ActivationRanges.observe(extractor(REAL)).digest
+
+
+def test_a_collection_runs_the_network_once() -> None:
+    extractor = DNAExtractor(Pixels())
+    passes: list[int] = []
+    extractor.network.register_forward_hook(lambda *_: passes.append(1))
+    metrics = MetricCollection({"ranges": ActivationRange(extractor), "emd": DNAEMD(extractor, ranges=RANGES)})
+    for count, (images, real) in enumerate([(REAL, True), (REAL // 2, False), (BRIGHT, False)], start=1):
+        metrics.update(images.clone(), real=real)
+        assert len(passes) == count
+    found = metrics.compute()
+    assert same({name: found[name] for name in ("minimum", "maximum")}, learned(REAL, BRIGHT, REAL // 2).compute())
+    assert found["emd"] > 0
+    batch = metrics(REAL // 3, real=False)
+    assert same({name: batch[name] for name in ("minimum", "maximum")}, learned(REAL // 3).compute())
+
+
+def test_equal_ones_share_a_state_and_others_do_not() -> None:
+    metrics = MetricCollection(
+        {
+            "one": learned(),
+            "same": learned(),
+            "scale": learned(margin="scale"),
+            "other": ActivationRange(Pixels(), layers=["mean", "contrast", "colours"]),
+        }
+    )
+    for _ in range(2):
+        metrics.update(REAL)
+    assert sorted(map(sorted, metrics.compute_groups.values())) == [["one", "same"], ["other"], ["scale"]]
+    metrics(BRIGHT)
+    assert metrics["same"].to_ranges().digest == learned(REAL, BRIGHT).to_ranges().digest
+
+
+def test_wrappers_hold_one_network() -> None:
+    tracker = MetricTracker(learned(), maximize=False)
+    for images in (REAL // 2, BRIGHT):
+        tracker.increment()
+        tracker.update(images)
+    assert tracker.compute_all()["minimum"].shape == (2, 9)
+    strapper = BootStrapper(learned(), num_bootstraps=3, mean=False, std=False, raw=True)
+    strapper.update(REAL)
+    assert len({id(metric.extractor) for metric in [*tracker, *strapper.metrics]}) == 1
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_every_process_gets_the_ranges_of_one(world: int, tmp_path: Path) -> None:
+    run(world, workers.ranges, tmp_path)
+
+
+def test_an_error_in_the_middle_of_forward_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = learned(REAL // 2)
+    expected = metric.compute()
+    with monkeypatch.context() as patch:
+        patch.setattr(metric, "_value", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            metric(BRIGHT)
+    assert same(metric.compute(), expected)
+    assert metric.update_count == 1

@@ -1,0 +1,63 @@
+"""The command that measures activation ranges."""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import Annotated
+
+import typer
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import print_unreadable, progress, talk
+
+
+class Rule(Enum):
+    """How bounds follow from ranges."""
+
+    WIDEN = "widen"
+    SCALE = "scale"
+
+
+Sources = Annotated[
+    list[str],
+    typer.Argument(
+        metavar="IMAGES...", help="Folders, .zip, .txt with one path a line, image files; also .json of earlier ranges."
+    ),
+]
+Margin = Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")]
+
+
+def ranges(
+    images: Sources,
+    output: o.Output,
+    margin: Margin = Rule.WIDEN,
+    feature: o.Feature = None,
+    layers: o.Layers = None,
+    weights_path: o.WeightsPath = None,
+    crop: o.CropOption = None,
+    exif_orientation: o.ExifOrientation = False,
+    skip_unreadable: o.SkipUnreadable = False,
+    batch_size: o.BatchSize = 32,
+    num_workers: o.NumWorkers = None,
+    device: o.Device = None,
+) -> None:
+    """Measure the activation ranges of image sets together, and write them to a .json file."""
+    from torchmetrics_dna.atomic import check_folder
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.measure import Loading, measure_ranges
+    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.reference import DEFAULT_FEATURE
+
+    check_folder(output)
+    sources = [ActivationRanges.load(name) if name.endswith(".json") else name for name in images]
+    settings = o.extractor_settings(weights_path, crop)
+    extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
+    with joined() as own_device, progress(silent=rank() > 0) as report:
+        loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
+        found = measure_ranges(sources, extractor.to(device or own_device), margin.value, loading)
+        if rank() > 0:
+            return
+    found.ranges.save(output)
+    talk.print(f"{output}: {found.ranges!r}, {found.num_images} images", markup=False)
+    print_unreadable(found.unreadable)

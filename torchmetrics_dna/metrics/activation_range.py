@@ -1,0 +1,119 @@
+"""ActivationRange: how far each neuron's activations reach."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.images import check_images
+from torchmetrics_dna.metrics.sharing import ExtractorMetric
+from torchmetrics_dna.metrics.state import TalliedMetric
+from torchmetrics_dna.tally import RangeTally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor, nn
+
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.ranges import ActivationRanges, FixedMargin
+
+_SIDE = "seen"
+
+
+class ActivationRange(ExtractorMetric, TalliedMetric):
+    """The smallest and largest activation of each neuron, from which the bounds of histograms follow.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
+      floating point in [0, 1]
+
+    As output of ``forward`` (for its batch) and ``compute`` (for all images) the metric returns a dict of
+
+    - ``minimum`` and ``maximum`` (:class:`~torch.Tensor`): float64, shape ``(N,)``, in the order of ``neurons``
+
+    Args:
+        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
+            :class:`DNAExtractor`, which other metrics may share.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Which layers to watch; by default those of the extractor.
+        margin: Rule of the ranges that ``to_ranges`` gives, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import DNAEMD, ActivationRange
+        >>> metric = ActivationRange(layers=["block_0", "head"])
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> metric.update(torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator))
+        >>> {name: tuple(values.shape) for name, values in metric.compute().items()}
+        {'minimum': (1296,), 'maximum': (1296,)}
+        >>> emd = DNAEMD(metric.extractor, ranges=metric.to_ranges())
+
+    """
+
+    higher_is_better: bool | None = None
+    plot_lower_bound: float | None = None
+    _tally: RangeTally
+
+    def __init__(
+        self,
+        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        margin: FixedMargin = "widen",
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        if not isinstance(normalize, bool):
+            raise ValueError("Argument `normalize` expected to be a bool")
+        self._stand_on(feature, layers)
+        self.normalize = normalize
+        self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {"normalize": normalize})
+
+    def update(self, imgs: Tensor) -> None:
+        """Add images.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+
+        Raises:
+            ValueError: If images are something else, or activations are not finite. Nothing is added then.
+
+        """
+        check_images(imgs, self.normalize)
+        self._tally.add_(self._side(_SIDE), self.extractor(imgs), len(imgs))
+
+    def compute(self) -> dict[str, Tensor]:
+        """Smallest and largest activation of each neuron; see above.
+
+        Raises:
+            RuntimeError: If there are no images.
+
+        """
+        self.extractor.release()
+        return self._value()
+
+    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+        """Add images, and give the smallest and largest activations of these."""
+        return self._forward(_SIDE, partial(self.update, imgs), self._value)
+
+    def to_ranges(self) -> ActivationRanges:
+        """The ranges over all images and processes so far, with their margin rule, on the CPU.
+
+        Raises:
+            RuntimeError: If there are no images.
+
+        """
+        with self._whole():
+            return self._tally.to_ranges(self._side(_SIDE))
+
+    def _value(self) -> dict[str, Tensor]:
+        minimum, maximum = self._tally.ends(self._side(_SIDE))
+        return {"minimum": minimum, "maximum": maximum.clone()}  # no views of a state that goes on
