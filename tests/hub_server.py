@@ -1,4 +1,4 @@
-"""A small server that speaks the Hugging Face hub's protocol for files, on this machine."""
+"""A small server that speaks the Hugging Face hub's protocol for files, and serves plain files, on this machine."""
 
 from __future__ import annotations
 
@@ -14,8 +14,12 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 
 @contextmanager
-def serving(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
-    """Serve folders as repositories (``OWNER/REPO`` or ``datasets/OWNER/REPO``); gives the address and the requests."""
+def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[str, list[str]]]:
+    """Serve folders as repositories (``OWNER/REPO`` or ``datasets/OWNER/REPO``); gives the address and the requests.
+
+    The repository ``plain`` holds files without a protocol. A ``fault`` spoils every answer: ``"cut"`` the connection
+    after half of the file, or send ``"other"`` bytes than were promised.
+    """
     requests: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -29,6 +33,8 @@ def serving(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
             requests.append(f"{self.command} {self.path}")
             repository, _, rest = unquote(self.path).lstrip("/").partition("/resolve/")
             revision, _, name = rest.partition("/")
+            if unquote(self.path).startswith("/plain/"):
+                repository, revision, name = "plain", "main", unquote(self.path).removeprefix("/plain/")
             if repository not in repositories:
                 return self._refuse("RepoNotFound", 401)
             if revision not in ("main", COMMIT):
@@ -38,12 +44,20 @@ def serving(repositories: dict[str, Path]) -> Iterator[tuple[str, list[str]]]:
                 return self._refuse("EntryNotFound")
             content = path.read_bytes()
             self.send_response(200)
-            self.send_header("ETag", f'"{hashlib.sha1(content).hexdigest()}"')
             self.send_header("X-Repo-Commit", COMMIT)
             self.send_header("Content-Length", str(len(content)))
+            if path.suffix in (".json", ".txt"):  # in git itself
+                blob = b"blob %d\0" % len(content) + content
+                self.send_header("ETag", f'"{hashlib.sha1(blob).hexdigest()}"')
+            else:
+                self.send_header("X-Linked-ETag", f'"{hashlib.sha256(content).hexdigest()}"')
+                self.send_header("X-Linked-Size", str(len(content)))
             self.end_headers()
             if body:
-                self.wfile.write(content)
+                half = len(content) // 2
+                rest = b"" if fault == "cut" else content[half:][:: -1 if fault == "other" else 1]
+                self.wfile.write(content[:half] + rest)
+            self.close_connection = True
             return None
 
         def _refuse(self, code: str, status: int = 404) -> None:

@@ -37,18 +37,20 @@ def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
             be, or ``HF_HUB_OFFLINE`` is set and it is not in the cache. Nothing of it is left in the cache then.
 
     """
+    from huggingface_hub.errors import HFValidationError
+
     at_hub = not reference.startswith(_SCHEMES)
     parts = _parts(reference) if at_hub else {"filename": reference.rpartition("/")[2]}
     try:
         return _from_hub(parts) if at_hub else _from_address(reference, sha256)
-    except (OSError, RuntimeError) as err:
+    except HFValidationError as err:
+        raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
+    except Exception as err:  # httpx, urllib and what else is behind them have no common base
         place = f"the hub repository {parts['repo_id']!r}" if at_hub else reference
         raise OSError(
             f"Can't fetch {parts['filename']!r} of {place} ({_first_line(err)});"
             f" download it where there is a network, and {remedy}"
         ) from err
-    except ValueError as err:  # huggingface_hub's, which has its own subclass of it
-        raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
 
 
 def cached(reference: str) -> Path | None:

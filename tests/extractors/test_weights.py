@@ -13,16 +13,21 @@ from networks import Convolutions, random_images
 from safetensors.torch import save_file
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.extractors.weights import load_weights, wheel_weights
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.checkpoints import load_weights
+from torchmetrics_dna.extractors.weights import find_weights
+
+
+DEFAULT = PRESETS["efficientnet_lite0"]
 
 
 def test_the_wheel_matches_timm_by_order() -> None:
-    given = torch.load(wheel_weights(), weights_only=True)
+    given = torch.load(find_weights(DEFAULT), weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
     tensors = [tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")]
     assert len(names) == len(tensors) == 247
-    load_weights(network, wheel_weights(), by_order=True)
+    load_weights(network, find_weights(DEFAULT), DEFAULT)
     loaded = network.state_dict()
     assert all(torch.equal(loaded[name], tensor) for name, tensor in zip(names, tensors, strict=True))
 
@@ -109,5 +114,5 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="it holds other things than tensors"):
         load_weights(Convolutions(), tmp_path / "numbers.pth")
     torch.save({"a": torch.zeros(1)}, tmp_path / "short.pth")
-    with pytest.raises(ValueError, match="holds 1 tensors, but the network has"):
+    with pytest.raises(ValueError, match="Expected weights of 247 tensors, but the file holds 1"):
         DNAExtractor(weights_path=tmp_path / "short.pth")

@@ -1,0 +1,134 @@
+"""Weights and ranges from the official places, over real HTTP; in other processes, as addresses are read on import."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import skimage.data
+import torch
+from hub_server import serving
+from official import random_official
+
+from torchmetrics_dna import ActivationRanges, DNAExtractor
+
+REPOSITORY = "bramtoula/visual-dna-models"
+USE = """
+import resource, sys, dataclasses, torch
+from torchmetrics_dna import DNAEMD, DNAExtractor
+from torchmetrics_dna.extractors import PRESETS
+name, address, limit = sys.argv[1:]
+if address:
+    PRESETS[name] = dataclasses.replace(PRESETS[name], weights=address)
+if limit:
+    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+try:
+    metric = DNAEMD(name, num_bins=50)
+    print(metric.extractor.weights, metric.extractor.ranges.digest)
+except Exception as err:
+    print(f"{type(err).__name__}: {err}")
+"""
+
+
+def use(name: str, endpoint: str, home: Path, address: str = "", limit: str = "", **environment: str) -> str:
+    variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
+    command = [sys.executable, "-c", USE, name, address, limit]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={**os.environ, **variables, **environment}
+    )
+    return done.stdout.strip()
+
+
+def left_in(home: Path) -> list[str]:
+    """Files of a cache that hold something of what was to be downloaded."""
+    notes = (".lock", "CACHEDIR.TAG", "refs/main")
+    files = [path for path in home.rglob("*") if path.is_file() and path.stat().st_size]
+    return [str(path) for path in files if not str(path).endswith(notes)]
+
+
+@pytest.fixture(scope="module")
+def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """The folder of the official repository, with one extractor; and what that is when it is loaded."""
+    folder = tmp_path_factory.mktemp("official")
+    (folder / "Random" / "rand_resnet50").mkdir(parents=True)
+    torch.save(random_official("rand_resnet50", folder).content, folder / "Random" / "rand_resnet50" / "weights.pth")
+    extractor = DNAExtractor("rand_resnet50", weights_path=folder)
+    assert extractor.ranges is None
+    photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)
+    ranges = ActivationRanges.observe(extractor(photograph[None]), margin="scale")
+    ranges.save(folder / "Random" / "rand_resnet50" / "activation_ranges.json")
+    return folder, f"{extractor.weights} {ranges.digest}"
+
+
+@pytest.mark.slow
+def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str], tmp_path: Path) -> None:
+    folder, expected = official
+    with serving({REPOSITORY: folder}) as (endpoint, requests):
+        assert use("rand_resnet50", endpoint, tmp_path) == expected
+        fetched = [request.rpartition("/")[2] for request in requests if request.startswith(f"GET /{REPOSITORY}/")]
+        assert fetched == ["weights.pth", "activation_ranges.json"]
+        requests.clear()
+        assert use("rand_resnet50", endpoint, tmp_path) == expected
+        assert use("rand_resnet50", endpoint, tmp_path, HF_HUB_OFFLINE="1") == expected
+        assert requests == []
+    # a copy of the repository serves as well, its ranges included
+    extractor = DNAExtractor("rand_resnet50", weights_path=folder)
+    assert f"{extractor.weights} {extractor.ranges.digest}" == expected
+    assert extractor.ranges.name == "rand_resnet50"
+
+
+@pytest.mark.slow
+def test_plain_addresses_likewise(tmp_path: Path) -> None:
+    torch.save(random_official("vgg16", tmp_path).content, tmp_path / "vgg16-397923af.pth")
+    with serving({"plain": tmp_path}) as (endpoint, requests):
+        address = f"{endpoint}/plain/vgg16-397923af.pth"
+        said = use("vgg16", endpoint, tmp_path / "home", address)
+        assert said.startswith(f"OSError: Can't fetch 'vgg16-397923af.pth' of {address} (invalid hash value")
+        assert said.endswith("give it, or a folder with it, as `weights_path`")
+        assert left_in(tmp_path / "home") == []
+        dino = tmp_path / "dino.pth"
+        torch.save(random_official("dino_resnet50", tmp_path).content, dino)
+        address = f"{endpoint}/plain/dino.pth"
+        for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+            requests.clear()
+            said = use("dino_resnet50", endpoint, tmp_path / "home", address, **environment)
+            # its weights are there; its ranges are not on this server
+            assert said.startswith("OSError: Can't fetch 'DINO/dino_resnet50/activation_ranges.json'")
+            assert said.endswith("give it as `ranges`, or give `ranges='auto'`")
+            assert not environment or requests == []
+
+
+@pytest.mark.parametrize("place", ["hub", "address"])
+@pytest.mark.parametrize("fault", ["cut", "other", "404", "full disk", "offline"])
+@pytest.mark.slow
+def test_what_goes_wrong_ends_in_one_line(place: str, fault: str, tmp_path: Path) -> None:
+    folder = tmp_path / "served"
+    (folder / "Random" / "rand_resnet50").mkdir(parents=True)
+    content = os.urandom(300_000)
+    if fault != "404":
+        (folder / "Random" / "rand_resnet50" / "weights.pth").write_bytes(content)
+    sabotage = fault if fault in ("cut", "other") else ""
+    home = tmp_path / "home"
+    with serving({REPOSITORY: folder, "plain": folder}, sabotage) as (endpoint, _):
+        address = "" if place == "hub" else f"{endpoint}/plain/Random/rand_resnet50/weights.pth"
+        said = use(
+            "rand_resnet50",
+            endpoint,
+            home,
+            address,
+            limit="100000" if fault == "full disk" else "",
+            **({"HF_HUB_OFFLINE": "1"} if fault == "offline" else {}),
+        )
+    if (place, fault) == ("address", "other"):
+        # without a known hash, bytes that are no weights are found out when they are loaded
+        assert said.startswith("ValueError"), said
+        assert "is not a state dict" in said
+    else:
+        assert said.startswith("OSError: Can't fetch"), said
+        assert "weights.pth" in said
+        assert said.endswith("give it, or a folder with it, as `weights_path`")
+        assert left_in(home) == []
+    assert "\n" not in said
