@@ -242,6 +242,23 @@ def status(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def cross_moments(rank: int, world: int) -> None:
+    """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
+    from binning.test_cross_moments import SAMPLES, agrees, side_of, tally
+
+    mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
+    side = side_of(mine, 7)
+    address = side["cross_moments"].data_ptr()
+    tally.all_reduce_(side)
+    assert side["cross_moments"].data_ptr() == address
+    agrees(side, SAMPLES)
+    for tensor in side.values():
+        assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
+    nothing = tally.empty("cpu")
+    tally.all_reduce_(nothing)
+    assert tally.to_dna(nothing).num_images == 0
+
+
 def realism(rank: int, world: int, expected: str) -> None:
     """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
     images = random_images(9, 7)

@@ -14,7 +14,14 @@ from torch import Tensor
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning import add_counts_, add_cross_moments_, add_moments_
+from torchmetrics_dna.binning import add_counts_, add_moments_
+from torchmetrics_dna.binning.cross_moments import (
+    CrossMoments,
+    add_cross_moments_,
+    mean_and_covariance,
+    merge_cross_moments_,
+    recentre_,
+)
 from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
@@ -243,35 +250,49 @@ class MomentTally(Tally[GaussianDNA]):
 
 
 class CrossMomentTally(Tally[LayerGaussianDNA]):
-    """Sums of spatial means, and of their products within each layer."""
+    """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
         products = sum(width**2 for width in self.neurons.values())
-        return {"cross_moments": Field(self.neurons.total + products + 1, torch.float64, 0)}
+        return {
+            "cross_moments": Field(self.neurons.total + products + 1, torch.float64, 0),
+            "shift": Field(self.neurons.total, torch.float64, 0),
+        }
 
     @override
     def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        sums, products = self._parts(side)
-        add_cross_moments_(sums, products, activations)
-        side["cross_moments"][-1] += num_images
+        add_cross_moments_(self._moments(side), activations)
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        device = side["shift"].device
+        theirs = {name: tensor.to(device) for name, tensor in other.items()}
+        merge_cross_moments_(self._moments(side), self._moments(theirs))
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        # products can only be added where all processes have one shift, and the common mean is the best one
+        moments = self._moments(side)
+        total = torch.cat([moments.count * moments.shift + moments.sums, moments.count[None]])
+        dist.all_reduce(total, group=group)
+        recentre_(moments, total[:-1] / total[-1].clamp(min=1))
+        dist.all_reduce(side["cross_moments"], group=group)
 
     @override
     def to_dna(self, side: Side) -> LayerGaussianDNA:
-        sums, products = self._parts(side)
-        num_images = int(side["cross_moments"][-1])
-        mean = sums / max(1, num_images)
-        cov = {}
-        for (layer, product), own in zip(products.items(), self.neurons.split(mean).values(), strict=True):
-            cov[layer] = (product - num_images * torch.outer(own, own)) / max(1, num_images - 1)
-        return LayerGaussianDNA(mean, cov, self.neurons, num_images, **self.origin)
+        moments = self._moments(side)
+        return LayerGaussianDNA(*mean_and_covariance(moments), self.neurons, int(moments.count), **self.origin)
 
-    def _parts(self, side: Side) -> tuple[Tensor, dict[str, Tensor]]:
-        sizes = [self.neurons.total, *(width**2 for width in self.neurons.values())]
-        sums, *products = torch.split(side["cross_moments"][:-1], sizes)
+    def _moments(self, side: Side) -> CrossMoments:
+        """Views of a side."""
         widths = self.neurons.items()
-        return sums, {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
+        sums, *products, count = torch.split(
+            side["cross_moments"], [self.neurons.total, *(width**2 for _, width in widths), 1]
+        )
+        by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
+        return CrossMoments(count[0], side["shift"], sums, by_layer)
 
 
 def histogram_tally(extractor: DNAExtractor, num_bins: int, ranges: Any = None) -> HistogramTally | SelfRangingTally:
