@@ -275,7 +275,7 @@ class CrossMomentTally(Tally[LayerGaussianDNA]):
     def all_reduce_(self, side: Side, group: Any = None) -> None:
         # products can only be added where all processes have one shift, and the common mean is the best one
         moments = self._moments(side)
-        total = torch.cat([moments.count * moments.shift + moments.sums, moments.count[None]])
+        total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
         dist.all_reduce(total, group=group)
         recentre_(moments, total[:-1] / total[-1].clamp(min=1))
         dist.all_reduce(side["cross_moments"], group=group)
@@ -283,16 +283,16 @@ class CrossMomentTally(Tally[LayerGaussianDNA]):
     @override
     def to_dna(self, side: Side) -> LayerGaussianDNA:
         moments = self._moments(side)
-        return LayerGaussianDNA(*mean_and_covariance(moments), self.neurons, int(moments.count), **self.origin)
+        return LayerGaussianDNA(*mean_and_covariance(moments), self.neurons, int(moments.num_images), **self.origin)
 
     def _moments(self, side: Side) -> CrossMoments:
         """Views of a side."""
         widths = self.neurons.items()
-        sums, *products, count = torch.split(
+        sums, *products, num_images = torch.split(
             side["cross_moments"], [self.neurons.total, *(width**2 for _, width in widths), 1]
         )
         by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
-        return CrossMoments(count[0], side["shift"], sums, by_layer)
+        return CrossMoments(num_images[0], side["shift"], sums, by_layer)
 
 
 def histogram_tally(extractor: DNAExtractor, num_bins: int, ranges: Any = None) -> HistogramTally | SelfRangingTally:

@@ -22,14 +22,14 @@ class CrossMoments(NamedTuple):
     """Sums over images, with x the spatial means of a layer and c its shift; all float64.
 
     Attributes:
-        count: Number of images, a scalar.
+        num_images: A scalar.
         shift: The c, shape ``(N,)``, layers one after another.
         sums: Sums of x - c, shape ``(N,)``.
         products: Sums of (x - c) (x - c)', ``{layer: (n, n)}``.
 
     """
 
-    count: Tensor
+    num_images: Tensor
     shift: Tensor
     sums: Tensor
     products: Mapping[str, Tensor]
@@ -57,48 +57,48 @@ def add_cross_moments_(moments: CrossMoments, activations: Mapping[str, Tensor])
     """
     check_finite(activations)
     means = [spatial_means(values) for values in activations.values()]
-    num_images = means[0].shape[1]
-    first = torch.cat([mean.sum(1) for mean in means]) / max(1, num_images)
-    moments.shift.copy_(torch.where(moments.count > 0, moments.shift, first))
+    batch = means[0].shape[1]
+    first = torch.cat([mean.sum(1) for mean in means]) / max(1, batch)
+    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, first))
     for (where, product), mean in zip(moments.layers(), means, strict=True):
         mean -= moments.shift[where, None]
         moments.sums[where] += mean.sum(1)
         product.addmm_(mean, mean.T)
-    moments.count.add_(num_images)
+    moments.num_images.add_(batch)
 
 
 def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
     """Add the moments of other images in place; those of no images take the others' shift."""
-    moments.shift.copy_(torch.where(moments.count > 0, moments.shift, other.shift))
+    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, other.shift))
     offset = other.shift - moments.shift
     for (where, product), theirs in zip(moments.layers(), other.products.values(), strict=True):
         product += theirs
-        _move_(product, other.sums[where], other.count, offset[where])
-    moments.sums.add_(other.sums + other.count * offset)
-    moments.count.add_(other.count)
+        _move_(product, other.sums[where], other.num_images, offset[where])
+    moments.sums.add_(other.sums + other.num_images * offset)
+    moments.num_images.add_(other.num_images)
 
 
 def recentre_(moments: CrossMoments, shift: Tensor) -> None:
     """Take the moments about another shift, in place."""
     offset = moments.shift - shift
     for where, product in moments.layers():
-        _move_(product, moments.sums[where], moments.count, offset[where])
-    moments.sums.add_(moments.count * offset)
+        _move_(product, moments.sums[where], moments.num_images, offset[where])
+    moments.sums.add_(moments.num_images * offset)
     moments.shift.copy_(shift)
 
 
 def mean_and_covariance(moments: CrossMoments) -> tuple[Tensor, dict[str, Tensor]]:
     """Mean, shape ``(N,)``, and unbiased covariance of each layer, ``{layer: (n, n)}``; 0 for one image."""
-    mean = moments.sums / moments.count.clamp(min=1)
+    mean = moments.sums / moments.num_images.clamp(min=1)
     cov = {
-        layer: torch.addr(product, moments.sums[where], mean[where], alpha=-1) / (moments.count - 1).clamp(min=1)
+        layer: torch.addr(product, moments.sums[where], mean[where], alpha=-1) / (moments.num_images - 1).clamp(min=1)
         for layer, (where, product) in zip(moments.products, moments.layers(), strict=True)
     }
     return moments.shift + mean, cov
 
 
-def _move_(product: Tensor, sums: Tensor, count: Tensor, offset: Tensor) -> None:
+def _move_(product: Tensor, sums: Tensor, num_images: Tensor, offset: Tensor) -> None:
     """Add ``offset`` to each x - c of which ``product`` holds the products, and ``sums`` the sums."""
     # S d' + d S' + n d d', as two updates that need no room and leave the product symmetric
-    half = sums + offset * (count / 2)
+    half = sums + offset * (num_images / 2)
     product.addr_(half, offset).addr_(offset, half)
