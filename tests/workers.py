@@ -15,7 +15,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna
 
 MANY = random_images(11, 9)
 SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
@@ -288,3 +288,12 @@ def folds(rank: int, world: int, expected: str) -> None:
     one = torch.load(expected, weights_only=False)
     interval = metric.interval()
     assert (float(metric.compute()), interval, metric.noise_floor()) == one
+
+
+def distances(rank: int, world: int, expected: str) -> None:
+    """All distances of a comparison are those of one process."""
+    from test_distances import ALL, A, B, figures
+
+    found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
+    assert figures(found) | {"deviation": found.kid_std} == pytest.approx(torch.load(expected), rel=1e-9)
+    agree(torch.tensor([found.fd, found.kid]), torch.tensor([found.fd, found.kid]))
