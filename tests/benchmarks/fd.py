@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import torch
@@ -80,13 +81,18 @@ def report(count: int, rounds: int) -> None:
         "torchmetrics": lambda: float(_compute_fid(*moments)),
         "torch-fidelity": lambda: fid_statistics_to_metric(*statistics, False)[KEY_METRIC_FID],
     }
-    exact = from_samples(*sets)
-    adding, comparing = in_turns(rounds, **sums), in_turns(rounds, **distances)
-    for name, distance in distances.items():
+    exact, values = from_samples(*sets), dict.fromkeys(distances, 0.0)
+
+    def keeping(name: str) -> None:
+        values[name] = distances[name]()
+
+    adding = in_turns(rounds, **sums)
+    comparing = in_turns(rounds, **{name: partial(keeping, name) for name in distances})
+    for name, value in values.items():
         seconds = [median(found[name]) for found in (adding, comparing)]
         times = median(t / o for t, o in zip(comparing[name], comparing["ours"], strict=True))
-        error = abs(distance() / exact - 1)
-        print(f"{count:>7}  {name:14}  {seconds[0]:7.2f}  {seconds[1]:10.2f}  {times:5.1f}  {error:9.0e}")
+        error = abs(value / exact - 1)
+        print(f"{count:>7}  {name:14}  {seconds[0]:7.2f}  {seconds[1]:10.2f}  {times:5.1f}  {error:9.0e}", flush=True)
 
 
 def from_samples(a: Tensor, b: Tensor) -> float:

@@ -97,6 +97,21 @@ def test_cheap_ways_are_taken_where_they_may_be(count: int, ways: set[str]) -> N
     assert taken == ways
 
 
+@pytest.mark.parametrize(("count", "spectrum", "exact"), [(900, 0, True), (900, -8, False), (40, 0, True)])
+def test_roots_of_squares_serve_where_they_are_exact(
+    count: int, spectrum: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    a, b = (moments(random.normal(size=(count, 60)) * np.logspace(0, spectrum, 60) + i) for i in range(2))
+    calls: list[Tensor] = []
+    svdvals = torch.linalg.svdvals
+    monkeypatch.setattr(torch.linalg, "svdvals", lambda values: calls.append(values) or svdvals(values))
+    found = float(layer_frechet_distance(*a, *b))
+    assert (not calls) == exact
+    monkeypatch.setattr(importlib.import_module("torchmetrics_dna.functional.layer_frechet"), "_TOLERANCE", -1.0)
+    assert found == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
+
+
 def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
     a, b = (torch.from_numpy(samples(seed, 300, 64)) for seed in (0, 1))
     ours = float(layer_frechet_distance(*moments(a.numpy()), *moments(b.numpy())))
