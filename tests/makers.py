@@ -8,7 +8,7 @@ from networks import pixels, random_images
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import DNAEMD, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNAFrechet, LayerFrechetDistance
 
 EXTRACTOR, RANGES = pixels()
 REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
@@ -34,8 +34,13 @@ def self_ranging_frechet(**kwargs: object) -> DNAFrechet:
     return DNAFrechet(EXTRACTOR, **{"statistics": "activations", "num_bins": 40} | kwargs)
 
 
+def layer_frechet(**kwargs: object) -> LayerFrechetDistance:
+    return LayerFrechetDistance(EXTRACTOR, **kwargs)
+
+
 MAKERS: dict[str, Callable[..., Metric]] = {
-    made.__name__: made for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet)
+    made.__name__: made
+    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
 }
 
 

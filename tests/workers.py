@@ -15,10 +15,11 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna
 from torchmetrics_dna.measure import Loading, measure_ranges
 
 MANY = random_images(11, 9)
+SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
 CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
 
 
@@ -53,7 +54,7 @@ def values(rank: int, world: int) -> None:
         agree(metric.compute(), expected)
         assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
         assert metric.to_dna(True).num_images == len(MANY)
-        assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name == "frechet"
+        assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name in SUMS
         # counting goes on from the local state; torchmetrics keeps a value until the next update, so all get images
         metric.update(MANY[rank::world], real=True)
         metric.update(FAKE[rank : rank + 1], real=False)
@@ -243,6 +244,23 @@ def status(key: str) -> int:
     return int(line.split()[1]) * 1024
 
 
+def cross_moments(rank: int, world: int) -> None:
+    """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
+    from binning.test_cross_moments import SAMPLES, agrees, side_of, tally
+
+    mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
+    side = side_of(mine, 7)
+    address = side["cross_moments"].data_ptr()
+    tally.all_reduce_(side)
+    assert side["cross_moments"].data_ptr() == address
+    agrees(side, SAMPLES)
+    for tensor in side.values():
+        assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
+    nothing = tally.empty("cpu")
+    tally.all_reduce_(nothing)
+    assert tally.to_dna(nothing).num_images == 0
+
+
 def realism(rank: int, world: int, expected: str) -> None:
     """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
     images = random_images(9, 7)
@@ -322,3 +340,12 @@ def measured_ranges(rank: int, world: int, folder: str) -> None:
     assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
     with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
         measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))
+
+
+def distances(rank: int, world: int, expected: str) -> None:
+    """All distances of a comparison are those of one process."""
+    from test_distances import ALL, A, B, figures
+
+    found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
+    assert figures(found) | {"deviation": found.kid_std} == pytest.approx(torch.load(expected), rel=1e-9)
+    agree(torch.tensor([found.fd, found.kid]), torch.tensor([found.fd, found.kid]))

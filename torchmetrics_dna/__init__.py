@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna_files import load_dna
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics import DNAEMD, ActivationRange, DNAFrechet, DNARealism
+    from torchmetrics_dna.metrics import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
     from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
@@ -32,6 +32,7 @@ __all__ = [
     "DNARealism",
     "GaussianDNA",
     "HistogramDNA",
+    "LayerFrechetDistance",
     "LayerGaussianDNA",
     "NeuronWeights",
     "Neurons",
@@ -52,6 +53,7 @@ _HOME = {
     "DNARealism": "metrics",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
+    "LayerFrechetDistance": "metrics",
     "LayerGaussianDNA": "dna",
     "NeuronWeights": "neuron_weights",
     "Neurons": "neurons",

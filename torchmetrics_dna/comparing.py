@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, get_args
 
 import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.comparison import Comparison, compare_measured, with_interval
+from torchmetrics_dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna_files import is_dna_path, load_dna
 from torchmetrics_dna.extractors import DNAExtractor
@@ -86,6 +87,7 @@ def compare(
     b: Source | DNA,
     feature: Feature | None = None,
     *,
+    metrics: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
@@ -94,13 +96,16 @@ def compare(
     device: str | torch.device | None = None,
     **loading: Unpack[LoadingOptions],
 ) -> Comparison:
-    """How far two image sets are apart, by dna-emd and dna-fd.
+    """How far two image sets are apart, by dna-emd and dna-fd, or by the distances that are asked for.
 
     Args:
         a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
             extractor, layers, bins and ranges then hold for ``b``.
         b: Likewise.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"`` and ``"kid"``, all from one pass over the images. By
+            default the first two, or what the DNAs that are given allow. kid is of the last layer's spatial means,
+            which are kept for it, ``(images, n)`` in float32.
         layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -113,7 +118,9 @@ def compare(
         loading: As for :func:`make_dna`.
 
     Raises:
-        ValueError: If an argument is wrong, there are no images, one can't be read, or two DNAs do not fit together.
+        ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
+            DNA does not have what a distance takes.
+        RuntimeError: If a side has but one image, unless dna-emd is among the distances.
 
     Example:
         >>> import numpy as np
@@ -124,18 +131,15 @@ def compare(
 
     """
     options = Loading(**loading)
-    if confidence is not None:
-        check_confidence(confidence)
     # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
     opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
     given = [side for side in opened if isinstance(side, DNA)]
+    distances = resolve_distances(metrics, given)
+    if confidence is not None:
+        _check_interval(confidence, distances, any_images=len(given) < len(opened))
     if len(given) == len(opened):
-        if confidence is not None:
-            raise ValueError("Argument `confidence` takes images on a side at least; DNA files don't tell them apart")
-        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights)
-    kinds: Sequence[Kind] = ("histogram", "gaussian")
+        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
     for dna in given:
-        kinds = [cast("Kind", dna.kind)]
         if feature is None:
             feature, layers = extractor_of(dna), None
         elif not isinstance(feature, DNAExtractor):
@@ -145,14 +149,24 @@ def compare(
     extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
     resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
     bins = DEFAULT_BINS if num_bins is None else num_bins
+    folds = None if confidence is None else NUM_FOLDS
     first, second = (
         _as_measured(side)
         if isinstance(side, DNA)
-        else measure(side, extractor, kinds, bins, ranges, options, None if confidence is None else NUM_FOLDS)
+        else measure(side, extractor, kinds_for(distances), bins, ranges, options, folds, "kid" in distances)
         for side in opened
     )
-    found = compare_measured(first, second, neuron_weights)
+    found = compare_measured(first, second, neuron_weights, distances)
     return found if confidence is None else with_interval(found, confidence)
+
+
+def _check_interval(confidence: float, distances: Sequence[str], any_images: bool) -> None:
+    """ValueError unless a confidence interval can be given."""
+    check_confidence(confidence)
+    if "dna-emd" not in distances:
+        raise ValueError(f"Argument `confidence` is for dna-emd, but got {', '.join(distances)}; add it to `metrics`")
+    if not any_images:
+        raise ValueError("Argument `confidence` takes images on a side at least; DNA files don't tell them apart")
 
 
 def open_side(

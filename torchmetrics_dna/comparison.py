@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.distances import KINDS, Distance
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.jackknife import Interval, jackknife, noise_floor
-from torchmetrics_dna.measure import Kind, Measured
+from torchmetrics_dna.kid import kernel_distance
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     from torch import Tensor
 
+    from torchmetrics_dna.measure import Measured
     from torchmetrics_dna.neurons import Neurons
 
 
 @dataclass(frozen=True, repr=False)
 class Comparison:
-    """How far two image sets A and B are apart, and where.
+    """How far two image sets A and B are apart, and where; None stands for what was not asked for.
 
     Attributes:
         neurons: The neurons, in the order of the tensors below.
@@ -40,6 +43,8 @@ class Comparison:
         interval: Confidence interval of dna-emd, if asked for.
         noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
             at half its number of images; if asked for.
+        kid: Kernel distance (KID) of the last layer's spatial means, without unit; the mean over subsets of images.
+        kid_std: Its standard deviation over subsets; 0 where there is but one.
 
     """
 
@@ -56,6 +61,8 @@ class Comparison:
     measured: tuple[Measured, Measured] | None = None
     interval: Interval | None = None
     noise_floor: float | None = None
+    kid: float | None = None
+    kid_std: float | None = None
 
     @property
     def dna_emd(self) -> float | None:
@@ -133,6 +140,8 @@ class Comparison:
             "dna_emd": self.dna_emd,
             "dna_frechet": self.dna_frechet,
             "fd": self.fd,
+            "kid": self.kid,
+            "kid_std": self.kid_std,
             "layers": self.layers,
             "top_neurons": self.top_neurons(),
             "interval": self.interval and asdict(self.interval),
@@ -150,10 +159,9 @@ class Comparison:
         return float(weigh_and_reduce(distances, self.neuron_weights, "none")[where].mean())
 
     def __repr__(self) -> str:
-        return (
-            f"Comparison(dna_emd={self.dna_emd}, dna_frechet={self.dna_frechet}, fd={self.fd},"
-            f" num_images={self.num_images}, extractor={self.extractor!r})"
-        )
+        figures = {name: getattr(self, name) for name in ("dna_emd", "dna_frechet", "fd", "kid")}
+        found = "".join(f"{name}={value}, " for name, value in figures.items() if value is not None)
+        return f"Comparison({found}num_images={self.num_images}, extractor={self.extractor!r})"
 
 
 def with_interval(found: Comparison, confidence: float) -> Comparison:
@@ -178,33 +186,35 @@ def _gaussian(side: Measured) -> GaussianDNA:
 
 
 def compare_measured(
-    a: Measured, b: Measured, neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
+    a: Measured,
+    b: Measured,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    metrics: Sequence[Distance] = tuple(KINDS),
 ) -> Comparison:
-    """As :func:`compare`, for two sets that were measured before.
+    """As :func:`compare`, for two sets that were measured before; of the metrics, those that they have in common.
 
     Raises:
-        ValueError: If they have no kind of DNA in common, or do not fit together.
+        ValueError: If they do not fit together.
+        RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the metrics.
 
     """
-    common: dict[str, tuple[DNA, DNA]] = {}
-    for kind in get_args(Kind):
-        one, other = _of_kind(a, kind), _of_kind(b, kind)
-        if one is not None and other is not None:
-            common[kind] = (one, other)
-    if not common:
-        raise ValueError(f"Can't compare a {a.any.kind} DNA with a {b.any.kind} DNA; make both of one kind")
     found: dict[str, Tensor] = {}
-    for kind, (one, other) in common.items():
+    few = min(a.any.num_images, b.any.num_images) < 2
+    for metric in (metric for metric in metrics if metric != "kid"):
+        one, other = (_of_kind(side, KINDS[metric][0]) for side in (a, b))
         # one image has no variance, and that is no reason to withhold the other distance
-        if "histogram" not in found or min(one.num_images, other.num_images) > 1:
-            found[kind] = one.distances(other)
+        if one is not None and other is not None and not (few and "dna-emd" in found):
+            found[metric] = one.distances(other)
+    kid: tuple[float, float] | tuple[None, None] = (None, None)
+    if "kid" in metrics and a.features is not None and b.features is not None and not (few and found):
+        kid = kernel_distance(a.features, b.features)
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights)
     return Comparison(
         dna.neurons,
-        found.get("histogram"),
-        found.get("gaussian"),
-        found.get("layer-gaussian"),
+        found.get("dna-emd"),
+        found.get("dna-fd"),
+        found.get("fd"),
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
         histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
@@ -212,6 +222,8 @@ def compare_measured(
         weights,
         a.unreadable + b.unreadable,
         (a, b),
+        kid=kid[0],
+        kid_std=kid[1],
     )
 
 

@@ -11,6 +11,7 @@ import torch
 from torchmetrics_dna.folds import FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
+from torchmetrics_dna.kid import Features
 from torchmetrics_dna.processes import gather, rank, world_size
 from torchmetrics_dna.ranges import ActivationRanges
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, histogram_tally
@@ -79,12 +80,14 @@ class Measured:
         dnas: A DNA of each kind that was asked for, all of the same images.
         unreadable: One line for each image that was left out.
         folds: The histogram DNAs of disjoint folds of the images, if they were kept apart.
+        features: Spatial means of the last layer, ``(images, n)``, in the order of the images, if they were kept.
 
     """
 
     dnas: dict[str, DNA]
     unreadable: list[str]
     folds: list[HistogramDNA] = field(default_factory=list)
+    features: Tensor | None = None
 
     @property
     def any(self) -> DNA:
@@ -118,6 +121,7 @@ class Pass:
             None for the packaged ones, or else ``"auto"``.
         loading: How images are read.
         num_folds: Keep the histograms of so many folds of images apart.
+        keep_features: Keep the spatial means of the last layer.
 
     """
 
@@ -129,6 +133,7 @@ class Pass:
         ranges: ActivationRanges | str | os.PathLike[str] | None,
         loading: Loading,
         num_folds: int | None = None,
+        keep_features: bool = False,
     ) -> None:
         def histograms() -> DNATally[Any]:
             tally = histogram_tally(extractor, num_bins, ranges)
@@ -142,11 +147,13 @@ class Pass:
         self.tallies = {kind: makers[kind]() for kind in kinds}
         self.extractor = extractor
         self.loading = loading
+        self._keep_features = keep_features
         self.restart()
 
     def restart(self) -> None:
         """Forget all images."""
         self._sides = {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
+        self._features = Features() if self._keep_features else None
 
     def run(self, images: ImageSource, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, list[str]]]:
         """Add images batch by batch; after each, how many were read or left out so far, and what was left out of it.
@@ -166,6 +173,8 @@ class Pass:
                 tally.add_folded_(self._sides[kind], activations, torch.tensor(numbers) % tally.num_folds)
             else:
                 tally.add_(self._sides[kind], activations, len(numbers))
+        if self._features is not None:
+            self._features.add(activations, numbers)
 
     def folds(self) -> list[HistogramDNA]:
         """The histograms of each fold, on the CPU; none where they are not kept apart."""
@@ -178,10 +187,16 @@ class Pass:
         """Add up the images of all processes."""
         for kind, tally in self.tallies.items():
             tally.all_reduce_(self._sides[kind])
+        if self._features is not None:
+            self._features.gather()
 
     def dnas(self) -> dict[str, DNA]:
         """The DNAs of all images so far, on the CPU; later images may change them."""
         return {kind: tally.to_dna(self._sides[kind]).to("cpu") for kind, tally in self.tallies.items()}
+
+    def features(self) -> Tensor | None:
+        """The features of all images, in their order; None where they are not kept."""
+        return None if self._features is None else self._features.in_order()
 
 
 def activate(
@@ -212,6 +227,7 @@ def measure(
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
     num_folds: int | None = None,
+    keep_features: bool = False,
 ) -> Measured:
     """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
 
@@ -220,7 +236,7 @@ def measure(
 
     """
     images = open_source(source, loading.exif_orientation)
-    run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds)
+    run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, keep_features)
     unreadable: list[str] = []
 
     def add(numbers: Sequence[int]) -> None:
@@ -234,7 +250,7 @@ def measure(
     else:
         add(range(len(images)))
     check_any_read(len(images), unreadable)
-    return Measured(run.dnas(), unreadable, run.folds())
+    return Measured(run.dnas(), unreadable, run.folds(), run.features())
 
 
 def measure_ranges(

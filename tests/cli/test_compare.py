@@ -72,11 +72,37 @@ def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
     assert max(map(len, printed.splitlines())) <= 80
 
 
+def test_other_distances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("compare", A, B, "--layers", "block_0,block_1")
+    assert run(monkeypatch, *options, "--metrics", "fd, kid") == 0
+    printed = capsys.readouterr().out
+    assert all(text in printed for text in ("fd", "kid", "of layer block_1, ±", "over subsets", "By layer"))
+    assert not any(text in printed for text in ("dna-emd", "dna-fd", "Neurons that differ most"))
+    assert max(map(len, printed.splitlines())) <= 80
+
+    assert run(monkeypatch, *options, "--metrics", "kid") == 0
+    assert "By layer" not in capsys.readouterr().out
+
+    assert run(monkeypatch, *options, "--metrics", "dna-emd,dna-fd,fd,kid", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    golden = load("endtoend/endtoend.npz")
+    for layer, figures in found["layers"].items():
+        assert figures["fd"] == pytest.approx(float(golden[f"fd_layer_exact-{layer}"]), rel=1e-5)
+        assert figures["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+    assert found["kid_std"] > 0
+
+    file = tmp_path / "x.dna.npz"
+    assert run(monkeypatch, "make", A, "--layers", "block_0", "-o", str(file)) == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "compare", str(file), B, "--metrics", "kid") == 2
+    assert "torchmetrics-dna: A histogram DNA does not have what kid takes" in capsys.readouterr().err
+
+
 def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     image = str(next(Path(A).iterdir()))
     assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
     captured = capsys.readouterr()
-    assert "dna-fd needs more than one image on each side." in captured.err
+    assert "dna-fd, fd and kid need more than one image on each side." in captured.err
     assert "dna-fd" not in captured.out
 
 
@@ -103,6 +129,7 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, B, "--layers", "block_9"], "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
         ([A, B, "--feature", "efficientnet_lite00"], "did you mean 'efficientnet_lite0'?"),
         ([A, B, "--num-bins", "0"], "Argument `num_bins` expected to be integer larger than 0, but got 0"),
+        ([A, B, "--metrics", "fd,fid"], "expected to be of dna-emd, dna-fd, fd, kid, but got 'fid'"),
         ([A, B, "--batch-size", "-3"], "Argument `batch_size` expected to be an integer of at least 1"),
         ([A, B, "--device", "gpu"], "Expected one of cpu"),
     ],

@@ -17,7 +17,6 @@ from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.weights import find_weights
 
-
 DEFAULT = PRESETS["efficientnet_lite0"]
 
 

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import importlib
+
 import numpy as np
 import pytest
 import torch
@@ -7,11 +9,14 @@ from golden import load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
-from torch import Tensor
+from torch import Tensor, nn
+from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
+from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna.functional import dna_frechet, layer_frechet_distance
 
-GOLDEN = load("distances.npz")
+GOLDEN, END_TO_END = load("distances.npz"), load("endtoend/endtoend.npz")
+END_TO_END_RANK = [bool(END_TO_END[f"fdset_full_rank-{layer}"]) for layer in END_TO_END["layers"]]
 
 
 def moments(samples: np.ndarray) -> tuple[Tensor, Tensor]:
@@ -39,6 +44,91 @@ def test_covariances_of_few_images_need_no_offset() -> None:
     assert float(layer_frechet_distance(*a, *b)) == pytest.approx(exact, rel=1e-12)
     # the official code adds 1e-6 to the diagonals there
     assert float(layer_frechet_distance(*a, *b)) == pytest.approx(float(GOLDEN["singular-fd_layer_vdna"]), rel=1e-2)
+
+
+@pytest.mark.parametrize("layer", GOLDEN["special-layers"].tolist())
+def test_official_values_of_a_singular_layer(layer: str) -> None:
+    names = (f"special-lg_{what}_{s}-{layer}" for s in "AB" for what in ("mu", "sigma"))
+    found = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
+    assert float(found) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
+
+
+def test_one_image_has_no_covariance() -> None:
+    b = moments(GOLDEN["one_image-acts_B"].astype(np.float64))
+    a = torch.from_numpy(GOLDEN["one_image-acts_A"][0].astype(np.float64)), torch.zeros(8, 8)
+    assert float(layer_frechet_distance(*a, *b)) == pytest.approx(float(GOLDEN["one_image-fd"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("layer", END_TO_END["layers"][END_TO_END_RANK].tolist())
+def test_official_values_of_pictures(layer: str) -> None:
+    names = (f"fdset_{what}_fd_{s}-{layer}" for s in "ab" for what in ("mu", "sigma"))
+    found = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
+    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
+    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
+
+
+@pytest.mark.parametrize("layer", END_TO_END["layers"].tolist())
+def test_official_values_of_few_pictures(layer: str) -> None:
+    a, b = (moments(END_TO_END[f"spatial_mean_{s}-{layer}"].astype(np.float64)) for s in "ab")
+    exact = float(END_TO_END[f"fd_layer_exact-{layer}"])
+    assert float(layer_frechet_distance(*a, *b)) == pytest.approx(exact, rel=1e-5)
+
+
+@pytest.mark.parametrize("spectrum", [0, -3, -8])
+@pytest.mark.parametrize(("count_a", "count_b"), [(90, 100), (90, 700), (140, 150), (900, 800)])
+def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum: int) -> None:
+    """Low, full and in-between ranks, and eigenvalues that fall off, against singular values of the samples."""
+    random = np.random.default_rng(0)
+    scales = np.logspace(0, spectrum, 520) * np.linalg.qr(random.normal(size=(520, 520)))[0]
+    a, b = (random.normal(size=(count, 520)) @ scales + side for side, count in ((0, count_a), (0.01, count_b)))
+    centred = [(x - x.mean(0)) / np.sqrt(len(x) - 1) for x in (a, b)]
+    roots = np.linalg.svd(centred[0] @ centred[1].T, compute_uv=False).sum()
+    exact = np.square(a.mean(0) - b.mean(0)).sum() + sum(np.square(c).sum() for c in centred) - 2 * roots
+    assert float(layer_frechet_distance(*moments(a), *moments(b))) == pytest.approx(exact, rel=1e-6)
+    same = moments(a)
+    assert float(layer_frechet_distance(*same, *same)) <= 1e-9 * float(same[1].trace())
+
+
+@pytest.mark.parametrize(("count", "ways"), [(2000, {"_cholesky"}), (90, {"_few_columns"}), (300, set())])
+def test_cheap_ways_are_taken_where_they_may_be(count: int, ways: set[str]) -> None:
+    module = importlib.import_module("torchmetrics_dna.functional.layer_frechet")
+    cov = moments(np.random.default_rng(0).normal(size=(count, 520)))[1]
+    taken = {way for way in ("_cholesky", "_few_columns") if getattr(module, way)(cov, 1e-13) is not None}
+    assert taken == ways
+
+
+@pytest.mark.parametrize(("count", "spectrum", "exact"), [(900, 0, True), (900, -8, False), (40, 0, True)])
+def test_roots_of_squares_serve_where_they_are_exact(
+    count: int, spectrum: int, exact: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    random = np.random.default_rng(0)
+    a, b = (moments(random.normal(size=(count, 60)) * np.logspace(0, spectrum, 60) + i) for i in range(2))
+    calls: list[Tensor] = []
+    svdvals = torch.linalg.svdvals
+    monkeypatch.setattr(torch.linalg, "svdvals", lambda values: calls.append(values) or svdvals(values))
+    found = float(layer_frechet_distance(*a, *b))
+    assert (not calls) == exact
+    monkeypatch.setattr(importlib.import_module("torchmetrics_dna.functional.layer_frechet"), "_TOLERANCE", -1.0)
+    assert found == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
+
+
+def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
+    a, b = (torch.from_numpy(samples(seed, 300, 64)) for seed in (0, 1))
+    ours = float(layer_frechet_distance(*moments(a.numpy()), *moments(b.numpy())))
+    fidelity = fid_statistics_to_metric(fid_features_to_statistics(a), fid_features_to_statistics(b), False)
+    assert ours == pytest.approx(fidelity[KEY_METRIC_FID], rel=1e-6)
+    fid = FrechetInceptionDistance(Features(64)).set_dtype(torch.float64)
+    fid.update(a, real=True)
+    fid.update(b, real=False)
+    assert ours == pytest.approx(float(fid.compute()), rel=1e-6)
+
+
+class Features(nn.Identity):
+    """Features that are given as images."""
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.num_features = num_features
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12))

@@ -117,7 +117,7 @@ def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
     metric = make(reduction=reduction)
     empty, full = metric(REAL, real=True), metric(FAKE, real=False)
     if reduction == "none":
-        assert empty.shape == full.shape == (9,)
+        assert empty.shape == full.shape == (metric._terms.total,)
         assert empty.isnan().all()
     else:
         assert empty.keys() == full.keys() == metric.neurons.keys()
@@ -192,11 +192,11 @@ def test_moves_between_devices(make: Make) -> None:
 
 
 def test_an_idle_metric_holds_each_state_once(name: str) -> None:
-    metric = MAKERS[name](**{} if name == "frechet" else {"num_bins": 1000})
+    sums = {"frechet": 2, "layer_frechet": 5}  # per neuron; of layers of three, with the shift
+    metric = MAKERS[name](**{} if name in sums else {"num_bins": 1000})
     storages = [t.untyped_storage() for t in [*metric.metric_state.values(), *metric._defaults.values()]]
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
-    per_neuron = 2 if name == "frechet" else 1000
-    assert held <= 1.2 * (2 * metric.neurons.total * per_neuron * 8) + 1024  # the fingerprint and its default
+    assert held <= 1.2 * (2 * metric.neurons.total * sums.get(name, 1000) * 8) + 1024  # the fingerprint and its default
 
 
 def test_plots(make: Make) -> None:
@@ -234,7 +234,13 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "kind"), [("emd", "histogram"), ("self_ranging_emd", "histogram"), ("frechet", "gaussian")]
+    ("name", "kind"),
+    [
+        ("emd", "histogram"),
+        ("self_ranging_emd", "histogram"),
+        ("frechet", "gaussian"),
+        ("layer_frechet", "layer-gaussian"),
+    ],
 )
 def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:
     ranges = RANGES if name == "emd" else "auto"
@@ -292,11 +298,13 @@ def test_a_bootstrapper_holds_one_network(make: Make) -> None:
 
 
 def test_classwise_names_neurons(make: Make) -> None:
-    wrapper = ClasswiseWrapper(make(reduction="none"), labels=[f"neuron{i}" for i in range(9)])
+    metric = make(reduction="none")
+    count = metric._terms.total
+    wrapper = ClasswiseWrapper(metric, labels=[f"neuron{i}" for i in range(count)])
     wrapper.update(REAL, real=True)
     wrapper.update(FAKE, real=False)
     found = wrapper.compute()
-    assert len(found) == 9
+    assert len(found) == count
     assert all(key.endswith(f"neuron{i}") for i, key in enumerate(found))
 
 

@@ -31,7 +31,7 @@ def activation_moments(activations: Tensor) -> Tensor:
                 [29.]], dtype=torch.float64)
 
     """
-    means = _spatial_means(activations)
+    means = spatial_means(activations)
     return torch.stack([means.sum(1), means.square().sum(1)])
 
 
@@ -46,29 +46,8 @@ def add_moments_(moments: Tensor, activations: Mapping[str, Tensor]) -> None:
     moments += torch.cat([activation_moments(layer) for layer in activations.values()], dim=1)
 
 
-def add_cross_moments_(sums: Tensor, products: Mapping[str, Tensor], activations: Mapping[str, Tensor]) -> None:
-    """Add the spatial means of a batch, and their products within each layer, in place; bad ones change nothing.
-
-    Args:
-        sums: Shape ``(N,)``, float64, layers one after another.
-        products: ``{layer: (n, n)}``, float64.
-        activations: ``{layer: (B, n, *positions)}``, in the same order.
-
-    Raises:
-        ValueError: If a value is not finite.
-
-    """
-    check_finite(activations)
-    first = 0
-    for layer, values in activations.items():
-        means = _spatial_means(values)
-        sums[first : first + len(means)] += means.sum(1)
-        products[layer] += means @ means.T
-        first += len(means)
-
-
-def _spatial_means(activations: Tensor) -> Tensor:
-    """Mean over positions, float64, shape ``(n, B)``."""
+def spatial_means(activations: Tensor) -> Tensor:
+    """Mean over positions, float64, shape ``(n, B)``, for ``(B, n, *positions)``."""
     images, neurons = activations.shape[:2]
     means = activations.new_empty((neurons, images), dtype=torch.float64)
     first = 0

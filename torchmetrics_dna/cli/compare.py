@@ -16,11 +16,16 @@ if TYPE_CHECKING:
 
 _UNITS = {"dna_emd": ("dna-emd", "bins of {bins}"), "dna_frechet": ("dna-fd", "squared activations")}
 _UNITS["fd"] = ("fd", "squared activations, mean over layers")
+Metrics = Annotated[
+    str | None,
+    o.option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
+]
 
 
 def compare(
     a: o.SideA,
     b: o.SideB,
+    metrics: Metrics = None,
     feature: o.Feature = None,
     layers: o.Layers = None,
     num_bins: o.NumBins = None,
@@ -36,7 +41,7 @@ def compare(
     confidence: Annotated[float | None, o.option("Give a confidence interval of dna-emd, such as 0.95.")] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Compare two image sets, or DNAs of them, by dna-emd and dna-fd."""
+    """Compare two image sets, or DNAs of them, by dna-emd and dna-fd, or by fd and kid."""
     import torchmetrics_dna.comparing as sets
     from torchmetrics_dna.processes import joined, rank, world_size
 
@@ -46,6 +51,7 @@ def compare(
             sides[0],
             sides[1],
             _extractor(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
+            metrics=o.names(metrics),
             device=device or own_device,
             num_bins=num_bins,
             ranges=ranges,
@@ -59,10 +65,7 @@ def compare(
         )
         if rank() > 0:
             return
-    if as_json:
-        print_json(result.to_dict())
-    else:
-        _print_comparison(result)
+    _print_comparison(result, as_json)
     print_unreadable(result.unreadable)
 
 
@@ -95,12 +98,18 @@ def _extractor(sides: list[Any], feature: str | None, layers: list[str] | None, 
     return DNAExtractor(feature or DEFAULT_FEATURE, layers=list(dnas[0].neurons) if dnas else layers, **settings)
 
 
-def _print_comparison(result: Comparison) -> None:
+def _print_comparison(result: Comparison, as_json: bool) -> None:
     found = result.to_dict()
+    if as_json:
+        print_json(found)
+        return
     units = {key: unit for key, unit in _UNITS.items() if found[key] is not None}
     summary = Table(show_header=False, box=None)
     for key, (name, unit) in units.items():
         summary.add_row(name, f"[bold]{number(found[key])}[/bold]", unit.format(bins=result.num_bins))
+    if result.kid is not None:
+        spread = f", ± {number(result.kid_std)} over subsets" if result.kid_std else ""
+        summary.add_row("kid", f"[bold]{number(result.kid)}[/bold]", f"of layer {list(result.neurons)[-1]}{spread}")
     if result.interval is not None:
         interval, floor = result.interval, number(result.noise_floor)
         sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
@@ -109,11 +118,12 @@ def _print_comparison(result: Comparison) -> None:
     summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")
-    names = [name for name, _ in units.values()]
-    layers = table("layer", "neurons", *names, title="By layer")
-    for layer, figures in result.layers.items():
-        layers.add_row(layer, str(result.neurons[layer]), *(number(figures[key]) for key in units))
-    out.print(summary, "", layers)
+    out.print(summary)
+    if units:
+        layers = table("layer", "neurons", *(name for name, _ in units.values()), title="By layer")
+        for layer, figures in result.layers.items():
+            layers.add_row(layer, str(result.neurons[layer]), *(number(figures[key]) for key in units))
+        out.print("", layers)
     neuron_units = {key: name for key, (name, _) in units.items() if key != "fd"}
     if neuron_units:
         top = table("layer", "neuron", *neuron_units.values(), title="Neurons that differ most")
@@ -121,7 +131,7 @@ def _print_comparison(result: Comparison) -> None:
             top.add_row(neuron["layer"], str(neuron["neuron"]), *(number(neuron[key]) for key in neuron_units))
         out.print("", top)
     if min(result.num_images.values()) < 2:
-        talk.print("dna-fd needs more than one image on each side.")
+        talk.print("dna-fd, fd and kid need more than one image on each side.")
 
 
 def _print_demo(result: Demo) -> None:

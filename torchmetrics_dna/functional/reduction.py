@@ -31,15 +31,12 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
     raise ValueError(f"Argument `reduction` expected to be 'mean' or 'none', but got {reduction!r}")
 
 
-def check_weights(weights: Tensor, neurons: int) -> Tensor:
-    """The weights in float64; ValueError unless there is one finite weight for each neuron."""
+def check_weights(weights: Tensor, count: int, of: str = "neuron") -> Tensor:
+    """The weights in float64; ValueError unless there is a finite one for each neuron, or for what else they are of."""
     weights = torch.as_tensor(weights, dtype=torch.float64)
-    if weights.shape != (neurons,):
-        raise ValueError(f"Neuron weights expected to have shape ({neurons},), but got {tuple(weights.shape)}")
-    if not weights.isfinite().all():
-        raise ValueError(f"Neuron weights expected to be finite, but neuron {_first_bad(weights)} has NaN or infinity")
+    if weights.shape != (count,):
+        raise ValueError(f"{of.capitalize()} weights expected to have shape ({count},), but got {tuple(weights.shape)}")
+    bad = (~weights.isfinite()).nonzero()
+    if len(bad):
+        raise ValueError(f"{of.capitalize()} weights expected to be finite, but {of} {int(bad[0])} has NaN or infinity")
     return weights
-
-
-def _first_bad(weights: Tensor) -> int:
-    return int((~weights.isfinite()).nonzero()[0])

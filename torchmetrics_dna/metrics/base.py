@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.tally import DNATally, Side
 
 MetricReduction = Literal["mean", "layer", "none"]
@@ -30,9 +31,10 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
-    """A distance between the per-neuron statistics of real and fake images.
+    """A distance between the DNAs of real and fake images.
 
-    A subclass says by which tally activations add up, and how its sides become DNAs.
+    A subclass says by which tally activations add up, how its sides become DNAs, and if it is not of neurons, of what
+    its distances are and how they are weighed.
     """
 
     _tally: DNATally[Any]
@@ -73,6 +75,16 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         reference = None if self.reference is None else self.reference.digest
         return super()._mergeable | {"reference": reference}
 
+    @property
+    def _terms(self) -> Neurons:
+        """What has a distance of its own, by layer."""
+        return self.neurons
+
+    @property
+    def _weights(self) -> Tensor | None:
+        """The weight of each distance."""
+        return self.neuron_weights
+
     def update(self, imgs: Tensor, real: bool) -> None:
         """Add images to one side.
 
@@ -95,7 +107,8 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         """The distance between the sides.
 
         Returns:
-            float64: a scalar; with ``reduction="layer"`` a scalar for each layer; with ``"none"`` shape ``(N,)``.
+            float64: a scalar; with ``reduction="layer"`` a scalar for each layer; with ``"none"`` one value per neuron,
+            or per layer where layers have no finer distances.
 
         Raises:
             RuntimeError: If a side has too few images.
@@ -165,7 +178,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
 
     def _distances(self) -> Tensor:
-        """Distance of each neuron, shape ``(N,)``."""
+        """Distance of each term, shape ``(terms,)``."""
         real = self._dna(self._side("real")) if self.reference is None else self.reference
         return real.distances(self._dna(self._side("fake")))
 
@@ -173,12 +186,12 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         try:
             return self._distances()
         except TooFewImagesError:
-            return torch.full((self.neurons.total,), torch.nan, dtype=torch.float64, device=self.device)
+            return torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
 
     def _reduce(self, distances: Tensor) -> Value:
-        weighted = weigh_and_reduce(distances, self.neuron_weights, "none")
+        weighted = weigh_and_reduce(distances, self._weights, "none")
         if self.reduction == "layer":
-            return {layer: values.mean() for layer, values in self.neurons.split(weighted).items()}
+            return {layer: values.mean() for layer, values in self._terms.split(weighted).items()}
         return weighted.mean() if self.reduction == "mean" else weighted
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:

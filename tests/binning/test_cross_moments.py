@@ -1,0 +1,111 @@
+"""Covariances from sums about a shift: as good as numpy's in two passes, however the images come in."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import workers
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Outputs
+from processes import run
+
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.tally import CrossMomentTally, Side
+
+WIDTHS = {"a": 4, "b": 3}
+tally = CrossMomentTally(
+    DNAExtractor(Outputs(lambda imgs: {name: imgs.new_zeros(len(imgs), n) for name, n in WIDTHS.items()}))
+)
+_random = np.random.default_rng(0)
+# means of about 10,000 with spreads from 0.01 to 1, as a layer without normalisation may give them
+SAMPLES = 1e4 * _random.uniform(-1, 1, 7) + _random.normal(size=(200, 7)) @ _random.normal(size=(7, 7)) * np.logspace(
+    -2, 0, 7
+)
+
+
+def add(side: Side, samples: np.ndarray) -> None:
+    values = torch.from_numpy(samples.copy())
+    # the second layer with two positions, of which only the mean counts
+    layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
+    tally.add_(side, layers, len(samples))
+
+
+def side_of(samples: np.ndarray, batch: int | None = None) -> Side:
+    side = tally.empty("cpu")
+    for first in range(0, len(samples), batch or max(1, len(samples))):
+        add(side, samples[first : first + (batch or len(samples))])
+    return side
+
+
+def agrees(side: Side, samples: np.ndarray, rtol: float = 1e-10) -> None:
+    """Mean and covariance are those of numpy; errors of a covariance are seen against the two spreads."""
+    dna = tally.to_dna(side)
+    assert dna.num_images == len(samples)
+    np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
+    for layer, where in dna.neurons.slices.items():
+        expected = np.cov(samples[:, where].T)
+        spreads = np.sqrt(np.diag(expected))
+        error = np.abs(dna.cov[layer].numpy() - expected) / np.outer(spreads, spreads)
+        assert error.max() < rtol
+
+
+@pytest.mark.parametrize("batch", [1, 7, 200])
+def test_small_spreads_on_large_means_keep_their_digits(batch: int) -> None:
+    agrees(side_of(SAMPLES, batch), SAMPLES)
+    agrees(side_of(SAMPLES[::-1], batch), SAMPLES)
+
+
+def test_sums_about_0_would_lose_them() -> None:
+    sums, products = SAMPLES[:, :4].sum(0), SAMPLES[:, :4].T @ SAMPLES[:, :4]
+    cov = (products - np.outer(sums, sums) / len(SAMPLES)) / (len(SAMPLES) - 1)
+    expected = np.cov(SAMPLES[:, :4].T)
+    assert np.abs(np.diag(cov) / np.diag(expected) - 1).max() > 1e-6
+
+
+@given(
+    st.lists(st.integers(0, 60), min_size=1, max_size=5),
+    st.randoms(use_true_random=False),
+    st.floats(-1e3, 1e3),
+)
+@settings(deadline=None, max_examples=50)
+def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, offset: float) -> None:
+    ends = np.cumsum(sizes)
+    if ends[-1] < 2:
+        return
+    samples = _random.permutation(np.resize(SAMPLES, (ends[-1], 7)))
+    samples += np.linspace(0, offset, len(samples))[:, None] * 1e-3  # parts with other means
+    sides = [side_of(part, 9) for part in np.split(samples, ends[:-1])]
+    before = [{name: tensor.clone() for name, tensor in side.items()} for side in sides]
+    while len(sides) > 1:
+        one, other = random.sample(sides, 2)  # type: ignore[attr-defined]
+        tally.merge_(one, other)
+        sides = [side for side in sides if side is not other]
+    agrees(sides[0], samples)
+    untouched = tally.empty("cpu")
+    tally.merge_(untouched, before[0])
+    assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
+    tally.merge_(untouched, tally.empty("cpu"))
+    assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
+
+
+def test_one_image_has_no_covariance() -> None:
+    dna = tally.to_dna(side_of(SAMPLES[:1]))
+    assert not any(cov.any() for cov in dna.cov.values())
+    np.testing.assert_array_equal(dna.mean, SAMPLES[0])
+
+
+def test_values_that_are_not_finite_change_nothing() -> None:
+    side = side_of(SAMPLES[:3])
+    before = {name: tensor.clone() for name, tensor in side.items()}
+    with pytest.raises(ValueError, match="Layer 'b'"):
+        add(side, np.where(np.arange(7) == 5, np.nan, SAMPLES[:2]))
+    assert all(torch.equal(side[name], before[name]) for name in side)
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_find_the_covariance_of_all(world: int, tmp_path: Path) -> None:
+    run(world, workers.cross_moments, tmp_path)

@@ -1,0 +1,125 @@
+"""LayerFrechetDistance: the multivariate Fréchet distance between layers, for real and fake images."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.reference import as_reference
+from torchmetrics_dna.tally import CrossMomentTally
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from torch import nn
+
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.tally import Side
+
+
+class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
+    r"""Fréchet distance (fd) between real and generated images, over all neurons of a layer together, as in FID.
+
+    .. math::
+        \text{FD} = \sum_l W^l \left( |\mu_{real}^l - \mu_{fake}^l|^2 + \mathrm{tr}\left(\Sigma_{real}^l
+        + \Sigma_{fake}^l - 2 (\Sigma_{real}^l \Sigma_{fake}^l)^{1/2}\right) \right), \qquad W^l = \frac{1}{|L|}
+
+    where :math:`\mu^l` and :math:`\Sigma^l` are mean and (unbiased) covariance, over images, of the spatial means of
+    the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
+    layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
+      floating point in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real or fake
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - ``fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+
+    Args:
+        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
+            :class:`DNAExtractor`, which other metrics may share.
+        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layers: Which layers to watch; by default those of the extractor.
+        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file as :func:`load_dna` takes it; only fake images are added then. Extractor and layers are taken from it
+            where they are not given.
+        layer_weights: The :math:`W^l`: a dict with one for each layer, or shape ``(layers,)``.
+        reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
+            per layer, shape ``(layers,)``. Without weights these are plain means and distances.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import LayerFrechetDistance
+        >>> metric = LayerFrechetDistance(layers=["block_0", "block_1"], layer_weights={"block_0": 0.9, "block_1": 0.1})
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> bright = torch.randint(100, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> dark = torch.randint(0, 156, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(bright, real=True)
+        >>> metric.update(dark, real=False)
+        >>> metric.compute() > 0
+        tensor(True)
+
+    """
+
+    plot_legend_name: str = "Layer"
+
+    def __init__(
+        self,
+        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layers: Sequence[str] | None = None,
+        reference: LayerGaussianDNA | str | os.PathLike[str] | None = None,
+        layer_weights: Mapping[str, float] | Tensor | None = None,
+        reduction: MetricReduction = "mean",
+        **kwargs: Any,
+    ) -> None:
+        real, feature, layers, *_ = as_reference(reference, LayerGaussianDNA, feature, layers)
+        super().__init__(feature, reset_real_features, normalize, layers, None, reduction, real, **kwargs)
+        self.layer_weights = None if layer_weights is None else _in_order(layer_weights, list(self.neurons))
+        self._accumulate(CrossMomentTally(self.extractor))
+
+    @property
+    @override
+    def _terms(self) -> Neurons:
+        return Neurons(dict.fromkeys(self.neurons, 1))
+
+    @property
+    @override
+    def _weights(self) -> Tensor | None:
+        return self.layer_weights
+
+    def _dna(self, side: Side) -> LayerGaussianDNA:
+        dna: LayerGaussianDNA = self._tally.to_dna(side)
+        return dna
+
+
+def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:
+    """One weight for each layer, float64, shape ``(layers,)``; ValueError if they are for other layers."""
+    if isinstance(weights, Mapping):
+        if set(weights) != set(layers):
+            raise ValueError(
+                f"Argument `layer_weights` expected to have the layers {', '.join(layers)}, but got"
+                f" {', '.join(map(str, weights)) or 'none'}"
+            )
+        weights = torch.tensor([weights[layer] for layer in layers], dtype=torch.float64)
+    return check_weights(weights, len(layers), of="layer")

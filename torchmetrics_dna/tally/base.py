@@ -1,0 +1,93 @@
+"""How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced.
+
+A tally holds no state itself. The state of one set of images, its *side*, is a dict of flat tensors: metrics register
+them with torchmetrics, ``measure`` keeps them in a variable. The last entry of the first tensor counts images.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+from torchmetrics_dna.dna import DNA
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torchmetrics_dna.extractors import DNAExtractor
+
+Side = dict[str, Tensor]
+_D = TypeVar("_D", bound=DNA)
+
+
+class Field(NamedTuple):
+    """One flat tensor of a side: how long, of which type, and what it holds at first."""
+
+    size: int
+    dtype: torch.dtype
+    fill: float
+
+
+class Tally(ABC):
+    """The laws of one kind of state.
+
+    Args:
+        extractor: Gives names and neurons.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor) -> None:
+        self.origin: dict[str, Any] = {
+            "extractor": extractor.name,
+            "weights": extractor.weights,
+            "preparation": extractor.preparation,
+        }
+        self.extractor_digest = extractor.digest
+        self.neurons = extractor.neurons
+
+    @property
+    @abstractmethod
+    def fields(self) -> dict[str, Field]:
+        """The tensors of a side, by name."""
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that must be equal for two sides to be merged."""
+        return {
+            "extractor": f"{self.origin['extractor']} {self.extractor_digest}",
+            "layers": dict(self.neurons),
+            "state": list(self.fields),
+        }
+
+    def empty(self, device: torch.device | str) -> Side:
+        """The side of no images."""
+        return {
+            name: torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
+            for name, field in self.fields.items()
+        }
+
+    @abstractmethod
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        """Add a batch in place; ValueError, and nothing added, if an activation is not finite."""
+
+    def merge_(self, side: Side, other: Side) -> None:
+        """Add another side in place."""
+        for name in self.fields:
+            side[name] += other[name].to(side[name].device)
+
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        """Add the sides of all processes in place, one all-reduce for each tensor."""
+        for name in self.fields:
+            dist.all_reduce(side[name], group=group)
+
+
+class DNATally(Tally, Generic[_D]):
+    """A tally whose sides are DNAs."""
+
+    @abstractmethod
+    def to_dna(self, side: Side) -> _D:
+        """The DNA of a side; may be a view of it."""

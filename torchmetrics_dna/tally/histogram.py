@@ -1,0 +1,145 @@
+"""Tallies of histograms: within given bounds, or on grids that grow with the data."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.binning.histogram import check_num_bins
+from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.tally.base import DNATally, Field, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torchmetrics_dna.extractors import DNAExtractor
+
+
+class HistogramTally(DNATally[HistogramDNA]):
+    """Counts within given bounds.
+
+    Args:
+        extractor: Gives names and neurons.
+        num_bins: Bins of each neuron.
+        ranges: Of the extractor's neurons.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, num_bins: int, ranges: ActivationRanges) -> None:
+        check_num_bins(num_bins)
+        super().__init__(extractor)
+        self.num_bins = num_bins
+        self.ranges = ranges
+        self._bounds = ranges.bounds()
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {"counts": Field(self.neurons.total * self.num_bins + 1, torch.int64, 0)}
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return super().configuration | {"num_bins": self.num_bins, "ranges": self.ranges.digest}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        counts = side["counts"]
+        if self._bounds[0].device != counts.device:
+            self._bounds = (self._bounds[0].to(counts.device), self._bounds[1].to(counts.device))
+        add_counts_(counts[:-1].view(-1, self.num_bins), activations, *self._bounds)
+        counts[-1] += num_images
+
+    @override
+    def to_dna(self, side: Side) -> HistogramDNA:
+        counts = side["counts"]
+        per_neuron = counts[:-1].view(-1, self.num_bins)
+        return HistogramDNA(per_neuron, self.neurons, self.ranges, int(counts[-1]), **self.origin)
+
+
+class SelfRangingTally(DNATally[HistogramDNA]):
+    """Counts on grids that grow with the data, ``ranges="auto"``.
+
+    Beside the counts, a side keeps each neuron's extremes as ``(-minimum, maximum)``, from which its grid follows.
+
+    Args:
+        extractor: Gives names and neurons.
+        num_bins: Bins of each neuron, at least 2.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
+        check_num_bins(num_bins, least=2)
+        super().__init__(extractor)
+        self.num_bins = num_bins
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {
+            "counts": Field(self.neurons.total * self.num_bins + 1, torch.int64, 0),
+            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
+        }
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return super().configuration | {"num_bins": self.num_bins, "ranges": "auto"}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        grid = self._widen(side, activation_extremes(activations))
+        count_on_grid_(self._counts(side), activations, grid)
+        side["counts"][-1] += num_images
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        device = side["counts"].device
+        theirs = {name: tensor.to(device, copy=True) for name, tensor in other.items()}
+        self._widen(side, theirs["extremes"])
+        self._widen(theirs, side["extremes"])
+        side["counts"] += theirs["counts"]
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        extremes = side["extremes"].clone()
+        dist.all_reduce(extremes, op=dist.ReduceOp.MAX, group=group)
+        self._widen(side, extremes)
+        dist.all_reduce(side["counts"], group=group)
+
+    @override
+    def to_dna(self, side: Side) -> HistogramDNA:
+        minimum, maximum = split_extremes(side["extremes"])
+        seen = minimum <= maximum  # without images, the range of nothing stands for none
+        ranges = ActivationRanges(
+            torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
+        )
+        return HistogramDNA(self._counts(side), self.neurons, ranges, int(side["counts"][-1]), **self.origin)
+
+    def _counts(self, side: Side) -> Tensor:
+        return side["counts"][:-1].view(-1, self.num_bins)
+
+    def _widen(self, side: Side, extremes: Tensor) -> Grid:
+        """Move a side to the grid that also holds other extremes."""
+        united = torch.maximum(side["extremes"], extremes)
+        old = dyadic_grid(*split_extremes(side["extremes"]), self.num_bins)
+        new = dyadic_grid(*split_extremes(united), self.num_bins)
+        regrid_(self._counts(side), old, new)
+        side["extremes"].copy_(united)
+        return new
+
+
+def histogram_tally(extractor: DNAExtractor, num_bins: int, ranges: Any = None) -> HistogramTally | SelfRangingTally:
+    """The tally for an argument ``ranges``: ActivationRanges, a path, ``"auto"``, or None for the usual ones."""
+    resolved = extractor.resolve_ranges(ranges)
+    if resolved is None:
+        return SelfRangingTally(extractor, num_bins)
+    return HistogramTally(extractor, num_bins, resolved)

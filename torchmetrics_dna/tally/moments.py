@@ -1,0 +1,90 @@
+"""Tallies of Gaussians: of neurons, and of layers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning import add_moments_
+from torchmetrics_dna.binning.cross_moments import (
+    CrossMoments,
+    add_cross_moments_,
+    mean_and_covariance,
+    merge_cross_moments_,
+    recentre_,
+)
+from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
+from torchmetrics_dna.tally.base import DNATally, Field, Side
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+class MomentTally(DNATally[GaussianDNA]):
+    """Sums and sums of squares of spatial means."""
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {"moments": Field(2 * self.neurons.total + 1, torch.float64, 0)}
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        moments = side["moments"]
+        add_moments_(moments[:-1].view(2, -1), activations)
+        moments[-1] += num_images
+
+    @override
+    def to_dna(self, side: Side) -> GaussianDNA:
+        moments = side["moments"]
+        return GaussianDNA.from_moments(moments[:-1].view(2, -1), self.neurons, int(moments[-1]), **self.origin)
+
+
+class CrossMomentTally(DNATally[LayerGaussianDNA]):
+    """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        products = sum(width**2 for width in self.neurons.values())
+        return {
+            "cross_moments": Field(self.neurons.total + products + 1, torch.float64, 0),
+            "shift": Field(self.neurons.total, torch.float64, 0),
+        }
+
+    @override
+    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+        add_cross_moments_(self._moments(side), activations)
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        device = side["shift"].device
+        theirs = {name: tensor.to(device) for name, tensor in other.items()}
+        merge_cross_moments_(self._moments(side), self._moments(theirs))
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        # products can only be added where all processes have one shift, and the common mean is the best one
+        moments = self._moments(side)
+        total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
+        dist.all_reduce(total, group=group)
+        recentre_(moments, total[:-1] / total[-1].clamp(min=1))
+        dist.all_reduce(side["cross_moments"], group=group)
+
+    @override
+    def to_dna(self, side: Side) -> LayerGaussianDNA:
+        moments = self._moments(side)
+        return LayerGaussianDNA(*mean_and_covariance(moments), self.neurons, int(moments.num_images), **self.origin)
+
+    def _moments(self, side: Side) -> CrossMoments:
+        """Views of a side."""
+        widths = self.neurons.items()
+        sums, *products, num_images = torch.split(
+            side["cross_moments"], [self.neurons.total, *(width**2 for _, width in widths), 1]
+        )
+        by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
+        return CrossMoments(num_images[0], side["shift"], sums, by_layer)
