@@ -17,14 +17,12 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor
 
 REPOSITORY = "bramtoula/visual-dna-models"
 USE = """
-import resource, sys, dataclasses, torch
+import dataclasses, sys
 from torchmetrics_dna import DNAEMD, DNAExtractor
 from torchmetrics_dna.extractors import PRESETS
-name, address, limit = sys.argv[1:]
+name, address = sys.argv[1:]
 if address:
     PRESETS[name] = dataclasses.replace(PRESETS[name], weights=address)
-if limit:
-    resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
     metric = DNAEMD(name, num_bins=50)
     print(metric.extractor.weights, metric.extractor.ranges.digest)
@@ -33,13 +31,37 @@ except Exception as err:
 """
 
 
-def use(name: str, endpoint: str, home: Path, address: str = "", limit: str = "", **environment: str) -> str:
+LOAD = """
+import dataclasses, resource, sys, torch
+from torchmetrics_dna.extractors.checkpoints import load_weights
+from torchmetrics_dna.extractors.presets import PRESETS
+from torchmetrics_dna.extractors.weights import find_weights
+address, limit = sys.argv[1:]
+preset = PRESETS["rand_resnet50"]
+if address:
+    preset = dataclasses.replace(preset, weights=address)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
+try:
+    load_weights(torch.nn.Identity(), find_weights(preset))
+except Exception as err:
+    print(f"{type(err).__name__}: {err}")
+"""
+
+
+def run(code: str, endpoint: str, home: Path, *arguments: str, **environment: str) -> str:
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    command = [sys.executable, "-c", USE, name, address, limit]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=True, env={**os.environ, **variables, **environment}
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, **variables, **environment},
     )
     return done.stdout.strip()
+
+
+def use(name: str, endpoint: str, home: Path, address: str = "", **environment: str) -> str:
+    return run(USE, endpoint, home, name, address, **environment)
 
 
 def left_in(home: Path) -> list[str]:
@@ -114,14 +136,9 @@ def test_what_goes_wrong_ends_in_one_line(place: str, fault: str, tmp_path: Path
     home = tmp_path / "home"
     with serving({REPOSITORY: folder, "plain": folder}, sabotage) as (endpoint, _):
         address = "" if place == "hub" else f"{endpoint}/plain/Random/rand_resnet50/weights.pth"
-        said = use(
-            "rand_resnet50",
-            endpoint,
-            home,
-            address,
-            limit="100000" if fault == "full disk" else "",
-            **({"HF_HUB_OFFLINE": "1"} if fault == "offline" else {}),
-        )
+        limit = "100000" if fault == "full disk" else "1000000"
+        offline = {"HF_HUB_OFFLINE": "1"} if fault == "offline" else {}
+        said = run(LOAD, endpoint, home, address, limit, **offline)
     if (place, fault) == ("address", "other"):
         # without a known hash, bytes that are no weights are found out when they are loaded
         assert said.startswith("ValueError"), said

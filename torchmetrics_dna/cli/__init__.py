@@ -3,6 +3,7 @@
 import typer
 
 from torchmetrics_dna.cli.compare import compare, demo
+from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.ranges import ranges
 from torchmetrics_dna.cli.rank import rank, weights
@@ -14,6 +15,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for command in (compare, make, merge, info, convert, ranges, rank, demo):
+for command in (compare, make, merge, info, convert, ranges, rank, extractors, demo):
     app.command()(command)
 app.add_typer(weights, name="weights")

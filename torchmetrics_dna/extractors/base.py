@@ -6,14 +6,14 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.download import cached, fetch
 from torchmetrics_dna.extractors.build import Plan, plan
-from torchmetrics_dna.extractors.capture import capture, device_of, probe
+from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
 from torchmetrics_dna.extractors.sharing import SharedPass
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
 from torchmetrics_dna.neurons import Neurons
@@ -56,6 +56,10 @@ class DNAExtractor(_Shareable):
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
+        dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
+            Changes activations, so such DNAs are not comparable with others; see the page on numbers.
+        compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
+            than between batch sizes.
 
     Attributes:
         name: What extractors are told apart by.
@@ -88,8 +92,11 @@ class DNAExtractor(_Shareable):
         input_size: int | tuple[int, int] | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        dtype: str | torch.dtype | None = None,
+        compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         super().__init__()
+        self.dtype = _half(dtype)
         if crop not in ("none", "center"):
             raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
         built = plan(feature, layers, weights_path)
@@ -110,6 +117,7 @@ class DNAExtractor(_Shareable):
         self._axes, self.neurons = self._layout(built)
         self._shared = SharedPass()
         self._ranges = built.ranges
+        self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
 
     @property
     def device(self) -> torch.device:
@@ -149,10 +157,11 @@ class DNAExtractor(_Shareable):
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """How images are prepared for the network, in json's types."""
+        """How images are prepared for the network, and in which precision it runs, in json's types."""
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
-        return {"resize": "clean" if size else "none", "input_size": size, "crop": self.crop, **as_list}
+        dtype = self.dtype and str(self.dtype).removeprefix("torch.")
+        return {"resize": "clean" if size else "none", "input_size": size, "crop": self.crop, **as_list, "dtype": dtype}
 
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.
@@ -182,7 +191,12 @@ class DNAExtractor(_Shareable):
                 self.network.to(imgs.device)
             if self.network.training:
                 self.network.eval()
-            outputs = capture(self.network, self._submodules, self._prepare(imgs))
+            prepared = self._prepare(imgs)
+            with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
+                if self._compiled is not None:
+                    outputs = self._compiled(prepared)
+                else:
+                    outputs = capture(self.network, self._submodules, prepared)
             found = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
         for layer, values in found.items():
             if values.shape[1] != self.neurons[layer]:
@@ -288,6 +302,13 @@ class PooledLayer(_Shareable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.extractor.share_with(self)
+
+
+def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if found not in (None, torch.float16, torch.bfloat16):
+        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+    return cast("torch.dtype | None", found)
 
 
 def _neuron_axis(layer: str, shape: torch.Size, square: bool) -> int:

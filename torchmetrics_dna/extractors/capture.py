@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from contextlib import contextmanager
 from copy import deepcopy
+from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -44,6 +45,39 @@ def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> 
             return {layer: found[layer] for layer in submodules}
     missing = next(layer for layer in submodules if layer not in found)
     raise ValueError(f"The forward pass did not reach layer {missing!r}")
+
+
+class CompiledCapture:
+    """:func:`capture` for one network, as a graph of ``torch.compile`` that holds just what the layers need.
+
+    Its hooks stay on the submodules, since a graph is made of what is there when it is first called.
+    """
+
+    def __init__(self, network: nn.Module, submodules: Mapping[str, str]) -> None:
+        self._network, self._submodules = network, submodules
+        self._found: dict[str, Tensor] = {}
+        for layer, path in submodules.items():
+            network.get_submodule(path).register_forward_hook(partial(self._keep, layer))
+        self._compiled = torch.compile(self._run)
+
+    def __call__(self, imgs: Tensor) -> dict[str, Tensor]:
+        """The outputs of the layers."""
+        return self._compiled(imgs)
+
+    def _run(self, imgs: Tensor) -> dict[str, Tensor]:
+        output = self._network(imgs)
+        found, self._found = self._found, {}
+        return {layer: found[layer] for layer in self._submodules} if self._submodules else named_outputs(output)
+
+    def _keep(self, layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        self._found[layer] = _first_tensor(layer, output)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__ |= state
+        self._compiled = torch.compile(self._run)
 
 
 def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:

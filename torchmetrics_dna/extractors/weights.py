@@ -40,7 +40,7 @@ def local_weights(name: str, weights_path: str | os.PathLike[str], source: str =
     path = Path(weights_path)
     if not path.is_dir():
         return path
-    names = [name + suffix for suffix in _SUFFIXES] + [_file_of(source)] * is_reference(source)
+    names = [name + suffix for suffix in _SUFFIXES] + _file_of(source)
     found = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
     if found is None:
         raise FileNotFoundError(f"The folder {str(path)!r} of `weights_path` has none of {', '.join(names)}")
@@ -54,7 +54,7 @@ def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = No
     """
     if weights_path is None or preset.ranges is None:
         return preset.ranges
-    names = [f"{preset.name}.ranges.json"] + [_file_of(str(preset.ranges))] * is_reference(preset.ranges)
+    names = [f"{preset.name}.ranges.json", *_file_of(str(preset.ranges))]
     return next((Path(weights_path, name) for name in names if Path(weights_path, name).is_file()), None)
 
 
@@ -63,9 +63,11 @@ def is_here(reference: str) -> bool:
     return not is_reference(reference) or cached(reference) is not None
 
 
-def _file_of(reference: str) -> str:
-    """The path of a file in its hub repository, or the last part of its address."""
-    return reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]
+def _file_of(reference: str) -> list[str]:
+    """The path of a file in its hub repository, or the last part of its address; of what is no reference, nothing."""
+    if not is_reference(reference):
+        return []
+    return [reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]]
 
 
 def _in_package() -> Path:

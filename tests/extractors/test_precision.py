@@ -1,0 +1,64 @@
+"""Half precision and torch.compile: what they change, and what they must not."""
+
+from __future__ import annotations
+
+import pickle
+import shutil
+from copy import deepcopy
+
+import pytest
+import skimage.data
+import torch
+from networks import Convolutions, random_images
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
+from torchmetrics_dna.functional import dna_emd
+from torchmetrics_dna.reference import extractor_of
+
+LAYERS = ["block_0", "block_6"]
+
+
+@pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
+def test_half_precision_is_autocast(dtype: str | torch.dtype) -> None:
+    photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)[None]
+    full, half = DNAExtractor(layers=LAYERS), DNAExtractor(layers=LAYERS, dtype=dtype)
+    found = half(photograph)
+    for layer, values in full(photograph).items():
+        assert found[layer].dtype == getattr(torch, str(dtype).removeprefix("torch."))
+        assert 1e-5 < float((found[layer].float() - values).norm() / values.norm()) < 0.05
+    assert half.weights == full.weights
+    assert half.digest != full.digest
+    one, other = make_dna(photograph, full), make_dna(photograph, half)
+    assert 0 < float(dna_emd(one.counts, other.counts)) < 10
+    with pytest.raises(ValueError, match="preparation"):
+        one.distances(other)
+    assert extractor_of(other).digest == half.digest
+
+
+@pytest.mark.parametrize("dtype", ["float64", torch.float32, "double", 16])
+def test_other_precisions_are_refused(dtype: object) -> None:
+    with pytest.raises(ValueError, match="`dtype` expected to be 'float16', 'bfloat16' or None, but got"):
+        DNAExtractor(dtype=dtype)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own use of it
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+@pytest.mark.parametrize("layers", [["stem", "body.3"], None])
+def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
+    plain, compiled = (DNAExtractor(Convolutions(), layers=layers, compile=on) for on in (False, True))
+    assert compiled.digest == plain.digest
+    images = random_images(5, 0).float() / 255
+    for extractor in (compiled, deepcopy(compiled), pickle.loads(pickle.dumps(compiled))):
+        for batch in (images, images[:2]):
+            found = extractor(batch)
+            assert list(found) == list(plain.neurons)
+            for layer, values in plain(batch).items():
+                torch.testing.assert_close(found[layer], values, rtol=1e-5, atol=1e-6)
+    metric = DNAEMD(compiled, normalize=True, num_bins=20)
+    metric.update(images, real=True)
+    metric.update(images / 2, real=False)
+    reference = DNAEMD(plain, normalize=True, num_bins=20)
+    reference.update(images, real=True)
+    reference.update(images / 2, real=False)
+    torch.testing.assert_close(metric.compute(), reference.compute(), rtol=1e-3, atol=0)
