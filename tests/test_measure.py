@@ -1,4 +1,4 @@
-"""Ranges of image sets in one pass; what else is measured is tested where it is used."""
+"""One pass over image sets: ranges, and parts of batches; what else is measured is tested where it is used."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from networks import Pixels
 from PIL import Image
 from processes import run
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor
-from torchmetrics_dna.measure import Loading, measure_ranges
+from torchmetrics_dna import ActivationRanges, DNAExtractor, measure
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.measure import Loading, activate, measure_ranges
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:
@@ -76,3 +77,18 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_share_the_images(world: int, broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
     run(world, workers.measured_ranges, tmp_path_factory.mktemp("meeting"), str(broken))
+
+
+def test_batches_with_large_activations_are_cut(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = DNAExtractor(Pixels(), input_size=8)
+    assert extractor.bytes_per_image == 4 * (3 * 8 * 8 + 3 * 7 * 8 + 3)
+    monkeypatch.setattr(measure, "_LARGE", 2 * extractor.bytes_per_image + 1)
+    images = open_source(torch.cat([REAL, FAKE]))
+    found = list(activate(images, extractor, Loading(batch_size=8)))
+    assert [places for places, _, _ in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
+    skipping = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
+    assert [place for places, _, _ in skipping for place in places] == [0, 2]
+    assert [len(left_out) for _, _, left_out in skipping] == [1]
+    monkeypatch.setattr(measure, "_LARGE", 1)
+    one_by_one = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
+    assert [(places, len(left_out)) for places, _, left_out in one_by_one] == [([0], 1), ([2], 0)]

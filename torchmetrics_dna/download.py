@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ _REMEDY = "give its local path instead"
 
 def is_reference(path: object) -> bool:
     """Whether it is something for :func:`fetch`, rather than a local path."""
-    return isinstance(path, str) and path.startswith((PREFIX, *_SCHEMES))
+    return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
 
 
 def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:

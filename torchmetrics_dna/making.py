@@ -75,6 +75,7 @@ def make_files(
     missing = gather(parts.missing())[0]  # as it was before anyone finished one
     try:
         in_step(lambda: parts.measure(images, run, missing[rank() :: world_size()]))
+        run.close()  # merging needs that memory
         unreadable = parts.unreadable()
         check_any_read(len(images), unreadable)
         gather(None)  # nobody reads parts any more when they are removed

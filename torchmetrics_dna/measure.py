@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.ranges import FixedMargin
 
+_LARGE = 2**27  # bytes
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Progress = Callable[[str, int, int], None]
 
@@ -164,6 +165,7 @@ class Pass:
         for places, activations, left_out in activate(images, self.extractor, self.loading):
             if places:
                 self._add(activations, places if numbers is None else [numbers[place] for place in places])
+            del activations
             done += len(places) + len(left_out)
             yield done, left_out
 
@@ -175,6 +177,10 @@ class Pass:
                 tally.add_(self._sides[kind], activations, len(numbers))
         if self._features is not None:
             self._features.add(activations, numbers)
+
+    def close(self) -> None:
+        """Let go of the counts."""
+        self._sides.clear()
 
     def folds(self) -> list[HistogramDNA]:
         """The histograms of each fold, on the CPU; none where they are not kept apart."""
@@ -202,8 +208,13 @@ class Pass:
 def activate(
     images: ImageSource, extractor: DNAExtractor, loading: Loading
 ) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
-    """Batch by batch: the places of the images that could be read, their activations, and what was left out."""
+    """Part by part: the places of the images that could be read, their activations, and what was left out.
+
+    On the CPU, where it is no slower, batches whose activations are large are cut into smaller parts. Whoever asks for
+    the next part should have let go of the last one's activations.
+    """
     done = 0
+    most = max(1, _LARGE // extractor.bytes_per_image) if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
         extractor.input_size,
@@ -213,7 +224,11 @@ def activate(
         skip_unreadable=loading.skip_unreadable,
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
-        yield [done + i for i in batch.readable], extractor(pixels) if len(pixels) else {}, batch.unreadable
+        places, left_out = [done + i for i in batch.readable], batch.unreadable
+        for first in range(0, max(1, len(places)), most):
+            part = slice(first, first + most)
+            yield places[part], extractor(pixels[part]) if places else {}, left_out
+            left_out = []
         done += len(batch.readable) + len(batch.unreadable)
         if loading.progress:
             loading.progress(images.label, done, len(images))
@@ -296,6 +311,7 @@ def measure_ranges(
             for places, activations, left_out in activate(share, extractor, loading):
                 if places:
                     tally.add_(side, activations, len(places))
+                del activations
                 unreadable.extend(left_out)
 
     if loading.distributed:

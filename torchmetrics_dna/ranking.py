@@ -155,6 +155,7 @@ def _score(
             if places:
                 scores = scorer(activations).tolist()
                 found.update(zip((numbers[place] for place in places), scores, strict=True))
+            del activations
             unreadable.extend(left_out)
 
     if not loading.distributed:

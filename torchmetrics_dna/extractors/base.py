@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property
+from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -64,6 +65,7 @@ class DNAExtractor(_Shareable):
     Attributes:
         name: What extractors are told apart by.
         neurons: The layers and how many neurons each has.
+        bytes_per_image: Memory that the activations of one image take, in bytes.
         network: The network.
 
     Raises:
@@ -266,6 +268,7 @@ class DNAExtractor(_Shareable):
                 raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
         chosen = built.outputs or list(shapes)
         axes = {layer: _neuron_axis(layer, shapes[layer], square=size[0] == size[1]) for layer in chosen}
+        self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
         return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
