@@ -204,7 +204,8 @@ class HistogramDNA(DNA):
             ranges = replace(united, name=self.known_ranges.name)
         counts = torch.zeros_like(self.counts)
         for dna in filled:
-            counts += dna.counts_within(ranges).to(counts.device)
+            for rows in self.neurons.slices.values():  # so that moved counts are never there as a whole
+                counts[rows] += dna.counts_within(ranges, rows).to(counts.device)
         return {"counts": counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
     @override
@@ -248,12 +249,12 @@ class HistogramDNA(DNA):
                 raise ValueError("its ranges are not what their digest says")
         return cls(counts=counts, ranges=ranges, **common)
 
-    def counts_within(self, ranges: ActivationRanges | None) -> Tensor:
-        """The counts, on the grid of wider ranges if these are self-ranging."""
+    def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
+        """The counts of some neurons, on the grid of wider ranges if these are self-ranging."""
         if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
-            return self.counts
-        counts = self.counts.clone()
-        regrid_(counts, self.grid, self._grid(ranges, self.num_bins))
+            return self.counts[rows]
+        counts = self.counts[rows].clone()
+        regrid_(counts, self.grid.take(rows), self._grid(ranges, self.num_bins).take(rows))
         return counts
 
     def _grid(self, ranges: ActivationRanges, num_bins: int) -> Grid:
