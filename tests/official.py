@@ -19,6 +19,7 @@ from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 State = dict[str, Tensor]
+SHALLOW = {"mugs_vit_large": 3, "dinov2_vit_large": 3}  # blocks of large networks; the others are like them
 
 
 class Official(NamedTuple):
@@ -171,8 +172,9 @@ def clip() -> Official:
 
 def dinov2() -> Official:
     """transformers' DINOv2 at 224 pixels, from a file whose position embeddings are for 518."""
+    depth = SHALLOW["dinov2_vit_large"]
     config = transformers.Dinov2Config(
-        hidden_size=1024, num_hidden_layers=24, num_attention_heads=16, image_size=518, patch_size=14
+        hidden_size=1024, num_hidden_layers=depth, num_attention_heads=16, image_size=518, patch_size=14
     )
     network = randomised(transformers.Dinov2Model(config))
     rules = (
@@ -192,7 +194,7 @@ def dinov2() -> Official:
     )
     resampled = torch.cat([embeddings.position_embeddings[:, :1], grid], dim=1)
     embeddings.interpolate_pos_encoding = lambda *_: resampled
-    return Official(state, watched(network, tokens("encoder.layer", 24, "layernorm")))
+    return Official(state, watched(network, tokens("encoder.layer", depth, "layernorm")))
 
 
 def dinov3() -> Official:
@@ -306,7 +308,7 @@ def mseg(state: State) -> Any:
 
 _MAKERS: dict[str, Callable[[], Official]] = {
     "mugs_vit_base": lambda: mugs(12, 768),
-    "mugs_vit_large": lambda: mugs(24, 1024),
+    "mugs_vit_large": lambda: mugs(SHALLOW["mugs_vit_large"], 1024),
     "dino_vit_base": lambda: vit(12, 768),
     "dino_resnet50": lambda: resnet50(
         lambda state: {f"module.{name}": value for name, value in state.items() if not name.startswith("fc.")}

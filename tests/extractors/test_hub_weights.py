@@ -94,7 +94,6 @@ def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str
         assert fetched == ["weights.pth", "activation_ranges.json"]
         requests.clear()
         assert use("rand_resnet50", endpoint, tmp_path) == expected
-        assert use("rand_resnet50", endpoint, tmp_path, HF_HUB_OFFLINE="1") == expected
         assert requests == []
     # a copy of the repository serves as well, its ranges included
     extractor = DNAExtractor("rand_resnet50", weights_path=folder)
