@@ -5,8 +5,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import settings
 from PIL import Image
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, so that its kernels run here too
 
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.demo import photographs
@@ -15,6 +19,15 @@ from torchmetrics_dna.demo import photographs
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(params=["numba", "torch"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """With the compiled functions, and as where numba is not installed."""
+    if request.param == "torch":
+        for module in ("binning.counting", "functional.emd", "functional.realism"):
+            monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
+    return request.param
 
 
 @pytest.fixture(scope="session")

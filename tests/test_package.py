@@ -17,6 +17,7 @@ PACKAGE = Path(torchmetrics_dna.__file__).parent
 ROOMS = (
     "version",
     "extras",
+    "threads",
     "atomic",
     "download",
     "neurons",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -20,3 +21,12 @@ def require(module: str, extra: str) -> Any:
             f"This needs {module.split('.')[0]}, which is not installed; run `pip install 'torchmetrics-dna[{extra}]'`",
             name=err.name,
         ) from err
+
+
+@cache
+def optional(module: str) -> Any:
+    """A module of this package, or None where what it imports is not installed."""
+    try:
+        return import_module(f"torchmetrics_dna.{module}")
+    except ImportError:
+        return None

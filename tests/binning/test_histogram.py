@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import pytest
 import torch
+from binning.ways import TRITON_DEVICE, WAYS, histogram_by
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -10,8 +13,11 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, Neurons
-from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning import bins_within, counting, histogram, triton_histogram
+from torchmetrics_dna.binning.numba_histogram import covers
 from torchmetrics_dna.functional import activation_histogram
+
+every_way = pytest.mark.parametrize("way", WAYS)
 
 
 def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Tensor]:
@@ -19,20 +25,22 @@ def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Te
     return ActivationRanges(low, high, Neurons({layer: len(low)}), "scale").bounds()
 
 
+@every_way
 @pytest.mark.parametrize("name", ["histogram.npz", "distances.npz"])
 @pytest.mark.parametrize("num_bins", [1000, 50, 7])
-def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int) -> None:
+def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int, way: str) -> None:
     golden = load(name)
     sets = [("acts", "counts")] if name == "histogram.npz" else [("acts_A", "counts_A"), ("acts_B", "counts_B")]
     for layer in golden["layers"]:
         low, high = golden_bounds(golden, layer)
         for acts, counts in sets:
             values = channels_first(golden[f"{acts}-{layer}"], str(golden[f"layout-{layer}"]))
-            found = activation_histogram(values, low, high, num_bins)
+            found = histogram_by(way, values, low, high, num_bins)
             np.testing.assert_array_equal(found.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
 
 
-def test_batches_add_up_to_the_official_counts() -> None:
+@every_way
+def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> None:
     golden = load("histogram.npz")
     layers = [str(layer) for layer in golden["layers"]]
     acts = {la: channels_first(golden[f"acts-{la}"], str(golden[f"layout-{la}"])) for la in layers}
@@ -40,7 +48,7 @@ def test_batches_add_up_to_the_official_counts() -> None:
     counts = torch.zeros(len(low), 1000, dtype=torch.int64)
     start = 0
     for size in golden["batch_sizes"]:
-        add_counts_(counts, {la: acts[la][start : start + size] for la in layers}, low, high)
+        WAYS[way](counts, {la: acts[la][start : start + size] for la in layers}, bins_within(low, high, 1000))
         start += size
     np.testing.assert_array_equal(counts.numpy(), np.concatenate([golden[f"counts-B1000-{la}"] for la in layers]))
 
@@ -59,30 +67,119 @@ def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: in
 finite = st.floats(-1e6, 1e6, width=32)
 
 
+@every_way
 @given(
-    arrays(np.float32, st.tuples(st.integers(1, 3), st.just(4), st.integers(1, 9)), elements=finite),
-    arrays(np.float64, 4, elements=st.floats(-1e5, 1e5)),
-    arrays(np.float64, 4, elements=st.floats(0, 1e5)),
+    arrays(np.float32, st.tuples(st.integers(0, 3), st.just(5), st.integers(1, 9)), elements=finite),
+    arrays(np.float64, 5, elements=st.floats(-1e5, 1e5)),
+    arrays(np.float64, 5, elements=st.floats(0, 1e5)),
     st.sampled_from([1, 2, 7, 1000, 65536]),
 )
-@settings(deadline=None)
-def test_counts_equal_numpy(values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
-    found = activation_histogram(*map(torch.from_numpy, (values, low, low + span)), num_bins)
+@settings(deadline=None, max_examples=50)
+def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
+    found = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
     np.testing.assert_array_equal(found.numpy(), by_numpy(values, low, low + span, num_bins))
 
 
+@every_way
+@given(st.data(), st.sampled_from([1, 2, 7, 1000, 65536]), st.booleans())
+@settings(deadline=None, max_examples=50)
+def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int, dead: bool) -> None:
+    low = data.draw(st.floats(-1e3, 1e3, width=32))
+    high = low if dead else low + data.draw(st.floats(2**-10, 1e3, width=32))
+    edges = low + (high - low) * np.arange(min(num_bins, 100) + 1) / min(num_bins, 100)
+    near = np.concatenate([edges, np.nextafter(edges.astype(np.float32), np.inf), [low, high, 0.0, -0.0, 3e38, -3e38]])
+    values = near.astype(np.float32)[None, None]
+    ends = np.array([low]), np.array([high])
+    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
+    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, num_bins))
+
+
+# what networks give, and what users may make of it: (shape, the order of axes in memory, what is cut out)
+LAYOUTS = {
+    "convolution": ((3, 5, 6, 7), (0, 1, 2, 3), ...),
+    "channels last": ((3, 21, 6, 7), (0, 2, 3, 1), ...),
+    "tokens": ((2, 70, 45), (0, 2, 1), ...),
+    "pooled": ((9, 70), (0, 1), ...),
+    "pooled, transposed": ((9, 70), (1, 0), ...),
+    "many positions": ((2, 3, 50, 60), (0, 1, 2, 3), ...),
+    "a window": ((2, 5, 12, 14), (0, 1, 2, 3), np.s_[:, :, 2:9, 3:11]),
+    "a window of channels last": ((2, 40, 9, 9), (0, 2, 3, 1), np.s_[:, 1:38, 2:9, 3:8]),
+    "every other": ((4, 9, 8, 8), (0, 1, 2, 3), np.s_[::2, ::2, ::2, ::2]),
+    "every other token": ((2, 70, 45), (0, 2, 1), np.s_[:, 1::3, ::2]),
+    "volumes": ((2, 5, 3, 4, 5), (0, 1, 2, 3, 4), ...),
+    "windows of volumes": ((2, 5, 3, 4, 5), (0, 1, 2, 3, 4), np.s_[:, :, 1:, 1:, 1:]),
+    "one neuron": ((4, 1, 6), (0, 2, 1), ...),
+    "one value": ((1, 1), (0, 1), ...),
+    "no images": ((0, 5, 3), (0, 1, 2), ...),
+    "no neurons": ((2, 0, 3), (0, 1, 2), ...),
+    "no positions": ((2, 3, 0), (0, 1, 2), ...),
+}
+
+
+@every_way
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_any_layout_and_precision_without_changing_the_input(way: str, layout: str, dtype: torch.dtype) -> None:
+    shape, order, cut = LAYOUTS[layout]
+    values = torch.randn(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
+    values = values.permute(order).contiguous().permute([order.index(axis) for axis in range(len(shape))])[cut]
+    before = values.clone()
+    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
+    expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
+    np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
+    assert torch.equal(values, before)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@every_way
+def test_every_number_of_half_precision(way: str, dtype: torch.dtype) -> None:
+    values = torch.arange(2**16).to(torch.uint16).view(dtype)
+    values = values[values.isfinite()][None, None]
+    largest = values.double().abs().max() / 3
+    for ends in ((-1, 1), (-1e-6, 2e-6), (-largest, largest)):
+        low, high = torch.tensor([ends[0]]).double(), torch.tensor([ends[1]]).double()
+        expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 1000)
+        np.testing.assert_array_equal(histogram_by(way, values, low, high, 1000).numpy(), expected)
+
+
+@pytest.mark.parametrize("way", ["torch", "numba"])
+@pytest.mark.parametrize("threads", [1, 2, 5])
+def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    layers = {
+        "wide": torch.randn(8, 40, 197, generator=generator).transpose(1, 2),
+        "large": torch.randn(4, 6, 120, 130, generator=generator),
+        "small": torch.randn(8, 3, generator=generator),
+    }
+    layers = {layer: values if len(values) == 8 else values.repeat(2, 1, 1, 1) for layer, values in layers.items()}
+    neurons = sum(values.shape[1] for values in layers.values())
+    bins = bins_within(torch.full((neurons,), -2.0), torch.full((neurons,), 2.5), 100)
+    expected = np.concatenate(
+        [by_numpy(v.numpy(), np.full(v.shape[1], -2.0), np.full(v.shape[1], 2.5), 100) for v in layers.values()]
+    )
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        counts = torch.ones(neurons, 100, dtype=torch.int64)
+        WAYS[way](counts, layers, bins)
+    finally:
+        torch.set_num_threads(before)
+    np.testing.assert_array_equal(counts.numpy() - 1, expected)
+
+
+@every_way
 @given(
     arrays(np.float32, st.tuples(st.integers(2, 6), st.just(3), st.integers(1, 5)), elements=finite),
     st.data(),
 )
-@settings(deadline=None)
-def test_counts_do_not_depend_on_order_or_split(values: np.ndarray, data: st.DataObject) -> None:
+@settings(deadline=None, max_examples=30)
+def test_counts_do_not_depend_on_order_or_split(way: str, values: np.ndarray, data: st.DataObject) -> None:
     acts = torch.from_numpy(values)
     low, high = torch.full((3,), -100.0).double(), torch.full((3,), 50.0).double()
-    whole = activation_histogram(acts, low, high, 20)
+    whole = histogram_by(way, acts, low, high, 20)
     order = torch.tensor(data.draw(st.permutations(range(len(acts)))))
     cut = data.draw(st.integers(0, len(acts)))
-    parts = [activation_histogram(acts[order][part], low, high, 20) for part in (slice(cut), slice(cut, None))]
+    parts = [histogram_by(way, acts[order][part], low, high, 20) for part in (slice(cut), slice(cut, None))]
     torch.testing.assert_close(parts[0] + parts[1], whole, rtol=0, atol=0)
 
 
@@ -92,34 +189,53 @@ def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPa
     low, high = torch.full((6,), -2.0).double(), torch.full((6,), 2.0).double()
     expected = by_numpy(acts.flatten(2).numpy(), low.numpy(), high.numpy(), 30)
     monkeypatch.setattr("torchmetrics_dna.binning.chunks._CHUNK", chunk)
-    np.testing.assert_array_equal(activation_histogram(acts, low, high, 30).numpy(), expected)
+    np.testing.assert_array_equal(histogram_by("torch", acts, low, high, 30).numpy(), expected)
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_other_precisions_are_counted_as_the_numbers_they_are(dtype: torch.dtype) -> None:
-    acts = torch.randn(2, 4, 50).to(dtype)
-    low, high = torch.full((4,), -1.5).double(), torch.full((4,), 1.7).double()
-    expected = by_numpy(acts.double().numpy(), low.numpy(), high.numpy(), 100)
-    np.testing.assert_array_equal(activation_histogram(acts, low, high, 100).numpy(), expected)
-
-
-def test_inputs_stay_as_they_are_also_when_float64_and_strided() -> None:
-    acts = torch.randn(5, 7, 3, dtype=torch.float64).transpose(1, 2)
-    before = acts.clone()
-    low, high = torch.full((3,), -1.0).double(), torch.ones(3).double()
-    activation_histogram(acts, low, high, 10)
-    assert torch.equal(acts, before)
-    assert low.tolist() == [-1, -1, -1]
-
-
+@every_way
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_change_nothing(bad: float) -> None:
-    good, spoilt = torch.zeros(2, 3, 4), torch.zeros(2, 2)
+def test_values_that_are_not_finite_change_nothing(way: str, bad: float, dtype: torch.dtype) -> None:
+    good, spoilt = torch.ones(2, 3, 4, dtype=dtype), torch.zeros(2, 2, dtype=dtype)
     spoilt[1, 1] = bad
-    counts = torch.zeros(5, 10, dtype=torch.int64)
+    counts = torch.full((5, 10), 7)
+    bins = bins_within(torch.zeros(5), torch.ones(5), 10)
     with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
-        add_counts_(counts, {"good": good, "spoilt": spoilt}, torch.zeros(5).double(), torch.ones(5).double())
-    assert not counts.any()
+        WAYS[way](counts, {"good": good, "spoilt": spoilt}, bins)
+    assert (counts == 7).all()
+
+
+@pytest.mark.parametrize("module", [histogram, triton_histogram])
+@pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
+def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
+    where = "cpu" if module is histogram else TRITON_DEVICE
+    for accepted in (0, 1):
+        counts = torch.full((3, 10), 7, device=where)
+        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(where))
+        module.add_counts_(counts, {"x": torch.full((2, 3, 4), value, device=where)}, bins, counts.new_tensor(accepted))
+        assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
+
+
+def test_the_device_is_never_asked() -> None:
+    # tensors that have no values can give no answer
+    counts = torch.zeros(3, 10, dtype=torch.int64, device="meta")
+    bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(counts.device)
+    one = torch.ones((), dtype=torch.int64, device="meta")
+    histogram.add_counts_(counts, {"x": torch.zeros(2, 3, 4, device="meta")}, bins, one)
+
+
+def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = []
+    way = counting.optional("binning.numba_histogram")
+    monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
+    monkeypatch.setattr(counting, "count_plainly_", lambda *_: taken.append("torch"))
+    ends = torch.zeros(3), torch.ones(3)
+    activation_histogram(torch.zeros(1, 3), *ends, 4)
+    assert not covers({"x": torch.zeros(1, 3)}, 2**30)
+    assert not covers({"x": torch.zeros(1, 3, device="meta")}, 4)
+    monkeypatch.setattr(counting, "optional", lambda _: None)
+    activation_histogram(torch.zeros(1, 3), *ends, 4)
+    assert taken == ["numba", "torch"]
 
 
 def test_no_images_no_counts() -> None:

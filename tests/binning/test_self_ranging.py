@@ -10,7 +10,8 @@ from networks import Pixels, random_images
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
-from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
+from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
 from torchmetrics_dna.tally import SelfRangingTally
 
@@ -26,7 +27,7 @@ def counted(values: np.ndarray, num_bins: int) -> tuple[Grid, Tensor]:
     acts = torch.from_numpy(values)
     grid = dyadic_grid(acts.amin((0, 2)).double(), acts.amax((0, 2)).double(), num_bins)
     counts = torch.zeros(3, num_bins, dtype=torch.int64)
-    count_on_grid_(counts, {"a": acts[:, :2], "b": acts[:, 2:]}, grid)
+    add_counts_(counts, {"a": acts[:, :2], "b": acts[:, 2:]}, grid.bins(num_bins))
     return grid, counts
 
 

@@ -10,8 +10,8 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
-from torchmetrics_dna.binning import activation_histogram, activation_moments
-from torchmetrics_dna.binning.self_ranging import count_on_grid_, dyadic_grid
+from torchmetrics_dna.binning import activation_histogram, activation_moments, add_counts_
+from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.functional import layer_frechet_distance
 
 NEURONS = Neurons({"a": 2, "b": 3})
@@ -216,7 +216,7 @@ def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) 
 
     def counted(bins: int) -> HistogramDNA:
         empty = torch.zeros(5, bins, dtype=torch.int64)
-        count_on_grid_(empty, {"all": torch.from_numpy(values)[None]}, dyadic_grid(*ends, bins))
+        add_counts_(empty, {"all": torch.from_numpy(values)[None]}, dyadic_grid(*ends, bins).bins(bins))
         return histogram(empty, 1, ranges=ranges)
 
     assert torch.equal(counted(12).rebin(12 // factor).counts, counted(12 // factor).counts)

@@ -230,7 +230,7 @@ def test_bad_construction(call: object, error: type[Exception], message: str) ->
 def test_named_features_and_layers() -> None:
     metric = DNAEMD("efficientnet_lite0", layers=["block_0"], num_bins=10)
     assert dict(metric.neurons) == {"block_0": 16}
-    assert metric.real_counts.shape == (16 * 10 + 1,)
+    assert metric.real_counts.shape == (16 * 10 + 2,)  # and the images that were refused and added
     assert DNAFrechet(Convolutions(), layers=["stem"]).neurons.total == 6
 
 

@@ -13,78 +13,34 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-HALF_WIDTH_MARGIN = 1e-8  # of the official implementation; gives dead neurons a width
+    from torchmetrics_dna.binning.bins import Bins
 
 
-def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
-    r"""Histogram of each neuron, Eq. (1) and (2) of the paper.
-
-    With centre :math:`m` and half width :math:`s` (half the span plus 1e-8) of a neuron's bounds, value
-    :math:`x` falls in bin :math:`\min(\lfloor (z + 1) B / 2 \rfloor, B - 1)` where
-    :math:`z = \mathrm{clamp}((x - m) / s, -1, 1)`, all in float64. Every position (pixel, token) of every
-    image is one count; values beyond the bounds count in the end bins.
-
-    Args:
-        activations: Shape ``(B, n, *positions)``, floating point, finite.
-        low: Lower bounds, shape ``(n,)``, float64.
-        high: Upper bounds, shape ``(n,)``, float64.
-        num_bins: Number of bins.
-
-    Returns:
-        Counts, int64, shape ``(n, num_bins)``.
-
-    Raises:
-        ValueError: If shapes do not fit, ``num_bins`` is not a positive integer, or a value is not finite.
-
-    Example:
-        >>> activations = torch.tensor([[0.1, 5.0], [0.6, -7.0], [0.6, 0.0]])
-        >>> activation_histogram(activations, torch.tensor([0.0, -1.0]), torch.tensor([1.0, 1.0]), num_bins=4)
-        tensor([[1, 0, 2, 0],
-                [1, 0, 1, 1]])
-
-    """
-    check_num_bins(num_bins)
-    if activations.ndim < 2 or low.shape != high.shape or low.shape != activations.shape[1:2]:
-        raise ValueError(
-            "Expected activations (B, n, *positions) and bounds (n,), but got"
-            f" {tuple(activations.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
-        )
-    check_finite({"activations": activations})
-    counts = activations.new_zeros((activations.shape[1], num_bins), dtype=torch.int64)
-    _count_into(counts, activations, low, high)
-    return counts
-
-
-def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], low: Tensor, high: Tensor) -> None:
-    """Add the histograms of all layers to ``counts`` in place; bad activations change nothing.
+def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, accepted: Tensor | None = None) -> None:
+    """Add the histograms of all layers to ``counts`` in place.
 
     Args:
         counts: Shape ``(N, num_bins)``, int64, layers one after another.
-        activations: ``{layer: (B, n, *positions)}``, in the same order.
-        low: Lower bounds, shape ``(N,)``, float64.
-        high: Upper bounds, shape ``(N,)``, float64.
-
-    Raises:
-        ValueError: If a value is not finite.
+        activations: ``{layer: (B, n, *positions)}``, in the same order, finite unless ``accepted`` is given.
+        bins: Of all neurons.
+        accepted: What each activation counts, without a question to the device: 1, or 0 to change nothing; one int64.
 
     """
-    check_finite(activations)
-    start = 0
+    first = 0
     for layer in activations.values():
-        rows = slice(start, start + layer.shape[1])
-        _count_into(counts[rows], layer, low[rows], high[rows])
-        start = rows.stop
+        for rows, values in chunks(layer):
+            here = slice(first + rows.start, first + rows.stop)
+            numbers = bins.take(here).numbers(values)
+            numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
+            _add_(counts[here].view(-1), numbers.flatten(), accepted)
+        first += layer.shape[1]
 
 
-def bin_numbers(values: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
-    """The bin of each value, int64, shape ``(n, values)``, for ``(n, ...)`` values and bounds ``(n,)``."""
-    # float64 whatever the network's precision: in float32 values near an edge change their bin
-    low, high = low.double(), high.double()
-    centre, half_width = (low + high) / 2, (high - low) / 2 + HALF_WIDTH_MARGIN
-    scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
-    scaled.sub_(centre[:, None]).div_(half_width[:, None])
-    # (z + 1) * B / 2, clamped once at the end: the same bin as clamping z first, for two passes less
-    return scaled.add_(1).mul_(num_bins / 2).clamp_(0, num_bins - 1).to(torch.int64)
+def _add_(cells: Tensor, numbers: Tensor, accepted: Tensor | None) -> None:
+    if accepted is None:
+        cells += torch.bincount(numbers, minlength=len(cells))
+    else:  # bincount would ask the device for the largest number, and NaN may have become any
+        cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), accepted.expand(len(numbers)))
 
 
 def check_num_bins(num_bins: int, least: int = 1) -> None:
@@ -95,24 +51,26 @@ def check_num_bins(num_bins: int, least: int = 1) -> None:
 
 def check_finite(activations: Mapping[str, Tensor]) -> None:
     """ValueError naming the first layer that holds NaN or infinity."""
-    filled = {layer: values for layer, values in activations.items() if values.numel()}
-    if not filled:
-        return
+    if activations:
+        # one question to the device, however many layers
+        for layer, finite in zip(activations, finite_layers(activations).tolist(), strict=True):
+            if not finite:
+                raise not_finite(layer)
+
+
+def finite_layers(activations: Mapping[str, Tensor]) -> Tensor:
+    """Whether each layer holds neither NaN nor infinity, bool, shape ``(layers,)``, on their device."""
     # the extremes are finite exactly if all values are, at the price of one read and no copy
-    extremes = torch.stack([torch.stack(torch.aminmax(values)).double() for values in filled.values()])
-    # one question to the device, however many layers
-    for layer, finite in zip(filled, extremes.isfinite().all(1).tolist(), strict=True):
-        if not finite:
-            raise ValueError(
-                f"Layer {layer!r} gives activations that are NaN or infinite;"
-                " check the images and the network (half precision overflows)"
-            )
+    extremes = [
+        torch.stack(torch.aminmax(values)).double() if values.numel() else values.new_zeros(2, dtype=torch.float64)
+        for values in activations.values()
+    ]
+    return torch.stack(extremes).isfinite().all(1)
 
 
-def _count_into(counts: Tensor, activations: Tensor, low: Tensor, high: Tensor) -> None:
-    num_bins = counts.shape[1]
-    for rows, values in chunks(activations):
-        bins = bin_numbers(values, low[rows], high[rows], num_bins)
-        bins += torch.arange(0, len(bins) * num_bins, num_bins, device=bins.device)[:, None]
-        found = torch.bincount(bins.flatten(), minlength=len(bins) * num_bins)
-        counts[rows] += found.view(-1, num_bins)
+def not_finite(layer: str) -> ValueError:
+    """What is said about a layer that holds NaN or infinity."""
+    return ValueError(
+        f"Layer {layer!r} gives activations that are NaN or infinite;"
+        " check the images and the network (half precision overflows)"
+    )

@@ -35,15 +35,22 @@ def activation_moments(activations: Tensor) -> Tensor:
     return torch.stack([means.sum(1), means.square().sum(1)])
 
 
-def add_moments_(moments: Tensor, activations: Mapping[str, Tensor]) -> None:
+def add_moments_(moments: Tensor, activations: Mapping[str, Tensor], accepted: Tensor | None = None) -> None:
     """Add the moments of all layers to ``moments``, shape ``(2, N)``, in place; bad activations change nothing.
 
+    Args:
+        moments: Shape ``(2, N)``, float64, layers one after another.
+        activations: ``{layer: (B, n, *positions)}``, in the same order.
+        accepted: 1 if the activations are finite and 0 if not, on their device, which then is not asked.
+
     Raises:
-        ValueError: If a value is not finite.
+        ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    check_finite(activations)
-    moments += torch.cat([activation_moments(layer) for layer in activations.values()], dim=1)
+    if accepted is None:
+        check_finite(activations)
+    found = torch.cat([activation_moments(layer) for layer in activations.values()], dim=1)
+    moments += found if accepted is None else torch.where(accepted > 0, found, 0.0)
 
 
 def spatial_means(activations: Tensor) -> Tensor:

@@ -6,15 +6,12 @@ a finer one that covers less. So the counts depend on the data only, not on batc
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.chunks import chunks
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from torchmetrics_dna.binning.bins import Bins
 
 _FINEST = 40  # bits below the largest activation; what spreads less than that is a constant
 _LEAST_EXPONENT = -160  # of neurons that are always 0, and below all that float32 tells apart
@@ -36,6 +33,10 @@ class Grid(NamedTuple):
     def width(self) -> Tensor:
         """Bin widths, shape ``(N,)``, float64."""
         return _power_of_two(self.exponent)
+
+    def bins(self, num_bins: int) -> Bins:
+        """Its bins, as activations are counted in."""
+        return Bins(torch.zeros_like(self.width), self.width, self.start.double(), 0.0, 1.0, num_bins)
 
     def take(self, rows: Tensor | slice) -> Grid:
         """The grid of some neurons."""
@@ -63,29 +64,6 @@ def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
         too_many = _index(high, exponent) - _index(low, exponent) >= num_bins
         exponent = exponent + too_many.long()
     return Grid(exponent, _index(low, exponent).long())
-
-
-def count_on_grid_(counts: Tensor, activations: Mapping[str, Tensor], grid: Grid) -> None:
-    """Add the histograms of all layers to ``counts``, shape ``(N, num_bins)``, int64, in place.
-
-    Args:
-        counts: Layers one after another.
-        activations: ``{layer: (B, n, *positions)}``, in the same order; all within the grid.
-        grid: Of all neurons.
-
-    """
-    num_bins = counts.shape[1]
-    scale, start = _power_of_two(-grid.exponent), grid.start.double()
-    first = 0
-    for layer in activations.values():
-        for rows, values in chunks(layer):
-            here = slice(first + rows.start, first + rows.stop)
-            scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
-            bins = scaled.mul_(scale[here, None]).floor_().sub_(start[here, None]).to(torch.int64)
-            bins += torch.arange(0, len(bins) * num_bins, num_bins, device=bins.device)[:, None]
-            found = torch.bincount(bins.flatten(), minlength=len(bins) * num_bins)
-            counts[here] += found.view(-1, num_bins)
-        first += layer.shape[1]
 
 
 def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning.bins import Bins, bins_within
 from torchmetrics_dna.binning.chunks import chunks
-from torchmetrics_dna.binning.histogram import bin_numbers, check_finite
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import check_weights
 
 if TYPE_CHECKING:
@@ -56,48 +58,64 @@ def dna_realism(
             f"Expected activations and bounds of the {neurons} neurons that the reference has, but got"
             f" {[tuple(layer.shape) for layer in layers.values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
-    check_finite(layers)
     where = reference_counts.device
     if weights is None:
         weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64, device=where)
     weights = check_weights(weights, neurons).to(where)
+    bins = bins_within(low, high, reference_counts.shape[1])
     images = len(next(iter(layers.values())))
     distances = torch.zeros(images, neurons, dtype=torch.float64, device=where)
-    start = 0
-    for layer in layers.values():
-        rows = slice(start, start + layer.shape[1])
-        _fill(distances[:, rows], layer, reference_counts[rows], low[rows], high[rows], weights[rows])
-        start = rows.stop
+    fast = optional("functional.numba_distances") if where.type == "cpu" else None
+    fill = fast.fill_distances_ if fast and fast.covers(layers, bins.num_bins) else fill_distances_
+    fill(distances, layers, reference_counts, bins, weights)
     if distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
     # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
     return (distances * weights).sum(1)
 
 
-def _fill(
-    distances: Tensor, activations: Tensor, reference: Tensor, low: Tensor, high: Tensor, weights: Tensor
+def fill_distances_(
+    distances: Tensor, activations: Mapping[str, Tensor], reference: Tensor, bins: Bins, weights: Tensor
 ) -> None:
-    """Write the distances of a layer's neurons, shape ``(B, n)``; those of weight 0 stay 0."""
-    num_bins = reference.shape[1]
-    used = weights.nonzero().flatten()
-    if not len(used):
-        return
-    everything = len(used) == len(weights)
-    if not everything:
-        activations, reference, low, high = activations[:, used], reference[used], low[used], high[used]
-    found = distances if everything else distances.new_empty(len(activations), len(used))
+    """Write the Earth Mover's Distance of each image alone to a reference, for neurons whose weight is not 0.
+
+    Args:
+        distances: Shape ``(B, N)``, float64, zeros.
+        activations: ``{layer: (B, n, *positions)}``.
+        reference: Counts, shape ``(N, num_bins)``.
+        bins: Of all neurons.
+        weights: Shape ``(N,)``.
+
+    Raises:
+        ValueError: If a value is not finite.
+
+    """
+    check_finite(activations)
+    first = 0
+    for layer in activations.values():
+        used = weights[first : first + layer.shape[1]].nonzero().flatten()
+        if len(used):
+            chosen = used + first
+            values = layer if len(used) == layer.shape[1] else layer[:, used]
+            distances[:, chosen] = _layer_distances(values, reference[chosen], bins.take(chosen))
+        first += layer.shape[1]
+
+
+def _layer_distances(activations: Tensor, reference: Tensor, bins: Bins) -> Tensor:
+    """Distances of some neurons of one layer, shape ``(B, n)``."""
+    num_bins = bins.num_bins
+    found = activations.new_empty(activations.shape[:2], dtype=torch.float64)
     first = 0
     for rows, values in chunks(activations, least=num_bins, size=_CELLS):
         images, positions = values.shape[1:]
-        bins = bin_numbers(values, low[rows], high[rows], num_bins).view(-1, positions)
+        numbers = bins.take(rows).numbers(values).view(-1, positions)
         share = reference[rows].double()
         share *= -positions / share.sum(1, keepdim=True)
         # the image's histogram on top of the reference's, negated and as large; all in place, since at this size
         # fetching memory costs more than the arithmetic
         difference = share[:, None].repeat(1, images, 1).view(-1, num_bins)
-        difference.scatter_add_(1, bins, difference.new_ones(1, 1).expand_as(bins))
+        difference.scatter_add_(1, numbers, difference.new_ones(1, 1).expand_as(numbers))
         emd = difference.cumsum_(1).abs_().sum(1).view(-1, images) / positions
         found[first : first + images, rows] = emd.T
-        first = (first + images) % len(distances)
-    if not everything:
-        distances[:, used] = found
+        first = (first + images) % len(activations)
+    return found

@@ -9,13 +9,14 @@ from torch import Tensor
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning import add_counts_
+from torchmetrics_dna.binning import add_counts_, bins_within
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
 from torchmetrics_dna.binning.histogram import check_num_bins
-from torchmetrics_dna.binning.self_ranging import Grid, count_on_grid_, dyadic_grid, regrid_
+from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.ranges import ActivationRanges
 from torchmetrics_dna.tally.base import DNATally, Field, Side
+from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,12 +39,13 @@ class HistogramTally(DNATally[HistogramDNA]):
         super().__init__(extractor)
         self.num_bins = num_bins
         self.ranges = ranges
-        self._bounds = ranges.bounds()
+        self._bins = bins_within(*ranges.bounds(), num_bins)
+        self._cells = self.neurons.total * num_bins
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {"counts": Field(self.neurons.total * self.num_bins + 1, torch.int64, 0)}
+        return {"counts": Field(self._cells + len(self.neurons) + 1, torch.int64, 0)}
 
     @property
     @override
@@ -53,16 +55,18 @@ class HistogramTally(DNATally[HistogramDNA]):
     @override
     def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
         counts = side["counts"]
-        if self._bounds[0].device != counts.device:
-            self._bounds = (self._bounds[0].to(counts.device), self._bounds[1].to(counts.device))
-        add_counts_(counts[:-1].view(-1, self.num_bins), activations, *self._bounds)
-        counts[-1] += num_images
+        if self._bins.centre.device != counts.device:
+            self._bins = self._bins.to(counts.device)
+        finite = screen(activations, counts.device)
+        add_counts_(counts[: self._cells].view(-1, self.num_bins), activations, self._bins, accepted(finite))
+        record_(counts[self._cells :], finite, num_images)
 
     @override
     def to_dna(self, side: Side) -> HistogramDNA:
         counts = side["counts"]
-        per_neuron = counts[:-1].view(-1, self.num_bins)
-        return HistogramDNA(per_neuron, self.neurons, self.ranges, int(counts[-1]), **self.origin)
+        per_neuron = counts[: self._cells].view(-1, self.num_bins)
+        num_images = read_tail(counts[self._cells :], self.neurons)
+        return HistogramDNA(per_neuron, self.neurons, self.ranges, num_images, **self.origin)
 
 
 class SelfRangingTally(DNATally[HistogramDNA]):
@@ -97,7 +101,7 @@ class SelfRangingTally(DNATally[HistogramDNA]):
     @override
     def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
         grid = self._widen(side, activation_extremes(activations))
-        count_on_grid_(self._counts(side), activations, grid)
+        add_counts_(self._counts(side), activations, grid.bins(self.num_bins))
         side["counts"][-1] += num_images
 
     @override

@@ -19,6 +19,7 @@ from torchmetrics_dna.binning.cross_moments import (
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.tally.base import DNATally, Field, Side
+from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,18 +31,23 @@ class MomentTally(DNATally[GaussianDNA]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {"moments": Field(2 * self.neurons.total + 1, torch.float64, 0)}
+        return {"moments": Field(2 * self.neurons.total + len(self.neurons) + 1, torch.float64, 0)}
 
     @override
     def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        moments = side["moments"]
-        add_moments_(moments[:-1].view(2, -1), activations)
-        moments[-1] += num_images
+        finite = screen(activations, side["moments"].device)
+        moments, tail = self._split(side)
+        add_moments_(moments, activations, accepted(finite))
+        record_(tail, finite, num_images)
 
     @override
     def to_dna(self, side: Side) -> GaussianDNA:
+        moments, tail = self._split(side)
+        return GaussianDNA.from_moments(moments, self.neurons, read_tail(tail, self.neurons), **self.origin)
+
+    def _split(self, side: Side) -> tuple[Tensor, Tensor]:
         moments = side["moments"]
-        return GaussianDNA.from_moments(moments[:-1].view(2, -1), self.neurons, int(moments[-1]), **self.origin)
+        return moments[: 2 * self.neurons.total].view(2, -1), moments[2 * self.neurons.total :]
 
 
 class CrossMomentTally(DNATally[LayerGaussianDNA]):

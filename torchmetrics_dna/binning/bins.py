@@ -1,0 +1,65 @@
+"""Which bin an activation falls in: one formula for bounds and for grids that grow with the data."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+HALF_WIDTH_MARGIN = 1e-8  # of the official implementation; gives dead neurons a width
+
+
+class Bins(NamedTuple):
+    """The bins of each neuron: x lies in ``clamp(floor(((x - centre) / scale + offset) * factor) - first, 0, B - 1)``.
+
+    In float64, and in this order: any other rounds exact edges into the bin below. Within bounds it is Eq. (1) and (2)
+    of the paper, with ``scale`` the half width and ``first`` 0; on a grid, ``scale`` is a bin's width, ``first`` the
+    number of the first bin.
+
+    Attributes:
+        centre: Shape ``(N,)``, float64.
+        scale: Shape ``(N,)``, float64.
+        first: Shape ``(N,)``, float64, whole numbers.
+        offset: 0 or 1.
+        factor: Bins in a ``scale``.
+        num_bins: The B.
+
+    """
+
+    centre: Tensor
+    scale: Tensor
+    first: Tensor
+    offset: float
+    factor: float
+    num_bins: int
+
+    def take(self, rows: Tensor | slice) -> Bins:
+        """The bins of some neurons."""
+        return self._replace(centre=self.centre[rows], scale=self.scale[rows], first=self.first[rows])
+
+    def to(self, device: torch.device) -> Bins:
+        """The same on another device."""
+        return self._replace(centre=self.centre.to(device), scale=self.scale.to(device), first=self.first.to(device))
+
+    def numbers(self, values: Tensor) -> Tensor:
+        """The bin of each value, int64, shape ``(n, values)``, for ``(n, ...)`` values."""
+        scaled = values.to(torch.float64, copy=True, memory_format=torch.contiguous_format).flatten(1)
+        scaled.sub_(self.centre[:, None]).div_(self.scale[:, None]).add_(self.offset).mul_(self.factor)
+        scaled.floor_().sub_(self.first[:, None])
+        # clamped once at the end: the same bin as clamping z first, for two passes less
+        return scaled.clamp_(0, self.num_bins - 1).to(torch.int64)
+
+
+def bins_within(low: Tensor, high: Tensor, num_bins: int) -> Bins:
+    """Equal bins between bounds, shape ``(N,)`` each.
+
+    Example:
+        >>> bins = bins_within(torch.tensor([-1.0]), torch.tensor([1.0]), num_bins=4)
+        >>> bins.numbers(torch.tensor([[-5.0, -0.1, 0.0, 1.0]]))
+        tensor([[0, 1, 2, 3]])
+
+    """
+    low, high = low.double(), high.double()
+    half_width = (high - low) / 2 + HALF_WIDTH_MARGIN
+    return Bins((low + high) / 2, half_width, torch.zeros_like(low), 1.0, num_bins / 2, num_bins)

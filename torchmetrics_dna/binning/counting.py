@@ -1,0 +1,78 @@
+"""Counting activations by the fastest way at hand."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torchmetrics_dna.binning.bins import Bins, bins_within
+from torchmetrics_dna.binning.histogram import add_counts_ as count_plainly_
+from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
+from torchmetrics_dna.extras import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+
+def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
+    r"""Histogram of each neuron, Eq. (1) and (2) of the paper.
+
+    With centre :math:`m` and half width :math:`s` (half the span plus 1e-8) of a neuron's bounds, value
+    :math:`x` falls in bin :math:`\min(\lfloor (z + 1) B / 2 \rfloor, B - 1)` where
+    :math:`z = \mathrm{clamp}((x - m) / s, -1, 1)`, all in float64. Every position (pixel, token) of every
+    image is one count; values beyond the bounds count in the end bins.
+
+    Args:
+        activations: Shape ``(B, n, *positions)``, floating point, finite.
+        low: Lower bounds, shape ``(n,)``, float64.
+        high: Upper bounds, shape ``(n,)``, float64.
+        num_bins: Number of bins.
+
+    Returns:
+        Counts, int64, shape ``(n, num_bins)``.
+
+    Raises:
+        ValueError: If shapes do not fit, ``num_bins`` is not a positive integer, or a value is not finite.
+
+    Example:
+        >>> activations = torch.tensor([[0.1, 5.0], [0.6, -7.0], [0.6, 0.0]])
+        >>> activation_histogram(activations, torch.tensor([0.0, -1.0]), torch.tensor([1.0, 1.0]), num_bins=4)
+        tensor([[1, 0, 2, 0],
+                [1, 0, 1, 1]])
+
+    """
+    check_num_bins(num_bins)
+    if activations.ndim < 2 or low.shape != high.shape or low.shape != activations.shape[1:2]:
+        raise ValueError(
+            "Expected activations (B, n, *positions) and bounds (n,), but got"
+            f" {tuple(activations.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
+        )
+    counts = activations.new_zeros((activations.shape[1], num_bins), dtype=torch.int64)
+    add_counts_(counts, {"activations": activations}, bins_within(low, high, num_bins))
+    return counts
+
+
+def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, accepted: Tensor | None = None) -> None:
+    """Add the histograms of all layers to ``counts`` in place; activations that are not finite change nothing.
+
+    Args:
+        counts: Shape ``(N, num_bins)``, int64, contiguous, layers one after another.
+        activations: ``{layer: (B, n, *positions)}``, in the same order.
+        bins: Of all neurons.
+        accepted: 1 if the activations are finite and 0 if not, an int64 on their device, which then is not asked.
+
+    Raises:
+        ValueError: If a value is not finite, unless ``accepted`` is given.
+
+    """
+    way = optional("binning.numba_histogram") if accepted is None and counts.device.type == "cpu" else None
+    if way and way.covers(activations, bins.num_bins):
+        way.add_counts_(counts, activations, bins)
+        return
+    if accepted is None:
+        check_finite(activations)
+    way = optional("binning.triton_histogram") if counts.is_cuda else None
+    (way.add_counts_ if way else count_plainly_)(counts, activations, bins, accepted)

@@ -1,0 +1,21 @@
+"""How activations lie in memory."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+def picture_rows(layer: Tensor) -> Tensor:
+    """A view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row where all lie evenly.
+
+    Only what has more than two axes of positions, and lies in pieces, is copied.
+    """
+    if layer.ndim == 2:
+        return layer[..., None, None]
+    try:
+        return layer.view(*layer.shape[:2], 1, -1)
+    except RuntimeError:
+        return layer if layer.ndim == 4 else layer.flatten(2)[:, :, None]
