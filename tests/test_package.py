@@ -18,6 +18,7 @@ ROOMS = (
     "version",
     "extras",
     "threads",
+    "numba_kernels",
     "atomic",
     "download",
     "neurons",

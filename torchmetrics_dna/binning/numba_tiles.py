@@ -1,4 +1,4 @@
-"""Bin numbers of activations in any memory layout, tile by tile, compiled by numba.
+"""Activations in any memory layout as what compiled code takes, and shared out among threads.
 
 A tile is what stays in the first-level cache: some neurons by some positions of one image. It is read once, along
 whichever axis lies together in memory, and its bin numbers are written one after another.
@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
-from numba import njit, types
-from numba.extending import overload
 
 from torchmetrics_dna.binning.layouts import picture_rows
 
@@ -23,7 +21,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.bins import Bins
 
-TILE = 2048  # bin numbers
+_TILE = 4096  # bin numbers: with the activations, half of a first-level cache
+_WIDEST = 64  # neurons of a tile
+_RUN = 256  # activations of a loop that are enough to hide its start
 _TASK = 1 << 16  # activations that are worth a task of their own
 _MOST_BINS = 1 << 26  # so that bin numbers of a tile's neurons fit 32 bits
 _VIEWS = {
@@ -48,6 +48,7 @@ class Layout(NamedTuple):
     along_neurons: bool  # neurons lie together
     width: int  # neurons of a tile
     length: int  # positions of a tile
+    run: int  # positions that one loop along neurons goes through
 
 
 class Work(NamedTuple):
@@ -74,130 +75,33 @@ def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDA
     return (*ends, float(bins.offset), float(bins.factor), bins.num_bins)  # type: ignore[return-value]
 
 
-def share_out(activations: Mapping[str, Tensor], widest: int = 64) -> Iterator[Work]:
-    """All neurons, in pieces that keep torch's threads busy until the end; tiles have up to ``widest`` neurons."""
+def share_out(activations: Mapping[str, Tensor]) -> Iterator[Work]:
+    """All neurons, in pieces that keep torch's threads busy until the end."""
     task = max(_TASK, sum(layer.numel() for layer in activations.values()) // (8 * torch.get_num_threads()))
     first = 0
     for name, layer in activations.items():
         _images, neurons = layer.shape[:2]
         if layer.numel():
-            memory, layout = _read(layer, widest)
+            memory, layout = _read(layer)
             step = -(-task // (layer.numel() // neurons) // layout.width) * layout.width
             for begin in range(0, neurons, step):
                 yield Work(name, memory, layout, begin, min(begin + step, neurons), first)
         first += neurons
 
 
-def _read(layer: Tensor, widest: int) -> tuple[NDArray[Any], Layout]:
+def _read(layer: Tensor) -> tuple[NDArray[Any], Layout]:
     """A layer's whole storage as numbers, and where in it the layer lies."""
     rows = picture_rows(layer)
     images, neurons, row_count, positions = rows.shape
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)
-    width = min(widest if along_neurons else 4, neurons)
+    width = min(_WIDEST if along_neurons else 4, neurons)
+    # where positions follow one another without a gap, one loop takes several
+    run = max(1, _RUN // width) if along_neurons and stride == width and neuron_stride == 1 else 1
     layout = Layout(
         int(rows.storage_offset()), image_stride, neuron_stride, row_stride, stride,
-        images, row_count, positions, along_neurons, width, min(TILE // width, positions),
+        images, row_count, positions, along_neurons, width, min(_TILE // width, positions), run,
     )  # fmt: skip
     bits, dtype = _VIEWS[layer.dtype]
     everything = rows.as_strided((rows.untyped_storage().nbytes() // rows.itemsize,), (1,), 0)
     return everything.view(bits).numpy().view(dtype), layout
-
-
-def to_double(raw: Any) -> Any:
-    """A value, or its bits, as float64; numba takes the implementation below."""
-    raise NotImplementedError
-
-
-@overload(to_double)
-def _to_double(raw: Any) -> Any:
-    if raw == types.int16:
-        return _half_to_double
-    if raw == types.uint16:
-        return _bfloat16_to_double
-    return _float_to_double
-
-
-def _float_to_double(raw: Any) -> Any:
-    return np.float64(raw)
-
-
-def _half_to_double(raw: Any) -> Any:
-    bits = np.uint32(np.uint32(raw) & np.uint32(0x7FFF))
-    # the same digits under float32's exponents, which begin 112 lower
-    size = np.uint32(bits << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
-    if bits >= np.uint32(0x7C00):
-        size = np.float32(np.inf)
-    return np.float64(-size if raw < 0 else size)
-
-
-def _bfloat16_to_double(raw: Any) -> Any:
-    return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def bin_tile(
-    memory: Any, layout: Any, image: Any, row: Any, position: Any, length: Any, neuron: Any, width: Any,
-    first: Any, bins: Any, staged: Any, found: Any,
-) -> Any:  # fmt: skip
-    """Write ``neuron * num_bins + bin`` of a tile, neurons numbered within it, to ``found``; whether all are finite."""
-    centre, scale, start, offset, factor, num_bins = bins
-    top = np.float64(num_bins - 1)
-    infinite = np.int32(0)
-    begin = (
-        layout.offset + image * layout.image_stride + row * layout.row_stride
-        + position * layout.stride + neuron * layout.neuron_stride
-    )  # fmt: skip
-    if layout.along_neurons:
-        centres = centre[first + neuron : first + neuron + width]
-        scales = scale[first + neuron : first + neuron + width]
-        starts = start[first + neuron : first + neuron + width]
-        for i in range(length):
-            values = _run(memory, begin + i * layout.stride, layout.neuron_stride, width, staged)
-            numbers = found[i * width : (i + 1) * width]
-            for j in range(width):
-                x = to_double(values[j])
-                infinite |= np.int32(not (abs(x) < np.inf))
-                t = np.floor(((x - centres[j]) / scales[j] + offset) * factor) - starts[j]
-                t = t if t > 0.0 else 0.0
-                t = t if t < top else top
-                numbers[j] = np.int32(t) + np.int32(j * num_bins)
-        return infinite == 0
-    for j in range(width):
-        values = _run(memory, begin + j * layout.neuron_stride, layout.stride, length, staged)
-        numbers = found[j * length : (j + 1) * length]
-        middle, half, lowest = centre[first + neuron + j], scale[first + neuron + j], start[first + neuron + j]
-        base = np.int32(j * num_bins)
-        for i in range(length):
-            x = to_double(values[i])
-            infinite |= np.int32(not (abs(x) < np.inf))
-            t = np.floor(((x - middle) / half + offset) * factor) - lowest
-            t = t if t > 0.0 else 0.0
-            t = t if t < top else top
-            numbers[i] = np.int32(t) + base
-    return infinite == 0
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def _run(memory: Any, begin: Any, stride: Any, length: Any, staged: Any) -> Any:
-    """Values that lie one ``stride`` apart, together: as they are, or copied."""
-    if stride == 1:
-        return memory[begin : begin + length]
-    for i in range(length):
-        staged[i] = memory[begin + i * stride]
-    return staged[:length]
-
-
-@njit(nogil=True, error_model="numpy", cache=True)
-def add_tile(counts: Any, begin: Any, numbers: Any, step: Any) -> None:
-    """Add ``step`` to the cells ``begin + numbers`` of flat counts."""
-    # four places at a time, far apart, since counting the same cell twice in a row waits for the memory
-    quarter = len(numbers) // 4
-    start = np.uint64(begin)
-    for i in range(quarter):
-        counts[start + np.uint64(numbers[i])] += step
-        counts[start + np.uint64(numbers[i + quarter])] += step
-        counts[start + np.uint64(numbers[i + 2 * quarter])] += step
-        counts[start + np.uint64(numbers[i + 3 * quarter])] += step
-    for i in range(4 * quarter, len(numbers)):
-        counts[start + np.uint64(numbers[i])] += step

@@ -50,7 +50,8 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
             "Expected two sets of counts of the same shape (N, num_bins), but got"
             f" {tuple(counts_a.shape)} and {tuple(counts_b.shape)}"
         )
-    fast = optional("functional.numba_distances") if counts_a.device.type == counts_b.device.type == "cpu" else None
+    on_cpu = all(counts.device.type == "cpu" and counts.dtype == torch.int64 for counts in (counts_a, counts_b))
+    fast = optional("functional.numba_distances") if on_cpu else None
     distances = (fast.emd_of_rows if fast else emd_of_rows)(counts_a, counts_b)
     if distances.isnan().any():
         raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")

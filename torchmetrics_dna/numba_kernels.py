@@ -1,0 +1,261 @@
+"""What numba compiles: bin numbers, counts and distances, row by row.
+
+All in one file, since numba keeps compiled code for as long as the file of a function stays the same, and does not look
+at what the function calls in other files.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numba import njit, types
+from numba.extending import overload
+
+_NEURONS = 16  # whose cells are counted in turns
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, counts: Any, step: Any) -> Any:
+    """Add ``step`` for each activation of some neurons of a layer; whether all are finite.
+
+    What is not finite counts too, always in the same cell, so that the opposite step takes everything back.
+
+    Args:
+        memory: All numbers, or bits, that the layer's storage holds.
+        layout: Where the layer lies in them.
+        begin: The first of the neurons, within the layer.
+        end: The one after the last.
+        first: The layer's first neuron among those of ``bins`` and ``counts``.
+        bins: As a tuple of arrays and numbers.
+        counts: Shape ``(N, num_bins)``.
+        step: 1 or -1.
+
+    """
+    cells, num_bins = counts.reshape(-1), counts.shape[1]
+    numbers, staged = _room(memory, layout)
+    fine = True
+    for neuron in range(begin, end, layout.width):
+        width = min(layout.width, end - neuron)
+        rule = _rule_of(bins, first + neuron, width, layout.run)
+        for image in range(layout.images):
+            for row in range(layout.rows):
+                for position in range(0, layout.positions, layout.length):
+                    length = min(layout.length, layout.positions - position)
+                    found = numbers[: width * length]
+                    fine &= _bin_tile(memory, layout, (image, neuron, row, position), rule, width, staged, found)
+                    _add(cells[(first + neuron) * num_bins :], found, width, layout.along_neurons, step)
+    return fine
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def fill_neurons(
+    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any
+) -> Any:
+    """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
+
+    Args:
+        memory: As :func:`count_neurons`, and so the four that follow.
+        layout: -
+        begin: -
+        end: -
+        first: -
+        bins: -
+        reference: Counts, shape ``(N, num_bins)``.
+        weights: Shape ``(N,)``; neurons of weight 0 are left out.
+        distances: Shape ``(B, N)``.
+
+    """
+    num_bins = reference.shape[1]
+    numbers, staged = _room(memory, layout)
+    cells, sums = np.empty((layout.width, num_bins), np.int32), np.empty(num_bins, np.int32)
+    known, expected = np.empty(num_bins, np.int64), np.empty((layout.width, num_bins))
+    activations = layout.rows * layout.positions
+    fine = True
+    for neuron in range(begin, end, layout.width):
+        width = min(layout.width, end - neuron)
+        here = first + neuron
+        if not weights[here : here + width].any():
+            continue
+        for j in range(width):
+            # the reference's sums, as if it had as many activations as an image
+            total = _running_sums(reference[here + j], known)
+            expected[j] = known * (activations / total)
+        rule = _rule_of(bins, here, width, layout.run)
+        for image in range(layout.images):
+            cells[:width] = 0
+            for row in range(layout.rows):
+                for position in range(0, layout.positions, layout.length):
+                    length = min(layout.length, layout.positions - position)
+                    found = numbers[: width * length]
+                    fine &= _bin_tile(memory, layout, (image, neuron, row, position), rule, width, staged, found)
+                    _add(cells.reshape(-1), found, width, layout.along_neurons, np.int32(1))
+            for j in range(width):
+                if weights[here + j] != 0:
+                    _running_sums(cells[j], sums)
+                    distances[image, here + j] = _difference(sums, expected[j]) / activations
+    return fine
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
+    """Write the Earth Mover's Distance of each row of two sets of counts."""
+    sums_a, sums_b = np.empty(counts_a.shape[1], np.int64), np.empty(counts_a.shape[1], np.int64)
+    for row in range(len(found)):
+        total_a, total_b = _running_sums(counts_a[row], sums_a), _running_sums(counts_b[row], sums_b)
+        found[row] = _share_difference(sums_a, total_a, sums_b, total_b)
+
+
+def to_double(raw: Any) -> Any:
+    """A value, or its bits, as float64; numba takes the implementation below."""
+    raise NotImplementedError
+
+
+@overload(to_double)
+def _to_double(raw: Any) -> Any:
+    if raw == types.int16:
+        return _half_to_double
+    if raw == types.uint16:
+        return _bfloat16_to_double
+    return _float_to_double
+
+
+def _float_to_double(raw: Any) -> Any:
+    return np.float64(raw)
+
+
+def _half_to_double(raw: Any) -> Any:
+    bits = np.uint32(np.uint32(raw) & np.uint32(0x7FFF))
+    # the same digits under float32's exponents, which begin 112 lower
+    size = np.uint32(bits << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
+    if bits >= np.uint32(0x7C00):
+        size = np.float32(np.inf)
+    return np.float64(-size if raw < 0 else size)
+
+
+def _bfloat16_to_double(raw: Any) -> Any:
+    return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _room(memory: Any, layout: Any) -> Any:
+    """Where the numbers of a tile go, and its activations if they have to be gathered."""
+    size = layout.width * layout.length
+    return np.empty(size, np.int32), np.empty(size, memory.dtype)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _rule_of(bins: Any, neuron: Any, width: Any, run: Any) -> Any:
+    """The bins of a tile's neurons, repeated for as many positions as one loop goes through."""
+    centre, scale, start, offset, factor, num_bins = bins
+    size = width * run
+    centres, scales, starts = np.empty(size), np.empty(size), np.empty(size)
+    cells = np.empty(size, np.int32)
+    for i in range(size):
+        j = i % width
+        centres[i], scales[i], starts[i] = centre[neuron + j], scale[neuron + j], start[neuron + j]
+        cells[i] = j * num_bins
+    return centres, scales, starts, cells, offset, factor, np.float64(num_bins - 1)
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, staged: Any, numbers: Any) -> Any:
+    """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
+
+    What is not finite gets the number 0.
+    """
+    image, neuron, row, position = place
+    centres, scales, starts, cells, offset, factor, top = rule
+    begin = (
+        layout.offset + image * layout.image_stride + neuron * layout.neuron_stride
+        + row * layout.row_stride + position * layout.stride
+    )  # fmt: skip
+    length = len(numbers) // width
+    if layout.along_neurons:
+        for k in range(0, length, layout.run):
+            size = min(layout.run, length - k) * width
+            values = _gather(memory, begin + k * layout.stride, layout.neuron_stride, size, staged)
+            found = numbers[k * width : k * width + size]
+            for i in range(size):
+                x = to_double(values[i])
+                t = np.floor(((x - centres[i]) / scales[i] + offset) * factor) - starts[i]
+                t = t if t > 0.0 else 0.0
+                t = t if t < top else top
+                found[i] = np.int32(t) + cells[i] if abs(x) < np.inf else np.int32(-1)
+    else:
+        for j in range(width):
+            values = _gather(memory, begin + j * layout.neuron_stride, layout.stride, length, staged)
+            found = numbers[j * length : (j + 1) * length]
+            centre, scale, start, cell = centres[j], scales[j], starts[j], cells[j]
+            for i in range(length):
+                x = to_double(values[i])
+                t = np.floor(((x - centre) / scale + offset) * factor) - start
+                t = t if t > 0.0 else 0.0
+                t = t if t < top else top
+                found[i] = np.int32(t) + cell if abs(x) < np.inf else np.int32(-1)
+    lowest = np.int32(0)
+    for i in range(len(numbers)):
+        lowest = min(lowest, numbers[i])
+    if lowest < 0:
+        for i in range(len(numbers)):
+            numbers[i] = max(numbers[i], 0)
+    return lowest == 0
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _gather(memory: Any, begin: Any, stride: Any, size: Any, staged: Any) -> Any:
+    """Values that lie one ``stride`` apart: as they are if they lie together, else copied."""
+    if stride == 1:
+        return memory[begin : begin + size]
+    for i in range(size):
+        staged[i] = memory[begin + i * stride]
+    return staged[:size]
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _add(cells: Any, numbers: Any, width: Any, along_neurons: Any, step: Any) -> None:
+    """Add ``step`` to the cells of a tile's numbers."""
+    if along_neurons:
+        # few neurons at a time, whose cells lie in few enough pages of memory to be found at once
+        for first in range(0, width, _NEURONS):
+            last = min(first + _NEURONS, width)
+            for begin in range(0, len(numbers), width):
+                for i in range(begin + first, begin + last):
+                    cells[np.uint64(numbers[np.uint64(i)])] += step
+        return
+    # four places at a time, far apart, since counting the same cell twice in a row waits for the memory
+    quarter = len(numbers) // 4
+    for i in range(quarter):
+        cells[np.uint64(numbers[i])] += step
+        cells[np.uint64(numbers[i + quarter])] += step
+        cells[np.uint64(numbers[i + 2 * quarter])] += step
+        cells[np.uint64(numbers[i + 3 * quarter])] += step
+    for i in range(4 * quarter, len(numbers)):
+        cells[np.uint64(numbers[i])] += step
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _running_sums(counts: Any, sums: Any) -> Any:
+    """Write the running sums of counts, integers; gives the last."""
+    total = sums.dtype.type(0)
+    for k in range(len(counts)):
+        total = sums.dtype.type(total + counts[k])
+        sums[k] = total
+    return total
+
+
+# terms may be added in any order, so that several are at once; the order depends on nothing but the number of bins
+@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+def _share_difference(sums_a: Any, total_a: Any, sums_b: Any, total_b: Any) -> Any:
+    distance = 0.0
+    for k in range(len(sums_a)):
+        distance += abs(sums_a[k] / total_a - sums_b[k] / total_b)
+    return distance
+
+
+@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+def _difference(sums: Any, others: Any) -> Any:
+    distance = 0.0
+    for k in range(len(sums)):
+        distance += abs(sums[k] - others[k])
+    return distance
