@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 import sys
 
 import pytest
@@ -9,6 +11,14 @@ import pytest
 from torchmetrics_dna.__main__ import main
 
 COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
+
+
+def torchrun(*arguments: object, check: bool = True) -> subprocess.CompletedProcess[str]:
+    """A command in two processes of one thread each."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *COMMAND[1:]]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    command = [*launch, *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, check=check, env=environment, timeout=120)
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -39,6 +40,15 @@ def default_extractor() -> DNAExtractor:
 def photos() -> list[np.ndarray]:
     """Twelve crops of photographs, uint8, 192 x 192."""
     return photographs(12)
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """As processes beside each other run: convolutions round alike only for the same number of threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
 
 @pytest.fixture

@@ -10,11 +10,16 @@ import torch
 from torch import distributed as dist
 from torch import multiprocessing
 
+# processes are forked from one that has imported all this, which takes a second processor for seconds each time
+multiprocessing.set_forkserver_preload(["torch.distributed.fsdp", "torchmetrics", "torchmetrics_dna.metrics", "pytest"])
+
 
 def run(world: int, worker: Callable[..., None], folder: Path, *arguments: object) -> None:
     """Call ``worker(rank, world, *arguments)`` in as many processes; errors of any of them are raised here."""
     meeting = folder / f"{worker.__name__}-{world}"
-    multiprocessing.spawn(_start, (world, worker, str(meeting), arguments), nprocs=world)
+    multiprocessing.start_processes(
+        _start, (world, worker, str(meeting), arguments), nprocs=world, start_method="forkserver"
+    )
 
 
 def _start(rank: int, world: int, worker: Callable[..., None], meeting: str, arguments: tuple[object, ...]) -> None:

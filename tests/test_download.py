@@ -18,16 +18,20 @@ from torchmetrics_dna.download import fetch
 REMEDY = "download it where there is a network, and give its local path instead"
 
 
-def load(reference: str, endpoint: str, home: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+def load(*references: str, endpoint: str, home: Path, **environment: str) -> list[str]:
+    """One line for each: the digest of what it is, or what is wrong."""
     code = (
         "import sys; from torchmetrics_dna import ActivationRanges, load_dna\n"
-        "read = ActivationRanges.load if 'ranges' in sys.argv[1] else load_dna\n"
-        "try:\n    print(read(sys.argv[1]).digest)\n"
-        "except (OSError, ValueError) as err:\n    print(f'{type(err).__name__}: {err}')\n"
+        "for reference in sys.argv[1:]:\n"
+        "    read = ActivationRanges.load if 'ranges' in reference else load_dna\n"
+        "    try:\n        print(read(reference).digest)\n"
+        "    except (OSError, ValueError) as err:\n        print(f'{type(err).__name__}: {err}')\n"
     )
     variables = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
-    command = [sys.executable, "-c", code, reference]
-    return subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+    command = [sys.executable, "-c", code, *references]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, env=variables).stdout.splitlines()
+    assert len(said) == len(references), said
+    return said
 
 
 @pytest.fixture
@@ -45,48 +49,49 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
     ranges = ActivationRanges.load(GOLDEN / "official_files" / "activation_ranges.json").digest
     ours, official = dnas.histogram().digest, load_dna(GOLDEN / "official_files" / "gauss").digest
     with serving({"owner/repo": repository, "datasets/owner/data": repository}) as (endpoint, requests):
-        for reference, digest in (
-            ("hub:owner/repo/sub/x.dna.npz", ours),
-            (f"hub:owner/repo@{COMMIT}/sub/x.dna.npz", ours),
-            ("hub:owner/repo/gauss", official),
-            ("hub:owner/repo/gauss.npz", official),
-            ("hub:datasets/owner/data/gauss.json", official),
-            ("hub:owner/repo/ranges.json", ranges),
-        ):
-            assert load(reference, endpoint, tmp_path).stdout.strip() == digest, reference
+        expected = {
+            "hub:owner/repo/sub/x.dna.npz": ours,
+            f"hub:owner/repo@{COMMIT}/sub/x.dna.npz": ours,
+            "hub:owner/repo/gauss": official,
+            "hub:owner/repo/gauss.npz": official,
+            "hub:datasets/owner/data/gauss.json": official,
+            "hub:owner/repo/ranges.json": ranges,
+        }
+        assert load(*expected, endpoint=endpoint, home=tmp_path) == list(expected.values())
         assert "GET /owner/repo/resolve/" in " ".join(requests)
         requests.clear()
         # what is in the cache is not fetched again, and needs no network
-        assert load("hub:owner/repo/sub/x.dna.npz", endpoint, tmp_path).stdout.strip() == ours
+        assert load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path) == [ours]
         assert not [request for request in requests if request.startswith("GET /owner/")]
         requests.clear()
-        offline = load("hub:owner/repo/sub/x.dna.npz", endpoint, tmp_path, HF_HUB_OFFLINE="1")
-        assert offline.stdout.strip() == ours
+        offline = load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+        assert offline == [ours]
         assert requests == []
 
 
 def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
     with serving({"owner/repo": repository}) as (endpoint, _):
-        for reference, environment in (
-            ("hub:owner/repo/other.dna.npz", {}),
-            ("hub:owner/other/x.dna.npz", {}),
-            ("hub:owner/repo/other.ranges.json", {}),
-            ("hub:owner/repo/sub/x.dna.npz", {"HF_HUB_OFFLINE": "1"}),
-        ):
-            said = load(reference, endpoint, tmp_path, **environment).stdout
-            file, repo = reference.rpartition("/")[2], reference[4:].split("/")[1].split("@")[0]
-            assert said.startswith("OSError: Can't fetch"), said
-            assert file in said
-            assert f"hub repository 'owner/{repo}'" in said
-            assert REMEDY in said
-            assert said.count("\n") == 1
+        absent = [
+            "hub:owner/repo/other.dna.npz",
+            "hub:owner/other/x.dna.npz",
+            "hub:owner/repo/other.ranges.json",
+        ]
+        told = load(*absent, endpoint=endpoint, home=tmp_path)
+        absent.append("hub:owner/repo/sub/x.dna.npz")
+        told += load(absent[-1], endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+    for reference, said in zip(absent, told, strict=True):
+        file, repo = reference.rpartition("/")[2], reference[4:].split("/")[1]
+        assert said.startswith("OSError: Can't fetch"), said
+        assert file in said
+        assert f"hub repository 'owner/{repo}'" in said
+        assert REMEDY in said
 
 
 @pytest.mark.slow
 def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
     with serving({}) as (endpoint, _):
         pass
-    said = load("hub:owner/repo/x.dna.npz", endpoint, tmp_path).stdout
+    (said,) = load("hub:owner/repo/x.dna.npz", endpoint=endpoint, home=tmp_path)
     assert said.startswith("OSError: Can't fetch 'x.dna.npz'")
     assert REMEDY in said
 

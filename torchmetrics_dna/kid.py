@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.dna import TooFewImagesError
@@ -69,6 +68,8 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         raise TooFewImagesError(
             f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
         )
+    from torchmetrics.image.kid import KernelInceptionDistance  # seconds that only those who want it should wait
+
     subsets = 1 if size == len(a) == len(b) else SUBSETS
     # every process has all features by now
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):

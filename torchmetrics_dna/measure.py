@@ -48,7 +48,8 @@ class Loading:
 
     Args:
         batch_size: Images in a batch.
-        num_workers: Processes that decode images; None: one per core up to 8, none for a few images.
+        num_workers: Processes that decode images; None: one for each core that this process may use, up to 8 and
+            shared with the other processes of torchrun, and none for a few images.
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
         skip_unreadable: Leave out images that can't be read, instead of stopping.
         progress: Called after each batch with the name of the source, the number of images done, and that of all.

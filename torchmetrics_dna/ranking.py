@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import binary_average_precision, binary_precision_recall_curve
 
 from torchmetrics_dna.comparing import build_extractor, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
@@ -73,13 +72,15 @@ class Ranking:
             ValueError: Unless there is one entry for each image of the source.
 
         """
+        from torchmetrics.functional import classification  # seconds that only those who want it should wait
+
         if len(relevant) != len(self.images):
             raise ValueError(f"Expected one entry for each of {len(self.images)} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])
         span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
         closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], where torchmetrics takes it as it is
-        precision, recall, _ = binary_precision_recall_curve(closeness, truth)
-        return precision, recall, float(binary_average_precision(closeness, truth))
+        precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
+        return precision, recall, float(classification.binary_average_precision(closeness, truth))
 
     def __repr__(self) -> str:
         ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"

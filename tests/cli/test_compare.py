@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from commands import run
+from commands import COMMAND, run, torchrun
 from golden import GOLDEN, load
 from PIL import Image
 
@@ -18,7 +17,7 @@ OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 
 def test_json_for_programs() -> None:
-    command = [sys.executable, "-m", "torchmetrics_dna", "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json"]
+    command = [*COMMAND, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
     assert found["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
@@ -34,16 +33,13 @@ def test_json_for_programs() -> None:
 
 
 @pytest.mark.parametrize("ranges", [OFFICIAL_RANGES, "auto"])
-def test_torchrun_shares_the_images(ranges: str) -> None:
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_shares_the_images(
+    ranges: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["compare", A, B, "--layers", "block_0,block_6", "--ranges", ranges, "--json", "--batch-size", "1"]
-    single = [sys.executable, "-m", "torchmetrics_dna", *options]
-    several = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "torchmetrics_dna", *options]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    alone, shared = (
-        subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
-        for command in (single, [sys.executable, "-m", *several])
-    )
-    one, two = json.loads(alone.stdout), json.loads(shared.stdout)
+    assert run(monkeypatch, *options) == 0
+    one, two = json.loads(capsys.readouterr().out), json.loads(torchrun(*options).stdout)
     assert two["dna_frechet"] == pytest.approx(one["dna_frechet"], rel=1e-9)
     del one["dna_frechet"], two["dna_frechet"]
     for found in (one, two):
@@ -56,9 +52,7 @@ def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
     for i in range(3):
         Image.new("RGB", (9, 9)).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
-    several = ["torch.distributed.run", "--nproc-per-node=2", "--standalone", "-m", "torchmetrics_dna", "compare"]
-    command = [sys.executable, "-m", *several, str(tmp_path), str(tmp_path), "--layers", "block_0"]
-    failed = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    failed = torchrun("compare", tmp_path, tmp_path, "--layers", "block_0", check=False)
     assert failed.returncode != 0
     told = [line for line in failed.stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
     assert told == [f"torchmetrics-dna: Can't read image '{tmp_path}/1.png': it is not an image file"]

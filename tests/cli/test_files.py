@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -11,7 +10,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, run
+from commands import COMMAND, run, torchrun
 from golden import GOLDEN
 
 from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
@@ -142,14 +141,16 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert list(tmp_path.iterdir()) == []
 
 
-def test_interrupted_and_resumed(tmp_path: Path) -> None:
+def test_interrupted_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     # a part for each image, so that the signal comes before the last one also on a busy machine
-    make = [*COMMAND, "make", str(A), *FAST, "--kind", "hist,gauss,layer-gauss", "--batch-size", "1", "-o"]
+    make = ["make", str(A), *FAST, "--kind", "hist,gauss,layer-gauss", "--batch-size", "1", "-o"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
     command, parts = [*make, str(cut / "x.dna.npz")], cut / "x.dna.npz.parts"
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*COMMAND, *command], stderr=subprocess.PIPE, text=True) as process:
         while not list(parts.glob("0*.json")):
             assert process.poll() is None
             time.sleep(0.001)
@@ -159,25 +160,23 @@ def test_interrupted_and_resumed(tmp_path: Path) -> None:
     assert "--resume goes on from them" in said
     assert list(cut.iterdir()) == [parts]
     assert not list(parts.glob(".*"))
-    failed = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert failed.returncode == 2
-    assert "finished parts of an interrupted run: go on from them with --resume" in failed.stderr
-    subprocess.run([*command, "--resume"], check=True, capture_output=True)
-    subprocess.run([*make, str(whole / "x.dna.npz")], check=True, capture_output=True)
+    assert run(monkeypatch, *command) == 2
+    assert "finished parts of an interrupted run: go on from them with --resume" in capsys.readouterr().err
+    assert run(monkeypatch, *command, "--resume") == 0
+    assert run(monkeypatch, *make, whole / "x.dna.npz") == 0
     written = {path.name: path.read_bytes() for path in whole.iterdir()}
     assert len(written) == 3
     assert {path.name: path.read_bytes() for path in cut.iterdir()} == written
 
 
 @pytest.mark.slow
-def test_torchrun_makes_the_same_file(tmp_path: Path) -> None:
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "-m", "torchmetrics_dna"]
-    for count, start in ((1, COMMAND), (2, [*launch[:3], "--nproc-per-node=2", *launch[3:]])):
-        (tmp_path / str(count)).mkdir()
-        command = [*start, "make", str(A), "-o", str(tmp_path / str(count) / "x.dna.npz"), *FAST]
-        command += ["--kind", "hist,gauss,layer-gauss"]
-        subprocess.run(command, capture_output=True, check=True, env=environment, timeout=120)
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_makes_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make = ["make", A, *FAST, "--kind", "hist,gauss,layer-gauss", "-o"]
+    for count in "12":
+        (tmp_path / count).mkdir()
+    assert run(monkeypatch, *make, tmp_path / "1" / "x.dna.npz") == 0
+    torchrun(*make, tmp_path / "2" / "x.dna.npz")
     for kind in ("histogram", "gaussian", "layer-gaussian"):
         one, two = (tmp_path / count / f"x.{kind}.dna.npz" for count in "12")
         assert one.read_bytes() == two.read_bytes()

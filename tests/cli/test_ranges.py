@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import COMMAND, run
+from commands import COMMAND, run, torchrun
 from golden import GOLDEN
 from PIL import Image
 
@@ -143,13 +141,13 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert list(tmp_path.iterdir()) == []
 
 
-def test_torchrun_writes_the_same_file(tmp_path: Path) -> None:
-    options = ["ranges", str(A), str(B), "--layers", "block_0,block_6", "--batch-size", "1"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    outputs = [tmp_path / "one.json", tmp_path / "two.json"]
-    for output, start in zip(outputs, (COMMAND, [*launch, "-m", "torchmetrics_dna"]), strict=True):
-        command = [*start, *options, "-o", str(output)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=120)
-        assert done.stderr.count("12 images") == 1
-    assert outputs[0].read_bytes() == outputs[1].read_bytes()
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_writes_the_same_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["ranges", A, B, "--layers", "block_0,block_6", "--batch-size", "1"]
+    one, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert run(monkeypatch, *options, "-o", one) == 0
+    for said in (capsys.readouterr().err, torchrun(*options, "-o", two).stderr):
+        assert said.count("12 images") == 1
+    assert one.read_bytes() == two.read_bytes()

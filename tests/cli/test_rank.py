@@ -5,14 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
-from commands import COMMAND, run
+from commands import run, torchrun
 from golden import GOLDEN
 from PIL import Image
 
@@ -118,16 +115,15 @@ def test_bad_weights(
 
 
 @pytest.mark.slow
-def test_torchrun_ranks_the_same(files: Path) -> None:
-    options = ["rank", str(A), "--reference", str(files / "fit.plain.dna.npz"), "--csv", "--batch-size", "1"]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *COMMAND[1:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    one, two = (
-        subprocess.run([*start, *options], capture_output=True, text=True, check=True, env=environment, timeout=120)
-        for start in (COMMAND, launch)
-    )
-    assert one.stdout == two.stdout
-    assert one.stdout.count("\n") == 8
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_ranks_the_same(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["rank", A, "--reference", files / "fit.plain.dna.npz", "--csv", "--batch-size", "1"]
+    assert run(monkeypatch, *options) == 0
+    alone = capsys.readouterr().out
+    assert torchrun(*options).stdout == alone
+    assert alone.count("\n") == 8
 
 
 def test_compare_with_confidence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,14 +18,14 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor
 REPOSITORY = "bramtoula/visual-dna-models"
 USE = """
 import dataclasses, sys
-from torchmetrics_dna import DNAEMD, DNAExtractor
+from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.extractors import PRESETS
 name, address = sys.argv[1:]
 if address:
     PRESETS[name] = dataclasses.replace(PRESETS[name], weights=address)
 try:
-    metric = DNAEMD(name, num_bins=50)
-    print(metric.extractor.weights, metric.extractor.ranges.digest)
+    extractor = DNAExtractor(name)
+    print(extractor.weights, extractor.resolve_ranges().digest)
 except Exception as err:
     print(f"{type(err).__name__}: {err}")
 """

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import pickle
 import re
 import zipfile
@@ -10,7 +11,7 @@ import pytest
 import torch
 
 from torchmetrics_dna.images import open_source, resize_image
-from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.loader import default_workers, load_batches
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -53,3 +54,19 @@ def test_sources_can_be_sent_to_worker_processes(photo_folder: Path) -> None:
     source = open_source(photo_folder / "all.zip")
     first = source[0]
     np.testing.assert_array_equal(pickle.loads(pickle.dumps(source))[0], first)
+
+
+@pytest.mark.parametrize(
+    ("images", "cores", "processes", "expected"),
+    [(63, 4, 1, 0), (64, 4, 1, 4), (64, 1, 1, 1), (64, 64, 1, 8), (64, 8, 2, 4), (64, 2, 4, 1), (64, 64, 4, 8)],
+)
+def test_workers_are_as_many_as_the_cores_that_may_be_used(
+    images: int, cores: int, processes: int, expected: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(cores)), raising=False)
+    monkeypatch.setattr(os, "cpu_count", lambda: 1000)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
+    assert default_workers(images) == expected
+    monkeypatch.delattr(os, "sched_getaffinity")
+    monkeypatch.setattr(os, "cpu_count", lambda: cores)
+    assert default_workers(images) == expected

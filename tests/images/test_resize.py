@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden import GOLDEN, load
+from PIL import Image
 
 from torchmetrics_dna.images import open_source, resize_image, resize_tensor
 
@@ -56,3 +57,17 @@ def test_arrays_in_floating_point_are_resized_alike(photos: list[np.ndarray]) ->
     np.testing.assert_allclose(
         resize_image((photos[1] / 255).astype(np.float32), (100, 80)), resize_image(photos[1], (100, 80)), atol=1e-6
     )
+
+
+@pytest.mark.parametrize("size", [(192, 192), (90, 70), (300, 200)])
+@pytest.mark.parametrize("floating", [False, True])
+def test_files_are_resized_by_pillow_alone_to_the_last_bit(
+    size: tuple[int, int], floating: bool, photos: list[np.ndarray]
+) -> None:
+    height, width = size
+    for photo in photos[:3]:
+        scaled = (photo.astype(np.float32) / 255).transpose(2, 0, 1)
+        planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in scaled]
+        resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
+        given = np.ascontiguousarray(scaled.transpose(1, 2, 0)) if floating else photo
+        np.testing.assert_array_equal(resize_image(given, size), np.stack(resized).clip(0, 1))

@@ -40,7 +40,9 @@ SkipUnreadable = Annotated[
     bool, option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
 ]
 BatchSize = Annotated[int, option("Images in a batch.")]
-NumWorkers = Annotated[int | None, option("Processes that decode images. [default: one per core up to 8]")]
+NumWorkers = Annotated[
+    int | None, option("Processes that decode images. [default: one for each core that may be used, up to 8]")
+]
 Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]")]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 Json = Annotated[bool, option("Print json.", "--json")]

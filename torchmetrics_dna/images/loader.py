@@ -54,7 +54,7 @@ def load_batches(
         size: Height and width, by the 'clean' resize; None leaves images as they are, so all must be equally large.
         crop: See :func:`resize_image`.
         batch_size: Images in a batch; the last may be smaller.
-        num_workers: Processes that decode; None: one per core up to 8, none for a few images.
+        num_workers: Processes that decode; None: see :func:`default_workers`.
         skip_unreadable: Leave out, and report, images that can't be read.
 
     Raises:
@@ -62,7 +62,7 @@ def load_batches(
 
     """
     if num_workers is None:
-        num_workers = 0 if len(source) < _FEW else min(8, os.cpu_count() or 1)
+        num_workers = default_workers(len(source))
     loader: DataLoader[Any] = DataLoader(
         _Decoded(source, size, crop), batch_size=batch_size, num_workers=num_workers, collate_fn=_collate
     )
@@ -71,6 +71,24 @@ def load_batches(
         if error:
             raise ValueError(error)
         yield batch
+
+
+def default_workers(num_images: int) -> int:
+    """Processes that decode images, unless it is said how many.
+
+    None for a few images; else one for each core that this process may use, up to 8, where the processes that torchrun
+    has started on this machine share the cores. Workers wait while the network is behind, so idle ones cost nothing.
+
+    Example:
+        >>> default_workers(10)
+        0
+
+    """
+    if num_images < _FEW:
+        return 0
+    # cores that a container or `taskset` leaves; not every system tells
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 class _Decoded(Dataset["Tensor | str"]):

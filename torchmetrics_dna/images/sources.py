@@ -152,7 +152,7 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
         return _array_to_rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
     if image.mode == "P" and "transparency" in image.info:
         image = image.convert("RGBA")  # the same colours, without Pillow's warning about doing it in one step
-    return np.array(image.convert("RGB"))
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def _array_to_rgb(image: NDArray[Any]) -> RGBImage:
