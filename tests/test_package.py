@@ -44,6 +44,7 @@ ROOMS = (
     "comparison",
     "comparing",
     "ranking",
+    "reporting",
     "demo",
     "plots",
     "cli",
