@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -71,7 +72,7 @@ def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Score
         colour_bar=colour_bar(),
         data=_data(found, order, histograms),
         top=_top(found, histograms),
-        sides=[_side(side, some, names["ab".index(side)]) for side, some in scored.items()],
+        sides=[_side(side, some) for side, some in scored.items()],
         unreadable=found.unreadable[:_NAMED],
         settings=describe_settings(found, a, settings),
         style=Markup(style),
@@ -138,13 +139,14 @@ def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]
     return top
 
 
-def _side(side: str, scored: Scored, name: str) -> dict[str, Any]:
+def _side(side: str, scored: Scored) -> dict[str, Any]:
     """The closest and the furthest images of a side."""
     ranking = scored.ranking
+    folder = f"{Path(ranking.images.label)}/"
     closest, furthest = (
         [
             {
-                "name": ranking.names[place].removeprefix(name).lstrip("/"),
+                "name": ranking.names[place].removeprefix(folder),
                 "score": float(ranking.scores[place]),
                 "picture": thumbnail(ranking.images[ranking.numbers[place]]),
             }

@@ -108,7 +108,7 @@ def report(
             scored[name] = score_some(side, num_scored, other, extractor, found.neuron_weights, **loading)
     if rank() == 0:
         called = names or (_called(a, sides["a"]), _called(b, sides["b"]))
-        page = render(found, called, scored, _settings(sides, extractor, num_scored, loading))
+        page = render(found, called, scored, _settings(sides, extractor, num_scored))
         with replacing(output) as temporary:
             temporary.write_text(page, encoding="utf-8")
     return found
@@ -147,9 +147,7 @@ def _histograms(found: Comparison, name: str) -> HistogramDNA:
     return dna
 
 
-def _settings(
-    sides: dict[str, ImageSource | DNA], extractor: DNAExtractor | None, num_scored: int, loading: LoadingOptions
-) -> dict[str, str]:
+def _settings(sides: dict[str, ImageSource | DNA], extractor: DNAExtractor | None, num_scored: int) -> dict[str, str]:
     """What the comparison does not know, for the record."""
     kinds = {name.upper(): "a DNA" if isinstance(side, DNA) else "images" for name, side in sides.items()}
     if extractor is None:
@@ -157,7 +155,9 @@ def _settings(
     return {
         **kinds,
         "images looked at one by one": f"{num_scored} of each side at most, drawn with seed 0",
-        "turned by their EXIF tag": "yes" if loading.get("exif_orientation") else "no",
+        "turned by their EXIF tag": "yes"
+        if any(getattr(s, "exif_orientation", False) for s in sides.values())
+        else "no",
         "ran on": str(extractor.device),
     }
 
