@@ -24,7 +24,7 @@ from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, report
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.reporting.report import NUM_SCORED
+from torchmetrics_dna.reporting.build import NUM_SCORED
 
 LARGE = 5000
 
