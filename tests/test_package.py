@@ -47,6 +47,7 @@ ROOMS = (
     "comparison",
     "comparing",
     "ranking",
+    "reporting",
     "demo",
     "plots",
     "cli",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.ranges import ActivationRanges
     from torchmetrics_dna.ranking import Ranking, rank
+    from torchmetrics_dna.reporting import report
 
 __all__ = [
     "DNAEMD",
@@ -41,6 +42,7 @@ __all__ = [
     "load_dna",
     "make_dna",
     "rank",
+    "report",
 ]
 
 _HOME = {
@@ -62,6 +64,7 @@ _HOME = {
     "load_dna": "dna_files",
     "make_dna": "comparing",
     "rank": "ranking",
+    "report": "reporting",
 }
 
 

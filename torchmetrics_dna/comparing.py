@@ -140,13 +140,9 @@ def compare(
     if len(given) == len(opened):
         return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
     for dna in given:
-        if feature is None:
-            feature, layers = extractor_of(dna), None
-        elif not isinstance(feature, DNAExtractor):
-            layers = list(dna.neurons)
         if isinstance(dna, HistogramDNA):
             num_bins, ranges = num_bins or dna.num_bins, ranges or dna.known_ranges
-    extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
+    extractor = extractor_for(given, feature, layers, device)
     resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
     bins = DEFAULT_BINS if num_bins is None else num_bins
     folds = None if confidence is None else NUM_FOLDS
@@ -181,6 +177,21 @@ def open_side(
     if isinstance(side, DNA):
         return side if layers is None else side.select(layers)
     return open_source(side, exif_orientation)
+
+
+def extractor_for(
+    dnas: Sequence[DNA],
+    feature: Feature | None,
+    layers: Sequence[str] | None = None,
+    device: str | torch.device | None = None,
+) -> DNAExtractor:
+    """The extractor with which images can be compared with some DNAs, on its device; theirs unless one is given."""
+    for dna in dnas:
+        if feature is None:
+            feature, layers = extractor_of(dna), None
+        elif not isinstance(feature, DNAExtractor):
+            layers = list(dna.neurons)
+    return build_extractor(feature or DEFAULT_FEATURE, layers, device)
 
 
 def build_extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:

@@ -104,15 +104,28 @@ class Comparison:
             ValueError: If there is no such neuron, or no histograms were compared.
 
         """
+        where = [self.neurons.index(layer, neuron)]
+        one, other = self.aligned(where)
+        shares = [dna.counts[0].double() / dna.counts.sum() for dna in (one, other)]
+        return shares[0], shares[1], one.bin_edges()[0]
+
+    def aligned(self, neurons: Sequence[int] | None = None) -> tuple[HistogramDNA, HistogramDNA]:
+        """The histogram DNAs of A and of B, in the same bins; of some neurons by flat index, or of all.
+
+        Raises:
+            ValueError: If no histograms were compared.
+
+        """
         a, b = (side.dnas.get("histogram") for side in self._sides())
         if not isinstance(a, HistogramDNA) or not isinstance(b, HistogramDNA):
             raise ValueError("No histograms were compared; compare DNAs of kind 'histogram'")
-        one, other = (dna.select(neurons=[self.neurons.index(layer, neuron)]) for dna in (a, b))
-        if one.self_ranging:
-            empty = replace(one, num_images=1, counts=one.counts * 0)
-            one, other = one.merge(replace(empty, ranges=other.ranges)), other.merge(empty)
-        shares = [dna.counts[0].double() / dna.counts.sum() for dna in (one, other)]
-        return shares[0], shares[1], one.bin_edges()[0]
+        if neurons is not None:
+            a, b = a.select(neurons=neurons), b.select(neurons=neurons)
+        if not a.self_ranging:
+            return a, b
+        united = a.known_ranges.union(b.known_ranges)
+        one, other = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
+        return one, other
 
     def _sides(self) -> tuple[Measured, Measured]:
         if self.measured is None:

@@ -50,7 +50,7 @@ def compare(
         result = sets.compare(
             sides[0],
             sides[1],
-            _extractor(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
+            extractor_for(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
             metrics=o.names(metrics),
             device=device or own_device,
             num_bins=num_bins,
@@ -84,7 +84,7 @@ def demo(
     talk.print(f"The figure is in {output}", markup=False)
 
 
-def _extractor(sides: list[Any], feature: str | None, layers: list[str] | None, settings: dict[str, Any]) -> Any:
+def extractor_for(sides: list[Any], feature: str | None, layers: list[str] | None, settings: dict[str, Any]) -> Any:
     """The extractor for the sides that are images; None if there are none."""
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor

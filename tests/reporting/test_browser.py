@@ -1,0 +1,146 @@
+"""A report as people meet it: in a browser without a network, by mouse, by keyboard, wide, narrow, dark and printed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pages import browser, needs_chromium, opened
+
+from torchmetrics_dna import Comparison, report
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.images import open_source
+
+pytestmark = [pytest.mark.slow, needs_chromium]
+NAME = "</script><img src=x onerror=alert(1)>.png"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    blurred = open_source([blur(photo, strength=4) for photo in photographs(24)[12:]])
+    blurred.names = [NAME, *blurred.names[1:]]
+    return path, report(photographs(12), blurred, path, names=("photos", "<img src=x onerror=alert(2)>"))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    with browser() as found:
+        yield found
+
+
+def told(comparison: Comparison, layer: str, rank: int) -> str:
+    """What is said of the neuron of a layer that differs most, or next to most, and so on."""
+    emd = comparison.neurons.split(comparison.neuron_emd)[layer]
+    number = int(emd.argsort(descending=True)[rank - 1])
+    return f"{layer}, neuron {number}: {float(f'{float(emd[number]):.4g}'):g} bins, number {rank} of {len(emd)}"
+
+
+def test_pictures_are_shown_and_names_are_text(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    with opened(chromium, made[0]) as page:
+        widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
+        assert len(widths) == 1 + 8 + 24
+        assert min(widths) > 0
+        assert page.locator("figcaption", has_text=NAME).count() == 1
+        assert page.locator("header dd").nth(1).inner_text().startswith("<img src=x onerror=alert(2)>")
+        assert page.locator("[onerror]").count() == 0
+        assert page.locator("#verdict").inner_text().startswith("B differs from A: dna-emd is ")
+
+
+def test_the_map_answers_to_the_mouse(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    path, found = made
+    with opened(chromium, path) as page:
+        top = found.top_neurons(1)[0]
+        first = page.locator("#neuron").inner_text()
+        assert first.startswith(f"{top['layer']}, neuron {top['neuron']}: {top['dna_emd']:.4g} bins, number 1 of ")
+        before = page.locator("#pair").inner_html()
+        cells = page.locator(".cells").nth(3)  # block_3: 80 neurons, 64 in a row
+        box = cells.bounding_box()
+        at = {"x": box["width"] * 15.5 / 64, "y": box["height"] * 0.75}
+        cells.hover(position=at)
+        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+        assert page.locator("#pair").inner_html() != before
+        page.mouse.move(1, 1)
+        assert page.locator("#neuron").inner_text() == first, "pointing at a neuron does not keep it"
+        cells.click(position=at)
+        page.mouse.move(1, 1)
+        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+        cells.click(position={"x": box["width"] * 40 / 64, "y": box["height"] * 0.75})  # beyond the last one
+        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+
+
+def test_the_map_answers_to_the_keyboard(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    path, found = made
+    with opened(chromium, path) as page:
+        page.locator("#neurons").focus()
+        steps = (
+            ("PageUp PageUp PageUp PageUp PageUp PageUp PageUp PageUp", "block_0", 1),
+            ("ArrowLeft", "block_0", 1),
+            ("ArrowUp", "block_0", 1),
+            ("ArrowRight", "block_0", 2),
+            ("End", "block_0", 16),
+            ("ArrowRight", "block_1", 1),
+            ("PageDown PageDown", "block_3", 1),
+            ("ArrowRight ArrowDown", "block_3", 66),
+            ("ArrowDown", "block_4", 2),
+            ("ArrowUp", "block_3", 66),
+            ("ArrowUp ArrowUp", "block_2", 2),
+            ("End ArrowDown", "block_3", 40),
+            ("ArrowDown", "block_3", 80),
+            ("Home", "block_3", 1),
+            ("PageDown PageDown PageDown PageDown PageDown End ArrowDown ArrowRight", "head", 1280),
+        )
+        for keys, layer, rank in steps:
+            for key in keys.split():
+                page.keyboard.press(key)
+            assert page.locator("#neuron").inner_text().startswith(told(found, layer, rank)), keys
+        assert page.locator("#neuron").get_attribute("role") == "status"
+
+
+def test_the_map_is_reached_with_tab(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    with opened(chromium, made[0]) as page:
+        reached = []
+        for _ in range(8):
+            page.keyboard.press("Tab")
+            reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
+        assert reached == ["A"] * 6 + ["neurons", "SUMMARY"]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(1280, 900), (320, 640)])
+def test_everyone_can_read_it(chromium: Any, made: tuple[Path, Comparison], scheme: str, size: tuple[int, int]) -> None:
+    """No finding of axe: contrast, names and roles of all parts, order of headings, landmarks. Nothing overflows."""
+    from axe_playwright_python.sync_playwright import Axe
+
+    viewport = {"width": size[0], "height": size[1]}
+    with opened(chromium, made[0], viewport=viewport, color_scheme=scheme) as page:
+        page.locator("summary").click()
+        assert page.evaluate("document.documentElement.scrollWidth") == size[0]
+        results = Axe().run(page)
+        assert results.violations_count == 0, results.generate_report()
+
+
+def test_the_check_above_can_fail(chromium: Any, tmp_path: Path) -> None:
+    from axe_playwright_python.sync_playwright import Axe
+
+    (tmp_path / "x.html").write_text("<p style='color: #bbb; background: #fff'>faint</p><img src='data:,'>")
+    with opened(chromium, tmp_path / "x.html") as page:
+        found = {violation["id"] for violation in Axe().run(page).response["violations"]}
+    assert found >= {"color-contrast", "image-alt", "html-has-lang"}
+
+
+def test_it_prints(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    with opened(chromium, made[0], color_scheme="dark") as page:
+        assert page.pdf(format="A4").startswith(b"%PDF")
+        assert page.locator("details").get_attribute("open") is not None, "what is folded up is printed too"
+        page.emulate_media(media="print", color_scheme="dark")
+        assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+
+
+def test_it_can_be_read_without_scripts(chromium: Any, made: tuple[Path, Comparison]) -> None:
+    with opened(chromium, made[0], java_script_enabled=False) as page:
+        assert page.locator("#verdict").is_visible()
+        assert page.locator(".cells img").count() == 8
+        assert page.locator("#top ~ .grid svg").count() == 12

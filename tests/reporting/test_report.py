@@ -1,0 +1,244 @@
+"""What a report says is what compare and rank give; whatever files are called."""
+
+from __future__ import annotations
+
+import base64
+import io
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from pages import Page
+from PIL import Image
+
+from torchmetrics_dna import (
+    ActivationRanges,
+    Comparison,
+    DNAExtractor,
+    HistogramDNA,
+    Neurons,
+    compare,
+    make_dna,
+    rank,
+    report,
+)
+from torchmetrics_dna.comparison import compare_measured
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.images import ImageSource, open_source
+from torchmetrics_dna.measure import Measured
+from torchmetrics_dna.ranking import Ranking
+from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
+from torchmetrics_dna.reporting.page import render
+from torchmetrics_dna.reporting.scored import Scored
+
+LAYERS = ["block_0", "block_3"]
+PHOTOS = photographs(12)
+BLURRED = [blur(photo, strength=4) for photo in photographs(26)[12:]]
+HOSTILE = ("<img src=x onerror=alert(1)>.png", "</script><script>alert(2)</script>.png", "a & \"b\" 'c' {{ 7*7 }}.png")
+
+
+@pytest.fixture(scope="module")
+def extractor() -> DNAExtractor:
+    return DNAExtractor(layers=LAYERS)
+
+
+@pytest.fixture(scope="module")
+def made(extractor: DNAExtractor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Comparison, str]:
+    path = tmp_path_factory.mktemp("report") / "report.html"
+    found = report(PHOTOS, BLURRED, path, extractor, names=("real & true", "made"), num_scored=9)
+    html = path.read_text(encoding="utf-8")
+    return Page(html), found, html
+
+
+def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
+    page, _, _ = made
+    expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
+    interval = expected.interval
+    assert f"dna-emd is {expected.dna_emd:.4g} bins" in page.text
+    assert f"a noise floor of {expected.noise_floor:.4g} between random halves of A" in page.text
+    assert f"without noise it is {interval.value:.4g}" in page.text
+    assert f"(95% interval {interval.low:.4g} to {interval.high:.4g})" in page.text
+    for layer, figures in expected.layers.items():
+        row = next(row for row in page.rows if row[0] == layer)
+        assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
+        assert row[-1] == f"{figures['dna_frechet']:.4g}"
+    for neuron in expected.top_neurons(12):
+        shift = float(expected.mean_shift[expected.neurons.index(neuron["layer"], neuron["neuron"])])
+        row = [neuron["layer"], str(neuron["neuron"]), f"{neuron['dna_emd']:.4g}", f"{neuron['dna_frechet']:.4g}"]
+        assert [*row, f"{shift:+.4g}"] in page.rows
+    assert "real & true (12 images)" in " ".join(page.text.split())
+    assert "made (14 images)" in " ".join(page.text.split())
+
+
+def test_the_map_holds_every_neuron(made: tuple[Page, Comparison, str]) -> None:
+    page, found, _ = made
+    emd = found.neuron_emd
+    for layer, first, count in page.data["layers"]:
+        values = page.data["emd"][first : first + count]
+        assert values == sorted(values, reverse=True)
+        for number, value in zip(page.data["number"][first : first + count], values, strict=True):
+            assert value == pytest.approx(float(emd[found.neurons.index(layer, number)]), rel=1e-3)
+    assert len(page.data["emd"]) == found.neurons.total
+    pictures = [image for image in page.all("img") if "neurons, which differ by" in (image["alt"] or "")]
+    assert len(pictures) == len(LAYERS)
+    # the lightest pixel is the neuron that differs most; what lies beyond the last neuron can't be seen
+    first = np.asarray(Image.open(io.BytesIO(base64.b64decode(pictures[0]["src"].partition(",")[2]))))
+    assert (first[0, :16, 3] == 255).all()
+    assert (first[0, 16:, 3] == 0).all()
+    brightness = first[0, :16, :3].astype(float) @ [0.2126, 0.7152, 0.0722]
+    assert (np.diff(brightness) <= 0.5).all()
+
+
+def test_images_are_those_of_rank(made: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
+    page, found, _ = made
+    assert "Of 9 images drawn at random from the 12" in page.text
+    assert "Of 9 images drawn at random from the 14" in page.text
+    words = " ".join(page.text.split())
+    for images, other in ((PHOTOS, 1), (BLURRED, 0)):
+        ranking = rank(images, found.measured[other].any, extractor)
+        shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
+        assert sum(shown) == 9
+    assert len([image for image in page.all("img") if image["src"].startswith("data:image/jpeg")]) == 18
+
+
+def test_the_ends_of_a_ranking() -> None:
+    ranking = Ranking([str(i) for i in range(5)], torch.arange(5.0), list(range(5)), None, None, [])
+    assert Scored(ranking, 5).ends(8) == ([0, 1, 2], [4, 3])
+    assert Scored(ranking, 5).ends(1) == ([0], [4])
+    assert Scored(replace(ranking, names=["0"]), 1).ends(8) == ([0], [])
+
+
+def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) -> None:
+    _, found, _ = made
+    a, b = found.aligned()
+    small = small_histograms(a, b)
+    for i in (0, 7, found.neurons.total - 1):
+        share_a, share_b, edges = found.histograms(*found.neurons.locate(i))
+        filled = (share_a + share_b).nonzero().flatten()
+        size = -(-int(filled[-1] - filled[0] + 1) // GROUPS)
+        for side, share in enumerate((share_a, share_b)):
+            groups = torch.nn.functional.pad(share[filled[0] :], (0, GROUPS * size))[: GROUPS * size].view(GROUPS, size)
+            expected = (255 * (1 + groups.sum(1).log10() / 5)).clamp(min=1).round()
+            expected[groups.sum(1) == 0] = 0
+            assert small.levels[i, side].tolist() == expected.tolist()
+        assert float(small.ends[i, 0]) == pytest.approx(float(edges[filled[0]]))
+        assert float(small.ends[i, 1]) >= float(edges[filled[-1] + 1]) - 1e-9
+        assert 0 < int(small.used[i]) <= GROUPS
+    assert step_path([255, 0], 2, 10, 100) == "M0 100V0H5V100H10V100"
+
+
+def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:
+    found = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
+    a, b = found.aligned()
+    assert torch.equal(a.bin_edges(), b.bin_edges())
+    share_a, share_b, edges = found.histograms("block_0", 5)
+    i = found.neurons.index("block_0", 5)
+    assert torch.equal(a.counts[i].double() / a.counts[i].sum(), share_a)
+    assert torch.equal(b.counts[i].double() / b.counts[i].sum(), share_b)
+    assert torch.equal(a.bin_edges()[i], edges)
+
+
+def test_names_of_files_are_text(extractor: DNAExtractor, tmp_path: Path) -> None:
+    folder = tmp_path / "<i>a"
+    folder.mkdir()
+    for i, name in enumerate(HOSTILE):
+        Image.fromarray(PHOTOS[i]).save(folder / name.replace("/", "∕"))  # noqa: RUF001 - a slash that a name can hold
+    pictures = [(name, photo) for name, photo in zip(HOSTILE, PHOTOS, strict=False)]
+    source = open_source([photo for _, photo in pictures])
+    source.names = [name for name, _ in pictures]  # also those that no file system allows
+    for images in (folder, source):
+        report(images, BLURRED[:3], tmp_path / "x.html", extractor, names=("<script>alert(3)</script>", "b"))
+        html = (tmp_path / "x.html").read_text(encoding="utf-8")
+        page = Page(html)
+        assert len(page.all("script")) == 2
+        assert not page.all("i")
+        assert not any("onerror" in attributes for _, attributes in page.elements)
+        assert "<script>alert" not in html
+        assert "<img src=x onerror=alert(1)>.png" in page.text
+        assert "{{ 7*7 }}" in page.text
+        assert "Image <img src=x onerror=alert(1)>.png" in [image["alt"] for image in page.all("img")]
+
+
+def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
+    neurons = Neurons({"</script><script>alert(1)</script>": 3, "<img src=x onerror=alert(2)>": 2})
+    ranges = ActivationRanges(torch.zeros(5), torch.ones(5), neurons)
+    a, b = (
+        HistogramDNA(torch.randint(0, 9, (5, 40)) + 1, neurons, ranges, num_images=3, extractor="<i>tiny</i>")
+        for _ in range(2)
+    )
+    counts = [torch.full((5, 40), k, dtype=torch.int64) for k in (1, 2)]
+    a, b = replace(a, counts=counts[0]), replace(b, counts=counts[1])
+    found = report(a, b, tmp_path / "x.html")
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert found.dna_emd == 0
+    assert len(page.all("script")) == 2
+    assert not page.all("i")
+    assert page.data["layers"][0][0] == "</script><script>alert(1)</script>"
+    assert "there is no interval and no noise floor" in page.text
+    assert "Images of" not in page.text
+
+
+@pytest.mark.parametrize("total", [2064, 25600])
+def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
+    width = total // 8
+    neurons = Neurons({f"block_{i}": width for i in range(8)})
+    ranges = ActivationRanges(torch.zeros(total), torch.ones(total), neurons)
+    generator = torch.Generator().manual_seed(0)
+    dnas = [
+        HistogramDNA(
+            torch.randint(0, 10**6, (total, 100), generator=generator),
+            neurons,
+            ranges,
+            num_images=50_000,
+            extractor="x",
+        )
+        for _ in range(2)
+    ]
+    names = [f"/a/long/path/to/the/images/of/a/data/set/{i:012}.jpg" for i in range(50_000)]
+    measured = [Measured({"histogram": dna}, [f"Can't read image {name!r}" for name in names]) for dna in dnas]
+    found = compare_measured(*measured)
+    pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
+    source = ImageSource(names, lambda _: pixels, "/a/long/path")
+    ranking = Ranking(names, torch.linspace(1, 9, 50_000), list(range(50_000)), source, dnas[0], [])
+    html = render(found, ("a", "b"), {side: Scored(ranking, 50_000) for side in "ab"}, {})
+    assert len(html.encode()) < 5e6
+    assert "and 99,900 more" in html
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"num_scored": 0}, "`num_scored` expected to be at least 1, but got 0"),
+        ({"metrics": ["dna-fd"]}, "A report shows dna-emd; add it to `metrics`, which got dna-fd"),
+        ({"a": make_dna(PHOTOS[:2], layers=["block_0"], kind="gaussian")}, "A report takes histograms, but got Gauss"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=message):
+        report(**{"a": PHOTOS, "b": BLURRED, "output": tmp_path / "x.html"} | arguments, progress=pytest.fail)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_dna_of_unknown_ranges_is_told_of(tmp_path: Path) -> None:
+    dna = replace(make_dna(PHOTOS[:2], layers=["block_0"]), ranges=None)
+    with pytest.raises(ValueError, match="The activation ranges of this DNA are unknown"):
+        report(dna, PHOTOS, tmp_path / "x.html")
+    with pytest.raises(FileNotFoundError, match="There is no folder"):
+        report(PHOTOS, PHOTOS, tmp_path / "nowhere" / "x.html")
+
+
+def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
+    dna = make_dna(PHOTOS, extractor)
+    found = report(dna, BLURRED[:5], tmp_path / "x.html")
+    assert found.interval is not None
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert "between random halves of B" in page.text
+    assert "Images of B" in page.text
+    assert "Images of A" not in page.text
+    report(dna, BLURRED[:1], tmp_path / "x.html", extractor, neuron_weights=torch.full((96,), 1 / 96))
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert "Furthest from" not in page.text
+    assert "(1 image)" in " ".join(page.text.split())
+    assert ["weights of neurons", "96 neurons other than 0"] in page.rows

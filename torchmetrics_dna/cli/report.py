@@ -1,0 +1,74 @@
+"""The command that writes a report."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.compare import Metrics, extractor_for
+from torchmetrics_dna.cli.console import out, print_unreadable, progress, talk
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from torchmetrics_dna.comparison import Comparison
+
+Scored = Annotated[
+    int, o.option("Images of each side, drawn at random, among which to look for the closest and furthest.")
+]
+
+
+def report(
+    a: o.SideA,
+    b: o.SideB,
+    output: o.Output,
+    scored: Scored = 256,
+    metrics: Metrics = None,
+    feature: o.Feature = None,
+    layers: o.Layers = None,
+    num_bins: o.NumBins = None,
+    ranges: o.Ranges = None,
+    weights_path: o.WeightsPath = None,
+    crop: o.CropOption = None,
+    exif_orientation: o.ExifOrientation = False,
+    skip_unreadable: o.SkipUnreadable = False,
+    batch_size: o.BatchSize = 32,
+    num_workers: o.NumWorkers = None,
+    device: o.Device = None,
+    neurons: o.NeuronWeightsFile = None,
+) -> None:
+    """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
+    import torchmetrics_dna.reporting as pages
+    from torchmetrics_dna.comparing import open_side
+    from torchmetrics_dna.processes import joined, rank, world_size
+
+    sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
+    reading: Any = {"batch_size": batch_size, "num_workers": num_workers, "skip_unreadable": skip_unreadable}
+    with joined() as own_device, progress(silent=rank() > 0) as bars:
+        result = pages.report(
+            sides[0],
+            sides[1],
+            output,
+            extractor_for(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
+            names=(a, b),
+            num_scored=scored,
+            metrics=o.names(metrics),
+            device=device or own_device,
+            num_bins=num_bins,
+            ranges=ranges,
+            neuron_weights=neurons,
+            **reading,
+            progress=bars,
+            distributed=world_size() > 1,
+        )
+        if rank() > 0:
+            return
+    _tell(result, output)
+
+
+def _tell(result: Comparison, output: Path) -> None:
+    from torchmetrics_dna.reporting.words import verdict
+
+    out.print(verdict(result), markup=False)
+    talk.print(f"The report is in {output}", markup=False)
+    print_unreadable(result.unreadable)

@@ -1,0 +1,169 @@
+"""Two image sets in, one page out."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.atomic import check_folder, replacing
+from torchmetrics_dna.comparing import compare, extractor_for, open_side
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.measure import Loading
+from torchmetrics_dna.processes import rank
+from torchmetrics_dna.reporting.page import render
+from torchmetrics_dna.reporting.scored import score_some
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import torch
+    from torch import Tensor
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.comparing import Feature
+    from torchmetrics_dna.comparison import Comparison
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.measure import LoadingOptions
+    from torchmetrics_dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.ranges import ActivationRanges
+
+NUM_SCORED = 256  # images of each side
+
+
+def report(
+    a: Source | DNA,
+    b: Source | DNA,
+    output: str | os.PathLike[str],
+    feature: Feature | None = None,
+    *,
+    names: tuple[str, str] | None = None,
+    confidence: float = 0.95,
+    num_scored: int = NUM_SCORED,
+    metrics: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> Comparison:
+    """Compare two image sets, and write what differs to one html page that opens without a network.
+
+    Args:
+        a: Images, or a histogram DNA or the path of one, as for :func:`compare`.
+        b: Likewise.
+        output: The page to write.
+        feature: As for :func:`compare`.
+        names: What to call A and B; by default their paths.
+        confidence: Of the interval of dna-emd.
+        num_scored: Images of each side that are compared with the other side one by one, of which the closest and the
+            furthest are shown; drawn at random, the same ones each time. They pass through the network again.
+        metrics: As for :func:`compare`, dna-emd among them.
+        layers: As for :func:`compare`, and so are all that follow.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges.
+        neuron_weights: Weights of Eq. (5).
+        device: Where the network runs.
+        loading: How images are read.
+
+    Returns:
+        The comparison that the page shows.
+
+    Raises:
+        FileNotFoundError: If images, or the folder to write to, are not there.
+        ValueError: If an argument is wrong, an image can't be read, two DNAs do not fit together, or one is without
+            histograms or ranges.
+
+    Example:
+        >>> import numpy as np, tempfile
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     report(black, white, f"{folder}/report.html", layers=["head"]).num_images
+        {'a': 2, 'b': 2}
+
+    """
+    sides = _open(a, b, output, num_scored, metrics, layers, ranges, Loading(**loading).exif_orientation)
+    images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
+    dnas = [side for side in sides.values() if isinstance(side, DNA)]
+    extractor = extractor_for(dnas, feature, layers, device) if images else None
+    sure = bool(images) and all(len(side) >= LEAST_FOLDS for side in images.values())
+    found = compare(
+        sides["a"],
+        sides["b"],
+        extractor,
+        metrics=metrics,
+        num_bins=num_bins,
+        ranges=ranges,
+        neuron_weights=neuron_weights,
+        confidence=confidence if sure else None,
+        **loading,
+    )
+    scored = {}
+    if extractor is not None:
+        for name, side in images.items():
+            other = _histograms(found, "b" if name == "a" else "a")
+            scored[name] = score_some(side, num_scored, other, extractor, found.neuron_weights, **loading)
+    if rank() == 0:
+        called = names or (_called(a, sides["a"]), _called(b, sides["b"]))
+        page = render(found, called, scored, _settings(sides, extractor, num_scored))
+        with replacing(output) as temporary:
+            temporary.write_text(page, encoding="utf-8")
+    return found
+
+
+def _open(
+    a: Source | DNA,
+    b: Source | DNA,
+    output: str | os.PathLike[str],
+    num_scored: int,
+    metrics: Sequence[str] | None,
+    layers: Sequence[str] | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    exif_orientation: bool,
+) -> dict[str, ImageSource | DNA]:
+    """Both sides; errors come before any work."""
+    check_folder(Path(output))
+    if num_scored < 1:
+        raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
+    if metrics is not None and "dna-emd" not in metrics:
+        raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
+    sides = {name: open_side(side, layers, ranges, exif_orientation) for name, side in (("a", a), ("b", b))}
+    for side in sides.values():
+        if isinstance(side, HistogramDNA):
+            _ = side.known_ranges
+        elif isinstance(side, DNA):
+            raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
+    return sides
+
+
+def _histograms(found: Comparison, name: str) -> HistogramDNA:
+    """The histogram DNA of one side."""
+    assert found.measured is not None
+    dna = found.measured["ab".index(name)].dnas["histogram"]
+    assert isinstance(dna, HistogramDNA)
+    return dna
+
+
+def _settings(sides: dict[str, ImageSource | DNA], extractor: DNAExtractor | None, num_scored: int) -> dict[str, str]:
+    """What the comparison does not know, for the record."""
+    kinds = {name.upper(): "a DNA" if isinstance(side, DNA) else "images" for name, side in sides.items()}
+    if extractor is None:
+        return kinds
+    return {
+        **kinds,
+        "images looked at one by one": f"{num_scored} of each side at most, drawn with seed 0",
+        "turned by their EXIF tag": "yes"
+        if any(getattr(s, "exif_orientation", False) for s in sides.values())
+        else "no",
+        "ran on": str(extractor.device),
+    }
+
+
+def _called(given: Source | DNA, side: ImageSource | DNA) -> str:
+    """What to call a side: its path, or what it is."""
+    if isinstance(given, (str, os.PathLike)):
+        return os.fspath(given)
+    return repr(side) if isinstance(side, DNA) else side.label

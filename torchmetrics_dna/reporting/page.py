@@ -1,0 +1,164 @@
+"""The page of a report, from numbers."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from torchmetrics_dna.reporting.drawing import (
+    SmallHistograms,
+    as_base64,
+    colour_bar,
+    neuron_map,
+    small_histograms,
+    step_path,
+    thumbnail,
+)
+from torchmetrics_dna.reporting.words import describe_settings, halved_side, number, verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from torchmetrics_dna.comparison import Comparison
+    from torchmetrics_dna.reporting.scored import Scored
+
+_TOP = 12  # neurons whose histograms are shown at once
+_PICTURES = 8  # closest, and furthest
+_NAMED = 100  # images that could not be read
+_HERE = "torchmetrics_dna.reporting"
+
+
+def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Scored], settings: Mapping[str, str]) -> str:
+    """The page, as html.
+
+    Args:
+        found: A comparison with histograms of known ranges.
+        names: What A and B are called.
+        scored: Images of ``"a"``, of ``"b"``, or of both, by their distance to the other.
+        settings: To say for the record, beside what the comparison knows.
+
+    """
+    a, b = found.aligned()
+    histograms = small_histograms(a, b)
+    emd = found.neuron_emd
+    assert emd is not None
+    # by layer, those that differ most come first
+    order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in found.neurons.slices.values()])
+    style, script = (files(_HERE).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
+    environment = Environment(
+        loader=PackageLoader(_HERE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["number"] = number
+    return environment.get_template("page.html").render(
+        found=found,
+        names=dict(zip("ab", names, strict=True)),
+        verdict=verdict(found),
+        halved=halved_side(found),
+        largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
+        map=_map(found, order),
+        colour_bar=colour_bar(),
+        data=_data(found, order, histograms),
+        top=_top(found, histograms),
+        sides=[_side(side, some) for side, some in scored.items()],
+        unreadable=found.unreadable[:_NAMED],
+        settings=describe_settings(found, a, settings),
+        style=Markup(style),
+        script=Markup(script),
+        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _map(found: Comparison, order: Tensor) -> dict[str, Any]:
+    """A picture for each layer, and where it begins among all neurons."""
+    emd = found.neuron_emd
+    assert emd is not None
+    largest, columns = float(emd.max()), _columns(found)
+    layers = [
+        {
+            "name": layer,
+            "first": rows.start,
+            "count": rows.stop - rows.start,
+            "picture": neuron_map(emd[order[rows]], largest, columns),
+            "least": float(emd[rows].min()),
+            "most": float(emd[rows].max()),
+        }
+        for layer, rows in found.neurons.slices.items()
+    ]
+    return {"largest": largest, "columns": columns, "layers": layers}
+
+
+def _columns(found: Comparison) -> int:
+    """Neurons in a row of the map; more of them where the map would be long."""
+    return 64 if found.neurons.total <= 6000 else 128
+
+
+def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
+    """What the script knows of each neuron, in the order of the map."""
+    numbers = [number for layer in found.neurons for number in found.neurons.numbers(layer)]
+    low, high = histograms.ends[order].T
+    return {
+        "columns": _columns(found),
+        "layers": [[layer, rows.start, rows.stop - rows.start] for layer, rows in found.neurons.slices.items()],
+        "number": [numbers[i] for i in order.tolist()],
+        "emd": _short(found.neuron_emd[order]),  # type: ignore[index]
+        "shift": _short(found.mean_shift[order]),
+        "low": _short(low),
+        "high": _short(high),
+        "used": histograms.used[order].tolist(),
+        "levels": as_base64(histograms.levels[order]),
+    }
+
+
+def _short(values: Tensor) -> list[float]:
+    return [float(f"{value:.4g}") for value in values.tolist()]
+
+
+def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]:
+    """The neurons that differ most, each with its figures and the outlines of its histograms."""
+    shift, top = found.mean_shift, found.top_neurons(_TOP)
+    for neuron in top:
+        i = found.neurons.index(neuron["layer"], neuron["neuron"])
+        neuron["shift"] = float(shift[i])
+        neuron["low"], neuron["high"] = histograms.ends[i].tolist()
+        neuron["paths"] = [
+            step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()
+        ]
+    return top
+
+
+def _side(side: str, scored: Scored) -> dict[str, Any]:
+    """The closest and the furthest images of a side."""
+    ranking = scored.ranking
+    folder = f"{Path(ranking.images.label)}/"
+    closest, furthest = (
+        [
+            {
+                "name": ranking.names[place].removeprefix(folder),
+                "score": float(ranking.scores[place]),
+                "picture": thumbnail(ranking.images[ranking.numbers[place]]),
+            }
+            for place in places
+        ]
+        for places in scored.ends(_PICTURES)
+    )
+    return {
+        "letter": side.upper(),
+        "other": "B" if side == "a" else "A",
+        "count": len(ranking.names),
+        "whole": scored.num_images,
+        "median": float(ranking.scores.median()),
+        "groups": {"Closest to": closest, "Furthest from": furthest},
+    }

@@ -1,0 +1,81 @@
+"""What the page says in words."""
+
+from __future__ import annotations
+
+import platform
+from datetime import datetime, timezone
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torchmetrics_dna.comparison import Comparison
+    from torchmetrics_dna.dna import HistogramDNA
+
+
+def number(value: float | None) -> str:
+    """Four significant digits."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def verdict(found: Comparison) -> str:
+    """Whether and how far the two sets differ, in one sentence."""
+    interval = found.interval
+    if interval is None:
+        return (
+            f"A and B are {number(found.dna_emd)} bins apart; there is no interval and no noise floor, which take"
+            f" {LEAST_FOLDS} images or more on a side, and on both unless one is a DNA."
+        )
+    told = "B differs from A" if interval.low > 0 else "B can't be told from A"
+    return (
+        f"{told}: dna-emd is {number(found.dna_emd)} bins, against a noise floor of {number(found.noise_floor)} between"
+        f" random halves of {halved_side(found)}; without noise it is {number(interval.value)}"
+        f" ({interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)})."
+    )
+
+
+def halved_side(found: Comparison) -> str:
+    """Of which set the noise floor is."""
+    return "A" if found.measured is not None and found.measured[0].folds else "B"
+
+
+def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, str]) -> dict[str, str]:
+    """All that the figures depend on, for the record.
+
+    Args:
+        found: The comparison.
+        dna: One of the two that were compared.
+        given: More to say.
+
+    """
+    ranges = dna.known_ranges
+    bounds = "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
+    weights = "none, the plain mean"
+    if found.neuron_weights is not None:
+        weights = f"{int(found.neuron_weights.count_nonzero())} neurons other than 0"
+    versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
+    return {
+        **given,
+        "extractor": found.extractor,
+        "weights of the network": dna.weights or "unknown",
+        "preparation of images": _in_words(dna.preparation),
+        "neurons": f"{found.neurons.total:,} in {len(found.neurons)} layers",
+        "bins of a histogram": str(dna.num_bins),
+        "ranges of activations": bounds,
+        "weights of neurons": weights,
+        "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
+        "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
+        "made on": platform.platform(),
+    }
+
+
+def _in_words(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(_in_words, value))
+    return "unknown" if value is None else str(value)
