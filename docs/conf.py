@@ -1,4 +1,4 @@
-"""The documentation site: Sphinx, since the docstrings are written for it, as torchmetrics' own are."""
+"""The documentation site; docs/contributing.md says why Sphinx."""
 
 from __future__ import annotations
 
