@@ -6,7 +6,6 @@ python concept_figures.py -o ../concepts
 from __future__ import annotations
 
 import argparse
-import io
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,6 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
-from PIL import Image
 
 from torchmetrics_dna import Comparison, DNAExtractor, HistogramDNA, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
@@ -44,18 +42,14 @@ def main() -> None:
         "heat_map": plot_neurons(result),
     }
     for name, figure in figures.items():
-        drawn = io.BytesIO()
-        figure.savefig(drawn, dpi=100)
-        picture = Image.open(drawn).convert("RGB")
-        # 256 colours are a third of the size; a given palette is dithered
-        picture.quantize(palette=picture.quantize()).save(folder / f"{name}.png", optimize=True)
+        figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})
 
 
 def neurons_of(extractor: DNAExtractor, photo: np.ndarray) -> Figure:
     """One photograph, and what the first neurons of some layers make of it."""
     activations = extractor(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None])
-    figure = Figure(figsize=(8.5, 4), layout="constrained")
-    picture, maps = figure.subfigures(1, 2, width_ratios=(1, 2.2))
+    figure = Figure(figsize=(7.6, 2.9), layout="constrained")
+    picture, maps = figure.subfigures(1, 2, width_ratios=(1, 3.2))
     axis = picture.subplots()
     axis.imshow(photo)
     axis.set_title("one image", fontsize=11)
