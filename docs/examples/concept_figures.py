@@ -49,7 +49,7 @@ def neurons_of(extractor: DNAExtractor, photo: np.ndarray) -> Figure:
     """One photograph, and what the first neurons of some layers make of it."""
     activations = extractor(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None])
     figure = Figure(figsize=(7.6, 2.9), layout="constrained")
-    picture, maps = figure.subfigures(1, 2, width_ratios=(1, 3.2))
+    picture, maps = figure.subfigures(1, 2, width_ratios=(1, 3.7))
     axis = picture.subplots()
     axis.imshow(photo)
     axis.set_title("one image", fontsize=11)
