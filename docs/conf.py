@@ -41,6 +41,7 @@ autodoc_typehints_description_target = "documented"
 napoleon_use_ivar = True
 
 html_theme = "furo"
+pygments_dark_style = "monokai"
 html_title = f"torchmetrics_dna {release}"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
