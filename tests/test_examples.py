@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 from golden import GOLDEN
 from PIL import Image
@@ -63,6 +64,18 @@ def test_the_gan_loop(tmp_path: Path) -> None:
     figures("gan_loop.py", "--num-images", "32", "--steps", "300", "-o", str(tmp_path / "gan.png"))
     with Image.open(tmp_path / "gan.png") as figure:
         assert figure.width > 1000
+
+
+@pytest.mark.slow
+def test_the_pictures_of_the_page_on_concepts(tmp_path: Path) -> None:
+    figures("concept_figures.py", "-o", str(tmp_path))
+    page = (EXAMPLES.parent / "concepts.md").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"\(concepts/(\w+\.png)\)", page))
+    for path in tmp_path.iterdir():
+        with Image.open(path) as made, Image.open(EXAMPLES.parent / "concepts" / path.name) as kept:
+            assert made.size == kept.size
+            assert np.asarray(made.convert("L"), float).std() > 10
+        assert path.stat().st_size < 150_000
 
 
 @pytest.mark.slow

@@ -1,0 +1,101 @@
+"""The documentation site; docs/contributing.md says why Sphinx."""
+
+from __future__ import annotations
+
+from html import escape
+from importlib.metadata import version as version_of
+from typing import TYPE_CHECKING, Any
+
+import ziamath
+from docutils.nodes import SkipNode, literal
+
+if TYPE_CHECKING:
+    from docutils import nodes
+    from sphinx.addnodes import pending_xref
+    from sphinx.application import Sphinx
+    from sphinx.environment import BuildEnvironment
+    from sphinx.writers.html5 import HTML5Translator
+
+project = "torchmetrics_dna"
+author = "the torchmetrics_dna authors"
+copyright = author  # noqa: A001 - Sphinx reads this name
+version = release = version_of("torchmetrics-dna")
+
+extensions = [
+    "myst_parser",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.viewcode",
+    "sphinx_copybutton",
+]
+exclude_patterns = ["examples"]
+nitpicky = True
+
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+copybutton_exclude = ".linenos, .gp, .go"
+
+autodoc_member_order = "bysource"
+autodoc_typehints = "description"
+autodoc_typehints_description_target = "documented"
+napoleon_use_ivar = True
+
+html_theme = "furo"
+pygments_dark_style = "monokai"
+html_title = f"torchmetrics_dna {release}"
+html_static_path = ["_static"]
+html_css_files = ["site.css"]
+html_copy_source = html_show_sourcelink = False
+html_show_copyright = html_show_sphinx = False
+
+
+def _inline(self: HTML5Translator, node: nodes.math) -> None:
+    self.body.append(_drawn(node, inline=True))
+    raise SkipNode
+
+
+def _display(self: HTML5Translator, node: nodes.math_block) -> None:
+    self.body.append(f'<div class="formula">{_drawn(node, inline=False)}</div>\n')
+    raise SkipNode
+
+
+def _drawn(node: nodes.math | nodes.math_block, inline: bool) -> str:
+    formula = ziamath.Latex(node.astext(), size=16, inline=inline)
+    label = f'role="img" aria-label="{escape(node.astext())}" style="vertical-align: {formula.getyofst()}px"'
+    return str(formula.svg()).replace("<svg ", f"<svg {label} ", 1)
+
+
+def _present(app: Sphinx, docname: str, source: list[str]) -> None:
+    """The contents name pages that not every branch has."""
+    if docname == "index":
+        lines = source[0].splitlines()
+        source[0] = "\n".join(line for line in lines if line[-1:] != "*" or [*app.srcdir.glob(f"{line}.md")])
+
+
+def _among_ours(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> Any:
+    """A name without its module is that of whatever the pages document by it."""
+    if node.get("refdomain") != "py" or node.get("refspecific"):
+        return None
+    node["refspecific"] = True
+    python = env.domains.python_domain
+    return python.resolve_xref(env, node["refdoc"], app.builder, node["reftype"], node["reftarget"], node, content)
+
+
+def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | None:
+    """Types of arguments, and what other libraries document, need no page here."""
+    is_annotation = not any(isinstance(child, literal) for child in node.children)
+    is_foreign = node["reftarget"].split(".")[0] in ("bool", "torch", "torchmetrics")
+    return True if is_annotation or is_foreign else None
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
+    ziamath.config.math.color = "currentColor"
+    app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
+    app.connect("source-read", _present)
+    app.connect("missing-reference", _among_ours)
+    app.connect("warn-missing-reference", _not_a_mistake)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
+
+
+html_math_renderer = "drawn"

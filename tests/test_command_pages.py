@@ -1,0 +1,138 @@
+"""The pages and the command line agree: what the pages type runs, and what there is to type is on its page."""
+
+from __future__ import annotations
+
+import glob
+import itertools
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer
+from commands import run
+from PIL import Image
+from test_docs import PAGES, ROOT
+
+from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna.cli import app
+from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.vdna_files import save_vdna
+
+PAGE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+# a command of ours, after what starts it and up to where its output goes
+COMMAND_LINE = re.compile(r"^(?:.*&& )?(?:torchmetrics-dna|.* -m torchmetrics_dna) ([^>#\n]*)", re.MULTILINE)
+TAKES_A_NETWORK = ("hub:", "--feature")
+
+
+def commands() -> dict[str, Any]:
+    """All commands by their full names."""
+    found: dict[str, Any] = {}
+    for name, command in typer.main.get_command(app).commands.items():
+        inner = getattr(command, "commands", None)
+        found |= {f"{name} {each}": sub for each, sub in inner.items()} if inner else {name: command}
+    return found
+
+
+COMMANDS = commands()
+
+
+def options(name: str) -> set[str]:
+    return {text for parameter in COMMANDS[name].params for text in parameter.opts if text.startswith("-")}
+
+
+def named_options() -> dict[str, set[str]]:
+    """What the page's tables say: options in the first column, and of which commands in its head or in the second."""
+    found: dict[str, set[str]] = {name: set() for name in COMMANDS}
+    for table in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE):
+        head, _, *rows = table.splitlines()
+        for row in rows:
+            first, second = row.split("|")[1:3]
+            for command in re.findall(r"`([^`]*)`", head) or re.findall(r"`([^`]*)`", second):
+                found[command] |= set(re.findall(r"`(-[^`]*)`", first))
+    return found
+
+
+def blocks(page: Path) -> list[str]:
+    return re.findall(r"^```bash\n(.*?)^```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+
+
+def command_lines(block: str) -> list[list[str]]:
+    return [shlex.split(found) for found in COMMAND_LINE.findall(block)]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_the_page_names_every_command_and_option(name: str) -> None:
+    assert named_options()[name] == options(name)
+    assert any(line[: len(name.split())] == name.split() for block in blocks(ROOT / "docs/command_line.md")
+               for line in command_lines(block))  # fmt: skip
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_what_pages_type_is_understood(page: Path) -> None:
+    for line in [line for block in blocks(page) for line in command_lines(block)]:
+        name = next((name for name in COMMANDS if line[: len(name.split())] == name.split()), None)
+        assert name, f"no command {line}"
+        COMMANDS[name].make_context(name, line[len(name.split()) :])
+
+
+def test_what_is_mistyped_is_not_understood() -> None:
+    with pytest.raises(Exception, match="No such option"):
+        COMMANDS["info"].make_context("info", ["x.dna.npz", "--jsn"])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the pages' commands speak of."""
+    folder = tmp_path_factory.mktemp("pages")
+    photos = photographs(12)
+    blurred = [blur(photo, 3) for photo in photos]
+    for name in ("photos", "generated", "lists", "shards", "official"):
+        (folder / name).mkdir()
+    for i, (photo, other) in enumerate(zip(photos, blurred, strict=True)):
+        Image.fromarray(photo).save(folder / "photos" / f"{i}.png")
+        Image.fromarray(other).save(folder / "generated" / f"{i}.png")
+    Image.fromarray(photos[0]).save(folder / "query.jpg")
+    (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4)))
+    subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)
+    clean = make_dna(photos)
+    for name, dna in {
+        "photos": clean,
+        "clean": clean,
+        "blurred": make_dna(blurred),
+        "noisy": make_dna([noise(photo, 3) for photo in photos]),
+        "shards/a": make_dna(photos[:6]),
+    }.items():
+        dna.save(folder / f"{name}.dna.npz")
+    save_vdna(clean, folder / "official" / "mugs_photos")
+    ActivationRanges.load(PRESETS["efficientnet_lite0"].ranges).save(folder / "activation_ranges.json")
+    return folder
+
+
+def runnable(page: Path) -> list[str]:
+    """Blocks of nothing but commands of ours that ask no network."""
+    return [
+        block
+        for block in blocks(page)
+        if not any(word in block for word in TAKES_A_NETWORK)
+        and all(line.startswith(("torchmetrics-dna ", "#")) for line in block.splitlines())
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "page", [p for p in PAGES if runnable(p) and p.parent.name != "experiments"], ids=lambda page: page.name
+)
+def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")
+    for line in [line for block in runnable(page) for line in command_lines(block)]:
+        words = [os.path.expandvars(word) for word in line]
+        files = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]  # noqa: PTH207
+        assert run(monkeypatch, *itertools.chain(*files)) == 0, line
+    assert load_dna("photos.dna.npz").num_images == 12
