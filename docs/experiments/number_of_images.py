@@ -192,7 +192,15 @@ def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, li
     for number, name in enumerate(DISTANCES):
         values = found[..., number]
         cells = [f"{m:.3g} ± {d:.2g}" for m, d in zip(values.mean(0).tolist(), values.std(0).tolist(), strict=True)]
-        rows.append([name, *cells[:-1], f"{float(values[0, -1]):.3g}", f"{lines[number]:.3g}", *enough[name]])
+        rows.append(
+            [
+                name,
+                *cells[:-1],
+                f"{float(values[0, -1]):.3g}",
+                f"{lines[number]:.3g}",
+                *(f"{n:,}" for n in enough[name]),
+            ]
+        )
     header = [
         "",
         *(f"{size:,}" for size in sizes),
