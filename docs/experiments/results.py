@@ -1,0 +1,117 @@
+"""What the experiments share in telling what they found: arguments, tables, figures, and where numbers come from.
+
+A page has two comments, ``<!-- results -->`` and ``<!-- end of results -->``; a script writes all that is between them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import platform
+import re
+import shlex
+import sys
+import time
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+
+import matplotlib as mpl
+import torch
+
+mpl.use("Agg")
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from matplotlib.figure import Figure
+
+HERE = Path(__file__).parent
+BEGIN, END = "<!-- results -->", "<!-- end of results -->"
+COLOURS = {  # Okabe and Ito
+    "dna-emd": "#0072B2", "dna-fd": "#D55E00", "fd": "#009E73", "KID": "#CC79A7", "other": "#E69F00",
+    "second": "#56B4E9", "third": "#F0E442", "reference": "#000000",
+}  # fmt: skip
+LIBRARIES = ("torchmetrics-dna", "torch", "torchmetrics", "timm", "numpy", "pillow", "scikit-learn")
+
+
+def parser(description: str | None) -> argparse.ArgumentParser:
+    """With what every experiment takes: ``--quick``, ``--threads`` and ``--output``."""
+    found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
+    found.add_argument("--quick", action="store_true", help="a small run on pictures at hand, which needs no network")
+    found.add_argument("--threads", type=int, help="cores to use; default: torch's")
+    found.add_argument(
+        "-o",
+        "--output",
+        type=Path,
+        help="folder of the page and figure; default: this one, or for --quick where you are",
+    )
+    return found
+
+
+def begin(arguments: argparse.Namespace) -> Path:
+    """Set the threads and give the folder to write to."""
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+    folder: Path = arguments.output or (Path() if arguments.quick else HERE)
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    """A Markdown table."""
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(str(cell) for cell in line) + " |" for line in lines)
+
+
+def write(
+    folder: Path,
+    name: str,
+    *,
+    paper: str,
+    here: str,
+    tables: Sequence[str],
+    figures: dict[str, Figure] | None = None,
+    seeds: str,
+    data: Sequence[object],
+) -> Path:
+    """Put what was found into a page, between its two comments; make the page if there is none.
+
+    Args:
+        folder: Of the page and the figures.
+        name: Of the page; figures are ``NAME.png``, or ``NAME_KEY.png``.
+        paper: What the paper found, a sentence or two.
+        here: What was found here, also where it disagrees; written from the numbers.
+        tables: In Markdown.
+        figures: By key, ``""`` for the only one; the text that stands for a figure is its title.
+        seeds: Which, and of what.
+        data: Packages or other sources, by name and version.
+
+    """
+    parts = [f"**The paper:** {paper}", f"**Here:** {here}", *tables]
+    for key, figure in (figures or {}).items():
+        file = f"{name}_{key}.png" if key else f"{name}.png"
+        figure.savefig(folder / file, dpi=110, bbox_inches="tight", metadata={"Software": None})
+        parts.append(f"![{figure.get_suptitle()}]({file})")
+    parts.append(provenance(seeds, data))
+    page = folder / f"{name}.md"
+    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
+    block = "\n\n".join([BEGIN, *parts, END])
+    text, replaced = re.subn(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL)
+    if replaced != 1:
+        raise SystemExit(f"{page} has {replaced} places for results, expected one: {BEGIN} and {END}")
+    page.write_text(text, encoding="utf-8")
+    print("\n\n".join(parts))
+    return page
+
+
+def provenance(seeds: str, data: Sequence[object]) -> str:
+    """Command, seeds, data, versions and processor time, in small print; where the page goes is no part of it."""
+    kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output"}]
+    command = shlex.join(["python", f"docs/experiments/{Path(sys.argv[0]).name}", *kept])
+    versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
+    minutes = time.process_time() / 60
+    return (
+        f"<sub>`{command}`; seeds: {seeds}; data: {', '.join(map(str, data))}; {versions},"
+        f" Python {platform.python_version()}; {minutes:.1f} minutes of processor time.</sub>"
+    )
