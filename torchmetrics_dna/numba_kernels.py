@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-_NEURONS = 16  # whose cells are counted in turns
+_NEURONS = 32  # whose cells are counted in turns
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
@@ -172,9 +172,10 @@ def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, stage
     )  # fmt: skip
     length = len(numbers) // width
     if layout.along_neurons:
+        tile = _gather_tile(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
         for k in range(0, length, layout.run):
             size = min(layout.run, length - k) * width
-            values = _gather(memory, begin + k * layout.stride, layout.neuron_stride, size, staged)
+            values = tile[k * width : k * width + size]
             found = numbers[k * width : k * width + size]
             for i in range(size):
                 x = to_double(values[i])
@@ -200,6 +201,20 @@ def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, stage
         for i in range(len(numbers)):
             numbers[i] = max(numbers[i], 0)
     return lowest == 0
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
+def _gather_tile(memory: Any, begin: Any, stride: Any, neuron_stride: Any, length: Any, width: Any, staged: Any) -> Any:
+    """The values of some positions, neuron by neuron: as they are if they lie together, else copied."""
+    if neuron_stride == 1 and stride == width:
+        return memory[begin : begin + length * width]
+    # all at once, so that many can be on their way from memory at a time
+    for k in range(length):
+        there = staged[k * width : (k + 1) * width]
+        here = _gather(memory, begin + k * stride, neuron_stride, width, there)
+        for j in range(width):
+            there[j] = here[j]
+    return staged[: length * width]
 
 
 @njit(nogil=True, error_model="numpy", cache=True)

@@ -96,8 +96,7 @@ def _read(layer: Tensor) -> tuple[NDArray[Any], Layout]:
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)
     width = min(_WIDEST if along_neurons else 4, neurons)
-    # where positions follow one another without a gap, one loop takes several
-    run = max(1, _RUN // width) if along_neurons and stride == width and neuron_stride == 1 else 1
+    run = max(1, _RUN // width)
     layout = Layout(
         int(rows.storage_offset()), image_stride, neuron_stride, row_stride, stride,
         images, row_count, positions, along_neurons, width, min(_TILE // width, positions), run,

@@ -1,0 +1,226 @@
+"""What counting costs: a table for docs/performance.md, measured in one run.
+
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting update distance sync growth]
+
+Calls take turns, and what is told are medians, or medians of the ratio to the bare call of the same turn, so that a
+machine whose speed drifts does not matter.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import resource
+from collections.abc import Callable
+from statistics import median
+
+import timm
+import torch
+from timing import in_turns
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch import multiprocessing as mp
+from torchmetrics.image.fid import FrechetInceptionDistance
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism
+from torchmetrics_dna.binning import bins_within, histogram, numba_histogram
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.functional import dna_emd
+from torchmetrics_dna.functional.emd import emd_of_rows
+
+BINS = 1000
+SHAPES = {
+    "ViT tokens 16x197x768": (16, 768, 197),
+    "conv 32x24x56x56": (32, 24, 56, 56),
+    "conv 32x16x112x112": (32, 16, 112, 112),
+    "conv 32x1280x7x7": (32, 1280, 7, 7),
+}
+
+
+def networks() -> dict[str, Callable[[], DNAExtractor]]:
+    def build(name: str) -> Callable[[], DNAExtractor]:
+        def make() -> DNAExtractor:
+            torch.manual_seed(0)
+            return DNAExtractor(timm.create_model(name, pretrained=False))
+
+        return make
+
+    return {
+        "efficientnet_lite0": DNAExtractor,
+        "vit_base_patch16_224": build("vit_base_patch16_224"),
+        "resnet50": build("resnet50"),
+    }
+
+
+def official_way(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
+    """Normalise all in float64, clamp, then one histc per neuron, as published."""
+    shape = (1, -1) + (1,) * (activations.ndim - 2)
+    centre, half = ((low + high) / 2).view(shape), ((high - low) / 2 + 1e-8).view(shape)
+    scaled = ((activations.double() - centre) / half).clamp(-1, 1)
+    neurons = range(activations.shape[1])
+    return torch.stack([torch.histc(scaled[:, i], num_bins, min=-1, max=1) for i in neurons]).long()
+
+
+def plain_way(counts: Tensor, activations: dict[str, Tensor], bins: object) -> None:
+    check_finite(activations)
+    histogram.add_counts_(counts, activations, bins)
+
+
+def layer_of(shape: tuple[int, ...]) -> Tensor:
+    activations = torch.randn(shape)
+    if len(shape) == 3:  # as a transformer gives them: neurons last in memory
+        activations = activations.transpose(1, 2).contiguous().transpose(1, 2)
+    return activations
+
+
+def counting(rounds: int) -> None:
+    print(
+        f"\n{'ns per activation':24} {'read':>7} {'numba':>7} {'torch':>7} {'official':>9} {'numba is':>10} {'torch is':>10}"
+    )
+    for name, shape in SHAPES.items():
+        for last in (False, True):
+            if last and len(shape) == 3:
+                continue
+            x = layer_of(shape)
+            x = x.to(memory_format=torch.channels_last) if last else x
+            low, high = (torch.full(shape[1:2], end, dtype=torch.float64) for end in (-4, 4))
+            bins = bins_within(low, high, BINS)
+            counts = torch.zeros(shape[1], BINS, dtype=torch.int64)
+            seconds = in_turns(
+                rounds,
+                read=lambda x=x: torch.aminmax(x),
+                numba=lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, {"x": x}, b),
+                torch=lambda x=x, c=counts, b=bins: plain_way(c, {"x": x}, b),
+                official=lambda x=x, lo=low, hi=high: official_way(x, lo, hi, BINS),
+            )
+            read, ours, plain, official = (median(times) / x.numel() * 1e9 for times in seconds.values())
+            label = name + (" last" if last else "")
+            print(
+                f"{label:24} {read:7.2f} {ours:7.2f} {plain:7.2f} {official:9.2f} {official / ours:8.0f} x"
+                f" {official / plain:8.1f} x"
+            )
+
+
+def update(rounds: int) -> None:
+    photos = torch.stack([torch.from_numpy(p) for p in photographs(16)]).permute(0, 3, 1, 2)
+    images = nn.functional.interpolate(photos.float(), (224, 224), mode="bilinear").byte()
+    metrics = ("DNAEMD", "auto", "DNARealism", "DNAFrechet", "FID")
+    print(f"\n{'update, 16 images':24} {'bare, ms':>9}" + "".join(f"{name:>12}" for name in metrics))
+    for name, make in networks().items():
+        bare = make()
+        ranges = ActivationRanges.observe(bare(images))
+        known = DNAEMD(make(), ranges=ranges)
+        known.update(images, real=True)
+        layer = list(bare.neurons)[-1]
+        # an extractor for each, or the passes would be shared
+        calls = {
+            "DNAEMD": known,
+            "auto": DNAEMD(make(), ranges="auto"),
+            "DNARealism": DNARealism(make(), reference=known.to_dna(True)),
+            "DNAFrechet": DNAFrechet(make()),
+            "FID": FrechetInceptionDistance(make().pooled(layer)),
+        }
+        seconds = in_turns(
+            rounds,
+            bare=lambda bare=bare: bare(images),
+            **{
+                key: (lambda m=metric: m.update(images))
+                if key == "DNARealism"
+                else (lambda m=metric: m.update(images, True))
+                for key, metric in calls.items()
+            },
+        )
+        ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) - 1 for key in metrics]
+        print(f"{name:24} {median(seconds['bare']) * 1e3:9.1f}" + "".join(f"{ratio:+12.1%}" for ratio in ratios))
+    computing(images, rounds)
+
+
+def computing(images: Tensor, rounds: int) -> None:
+    print(f"\n{'compute, ms':24}" + "".join(f"{name:>12}" for name in ("DNAEMD", "auto", "DNAFrechet", "FID")))
+    for name, make in networks().items():
+        extractor = make()
+        ranges = ActivationRanges.observe(extractor(images))
+        metrics = [
+            DNAEMD(extractor, ranges=ranges, compute_with_cache=False),
+            DNAEMD(extractor, ranges="auto", compute_with_cache=False),
+            DNAFrechet(extractor, compute_with_cache=False),
+            FrechetInceptionDistance(extractor.pooled(list(extractor.neurons)[-1]), compute_with_cache=False),
+        ]
+        for metric in metrics:
+            for real in (True, False):
+                metric.update(images.flip(0 if real else 3), real)
+        seconds = in_turns(min(rounds, 5), **{str(i): metric.compute for i, metric in enumerate(metrics)})
+        print(f"{name:24}" + "".join(f"{median(times) * 1e3:12.1f}" for times in seconds.values()))
+
+
+def distance(rounds: int) -> None:
+    a, b = (torch.randint(0, 9, (9984, BINS)) for _ in "ab")
+    dna_emd(a[:2], b[:2])
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    dna_emd(a, b)
+    growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
+    seconds = in_turns(rounds, numba=lambda: dna_emd(a, b), torch=lambda: emd_of_rows(a, b))
+    times = {name: median(values) * 1e3 for name, values in seconds.items()}
+    print(
+        f"\ndna_emd, 9984 x {BINS}: {times['numba']:.1f} ms, {growth:.1f} MiB above its inputs; torch {times['torch']:.0f} ms"
+    )
+
+
+def sync(rounds: int) -> None:
+    print(f"\n{'sync of DNAEMD, ms':24}" + "".join(f"{count:>6} processes" for count in (2, 4)))
+    for name, neurons in (("efficientnet_lite0", 2064), ("vit_base_patch16_224", 9984)):
+        found = []
+        for count in (2, 4):
+            results = mp.get_context("spawn").SimpleQueue()
+            mp.spawn(_reduce, (count, neurons * BINS, rounds, results), nprocs=count)
+            found.append(results.get())
+        print(f"{name:24}" + "".join(f"{ms:16.1f}" for ms in found))
+
+
+def _reduce(rank: int, count: int, cells: int, rounds: int, results: object) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+    dist.init_process_group("gloo", rank=rank, world_size=count)
+    sides = [torch.zeros(cells + 9, dtype=torch.int64) for _ in range(2)]
+
+    def reduce() -> None:
+        for side in sides:
+            dist.all_reduce(side.clone())
+
+    times = in_turns(rounds, reduce=reduce)["reduce"]
+    if not rank:
+        results.put(median(times) * 1e3)
+    dist.barrier()
+    dist.destroy_process_group()
+
+
+def growth(rounds: int) -> None:
+    print(f"\n{'growth':24} {'ms':>9} {'ns/act':>9}")
+    for what, shape, num_bins in [
+        *((f"{images} images", (images, 64, 28, 28), BINS) for images in (8, 32, 128)),
+        *((f"{neurons} neurons", (32, neurons, 14, 14), BINS) for neurons in (64, 512, 4096)),
+        *((f"{bins} bins", (32, 64, 28, 28), bins) for bins in (50, 1000, 10_000, 65_536)),
+    ]:
+        x = torch.randn(shape)
+        bins = bins_within(torch.full(shape[1:2], -4.0), torch.full(shape[1:2], 4.0), num_bins)
+        counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
+        call = lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, {"x": x}, b)  # noqa: E731
+        seconds = median(in_turns(rounds, call=call)["call"])
+        print(f"{what:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
+
+
+SECTIONS = {"counting": counting, "update": update, "distance": distance, "sync": sync, "growth": growth}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="What counting costs")
+    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
+    arguments = parser.parse_args()
+    print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
+    for section in arguments.sections:
+        SECTIONS[section](arguments.rounds)
+
+
+if __name__ == "__main__":
+    main()
