@@ -75,9 +75,8 @@ def layer_of(shape: tuple[int, ...]) -> Tensor:
 
 
 def counting(rounds: int) -> None:
-    print(
-        f"\n{'ns per activation':24} {'read':>7} {'numba':>7} {'torch':>7} {'official':>9} {'numba is':>10} {'torch is':>10}"
-    )
+    ways = f"{'read':>7} {'numba':>7} {'torch':>7} {'official':>9} {'numba is':>10} {'torch is':>10}"
+    print(f"\n{'ns per activation':24} {ways}")
     for name, shape in SHAPES.items():
         for last in (False, True):
             if last and len(shape) == 3:
@@ -162,9 +161,8 @@ def distance(rounds: int) -> None:
     growth = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     seconds = in_turns(rounds, numba=lambda: dna_emd(a, b), torch=lambda: emd_of_rows(a, b))
     times = {name: median(values) * 1e3 for name, values in seconds.items()}
-    print(
-        f"\ndna_emd, 9984 x {BINS}: {times['numba']:.1f} ms, {growth:.1f} MiB above its inputs; torch {times['torch']:.0f} ms"
-    )
+    print(f"\ndna_emd, 9984 x {BINS}: {times['numba']:.1f} ms, {growth:.1f} MiB above its inputs", end="")
+    print(f"; torch {times['torch']:.0f} ms")
 
 
 def sync(rounds: int) -> None:
