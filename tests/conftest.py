@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 if not torch.cuda.is_available():
@@ -17,16 +17,16 @@ from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.demo import photographs
 
 # the gate tries the same examples each time; everyone else's runs look for new ones
-settings.register_profile("ci", derandomize=True)
-if os.environ.get("CI"):
-    settings.load_profile("ci")
+settings.register_profile("ours", suppress_health_check=[HealthCheck.function_scoped_fixture])
+settings.register_profile("ci", settings.get_profile("ours"), derandomize=True)
+settings.load_profile("ci" if os.environ.get("CI") else "ours")
 
 
 @pytest.fixture(params=["numba", "torch"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With the compiled functions, and as where numba is not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "functional.emd", "functional.realism"):
+        for module in ("binning.counting", "binning.self_ranging", "functional.emd", "functional.realism"):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
 

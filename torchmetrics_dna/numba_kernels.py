@@ -106,6 +106,22 @@ def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
         found[row] = _share_difference(sums_a, total_a, sums_b, total_b)
 
 
+@njit(nogil=True, error_model="numpy", cache=True)
+def regrid_rows(counts: Any, starts: Any, shifts: Any, new_starts: Any) -> None:
+    """Move each row of counts from bin ``starts + k`` to bin ``(starts + k >> shifts) - new_starts``, in place."""
+    num_bins = counts.shape[1]
+    moved = np.empty(num_bins, np.int64)
+    for row in range(len(counts)):
+        if shifts[row] == 0 and starts[row] == new_starts[row]:
+            continue
+        moved[:] = 0
+        for k in range(num_bins):
+            if counts[row, k] != 0:
+                there = ((starts[row] + k) >> shifts[row]) - new_starts[row]
+                moved[min(max(there, 0), num_bins - 1)] += counts[row, k]
+        counts[row] = moved
+
+
 def to_double(raw: Any) -> Any:
     """A value, or its bits, as float64; numba takes the implementation below."""
     raise NotImplementedError

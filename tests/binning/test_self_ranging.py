@@ -15,6 +15,8 @@ from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
 from torchmetrics_dna.tally import SelfRangingTally
 
+pytestmark = pytest.mark.usefixtures("way")
+
 # numbers of very different size, constants, zeros, and signs of both kinds
 value = st.one_of(
     st.floats(-(2.0**100), 2.0**100, width=32), st.floats(-2, 2, width=32), st.sampled_from([0.0, 3.25, -1e-20])

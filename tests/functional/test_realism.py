@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from golden import channels_first, load
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
@@ -47,7 +47,7 @@ def test_all_layers_and_weights_at_once() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12))
-@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None)
 def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int, positions: int, bins: int) -> None:
     random = torch.Generator().manual_seed(seed)
     activations = torch.rand(images, neurons, positions, generator=random)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.binning.numba_tiles import Work, as_arrays, covers, share_out
-from torchmetrics_dna.numba_kernels import count_neurons
+from torchmetrics_dna.numba_kernels import count_neurons, regrid_rows
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:
@@ -18,7 +18,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
 
 
-__all__ = ["add_counts_", "covers"]
+__all__ = ["add_counts_", "covers", "regrid_"]
+_ROWS = 256  # that are worth a task of their own
 
 
 def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -> None:
@@ -39,6 +40,14 @@ def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -
     if bad:
         count(-1)  # which takes back each count, whatever it was
         raise not_finite(next(layer for layer in activations if layer in bad))
+
+
+def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:
+    """Move counts, shape ``(N, num_bins)``, in place to bins that are ``2**shifts`` as wide; shape ``(N,)``, int64."""
+    given = [tensor.numpy() for tensor in (counts, starts, shifts, new_starts)]
+    in_threads(
+        partial(regrid_rows, *(array[rows : rows + _ROWS] for array in given)) for rows in range(0, len(counts), _ROWS)
+    )
 
 
 def _count(work: Work, bins: Any, counts: Any, step: int) -> set[str]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins
+from torchmetrics_dna.extras import optional
 
 _FINEST = 40  # bits below the largest activation; what spreads less than that is a constant
 _LEAST_EXPONENT = -160  # of neurons that are always 0, and below all that float32 tells apart
@@ -68,14 +69,18 @@ def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
 
 def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     """Move counts, shape ``(N, num_bins)``, from a grid to one that is coarser or shifted, in place and exactly."""
+    # the most that is defined, and far beyond any index
+    shifts = (new.exponent - old.exponent).clamp(0, 62)
+    fast = optional("binning.numba_histogram") if counts.device.type == "cpu" else None
+    if fast:
+        fast.regrid_(counts, old.start, shifts, new.start)
+        return
     changed = ((old.exponent != new.exponent) | (old.start != new.start)).nonzero().flatten()
     num_bins = counts.shape[1]
     offsets = torch.arange(num_bins, device=counts.device)
     for rows in torch.split(changed, max(1, (1 << 20) // num_bins)):
-        before, after = old.take(rows), new.take(rows)
-        edges = before.start[:, None] + offsets
-        shift = (after.exponent - before.exponent).clamp(0, 62)  # the most that is defined, and far beyond any index
-        bins = (edges >> shift[:, None]) - after.start[:, None]
+        edges = old.start[rows, None] + offsets
+        bins = (edges >> shifts[rows, None]) - new.start[rows, None]
         # bins that lie outside are empty, or the new grid would not hold the data
         moved = torch.zeros_like(counts[rows]).scatter_add_(1, bins.clamp_(0, num_bins - 1), counts[rows])
         counts[rows] = moved
