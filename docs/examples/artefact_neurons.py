@@ -1,7 +1,7 @@
 """Neurons that see JPEG and blur artefacts: find degraded photographs by the distance of single images to clean ones.
 
-    pip install torchmetrics-dna scikit-learn
-    python artefact_neurons.py  # on Debian or Ubuntu, which have the photographs as a package; else: --data FOLDER
+    pip install "torchmetrics-dna[demo]" scikit-learn
+    python docs/examples/artefact_neurons.py  # in a clone, on Debian or Ubuntu; else with --data FOLDER
 
 About eight minutes on one core for three splits of the photographs; one split: --seeds 0. Neurons and their number
 are chosen on one half of the photographs. A quarter is the clean reference; the rest, which no choice has seen, are
