@@ -180,8 +180,8 @@ def conclude(searches: list[Search]) -> str:
     ]
     ahead = sum(one.found(few) > one.found(None) for one in searches)
     return (
-        f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest, these"
-        f" have it: {'; '.join(parts)}."
+        f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest,"
+        f" these have it: {'; '.join(parts)}."
     )
 
 
