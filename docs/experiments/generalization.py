@@ -155,7 +155,7 @@ def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
 
 def ranks(scores: Tensor, distances: Tensor) -> float:
     """Spearman's correlation of scores with closeness, mean over the tested domains."""
-    return float(np.mean([spearmanr(s, -d).statistic for s, d in zip(scores, distances, strict=True)]))
+    return float(np.mean([spearmanr(s, -d).statistic for s, d in zip(scores.numpy(), distances.numpy(), strict=True)]))
 
 
 def plot(scores: Tensor, distances: dict[str, Tensor], names: list[str]) -> Figure:

@@ -67,9 +67,9 @@ def generate(digits: Tensor, steps: int, num_images: int) -> Tensor:
 
 def judge(fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
     """How unreal generated digits are."""
-    classifier = SVC().fit(real, labels)
+    classifier = SVC().fit(real.numpy(), labels.numpy())
     return {
-        "classifier": -torch.from_numpy(classifier.decision_function(fake)).abs(),
+        "classifier": -torch.from_numpy(classifier.decision_function(fake.numpy())).abs(),
         "nearest real digit": torch.cdist(fake, real).amin(1),
     }
 
@@ -100,7 +100,7 @@ def agreement(groups: list[Group]) -> dict[str, dict[str, list[float]]]:
     for which, group in enumerate(groups):
         for ranking, scores in rankings(groups, which).items():
             for name, judged in group.judged.items():
-                correlation = float(spearmanr(scores, judged).statistic)
+                correlation = float(spearmanr(scores.numpy(), judged.numpy()).statistic)
                 found.setdefault(ranking, {}).setdefault(name, []).append(correlation)
     return found
 

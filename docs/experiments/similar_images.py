@@ -32,7 +32,7 @@ NUM_BINS = 100  # a tenth of the usual, as every pair of pictures is compared
 SEARCHED = "twitter"
 SEED = 0
 ATTRIBUTES = {  # any of these code points
-    "something on the head": {
+    "headgear": {
         "1F46E", "1F477", "1F482", "1F385", "1F936", "1F384", "1F373", "1F692", "1F393", "1F9D9", "1F575", "1F472",
         "1F33E", "2708", "1F3ED", "1F527", "1F3A8", "1F473", "1F9D5", "1F478", "1F934", "1FAC5", "1F470",
     },
