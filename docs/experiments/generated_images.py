@@ -115,7 +115,7 @@ def plot(groups: list[Group]) -> Figure:
             order = found[name].argsort()
             for place, (end, digits) in enumerate((("closest", order[:COLUMNS]), ("furthest", order[-COLUMNS:]))):
                 axis = row[2 * number + place]
-                axis.imshow(_sheet(group.fake[digits]), cmap="gray", vmin=0, vmax=1)
+                axis.imshow(_sheet(group.fake[digits]).numpy(), cmap="gray", vmin=0, vmax=1)
                 axis.set_xticks([])
                 axis.set_yticks([])
                 if not which:
