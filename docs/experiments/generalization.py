@@ -19,6 +19,7 @@ import results
 import torch
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
 from PIL import Image, ImageDraw, ImageFont
 from scipy.stats import spearmanr
 from torch import Tensor, nn
@@ -169,6 +170,7 @@ def plot(scores: Tensor, distances: dict[str, Tensor], names: list[str]) -> Figu
             axis.scatter(values[row], scores[row], color=colour, marker=marker, s=32, label=f"tested on {name}")
             axis.scatter(values[row, row], scores[row, row], s=110, facecolors="none", edgecolors=colour)
         axis.set_xscale("log")
+        axis.xaxis.set_minor_formatter(NullFormatter())
         axis.set_xlabel(f"{distance} ({'bins' if distance == 'dna-emd' else 'squared activations'})")
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_title(distance, loc="left", fontsize=11)
@@ -202,7 +204,9 @@ def conclude(found: dict[str, float]) -> str:
     best = min(found, key=found.__getitem__)
     agrees = "as in the paper, dna-emd loses least" if best == "dna-emd" else f"unlike in the paper, {best} loses least"
     random = found["random"]
-    return f"ranking training sets by distance loses {lost} points of accuracy, random order {random:.2f}: {agrees}."
+    return (
+        f"ranking training sets by distance loses points of accuracy: {lost}, {random:.2f} in random order; {agrees}."
+    )
 
 
 def main() -> None:

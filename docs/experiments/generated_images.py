@@ -107,7 +107,7 @@ def agreement(groups: list[Group]) -> dict[str, dict[str, list[float]]]:
 
 def plot(groups: list[Group]) -> Figure:
     """Contact sheet: the closest and the furthest of each group, by all neurons and by some chosen on others."""
-    figure = Figure(figsize=(10, 1.35 * len(groups) + 0.6), layout="constrained")
+    figure = Figure(figsize=(10, 0.84 * len(groups) + 0.7), layout="constrained")
     panels = figure.subplots(len(groups), 4, squeeze=False)
     for which, (group, row, pair) in enumerate(zip(groups, panels, GROUPS, strict=True)):
         found = rankings(groups, which)
@@ -135,7 +135,8 @@ def conclude(found: dict[str, dict[str, list[float]]]) -> str:
             f"by the {name}, chosen neurons agree {'better' if means[SHOWN] > means[ALL] else 'no better'} than all"
             f" ({means[SHOWN]:.2f} for {SHOWN}, {means[ALL]:.2f} for all; ahead for {wins} of {len(GROUPS)} pairs)"
         )
-    return "; ".join(parts) + "."
+    best = max(abs(float(np.mean(values))) for judges in found.values() for values in judges.values())
+    return f"no mean correlation is above {best:.2f}. {'; '.join(parts).capitalize()}."
 
 
 def main() -> None:

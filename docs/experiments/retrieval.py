@@ -198,8 +198,10 @@ def plot(search: Search) -> Figure:
         axis.spines[["top", "right"]].set_visible(False)
         axis.set_xlim(0, 1)
         axis.set_ylim(0, 1.02)
-    figure.supxlabel("recall", fontsize=10)
-    figure.supylabel("precision", fontsize=10)
+    for axis in panels[-1]:
+        axis.set_xlabel("recall")
+    for axis in panels[:, 0]:
+        axis.set_ylabel("precision")
     figure.suptitle("Augmented pictures of a domain, looked up by its reference", fontsize=12)
     figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=4, frameon=False)
     return figure
@@ -208,15 +210,15 @@ def plot(search: Search) -> Figure:
 def conclude(search: Search, means: dict[str, float]) -> str:
     """What was found, from the numbers."""
     chosen, everything, *others = means
-    best = max(others, key=means.__getitem__)
-    wins = [name for name in search.references if search.precision(name, everything) > search.precision(name, best)]
+    as_paper = [method for method in others if not method.endswith(", nearest")]
+    best, any_best = (max(some, key=means.__getitem__) for some in (as_paper, others))
     chance = float(np.mean(next(iter(search.relevant.values()))))
-    better = "more" if means[everything] > means[best] else "no more"
+    agrees = "as in the paper, more" if means[everything] > means[best] else "unlike in the paper, no more"
     return (
-        f"the area is {means[everything]:.3f} for all neurons, {better} than for the best of the others, {best}, with"
-        f" {means[best]:.3f}; all neurons are ahead of it for {len(wins)} of {len(search.references)} domains. Chosen"
-        f" neurons reach {means[chosen]:.3f}, but they have seen other domains, which nothing else here has. By chance"
-        f" it is {chance:.3f}."
+        f"the area is {means[everything]:.3f} for all neurons, {agrees} than the"
+        f" {means[best]:.3f} of the best that it compares with ({best}); the best of all others here is {any_best} with"
+        f" {means[any_best]:.3f}. Chosen neurons reach {means[chosen]:.3f}, but they have seen other domains, which"
+        f" nothing else here has. By chance it is {chance:.3f}."
     )
 
 
