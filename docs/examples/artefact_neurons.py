@@ -1,7 +1,7 @@
 """Neurons that see JPEG and blur artefacts: find degraded photographs by the distance of single images to clean ones.
 
-    pip install torchmetrics-dna scikit-learn
-    python artefact_neurons.py  # on Debian or Ubuntu, which have the photographs as a package; else: --data FOLDER
+    pip install "torchmetrics-dna[demo]" scikit-learn
+    python docs/examples/artefact_neurons.py  # in a clone, on Debian or Ubuntu; else with --data FOLDER
 
 About eight minutes on one core for three splits of the photographs; one split: --seeds 0. Neurons and their number
 are chosen on one half of the photographs. A quarter is the clean reference; the rest, which no choice has seen, are
@@ -12,23 +12,22 @@ is tuned; each baseline is shown in every variant. SSIM has fewer references tha
 from __future__ import annotations
 
 import argparse
-import subprocess
-from functools import partial
+import sys
 from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image
 from sklearn.metrics import average_precision_score
 from torch import Tensor
-from torch.nn.functional import normalize
-from torchmetrics.functional.image import structural_similarity_index_measure
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
 from torchmetrics_dna.demo import DEGRADATIONS
 from torchmetrics_dna.functional import dna_emd, dna_realism, select_neurons
 
-PACKAGE, CACHE = "tuxpaint-stamps-default", Path.home() / ".cache" / "torchmetrics_dna_examples"
+sys.path.append(str(Path(__file__).parents[1] / "experiments"))
+import baselines
+import data
+
 SIDE = 224  # the extractor's own input size, so that no resizing softens an artefact
 NUMBERS = [2**i for i in range(11)]  # of neurons; all of them have a row of their own
 CONDITIONS = [(name, strength) for name in ("JPEG", "blur") for strength in (1, 2, 3)]
@@ -38,39 +37,11 @@ SSIM_REFERENCES = 5
 Scores = dict[str, Tensor]  # by method, of each query, higher where it looks degraded
 
 
-def get_data() -> Path:
-    """The folder of pictures in Debian's package, which is fetched once and not installed."""
-    folder = CACHE / PACKAGE
-    if not folder.exists():
-        CACHE.mkdir(parents=True, exist_ok=True)
-        subprocess.run(["apt-get", "download", PACKAGE], cwd=CACHE, check=True)
-        subprocess.run(["dpkg", "-x", next(CACHE.glob(f"{PACKAGE}_*.deb")), folder], check=True)
-    return folder
-
-
-def photograph(path: Path) -> Tensor | None:
-    """A picture on white, shrunk to fit but never enlarged; None if small, or a drawing: those have few colours."""
-    image = Image.open(path)
-    if max(image.size) < 128:
-        return None
-    image = image.convert("RGBA")
-    values = np.asarray(image)
-    opaque = values[values[..., 3] == 255]
-    if len(np.unique(opaque, axis=0)) < max(2000, 0.4 * len(opaque)):
-        return None
-    image.thumbnail((SIDE, SIDE), Image.Resampling.LANCZOS)
-    page = Image.new("RGBA", (SIDE, SIDE), "white")
-    page.alpha_composite(image, ((SIDE - image.width) // 2, (SIDE - image.height) // 2))
-    return torch.tensor(np.asarray(page.convert("RGB"))).permute(2, 0, 1)
-
-
-def load(folder: Path) -> Tensor:
+def load(paths: list[Path]) -> Tensor:
     """All photographs, clean and in each condition: uint8, (1 + conditions, photographs, 3, SIDE, SIDE)."""
-    paths = [p for p in sorted(folder.rglob("*.png")) if not p.stem.endswith(("_mirror", "_flip"))]
-    clean = torch.stack([image for path in paths if (image := photograph(path)) is not None])
-    pictures = clean.permute(0, 2, 3, 1).numpy()
-    degraded = [torch.tensor(np.stack([DEGRADATIONS[d](p, s) for p in pictures])) for d, s in CONDITIONS]
-    return torch.stack([clean, *(images.permute(0, 3, 1, 2) for images in degraded)])
+    clean = [data.picture(path, SIDE) for path in paths]
+    degraded = [[DEGRADATIONS[d](picture, s) for picture in clean] for d, s in CONDITIONS]
+    return torch.stack([data.batch(pictures) for pictures in (clean, *degraded)])
 
 
 def average_precisions(scores: Tensor) -> list[float]:
@@ -112,46 +83,25 @@ def choose_neurons(images: Tensor, extractor: DNAExtractor) -> Tensor:
     return neurons[max(found, key=lambda k: np.mean(average_precisions(found[k])))]
 
 
-def ssim_distances(queries: Tensor, clean: Tensor) -> Tensor:
-    """1 - SSIM of grey images, (queries, clean)."""
-    grey, clean_grey = (images.float().mean(1, keepdim=True) / 255 for images in (queries, clean))
-    similarity = partial(structural_similarity_index_measure, data_range=1.0, reduction="none")
-    return 1 - torch.stack([similarity(query.expand_as(clean_grey), clean_grey) for query in grey])
-
-
-def unit_vectors(activations: dict[str, Tensor]) -> Tensor:
-    """All layers normalised at each position, (images, values), scaled so that an image's square is 1."""
-    layers = [
-        normalize(x, dim=1).flatten(1) / (len(activations) * x[0, 0].numel()) ** 0.5 for x in activations.values()
-    ]
-    return torch.cat(layers, 1)
-
-
-def rarity(queries: Tensor, clean: Tensor, k: int) -> Tensor:
-    """Han et al. 2022: the least radius, to the k-th neighbour, of a clean image's sphere that holds the query."""
-    radii = torch.cdist(clean, clean).kthvalue(min(k + 1, len(clean))).values  # the first neighbour is itself
-    held = torch.cdist(queries, clean) <= radii
-    return torch.where(held, radii, 2 * radii.max()).amin(1)  # rarest of all: queries that no sphere holds
-
-
 def baseline_scores(queries: Tensor, clean: Tensor, extractor: DNAExtractor) -> Scores:
     """Distances to the clean images, both to the nearest and on average; and rarity scores."""
     known = extractor(clean)
-    known_units = unit_vectors(known)
+    known_vectors = baselines.perceptual_vectors(known)
     found: dict[str, list[Tensor]] = {}
     for batch in queries.flatten(0, 1).split(8):
         activations = extractor(batch)
         pairs = {
-            "pixel L2": torch.cdist(batch.flatten(1).float(), clean.flatten(1).float()),
-            "SSIM": ssim_distances(batch, clean[:SSIM_REFERENCES]),
-            # as LPIPS without its learned weights: squared differences of unit vectors, mean over positions and layers
-            "perceptual distance": 2 - 2 * unit_vectors(activations) @ known_units.T,
+            "pixel L2": baselines.pixel_distances(batch, clean),
+            "SSIM": baselines.ssim_distances(batch, clean[:SSIM_REFERENCES]),
+            "perceptual distance": baselines.perceptual_distances(
+                baselines.perceptual_vectors(activations), known_vectors
+            ),
         }
         scores = {f"{name}, nearest": distances.amin(1) for name, distances in pairs.items()}
         scores |= {f"{name}, mean": distances.mean(1) for name, distances in pairs.items()}
         for layer, k in (("head", 3), ("head", 10), ("block_6", 3), ("block_6", 10)):
             pooled, known_pooled = (x[layer].flatten(2).mean(2) for x in (activations, known))
-            scores[f"rarity score, {layer}, k = {k}"] = rarity(pooled, known_pooled, k)
+            scores[f"rarity score, {layer}, k = {k}"] = baselines.rarity(pooled, known_pooled, k)
         for name, score in scores.items():
             found.setdefault(name, []).append(score)
     return {name: torch.cat(parts).unflatten(0, queries.shape[:2]) for name, parts in found.items()}
@@ -174,10 +124,12 @@ def run(images: Tensor, extractor: DNAExtractor, seed: int) -> dict[str, list[fl
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Finding degraded photographs with neurons chosen for it")
-    parser.add_argument("--data", type=Path, help=f"folder of PNG photographs; default: those of {PACKAGE}")
+    parser.add_argument(
+        "--data", type=Path, help=f"folder of PNG photographs; default: those of {data.PHOTOGRAPHS.name}"
+    )
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the split of photographs")
     arguments = parser.parse_args()
-    images = load(arguments.data or get_data())
+    images = load(sorted(arguments.data.rglob("*.png")) if arguments.data else data.photographs())
     print(f"{images.shape[1]} photographs")
     extractor = DNAExtractor("efficientnet_lite0")
     runs = [run(images, extractor, seed) for seed in arguments.seeds]
