@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
@@ -253,9 +253,9 @@ class DNAExtractor(_Shareable):
             return imgs
         imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop)
         if self.mean is not None:
-            imgs = imgs - imgs.new_tensor(self.mean)[:, None, None]
+            imgs = imgs - _per_channel(self.mean, imgs.device)
         if self.std is not None:
-            imgs = imgs / imgs.new_tensor(self.std)[:, None, None]
+            imgs = imgs / _per_channel(self.std, imgs.device)
         parameter = next(self.network.parameters(), imgs)
         return imgs.to(parameter.dtype)
 
@@ -305,6 +305,12 @@ class PooledLayer(_Shareable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.extractor.share_with(self)
+
+
+@lru_cache
+def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """Constants that wait on the device, since sending them there would wait for it."""
+    return torch.tensor(values, device=device)[:, None, None]
 
 
 def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
