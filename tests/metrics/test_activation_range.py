@@ -213,7 +213,9 @@ def test_constants_are_constant() -> None:
 
 
 @pytest.mark.parametrize(
-    "duplicate", [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=str
+    "duplicate",
+    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+    ids=["clone", "deepcopy", "pickle"],
 )
 def test_copies_go_their_own_way(duplicate: Callable[[ActivationRange], ActivationRange]) -> None:
     metric = learned(REAL // 2, margin="scale")

@@ -48,7 +48,9 @@ def test_constants_are_constant(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
-    "duplicate", [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=str
+    "duplicate",
+    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+    ids=["clone", "deepcopy", "pickle"],
 )
 def test_copies_go_their_own_way(make: Make, duplicate: Callable[[Metric], Metric]) -> None:
     metric = fed(make())

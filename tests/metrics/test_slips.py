@@ -154,13 +154,15 @@ SLIPS = {
 }
 
 
-@pytest.mark.parametrize("check", [*SLIPS, a_reused_buffer_is_seen_anew_by_feature_share, nothing_trains], ids=str)
+@pytest.mark.parametrize(
+    "check", [*SLIPS, a_reused_buffer_is_seen_anew_by_feature_share, nothing_trains], ids=lambda check: check.__name__
+)
 @pytest.mark.parametrize("name", MAKERS)
 def test_ours_does_not_slip(check: Callable[[Make], None], name: str) -> None:
     check(MAKERS[name])
 
 
-@pytest.mark.parametrize("check", SLIPS, ids=str)
+@pytest.mark.parametrize("check", SLIPS, ids=lambda check: check.__name__)
 def test_the_check_catches_torchmetrics(check: Callable[[Make], None]) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
