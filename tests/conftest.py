@@ -26,7 +26,13 @@ settings.load_profile("ci" if os.environ.get("CI") else "ours")
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     """With the compiled functions, and as where numba is not installed."""
     if request.param == "torch":
-        for module in ("binning.counting", "binning.self_ranging", "functional.emd", "functional.realism"):
+        for module in (
+            "binning.counting",
+            "binning.moments",
+            "binning.self_ranging",
+            "functional.emd",
+            "functional.realism",
+        ):
             monkeypatch.setattr(f"torchmetrics_dna.{module}.optional", lambda _: None)
     return request.param
 

@@ -98,6 +98,32 @@ def fill_neurons(
 
 
 @njit(nogil=True, error_model="numpy", cache=True)
+def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> None:
+    """Write some neurons' sums over positions to ``sums``, shape ``(B, n)``; the rest as :func:`count_neurons`."""
+    staged = np.empty(layout.width * layout.length, memory.dtype)
+    for neuron in range(begin, end, layout.width):
+        width = min(layout.width, end - neuron)
+        for image in range(layout.images):
+            found = sums[image, neuron : neuron + width]
+            found[:] = 0
+            for row in range(layout.rows):
+                start = layout.offset + image * layout.image_stride + neuron * layout.neuron_stride
+                start += row * layout.row_stride
+                if layout.along_neurons:
+                    for position in range(layout.positions):
+                        here = start + position * layout.stride
+                        values = _gather(memory, here, layout.neuron_stride, width, staged)
+                        for j in range(width):
+                            found[j] += to_double(values[j])
+                else:
+                    for j in range(width):
+                        for position in range(0, layout.positions, layout.length):
+                            length = min(layout.length, layout.positions - position)
+                            here = start + j * layout.neuron_stride + position * layout.stride
+                            found[j] += _sum(_gather(memory, here, layout.stride, length, staged))
+
+
+@njit(nogil=True, error_model="numpy", cache=True)
 def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
     """Write the Earth Mover's Distance of each row of two sets of counts."""
     sums_a, sums_b = np.empty(counts_a.shape[1], np.int64), np.empty(counts_a.shape[1], np.int64)
@@ -282,6 +308,14 @@ def _share_difference(sums_a: Any, total_a: Any, sums_b: Any, total_b: Any) -> A
     for k in range(len(sums_a)):
         distance += abs(sums_a[k] / total_a - sums_b[k] / total_b)
     return distance
+
+
+@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+def _sum(values: Any) -> Any:
+    total = 0.0
+    for i in range(len(values)):
+        total += to_double(values[i])
+    return total
 
 
 @njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})

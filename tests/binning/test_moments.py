@@ -3,10 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from binning.ways import LAYOUTS, laid_out
 from golden import channels_first, load
 
 from torchmetrics_dna import GaussianDNA, Neurons
 from torchmetrics_dna.binning import activation_moments, add_moments_
+from torchmetrics_dna.binning.moments import spatial_means
+
+pytestmark = pytest.mark.usefixtures("way")
 
 
 @pytest.mark.parametrize("side", ["A", "B"])
@@ -27,6 +31,14 @@ def test_moments_equal_numpy(shape: tuple[int, ...], dtype: torch.dtype) -> None
     means = acts.double().numpy().reshape(5, 4, -1).mean(2)
     expected = np.stack([means.sum(0), (means**2).sum(0)])
     np.testing.assert_allclose(activation_moments(acts), expected, rtol=1e-12, atol=1e-13)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("layout", [layout for layout in LAYOUTS if layout != "no positions"])
+def test_means_of_any_layout(layout: str, dtype: torch.dtype) -> None:
+    acts = laid_out(layout, dtype)
+    expected = acts.double().flatten(2).mean(2) if acts.ndim > 2 else acts.double()
+    np.testing.assert_allclose(spatial_means(acts), expected.T, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("chunk", [1, 9, 10**9])

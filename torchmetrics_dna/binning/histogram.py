@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.chunks import chunks
+from torchmetrics_dna.binning.layouts import in_memory_order
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -62,7 +63,9 @@ def finite_layers(activations: Mapping[str, Tensor]) -> Tensor:
     """Whether each layer holds neither NaN nor infinity, bool, shape ``(layers,)``, on their device."""
     # the extremes are finite exactly if all values are, at the price of one read and no copy
     extremes = [
-        torch.stack(torch.aminmax(values)).double() if values.numel() else values.new_zeros(2, dtype=torch.float64)
+        torch.stack(torch.aminmax(in_memory_order(values))).double()
+        if values.numel()
+        else values.new_zeros(2, dtype=torch.float64)
         for values in activations.values()
     ]
     return torch.stack(extremes).isfinite().all(1)

@@ -19,3 +19,8 @@ def picture_rows(layer: Tensor) -> Tensor:
         return layer.view(*layer.shape[:2], 1, -1)
     except RuntimeError:
         return layer if layer.ndim == 4 else layer.flatten(2)[:, :, None]
+
+
+def in_memory_order(values: Tensor) -> Tensor:
+    """A view with the axes in the order in which they lie in memory, which is by far the fastest to go through."""
+    return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))

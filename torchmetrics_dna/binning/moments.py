@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 
 from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,6 +56,9 @@ def add_moments_(moments: Tensor, activations: Mapping[str, Tensor], accepted: T
 
 def spatial_means(activations: Tensor) -> Tensor:
     """Mean over positions, float64, shape ``(n, B)``, for ``(B, n, *positions)``."""
+    fast = optional("binning.numba_moments") if activations.numel() else None
+    if fast and fast.covers({"activations": activations}):
+        return cast("Tensor", fast.spatial_means(activations))
     images, neurons = activations.shape[:2]
     means = activations.new_empty((neurons, images), dtype=torch.float64)
     first = 0

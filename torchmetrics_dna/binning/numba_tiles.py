@@ -62,7 +62,7 @@ class Work(NamedTuple):
     first: int
 
 
-def covers(activations: Mapping[str, Tensor], num_bins: int) -> bool:
+def covers(activations: Mapping[str, Tensor], num_bins: int = 1) -> bool:
     """Whether tiles can be made of these: in this machine's memory, of a floating type that has a reading."""
     return num_bins <= _MOST_BINS and all(
         layer.device.type == "cpu" and layer.dtype in _VIEWS for layer in activations.values()
