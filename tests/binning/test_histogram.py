@@ -214,6 +214,11 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     assert taken == ["numba", "torch"]
 
 
+def test_activations_that_want_a_gradient() -> None:
+    values = torch.tensor([[0.1], [0.9]], requires_grad=True)
+    assert activation_histogram(values, torch.zeros(1), torch.ones(1), 2).tolist() == [[1, 1]]
+
+
 def test_no_images_no_counts() -> None:
     assert not activation_histogram(torch.empty(0, 2, 3), torch.zeros(2), torch.ones(2), 4).any()
 

@@ -25,7 +25,7 @@ _TILE = 4096  # bin numbers: with the activations, half of a first-level cache
 _WIDEST = 64  # neurons of a tile
 _RUN = 256  # activations of a loop that are enough to hide its start
 _TASK = 1 << 16  # activations that are worth a task of their own
-_MOST_BINS = 1 << 26  # so that bin numbers of a tile's neurons fit 32 bits
+_MOST_BINS = 1 << 24  # so that bin numbers of a tile's neurons fit 32 bits
 _VIEWS = {
     torch.float32: (torch.float32, np.float32),
     torch.float64: (torch.float64, np.float64),
@@ -80,7 +80,7 @@ def share_out(activations: Mapping[str, Tensor]) -> Iterator[Work]:
     task = max(_TASK, sum(layer.numel() for layer in activations.values()) // (8 * torch.get_num_threads()))
     first = 0
     for name, layer in activations.items():
-        _images, neurons = layer.shape[:2]
+        neurons = layer.shape[1]
         if layer.numel():
             memory, layout = _read(layer)
             step = -(-task // (layer.numel() // neurons) // layout.width) * layout.width
@@ -91,7 +91,7 @@ def share_out(activations: Mapping[str, Tensor]) -> Iterator[Work]:
 
 def _read(layer: Tensor) -> tuple[NDArray[Any], Layout]:
     """A layer's whole storage as numbers, and where in it the layer lies."""
-    rows = picture_rows(layer)
+    rows = picture_rows(layer.detach())
     images, neurons, row_count, positions = rows.shape
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)

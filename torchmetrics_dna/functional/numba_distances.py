@@ -43,19 +43,7 @@ def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
 def fill_distances_(
     distances: Tensor, activations: Mapping[str, Tensor], reference: Tensor, bins: Bins, weights: Tensor
 ) -> None:
-    """Write the Earth Mover's Distance of each image alone to a reference, for neurons whose weight is not 0.
-
-    Args:
-        distances: Shape ``(B, N)``, float64, zeros.
-        activations: ``{layer: (B, n, *positions)}``.
-        reference: Counts, shape ``(N, num_bins)``.
-        bins: Of all neurons.
-        weights: Shape ``(N,)``.
-
-    Raises:
-        ValueError: If a value is not finite.
-
-    """
+    """As :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     given = as_arrays(bins), reference.numpy(), weights.numpy(), distances.numpy()
     bad = set().union(*in_threads(partial(_fill, part, given) for part in share_out(activations)))
     if bad:
