@@ -15,7 +15,24 @@ from numba.extending import overload
 _NEURONS = 32  # whose cells are counted in turns
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+def _compiled(function: Any, **options: Any) -> Any:
+    """The function, compiled when it is first called, and kept on disk where there is a place for that."""
+    options = {"nogil": True, "error_model": "numpy", **options}
+    try:
+        return njit(cache=True, **options)(function)
+    except RuntimeError:  # nothing can be written, neither beside this file nor for this user
+        return njit(**options)(function)
+
+
+def _compiled_in_any_order(function: Any) -> Any:
+    """Likewise; terms may be added in any order, so that several are at once.
+
+    The order depends on nothing but how many there are, so results do not change from call to call.
+    """
+    return _compiled(function, fastmath={"reassoc", "nsz"})
+
+
+@_compiled
 def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, counts: Any, step: Any) -> Any:
     """Add ``step`` for each activation of some neurons of a layer; whether all are finite.
 
@@ -48,7 +65,7 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     return fine
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def fill_neurons(
     memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any
 ) -> Any:
@@ -97,7 +114,7 @@ def fill_neurons(
     return fine
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> None:
     """Write some neurons' sums over positions to ``sums``, shape ``(B, n)``; the rest as :func:`count_neurons`."""
     staged = np.empty(layout.width * layout.length, memory.dtype)
@@ -123,7 +140,7 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
                             found[j] += _sum(_gather(memory, here, layout.stride, length, staged))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
     """Write the Earth Mover's Distance of each row of two sets of counts."""
     sums_a, sums_b = np.empty(counts_a.shape[1], np.int64), np.empty(counts_a.shape[1], np.int64)
@@ -132,7 +149,7 @@ def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
         found[row] = _share_difference(sums_a, total_a, sums_b, total_b)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def regrid_rows(counts: Any, starts: Any, shifts: Any, new_starts: Any) -> None:
     """Move each row of counts from bin ``starts + k`` to bin ``(starts + k >> shifts) - new_starts``, in place."""
     num_bins = counts.shape[1]
@@ -179,14 +196,14 @@ def _bfloat16_to_double(raw: Any) -> Any:
     return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _room(memory: Any, layout: Any) -> Any:
     """Where the numbers of a tile go, and its activations if they have to be gathered."""
     size = layout.width * layout.length
     return np.empty(size, np.int32), np.empty(size, memory.dtype)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _rule_of(bins: Any, neuron: Any, width: Any, run: Any) -> Any:
     """The bins of a tile's neurons, repeated for as many positions as one loop goes through."""
     centre, scale, start, offset, factor, num_bins = bins
@@ -200,7 +217,7 @@ def _rule_of(bins: Any, neuron: Any, width: Any, run: Any) -> Any:
     return centres, scales, starts, cells, offset, factor, np.float64(num_bins - 1)
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, staged: Any, numbers: Any) -> Any:
     """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
 
@@ -245,7 +262,7 @@ def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, stage
     return lowest == 0
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _gather_tile(memory: Any, begin: Any, stride: Any, neuron_stride: Any, length: Any, width: Any, staged: Any) -> Any:
     """The values of some positions, neuron by neuron: as they are if they lie together, else copied."""
     if neuron_stride == 1 and stride == width:
@@ -259,7 +276,7 @@ def _gather_tile(memory: Any, begin: Any, stride: Any, neuron_stride: Any, lengt
     return staged[: length * width]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _gather(memory: Any, begin: Any, stride: Any, size: Any, staged: Any) -> Any:
     """Values that lie one ``stride`` apart: as they are if they lie together, else copied."""
     if stride == 1:
@@ -269,7 +286,7 @@ def _gather(memory: Any, begin: Any, stride: Any, size: Any, staged: Any) -> Any
     return staged[:size]
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _add(cells: Any, numbers: Any, width: Any, along_neurons: Any, step: Any) -> None:
     """Add ``step`` to the cells of a tile's numbers."""
     if along_neurons:
@@ -291,7 +308,7 @@ def _add(cells: Any, numbers: Any, width: Any, along_neurons: Any, step: Any) ->
         cells[np.uint64(numbers[i])] += step
 
 
-@njit(nogil=True, error_model="numpy", cache=True)
+@_compiled
 def _running_sums(counts: Any, sums: Any) -> Any:
     """Write the running sums of counts, integers; gives the last."""
     total = sums.dtype.type(0)
@@ -301,8 +318,7 @@ def _running_sums(counts: Any, sums: Any) -> Any:
     return total
 
 
-# terms may be added in any order, so that several are at once; the order depends on nothing but the number of bins
-@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+@_compiled_in_any_order
 def _share_difference(sums_a: Any, total_a: Any, sums_b: Any, total_b: Any) -> Any:
     distance = 0.0
     for k in range(len(sums_a)):
@@ -310,7 +326,7 @@ def _share_difference(sums_a: Any, total_a: Any, sums_b: Any, total_b: Any) -> A
     return distance
 
 
-@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+@_compiled_in_any_order
 def _sum(values: Any) -> Any:
     total = 0.0
     for i in range(len(values)):
@@ -318,7 +334,7 @@ def _sum(values: Any) -> Any:
     return total
 
 
-@njit(nogil=True, error_model="numpy", cache=True, fastmath={"reassoc", "nsz"})
+@_compiled_in_any_order
 def _difference(sums: Any, others: Any) -> Any:
     distance = 0.0
     for k in range(len(sums)):
