@@ -65,13 +65,6 @@ def _drawn(node: nodes.math | nodes.math_block, inline: bool) -> str:
     return str(formula.svg()).replace("<svg ", f"<svg {label} ", 1)
 
 
-def _present(app: Sphinx, docname: str, source: list[str]) -> None:
-    """The contents name pages that not every branch has."""
-    if docname == "index":
-        lines = source[0].splitlines()
-        source[0] = "\n".join(line for line in lines if line[-1:] != "*" or [*app.srcdir.glob(f"{line}.md")])
-
-
 def _among_ours(app: Sphinx, env: BuildEnvironment, node: pending_xref, content: nodes.Element) -> Any:
     """A name without its module is that of whatever the pages document by it."""
     if node.get("refdomain") != "py" or node.get("refspecific"):
@@ -92,7 +85,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
-    app.connect("source-read", _present)
     app.connect("missing-reference", _among_ours)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
