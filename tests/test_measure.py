@@ -12,7 +12,7 @@ from networks import Pixels
 from PIL import Image
 from processes import run
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, measure
+from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.measure import Loading, activate, measure_ranges
 
@@ -79,16 +79,15 @@ def test_processes_share_the_images(world: int, broken: Path, tmp_path_factory: 
     run(world, workers.measured_ranges, tmp_path_factory.mktemp("meeting"), str(broken))
 
 
-def test_batches_with_large_activations_are_cut(broken: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> None:
     extractor = DNAExtractor(Pixels(), input_size=8)
-    assert extractor.bytes_per_image == 4 * (3 * 8 * 8 + 3 * 7 * 8 + 3)
-    monkeypatch.setattr(measure, "_LARGE", 2 * extractor.bytes_per_image + 1)
+    extractor.images_at_once = 2
     images = open_source(torch.cat([REAL, FAKE]))
     found = list(activate(images, extractor, Loading(batch_size=8)))
     assert [places for places, _, _ in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
     skipping = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
     assert [place for places, _, _ in skipping for place in places] == [0, 2]
     assert [len(left_out) for _, _, left_out in skipping] == [1]
-    monkeypatch.setattr(measure, "_LARGE", 1)
+    extractor.images_at_once = 1
     one_by_one = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
     assert [(places, len(left_out)) for places, _, left_out in one_by_one] == [([0], 1), ([2], 0)]

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import os
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
 from torchmetrics_dna.container import is_container, read_container
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.base import absorb
 from torchmetrics_dna.download import PREFIX, fetch
 from torchmetrics_dna.ranges import ActivationRanges
 from torchmetrics_dna.vdna_files import load_vdna, vdna_pair, with_ranges
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Any
 
 _KINDS: dict[str, type[DNA]] = {kind.kind: kind for kind in (HistogramDNA, GaussianDNA, LayerGaussianDNA)}
@@ -50,6 +53,17 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         raise ValueError(f"{str(path)!r} holds a DNA of unknown kind {kind!r}, expected one of {', '.join(_KINDS)}")
     dna = _KINDS[kind].unpacked(path, header, arrays)
     return dna if ranges is None else _checked(dna, ranges, path)
+
+
+def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
+    """The DNA of all images of several files, of which two are in memory at a time.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If one can't be read, or they do not fit together.
+
+    """
+    return reduce(absorb, map(load_dna, paths))
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.atomic import check_folder, replacing
-from torchmetrics_dna.dna_files import load_dna
+from torchmetrics_dna.dna_files import merge_files
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.measure import Pass, check_any_read, in_step
 from torchmetrics_dna.processes import gather, rank, world_size
@@ -170,11 +170,8 @@ class Parts:
         return [line for record in records for line in json.loads(record.read_text(encoding="utf-8"))]
 
     def merged(self, kind: str) -> DNA:
-        """The DNA of all parts, in their order; two are in memory at a time."""
-        whole = load_dna(self._path(0, kind))
-        for part in range(1, len(self._images)):
-            whole = whole.merge(load_dna(self._path(part, kind)))
-        return whole
+        """The DNA of all parts, in their order."""
+        return merge_files([self._path(part, kind) for part in range(len(self._images))])
 
     def remove(self) -> None:
         """Delete all parts."""

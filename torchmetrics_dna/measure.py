@@ -14,7 +14,7 @@ from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.kid import Features
 from torchmetrics_dna.processes import gather, rank, world_size
 from torchmetrics_dna.ranges import ActivationRanges
-from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, histogram_tally
+from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, Side, histogram_tally
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.ranges import FixedMargin
 
-_LARGE = 2**27  # bytes
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Progress = Callable[[str, int, int], None]
 
@@ -150,10 +149,12 @@ class Pass:
         self.extractor = extractor
         self.loading = loading
         self._keep_features = keep_features
+        self._sides: dict[Kind, Side] = {}
         self.restart()
 
     def restart(self) -> None:
         """Forget all images."""
+        self.close()  # so that there are never two
         self._sides = {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
         self._features = Features() if self._keep_features else None
 
@@ -211,11 +212,11 @@ def activate(
 ) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
     """Part by part: the places of the images that could be read, their activations, and what was left out.
 
-    On the CPU, where it is no slower, batches whose activations are large are cut into smaller parts. Whoever asks for
-    the next part should have let go of the last one's activations.
+    On the CPU, parts are what goes through the network at once; else they are batches. Whoever asks for the next part
+    should have let go of the last one's activations.
     """
     done = 0
-    most = max(1, _LARGE // extractor.bytes_per_image) if extractor.device.type == "cpu" else loading.batch_size
+    most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
         extractor.input_size,

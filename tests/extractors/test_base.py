@@ -129,10 +129,29 @@ def test_a_module_gets_images_as_they_are_unless_told_otherwise() -> None:
     plain, prepared = DNAExtractor(network), DNAExtractor(network, input_size=8, mean=[0.5] * 3, std=[0.5] * 3)
     images = random_images(1, 2)
     plain(images)
-    assert seen[-1] is images
+    assert seen[-1].data_ptr() == images.data_ptr()
+    assert torch.equal(seen[-1], images)
     prepared(images)
     assert seen[-1].shape == (1, 3, 8, 8)
     assert -1 <= seen[-1].min() < 0 < seen[-1].max() <= 1
+
+
+def test_large_batches_go_through_the_network_in_parts() -> None:
+    sizes: list[int] = []
+    extractor = DNAExtractor(layers=["block_0", "block_1"])
+    extractor.network.register_forward_pre_hook(lambda _, given: sizes.append(len(given[0])))
+    images = random_images(10, 3)
+    whole = extractor(images)
+    assert sizes == [4, 4, 2]
+    parts = [extractor(part) for part in images.split(8)]
+    for layer, values in whole.items():
+        assert torch.equal(values, torch.cat([part[layer] for part in parts]))
+        assert values.stride() == parts[0][layer].stride()  # in memory as the network gives them
+
+
+def test_few_images_at_once_where_activations_are_large() -> None:
+    found = {size: DNAExtractor(Pixels(), input_size=size).images_at_once for size in (64, 1500, 4000)}
+    assert found == {64: 4, 1500: 2, 4000: 1}
 
 
 def test_centre_crop_comes_before_resizing() -> None:

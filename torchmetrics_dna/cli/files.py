@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
@@ -82,10 +81,9 @@ def _going_on() -> Iterator[None]:
 
 def merge(files: Files, output: o.Output) -> None:
     """Merge the DNAs of several image sets into that of all images."""
-    from torchmetrics_dna.dna_files import load_dna
+    from torchmetrics_dna.dna_files import merge_files
 
-    first, *others = files
-    whole = functools.reduce(lambda dna, path: dna.merge(load_dna(path)), others, load_dna(first))
+    whole = merge_files(files)
     whole.save(output)
     talk.print(f"{output}: {whole!r}", markup=False)
 

@@ -86,7 +86,7 @@ class DNA(_Fields, ABC):
 
         """
         check_comparable(self, *others)
-        return reduce(_merge_two, others, self)
+        return reduce(absorb, others, self._copied())
 
     def __add__(self, other: Self) -> Self:
         return self.merge(other) if isinstance(other, DNA) else NotImplemented
@@ -162,8 +162,12 @@ class DNA(_Fields, ABC):
         """The inverse."""
 
     @abstractmethod
-    def _merged(self, other: Self) -> dict[str, Any]:
-        """The fields that change when another DNA is added."""
+    def _absorbed(self, other: Self) -> dict[str, Any]:
+        """The fields that change when another DNA is added; what is large is changed in place."""
+
+    def _copied(self) -> Self:
+        """The same DNA, with its own copy of what :meth:`_absorbed` changes in place."""
+        return self
 
     def _identity(self) -> dict[str, object]:
         """What must be equal in DNAs that are merged or compared, in words."""
@@ -225,8 +229,15 @@ def differences(one: DNA, other: DNA) -> dict[str, tuple[object, object]]:
     return found
 
 
-def _merge_two(one: _D, other: _D) -> _D:
+def absorb(one: _D, other: _D) -> _D:
+    """The DNA of all images of both, in the memory of the first, which must not be used any more.
+
+    Raises:
+        ValueError: If the DNAs do not fit together.
+
+    """
+    check_comparable(one, other)
     notes = "\n".join(dict.fromkeys([*one.notes.splitlines(), *other.notes.splitlines()]))
     preparation = {**(other.preparation or {}), **(one.preparation or {})} or None
     weights = one.weights or other.weights
-    return replace(one, **one._merged(other), notes=notes, weights=weights, preparation=preparation)
+    return replace(one, **one._absorbed(other), notes=notes, weights=weights, preparation=preparation)

@@ -126,7 +126,7 @@ class GaussianDNA(DNA):
         )
 
     @override
-    def _merged(self, other: GaussianDNA) -> dict[str, Any]:
+    def _absorbed(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
         where = self.mean.device

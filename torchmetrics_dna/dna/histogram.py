@@ -196,17 +196,21 @@ class HistogramDNA(DNA):
         )
 
     @override
-    def _merged(self, other: HistogramDNA) -> dict[str, Any]:
-        filled = [dna for dna in (self, other) if dna.num_images]  # what no image gave has no range
+    def _absorbed(self, other: HistogramDNA) -> dict[str, Any]:
+        if not other.num_images:
+            return {}
         ranges = self.ranges
-        if self.self_ranging and filled:
-            united = filled[0].known_ranges.union(filled[-1].known_ranges)
-            ranges = replace(united, name=self.known_ranges.name)
-        counts = torch.zeros_like(self.counts)
-        for dna in filled:
-            for rows in self.neurons.slices.values():  # so that moved counts are never there as a whole
-                counts[rows] += dna.counts_within(ranges, rows).to(counts.device)
-        return {"counts": counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
+        if self.self_ranging:
+            known = (self if self.num_images else other).known_ranges  # what no image gave has no range
+            ranges = replace(known.union(other.known_ranges), name=self.known_ranges.name)
+            regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
+        for rows in self.neurons.slices.values():  # so that moved counts are never there as a whole
+            self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)
+        return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
+
+    @override
+    def _copied(self) -> HistogramDNA:
+        return replace(self, counts=self.counts.clone())
 
     @override
     def _identity(self) -> dict[str, object]:

@@ -121,7 +121,7 @@ class LayerGaussianDNA(DNA):
         )
 
     @override
-    def _merged(self, other: LayerGaussianDNA) -> dict[str, Any]:
+    def _absorbed(self, other: LayerGaussianDNA) -> dict[str, Any]:
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         means, cov, total = [], {}, self.num_images + other.num_images
         for layer in self.neurons:

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DUMMY_SIZE = (224, 224)
+# on the CPU: intermediate results of more images lie in blocks that the system maps anew, page by page, each time
+_AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
 
 
 class _Shareable(nn.Module):
@@ -66,6 +68,8 @@ class DNAExtractor(_Shareable):
         name: What extractors are told apart by.
         neurons: The layers and how many neurons each has.
         bytes_per_image: Memory that the activations of one image take, in bytes.
+        images_at_once: How many images go through the network at once on the CPU. Larger batches are cut there, which
+            is faster; so activations do not depend on the batch size, as long as it is a multiple of this.
         network: The network.
 
     Raises:
@@ -193,13 +197,10 @@ class DNAExtractor(_Shareable):
                 self.network.to(imgs.device)
             if self.network.training:
                 self.network.eval()
-            prepared = self._prepare(imgs)
-            with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
-                if self._compiled is not None:
-                    outputs = self._compiled(prepared)
-                else:
-                    outputs = capture(self.network, self._submodules, prepared)
-            found = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
+            at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
+            parts = [self._outputs(part) for part in imgs.split(at_once)]
+            found = {layer: _joined([part.pop(layer) for part in parts]) for layer in self._axes}
+            found = {layer: found[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
         for layer, values in found.items():
             if values.shape[1] != self.neurons[layer]:
                 raise ValueError(
@@ -248,6 +249,13 @@ class DNAExtractor(_Shareable):
         """Name and neurons, for ``repr``."""
         return f"{self.name!r}, {self.neurons}"
 
+    def _outputs(self, imgs: Tensor) -> dict[str, Tensor]:
+        prepared = self._prepare(imgs)
+        with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
+            if self._compiled is not None:
+                return self._compiled(prepared)
+            return capture(self.network, self._submodules, prepared)
+
     def _prepare(self, imgs: Tensor) -> Tensor:
         if self.input_size is None and self.mean is None and self.std is None:
             return imgs
@@ -269,6 +277,7 @@ class DNAExtractor(_Shareable):
         chosen = built.outputs or list(shapes)
         axes = {layer: _neuron_axis(layer, shapes[layer], square=size[0] == size[1]) for layer in chosen}
         self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
+        self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
         return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
@@ -305,6 +314,10 @@ class PooledLayer(_Shareable):
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.extractor.share_with(self)
+
+
+def _joined(parts: list[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @lru_cache
