@@ -1,6 +1,6 @@
 """What counting costs: a table for docs/performance.md, measured in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting update distance sync growth]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update distance sync growth]
 
 Calls take turns, and what is told are medians, or medians of the ratio to the bare call of the same turn, so that a
 machine whose speed drifts does not matter.
@@ -12,6 +12,7 @@ import argparse
 import os
 import resource
 from collections.abc import Callable
+from functools import partial
 from statistics import median
 
 import timm
@@ -101,9 +102,28 @@ def counting(rounds: int) -> None:
             )
 
 
+def pictures(count: int) -> Tensor:
+    photos = torch.stack([torch.from_numpy(photo) for photo in photographs(count)]).permute(0, 3, 1, 2)
+    return nn.functional.interpolate(photos.float(), (224, 224), mode="bilinear").byte()
+
+
+def parts(rounds: int) -> None:
+    counts = (1, 2, 4, 8, 16, 32)
+    images = pictures(counts[-1])
+    print(f"\n{'images at once, ms each':24}" + "".join(f"{count:8}" for count in counts))
+    for name, make in networks().items():
+        extractor = make()
+
+        def call(count: int, extractor: DNAExtractor = extractor) -> None:
+            extractor.images_at_once = count
+            extractor(images)
+
+        seconds = in_turns(rounds, **{str(count): partial(call, count) for count in counts})
+        print(f"{name:24}" + "".join(f"{median(times) / len(images) * 1e3:8.1f}" for times in seconds.values()))
+
+
 def update(rounds: int) -> None:
-    photos = torch.stack([torch.from_numpy(p) for p in photographs(16)]).permute(0, 3, 1, 2)
-    images = nn.functional.interpolate(photos.float(), (224, 224), mode="bilinear").byte()
+    images = pictures(16)
     metrics = ("DNAEMD", "auto", "DNARealism", "DNAFrechet", "FID")
     print(f"\n{'update, 16 images':24} {'bare, ms':>9}" + "".join(f"{name:>12}" for name in metrics))
     for name, make in networks().items():
@@ -207,7 +227,14 @@ def growth(rounds: int) -> None:
         print(f"{what:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 
 
-SECTIONS = {"counting": counting, "update": update, "distance": distance, "sync": sync, "growth": growth}
+SECTIONS = {
+    "counting": counting,
+    "parts": parts,
+    "update": update,
+    "distance": distance,
+    "sync": sync,
+    "growth": growth,
+}
 
 
 def main() -> None:
