@@ -4,9 +4,9 @@
     python docs/experiments/ignoring_attributes.py [--weights-path FOLDER]
 
 The attributes are who drew an emoji and what kind of thing it shows. Weights are learned from half of the emoji and
-judged on the other half: an emoji is in the same half whoever drew it. The default extractor, a ResNet-50 and a ViT
-with random weights, and each named extractor whose weights are in FOLDER. Every fourth emoji is used, to save time.
-3 GB of memory; with a ViT-B 6, with a ViT-L 14.
+judged on the other half: an emoji is in the same half whoever drew it. Once they may be of any sign, as in a linear
+layer, and once not below 0. The default extractor, a ResNet-50 and a ViT with random weights, and each named extractor
+whose weights are in FOLDER. 3 GB of memory; with a ViT-B 6, with a ViT-L 14.
 """
 
 from __future__ import annotations
@@ -38,14 +38,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
+    from matplotlib.axes import Axes
+
 SIDE = 64  # of emoji, in pixels
 FOLDS = 8  # of the half to learn from; what is judged on is one more
-LEAST = 100  # images in each half that an attribute must have to be a target
+LEAST = 400  # images in each half that an attribute must have to be a target
 BINS, BATCH, STEPS = 1000, 32, 1000
 METHODS = ("fd", "dna-fd", "dna-emd")
+SIGNS = {"of any sign": False, "not below 0": True}
 UNSEEN = FOLDS
 
-Found = dict[str, list[tuple[float, float]]]  # by method, for each target: removed, and others changed; in percent
+# by method, for each target: removed, others changed, and both as in Eq. (7), what is not removed and what is changed
+Found = dict[str, list[tuple[float, float, float]]]
 
 
 @dataclass
@@ -74,14 +78,13 @@ class Pictures:
 
 
 def emoji(seed: int) -> Pictures:
-    """Emoji of all makers; every fourth emoji of each category goes to a fold, whoever drew it."""
+    """Emoji of all makers; those of each category are dealt out to folds, whoever drew them."""
     every = [one for maker in data.MAKERS for one in data.emoji(maker)]
     folds: dict[str, int] = {}
     for category in sorted({one.category for one in every}):
         names = sorted({one.name for one in every if one.category == category})
         random.Random(seed).shuffle(names)
-        folds |= {name: number % (8 * FOLDS) for number, name in enumerate(names)}
-    every = [one for one in every if folds[one.name] < 2 * FOLDS]
+        folds |= {name: number % (2 * FOLDS) for number, name in enumerate(names)}
     images = [data.picture(one.path) for one in every]
     numbers = torch.tensor([min(folds[one.name], UNSEEN) for one in every])
     return Pictures(images, [one.maker for one in every], [one.category for one in every], numbers)
@@ -175,8 +178,10 @@ def alike(pictures: Pictures) -> Iterator[list[int]]:
         yield from (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
 
 
-def judge(measured: Measured, method: str, targets: list[int], steps: int) -> list[tuple[float, float]]:
-    """For each target: its own deviation, and the mean absolute deviation of the others, in percent."""
+def judge(
+    measured: Measured, method: str, targets: list[int], steps: int, *, nonnegative: bool
+) -> list[tuple[float, float, float]]:
+    """For each target: its own deviation, the mean absolute deviation of the others, and Eq. (7), in percent."""
     # several small draws: weights that stand on what a few images happen to share do badly on the next ones;
     # the layers are too few to stand on anything of that kind, and fd needs many images
     pairs = [(fold, (fold + 1) % FOLDS) for fold in range(FOLDS)]
@@ -186,48 +191,58 @@ def judge(measured: Measured, method: str, targets: list[int], steps: int) -> li
     found = []
     for target in targets:
         others = [number for number in range(len(unseen)) if number != target]
-        weights = learn_neuron_weights(learning[target], learning[others], nonnegative=True, steps=steps)
+        weights = learn_neuron_weights(learning[target], learning[others], nonnegative=nonnegative, steps=steps)
         deviation = 100 * sensitivity_deviation(unseen, weights)
-        found.append((float(deviation[target]), float(deviation[others].abs().mean())))
+        own, changed = float(deviation[target]), float(deviation[others].abs().mean())
+        found.append((own, changed, abs(100 - own) + changed))
     return found
 
 
-def draw(found: dict[str, Found]) -> Figure:
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+def draw(found: dict[str, dict[str, Found]]) -> Figure:
+    figure = Figure(figsize=(10, 7), layout="constrained")
     figure.suptitle("Distances that ignore an attribute, mean over attributes and each of them")
-    titles = ("taken from the attribute to ignore (%)", "deviation of the others (%)")
-    for column, (axis, title) in enumerate(zip(figure.subplots(1, 2), titles, strict=True)):
-        for shift, method in enumerate(METHODS):
-            for place, by_method in enumerate(found.values()):
-                values = [pair[column] for pair in by_method.get(method, [])]
-                x = place + 0.27 * (shift - 1)
-                label = method if place == 0 else None
-                axis.bar(x, np.mean(values), 0.24, color=results.COLOURS[method], alpha=0.75, label=label)
-                axis.plot([x] * len(values), values, "o", color="black", markersize=2.5)
-        axis.axhline(100 if column == 0 else 0, color="black", linestyle="--", linewidth=1)
-        axis.set_xticks(range(len(found)), [name.replace(", ", "\n") for name in found])
-        axis.set_title(title, loc="left", fontsize=11)
-        axis.spines[["top", "right"]].set_visible(False)
+    titles = ("removed (%)", "others changed (%)")
+    for axes, (sign, by_extractor) in zip(figure.subplots(2, 2, sharey="col"), found.items(), strict=True):
+        for column, (axis, title) in enumerate(zip(axes, titles, strict=True)):
+            _bars(axis, by_extractor, column)
+            axis.axhline(100 if column == 0 else 0, color="black", linestyle="--", linewidth=1)
+            axis.set_xticks(range(len(by_extractor)), [name.replace(", ", "\n") for name in by_extractor])
+            axis.set_title(f"{title}, weights {sign}", loc="left", fontsize=11)
+            axis.spines[["top", "right"]].set_visible(False)
     figure.legend(*axis.get_legend_handles_labels(), loc="outside right upper", frameon=False)
     return figure
 
 
-def report(found: dict[str, Found], attributes: list[str]) -> tuple[str, list[str]]:
-    """The sentence about what was found, and the tables: means, and each attribute with the default extractor."""
-    means = {name: {m: np.mean(pairs, axis=0) for m, pairs in by.items()} for name, by in found.items()}
-    rows = [[name, *(f"{by[m][side]:.1f}" for side in (0, 1) for m in METHODS)] for name, by in means.items()]
-    header = ["", *(f"{m}: {side}" for side in ("removed", "others") for m in METHODS)]
-    first = next(iter(found.values()))
-    each = [
-        [attribute, *(f"{first[m][number][side]:.1f}" for side in (0, 1) for m in METHODS)]
-        for number, attribute in enumerate(attributes)
-    ]
-    overall = {m: np.mean([by[m] for by in means.values()], axis=0) for m in METHODS}
-    rows.append(["mean", *(f"{overall[m][side]:.1f}" for side in (0, 1) for m in METHODS)])
-    here = "; ".join(
-        f"{m} removes {overall[m][0]:.1f} % and changes the others by {overall[m][1]:.1f} %" for m in METHODS
-    )
-    return f"{here}.", [results.table(header, rows), results.table([f"{next(iter(found))}", *header[1:]], each)]
+def _bars(axis: Axes, by_extractor: dict[str, Found], column: int) -> None:
+    for shift, method in enumerate(METHODS):
+        for place, by_method in enumerate(by_extractor.values()):
+            values = [figures[column] for figures in by_method[method]]
+            x = place + 0.27 * (shift - 1)
+            label = method if place == 0 else None
+            axis.bar(x, np.mean(values), 0.24, color=results.COLOURS[method], alpha=0.75, label=label)
+            axis.plot([x] * len(values), values, "o", color="black", markersize=2.5)
+
+
+def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[str, list[str]]:
+    """The sentence about what was found, and the tables: means by sign, and each attribute by the first extractor."""
+    told, tables = [], []
+    for sign, by_extractor in found.items():
+        means = {name: {m: np.mean(figures, axis=0) for m, figures in by.items()} for name, by in by_extractor.items()}
+        means["mean"] = {m: np.mean([by[m] for by in means.values()], axis=0) for m in METHODS}
+        header = [f"weights {sign}", *(f"{m}: {what}" for what in ("removed", "others", "Eq. (7)") for m in METHODS)]
+        rows = [[name, *(f"{by[m][i]:.1f}" for i in range(3) for m in METHODS)] for name, by in means.items()]
+        tables.append(results.table(header, rows))
+        each = ", ".join(f"{m} removes {x[0]:.1f} % and changes {x[1]:.1f} %" for m, x in means["mean"].items())
+        told.append(f"with weights {sign}, {each}")
+    for sign, by_extractor in found.items():
+        name, first = next(iter(by_extractor.items()))
+        rows = [
+            [attribute, *(f"{first[m][number][i]:.1f}" for i in (0, 1) for m in METHODS)]
+            for number, attribute in enumerate(attributes)
+        ]
+        columns = [f"{m}: {what}" for what in ("removed", "others") for m in METHODS]
+        tables.append(results.table([f"{name}; {sign}", *columns], rows))
+    return f"{'; '.join(told)} of the others.".capitalize(), tables
 
 
 def main() -> None:
@@ -238,13 +253,13 @@ def main() -> None:
     folder = results.begin(arguments)
     pictures = at_hand() if arguments.quick else emoji(arguments.seed)
     targets = pictures.targets(16 if arguments.quick else LEAST)
-    found: dict[str, Found] = {}
+    found: dict[str, dict[str, Found]] = {sign: {} for sign in SIGNS}
     for name, extractor in extractors(arguments.weights_path):
         measured = Measured(extractor, pictures, 100 if arguments.quick else BINS)
-        found[name] = {
-            method: judge(measured, method, targets, 200 if arguments.quick else STEPS) for method in METHODS
-        }
-        print(name, found[name], flush=True)
+        steps = 200 if arguments.quick else STEPS
+        for sign, nonnegative in SIGNS.items():
+            found[sign][name] = {m: judge(measured, m, targets, steps, nonnegative=nonnegative) for m in METHODS}
+            print(sign, name, found[sign][name], flush=True)
         del measured
     here, tables = report(found, [pictures.attributes[target] for target in targets])
     results.write(

@@ -9,7 +9,7 @@ from hypothesis.extra.numpy import arrays
 from networks import Pixels, random_images
 from torch import Tensor
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
 from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
@@ -160,6 +160,9 @@ def test_self_ranging_dnas_merge_and_are_selected_from_exactly() -> None:
     parts = [make_dna(images[i : i + 2] // (1 + i), extractor) for i in range(0, 9, 2)]
     together = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
     assert parts[3].merge(*parts[:3], parts[4]).digest == together.digest
+    assert parts[0].merge(*parts[1:]).digest == together.digest  # merging has changed none of them
+    nothing = DNAEMD(extractor, ranges="auto").to_dna(real=True)
+    assert nothing.merge(together).digest == together.merge(nothing).digest == together.digest
     assert whole.select(["mean"]).grid.exponent.tolist() == whole.grid.exponent[whole.neurons.slices["mean"]].tolist()
     assert whole.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
     assert float(whole.distances(whole).sum()) == 0
