@@ -59,7 +59,9 @@ class FoldedTally(DNATally["HistogramDNA"]):
         """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
         for k in folds.unique().tolist():  # type: ignore[no-untyped-call]
             chosen = (folds == k).nonzero().flatten()
-            some = {layer: values[chosen.to(values.device)] for layer, values in activations.items()}
+            some = activations
+            if len(chosen) < len(folds):
+                some = {layer: values[chosen.to(values.device)] for layer, values in activations.items()}
             self.tally.add_(self._fold(side, k), some, len(chosen))
 
     @override

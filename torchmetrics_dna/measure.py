@@ -269,7 +269,7 @@ def measure(
     else:
         add(range(len(images)))
     check_any_read(len(images), unreadable)
-    return Measured(run.dnas(), unreadable, run.folds(), run.features())
+    return Measured(run.dnas(), sorted(unreadable), run.folds(), run.features())
 
 
 def measure_ranges(

@@ -104,7 +104,7 @@ def test_bad_batches_change_nothing() -> None:
     arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all()),
 )
 @settings(deadline=None)
-def test_the_distance_on_a_grid_is_the_area_between_the_shares(a: np.ndarray, b: np.ndarray) -> None:
+def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.ndarray, b: np.ndarray) -> None:
     grid = Grid(torch.tensor([-2, 1]), torch.tensor([-3, 5]))
     low, high = np.array([-0.6, 10.3]), np.array([0.7, 25.0])
     found = dna_emd_on_grid(*map(torch.from_numpy, (a, b)), grid, *map(torch.from_numpy, (low, high)))

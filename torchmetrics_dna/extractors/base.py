@@ -198,7 +198,7 @@ class DNAExtractor(_Shareable):
             if self.network.training:
                 self.network.eval()
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
-            parts = [self._outputs(part) for part in imgs.split(at_once)]
+            parts = [self._outputs(part) for part in torch.split(imgs, at_once)]
             found = {layer: _joined([part.pop(layer) for part in parts]) for layer in self._axes}
             found = {layer: found[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
         for layer, values in found.items():

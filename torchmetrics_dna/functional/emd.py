@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -50,8 +50,7 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
             "Expected two sets of counts of the same shape (N, num_bins), but got"
             f" {tuple(counts_a.shape)} and {tuple(counts_b.shape)}"
         )
-    on_cpu = all(counts.device.type == "cpu" and counts.dtype == torch.int64 for counts in (counts_a, counts_b))
-    fast = optional("functional.numba_distances") if on_cpu else None
+    fast = _fast(counts_a, counts_b)
     distances = (fast.emd_of_rows if fast else emd_of_rows)(counts_a, counts_b)
     if distances.isnan().any():
         raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")
@@ -87,24 +86,43 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
         float64, shape ``(N,)``.
 
     """
+    half = (high - low) / 2 + HALF_WIDTH_MARGIN
+    middle = (high + low) / 2
+    begin, end = ((bound / grid.width - grid.start) for bound in (middle - half, middle + half))
+    fast = _fast(counts_a, counts_b)
+    areas = (fast.area_of_rows if fast else area_of_rows)(counts_a, counts_b, begin, end)
+    return areas * (grid.width / (2 * half) * counts_a.shape[1])
+
+
+def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """Area between the cumulative shares of each neuron, linear within bins, in bins, float64, shape ``(N,)``.
+
+    Args:
+        counts_a: Shape ``(N, num_bins)``.
+        counts_b: Likewise.
+        begin: Where the area begins, in bins, float64, shape ``(N,)``; may lie outside.
+        end: Where it ends.
+
+    """
     neurons, num_bins = counts_a.shape
-    distances = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
+    found = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
     rows = max(1, _CHUNK // num_bins)
     number = torch.arange(num_bins, dtype=torch.float64, device=counts_a.device)
     for start in range(0, neurons, rows):
         chunk = slice(start, start + rows)
         after = _cumulative_share(counts_a[chunk]).sub_(_cumulative_share(counts_b[chunk]))
         before = torch.nn.functional.pad(after, (1, 0))[:, :-1]
-        # how far into each bin the bounds begin and end, from 0 to 1
-        width, first = grid.width[chunk, None], grid.start[chunk, None]
-        half = (high - low)[chunk, None] / 2 + HALF_WIDTH_MARGIN
-        middle = (high + low)[chunk, None] / 2
-        begin = ((middle - half) / width - first - number).clamp_(0, 1)
-        end = ((middle + half) / width - first - number).clamp_(0, 1)
+        # how far into each bin the area begins and ends, from 0 to 1
+        first, last = ((place[chunk, None] - number).clamp_(0, 1) for place in (begin, end))
         slope = after - before
-        areas = _area(before + slope * begin, before + slope * end, end - begin)
-        distances[chunk] = areas.sum(1) * (width / (2 * half) * num_bins)[:, 0]
-    return distances
+        found[chunk] = _area(before + slope * first, before + slope * last, last - first).sum(1)
+    return found
+
+
+def _fast(*counts: Tensor) -> Any:
+    """Compiled distances, where there are some for these counts."""
+    on_cpu = all(one.device.type == "cpu" and one.dtype == torch.int64 for one in counts)
+    return optional("functional.numba_distances") if on_cpu else None
 
 
 def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:

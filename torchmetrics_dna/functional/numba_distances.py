@@ -9,7 +9,7 @@ import torch
 
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.binning.numba_tiles import Work, as_arrays, covers, share_out
-from torchmetrics_dna.numba_kernels import emd_rows, fill_neurons
+from torchmetrics_dna.numba_kernels import area_rows, emd_rows, fill_neurons
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.bins import Bins
 
-__all__ = ["covers", "emd_of_rows", "fill_distances_"]
+__all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_"]
 _ROWS = 256  # that are worth a task of their own
 
 
@@ -31,13 +31,12 @@ def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
         counts_b: Likewise.
 
     """
-    found = torch.empty(len(counts_a), dtype=torch.float64)
-    a, b, out = counts_a.numpy(), counts_b.numpy(), found.numpy()
-    in_threads(
-        partial(emd_rows, a[rows : rows + _ROWS], b[rows : rows + _ROWS], out[rows : rows + _ROWS])
-        for rows in range(0, len(out), _ROWS)
-    )
-    return found
+    return _row_by_row(emd_rows, counts_a, counts_b)
+
+
+def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """As :func:`torchmetrics_dna.functional.emd.area_of_rows`."""
+    return _row_by_row(area_rows, counts_a, counts_b, begin, end)
 
 
 def fill_distances_(
@@ -48,6 +47,16 @@ def fill_distances_(
     bad = set().union(*in_threads(partial(_fill, part, given) for part in share_out(activations)))
     if bad:
         raise not_finite(next(layer for layer in activations if layer in bad))
+
+
+def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
+    """What a kernel finds for the rows of all that is given, float64."""
+    found = torch.empty(len(given[0]), dtype=torch.float64)
+    arrays = [tensor.numpy() for tensor in (*given, found)]
+    in_threads(
+        partial(kernel, *(array[rows : rows + _ROWS] for array in arrays)) for rows in range(0, len(found), _ROWS)
+    )
+    return found
 
 
 def _fill(work: Work, given: Any) -> set[str]:
