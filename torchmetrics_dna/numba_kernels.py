@@ -12,7 +12,7 @@ import numpy as np
 from numba import njit, types
 from numba.extending import overload
 
-_NEURONS = 32  # whose cells are counted in turns
+_MOST_NEAR = 2**16 - 1
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -52,24 +52,38 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     """
     cells, num_bins = counts.reshape(-1), counts.shape[1]
     numbers, staged = _room(memory, layout)
+    # many activations are first counted in few bytes, which stay in the first-level cache
+    near = np.zeros(layout.width * num_bins, np.uint16)
+    is_near = layout.images * layout.rows * layout.positions >= num_bins
     fine = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
-        rule = _rule_of(bins, first + neuron, width, layout.run)
+        rule = _rule_of(bins, first + neuron, width, layout)
+        begin_cells, counted = (first + neuron) * num_bins, 0
         for image in range(layout.images):
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    found = numbers[: width * length]
-                    fine &= _bin_tile(memory, layout, (image, neuron, row, position), rule, width, staged, found)
-                    _add(cells[(first + neuron) * num_bins :], found, width, layout.along_neurons, step)
+                    here = _place(layout, image, neuron, row, position)
+                    fine &= _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers)
+                    if is_near:
+                        if counted + length > _MOST_NEAR:
+                            _move(near, cells, begin_cells, width * num_bins, step)
+                            counted = 0
+                        counted += length
+                        _add(near, 0, numbers, width * length, layout.along_neurons, np.uint16(1))
+                    else:
+                        _add(cells, begin_cells, numbers, width * length, layout.along_neurons, step)
+        if is_near:
+            _move(near, cells, begin_cells, width * num_bins, step)
     return fine
 
 
 @_compiled
 def fill_neurons(
-    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any
-) -> Any:
+    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any,
+    cells: Any,
+) -> Any:  # fmt: skip
     """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
 
     Args:
@@ -82,36 +96,36 @@ def fill_neurons(
         reference: Counts, shape ``(N, num_bins)``.
         weights: Shape ``(N,)``; neurons of weight 0 are left out.
         distances: Shape ``(B, N)``.
+        cells: Room to count a tile's neurons in, of an integer type that holds the count of an image's activations.
 
     """
     num_bins = reference.shape[1]
     numbers, staged = _room(memory, layout)
-    cells, sums = np.empty((layout.width, num_bins), np.int32), np.empty(num_bins, np.int32)
-    known, expected = np.empty(num_bins, np.int64), np.empty((layout.width, num_bins))
+    known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
+    expected = np.empty((layout.width, num_bins))
     activations = layout.rows * layout.positions
     fine = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
-        here = first + neuron
-        if not weights[here : here + width].any():
+        if not weights[first + neuron : first + neuron + width].any():
             continue
         for j in range(width):
             # the reference's sums, as if it had as many activations as an image
-            total = _running_sums(reference[here + j], known)
+            total = _running_sums(reference[first + neuron + j], known)
             expected[j] = known * (activations / total)
-        rule = _rule_of(bins, here, width, layout.run)
+        rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
-            cells[:width] = 0
+            cells[: width * num_bins] = 0
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    found = numbers[: width * length]
-                    fine &= _bin_tile(memory, layout, (image, neuron, row, position), rule, width, staged, found)
-                    _add(cells.reshape(-1), found, width, layout.along_neurons, np.int32(1))
+                    here = _place(layout, image, neuron, row, position)
+                    fine &= _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers)
+                    _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
             for j in range(width):
-                if weights[here + j] != 0:
-                    _running_sums(cells[j], sums)
-                    distances[image, here + j] = _difference(sums, expected[j]) / activations
+                if weights[first + neuron + j] != 0:
+                    _running_sums(cells[j * num_bins : (j + 1) * num_bins], sums)
+                    distances[image, first + neuron + j] = _difference(sums, expected[j]) / activations
     return fine
 
 
@@ -125,20 +139,21 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
             found = sums[image, neuron : neuron + width]
             found[:] = 0
             for row in range(layout.rows):
-                start = layout.offset + image * layout.image_stride + neuron * layout.neuron_stride
-                start += row * layout.row_stride
-                if layout.along_neurons:
-                    for position in range(layout.positions):
-                        here = start + position * layout.stride
-                        values = _gather(memory, here, layout.neuron_stride, width, staged)
+                for position in range(0, layout.positions, layout.length):
+                    length = min(layout.length, layout.positions - position)
+                    here = _place(layout, image, neuron, row, position)
+                    if layout.along_neurons:
+                        values, origin = _gather(
+                            memory, here, layout.stride, layout.neuron_stride, length, width, staged
+                        )
+                        for k in range(length):
+                            for j in range(width):
+                                found[j] += to_double(values[np.uint64(origin + k * width + j)])
+                    else:
                         for j in range(width):
-                            found[j] += to_double(values[j])
-                else:
-                    for j in range(width):
-                        for position in range(0, layout.positions, layout.length):
-                            length = min(layout.length, layout.positions - position)
-                            here = start + j * layout.neuron_stride + position * layout.stride
-                            found[j] += _sum(_gather(memory, here, layout.stride, length, staged))
+                            there = here + j * layout.neuron_stride
+                            values, origin = _gather(memory, there, 0, layout.stride, 1, length, staged)
+                            found[j] += _sum(values, origin, length)
 
 
 @_compiled
@@ -227,108 +242,111 @@ def _room(memory: Any, layout: Any) -> Any:
 
 
 @_compiled
-def _rule_of(bins: Any, neuron: Any, width: Any, run: Any) -> Any:
-    """The bins of a tile's neurons, repeated for as many positions as one loop goes through."""
-    centre, scale, start, offset, factor, num_bins = bins
-    size = width * run
-    centres, scales, starts = np.empty(size), np.empty(size), np.empty(size)
-    cells = np.empty(size, np.int32)
-    for i in range(size):
-        j = i % width
-        centres[i], scales[i], starts[i] = centre[neuron + j], scale[neuron + j], start[neuron + j]
-        cells[i] = j * num_bins
-    return centres, scales, starts, cells, offset, factor, np.float64(num_bins - 1)
-
-
-@_compiled
-def _bin_tile(memory: Any, layout: Any, place: Any, rule: Any, width: Any, staged: Any, numbers: Any) -> Any:
-    """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
-
-    What is not finite gets the number 0.
-    """
-    image, neuron, row, position = place
-    centres, scales, starts, cells, offset, factor, top = rule
-    begin = (
+def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
+    """Where in memory a tile begins."""
+    return (
         layout.offset + image * layout.image_stride + neuron * layout.neuron_stride
         + row * layout.row_stride + position * layout.stride
     )  # fmt: skip
-    length = len(numbers) // width
-    if layout.along_neurons:
-        tile = _gather_tile(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
-        for k in range(0, length, layout.run):
-            size = min(layout.run, length - k) * width
-            values = tile[k * width : k * width + size]
-            found = numbers[k * width : k * width + size]
-            for i in range(size):
-                x = to_double(values[i])
-                t = np.floor(((x - centres[i]) / scales[i] + offset) * factor) - starts[i]
-                t = t if t > 0.0 else 0.0
-                t = t if t < top else top
-                found[i] = np.int32(t) + cells[i] if abs(x) < np.inf else np.int32(-1)
+
+
+@_compiled
+def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
+    """The bins of a tile's neurons, repeated for as many activations as one loop goes through."""
+    centre, scale, start, _, _, num_bins = bins
+    size = width * layout.run
+    rule = np.empty((4, size))
+    for i in range(size):
+        j = i % width if layout.along_neurons else i // layout.run
+        rule[0, i], rule[1, i], rule[2, i] = centre[neuron + j], scale[neuron + j], start[neuron + j]
+        rule[3, i] = j * num_bins
+    return rule
+
+
+@_compiled
+def _bin_tile(
+    memory: Any, layout: Any, begin: Any, width: Any, length: Any, rule: Any, bins: Any, staged: Any, numbers: Any
+) -> Any:
+    """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
+
+    What is not finite gets the number 0. Arrays are indexed, not sliced, here and in what follows: to count who holds a
+    slice would take as long as to go through a short row.
+    """
+    offset, factor, top = bins[3], bins[4], np.float64(bins[5] - 1)
+    lowest = np.int32(0)
+    if layout.run > 1:
+        if layout.along_neurons:
+            values, origin = _gather(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
+        else:
+            values, origin = _gather(memory, begin, layout.neuron_stride, layout.stride, width, length, staged)
+        for k in range(0, width * length, rule.shape[1]):
+            for i in range(min(rule.shape[1], width * length - k)):
+                x = to_double(values[np.uint64(origin + k + i)])
+                number = _number(x, rule[0, i], rule[1, i], rule[2, i], rule[3, i], offset, factor, top)
+                numbers[np.uint64(k + i)] = number
+                lowest = min(lowest, number)
     else:
         for j in range(width):
-            values = _gather(memory, begin + j * layout.neuron_stride, layout.stride, length, staged)
-            found = numbers[j * length : (j + 1) * length]
-            centre, scale, start, cell = centres[j], scales[j], starts[j], cells[j]
+            here = begin + j * layout.neuron_stride
+            values, origin = _gather(memory, here, 0, layout.stride, 1, length, staged)
+            centre, scale, start, cell = rule[0, j], rule[1, j], rule[2, j], rule[3, j]
             for i in range(length):
-                x = to_double(values[i])
-                t = np.floor(((x - centre) / scale + offset) * factor) - start
-                t = t if t > 0.0 else 0.0
-                t = t if t < top else top
-                found[i] = np.int32(t) + cell if abs(x) < np.inf else np.int32(-1)
-    lowest = np.int32(0)
-    for i in range(len(numbers)):
-        lowest = min(lowest, numbers[i])
+                number = _number(
+                    to_double(values[np.uint64(origin + i)]), centre, scale, start, cell, offset, factor, top
+                )
+                numbers[np.uint64(j * length + i)] = number
+                lowest = min(lowest, number)
     if lowest < 0:
-        for i in range(len(numbers)):
+        for i in range(width * length):
             numbers[i] = max(numbers[i], 0)
     return lowest == 0
 
 
 @_compiled
-def _gather_tile(memory: Any, begin: Any, stride: Any, neuron_stride: Any, length: Any, width: Any, staged: Any) -> Any:
-    """The values of some positions, neuron by neuron: as they are if they lie together, else copied."""
-    if neuron_stride == 1 and stride == width:
-        return memory[begin : begin + length * width]
-    # all at once, so that many can be on their way from memory at a time
-    for k in range(length):
-        there = staged[k * width : (k + 1) * width]
-        here = _gather(memory, begin + k * stride, neuron_stride, width, there)
-        for j in range(width):
-            there[j] = here[j]
-    return staged[: length * width]
+def _number(x: Any, centre: Any, scale: Any, start: Any, cell: Any, offset: Any, factor: Any, top: Any) -> Any:
+    """``cell`` and the bin of a value after it, or -1 for what is not finite."""
+    t = np.floor(((x - centre) / scale + offset) * factor) - start
+    t = t if t > 0.0 else 0.0
+    t = t if t < top else top
+    return np.int32(t + cell) if abs(x) < np.inf else np.int32(-1)
 
 
 @_compiled
-def _gather(memory: Any, begin: Any, stride: Any, size: Any, staged: Any) -> Any:
-    """Values that lie one ``stride`` apart: as they are if they lie together, else copied."""
-    if stride == 1:
-        return memory[begin : begin + size]
-    for i in range(size):
-        staged[i] = memory[begin + i * stride]
-    return staged[:size]
+def _gather(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> Any:
+    """Where the values of some rows lie together, and from where on: in memory, or copied to ``staged``."""
+    if stride == 1 and (rows == 1 or row_stride == length):
+        return memory, begin
+    for k in range(rows):
+        there, here = k * length, begin + k * row_stride
+        if stride == 1:
+            for j in range(length):
+                staged[np.uint64(there + j)] = memory[np.uint64(here + j)]
+        else:
+            for j in range(length):
+                staged[np.uint64(there + j)] = memory[np.uint64(here + j * stride)]
+    return staged, 0
 
 
 @_compiled
-def _add(cells: Any, numbers: Any, width: Any, along_neurons: Any, step: Any) -> None:
-    """Add ``step`` to the cells of a tile's numbers."""
-    if along_neurons:
-        # few neurons at a time, whose cells lie in few enough pages of memory to be found at once
-        for first in range(0, width, _NEURONS):
-            last = min(first + _NEURONS, width)
-            for begin in range(0, len(numbers), width):
-                for i in range(begin + first, begin + last):
-                    cells[np.uint64(numbers[np.uint64(i)])] += step
-        return
+def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, step: Any) -> None:
+    """Add ``step`` to the cells of a tile's numbers, those of its first neuron beginning at ``first``."""
     # four places at a time, far apart, since counting the same cell twice in a row waits for the memory
-    quarter = len(numbers) // 4
+    quarter = 0 if along_neurons else size // 4
     for i in range(quarter):
-        cells[np.uint64(numbers[i])] += step
-        cells[np.uint64(numbers[i + quarter])] += step
-        cells[np.uint64(numbers[i + 2 * quarter])] += step
-        cells[np.uint64(numbers[i + 3 * quarter])] += step
-    for i in range(4 * quarter, len(numbers)):
-        cells[np.uint64(numbers[i])] += step
+        cells[np.uint64(first + numbers[np.uint64(i)])] += step
+        cells[np.uint64(first + numbers[np.uint64(i + quarter)])] += step
+        cells[np.uint64(first + numbers[np.uint64(i + 2 * quarter)])] += step
+        cells[np.uint64(first + numbers[np.uint64(i + 3 * quarter)])] += step
+    for i in range(4 * quarter, size):
+        cells[np.uint64(first + numbers[np.uint64(i)])] += step
+
+
+@_compiled
+def _move(near: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
+    """Add counts times ``step`` to the cells from ``first`` on, and begin anew."""
+    for i in range(size):
+        cells[np.uint64(first + i)] += step * np.int64(near[i])
+        near[i] = 0
 
 
 @_compiled
@@ -365,10 +383,10 @@ def _area(differences: Any, begin: Any, end: Any) -> Any:
 
 
 @_compiled_in_any_order
-def _sum(values: Any) -> Any:
+def _sum(values: Any, origin: Any, length: Any) -> Any:
     total = 0.0
-    for i in range(len(values)):
-        total += to_double(values[i])
+    for i in range(length):
+        total += to_double(values[np.uint64(origin + i)])
     return total
 
 

@@ -106,6 +106,23 @@ def test_any_layout_and_precision_without_changing_the_input(way: str, layout: s
     assert torch.equal(values, before)
 
 
+@pytest.mark.parametrize("num_bins", [3, 3000])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_many_and_few_activations_for_a_bin(layout: str, num_bins: int) -> None:
+    values = laid_out(layout, torch.float32)
+    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
+    expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), num_bins)
+    np.testing.assert_array_equal(histogram_by("numba", values, low, high, num_bins).numpy(), expected)
+
+
+@pytest.mark.parametrize("memory_format", [torch.contiguous_format, torch.channels_last])
+def test_a_bin_counts_beyond_16_bits(memory_format: torch.memory_format) -> None:
+    values = torch.zeros(3, 2, 250, 300).contiguous(memory_format=memory_format)
+    values[1, 1, 7:] = 1
+    counts = histogram_by("numba", values, torch.zeros(2), torch.ones(2), 5)
+    assert counts.tolist() == [[225_000, 0, 0, 0, 0], [225_000 - 243 * 300, 0, 0, 0, 243 * 300]]
+
+
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
 @every_way
 def test_every_number_of_half_precision(way: str, dtype: torch.dtype) -> None:
@@ -171,11 +188,12 @@ def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPa
 @every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
-def test_values_that_are_not_finite_change_nothing(way: str, bad: float, dtype: torch.dtype) -> None:
+@pytest.mark.parametrize("num_bins", [2, 10])
+def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad: float, dtype: torch.dtype) -> None:
     good, spoilt = torch.ones(2, 3, 4, dtype=dtype), torch.zeros(2, 2, dtype=dtype)
     spoilt[1, 1] = bad
-    counts = torch.full((5, 10), 7)
-    bins = bins_within(torch.zeros(5), torch.ones(5), 10)
+    counts = torch.full((5, num_bins), 7)
+    bins = bins_within(torch.zeros(5), torch.ones(5), num_bins)
     with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
         WAYS[way](counts, {"good": good, "spoilt": spoilt}, bins)
     assert (counts == 7).all()

@@ -61,6 +61,14 @@ def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int,
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-9)
 
 
+def test_images_of_more_positions_than_16_bits_count() -> None:
+    activations = torch.zeros(2, 3, 250, 300)
+    activations[1] = 1
+    reference = torch.tensor([[1, 0, 0, 3]] * 3)
+    # bins away: a quarter or three quarters of the reference, three bins each
+    assert dna_realism(activations, reference, torch.zeros(3), torch.ones(3)).tolist() == [2.25, 0.75]
+
+
 def test_no_images_no_scores() -> None:
     scores = dna_realism(torch.zeros(0, 2, 3), torch.ones(2, 4).long(), torch.zeros(2), torch.ones(2))
     assert scores.shape == (0,)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
 
 _TILE = 4096  # bin numbers: with the activations, half of a first-level cache
-_WIDEST = 64  # neurons of a tile
+_WIDEST = 32  # neurons of a tile, whose cells lie in few enough pages of memory to be found at once
+_NARROWEST = 4
 _RUN = 256  # activations of a loop that are enough to hide its start
 _TASK = 1 << 16  # activations that are worth a task of their own
 _MOST_BINS = 1 << 24  # so that bin numbers of a tile's neurons fit 32 bits
@@ -34,7 +35,7 @@ _VIEWS = {
 }
 
 
-class Layout(NamedTuple):
+class Layout(NamedTuple):  # compiled code kept on disk names it, and could not be read if it had another name
     """How one layer lies in memory, in elements, and how it is cut into tiles."""
 
     offset: int
@@ -48,7 +49,7 @@ class Layout(NamedTuple):
     along_neurons: bool  # neurons lie together
     width: int  # neurons of a tile
     length: int  # positions of a tile
-    run: int  # positions that one loop along neurons goes through
+    run: int  # positions that one loop over several neurons goes through; 1 if loops are over one neuron
 
 
 class Work(NamedTuple):
@@ -77,26 +78,30 @@ def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDA
 
 def share_out(activations: Mapping[str, Tensor]) -> Iterator[Work]:
     """All neurons, in pieces that keep torch's threads busy until the end."""
-    task = max(_TASK, sum(layer.numel() for layer in activations.values()) // (8 * torch.get_num_threads()))
+    total = sum(layer.numel() for layer in activations.values())
+    task = max(_TASK, total // (8 * torch.get_num_threads()))
     first = 0
     for name, layer in activations.items():
         neurons = layer.shape[1]
         if layer.numel():
-            memory, layout = _read(layer)
+            memory, layout = _read(layer, total // torch.get_num_threads())
             step = -(-task // (layer.numel() // neurons) // layout.width) * layout.width
             for begin in range(0, neurons, step):
                 yield Work(name, memory, layout, begin, min(begin + step, neurons), first)
         first += neurons
 
 
-def _read(layer: Tensor) -> tuple[NDArray[Any], Layout]:
-    """A layer's whole storage as numbers, and where in it the layer lies."""
+def _read(layer: Tensor, most: int) -> tuple[NDArray[Any], Layout]:
+    """A layer's whole storage as numbers, and where in it the layer lies, in tiles of ``most`` activations in all."""
     rows = picture_rows(layer.detach())
     images, neurons, row_count, positions = rows.shape
     image_stride, neuron_stride, row_stride, stride = rows.stride()
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)
-    width = min(_WIDEST if along_neurons else 4, neurons)
-    run = max(1, _RUN // width)
+    short = positions < _RUN
+    width = _WIDEST if along_neurons else 2 * _RUN // positions if short else 0
+    # no thread is left with all of a large layer of few neurons
+    width = min(neurons, max(_NARROWEST, min(width, _WIDEST, most * neurons // layer.numel())))
+    run = _RUN // width if along_neurons else positions if short else 1
     layout = Layout(
         int(rows.storage_offset()), image_stride, neuron_stride, row_stride, stride,
         images, row_count, positions, along_neurons, width, min(_TILE // width, positions), run,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from torchmetrics_dna.binning.histogram import not_finite
@@ -60,5 +61,8 @@ def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
 
 
 def _fill(work: Work, given: Any) -> set[str]:
-    fine = fill_neurons(work.memory, work.layout, work.begin, work.end, work.first, *given)
+    bins, layout = given[0], work.layout
+    integer = np.uint16 if layout.rows * layout.positions < 1 << 16 else np.int32
+    cells = np.empty(layout.width * bins[-1], integer)
+    fine = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *given, cells)
     return set() if fine else {work.layer}
