@@ -28,6 +28,7 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "torch":
         for module in (
             "binning.counting",
+            "binning.extremes",
             "binning.moments",
             "binning.self_ranging",
             "functional.emd",

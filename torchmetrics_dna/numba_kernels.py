@@ -13,6 +13,7 @@ from numba import njit, types
 from numba.extending import overload
 
 _MOST_NEAR = 2**16 - 1
+_LANES = 64  # activations of a neuron that are compared at once
 _TINY = np.finfo(np.float64).tiny
 
 
@@ -154,6 +155,41 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
                             there = here + j * layout.neuron_stride
                             values, origin = _gather(memory, there, 0, layout.stride, 1, length, staged)
                             found[j] += _sum(values, origin, length)
+
+
+@_compiled
+def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
+    """Write the negated minimum and the maximum of some neurons to ``extremes``, shape ``(2, N)``.
+
+    NaN for a tile's neurons if not all are finite; the rest as :func:`count_neurons`.
+    """
+    staged = np.empty(layout.width * layout.length, memory.dtype)
+    at_once = layout.width if layout.along_neurons else 1
+    low, high = np.empty(max(_LANES, at_once)), np.empty(max(_LANES, at_once))
+    for neuron in range(begin, end, at_once):
+        width = min(at_once, end - neuron)
+        low[:], high[:] = np.inf, -np.inf
+        fine = True
+        for image in range(layout.images):
+            for row in range(layout.rows):
+                for position in range(0, layout.positions, layout.length):
+                    length = min(layout.length, layout.positions - position)
+                    here = _place(layout, image, neuron, row, position)
+                    if layout.along_neurons:
+                        values, origin = _gather(
+                            memory, here, layout.stride, layout.neuron_stride, length, width, staged
+                        )
+                        fine &= _reach(values, origin, length, width, low, high)
+                    else:
+                        values, origin = _gather(memory, here, 0, layout.stride, 1, length, staged)
+                        whole = length // _LANES
+                        fine &= _reach(values, origin, whole, _LANES, low, high)
+                        fine &= _reach(values, origin + whole * _LANES, 1, length - whole * _LANES, low, high)
+        if not layout.along_neurons:
+            low[0], high[0] = low.min(), high.max()
+        for j in range(width):
+            extremes[0, first + neuron + j] = -low[j] if fine else np.nan
+            extremes[1, first + neuron + j] = high[j] if fine else np.nan
 
 
 @_compiled
@@ -339,6 +375,19 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
         cells[np.uint64(first + numbers[np.uint64(i + 3 * quarter)])] += step
     for i in range(4 * quarter, size):
         cells[np.uint64(first + numbers[np.uint64(i)])] += step
+
+
+@_compiled
+def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> Any:
+    """Lower ``low`` and raise ``high``, one for each column, as far as values reach; whether all are finite."""
+    odd = np.int32(0)
+    for k in range(rows):
+        for j in range(width):
+            x = to_double(values[np.uint64(origin + k * width + j)])
+            low[j] = x if x < low[j] else low[j]
+            high[j] = x if x > high[j] else high[j]
+            odd = max(odd, np.int32(0) if abs(x) < np.inf else np.int32(1))
+    return odd == 0
 
 
 @_compiled

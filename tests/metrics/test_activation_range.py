@@ -292,6 +292,7 @@ def test_half_precision_networks() -> None:
 
 def test_a_collection_runs_the_network_once() -> None:
     extractor = DNAExtractor(Pixels())
+    extractor.images_at_once = 100  # so that a batch is one pass
     passes: list[int] = []
     extractor.network.register_forward_hook(lambda *_: passes.append(1))
     metrics = MetricCollection({"ranges": ActivationRange(extractor), "emd": DNAEMD(extractor, ranges=RANGES)})

@@ -102,6 +102,7 @@ class Passes:
     def __init__(self, extractor: DNAExtractor) -> None:
         self.count = 0
         self.alive: list[weakref.ref[np.ndarray]] = []
+        extractor.images_at_once = 100  # so that a batch is one pass
         extractor.network.register_forward_hook(self)
 
     def __call__(self, _module: object, _args: object, output: dict[str, Tensor]) -> dict[str, Tensor]:

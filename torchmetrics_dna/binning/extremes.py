@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,13 +29,20 @@ def activation_extremes(activations: Mapping[str, Tensor]) -> Tensor:
         [-1.0, 2.0, 3.0, 5.0]
 
     """
-    ends = {}
-    for layer, values in activations.items():
-        others = (0, *range(2, values.ndim))
-        ends[layer] = torch.stack([values.amin(others), values.amax(others)]).double()
-    check_finite(ends)  # they are, exactly if all values are
-    minimum, maximum = torch.cat(list(ends.values()), 1)
-    return torch.cat([-minimum, maximum])
+    fast = optional("binning.numba_extremes") if all(layer.numel() for layer in activations.values()) else None
+    found: Tensor
+    if fast and fast.covers(activations):
+        found = fast.extremes(activations)
+    else:
+        found = torch.cat([_of_layer(layer) for layer in activations.values()], 1)
+    sizes = [layer.shape[1] for layer in activations.values()]
+    check_finite(dict(zip(activations, torch.split(found, sizes, 1), strict=True)))  # they are, exactly if all values are
+    return found.flatten()
+
+
+def _of_layer(values: Tensor) -> Tensor:
+    others = (0, *range(2, values.ndim))
+    return torch.stack([-values.amin(others).double(), values.amax(others).double()])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
