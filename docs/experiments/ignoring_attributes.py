@@ -259,7 +259,7 @@ def main() -> None:
         steps = 200 if arguments.quick else STEPS
         for sign, nonnegative in SIGNS.items():
             found[sign][name] = {m: judge(measured, m, targets, steps, nonnegative=nonnegative) for m in METHODS}
-            print(sign, name, found[sign][name], flush=True)
+            print(f"{name}: weights {sign}", flush=True)
         del measured
     here, tables = report(found, [pictures.attributes[target] for target in targets])
     results.write(
