@@ -36,7 +36,8 @@ def activation_extremes(activations: Mapping[str, Tensor]) -> Tensor:
     else:
         found = torch.cat([_of_layer(layer) for layer in activations.values()], 1)
     sizes = [layer.shape[1] for layer in activations.values()]
-    check_finite(dict(zip(activations, torch.split(found, sizes, 1), strict=True)))  # they are, exactly if all values are
+    # they are, exactly if all values are
+    check_finite(dict(zip(activations, torch.split(found, sizes, 1), strict=True)))
     return found.flatten()
 
 
