@@ -1,4 +1,4 @@
-"""What numba compiles: bin numbers, counts and distances, row by row.
+"""What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
 
 All in one file, since numba keeps compiled code for as long as the file of a function stays the same, and does not look
 at what the function calls in other files.
@@ -9,32 +9,16 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import njit, types
+from numba import types
 from numba.extending import overload
+
+from torchmetrics_dna.numba_compile import compiled, compiled_in_any_order
 
 _MOST_NEAR = 2**16 - 1
 _LANES = 64  # activations of a neuron that are compared at once
-_TINY = np.finfo(np.float64).tiny
 
 
-def _compiled(function: Any, **options: Any) -> Any:
-    """The function, compiled when it is first called, and kept on disk where there is a place for that."""
-    options = {"nogil": True, "error_model": "numpy", **options}
-    try:
-        return njit(cache=True, **options)(function)
-    except RuntimeError:  # nothing can be written, neither beside this file nor for this user
-        return njit(**options)(function)
-
-
-def _compiled_in_any_order(function: Any) -> Any:
-    """Likewise; terms may be added in any order, so that several are at once.
-
-    The order depends on nothing but how many there are, so results do not change from call to call.
-    """
-    return _compiled(function, fastmath={"reassoc", "nsz"})
-
-
-@_compiled
+@compiled
 def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, counts: Any, step: Any) -> Any:
     """Add ``step`` for each activation of some neurons of a layer; whether all are finite.
 
@@ -52,7 +36,8 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
 
     """
     cells, num_bins = counts.reshape(-1), counts.shape[1]
-    numbers, staged = _room(memory, layout)
+    numbers = np.empty(layout.width * layout.length, np.int32)
+    staged = np.empty(layout.width * layout.length, memory.dtype)
     # many activations are first counted in few bytes, which stay in the first-level cache
     near = np.zeros(layout.width * num_bins, np.uint16)
     is_near = layout.images * layout.rows * layout.positions >= num_bins
@@ -80,7 +65,7 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     return fine
 
 
-@_compiled
+@compiled
 def fill_neurons(
     memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any,
     cells: Any,
@@ -88,12 +73,7 @@ def fill_neurons(
     """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
 
     Args:
-        memory: As :func:`count_neurons`, and so the four that follow.
-        layout: -
-        begin: -
-        end: -
-        first: -
-        bins: -
+        memory: As :func:`count_neurons`, and so all up to ``bins``.
         reference: Counts, shape ``(N, num_bins)``.
         weights: Shape ``(N,)``; neurons of weight 0 are left out.
         distances: Shape ``(B, N)``.
@@ -101,7 +81,8 @@ def fill_neurons(
 
     """
     num_bins = reference.shape[1]
-    numbers, staged = _room(memory, layout)
+    numbers = np.empty(layout.width * layout.length, np.int32)
+    staged = np.empty(layout.width * layout.length, memory.dtype)
     known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
     expected = np.empty((layout.width, num_bins))
     activations = layout.rows * layout.positions
@@ -130,7 +111,7 @@ def fill_neurons(
     return fine
 
 
-@_compiled
+@compiled
 def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> None:
     """Write some neurons' sums over positions to ``sums``, shape ``(B, n)``; the rest as :func:`count_neurons`."""
     staged = np.empty(layout.width * layout.length, memory.dtype)
@@ -157,7 +138,7 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
                             found[j] += _sum(values, origin, length)
 
 
-@_compiled
+@compiled
 def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
     """Write the negated minimum and the maximum of some neurons to ``extremes``, shape ``(2, N)``.
 
@@ -192,53 +173,6 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
             extremes[1, first + neuron + j] = high[j] if fine else np.nan
 
 
-@_compiled
-def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
-    """Write the Earth Mover's Distance of each row of two sets of counts."""
-    sums_a, sums_b = np.empty(counts_a.shape[1], np.int64), np.empty(counts_a.shape[1], np.int64)
-    for row in range(len(found)):
-        total_a, total_b = _running_sums(counts_a[row], sums_a), _running_sums(counts_b[row], sums_b)
-        found[row] = _share_difference(sums_a, total_a, sums_b, total_b)
-
-
-@_compiled
-def area_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, found: Any) -> None:
-    """Write the area between the cumulative shares of each row of two sets of counts, linear within bins.
-
-    Args:
-        counts_a: Shape ``(n, num_bins)``.
-        counts_b: Likewise.
-        begins: Where areas begin, in bins, shape ``(n,)``.
-        ends: Where they end.
-        found: Of each row, in bins.
-
-    """
-    num_bins = counts_a.shape[1]
-    sums_a, sums_b = np.empty(num_bins, np.int64), np.empty(num_bins, np.int64)
-    differences = np.zeros(num_bins + 1)
-    for row in range(len(found)):
-        total_a, total_b = _running_sums(counts_a[row], sums_a), _running_sums(counts_b[row], sums_b)
-        for k in range(num_bins):
-            differences[k + 1] = sums_a[k] / total_a - sums_b[k] / total_b
-        found[row] = _area(differences, begins[row], ends[row])
-
-
-@_compiled
-def regrid_rows(counts: Any, starts: Any, shifts: Any, new_starts: Any) -> None:
-    """Move each row of counts from bin ``starts + k`` to bin ``(starts + k >> shifts) - new_starts``, in place."""
-    num_bins = counts.shape[1]
-    moved = np.empty(num_bins, np.int64)
-    for row in range(len(counts)):
-        if shifts[row] == 0 and starts[row] == new_starts[row]:
-            continue
-        moved[:] = 0
-        for k in range(num_bins):
-            if counts[row, k] != 0:
-                there = ((starts[row] + k) >> shifts[row]) - new_starts[row]
-                moved[min(max(there, 0), num_bins - 1)] += counts[row, k]
-        counts[row] = moved
-
-
 def to_double(raw: Any) -> Any:
     """A value, or its bits, as float64; numba takes the implementation below."""
     raise NotImplementedError
@@ -270,14 +204,7 @@ def _bfloat16_to_double(raw: Any) -> Any:
     return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
 
 
-@_compiled
-def _room(memory: Any, layout: Any) -> Any:
-    """Where the numbers of a tile go, and its activations if they have to be gathered."""
-    size = layout.width * layout.length
-    return np.empty(size, np.int32), np.empty(size, memory.dtype)
-
-
-@_compiled
+@compiled
 def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
     """Where in memory a tile begins."""
     return (
@@ -286,20 +213,19 @@ def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any
     )  # fmt: skip
 
 
-@_compiled
+@compiled
 def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
     """The bins of a tile's neurons, repeated for as many activations as one loop goes through."""
     centre, scale, start, _, _, num_bins = bins
-    size = width * layout.run
-    rule = np.empty((4, size))
-    for i in range(size):
+    rule = np.empty((4, width * layout.run))
+    for i in range(rule.shape[1]):
         j = i % width if layout.along_neurons else i // layout.run
         rule[0, i], rule[1, i], rule[2, i] = centre[neuron + j], scale[neuron + j], start[neuron + j]
         rule[3, i] = j * num_bins
     return rule
 
 
-@_compiled
+@compiled
 def _bin_tile(
     memory: Any, layout: Any, begin: Any, width: Any, length: Any, rule: Any, bins: Any, staged: Any, numbers: Any
 ) -> Any:
@@ -338,7 +264,7 @@ def _bin_tile(
     return lowest == 0
 
 
-@_compiled
+@compiled
 def _number(x: Any, centre: Any, scale: Any, start: Any, cell: Any, offset: Any, factor: Any, top: Any) -> Any:
     """``cell`` and the bin of a value after it, or -1 for what is not finite."""
     t = np.floor(((x - centre) / scale + offset) * factor) - start
@@ -347,7 +273,7 @@ def _number(x: Any, centre: Any, scale: Any, start: Any, cell: Any, offset: Any,
     return np.int32(t + cell) if abs(x) < np.inf else np.int32(-1)
 
 
-@_compiled
+@compiled
 def _gather(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> Any:
     """Where the values of some rows lie together, and from where on: in memory, or copied to ``staged``."""
     if stride == 1 and (rows == 1 or row_stride == length):
@@ -363,7 +289,7 @@ def _gather(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, le
     return staged, 0
 
 
-@_compiled
+@compiled
 def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, step: Any) -> None:
     """Add ``step`` to the cells of a tile's numbers, those of its first neuron beginning at ``first``."""
     # four places at a time, far apart, since counting the same cell twice in a row waits for the memory
@@ -377,7 +303,7 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
         cells[np.uint64(first + numbers[np.uint64(i)])] += step
 
 
-@_compiled
+@compiled
 def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> Any:
     """Lower ``low`` and raise ``high``, one for each column, as far as values reach; whether all are finite."""
     odd = np.int32(0)
@@ -390,7 +316,7 @@ def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any)
     return odd == 0
 
 
-@_compiled
+@compiled
 def _move(near: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
     """Add counts times ``step`` to the cells from ``first`` on, and begin anew."""
     for i in range(size):
@@ -398,7 +324,7 @@ def _move(near: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
         near[i] = 0
 
 
-@_compiled
+@compiled
 def _running_sums(counts: Any, sums: Any) -> Any:
     """Write the running sums of counts, integers; gives the last."""
     total = sums.dtype.type(0)
@@ -408,30 +334,7 @@ def _running_sums(counts: Any, sums: Any) -> Any:
     return total
 
 
-@_compiled_in_any_order
-def _share_difference(sums_a: Any, total_a: Any, sums_b: Any, total_b: Any) -> Any:
-    distance = 0.0
-    for k in range(len(sums_a)):
-        distance += abs(sums_a[k] / total_a - sums_b[k] / total_b)
-    return distance
-
-
-@_compiled_in_any_order
-def _area(differences: Any, begin: Any, end: Any) -> Any:
-    """Integral of the absolute value of what runs straight from each difference to the next."""
-    area = 0.0
-    for k in range(len(differences) - 1):
-        before, slope = differences[k], differences[k + 1] - differences[k]
-        first, last = min(max(begin - k, 0.0), 1.0), min(max(end - k, 0.0), 1.0)
-        left, right = before + slope * first, before + slope * last
-        both = abs(left) + abs(right)
-        # of a line that crosses 0, two triangles
-        height = (left * left + right * right) / max(both, _TINY) if left * right < 0.0 else both
-        area += height * (last - first) / 2
-    return area
-
-
-@_compiled_in_any_order
+@compiled_in_any_order
 def _sum(values: Any, origin: Any, length: Any) -> Any:
     total = 0.0
     for i in range(length):
@@ -439,7 +342,7 @@ def _sum(values: Any, origin: Any, length: Any) -> Any:
     return total
 
 
-@_compiled_in_any_order
+@compiled_in_any_order
 def _difference(sums: Any, others: Any) -> Any:
     distance = 0.0
     for k in range(len(sums)):

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.binning.numba_tiles import Work, as_arrays, covers, share_out
-from torchmetrics_dna.numba_kernels import count_neurons, regrid_rows
+from torchmetrics_dna.numba_kernels import count_neurons
+from torchmetrics_dna.numba_rows import regrid_rows
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:

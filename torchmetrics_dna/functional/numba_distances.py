@@ -10,7 +10,8 @@ import torch
 
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.binning.numba_tiles import Work, as_arrays, covers, share_out
-from torchmetrics_dna.numba_kernels import area_rows, emd_rows, fill_neurons
+from torchmetrics_dna.numba_kernels import fill_neurons
+from torchmetrics_dna.numba_rows import area_rows, emd_rows
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:

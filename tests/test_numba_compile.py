@@ -4,11 +4,11 @@ from typing import Any
 
 import pytest
 
-from torchmetrics_dna import numba_kernels
+from torchmetrics_dna import numba_compile
 
 
 def test_without_a_place_for_a_cache_code_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    njit, tried = numba_kernels.njit, []
+    njit, tried = numba_compile.njit, []
 
     def nowhere(**options: Any) -> Any:
         tried.append(options.pop("cache", False))
@@ -16,6 +16,6 @@ def test_without_a_place_for_a_cache_code_is_compiled_all_the_same(monkeypatch: 
             raise RuntimeError("cannot cache function: no locator available")
         return njit(**options)
 
-    monkeypatch.setattr(numba_kernels, "njit", nowhere)
-    assert numba_kernels._compiled(lambda x: x + 1)(1) == 2
+    monkeypatch.setattr(numba_compile, "njit", nowhere)
+    assert numba_compile.compiled(lambda x: x + 1)(1) == 2
     assert tried == [True, False]
