@@ -72,12 +72,9 @@ def fill_neurons(
 ) -> Any:  # fmt: skip
     """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
 
-    Args:
-        memory: As :func:`count_neurons`, and so all up to ``bins``.
-        reference: Counts, shape ``(N, num_bins)``.
-        weights: Shape ``(N,)``; neurons of weight 0 are left out.
-        distances: Shape ``(B, N)``.
-        cells: Room to count a tile's neurons in, of an integer type that holds the count of an image's activations.
+    ``reference`` has counts, shape ``(N, num_bins)``; ``weights`` shape ``(N,)``, and neurons of weight 0 are left out;
+    ``distances`` shape ``(B, N)``. ``cells`` is room to count a tile's neurons in, of an integer type that holds the
+    count of an image's activations. The rest as :func:`count_neurons`.
 
     """
     num_bins = reference.shape[1]
