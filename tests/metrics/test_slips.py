@@ -171,11 +171,13 @@ def test_the_check_catches_torchmetrics(check: Callable[[Make], None]) -> None:
             check(SLIPS[check])
 
 
-def test_nan_features_are_an_error_for_ours_and_a_number_for_fid() -> None:
+def test_nan_features_are_an_error_for_ours_and_a_number_for_fid(monkeypatch: pytest.MonkeyPatch) -> None:
     from torchmetrics_dna import DNAEMD, DNAFrechet
 
     for kind in (DNAEMD, DNAFrechet):
         features_that_are_nan_are_an_error(lambda kind=kind: kind(Broken()))
+    # MKL's dgebal writes beyond its memory where a matrix holds NaN, which ends the process now or later
+    monkeypatch.setattr(torch.linalg, "eigvals", lambda matrix: torch.full(matrix.shape[:-1], torch.nan + 0j))
     with pytest.raises(pytest.fail.Exception):
         features_that_are_nan_are_an_error(lambda: FrechetInceptionDistance(Broken()))
 
