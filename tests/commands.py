@@ -18,7 +18,9 @@ def torchrun(*arguments: object, check: bool = True) -> subprocess.CompletedProc
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *COMMAND[1:]]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=check, env=environment, timeout=120)
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert not (check and done.returncode), done.stderr
+    return done
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

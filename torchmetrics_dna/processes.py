@@ -12,6 +12,11 @@ from torch import distributed as dist
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+if dist.is_available():
+    # Its functions take the group that there is when they are imported (by timm, for one) for their default, and keep
+    # it: threads of a group that nobody can end abort the process when it exits. So they are imported before any is.
+    import torch.distributed.nn
+
 _T = TypeVar("_T")
 
 

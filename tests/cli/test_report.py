@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, run
+from commands import run, torchrun
 from golden import GOLDEN
 from pages import Page
 
@@ -47,16 +44,12 @@ def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
 
 
 @pytest.mark.slow
-def test_torchrun_writes_the_same_page(tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *COMMAND[1:]]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    pages = []
-    for name, start in (("one", COMMAND), ("two", launch)):
-        output = tmp_path / f"{name}.html"
-        command = [*start, "report", A, B, "-o", str(output), "--layers", "block_0", "--batch-size", "1"]
-        subprocess.run(command, capture_output=True, check=True, env=environment, timeout=300)
-        pages.append(Page(output.read_text(encoding="utf-8")))
-    one, two = pages
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_writes_the_same_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("report", A, B, "--layers", "block_0", "--batch-size", "1", "-o")
+    assert run(monkeypatch, *options, tmp_path / "one.html") == 0
+    torchrun(*options, tmp_path / "two.html")
+    one, two = (Page((tmp_path / name).read_text(encoding="utf-8")) for name in ("one.html", "two.html"))
     assert one.data == two.data
     assert [row for row in one.rows if row[0] != "made"] == [row for row in two.rows if row[0] != "made"]
     assert one.all("img") == two.all("img")
