@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.jackknife import LEAST_FOLDS, merged
 from torchmetrics_dna.tally import DNATally, Field
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.tally import Side
 
@@ -52,17 +52,17 @@ class FoldedTally(DNATally["HistogramDNA"]):
         return self.tally.configuration | {"num_folds": self.num_folds}
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        self.add_folded_(side, activations, torch.arange(num_images) % self.num_folds)
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        self.add_folded_(side, parts, torch.arange(num_images) % self.num_folds)
 
-    def add_folded_(self, side: Side, activations: Mapping[str, Tensor], folds: Tensor) -> None:
+    def add_folded_(self, side: Side, parts: Parts, folds: Tensor) -> None:
         """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
-        for k in folds.unique().tolist():  # type: ignore[no-untyped-call]
-            chosen = (folds == k).nonzero().flatten()
-            some = activations
-            if len(chosen) < len(folds):
-                some = {layer: values[chosen.to(values.device)] for layer, values in activations.items()}
-            self.tally.add_(self._fold(side, k), some, len(chosen))
+        present = folds.unique().tolist()  # type: ignore[no-untyped-call]
+        if len(present) > 1 and next(iter(side.values())).device.type == "cpu":
+            check_finite(parts)  # before anything is added to the first fold
+        for k in present:
+            some = _images_of(parts, folds == k) if len(present) > 1 else parts
+            self.tally.add_(self._fold(side, k), some, int((folds == k).sum()))
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
@@ -84,6 +84,17 @@ class FoldedTally(DNATally["HistogramDNA"]):
 
     def _fold(self, side: Side, k: int) -> Side:
         return {name: side[f"{name}_{k}"] for name in self.tally.fields}
+
+
+def _images_of(parts: Parts, chosen: Tensor) -> Parts:
+    """Some images of a batch, ``chosen`` of shape ``(B,)``."""
+    sizes = [len(next(iter(part.values()))) for part in parts]
+    places = [here.nonzero().flatten() for here in torch.split(chosen, sizes)]
+    return [
+        {layer: values[here.to(values.device)] for layer, values in part.items()}
+        for part, here in zip(parts, places, strict=True)
+        if len(here)
+    ]
 
 
 def content_folds(imgs: Tensor, num_folds: int) -> Tensor:

@@ -28,7 +28,7 @@ class Features:
     def add(self, activations: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
         """Add a batch of images, of which ``numbers`` says the places in the source."""
         last = list(activations.values())[-1]
-        self._parts.append(spatial_means(last).T.float().cpu())
+        self._parts.append(spatial_means([last]).T.float().cpu())
         self._numbers.extend(numbers)
 
     def gather(self) -> None:

@@ -174,9 +174,9 @@ class Pass:
     def _add(self, activations: dict[str, Tensor], numbers: list[int]) -> None:
         for kind, tally in self.tallies.items():
             if isinstance(tally, FoldedTally):
-                tally.add_folded_(self._sides[kind], activations, torch.tensor(numbers) % tally.num_folds)
+                tally.add_folded_(self._sides[kind], [activations], torch.tensor(numbers) % tally.num_folds)
             else:
-                tally.add_(self._sides[kind], activations, len(numbers))
+                tally.add_(self._sides[kind], [activations], len(numbers))
         if self._features is not None:
             self._features.add(activations, numbers)
 
@@ -314,7 +314,7 @@ def measure_ranges(
             share = images.take(range(first, len(images), step))
             for places, activations, left_out in activate(share, extractor, loading):
                 if places:
-                    tally.add_(side, activations, len(places))
+                    tally.add_(side, [activations], len(places))
                 del activations
                 unreadable.extend(left_out)
 

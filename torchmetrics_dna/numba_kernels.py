@@ -25,8 +25,8 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     What is not finite counts too, always in the same cell, so that the opposite step takes everything back.
 
     Args:
-        memory: All numbers, or bits, that the layer's storage holds.
-        layout: Where the layer lies in them.
+        memory: Numbers, or their bits, from the lowest on that belongs to the layer.
+        layout: Where the layer lies from there on.
         begin: The first of the neurons, within the layer.
         end: The one after the last.
         first: The layer's first neuron among those of ``bins`` and ``counts``.
@@ -40,7 +40,7 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     staged = np.empty(layout.width * layout.length, memory.dtype)
     # many activations are first counted in few bytes, which stay in the first-level cache
     near = np.zeros(layout.width * num_bins, np.uint16)
-    is_near = layout.images * layout.rows * layout.positions >= num_bins
+    is_near = 2 * layout.images * layout.rows * layout.positions >= num_bins
     fine = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
@@ -122,17 +122,15 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
                     length = min(layout.length, layout.positions - position)
                     here = _place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        values, origin = _gather(
-                            memory, here, layout.stride, layout.neuron_stride, length, width, staged
-                        )
+                        _stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
                         for k in range(length):
                             for j in range(width):
-                                found[j] += to_double(values[np.uint64(origin + k * width + j)])
+                                found[j] += to_double(staged[np.uint64(k * width + j)])
                     else:
                         for j in range(width):
                             there = here + j * layout.neuron_stride
-                            values, origin = _gather(memory, there, 0, layout.stride, 1, length, staged)
-                            found[j] += _sum(values, origin, length)
+                            _stage(memory, there, 0, layout.stride, 1, length, staged)
+                            found[j] += _sum(staged, length)
 
 
 @compiled
@@ -154,15 +152,13 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
                     length = min(layout.length, layout.positions - position)
                     here = _place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        values, origin = _gather(
-                            memory, here, layout.stride, layout.neuron_stride, length, width, staged
-                        )
-                        fine &= _reach(values, origin, length, width, low, high)
+                        _stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
+                        fine &= _reach(staged, 0, length, width, low, high)
                     else:
-                        values, origin = _gather(memory, here, 0, layout.stride, 1, length, staged)
+                        _stage(memory, here, 0, layout.stride, 1, length, staged)
                         whole = length // _LANES
-                        fine &= _reach(values, origin, whole, _LANES, low, high)
-                        fine &= _reach(values, origin + whole * _LANES, 1, length - whole * _LANES, low, high)
+                        fine &= _reach(staged, 0, whole, _LANES, low, high)
+                        fine &= _reach(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
         if not layout.along_neurons:
             low[0], high[0] = low.min(), high.max()
         for j in range(width):
@@ -205,8 +201,7 @@ def _bfloat16_to_double(raw: Any) -> Any:
 def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
     """Where in memory a tile begins."""
     return (
-        layout.offset + image * layout.image_stride + neuron * layout.neuron_stride
-        + row * layout.row_stride + position * layout.stride
+        layout.origins[image] + neuron * layout.neuron_stride + row * layout.row_stride + position * layout.stride
     )  # fmt: skip
 
 
@@ -235,24 +230,22 @@ def _bin_tile(
     lowest = np.int32(0)
     if layout.run > 1:
         if layout.along_neurons:
-            values, origin = _gather(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
+            _stage(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
         else:
-            values, origin = _gather(memory, begin, layout.neuron_stride, layout.stride, width, length, staged)
+            _stage(memory, begin, layout.neuron_stride, layout.stride, width, length, staged)
         for k in range(0, width * length, rule.shape[1]):
             for i in range(min(rule.shape[1], width * length - k)):
-                x = to_double(values[np.uint64(origin + k + i)])
+                x = to_double(staged[np.uint64(k + i)])
                 number = _number(x, rule[0, i], rule[1, i], rule[2, i], rule[3, i], offset, factor, top)
                 numbers[np.uint64(k + i)] = number
                 lowest = min(lowest, number)
     else:
         for j in range(width):
             here = begin + j * layout.neuron_stride
-            values, origin = _gather(memory, here, 0, layout.stride, 1, length, staged)
+            _stage(memory, here, 0, layout.stride, 1, length, staged)
             centre, scale, start, cell = rule[0, j], rule[1, j], rule[2, j], rule[3, j]
             for i in range(length):
-                number = _number(
-                    to_double(values[np.uint64(origin + i)]), centre, scale, start, cell, offset, factor, top
-                )
+                number = _number(to_double(staged[np.uint64(i)]), centre, scale, start, cell, offset, factor, top)
                 numbers[np.uint64(j * length + i)] = number
                 lowest = min(lowest, number)
     if lowest < 0:
@@ -271,10 +264,13 @@ def _number(x: Any, centre: Any, scale: Any, start: Any, cell: Any, offset: Any,
 
 
 @compiled
-def _gather(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> Any:
-    """Where the values of some rows lie together, and from where on: in memory, or copied to ``staged``."""
-    if stride == 1 and (rows == 1 or row_stride == length):
-        return memory, begin
+def _stage(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> None:
+    """Copy the values of some rows to ``staged``, one row after another.
+
+    Also where they lie so already: a copy asks for many cache lines at once, the arithmetic for one after another.
+    """
+    if stride == 1 and row_stride == length:
+        length, rows = rows * length, 1
     for k in range(rows):
         there, here = k * length, begin + k * row_stride
         if stride == 1:
@@ -283,7 +279,6 @@ def _gather(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, le
         else:
             for j in range(length):
                 staged[np.uint64(there + j)] = memory[np.uint64(here + j * stride)]
-    return staged, 0
 
 
 @compiled
@@ -332,10 +327,10 @@ def _running_sums(counts: Any, sums: Any) -> Any:
 
 
 @compiled_in_any_order
-def _sum(values: Any, origin: Any, length: Any) -> Any:
+def _sum(values: Any, length: Any) -> Any:
     total = 0.0
     for i in range(length):
-        total += to_double(values[np.uint64(origin + i)])
+        total += to_double(values[np.uint64(i)])
     return total
 
 

@@ -154,7 +154,7 @@ def _score(
     def run() -> None:
         for places, activations, left_out in activate(images.take(numbers), extractor, loading):
             if places:
-                scores = scorer(activations).tolist()
+                scores = scorer([activations]).tolist()
                 found.update(zip((numbers[place] for place in places), scores, strict=True))
             del activations
             unreadable.extend(left_out)

@@ -8,13 +8,12 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
-from torchmetrics_dna.functional.realism import dna_realism
+from torchmetrics_dna.functional.realism import realism_of_parts
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.tally import HistogramTally, SelfRangingTally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -43,22 +42,27 @@ class Scorer:
         self.weights = weights
         self._bounds = ranges.bounds()
 
-    def __call__(self, activations: Mapping[str, Tensor]) -> Tensor:
-        """Scores of a batch, ``{layer: (B, n, *positions)}``, float64, shape ``(B,)``, on its device; in bins."""
+    def __call__(self, parts: Parts) -> Tensor:
+        """Scores of a batch, in bins: float64, shape ``(B,)``, on its device.
+
+        Args:
+            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
+
+        """
+        where = next(iter(parts[0].values())).device
         if self._tally is not None:
-            return self._one_by_one(activations, self._tally)
-        where = next(iter(activations.values())).device
+            return self._one_by_one(parts, self._tally, where)
         if self.reference.counts.device != where:
             self.reference = self.reference.to(where)
             self._bounds = self._bounds[0].to(where), self._bounds[1].to(where)
-        return dna_realism(activations, self.reference.counts, *self._bounds, self.weights)
+        return realism_of_parts(parts, self.reference.counts, *self._bounds, self.weights)
 
-    def _one_by_one(self, activations: Mapping[str, Tensor], tally: SelfRangingTally) -> Tensor:
-        device = next(iter(activations.values())).device
+    def _one_by_one(self, parts: Parts, tally: SelfRangingTally, device: torch.device) -> Tensor:
         scores = []
-        for i in range(len(next(iter(activations.values())))):
-            side = tally.empty(device)
-            tally.add_(side, {layer: values[i : i + 1] for layer, values in activations.items()}, 1)
-            distances = self.reference.to(device).distances(tally.to_dna(side))
-            scores.append(weigh_and_reduce(distances, self.weights, "mean"))
+        for part in parts:
+            for i in range(len(next(iter(part.values())))):
+                side = tally.empty(device)
+                tally.add_(side, [{layer: values[i : i + 1] for layer, values in part.items()}], 1)
+                distances = self.reference.to(device).distances(tally.to_dna(side))
+                scores.append(weigh_and_reduce(distances, self.weights, "mean"))
         return torch.stack(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)

@@ -46,7 +46,7 @@ def ours(tally: CrossMomentTally, sets: tuple[Tensor, Tensor]) -> list[LayerGaus
     for values in sets:
         side = tally.empty("cpu")
         for batch in values.split(BATCH):
-            tally.add_(side, {"output": batch}, len(batch))
+            tally.add_(side, [{"output": batch}], len(batch))
         dnas.append(tally.to_dna(side))
     return dnas
 

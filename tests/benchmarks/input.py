@@ -65,7 +65,7 @@ def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
         "decode": per_second(source.__getitem__, range(count), count),
         "resize": per_second(lambda image: resize_image(image, size), decoded, count),
         "forward": per_second(extractor, batches, count),
-        "count": per_second(lambda values: tally.add_(side, values, len(batches[0])), activations * 2, 2 * 32),
+        "count": per_second(lambda values: tally.add_(side, [values], len(batches[0])), activations * 2, 2 * 32),
     }
     print(f"{'stage, one thread':24} {'images/s':>9}")
     for stage, speed in found.items():

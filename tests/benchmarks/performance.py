@@ -63,9 +63,9 @@ def official_way(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) 
     return torch.stack([torch.histc(scaled[:, i], num_bins, min=-1, max=1) for i in neurons]).long()
 
 
-def plain_way(counts: Tensor, activations: dict[str, Tensor], bins: object) -> None:
-    check_finite(activations)
-    histogram.add_counts_(counts, activations, bins)
+def plain_way(counts: Tensor, parts: list[dict[str, Tensor]], bins: object) -> None:
+    check_finite(parts)
+    histogram.add_counts_(counts, parts, bins)
 
 
 def layer_of(shape: tuple[int, ...]) -> Tensor:
@@ -90,8 +90,8 @@ def counting(rounds: int) -> None:
             seconds = in_turns(
                 rounds,
                 read=lambda x=x: torch.aminmax(x),
-                numba=lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, {"x": x}, b),
-                torch=lambda x=x, c=counts, b=bins: plain_way(c, {"x": x}, b),
+                numba=lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, [{"x": x}], b),
+                torch=lambda x=x, c=counts, b=bins: plain_way(c, [{"x": x}], b),
                 official=lambda x=x, lo=low, hi=high: official_way(x, lo, hi, BINS),
             )
             read, ours, plain, official = (median(times) / x.numel() * 1e9 for times in seconds.values())
@@ -222,7 +222,7 @@ def growth(rounds: int) -> None:
         x = torch.randn(shape)
         bins = bins_within(torch.full(shape[1:2], -4.0), torch.full(shape[1:2], 4.0), num_bins)
         counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
-        call = lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, {"x": x}, b)  # noqa: E731
+        call = lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, [{"x": x}], b)  # noqa: E731
         seconds = median(in_turns(rounds, call=call)["call"])
         print(f"{what:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 

@@ -31,7 +31,7 @@ def add(side: Side, samples: np.ndarray) -> None:
     values = torch.from_numpy(samples.copy())
     # the second layer with two positions, of which only the mean counts
     layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
-    tally.add_(side, layers, len(samples))
+    tally.add_(side, [layers], len(samples))
 
 
 def side_of(samples: np.ndarray, batch: int | None = None) -> Side:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from binning.ways import LAYOUTS, laid_out
+from binning.ways import LAYOUTS, every_cut, in_parts, laid_out
 
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
 
@@ -16,10 +16,21 @@ def test_extremes_of_any_layout(layout: str, dtype: torch.dtype) -> None:
     values = laid_out(layout, dtype)
     of_neurons = [neuron.double() for neuron in values.unbind(1)]
     # another layer first, so that neurons are numbered across layers
-    extremes = activation_extremes({"first": torch.tensor([[-3.0, 4.0]]).to(dtype), "second": values})
+    extremes = activation_extremes([{"first": torch.tensor([[-3.0, 4.0]]).to(dtype), "second": values}])
     low, high = split_extremes(extremes)
     np.testing.assert_array_equal(low, [-3, 4, *(neuron.min() for neuron in of_neurons)])
     np.testing.assert_array_equal(high, [-3, 4, *(neuron.max() for neuron in of_neurons)])
+
+
+@every_cut
+def test_extremes_of_parts(cut: str) -> None:
+    values = laid_out("convolution", torch.float32)
+    if cut == "with an empty part":
+        pytest.skip("nothing has no extremes")
+    low, high = split_extremes(activation_extremes(in_parts(values, cut)))
+    flat = values.transpose(0, 1).flatten(1).double()
+    np.testing.assert_array_equal(low, torch.cat([2 * flat, flat]).amin(1))
+    np.testing.assert_array_equal(high, torch.cat([2 * flat, flat]).amax(1))
 
 
 @pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf")])
@@ -30,4 +41,4 @@ def test_a_value_that_is_not_finite_is_refused_wherever_it_is(layout: str, bad: 
         spoilt = values.clone()
         spoilt[np.unravel_index(place, tuple(values.shape))] = bad
         with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
-            activation_extremes({"good": values, "spoilt": spoilt})
+            activation_extremes([{"good": values, "spoilt": spoilt}])

@@ -5,7 +5,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from binning.ways import LAYOUTS, TRITON_DEVICE, WAYS, histogram_by, laid_out
+from binning.ways import LAYOUTS, TRITON_DEVICE, WAYS, every_cut, histogram_by, in_parts, laid_out
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -48,7 +48,7 @@ def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> No
     counts = torch.zeros(len(low), 1000, dtype=torch.int64)
     start = 0
     for size in golden["batch_sizes"]:
-        WAYS[way](counts, {la: acts[la][start : start + size] for la in layers}, bins_within(low, high, 1000))
+        WAYS[way](counts, [{la: acts[la][start : start + size] for la in layers}], bins_within(low, high, 1000))
         start += size
     np.testing.assert_array_equal(counts.numpy(), np.concatenate([golden[f"counts-B1000-{la}"] for la in layers]))
 
@@ -106,6 +106,20 @@ def test_any_layout_and_precision_without_changing_the_input(way: str, layout: s
     assert torch.equal(values, before)
 
 
+@every_cut
+@pytest.mark.parametrize(
+    ("way", "layout"),
+    [(way, layout) for way in WAYS for layout in LAYOUTS if way != "triton" or layout in ("convolution", "tokens")],
+)
+def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
+    values = laid_out(layout, torch.float32)
+    low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
+    counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
+    WAYS[way](counts, in_parts(values, cut), bins_within(low.repeat(2), high.repeat(2), 30))
+    double, once = (by_numpy(some.numpy(), low.numpy(), high.numpy(), 30) for some in (values * 2, values))
+    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, once]))
+
+
 @pytest.mark.parametrize("num_bins", [3, 3000])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_many_and_few_activations_for_a_bin(layout: str, num_bins: int) -> None:
@@ -154,7 +168,7 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     torch.set_num_threads(threads)
     try:
         counts = torch.ones(neurons, 100, dtype=torch.int64)
-        WAYS[way](counts, layers, bins)
+        WAYS[way](counts, [layers], bins)
     finally:
         torch.set_num_threads(before)
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
@@ -195,7 +209,7 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
     counts = torch.full((5, num_bins), 7)
     bins = bins_within(torch.zeros(5), torch.ones(5), num_bins)
     with pytest.raises(ValueError, match="Layer 'spoilt' gives activations that are NaN or infinite"):
-        WAYS[way](counts, {"good": good, "spoilt": spoilt}, bins)
+        WAYS[way](counts, [{"good": good, "spoilt": torch.zeros_like(spoilt)}, {"good": good, "spoilt": spoilt}], bins)
     assert (counts == 7).all()
 
 
@@ -206,7 +220,9 @@ def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: fl
     for accepted in (0, 1):
         counts = torch.full((3, 10), 7, device=where)
         bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(where))
-        module.add_counts_(counts, {"x": torch.full((2, 3, 4), value, device=where)}, bins, counts.new_tensor(accepted))
+        module.add_counts_(
+            counts, [{"x": torch.full((2, 3, 4), value, device=where)}], bins, counts.new_tensor(accepted)
+        )
         assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
 
 
@@ -215,7 +231,7 @@ def test_the_device_is_never_asked() -> None:
     counts = torch.zeros(3, 10, dtype=torch.int64, device="meta")
     bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(counts.device)
     one = torch.ones((), dtype=torch.int64, device="meta")
-    histogram.add_counts_(counts, {"x": torch.zeros(2, 3, 4, device="meta")}, bins, one)
+    histogram.add_counts_(counts, [{"x": torch.zeros(2, 3, 4, device="meta")}], bins, one)
 
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -225,8 +241,8 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(counting, "count_plainly_", lambda *_: taken.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert not covers({"x": torch.zeros(1, 3)}, 2**30)
-    assert not covers({"x": torch.zeros(1, 3, device="meta")}, 4)
+    assert not covers([{"x": torch.zeros(1, 3)}], 2**30)
+    assert not covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
     monkeypatch.setattr(counting, "optional", lambda _: None)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert taken == ["numba", "torch"]

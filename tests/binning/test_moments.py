@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from binning.ways import LAYOUTS, laid_out
+from binning.ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out
 from golden import channels_first, load
 
 from torchmetrics_dna import GaussianDNA, Neurons
@@ -38,7 +38,18 @@ def test_moments_equal_numpy(shape: tuple[int, ...], dtype: torch.dtype) -> None
 def test_means_of_any_layout(layout: str, dtype: torch.dtype) -> None:
     acts = laid_out(layout, dtype)
     expected = acts.double().flatten(2).mean(2) if acts.ndim > 2 else acts.double()
-    np.testing.assert_allclose(spatial_means(acts), expected.T, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(spatial_means([acts]), expected.T, rtol=1e-12, atol=1e-13)
+
+
+@every_cut
+def test_parts_are_some_images_after_others(cut: str) -> None:
+    acts = laid_out("channels last", torch.float32)
+    means = acts.double().flatten(2).mean(2)
+    np.testing.assert_allclose(spatial_means(CUTS[cut](acts)), means.T, rtol=1e-12, atol=1e-13)
+    moments = torch.zeros(2, 2 * acts.shape[1], dtype=torch.float64)
+    add_moments_(moments, in_parts(acts, cut))
+    every = torch.cat([2 * means, means], 1)
+    np.testing.assert_allclose(moments, torch.stack([every.sum(0), every.square().sum(0)]), rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("chunk", [1, 9, 10**9])
@@ -60,5 +71,5 @@ def test_a_small_spread_on_a_large_mean_is_kept() -> None:
 def test_values_that_are_not_finite_change_nothing() -> None:
     moments = torch.zeros(2, 3, dtype=torch.float64)
     with pytest.raises(ValueError, match="Layer 'b'"):
-        add_moments_(moments, {"a": torch.ones(1, 1), "b": torch.tensor([[1.0, float("nan")]])})
+        add_moments_(moments, [{"a": torch.ones(1, 1), "b": torch.tensor([[1.0, float("nan")]])}])
     assert not moments.any()

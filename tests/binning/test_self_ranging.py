@@ -29,7 +29,7 @@ def counted(values: np.ndarray, num_bins: int) -> tuple[Grid, Tensor]:
     acts = torch.from_numpy(values)
     grid = dyadic_grid(acts.amin((0, 2)).double(), acts.amax((0, 2)).double(), num_bins)
     counts = torch.zeros(3, num_bins, dtype=torch.int64)
-    add_counts_(counts, {"a": acts[:, :2], "b": acts[:, 2:]}, grid.bins(num_bins))
+    add_counts_(counts, [{"a": acts[:, :2], "b": acts[:, 2:]}], grid.bins(num_bins))
     return grid, counts
 
 
@@ -79,10 +79,10 @@ def test_a_tally_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: in
     batches = [{"output": torch.from_numpy(part)} for part in parts]
     one_by_one, merged = tally.empty("cpu"), tally.empty("cpu")
     for batch in batches:
-        tally.add_(one_by_one, batch, len(batch["output"]))
+        tally.add_(one_by_one, [batch], len(batch["output"]))
     for batch in reversed(batches):
         other = tally.empty("cpu")
-        tally.add_(other, batch, len(batch["output"]))
+        tally.add_(other, [batch], len(batch["output"]))
         tally.merge_(merged, other)
     assert all(torch.equal(one_by_one[name], merged[name]) for name in tally.fields)
     grown = tally.to_dna(one_by_one)
@@ -95,7 +95,7 @@ def test_bad_batches_change_nothing() -> None:
     tally = SelfRangingTally(DNAExtractor(Pixels()), 10)
     side = tally.empty("cpu")
     with pytest.raises(ValueError, match="Layer 'b'"):
-        tally.add_(side, {"a": torch.ones(1, 6), "b": torch.full((1, 3), torch.nan)}, 1)
+        tally.add_(side, [{"a": torch.ones(1, 6), "b": torch.full((1, 3), torch.nan)}], 1)
     assert all(torch.equal(side[name], tensor) for name, tensor in tally.empty("cpu").items())
 
 

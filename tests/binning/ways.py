@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning import Bins, bins_within, histogram, numba_histogram, triton_histogram
 from torchmetrics_dna.binning.histogram import check_finite
 
-Count = Callable[[Tensor, Mapping[str, Tensor], Bins], None]
+Parts = Sequence[Mapping[str, Tensor]]
+Count = Callable[[Tensor, Parts, Bins], None]
 TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # on which Triton interprets, see conftest
 
 
-def plainly(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -> None:
-    check_finite(activations)
-    histogram.add_counts_(counts, activations, bins)
+def plainly(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    check_finite(parts)
+    histogram.add_counts_(counts, parts, bins)
 
 
-def by_numba(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -> None:
-    assert numba_histogram.covers(activations, bins.num_bins)
-    numba_histogram.add_counts_(counts, activations, bins)
+def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    assert numba_histogram.covers(parts, bins.num_bins)
+    numba_histogram.add_counts_(counts, parts, bins)
 
 
-def by_triton(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -> None:
-    check_finite(activations)
+def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    check_finite(parts)
     on_device = counts.to(TRITON_DEVICE)
-    there = {layer: values.to(TRITON_DEVICE) for layer, values in activations.items()}
+    there = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
     triton_histogram.add_counts_(on_device, there, bins.to(torch.device(TRITON_DEVICE)))
     counts.copy_(on_device)
 
@@ -39,7 +41,7 @@ WAYS: dict[str, Count] = {"torch": plainly, "numba": by_numba, "triton": by_trit
 def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
     """As ``activation_histogram``."""
     counts = torch.zeros(activations.shape[1], num_bins, dtype=torch.int64)
-    WAYS[way](counts, {"activations": activations}, bins_within(low, high, num_bins))
+    WAYS[way](counts, [{"activations": activations}], bins_within(low, high, num_bins))
     return counts
 
 
@@ -63,6 +65,26 @@ LAYOUTS = {
     "no neurons": ((2, 0, 3), (0, 1, 2), ...),
     "no positions": ((2, 3, 0), (0, 1, 2), ...),
 }
+
+
+def _unlike(values: Tensor) -> list[Tensor]:
+    """Pieces of two layouts: neurons lie together in the last one."""
+    return [values[:1], values[1:].transpose(1, -1).contiguous().transpose(1, -1)]
+
+
+# how a batch may come in parts: views of one memory, or memory of their own, also in another order than the images
+CUTS: dict[str, Callable[[Tensor], Sequence[Tensor]]] = {
+    "one by one": lambda values: torch.split(values, 1),
+    "backwards": lambda values: [piece.flip(0) for piece in reversed(torch.split(values.flip(0), 2))],
+    "with an empty part": lambda values: [values[:0].clone(), values.clone(), values[:0]],
+    "layouts that differ": _unlike,
+}
+every_cut = pytest.mark.parametrize("cut", CUTS)
+
+
+def in_parts(values: Tensor, cut: str) -> list[dict[str, Tensor]]:
+    """A batch of two layers, the first with twice the values, cut like this."""
+    return [{"double": piece * 2, "activations": piece} for piece in CUTS[cut](values)]
 
 
 def laid_out(layout: str, dtype: torch.dtype) -> Tensor:

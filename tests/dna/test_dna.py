@@ -216,7 +216,7 @@ def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) 
 
     def counted(bins: int) -> HistogramDNA:
         empty = torch.zeros(5, bins, dtype=torch.int64)
-        add_counts_(empty, {"all": torch.from_numpy(values)[None]}, dyadic_grid(*ends, bins).bins(bins))
+        add_counts_(empty, [{"all": torch.from_numpy(values)[None]}], dyadic_grid(*ends, bins).bins(bins))
         return histogram(empty, 1, ranges=ranges)
 
     assert torch.equal(counted(12).rebin(12 // factor).counts, counted(12 // factor).counts)

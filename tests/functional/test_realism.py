@@ -3,12 +3,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from binning.ways import every_cut, in_parts, laid_out
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
+from torchmetrics_dna.functional.realism import realism_of_parts
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -59,6 +61,18 @@ def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int,
         parts = torch.cat([dna_realism(activations[i : i + 1], reference, low, high) for i in range(images)])
         torch.testing.assert_close(dna_realism(activations, reference, low, high), whole, rtol=0, atol=1e-9)
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-9)
+
+
+@every_cut
+@pytest.mark.parametrize("layout", ["convolution", "channels last", "tokens", "pooled", "a window", "no images"])
+def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
+    values = laid_out(layout, torch.float32)
+    neurons = 2 * values.shape[1]
+    reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
+    bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
+    whole = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
+    parts = realism_of_parts(in_parts(values, cut), reference, *bounds)
+    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
 def test_images_of_more_positions_than_16_bits_count() -> None:

@@ -12,9 +12,9 @@ from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
+
+    from torchmetrics_dna.binning.layouts import Parts
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
@@ -51,16 +51,16 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
             f" {tuple(activations.shape)}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
     counts = activations.new_zeros((activations.shape[1], num_bins), dtype=torch.int64)
-    add_counts_(counts, {"activations": activations}, bins_within(low, high, num_bins))
+    add_counts_(counts, [{"activations": activations}], bins_within(low, high, num_bins))
     return counts
 
 
-def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, accepted: Tensor | None = None) -> None:
+def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
     """Add the histograms of all layers to ``counts`` in place; activations that are not finite change nothing.
 
     Args:
         counts: Shape ``(N, num_bins)``, int64, contiguous, layers one after another.
-        activations: ``{layer: (B, n, *positions)}``, in the same order.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order.
         bins: Of all neurons.
         accepted: 1 if the activations are finite and 0 if not, an int64 on their device, which then is not asked.
 
@@ -69,10 +69,10 @@ def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, a
 
     """
     way = optional("binning.numba_histogram") if accepted is None and counts.device.type == "cpu" else None
-    if way and way.covers(activations, bins.num_bins):
-        way.add_counts_(counts, activations, bins)
+    if way and way.covers(parts, bins.num_bins):
+        way.add_counts_(counts, parts, bins)
         return
     if accepted is None:
-        check_finite(activations)
+        check_finite(parts)
     way = optional("binning.triton_histogram") if counts.is_cuda else None
-    (way.add_counts_ if way else count_plainly_)(counts, activations, bins, accepted)
+    (way.add_counts_ if way else count_plainly_)(counts, parts, bins, accepted)

@@ -17,6 +17,8 @@ from torchmetrics_dna.binning.moments import spatial_means
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from torchmetrics_dna.binning.layouts import Parts
+
 
 class CrossMoments(NamedTuple):
     """Sums over images, with x the spatial means of a layer and c its shift; all float64.
@@ -42,21 +44,21 @@ class CrossMoments(NamedTuple):
             first += len(product)
 
 
-def add_cross_moments_(moments: CrossMoments, activations: Mapping[str, Tensor]) -> None:
+def add_cross_moments_(moments: CrossMoments, parts: Parts) -> None:
     """Add the spatial means of a batch in place; bad activations change nothing.
 
     The mean of the first batch becomes the shift, without asking the device whether it is the first.
 
     Args:
-        moments: Layers in the order of ``activations``.
-        activations: ``{layer: (B, n, *positions)}``.
+        moments: Layers in the order of ``parts``.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``.
 
     Raises:
         ValueError: If a value is not finite.
 
     """
-    check_finite(activations)
-    means = [spatial_means(values) for values in activations.values()]
+    check_finite(parts)
+    means = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
     batch = means[0].shape[1]
     first = torch.cat([mean.sum(1) for mean in means]) / max(1, batch)
     moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, first))

@@ -7,37 +7,37 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
+    from torchmetrics_dna.binning.layouts import Parts
 
-def activation_extremes(activations: Mapping[str, Tensor]) -> Tensor:
+
+def activation_extremes(parts: Parts) -> Tensor:
     """``(-minimum, maximum)`` of each neuron, float64, shape ``(2 * N,)``.
 
     Args:
-        activations: ``{layer: (B, n, *positions)}``.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``, none of them empty.
 
     Raises:
         ValueError: If a value is not finite.
 
     Example:
-        >>> activation_extremes({"head": torch.tensor([[1.0, 5.0], [3.0, -2.0]])}).tolist()
+        >>> activation_extremes([{"head": torch.tensor([[1.0, 5.0], [3.0, -2.0]])}]).tolist()
         [-1.0, 2.0, 3.0, 5.0]
 
     """
-    fast = optional("binning.numba_extremes") if all(layer.numel() for layer in activations.values()) else None
+    fast = optional("binning.numba_extremes") if all(layer.numel() for _, layer in placed(parts)) else None
     found: Tensor
-    if fast and fast.covers(activations):
-        found = fast.extremes(activations)
+    if fast and fast.covers(parts):
+        found = fast.extremes(parts)
     else:
-        found = torch.cat([_of_layer(layer) for layer in activations.values()], 1)
-    sizes = [layer.shape[1] for layer in activations.values()]
+        found = torch.stack([torch.cat([_of_layer(layer) for layer in part.values()], 1) for part in parts]).amax(0)
     # they are, exactly if all values are
-    check_finite(dict(zip(activations, torch.split(found, sizes, 1), strict=True)))
+    check_finite([{layer: found[:, here] for layer, (here, _) in zip(parts[0], placed(parts[:1]), strict=True)}])
     return found.flatten()
 
 

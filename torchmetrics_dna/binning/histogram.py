@@ -7,34 +7,32 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.chunks import chunks
-from torchmetrics_dna.binning.layouts import in_memory_order
+from torchmetrics_dna.binning.layouts import in_memory_order, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
+    from torchmetrics_dna.binning.layouts import Parts
 
 
-def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, accepted: Tensor | None = None) -> None:
+def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
     """Add the histograms of all layers to ``counts`` in place.
 
     Args:
         counts: Shape ``(N, num_bins)``, int64, layers one after another.
-        activations: ``{layer: (B, n, *positions)}``, in the same order, finite unless ``accepted`` is given.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order, finite
+            unless ``accepted`` is given.
         bins: Of all neurons.
         accepted: What each activation counts, without a question to the device: 1, or 0 to change nothing; one int64.
 
     """
-    first = 0
-    for layer in activations.values():
+    for where, layer in placed(parts):
         for rows, values in chunks(layer):
-            here = slice(first + rows.start, first + rows.stop)
+            here = slice(where.start + rows.start, where.start + rows.stop)
             numbers = bins.take(here).numbers(values)
             numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
             _add_(counts[here].view(-1), numbers.flatten(), accepted)
-        first += layer.shape[1]
 
 
 def _add_(cells: Tensor, numbers: Tensor, accepted: Tensor | None) -> None:
@@ -50,25 +48,26 @@ def check_num_bins(num_bins: int, least: int = 1) -> None:
         raise ValueError(f"Argument `num_bins` expected to be integer larger than {least - 1}, but got {num_bins!r}")
 
 
-def check_finite(activations: Mapping[str, Tensor]) -> None:
+def check_finite(parts: Parts) -> None:
     """ValueError naming the first layer that holds NaN or infinity."""
-    if activations:
+    if parts[0]:
         # one question to the device, however many layers
-        for layer, finite in zip(activations, finite_layers(activations).tolist(), strict=True):
+        for layer, finite in zip(parts[0], finite_layers(parts).tolist(), strict=True):
             if not finite:
                 raise not_finite(layer)
 
 
-def finite_layers(activations: Mapping[str, Tensor]) -> Tensor:
-    """Whether each layer holds neither NaN nor infinity, bool, shape ``(layers,)``, on their device."""
+def finite_layers(parts: Parts) -> Tensor:
+    """Whether each layer holds neither NaN nor infinity in any part, bool, shape ``(layers,)``, on their device."""
     # the extremes are finite exactly if all values are, at the price of one read and no copy
     extremes = [
         torch.stack(torch.aminmax(in_memory_order(values))).double()
         if values.numel()
         else values.new_zeros(2, dtype=torch.float64)
-        for values in activations.values()
+        for part in parts
+        for values in part.values()
     ]
-    return torch.stack(extremes).isfinite().all(1)
+    return torch.stack(extremes).isfinite().view(len(parts), -1, 2).all(2).all(0)
 
 
 def not_finite(layer: str) -> ValueError:

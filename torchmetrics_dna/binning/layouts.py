@@ -5,7 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
     from torch import Tensor
+
+    Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
+
+
+def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
+    """Each layer of each part, after where its neurons are among those of all layers."""
+    for part in parts:
+        first = 0
+        for layer in part.values():
+            yield slice(first, first + layer.shape[1]), layer
+            first += layer.shape[1]
 
 
 def picture_rows(layer: Tensor) -> Tensor:

@@ -11,9 +11,11 @@ from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from torch import Tensor
+
+    from torchmetrics_dna.binning.layouts import Parts
 
 
 def activation_moments(activations: Tensor) -> Tensor:
@@ -32,16 +34,15 @@ def activation_moments(activations: Tensor) -> Tensor:
                 [29.]], dtype=torch.float64)
 
     """
-    means = spatial_means(activations)
-    return torch.stack([means.sum(1), means.square().sum(1)])
+    return _moments([activations])
 
 
-def add_moments_(moments: Tensor, activations: Mapping[str, Tensor], accepted: Tensor | None = None) -> None:
+def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) -> None:
     """Add the moments of all layers to ``moments``, shape ``(2, N)``, in place; bad activations change nothing.
 
     Args:
         moments: Shape ``(2, N)``, float64, layers one after another.
-        activations: ``{layer: (B, n, *positions)}``, in the same order.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order.
         accepted: 1 if the activations are finite and 0 if not, on their device, which then is not asked.
 
     Raises:
@@ -49,16 +50,25 @@ def add_moments_(moments: Tensor, activations: Mapping[str, Tensor], accepted: T
 
     """
     if accepted is None:
-        check_finite(activations)
-    found = torch.cat([activation_moments(layer) for layer in activations.values()], dim=1)
+        check_finite(parts)
+    found = torch.cat([_moments([part[layer] for part in parts]) for layer in parts[0]], dim=1)
     moments += found if accepted is None else torch.where(accepted > 0, found, 0.0)
 
 
-def spatial_means(activations: Tensor) -> Tensor:
-    """Mean over positions, float64, shape ``(n, B)``, for ``(B, n, *positions)``."""
-    fast = optional("binning.numba_moments") if activations.numel() else None
-    if fast and fast.covers({"activations": activations}):
-        return cast("Tensor", fast.spatial_means(activations))
+def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
+    """Mean over positions, float64, shape ``(n, B)``, for some images after others, each ``(b, n, *positions)``."""
+    fast = optional("binning.numba_moments") if all(piece.numel() for piece in pieces) else None
+    if fast and fast.covers([{"activations": piece} for piece in pieces]):
+        return cast("Tensor", fast.spatial_means(pieces))
+    return torch.cat([_plain_means(piece) for piece in pieces], 1)
+
+
+def _moments(pieces: Sequence[Tensor]) -> Tensor:
+    means = spatial_means(pieces)
+    return torch.stack([means.sum(1), means.square().sum(1)])
+
+
+def _plain_means(activations: Tensor) -> Tensor:
     images, neurons = activations.shape[:2]
     means = activations.new_empty((neurons, images), dtype=torch.float64)
     first = 0

@@ -12,18 +12,17 @@ from torchmetrics_dna.numba_rows import regrid_rows
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
+    from torchmetrics_dna.binning.layouts import Parts
 
 
 __all__ = ["add_counts_", "covers", "regrid_"]
 _ROWS = 256  # that are worth a task of their own
 
 
-def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -> None:
+def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
     """Add the histograms of all layers to ``counts``, shape ``(N, num_bins)``, int64, in place.
 
     Raises:
@@ -32,15 +31,15 @@ def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins) -
     """
     cells = counts.numpy()
     given = as_arrays(bins)
-    work = list(share_out(activations))
+    work = list(share_out(parts))
 
     def count(step: int) -> set[str]:
-        return set().union(*in_threads([partial(_count, part, given, cells, step) for part in work]))
+        return set().union(*in_threads([partial(_count, some, given, cells, step) for some in work]))
 
     bad = count(1)
     if bad:
         count(-1)  # which takes back each count, whatever it was
-        raise not_finite(next(layer for layer in activations if layer in bad))
+        raise not_finite(next(layer for layer in parts[0] if layer in bad))
 
 
 def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:

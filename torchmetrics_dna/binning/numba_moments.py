@@ -13,17 +13,19 @@ from torchmetrics_dna.numba_kernels import sum_neurons
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
 __all__ = ["covers", "spatial_means"]
 
 
-def spatial_means(activations: Tensor) -> Tensor:
-    """Mean over positions, float64, shape ``(n, B)``, for ``(B, n, *positions)`` that are not empty."""
-    sums = torch.empty(activations.shape[:2], dtype=torch.float64)
+def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
+    """Mean over positions, float64, shape ``(n, B)``, for pieces ``(b, n, *positions)`` that are not empty."""
+    sums = torch.empty(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
     into = sums.numpy()
     in_threads(
-        partial(sum_neurons, part.memory, part.layout, part.begin, part.end, into)
-        for part in share_out({"activations": activations})
+        partial(sum_neurons, some.memory, some.layout, some.begin, some.end, into)
+        for some in share_out([{"activations": piece} for piece in pieces])
     )
-    return sums.div_(prod(activations.shape[2:])).T
+    return sums.div_(prod(pieces[0].shape[2:])).T

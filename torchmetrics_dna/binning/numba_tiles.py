@@ -10,16 +10,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import as_strided
 
-from torchmetrics_dna.binning.layouts import picture_rows
+from torchmetrics_dna.binning.layouts import picture_rows, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from numpy.typing import NDArray
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
+    from torchmetrics_dna.binning.layouts import Parts
 
 _TILE = 4096  # bin numbers: with the activations, half of a first-level cache
 _WIDEST = 32  # neurons of a tile, whose cells lie in few enough pages of memory to be found at once
@@ -38,8 +40,7 @@ _VIEWS = {
 class Layout(NamedTuple):  # compiled code kept on disk names it, and could not be read if it had another name
     """How one layer lies in memory, in elements, and how it is cut into tiles."""
 
-    offset: int
-    image_stride: int
+    origins: NDArray[np.int64]  # where each image begins
     neuron_stride: int
     row_stride: int
     stride: int
@@ -56,6 +57,7 @@ class Work(NamedTuple):
     """Neurons of a layer that one call counts: ``begin`` to ``end`` of it, and its first among all."""
 
     layer: str
+    pieces: list[Tensor]  # of the layer, as long as whose life is that of the memory
     memory: NDArray[Any]
     layout: Layout
     begin: int
@@ -63,10 +65,10 @@ class Work(NamedTuple):
     first: int
 
 
-def covers(activations: Mapping[str, Tensor], num_bins: int = 1) -> bool:
+def covers(parts: Parts, num_bins: int = 1) -> bool:
     """Whether tiles can be made of these: in this machine's memory, of a floating type that has a reading."""
     return num_bins <= _MOST_BINS and all(
-        layer.device.type == "cpu" and layer.dtype in _VIEWS for layer in activations.values()
+        layer.device.type == "cpu" and layer.dtype in _VIEWS for _, layer in placed(parts)
     )
 
 
@@ -76,36 +78,51 @@ def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDA
     return (*ends, float(bins.offset), float(bins.factor), bins.num_bins)  # type: ignore[return-value]
 
 
-def share_out(activations: Mapping[str, Tensor]) -> Iterator[Work]:
-    """All neurons, in pieces that keep torch's threads busy until the end."""
-    total = sum(layer.numel() for layer in activations.values())
+def share_out(parts: Parts) -> Iterator[Work]:
+    """All neurons, in tasks that keep torch's threads busy until the end."""
+    total = sum(layer.numel() for _, layer in placed(parts))
     task = max(_TASK, total // (8 * torch.get_num_threads()))
-    first = 0
-    for name, layer in activations.items():
-        neurons = layer.shape[1]
-        if layer.numel():
-            memory, layout = _read(layer, total // torch.get_num_threads())
-            step = -(-task // (layer.numel() // neurons) // layout.width) * layout.width
+    for name, (here, _) in zip(parts[0], placed(parts[:1]), strict=True):
+        pieces = _in_rows([part[name].detach() for part in parts if part[name].numel()])
+        if pieces:
+            neurons, size = here.stop - here.start, sum(piece.numel() for piece in pieces)
+            memory, layout = _read(pieces, neurons * (total // torch.get_num_threads()) // size)
+            step = -(-task // (size // neurons) // layout.width) * layout.width
             for begin in range(0, neurons, step):
-                yield Work(name, memory, layout, begin, min(begin + step, neurons), first)
-        first += neurons
+                yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), here.start)
 
 
-def _read(layer: Tensor, most: int) -> tuple[NDArray[Any], Layout]:
-    """A layer's whole storage as numbers, and where in it the layer lies, in tiles of ``most`` activations in all."""
-    rows = picture_rows(layer.detach())
-    images, neurons, row_count, positions = rows.shape
-    image_stride, neuron_stride, row_stride, stride = rows.stride()
+def _in_rows(pieces: list[Tensor]) -> list[Tensor]:
+    """Pieces as ``(b, n, rows, positions)``, all of one layout; views, unless theirs differ."""
+    rows = [picture_rows(piece) for piece in pieces]
+    layouts = {(some.dtype, some.shape[1:], some.stride()[1:], some.data_ptr() % some.itemsize) for some in rows}
+    return [picture_rows(torch.cat(pieces))] if len(layouts) > 1 else rows
+
+
+def _read(pieces: list[Tensor], most: int) -> tuple[NDArray[Any], Layout]:
+    """All memory from the first number of a layer to the last, and where in it the layer lies.
+
+    Its images are those of some pieces ``(b, n, rows, positions)`` after others; tiles have up to ``most`` neurons.
+    """
+    lowest = min(pieces, key=lambda piece: piece.data_ptr())
+    origins = np.concatenate(
+        [
+            (piece.data_ptr() - lowest.data_ptr()) // piece.itemsize + np.arange(len(piece)) * piece.stride(0)
+            for piece in pieces
+        ]
+    )
+    images, (neurons, row_count, positions) = len(origins), lowest.shape[1:]
+    neuron_stride, row_stride, stride = lowest.stride()[1:]
+    size = origins.max() + (neurons - 1) * neuron_stride + (row_count - 1) * row_stride + (positions - 1) * stride + 1
+    bits, dtype = _VIEWS[lowest.dtype]
+    first = lowest.as_strided((1,), (1,)).view(bits).numpy().view(dtype)
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)
     short = positions < _RUN
     width = _WIDEST if along_neurons else 2 * _RUN // positions if short else 0
     # no thread is left with all of a large layer of few neurons
-    width = min(neurons, max(_NARROWEST, min(width, _WIDEST, most * neurons // layer.numel())))
+    width = min(neurons, max(_NARROWEST, min(width, _WIDEST, most)))
     run = _RUN // width if along_neurons else positions if short else 1
-    layout = Layout(
-        int(rows.storage_offset()), image_stride, neuron_stride, row_stride, stride,
+    return as_strided(first, (size,)), Layout(
+        origins, neuron_stride, row_stride, stride,
         images, row_count, positions, along_neurons, width, min(_TILE // width, positions), run,
     )  # fmt: skip
-    bits, dtype = _VIEWS[layer.dtype]
-    everything = rows.as_strided((rows.untyped_storage().nbytes() // rows.itemsize,), (1,), 0)
-    return everything.view(bits).numpy().view(dtype), layout

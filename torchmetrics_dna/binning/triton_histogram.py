@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 import triton
 import triton.language as tl
 
-from torchmetrics_dna.binning.layouts import picture_rows
+from torchmetrics_dna.binning.layouts import picture_rows, placed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
+    from torchmetrics_dna.binning.layouts import Parts
 
 _BLOCK = 1024  # activations at a time
 _BLOCKS = 16  # of a program
@@ -25,24 +24,21 @@ _MOST_SHARED_BINS = 4096  # whose counts, 16 KiB, one program keeps to itself
 _COLUMNS = 32  # neurons of a program where they lie together: a cache line of float32
 
 
-def add_counts_(counts: Tensor, activations: Mapping[str, Tensor], bins: Bins, accepted: Tensor | None = None) -> None:
+def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
     """As the reference's, without a question to the device whether values are finite.
 
     Args:
         counts: Shape ``(N, num_bins)``, int64, contiguous.
-        activations: ``{layer: (B, n, *positions)}``.
+        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``.
         bins: Of all neurons.
         accepted: 1 to count, 0 to count nothing; one int64 on the device. By default 1.
 
     """
     if accepted is None:
         accepted = counts.new_ones(())
-    first = 0
-    for layer in activations.values():
-        neurons = layer.shape[1]
+    for here, layer in placed(parts):
         if layer.numel():
-            _count_layer(counts[first : first + neurons], layer, bins.take(slice(first, first + neurons)), accepted)
-        first += neurons
+            _count_layer(counts[here], layer, bins.take(here), accepted)
 
 
 def _count_layer(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor) -> None:

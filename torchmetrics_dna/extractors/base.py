@@ -179,6 +179,16 @@ class DNAExtractor(_Shareable):
             ValueError: If images are something else.
 
         """
+        parts = self.in_parts(imgs)
+        return (
+            parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
+        )
+
+    def in_parts(self, imgs: Tensor) -> list[dict[str, Tensor]]:
+        """As :meth:`forward`, but as they went through the network: activations of some images after others.
+
+        What only goes through activations once, as metrics do, saves the time and memory of joining them.
+        """
         check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
         return self._shared.get(imgs, self._run)
 
@@ -190,7 +200,7 @@ class DNAExtractor(_Shareable):
         """Let go of activations that are kept for other consumers."""
         self._shared.drop()
 
-    def _run(self, imgs: Tensor) -> dict[str, Tensor]:
+    def _run(self, imgs: Tensor) -> list[dict[str, Tensor]]:
         with torch.inference_mode():
             # whoever else holds the network may have moved it, or set it to training
             if self.device != imgs.device:
@@ -198,16 +208,15 @@ class DNAExtractor(_Shareable):
             if self.network.training:
                 self.network.eval()
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
-            parts = [self._outputs(part) for part in torch.split(imgs, at_once)]
-            found = {layer: _joined([part.pop(layer) for part in parts]) for layer in self._axes}
-            found = {layer: found[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
-        for layer, values in found.items():
+            outputs = [self._outputs(part) for part in torch.split(imgs, at_once)]
+            parts = [{layer: part[layer].movedim(axis, 1) for layer, axis in self._axes.items()} for part in outputs]
+        for layer, values in parts[0].items():
             if values.shape[1] != self.neurons[layer]:
                 raise ValueError(
                     f"Layer {layer!r} gave {values.shape[1]} neurons, but {self.neurons[layer]} for the image it was"
                     " first tried with; give the extractor an `input_size`"
                 )
-        return found
+        return parts
 
     def pooled(self, layer: str) -> PooledLayer:
         """A module that gives the spatial means of one layer, ``(B, n)``, as ``feature`` for FID, KID and others."""
@@ -308,16 +317,12 @@ class PooledLayer(_Shareable):
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Spatial means for images as the extractor takes them."""
-        values: Tensor = self.extractor(imgs)[self.layer]
-        return values.flatten(2).mean(2) if values.ndim > 2 else values
+        pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
+        return torch.cat([piece.flatten(2).mean(2) if piece.ndim > 2 else piece for piece in pieces])
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]
         self.extractor.share_with(self)
-
-
-def _joined(parts: list[Tensor]) -> Tensor:
-    return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @lru_cache

@@ -15,11 +15,10 @@ from torchmetrics_dna.numba_rows import area_rows, emd_rows
 from torchmetrics_dna.threads import in_threads
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
+    from torchmetrics_dna.binning.layouts import Parts
 
 __all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_"]
 _ROWS = 256  # that are worth a task of their own
@@ -41,14 +40,12 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
     return _row_by_row(area_rows, counts_a, counts_b, begin, end)
 
 
-def fill_distances_(
-    distances: Tensor, activations: Mapping[str, Tensor], reference: Tensor, bins: Bins, weights: Tensor
-) -> None:
+def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:
     """As :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     given = as_arrays(bins), reference.numpy(), weights.numpy(), distances.numpy()
-    bad = set().union(*in_threads(partial(_fill, part, given) for part in share_out(activations)))
+    bad = set().union(*in_threads(partial(_fill, some, given) for some in share_out(parts)))
     if bad:
-        raise not_finite(next(layer for layer in activations if layer in bad))
+        raise not_finite(next(layer for layer in parts[0] if layer in bad))
 
 
 def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:

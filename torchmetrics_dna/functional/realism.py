@@ -10,11 +10,14 @@ from torch import Tensor
 from torchmetrics_dna.binning.bins import Bins, bins_within
 from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import check_weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torchmetrics_dna.binning.layouts import Parts
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -51,37 +54,42 @@ def dna_realism(
 
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
+    return realism_of_parts([layers], reference_counts, low, high, weights)
+
+
+def realism_of_parts(
+    parts: Parts, reference_counts: Tensor, low: Tensor, high: Tensor, weights: Tensor | None = None
+) -> Tensor:
+    """As :func:`dna_realism`, for activations of some images after others, each ``{layer: (b, n, *positions)}``."""
     neurons = len(reference_counts)
-    given = sum(layer.shape[1] for layer in layers.values())
+    given = sum(layer.shape[1] for layer in parts[0].values())
     if given != neurons or low.shape != (neurons,) or high.shape != (neurons,):
         raise ValueError(
             f"Expected activations and bounds of the {neurons} neurons that the reference has, but got"
-            f" {[tuple(layer.shape) for layer in layers.values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
+            f" {[tuple(layer.shape) for layer in parts[0].values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
     where = reference_counts.device
     if weights is None:
         weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64, device=where)
     weights = check_weights(weights, neurons).to(where)
     bins = bins_within(low, high, reference_counts.shape[1])
-    images = len(next(iter(layers.values())))
+    images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(images, neurons, dtype=torch.float64, device=where)
     fast = optional("functional.numba_distances") if where.type == "cpu" else None
-    fill = fast.fill_distances_ if fast and fast.covers(layers, bins.num_bins) else fill_distances_
-    fill(distances, layers, reference_counts, bins, weights)
+    fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
+    fill(distances, parts, reference_counts, bins, weights)
     if distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
     # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
     return (distances * weights).sum(1)
 
 
-def fill_distances_(
-    distances: Tensor, activations: Mapping[str, Tensor], reference: Tensor, bins: Bins, weights: Tensor
-) -> None:
+def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:
     """Write the Earth Mover's Distance of each image alone to a reference, for neurons whose weight is not 0.
 
     Args:
         distances: Shape ``(B, N)``, float64, zeros.
-        activations: ``{layer: (B, n, *positions)}``.
+        parts: Activations of some images after others, each ``{layer: (b, n, *positions)}``.
         reference: Counts, shape ``(N, num_bins)``.
         bins: Of all neurons.
         weights: Shape ``(N,)``.
@@ -90,15 +98,17 @@ def fill_distances_(
         ValueError: If a value is not finite.
 
     """
-    check_finite(activations)
-    first = 0
-    for layer in activations.values():
-        used = weights[first : first + layer.shape[1]].nonzero().flatten()
-        if len(used):
-            chosen = used + first
-            values = layer if len(used) == layer.shape[1] else layer[:, used]
-            distances[:, chosen] = _layer_distances(values, reference[chosen], bins.take(chosen))
-        first += layer.shape[1]
+    check_finite(parts)
+    image = 0
+    for part in parts:
+        for here, layer in placed([part]):
+            rows = slice(image, image + len(layer))
+            used = weights[here].nonzero().flatten()
+            if len(used):
+                chosen = used + here.start
+                values = layer if len(used) == layer.shape[1] else layer[:, used]
+                distances[rows, chosen] = _layer_distances(values, reference[chosen], bins.take(chosen))
+        image = rows.stop
 
 
 def _layer_distances(activations: Tensor, reference: Tensor, bins: Bins) -> Tensor:

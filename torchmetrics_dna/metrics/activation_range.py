@@ -88,7 +88,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
         """
         check_images(imgs, self.normalize)
-        self._tally.add_(self._side(_SIDE), self.extractor(imgs), len(imgs))
+        self._tally.add_(self._side(_SIDE), self.extractor.in_parts(imgs), len(imgs))
 
     def compute(self) -> dict[str, Tensor]:
         """Smallest and largest activation of each neuron; see above.

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons import Neurons
     from torchmetrics_dna.tally import DNATally, Side
@@ -101,7 +102,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         check_images(imgs, self.normalize)
-        self._add(self._side(_NAMES[real]), imgs, self.extractor(imgs))
+        self._add(self._side(_NAMES[real]), imgs, self.extractor.in_parts(imgs))
 
     def compute(self) -> Value:
         """The distance between the sides.
@@ -167,8 +168,8 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         figure, axes = self._plot(val, ax)
         return figure, axes
 
-    def _add(self, side: Side, imgs: Tensor, activations: dict[str, Tensor]) -> None:
-        self._tally.add_(side, activations, len(imgs))
+    def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
+        self._tally.add_(side, parts, len(imgs))
 
     @abstractmethod
     def _dna(self, side: Side) -> _D:

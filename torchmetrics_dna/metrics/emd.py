@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.ranges import ActivationRanges
@@ -137,11 +138,11 @@ class DNAEMD(DNAMetric[HistogramDNA]):
             raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=10")
         return self._tally.to_folds(self._side(side))
 
-    def _add(self, side: Side, imgs: Tensor, activations: dict[str, Tensor]) -> None:
+    def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
         if isinstance(self._tally, FoldedTally):
-            self._tally.add_folded_(side, activations, content_folds(imgs, self._tally.num_folds))
+            self._tally.add_folded_(side, parts, content_folds(imgs, self._tally.num_folds))
         else:
-            super()._add(side, imgs, activations)
+            super()._add(side, imgs, parts)
 
     def _dna(self, side: Side) -> HistogramDNA:
         dna: HistogramDNA = self._tally.to_dna(side)

@@ -130,7 +130,7 @@ class DNARealism(ExtractorMetric):
         """
         check_images(imgs, self.normalize)
         numbers = self._numbers(indices, len(imgs))
-        scores = self._scorer(self.extractor(imgs))
+        scores = self._scorer(self.extractor.in_parts(imgs))
         getattr(self, self._scores).append(scores)
         getattr(self, self._indices).append(numbers.to(scores.device))
 

@@ -16,8 +16,7 @@ from torch import distributed as dist
 from torchmetrics_dna.dna import DNA
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 Side = dict[str, Tensor]
@@ -71,8 +70,15 @@ class Tally(ABC):
         }
 
     @abstractmethod
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        """Add a batch in place; ValueError, and nothing added, if an activation is not finite."""
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        """Add a batch in place; ValueError, and nothing added, if an activation is not finite.
+
+        Args:
+            side: What it is added to.
+            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
+            num_images: How many images it has.
+
+        """
 
     def merge_(self, side: Side, other: Side) -> None:
         """Add another side in place."""

@@ -14,8 +14,7 @@ from torchmetrics_dna.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.tally.base import Field, Side, Tally
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -51,8 +50,8 @@ class RangeTally(Tally):
         return super().configuration | {"margin": self.margin}
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        self._reach(side, activation_extremes(activations))
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        self._reach(side, activation_extremes(parts))
         side["images"] += num_images
 
     def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:

@@ -19,8 +19,7 @@ from torchmetrics_dna.tally.base import DNATally, Field, Side
 from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 
@@ -53,12 +52,12 @@ class HistogramTally(DNATally[HistogramDNA]):
         return super().configuration | {"num_bins": self.num_bins, "ranges": self.ranges.digest}
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
         counts = side["counts"]
         if self._bins.centre.device != counts.device:
             self._bins = self._bins.to(counts.device)
-        finite = screen(activations, counts.device)
-        add_counts_(counts[: self._cells].view(-1, self.num_bins), activations, self._bins, accepted(finite))
+        finite = screen(parts, counts.device)
+        add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted(finite))
         record_(counts[self._cells :], finite, num_images)
 
     @override
@@ -99,9 +98,9 @@ class SelfRangingTally(DNATally[HistogramDNA]):
         return super().configuration | {"num_bins": self.num_bins, "ranges": "auto"}
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        grid = self._widen(side, activation_extremes(activations))
-        add_counts_(self._counts(side), activations, grid.bins(self.num_bins))
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        grid = self._widen(side, activation_extremes(parts))
+        add_counts_(self._counts(side), parts, grid.bins(self.num_bins))
         side["counts"][-1] += num_images
 
     @override

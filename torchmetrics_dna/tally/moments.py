@@ -22,7 +22,7 @@ from torchmetrics_dna.tally.base import DNATally, Field, Side
 from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from torchmetrics_dna.binning.layouts import Parts
 
 
 class MomentTally(DNATally[GaussianDNA]):
@@ -34,10 +34,10 @@ class MomentTally(DNATally[GaussianDNA]):
         return {"moments": Field(2 * self.neurons.total + len(self.neurons) + 1, torch.float64, 0)}
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        finite = screen(activations, side["moments"].device)
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        finite = screen(parts, side["moments"].device)
         moments, tail = self._split(side)
-        add_moments_(moments, activations, accepted(finite))
+        add_moments_(moments, parts, accepted(finite))
         record_(tail, finite, num_images)
 
     @override
@@ -63,8 +63,8 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
         }
 
     @override
-    def add_(self, side: Side, activations: Mapping[str, Tensor], num_images: int) -> None:
-        add_cross_moments_(self._moments(side), activations)
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        add_cross_moments_(self._moments(side), parts)
 
     @override
     def merge_(self, side: Side, other: Side) -> None:

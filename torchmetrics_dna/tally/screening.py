@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.binning.histogram import finite_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     import torch
     from torch import Tensor
 
+    from torchmetrics_dna.binning.layouts import Parts
 
-def screen(activations: Mapping[str, Tensor], device: torch.device) -> Tensor | None:
+
+def screen(parts: Parts, device: torch.device) -> Tensor | None:
     """Which layers are finite, bool, shape ``(layers,)``; None on the CPU."""
-    return None if device.type == "cpu" else finite_layers(activations)
+    return None if device.type == "cpu" else finite_layers(parts)
 
 
 def accepted(finite: Tensor | None) -> Tensor | None:
