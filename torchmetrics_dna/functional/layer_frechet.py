@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LARGE = 512  # neurons from which looking for a low rank pays
+_LARGE = 512  # neurons from which it pays to look for a faster way
 _SPARE = 10
 _TOLERANCE = 1e-8  # of a bound on the relative error that is 10**4 times what happens and more
 
@@ -19,7 +19,8 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
     The trace of the matrix square root is the sum of the singular values of :math:`R_A^T R_B`, for any
     :math:`R R^T = \Sigma`: a Cholesky factor where the covariance has full rank, else from eigenvectors. No square root
     of a rounding error is ever taken, so covariances of fewer images than neurons need no offset. Where all of them lie
-    well above rounding, they are had faster as the roots of the eigenvalues of :math:`R_A^T \Sigma_B R_A`.
+    well above rounding, those of many neurons are had faster as the roots of the eigenvalues of
+    :math:`R_A^T \Sigma_B R_A`.
 
     Args:
         mean_a: Shape ``(n,)``.
@@ -48,13 +49,15 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
     cov_a, cov_b = cov_a.double(), cov_b.double()
     spread = (mean_a.double() - mean_b.double()).square().sum() + cov_a.trace() + cov_b.trace()
     root_a = _root(cov_a)
-    # the squares of the singular values are cheaper, and serve where their roots carry no rounding error that counts
-    squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
-    distance: Tensor = spread - 2 * squares.sqrt().sum()
-    # n roundings add up as a random walk does
-    error = _rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
-    if not error <= _TOLERANCE * distance:
-        distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
+    if n >= _LARGE:
+        # the squares of the singular values are cheaper, and serve where their roots carry no rounding that counts
+        squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
+        distance: Tensor = spread - 2 * squares.sqrt().sum()
+        # n roundings add up as a random walk does
+        error = _rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
+        if error <= _TOLERANCE * distance:
+            return distance.clamp(min=0)
+    distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
     return distance.clamp(min=0)
 
 
