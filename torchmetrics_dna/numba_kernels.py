@@ -1,7 +1,7 @@
 """What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
 
 All in one file, since numba keeps compiled code for as long as the file of a function stays the same, and does not look
-at what the function calls in other files.
+at what the function calls in other files. Where ``numba_halves.py`` changes, this file has to be touched.
 """
 
 from __future__ import annotations
@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from numba import types
-from numba.extending import overload
 
 from torchmetrics_dna.numba_compile import compiled, compiled_in_any_order
+from torchmetrics_dna.numba_halves import to_double
 
 _MOST_NEAR = 2**16 - 1
 _LANES = 64  # activations of a neuron that are compared at once
@@ -73,17 +72,18 @@ def fill_neurons(
     """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
 
     ``reference`` has counts, shape ``(N, num_bins)``; ``weights`` shape ``(N,)``, and neurons of weight 0 are left out;
-    ``distances`` shape ``(B, N)``. ``cells`` is room to count a tile's neurons in, of an integer type that holds the
-    count of an image's activations. The rest as :func:`count_neurons`.
+    ``distances`` shape ``(B, N)``. ``cells`` are zeros for a tile's histograms, of an integer type that holds the count
+    of an image's activations. The rest as :func:`count_neurons`.
 
     """
     num_bins = reference.shape[1]
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
     known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
-    expected = np.empty((layout.width, num_bins))
+    expected = np.empty(layout.width * num_bins)
+    low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
     activations = layout.rows * layout.positions
-    fine = True
+    are_few = activations < num_bins  # else going through all bins is faster than to see how far activations reach
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
@@ -91,21 +91,26 @@ def fill_neurons(
         for j in range(width):
             # the reference's sums, as if it had as many activations as an image
             total = _running_sums(reference[first + neuron + j], known)
-            expected[j] = known * (activations / total)
+            expected[j * num_bins : (j + 1) * num_bins] = known * (activations / total)
         rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
-            cells[: width * num_bins] = 0
+            for j in range(width):
+                low[j], high[j] = (len(cells), -1) if are_few else (j * num_bins, (j + 1) * num_bins - 1)
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
                     here = _place(layout, image, neuron, row, position)
-                    fine &= _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers)
+                    if not _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers):
+                        return False
                     _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
+                    if are_few:
+                        _spread(numbers, width, length, layout.along_neurons, low, high)
             for j in range(width):
+                row_begin = j * num_bins
+                distance = _distance(cells, low[j], high[j], expected, row_begin, num_bins, activations, sums)
                 if weights[first + neuron + j] != 0:
-                    _running_sums(cells[j * num_bins : (j + 1) * num_bins], sums)
-                    distances[image, first + neuron + j] = _difference(sums, expected[j]) / activations
-    return fine
+                    distances[image, first + neuron + j] = distance / activations
+    return True
 
 
 @compiled
@@ -166,43 +171,10 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
             extremes[1, first + neuron + j] = high[j] if fine else np.nan
 
 
-def to_double(raw: Any) -> Any:
-    """A value, or its bits, as float64; numba takes the implementation below."""
-    raise NotImplementedError
-
-
-@overload(to_double)
-def _to_double(raw: Any) -> Any:
-    if raw == types.int16:
-        return _half_to_double
-    if raw == types.uint16:
-        return _bfloat16_to_double
-    return _float_to_double
-
-
-def _float_to_double(raw: Any) -> Any:
-    return np.float64(raw)
-
-
-def _half_to_double(raw: Any) -> Any:
-    bits = np.uint32(np.uint32(raw) & np.uint32(0x7FFF))
-    # the same digits under float32's exponents, which begin 112 lower
-    size = np.uint32(bits << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
-    if bits >= np.uint32(0x7C00):
-        size = np.float32(np.inf)
-    return np.float64(-size if raw < 0 else size)
-
-
-def _bfloat16_to_double(raw: Any) -> Any:
-    return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
-
-
 @compiled
 def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
     """Where in memory a tile begins."""
-    return (
-        layout.origins[image] + neuron * layout.neuron_stride + row * layout.row_stride + position * layout.stride
-    )  # fmt: skip
+    return layout.origins[image] + neuron * layout.neuron_stride + row * layout.row_stride + position * layout.stride
 
 
 @compiled
@@ -334,9 +306,42 @@ def _sum(values: Any, length: Any) -> Any:
     return total
 
 
+@compiled
+def _spread(numbers: Any, width: Any, length: Any, along_neurons: Any, low: Any, high: Any) -> None:
+    """Lower ``low`` and raise ``high``, one for each neuron, as far as a tile's numbers reach."""
+    if along_neurons:
+        for k in range(length):
+            for j in range(width):
+                number = numbers[np.uint64(k * width + j)]
+                low[j] = number if number < low[j] else low[j]
+                high[j] = number if number > high[j] else high[j]
+    else:
+        for j in range(width):
+            lowest, highest = low[j], high[j]
+            for i in range(length):
+                number = numbers[np.uint64(j * length + i)]
+                lowest = number if number < lowest else lowest
+                highest = number if number > highest else highest
+            low[j], high[j] = lowest, highest
+
+
 @compiled_in_any_order
-def _difference(sums: Any, others: Any) -> Any:
-    distance = 0.0
-    for k in range(len(sums)):
-        distance += abs(sums[k] - others[k])
+def _distance(
+    cells: Any, low: Any, high: Any, expected: Any, begin: Any, num_bins: Any, activations: Any, sums: Any
+) -> Any:
+    """Sum of the differences between a histogram's running sums and those expected; cells are zeros again after it.
+
+    The histogram is that of the cells from ``begin`` on, of which those from ``low`` to ``high`` hold all activations.
+    """
+    distance, total = 0.0, np.int32(0)
+    for k in range(begin, low):
+        distance += expected[np.uint64(k)]
+    for k in range(low, high + 1):
+        total = np.int32(total + cells[np.uint64(k)])
+        sums[np.uint64(k - low)] = total
+        cells[np.uint64(k)] = 0
+    for k in range(low, high + 1):
+        distance += abs(sums[np.uint64(k - low)] - expected[np.uint64(k)])
+    for k in range(high + 1, begin + num_bins):
+        distance += abs(activations - expected[np.uint64(k)])
     return distance

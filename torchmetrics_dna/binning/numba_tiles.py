@@ -6,6 +6,7 @@ whichever axis lies together in memory, and its bin numbers are written one afte
 
 from __future__ import annotations
 
+from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,16 +79,20 @@ def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDA
     return (*ends, float(bins.offset), float(bins.factor), bins.num_bins)  # type: ignore[return-value]
 
 
-def share_out(parts: Parts) -> Iterator[Work]:
-    """All neurons, in tasks that keep torch's threads busy until the end."""
-    total = sum(layer.numel() for _, layer in placed(parts))
+def share_out(parts: Parts, beside: int = 0) -> Iterator[Work]:
+    """All neurons, in tasks that keep torch's threads busy until the end.
+
+    What an image costs for a neuron is its activations, and ``beside`` as many as that.
+    """
+    total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     task = max(_TASK, total // (8 * torch.get_num_threads()))
     for name, (here, _) in zip(parts[0], placed(parts[:1]), strict=True):
         pieces = _in_rows([part[name].detach() for part in parts if part[name].numel()])
         if pieces:
-            neurons, size = here.stop - here.start, sum(piece.numel() for piece in pieces)
-            memory, layout = _read(pieces, neurons * (total // torch.get_num_threads()) // size)
-            step = -(-task // (size // neurons) // layout.width) * layout.width
+            neurons = here.stop - here.start
+            cost = sum(len(piece) * (piece[0, 0].numel() + beside) for piece in pieces)
+            memory, layout = _read(pieces, total // torch.get_num_threads() // cost)
+            step = -(-task // cost // layout.width) * layout.width
             for begin in range(0, neurons, step):
                 yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), here.start)
 

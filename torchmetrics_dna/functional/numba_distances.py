@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 __all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_"]
+_BINS = 4  # of a histogram that take as long as to count an activation
 _ROWS = 256  # that are worth a task of their own
 
 
@@ -43,7 +44,9 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
 def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:
     """As :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     given = as_arrays(bins), reference.numpy(), weights.numpy(), distances.numpy()
-    bad = set().union(*in_threads(partial(_fill, some, given) for some in share_out(parts)))
+    bad = set().union(
+        *in_threads(partial(_fill, some, given) for some in share_out(parts, beside=bins.num_bins // _BINS))
+    )
     if bad:
         raise not_finite(next(layer for layer in parts[0] if layer in bad))
 
@@ -61,6 +64,6 @@ def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
 def _fill(work: Work, given: Any) -> set[str]:
     bins, layout = given[0], work.layout
     integer = np.uint16 if layout.rows * layout.positions < 1 << 16 else np.int32
-    cells = np.empty(layout.width * bins[-1], integer)
+    cells = np.zeros(layout.width * bins[-1], integer)
     fine = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *given, cells)
     return set() if fine else {work.layer}
