@@ -143,6 +143,7 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
     images = random_images(10, 3)
     whole = extractor(images)
     assert sizes == [4, 4, 2]
+    assert [len(part["block_1"]) for part in extractor.in_parts(images)] == [4, 4, 2]
     parts = [extractor(part) for part in images.split(8)]
     for layer, values in whole.items():
         assert torch.equal(values, torch.cat([part[layer] for part in parts]))

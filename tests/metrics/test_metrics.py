@@ -18,7 +18,15 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor, nn
 from torchmetrics import Metric
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, GaussianDNA, HistogramDNA
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRanges,
+    DNAExtractor,
+    DNAFrechet,
+    GaussianDNA,
+    HistogramDNA,
+    LayerFrechetDistance,
+)
 from torchmetrics_dna.images import open_source, resize_image
 
 MAKERS = {"emd": emd, "frechet": frechet}
@@ -161,6 +169,27 @@ def test_bad_batches_change_nothing(kind: str, arguments: tuple, error: type[Exc
     before = {name: state.clone() for name, state in metric.metric_state.items()}
     with pytest.raises(error, match=message):
         metric.update(*arguments)
+    assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda extractor, ranges: DNAEMD(extractor, ranges=ranges),
+        lambda extractor, _: DNAEMD(extractor, ranges="auto"),
+        lambda extractor, ranges: DNAEMD(extractor, ranges=ranges, num_folds=5),
+        lambda extractor, _: DNAFrechet(extractor),
+        lambda extractor, _: LayerFrechetDistance(extractor),
+    ],
+)
+def test_an_image_that_goes_through_the_network_later_loses_nothing(make: Callable[..., Metric]) -> None:
+    extractor = DNAExtractor(Poisoned())
+    metric = fed(make(extractor, ActivationRanges.observe(extractor(REAL))))
+    before = {name: state.clone() for name, state in metric.metric_state.items()}
+    spoilt = REAL.clone()
+    spoilt[extractor.images_at_once, 0, 0, 0] = 13
+    with pytest.raises(ValueError, match="Layer 'bad' gives activations that are"):
+        metric.update(spoilt, real=True)
     assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
 
 
