@@ -20,7 +20,7 @@ ROOMS = (
     "extras",
     "threads",
     "numba_compile",
-    "numba_halves",
+    "numba_values",
     "numba_kernels",
     "numba_rows",
     "atomic",

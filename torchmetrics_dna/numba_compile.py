@@ -22,3 +22,8 @@ def compiled_in_any_order(function: Any) -> Any:
     The order depends on nothing but how many there are, so results do not change from call to call.
     """
     return compiled(function, fastmath={"reassoc", "nsz"})
+
+
+def compiled_with_fused_terms(function: Any) -> Any:
+    """Likewise; a product and a sum may be rounded once."""
+    return compiled(function, fastmath={"contract"})

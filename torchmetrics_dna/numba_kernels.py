@@ -1,7 +1,7 @@
 """What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
 
 All in one file, since numba keeps compiled code for as long as the file of a function stays the same, and does not look
-at what the function calls in other files. Where ``numba_halves.py`` changes, this file has to be touched.
+at what the function calls in other files. Where ``numba_values.py`` changes, this file has to be touched.
 """
 
 from __future__ import annotations
@@ -10,10 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from torchmetrics_dna.numba_compile import compiled, compiled_in_any_order
-from torchmetrics_dna.numba_halves import to_double
+from torchmetrics_dna.numba_compile import compiled, compiled_in_any_order, compiled_with_fused_terms
+from torchmetrics_dna.numba_values import are_finite, place, stage, to_double
 
-_MOST_NEAR = 2**16 - 1
+_BLOCK = 256  # activations of a neuron that are binned at once
+_ROUNDING = 1.01 * 2.0**-24  # of float32, and some more for what is rounded after rounding
+_MOST_ERROR = 2.0**-9  # in bins, with which rough numbers are worth it
+_MOST_SLOPE = 2.0**100  # or products leave float32
+_NEVER = -1.0
 _LANES = 64  # activations of a neuron that are compared at once
 
 
@@ -37,26 +41,22 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
     cells, num_bins = counts.reshape(-1), counts.shape[1]
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
-    # many activations are first counted in few bytes, which stay in the first-level cache
-    near = np.zeros(layout.width * num_bins, np.uint16)
-    is_near = 2 * layout.images * layout.rows * layout.positions >= num_bins
+    # many activations are first counted in 32 bits, of which enough stay in the first-level cache
+    near = np.zeros(layout.width * num_bins, np.uint32)
+    is_near = num_bins <= 2 * layout.images * layout.rows * layout.positions < 2**32
     fine = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         rule = _rule_of(bins, first + neuron, width, layout)
-        begin_cells, counted = (first + neuron) * num_bins, 0
+        begin_cells = (first + neuron) * num_bins
         for image in range(layout.images):
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = _place(layout, image, neuron, row, position)
+                    here = place(layout, image, neuron, row, position)
                     fine &= _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers)
                     if is_near:
-                        if counted + length > _MOST_NEAR:
-                            _move(near, cells, begin_cells, width * num_bins, step)
-                            counted = 0
-                        counted += length
-                        _add(near, 0, numbers, width * length, layout.along_neurons, np.uint16(1))
+                        _add(near, 0, numbers, width * length, layout.along_neurons, np.uint32(1))
                     else:
                         _add(cells, begin_cells, numbers, width * length, layout.along_neurons, step)
         if is_near:
@@ -99,7 +99,7 @@ def fill_neurons(
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = _place(layout, image, neuron, row, position)
+                    here = place(layout, image, neuron, row, position)
                     if not _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers):
                         return False
                     _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
@@ -125,16 +125,16 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = _place(layout, image, neuron, row, position)
+                    here = place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        _stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
+                        stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
                         for k in range(length):
                             for j in range(width):
                                 found[j] += to_double(staged[np.uint64(k * width + j)])
                     else:
                         for j in range(width):
                             there = here + j * layout.neuron_stride
-                            _stage(memory, there, 0, layout.stride, 1, length, staged)
+                            stage(memory, there, 0, layout.stride, 1, length, staged)
                             found[j] += _sum(staged, length)
 
 
@@ -155,15 +155,16 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = _place(layout, image, neuron, row, position)
+                    here = place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        _stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
-                        fine &= _reach(staged, 0, length, width, low, high)
+                        stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
+                        _reach(staged, 0, length, width, low, high)
                     else:
-                        _stage(memory, here, 0, layout.stride, 1, length, staged)
+                        stage(memory, here, 0, layout.stride, 1, length, staged)
                         whole = length // _LANES
-                        fine &= _reach(staged, 0, whole, _LANES, low, high)
-                        fine &= _reach(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
+                        _reach(staged, 0, whole, _LANES, low, high)
+                        _reach(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
+                    fine &= are_finite(staged, width * length)
         if not layout.along_neurons:
             low[0], high[0] = low.min(), high.max()
         for j in range(width):
@@ -172,21 +173,30 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
 
 
 @compiled
-def _place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
-    """Where in memory a tile begins."""
-    return layout.origins[image] + neuron * layout.neuron_stride + row * layout.row_stride + position * layout.stride
-
-
-@compiled
 def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
-    """The bins of a tile's neurons, repeated for as many activations as one loop goes through."""
-    centre, scale, start, _, _, num_bins = bins
-    rule = np.empty((4, width * layout.run))
-    for i in range(rule.shape[1]):
-        j = i % width if layout.along_neurons else i // layout.run
-        rule[0, i], rule[1, i], rule[2, i] = centre[neuron + j], scale[neuron + j], start[neuron + j]
-        rule[3, i] = j * num_bins
-    return rule
+    """The bins of a tile's neurons, repeated for as many activations as one loop goes through: exact, rough, and cells.
+
+    A rough number is ``(x - centre) * slope + shift`` in float32. With x, centre, slope and shift rounded, and each
+    result, it is off by less than ``error``; bins are sure of numbers that far from their ends.
+    """
+    centre, scale, start, offset, factor, num_bins = bins
+    exact = np.empty((5, width * layout.run))
+    rough, cells = np.empty((4, width * layout.run), np.float32), np.empty(width * layout.run, np.int32)
+    for j in range(width):
+        middle, slope, shift = centre[neuron + j], factor / scale[neuron + j], offset * factor - start[neuron + j]
+        reach = max(abs(shift), abs(num_bins - shift)) + 1
+        error = _ROUNDING * (4 * reach + 2 * abs(middle) * slope + abs(shift) + num_bins + 1)
+        is_rough = error < _MOST_ERROR and 1 / _MOST_SLOPE < slope < _MOST_SLOPE
+        for k in range(layout.run):
+            i = k * width + j if layout.along_neurons else j * layout.run + k
+            exact[0, i], exact[1, i], exact[2, i] = middle, scale[neuron + j], start[neuron + j]
+            exact[3, i], exact[4, i] = j * num_bins, (j + 1) * num_bins - 1
+            rough[0, i], rough[1, i], rough[2, i] = middle, slope, shift
+            rough[3, i] = 0.5 - error if is_rough else _NEVER
+            cells[i] = j * num_bins
+    if layout.run > 1 and rough[3].min() == _NEVER:
+        rough[3, 0] = _NEVER  # for all that go through one loop
+    return exact, rough, cells
 
 
 @compiled
@@ -195,62 +205,57 @@ def _bin_tile(
 ) -> Any:
     """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
 
-    What is not finite gets the number 0. Arrays are indexed, not sliced, here and in what follows: to count who holds a
-    slice would take as long as to go through a short row.
+    Arrays are indexed, not sliced, here and in what follows: to count who holds a slice would take as long as to go
+    through a short row.
     """
-    offset, factor, top = bins[3], bins[4], np.float64(bins[5] - 1)
-    lowest = np.int32(0)
-    if layout.run > 1:
+    exact, rough, cells = rule
+    many = layout.run > 1
+    rows, size, block = (1, width * length, len(cells)) if many else (width, length, _BLOCK)
+    fine = True
+    for j in range(rows):
         if layout.along_neurons:
-            _stage(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
+            stage(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
         else:
-            _stage(memory, begin, layout.neuron_stride, layout.stride, width, length, staged)
-        for k in range(0, width * length, rule.shape[1]):
-            for i in range(min(rule.shape[1], width * length - k)):
-                x = to_double(staged[np.uint64(k + i)])
-                number = _number(x, rule[0, i], rule[1, i], rule[2, i], rule[3, i], offset, factor, top)
-                numbers[np.uint64(k + i)] = number
-                lowest = min(lowest, number)
-    else:
-        for j in range(width):
             here = begin + j * layout.neuron_stride
-            _stage(memory, here, 0, layout.stride, 1, length, staged)
-            centre, scale, start, cell = rule[0, j], rule[1, j], rule[2, j], rule[3, j]
-            for i in range(length):
-                number = _number(to_double(staged[np.uint64(i)]), centre, scale, start, cell, offset, factor, top)
-                numbers[np.uint64(j * length + i)] = number
-                lowest = min(lowest, number)
-    if lowest < 0:
-        for i in range(width * length):
-            numbers[i] = max(numbers[i], 0)
-    return lowest == 0
+            stage(memory, here, layout.neuron_stride, layout.stride, width // rows, length, staged)
+        fine &= are_finite(staged, size)
+        for k in range(0, size, block):
+            some, there = min(block, size - k), j * size + k
+            if rough[3, j] == _NEVER or not _bin_roughly(staged, k, some, rough, cells, j, many, bins, numbers, there):
+                _bin_exactly(staged, k, some, exact, j, many, bins, numbers, there)
+    return fine
 
 
 @compiled
-def _number(x: Any, centre: Any, scale: Any, start: Any, cell: Any, offset: Any, factor: Any, top: Any) -> Any:
-    """``cell`` and the bin of a value after it, or -1 for what is not finite."""
-    t = np.floor(((x - centre) / scale + offset) * factor) - start
-    t = t if t > 0.0 else 0.0
-    t = t if t < top else top
-    return np.int32(t + cell) if abs(x) < np.inf else np.int32(-1)
+def _bin_exactly(
+    values: Any, begin: Any, size: Any, exact: Any, first: Any, many: Any, bins: Any, numbers: Any, there: Any
+) -> None:
+    """Write the cells of ``size`` values from ``begin`` on; some cell of the neuron for NaN."""
+    offset, factor = bins[3], bins[4]
+    for i in range(size):
+        j = np.uint64(first + i) if many else np.uint64(first)
+        x = to_double(values[np.uint64(begin + i)])
+        cell = np.floor(((x - exact[0, j]) / exact[1, j] + offset) * factor) - exact[2, j] + exact[3, j]
+        cell = cell if cell > exact[3, j] else exact[3, j]
+        numbers[np.uint64(there + i)] = np.int32(cell if cell < exact[4, j] else exact[4, j])
 
 
-@compiled
-def _stage(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> None:
-    """Copy the values of some rows to ``staged``, one row after another.
-
-    Also where they lie so already: a copy asks for many cache lines at once, the arithmetic for one after another.
-    """
-    if stride == 1 and row_stride == length:
-        length, rows = rows * length, 1
-    for k in range(rows):
-        there, here = k * length, begin + k * row_stride
-        if stride == 1:
-            for j in range(length):
-                staged[np.uint64(there + j)] = memory[np.uint64(here + j)]
-        else:
-            for j in range(length):
-                staged[np.uint64(there + j)] = memory[np.uint64(here + j * stride)]
+@compiled_with_fused_terms
+def _bin_roughly(
+    values: Any, begin: Any, size: Any, rough: Any, cells: Any, first: Any, many: Any, bins: Any, numbers: Any,
+    there: Any,
+) -> Any:  # fmt: skip
+    """Likewise, twice as fast; whether all are sure to be exact."""
+    half, most, unsure = np.float32(0.5), np.float32(bins[5] - 0.5), np.int32(0)
+    for i in range(size):
+        j = np.uint64(first + i) if many else np.uint64(first)
+        t = (np.float32(to_double(values[np.uint64(begin + i)])) - rough[0, j]) * rough[1, j] + rough[2, j]
+        t = t if t > half else half
+        t = t if t < most else most
+        number = np.int32(t)
+        unsure = max(unsure, np.int32(0) if abs(t - np.float32(number) - half) < rough[3, j] else np.int32(1))
+        numbers[np.uint64(there + i)] = np.int32(number + cells[j])
+    return unsure == 0
 
 
 @compiled
@@ -268,16 +273,13 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
 
 
 @compiled
-def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> Any:
-    """Lower ``low`` and raise ``high``, one for each column, as far as values reach; whether all are finite."""
-    odd = np.int32(0)
+def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> None:
+    """Lower ``low`` and raise ``high``, one for each column, as far as values reach."""
     for k in range(rows):
         for j in range(width):
             x = to_double(values[np.uint64(origin + k * width + j)])
             low[j] = x if x < low[j] else low[j]
             high[j] = x if x > high[j] else high[j]
-            odd = max(odd, np.int32(0) if abs(x) < np.inf else np.int32(1))
-    return odd == 0
 
 
 @compiled

@@ -95,6 +95,20 @@ def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int
 
 
 @every_way
+@pytest.mark.parametrize(("low", "high"), [(-4.0, 4.0), (-0.1, 6.3), (99.7, 101.1), (-2e-7, 3e-7), (-1e30, 2e30)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_values_so_close_to_edges_that_float32_could_err(
+    way: str, dtype: type[np.floating], low: float, high: float
+) -> None:
+    steps = np.arange(-6, 7)[:, None] * np.spacing(np.float32(max(abs(low), abs(high))))
+    edges = (low + (high - low) * np.arange(1001) / 1000) + steps * (1 if dtype is np.float32 else 0.1)
+    values = edges.astype(dtype).reshape(-1, 1)  # an image each, since one that is near an edge saves its neighbours
+    ends = np.array([low]), np.array([high])
+    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
+    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, 1000))
+
+
+@every_way
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_any_layout_and_precision_without_changing_the_input(way: str, layout: str, dtype: torch.dtype) -> None:
