@@ -1,7 +1,7 @@
 """Activations in any memory layout as what compiled code takes, and shared out among threads.
 
-A tile is what stays in the first-level cache: some neurons by some positions of one image. It is read once, along
-whichever axis lies together in memory, and its bin numbers are written one after another.
+A tile is some neurons by some positions of one image. It is read once, along whichever axis lies together in memory,
+and its bin numbers are written one after another; the cells of its neurons stay in the first-level cache.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
 
-_TILE = 4096  # bin numbers: with the activations, half of a first-level cache
+_TILE = 16384  # bin numbers: with the activations, a fraction of a second-level cache, in long runs through memory
 _WIDEST = 32  # neurons of a tile, whose cells lie in few enough pages of memory to be found at once
 _NARROWEST = 4
 _RUN = 256  # activations of a loop that are enough to hide its start
