@@ -127,14 +127,13 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
                     length = min(layout.length, layout.positions - position)
                     here = place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
+                        stage(memory, layout, here, width, length, staged)
                         for k in range(length):
                             for j in range(width):
                                 found[j] += to_double(staged[np.uint64(k * width + j)])
                     else:
                         for j in range(width):
-                            there = here + j * layout.neuron_stride
-                            stage(memory, there, 0, layout.stride, 1, length, staged)
+                            stage(memory, layout, here + j * layout.neuron_stride, 1, length, staged)
                             found[j] += _sum(staged, length)
 
 
@@ -156,15 +155,14 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
                     here = place(layout, image, neuron, row, position)
+                    stage(memory, layout, here, width, length, staged)
                     if layout.along_neurons:
-                        stage(memory, here, layout.stride, layout.neuron_stride, length, width, staged)
                         _reach(staged, 0, length, width, low, high)
                     else:
-                        stage(memory, here, 0, layout.stride, 1, length, staged)
                         whole = length // _LANES
                         _reach(staged, 0, whole, _LANES, low, high)
                         _reach(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
-                    fine &= are_finite(staged, width * length)
+                    fine &= are_finite(staged, 0, width * length)
         if not layout.along_neurons:
             low[0], high[0] = low.min(), high.max()
         for j in range(width):
@@ -213,16 +211,15 @@ def _bin_tile(
     rows, size, block = (1, width * length, len(cells)) if many else (width, length, _BLOCK)
     fine = True
     for j in range(rows):
-        if layout.along_neurons:
-            stage(memory, begin, layout.stride, layout.neuron_stride, length, width, staged)
-        else:
-            here = begin + j * layout.neuron_stride
-            stage(memory, here, layout.neuron_stride, layout.stride, width // rows, length, staged)
-        fine &= are_finite(staged, size)
-        for k in range(0, size, block):
-            some, there = min(block, size - k), j * size + k
-            if rough[3, j] == _NEVER or not _bin_roughly(staged, k, some, rough, cells, j, many, bins, numbers, there):
-                _bin_exactly(staged, k, some, exact, j, many, bins, numbers, there)
+        here, values = begin + j * layout.neuron_stride, memory
+        if many or layout.stride != 1:
+            stage(memory, layout, here, width // rows, length, staged)
+            here, values = 0, staged
+        for k in range(here, here + size, block):
+            some, there = min(block, here + size - k), j * size + k - here
+            if rough[3, j] == _NEVER or not _bin_roughly(values, k, some, rough, cells, j, many, bins, numbers, there):
+                fine &= are_finite(values, k, some)
+                _bin_exactly(values, k, some, exact, j, many, bins, numbers, there)
     return fine
 
 
@@ -245,15 +242,17 @@ def _bin_roughly(
     values: Any, begin: Any, size: Any, rough: Any, cells: Any, first: Any, many: Any, bins: Any, numbers: Any,
     there: Any,
 ) -> Any:  # fmt: skip
-    """Likewise, twice as fast; whether all are sure to be exact."""
+    """Likewise, twice as fast; whether all are finite and sure to be exact."""
     half, most, unsure = np.float32(0.5), np.float32(bins[5] - 0.5), np.int32(0)
     for i in range(size):
         j = np.uint64(first + i) if many else np.uint64(first)
-        t = (np.float32(to_double(values[np.uint64(begin + i)])) - rough[0, j]) * rough[1, j] + rough[2, j]
+        x = np.float32(to_double(values[np.uint64(begin + i)]))
+        t = (x - rough[0, j]) * rough[1, j] + rough[2, j]
         t = t if t > half else half
         t = t if t < most else most
         number = np.int32(t)
-        unsure = max(unsure, np.int32(0) if abs(t - np.float32(number) - half) < rough[3, j] else np.int32(1))
+        sure = abs(t - np.float32(number) - half) < rough[3, j] and abs(x) < np.float32(np.inf)
+        unsure = max(unsure, np.int32(0) if sure else np.int32(1))
         numbers[np.uint64(there + i)] = np.int32(number + cells[j])
     return unsure == 0
 

@@ -75,27 +75,30 @@ def place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
 
 
 @compiled
-def stage(memory: Any, begin: Any, row_stride: Any, stride: Any, rows: Any, length: Any, staged: Any) -> None:
-    """Copy the values of some rows to ``staged``, one row after another.
+def stage(memory: Any, layout: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
+    """Copy ``width`` neurons by ``length`` positions to ``staged``, along whichever axis lies together in memory.
 
-    Also where they lie so already: a copy asks for many cache lines at once, the arithmetic for one after another.
+    Also where they lie so already: a copy asks for many cache lines at once, slow arithmetic for one after another.
     """
-    if stride == 1 and row_stride == length:
-        length, rows = rows * length, 1
+    rows, row_stride, size, stride = width, layout.neuron_stride, length, layout.stride
+    if layout.along_neurons:
+        rows, row_stride, size, stride = length, layout.stride, width, layout.neuron_stride
+    if stride == 1 and row_stride == size:
+        size, rows = rows * size, 1
     for k in range(rows):
-        there, here = k * length, begin + k * row_stride
+        there, here = k * size, begin + k * row_stride
         if stride == 1:
-            for j in range(length):
+            for j in range(size):
                 staged[np.uint64(there + j)] = memory[np.uint64(here + j)]
         else:
-            for j in range(length):
+            for j in range(size):
                 staged[np.uint64(there + j)] = memory[np.uint64(here + j * stride)]
 
 
 @compiled
-def are_finite(values: Any, size: Any) -> Any:
-    """Whether the first ``size`` of some values are neither NaN nor infinite."""
+def are_finite(values: Any, begin: Any, size: Any) -> Any:
+    """Whether ``size`` values from ``begin`` on are neither NaN nor infinite."""
     odd = np.int32(0)
     for i in range(size):
-        odd = max(odd, np.int32(0) if is_finite(values[np.uint64(i)]) else np.int32(1))
+        odd = max(odd, np.int32(0) if is_finite(values[np.uint64(begin + i)]) else np.int32(1))
     return odd == 0

@@ -124,8 +124,8 @@ def parts(rounds: int) -> None:
 
 def update(rounds: int) -> None:
     images = pictures(16)
-    metrics = ("bare again", "DNAEMD", "auto", "DNARealism", "DNAFrechet", "FID")
-    print(f"\n{'update, 16 images':24} {'bare, ms':>9}" + "".join(f"{name:>12}" for name in metrics))
+    columns = ("bare again", "in parts", "DNAEMD", "auto", "DNARealism", "DNAFrechet", "FID")
+    print(f"\n{'update, 16 images':24} {'bare, ms':>9}" + "".join(f"{name:>12}" for name in columns))
     for name, make in networks().items():
         bare = make()
         ranges = ActivationRanges.observe(bare(images))
@@ -143,6 +143,7 @@ def update(rounds: int) -> None:
         seconds = in_turns(
             rounds,
             **dict.fromkeys(("bare", "bare again"), partial(bare, images)),
+            **{"in parts": partial(bare.in_parts, images)},
             **{
                 key: (lambda m=metric: m.update(images))
                 if key == "DNARealism"
@@ -150,7 +151,7 @@ def update(rounds: int) -> None:
                 for key, metric in calls.items()
             },
         )
-        ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) - 1 for key in metrics]
+        ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) - 1 for key in columns]
         print(f"{name:24} {median(seconds['bare']) * 1e3:9.1f}" + "".join(f"{ratio:+12.1%}" for ratio in ratios))
     computing(images, rounds)
 
