@@ -79,8 +79,10 @@ def main() -> None:
             print(f"dna-fd {float(figures['dna_frechet']):.6f}")
             with torch.no_grad():  # the same, of one process
                 alone = DNAEMD(module.dna_emd.extractor, normalize=True, sync_on_compute=False)
-                alone.update(photos, real=True)
-                alone.update(module.network.eval()(photos), real=False)
+                module.eval()
+                for (batch,) in data:  # of the same size, on which the last digits of a network's outputs depend
+                    alone.update(batch, real=True)
+                    alone.update(module.network(batch), real=False)
                 print(f"alone {float(alone.compute()):.6f}")
         resumed.strategy.barrier()
 
