@@ -42,32 +42,6 @@ def _bfloat16_to_double(raw: Any) -> Any:
     return np.float64(np.uint32(np.uint32(raw) << np.uint32(16)).view(np.float32))
 
 
-def is_finite(raw: Any) -> Any:
-    """Whether a value, or what its bits say, is neither NaN nor infinite."""
-    raise NotImplementedError
-
-
-@overload(is_finite)
-def _is_finite(raw: Any) -> Any:
-    if raw == types.int16:
-        return _half_is_finite
-    if raw == types.uint16:
-        return _bfloat16_is_finite
-    return _float_is_finite
-
-
-def _float_is_finite(raw: Any) -> Any:
-    return abs(raw) < np.inf
-
-
-def _half_is_finite(raw: Any) -> Any:
-    return np.int16(raw & np.int16(0x7C00)) != np.int16(0x7C00)
-
-
-def _bfloat16_is_finite(raw: Any) -> Any:
-    return np.uint16(raw & np.uint16(0x7F80)) != np.uint16(0x7F80)
-
-
 @compiled
 def place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
     """Where in memory a tile begins."""
@@ -100,5 +74,5 @@ def are_finite(values: Any, begin: Any, size: Any) -> Any:
     """Whether ``size`` values from ``begin`` on are neither NaN nor infinite."""
     odd = np.int32(0)
     for i in range(size):
-        odd = max(odd, np.int32(0) if is_finite(values[np.uint64(begin + i)]) else np.int32(1))
+        odd = max(odd, np.int32(0) if abs(to_double(values[np.uint64(begin + i)])) < np.inf else np.int32(1))
     return odd == 0

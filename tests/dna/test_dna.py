@@ -198,7 +198,7 @@ def test_bad_covariances(cov: dict[str, Tensor], message: str) -> None:
         LayerGaussianDNA(torch.zeros(5), cov, NEURONS, 2, "x")
 
 
-@given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9, allow_subnormal=False)), st.sampled_from([1, 2, 3, 6]))
+@given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9)), st.sampled_from([1, 2, 3, 6]))
 @settings(deadline=None)
 def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor: int) -> None:
     activations = torch.from_numpy(values)[None]
@@ -208,6 +208,7 @@ def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor
     assert torch.equal(counted[12].rebin(12 // factor).counts, counted[12 // factor].counts)
 
 
+# the quotient of a subnormal and a bin's width may round to zero
 @given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9, allow_subnormal=False)), st.sampled_from([1, 2, 3, 6]))
 @settings(deadline=None)
 def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) -> None:

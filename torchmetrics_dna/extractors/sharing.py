@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Parts = list[dict[str, "Tensor"]]
+Activations = list[dict[str, "Tensor"]]  # of some images after others
 
 
 class SharedPass:
@@ -32,7 +32,7 @@ class SharedPass:
         """Count one more consumer, for as long as it lives."""
         self._consumers.append(weakref.ref(consumer))
 
-    def get(self, imgs: Tensor, run: Callable[[Tensor], Parts]) -> Parts:
+    def get(self, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
         """The activations of images: kept ones if they are of the same images, else from a forward pass."""
         kept = self._kept
         if kept is not None and kept.is_of(imgs):
@@ -60,14 +60,14 @@ class SharedPass:
 
 @dataclass(eq=False)
 class _Kept:
-    activations: Parts
+    activations: Activations
     alive: weakref.ref[Tensor]
     content: Tensor | None
     version: int
     uses: int = 1
 
     @classmethod
-    def of(cls, imgs: Tensor, activations: Parts, owner: SharedPass) -> _Kept:
+    def of(cls, imgs: Tensor, activations: Activations, owner: SharedPass) -> _Kept:
         # On the CPU others may write into the memory unseen by torch (numpy), so contents are compared, which is cheap
         # beside a network. Elsewhere that would make the host wait, and torch sees all writes: its counter will do.
         tracked = imgs.device.type != "cpu" and not imgs.is_inference()
