@@ -26,8 +26,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna import ActivationRange, DNAExtractor
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.pixels import to_rgb
 from torchmetrics_dna.images.resize import resize_image
-from torchmetrics_dna.images.sources import to_rgb
 
 DEBIAN = ("tuxpaint-stamps-default", "openclipart-png", "mate-backgrounds", "plasma-workspace-wallpapers")
 NPM = {"emoji-datasource-google": "package/img/google/64", "emoji-datasource-twitter": "package/img/twitter/64"}

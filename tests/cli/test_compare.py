@@ -55,7 +55,8 @@ def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
     failed = torchrun("compare", tmp_path, tmp_path, "--layers", "block_0", check=False)
     assert failed.returncode != 0
     told = [line for line in failed.stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
-    assert told == [f"torchmetrics-dna: Can't read image '{tmp_path}/1.png': it is not an image file"]
+    assert len(told) == 1
+    assert told[0].startswith(f"torchmetrics-dna: Can't read image '{tmp_path}/1.png': it is not an image file; to")
 
 
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.utils.data import Dataset
 
 from torchmetrics_dna.images import open_source, resize_image
 from torchmetrics_dna.images.loader import default_workers, load_batches
@@ -33,12 +34,51 @@ def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, 
 def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_workers: int) -> None:
     (photo_folder / "photo3b.png").write_text("no picture")
     source = open_source(photo_folder)
-    with pytest.raises(ValueError, match=r"^Can't read image '.*photo3b.png': it is not an image file$"):
+    with pytest.raises(
+        ValueError,
+        match=r"^Can't read image '.*photo3b.png': it is not an image file; "
+        "to leave out such images, set `skip_unreadable=True`, or `--skip-unreadable` in the command$",
+    ):
         list(load_batches(source, (8, 8), num_workers=num_workers))
     batches = list(load_batches(source, (8, 8), batch_size=4, num_workers=num_workers, skip_unreadable=True))
     assert sum(len(batch.images) for batch in batches) == 12
     left_out = [re.findall("image '(.*)':", line)[0] for batch in batches for line in batch.unreadable]
     assert left_out == [str(photo_folder / "photo3b.png")]
+
+
+class Faulty(Dataset):
+    """A dataset with a fault of its own."""
+
+    def __len__(self) -> int:
+        return 2
+
+    def __getitem__(self, index: int) -> np.ndarray:
+        if index:
+            raise ERRORS[self.error]
+        return np.zeros((3, 4, 3), np.uint8)
+
+
+ERRORS = {
+    "KeyError: 'image'": KeyError("image"),
+    "MemoryError": MemoryError(),
+    "IndexError: no such row": IndexError("no such row"),
+    "two lines": TypeError("two\n  lines"),
+}
+
+
+@pytest.mark.parametrize("num_workers", [0, 1])
+@pytest.mark.parametrize("error", ERRORS)
+def test_errors_of_any_kind_name_their_image(num_workers: int, error: str) -> None:
+    faulty = Faulty()
+    faulty.error = error
+    with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {error}; to leave out"):
+        list(load_batches(open_source(faulty), (8, 8), num_workers=num_workers))
+
+
+def test_errors_of_the_resize_name_their_image(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.images.loader.resize_image", lambda *_: np.zeros(-1))
+    (batch,) = load_batches(open_source(photos[:1]), (8, 8), skip_unreadable=True)
+    assert batch.unreadable == ["Can't read image 'image 0': negative dimensions are not allowed"]
 
 
 def test_images_that_are_not_resized_must_be_equally_large(photos: list[np.ndarray]) -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import zipfile
 from pathlib import Path
 
@@ -21,12 +22,12 @@ def picture(path: Path, value: int = 0) -> Path:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Path:
-    for name in ("img10.PNG", "img2.png", "sub/deep/a.JpEg", "sub/.hidden.png", ".cache/x.png", "notes.md", "b.txt"):
+    for name in ("img10.PNG", "img2.png", "sub/deep/a.JfiF", "sub/.hidden.png", ".cache/x.png", "notes.md", "b.txt"):
         picture(tmp_path / "tree" / name)
     return tmp_path / "tree"
 
 
-ORDER = ["img2.png", "img10.PNG", "sub/deep/a.JpEg"]
+ORDER = ["img2.png", "img10.PNG", "sub/deep/a.JfiF"]
 
 
 def test_folders_are_searched_in_natural_order_without_hidden_files(tree: Path) -> None:
@@ -34,11 +35,22 @@ def test_folders_are_searched_in_natural_order_without_hidden_files(tree: Path) 
     assert open_source(str(tree)).label == str(tree)
 
 
-def test_a_link_back_does_not_make_a_search_endless(tree: Path) -> None:
+def test_each_image_counts_once_whatever_links_to_it(tree: Path, tmp_path: Path) -> None:
+    elsewhere = picture(tmp_path / "elsewhere" / "e.png").parent
     (tree / "sub" / "back").symlink_to(tree)
-    names = open_source(tree).names
-    assert {str(tree / name) for name in ORDER} <= set(names)
-    assert len(names) < 10
+    (tree / "up").symlink_to(tmp_path)
+    (tree / "again").symlink_to(tree / "sub")
+    (tree / "a.png").symlink_to(tree / "img2.png")
+    (elsewhere / "back").symlink_to(tree)
+    (tree / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    # by their own names where they have one below the folder, and else by way of the first link
+    assert open_source(tree).names == [str(tree / name) for name in ("gone.png", *ORDER, "up/elsewhere/e.png")]
+    for i in range(3):
+        (tmp_path / "links" / f"{i}.png").parent.mkdir(exist_ok=True)
+        (tmp_path / "links" / f"{i}.png").symlink_to(tree / ORDER[i % 2])
+    assert open_source(tmp_path / "links").names == [str(tmp_path / "links" / name) for name in ("0.png", "1.png")]
+    (tmp_path / "shortcut").symlink_to(tree)
+    assert open_source(tmp_path / "shortcut").names[1] == str(tmp_path / "shortcut" / ORDER[0])
 
 
 def test_zips_are_searched_like_folders(tree: Path, tmp_path: Path) -> None:
@@ -52,10 +64,26 @@ def test_zips_are_searched_like_folders(tree: Path, tmp_path: Path) -> None:
 
 def test_lists_keep_their_order_and_are_relative_to_themselves(tree: Path) -> None:
     absolute = picture(tree.parent / "elsewhere.png")
-    (tree / "list.txt").write_text(f"sub/deep/a.JpEg\n\n  img2.png \n{absolute}\n", encoding="utf-8")
+    (tree / "list.txt").write_text(f"sub/deep/a.JfiF\n\n  img2.png \n{absolute}\n", encoding="utf-8")
     source = open_source(tree / "list.txt")
-    assert [Path(name).name for name in source.names] == ["a.JpEg", "img2.png", "elsewhere.png"]
+    assert [Path(name).name for name in source.names] == ["a.JfiF", "img2.png", "elsewhere.png"]
     assert all(image.shape == (3, 4, 3) for image in source)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+def test_lists_may_begin_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    paths = [picture(tmp_path / name) for name in ("été.png", "2.png")]
+    (tmp_path / "list.txt").write_text("été.png\n2.png\n", encoding=encoding)
+    source = open_source(tmp_path / "list.txt")
+    assert source.names == [str(path) for path in paths]
+    assert source[0].shape == (3, 4, 3)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16-le", "utf-16-be"])
+def test_lists_of_other_encodings_are_refused(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_text("été.png\n", encoding=encoding)
+    with pytest.raises(ValueError, match=f"^List '{tmp_path / 'list.txt'}' is not in UTF-8; save it as UTF-8$"):
+        open_source(tmp_path / "list.txt")
 
 
 class Labelled(Dataset):
@@ -127,6 +155,50 @@ def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None
         open_source(tmp_path / "list.txt")[0]
 
 
+def test_folders_without_permission_are_named(tree: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    # root may read all, so it is the system that is asked to refuse
+    scandir, secret = os.scandir, tree
+
+    def refuse(path: str) -> object:
+        if Path(path) == secret:
+            raise PermissionError(13, "Permission denied", str(path))
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    for secret in (tree, tree / "sub"):
+        with pytest.raises(PermissionError, match=f"^Can't read '{secret}': Permission denied$"):
+            open_source(tree)
+    monkeypatch.setattr(os, "stat", lambda path, **_: refuse(path))
+    with pytest.raises(PermissionError, match=f"^Can't read '{secret}': Permission denied$"):
+        open_source(secret)
+
+
+@pytest.mark.parametrize("address", ["https://example.com/x.zip", "s3://bucket/folder"])
+def test_addresses_are_not_read(address: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=f"^'{address}' is an address; download it and give its path$"):
+        open_source(address)
+    (tmp_path / "list.txt").write_text(f"{address}/x.png", encoding="utf-8")
+    for source in (tmp_path / "list.txt", [f"{address}/x.png"]):
+        with pytest.raises(ValueError, match=f"^Can't read image '{address}/x.png': '{address}/x.png' is an address"):
+            open_source(source)[0]
+    with pytest.raises(FileNotFoundError, match="There is no file or folder 'https:x'"):
+        open_source("https:x")
+
+
+def test_what_is_no_source_is_told_what_is(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", colour)
+    with pytest.raises(
+        ValueError, match=r"^'.*x.npy' is no source of images; give a folder, \.zip, .* \(\.avif, .*\.jfif"
+    ):
+        open_source(tmp_path / "x.npy")
+    picture(tmp_path / "picture")  # a file's name says nothing where its content does
+    assert open_source(tmp_path / "picture")[0].shape == (3, 4, 3)
+    with pytest.raises(
+        TypeError, match="Expected images as a folder, .*sequence.*map-style dataset, but got generator"
+    ):
+        open_source(x for x in ())
+
+
 def test_sources_without_images(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(ValueError, match=r"There are no images in '.*empty'; looked for .*\.png"):
@@ -138,21 +210,19 @@ def test_sources_without_images(tmp_path: Path) -> None:
     (tmp_path / "bad.zip").write_text("no archive")
     with pytest.raises(ValueError, match="is not a readable zip archive"):
         open_source(tmp_path / "bad.zip")
-    with pytest.raises(TypeError, match="but got generator"):
-        open_source(x for x in ())
 
 
 @pytest.mark.parametrize(
-    ("item", "error", "message"),
+    ("item", "message"),
     [
-        (np.zeros((3, 4, 2), np.uint8), ValueError, r"1, 3 or 4 channels, but got shape \(3, 4, 2\)"),
-        (np.zeros((0, 4, 3), np.uint8), ValueError, "but got shape"),
-        (np.full((3, 4, 3), 200.0), ValueError, r"must lie in \[0, 1\], but got 200 to 200"),
-        (np.full((3, 4, 3), np.nan), ValueError, "but got nan to nan"),
-        (np.zeros((3, 4, 3), np.int32), ValueError, "but got int32"),
-        ({"image": 1}, TypeError, "but got dict"),
+        (np.zeros((3, 4, 2), np.uint8), r"shape \(H, W, C\) with C = 1, 3 or 4, but got shape \(3, 4, 2\)"),
+        (np.zeros((0, 4, 3), np.uint8), "but got shape"),
+        (np.full((3, 4, 3), 200.0), r"must lie in \[0, 1\], but got 200 to 200"),
+        (np.full((3, 4, 3), np.nan), "but got nan to nan"),
+        (np.zeros((3, 4, 3), np.int32), "and type int32; give"),
+        ({"image": 1}, "expected a path, Pillow image, array or tensor, but got dict"),
     ],
 )
-def test_things_that_are_no_pictures(item: object, error: type[Exception], message: str) -> None:
-    with pytest.raises(error, match=message):
+def test_things_that_are_no_pictures(item: object, message: str) -> None:
+    with pytest.raises(ValueError, match=f"^Can't read image 'image 0': .*{message}"):
         open_source([item])[0]

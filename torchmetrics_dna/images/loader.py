@@ -11,12 +11,14 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.resize import Crop, resize_image
+from torchmetrics_dna.images.sources import unreadable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from torchmetrics_dna.images.sources import ImageSource
 
+_SKIP = "; to leave out such images, set `skip_unreadable=True`, or `--skip-unreadable` in the command"
 _FEW = 64  # images below which starting worker processes costs more than it saves
 
 
@@ -67,9 +69,10 @@ def load_batches(
         _Decoded(source, size, crop), batch_size=batch_size, num_workers=num_workers, collate_fn=_collate
     )
     for batch in loader:
-        error = batch.error or (batch.unreadable[0] if batch.unreadable and not skip_unreadable else None)
-        if error:
-            raise ValueError(error)
+        if batch.error:
+            raise ValueError(batch.error)
+        if batch.unreadable and not skip_unreadable:
+            raise ValueError(batch.unreadable[0] + (_SKIP if len(source) > 1 else ""))
         yield batch
 
 
@@ -102,12 +105,12 @@ class _Decoded(Dataset["Tensor | str"]):
 
     def __getitem__(self, index: int) -> Tensor | str:
         try:
-            image = self.source[index]
-        except ValueError as err:
-            return str(err)
-        if self.size is None:
-            return torch.from_numpy(image.transpose(2, 0, 1).copy())
-        return torch.from_numpy(resize_image(image, self.size, self.crop))
+            image = self.source.decode(index)
+            if self.size is None:
+                return torch.from_numpy(image.transpose(2, 0, 1).copy())
+            return torch.from_numpy(resize_image(image, self.size, self.crop))
+        except Exception as err:
+            return unreadable(self.source.names[index], err)
 
 
 def _collate(items: list[Tensor | str]) -> Batch:

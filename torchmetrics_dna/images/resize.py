@@ -17,7 +17,7 @@ from torch.nn.functional import interpolate
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.images.sources import RGBImage
+    from torchmetrics_dna.images.pixels import RGBImage
 
 Crop = Literal["none", "center"]
 

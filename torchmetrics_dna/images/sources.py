@@ -2,40 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import re
+import stat
 import zipfile
-import zlib
 from collections.abc import Callable, Sequence
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, NoReturn, Union
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from torchmetrics_dna.images.pixels import check_array, check_no_address, check_size, is_image_file, to_rgb
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.images.pixels import RGBImage
 
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[Any], Tensor]
 Source = Union[ImageLike, Sequence[ImageLike], "Dataset[Any]"]
 
-RGBImage = NDArray[np.uint8 | np.float32]
-
-_UNREADABLE = (
-    OSError,
-    ValueError,
-    SyntaxError,  # Pillow, on some broken PNG files
-    RuntimeError,  # zipfile, on encrypted members
-    zipfile.BadZipFile,
-    zlib.error,
-    Image.DecompressionBombError,
-)
 EXTENSIONS = (
     ".avif",
     ".bmp",
     ".gif",
+    ".jfif",
     ".jp2",
     ".jpeg",
     ".jpg",
@@ -46,6 +42,13 @@ EXTENSIONS = (
     ".tif",
     ".tiff",
     ".webp",
+)
+_FILES = "a folder, .zip, .txt with one path a line, image file"
+_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
 
@@ -78,27 +81,45 @@ class ImageSource(Dataset["RGBImage"]):
 
     def __getitem__(self, index: int) -> RGBImage:
         """Image ``index`` as :func:`to_rgb` gives it; ValueError with its name if it can't be read."""
+        name = self.names[index]
         try:
-            return to_rgb(self._fetch(index), self.exif_orientation)
-        except _UNREADABLE as err:
-            reason = "it is not an image file" if isinstance(err, UnidentifiedImageError) else err
-            raise ValueError(f"Can't read image {self.names[index]!r}: {reason}") from err
+            return self.decode(index)
+        except Exception as err:  # broken files make Pillow raise all kinds of things
+            raise ValueError(unreadable(name, err)) from err
+
+    def decode(self, index: int) -> RGBImage:
+        """As ``self[index]``, but with the errors as they are."""
+        return to_rgb(self._fetch(index), self.exif_orientation)
+
+
+def unreadable(name: str, err: Exception) -> str:
+    """What is wrong with an image, in one line."""
+    reason = " ".join(str(err).split())
+    if isinstance(err, UnidentifiedImageError):
+        reason = "it is not an image file"
+        if name.lower().endswith((".tif", ".tiff")):
+            reason = "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels"
+    elif not reason or isinstance(err, LookupError):
+        reason = f"{type(err).__name__}: {reason}".removesuffix(": ")
+    return f"Can't read image {name!r}: {reason}"
 
 
 def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
     """Open a set of images.
 
     Args:
-        source: A folder (searched recursively; hidden files and folders left out; natural order), a
-            ``.zip`` (likewise), a ``.txt`` with one path a line (relative to that file), one image file;
-            a sequence of paths, Pillow images, arrays ``(H, W, 3)`` or tensors ``(3, H, W)``; an array
-            ``(B, H, W, 3)`` or tensor ``(B, 3, H, W)``; a map-style dataset that gives any of these,
-            alone or first in a tuple. Arrays and tensors are uint8, or floating point in [0, 1].
+        source: A folder (searched recursively, in natural order; hidden files and folders are left out; each file
+            counts once, whatever links to it), a ``.zip`` (likewise), a ``.txt`` in UTF-8 with one path a line
+            (relative to that file), one image file; a sequence of paths, Pillow images, arrays ``(H, W, 3)`` or
+            tensors ``(3, H, W)``; an array ``(B, H, W, 3)`` or tensor ``(B, 3, H, W)``; a map-style dataset that
+            gives any of these, alone or first in a tuple. Arrays and tensors have 1, 3 or 4 channels, and are uint8,
+            or floating point in [0, 1].
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
 
     Raises:
         FileNotFoundError: If the path does not exist.
-        ValueError: If there are no images.
+        PermissionError: If a folder may not be read.
+        ValueError: If there are no images, or what is there is no source of images.
         TypeError: If it is none of these.
 
     """
@@ -106,17 +127,18 @@ def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
         return source
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"{type(source).__name__} of images"
     if isinstance(source, (str, os.PathLike)):
-        names, fetch = _open_path(Path(source))
+        names, fetch = _open_path(label)
     elif isinstance(source, Image.Image):
         names, fetch = ["image 0"], [source].__getitem__
     elif hasattr(source, "__getitem__") and hasattr(source, "__len__"):
-        if isinstance(source, (np.ndarray, Tensor)) and source.ndim < 4:
-            source = source[None]
+        if isinstance(source, (np.ndarray, Tensor)):
+            check_array(source, "Images", 4)
+            source = source if source.ndim == 4 else source[None]
         names, fetch = _names(source), source.__getitem__
     else:
         raise TypeError(
-            "Expected images as a folder, .zip, .txt, image file, sequence, array or map-style dataset,"
-            f" but got {type(source).__name__}"
+            f"Expected images as {_FILES}, sequence of images, array, tensor or map-style dataset, but got"
+            f" {type(source).__name__}"
         )
     if not names:
         raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}")
@@ -127,75 +149,73 @@ def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int
     return fetch(numbers[index])
 
 
-def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
-    """Anything that can be an image, as an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
-
-    Alpha is dropped, palettes and CMYK are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
-    """
-    if isinstance(image, (tuple, list)) and image:
-        image = image[0]
-    if isinstance(image, Tensor):
-        image = image.detach().cpu()
-        image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
-    if isinstance(image, np.ndarray):
-        return _array_to_rgb(image)
-    if isinstance(image, (str, os.PathLike, BytesIO)):
-        with Image.open(image) as file:
-            file.load()
-            image = file
-    if not isinstance(image, Image.Image):
-        raise TypeError(f"Expected an image as a path, Pillow image, array or tensor, but got {type(image).__name__}")
-    if exif_orientation:
-        image = ImageOps.exif_transpose(image)
-    if image.mode.startswith("I"):
-        # 16-bit grey: Pillow's own conversion clips at 255, which leaves an almost white image
-        return _array_to_rgb((np.asarray(image).astype(np.float32) / 65535).clip(0, 1))
-    if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours, without Pillow's warning about doing it in one step
-    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
-
-
-def _array_to_rgb(image: NDArray[Any]) -> RGBImage:
-    if image.ndim == 2:
-        image = image[..., None]
-    if image.ndim != 3 or image.shape[2] not in (1, 3, 4) or 0 in image.shape:
-        raise ValueError(f"expected a picture of 1, 3 or 4 channels, but got shape {image.shape}")
-    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
-    if image.dtype == np.uint8:
-        return image
-    if not np.issubdtype(image.dtype, np.floating):
-        raise ValueError(f"expected uint8, or floating point in [0, 1], but got {image.dtype}")
-    if not (image.min() >= 0 and image.max() <= 1):
-        raise ValueError(f"floating point pixels must lie in [0, 1], but got {image.min():g} to {image.max():g}")
-    return image.astype(np.float32)
-
-
-def _open_path(path: Path) -> tuple[list[str], Callable[[int], Any]]:
-    if path.is_dir():
-        return _paths(sorted(_walk(path), key=lambda p: natural_key(p.relative_to(path).as_posix())))
-    if not path.exists():
-        raise FileNotFoundError(f"There is no file or folder {str(path)!r}")
+def _open_path(text: str) -> tuple[list[str], Callable[[int], Any]]:
+    path = Path(text)
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116
+    except (FileNotFoundError, NotADirectoryError):
+        check_no_address(text)
+        raise FileNotFoundError(f"There is no file or folder {text!r}") from None
+    except OSError as err:
+        _refuse(err)
+    if stat.S_ISDIR(mode):
+        found = sorted(_walk(path), key=lambda p: natural_key(p.relative_to(path).as_posix()))
+        return _paths(found)
+    if not stat.S_ISREG(mode):
+        raise ValueError(f"{text!r} is not a regular file; give {_FILES}")
     if path.suffix.lower() == ".zip":
         archive = _Zip(path)
         return archive.names, archive.open
     if path.suffix.lower() == ".txt":
-        lines = path.read_text(encoding="utf-8").splitlines()
-        return _paths([path.parent / line.strip() for line in lines if line.strip()])
+        lines = [line.strip() for line in _read_list(path).splitlines()]
+        # an address stays as it is, so that it is refused by its name
+        return _paths([line if "://" in line else path.parent / line for line in lines if line])
+    if not _is_image(path.name) and not is_image_file(path):
+        raise ValueError(f"{text!r} is no source of images; give {_FILES} ({', '.join(EXTENSIONS)} or another)")
     return _paths([path])
 
 
+def _refuse(err: OSError) -> NoReturn:
+    raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
+
+
+def _read_list(path: Path) -> str:
+    data = path.read_bytes()
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "utf-8-sig")
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:  # no path holds it, but UTF-16 without a mark does
+        raise ValueError(f"List {str(path)!r} is not in UTF-8; save it as UTF-8")
+    return text
+
+
 def _walk(folder: Path) -> list[Path]:
-    found: list[Path] = []
+    """Images in a folder, each once: where it lies below the folder, or else by way of the first link to it."""
+    found: dict[str, Path] = {}
     visited: set[str] = set()
-    for where, folders, files in os.walk(folder, followlinks=True):
-        # a link may lead back to where the walk has been
-        folders[:] = [name for name in folders if not name.startswith(".") and os.path.realpath(where) not in visited]
-        visited.add(os.path.realpath(where))
-        found += [Path(where, name) for name in files if _is_image(name)]
-    return found
+    to_folders, to_files = [folder], []
+    for start in to_folders:  # which grows
+        for where, folders, files in os.walk(start, onerror=_refuse):
+            real = os.path.realpath(where)
+            if real in visited:
+                folders.clear()
+                continue
+            visited.add(real)
+            folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
+            to_folders += [path for name in folders if (path := Path(where, name)).is_symlink()]
+            for path in (Path(where, name) for name in sorted(files, key=natural_key) if _is_image(name)):
+                if path.is_symlink():
+                    to_files.append(path)
+                else:
+                    found[f"{real}{os.sep}{path.name}"] = path
+    for path in to_files:
+        found.setdefault(os.path.realpath(path), path)
+    return list(found.values())
 
 
-def _paths(paths: list[Path]) -> tuple[list[str], Callable[[int], Any]]:
+def _paths(paths: Sequence[str | Path]) -> tuple[list[str], Callable[[int], Any]]:
     return [str(path) for path in paths], paths.__getitem__
 
 
@@ -225,7 +245,7 @@ class _Zip:
                 members = archive.namelist()
         except zipfile.BadZipFile as err:
             raise ValueError(f"{str(path)!r} is not a readable zip archive: {err}") from err
-        self._members = sorted(filter(self._wanted, members), key=natural_key)
+        self._members = sorted(set(filter(self._wanted, members)), key=natural_key)
         self.names = [f"{path}/{member}" for member in self._members]
 
     @staticmethod
@@ -238,7 +258,14 @@ class _Zip:
         archive = self._open.get(os.getpid())
         if archive is None:
             archive = self._open[os.getpid()] = zipfile.ZipFile(self.path)
-        return BytesIO(archive.read(self._members[index]))
+        member = archive.getinfo(self._members[index])
+        check_size(member.file_size)
+        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+            # zipfile unpacks others without bounds
+            raise ValueError(f"it is packed by method {member.compress_type} of zip; pack it by deflate")
+        with archive.open(member) as file:
+            # unpacks no more than is asked for, where `read()` alone would go beyond a size that is not true
+            return BytesIO(file.read(member.file_size))
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}

@@ -17,7 +17,9 @@ def check_images(imgs: Tensor, normalize: bool) -> None:
     if not isinstance(imgs, Tensor):
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}")
     if imgs.ndim != 4 or imgs.shape[1] != 3:
-        raise ValueError(f"Argument `imgs` expected to have shape (B, 3, H, W), but got {tuple(imgs.shape)}")
+        raise ValueError(
+            f"Argument `imgs` expected to have shape (B, 3, H, W), but got {tuple(imgs.shape)}{_shape_remedy(imgs)}"
+        )
     if 0 in imgs.shape:
         raise ValueError(f"Argument `imgs` expected to hold images, but got shape {tuple(imgs.shape)}")
     if not normalize:
@@ -35,4 +37,32 @@ def check_images(imgs: Tensor, normalize: bool) -> None:
     if not (low >= 0 and high <= 1):  # also true of NaN
         raise ValueError(
             f"Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from {low:g} to {high:g}"
+            + scale_remedy(low, high)
         )
+
+
+def scale_remedy(low: float, high: float) -> str:
+    """What brings floating point pixels to [0, 1], as the end of a message; empty where that can't be told."""
+    if low >= 0 and 2 < high <= 255:  # a little above 1 is a fault of another kind
+        return "; give `imgs / 255`"
+    return "; give `(imgs + 1) / 2`" if -1 <= low < -0.1 and high <= 1 else ""
+
+
+def _shape_remedy(imgs: Tensor) -> str:
+    """What brings a tensor to shape ``(B, 3, H, W)``, as the end of a message; empty where that can't be told."""
+    match tuple(imgs.shape):
+        case (_, 1, _, _):
+            remedy = "imgs.expand(-1, 3, -1, -1)"
+        case (_, 4, _, _):
+            remedy = "imgs[:, :3]"
+        case (_, _, _, 3):
+            remedy = "imgs.permute(0, 3, 1, 2)"
+        case (3, _, _):
+            remedy = "imgs[None]"
+        case (_, _, 3):
+            remedy = "imgs.permute(2, 0, 1)[None]"
+        case (_, _, _):
+            remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
+        case _:
+            return ""
+    return f"; give `{remedy}`"

@@ -1,0 +1,212 @@
+"""One image, whatever it is, as RGB: read right, or refused."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from contextlib import contextmanager
+from io import BytesIO
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+
+from torchmetrics_dna.images.tensors import scale_remedy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
+
+MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, which reaches worker processes by itself
+_DEFAULT_PIXELS = "160000000"  # cameras take up to 151 megapixels in one shot
+_LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
+_CHANNELS = (1, 3, 4)
+_BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF
+# by "is a tensor" and number of axes: where channels stand in the other layout, and how to get from there to ours
+_MOVES = {
+    (False, 3): (0, "imgs.transpose(1, 2, 0)"),
+    (False, 4): (1, "imgs.transpose(0, 2, 3, 1)"),
+    (True, 3): (2, "imgs.permute(2, 0, 1)"),
+    (True, 4): (3, "imgs.permute(0, 3, 1, 2)"),
+}
+
+
+def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
+    """Anything that can be an image, as an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
+
+    Alpha is dropped, other colours are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
+    """
+    if isinstance(image, (tuple, list)) and image:
+        image = image[0]
+    if isinstance(image, (np.ndarray, Tensor)):
+        return _array_to_rgb(image)
+    if isinstance(image, (str, os.PathLike)):
+        _check_file(image)
+    if isinstance(image, (str, os.PathLike, BytesIO)):
+        with opened(image) as file:
+            if file.format == "TIFF":
+                _check_tiff(file)
+            file.load()
+            image = file
+    if not isinstance(image, Image.Image):
+        raise TypeError(f"expected a path, Pillow image, array or tensor, but got {type(image).__name__}")
+    if exif_orientation:
+        image = ImageOps.exif_transpose(image)
+    if image.mode == "F" or image.mode.startswith("I"):
+        return _shades_to_rgb(image)
+    if image.mode == "La":
+        image = image.convert("LA")  # Pillow knows no way from here to RGB
+    if image.mode == "P" and "transparency" in image.info:
+        image = image.convert("RGBA")  # the same colours, without Pillow's warning about doing it in one step
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
+    """ValueError, which says what to do, unless axes and type are those of an image, or with four axes of several."""
+    tensor, shape = isinstance(images, Tensor), tuple(images.shape)
+    got = f"but got shape {shape} and type {images.dtype}"
+    channels = 1 if len(shape) == 2 else shape[-3 if tensor else -1] if len(shape) > 2 else 0
+    if not 2 <= len(shape) <= most_axes or channels not in _CHANNELS or 0 in shape[-3:]:
+        single, several = ("(C, H, W)", "(B, C, H, W)") if tensor else ("(H, W, C)", "(B, H, W, C)")
+        axes = several if most_axes == 4 else single
+        raise ValueError(f"{what} must have shape {axes} with C = 1, 3 or 4, {got}{_layout_remedy(images, most_axes)}")
+    kind = str(images.dtype).removeprefix("torch.")
+    if kind != "uint8" and not kind.startswith(("float", "bfloat")):
+        remedies = {"uint16": "imgs / 65535", "bool": "imgs * 1.0"}
+        to_uint8 = "imgs.to(torch.uint8)" if tensor else 'imgs.astype("uint8")'
+        remedy = remedies.get(kind, to_uint8 if "int" in kind else "")
+        raise ValueError(
+            f"{what} must be uint8, or floating point in [0, 1], {got}" + (f"; give `{remedy}`" if remedy else "")
+        )
+
+
+def _layout_remedy(images: NDArray[Any] | Tensor, most_axes: int) -> str:
+    tensor, axes = isinstance(images, Tensor), images.ndim
+    if axes == 4 and most_axes == 3:
+        return "; give one image at a time"
+    axis, remedy = _MOVES.get((tensor, axes), (0, ""))
+    if axes in (3, 4) and images.shape[axis] not in _CHANNELS:
+        remedy = "" if axes == 4 else "imgs[:, None]" if tensor else "imgs[..., None]"
+    return f"; give `{remedy}`" if remedy else ""
+
+
+def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
+    check_array(image, "it", 3)
+    if isinstance(image, Tensor):
+        image = image.detach().cpu()
+        image = image.float() if image.is_floating_point() else image  # NumPy knows no bfloat16
+        image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
+    if image.ndim == 2:
+        image = image[..., None]
+    image = np.repeat(image, 3, axis=2) if image.shape[2] == 1 else image[..., :3]
+    if image.dtype == np.uint8:
+        return image
+    low, high = float(image.min()), float(image.max())
+    if not (low >= 0 and high <= 1):  # also true of NaN
+        raise ValueError(
+            f"its floating point pixels must lie in [0, 1], but got {low:g} to {high:g}{scale_remedy(low, high)}"
+        )
+    return image.astype(np.float32)
+
+
+def _shades_to_rgb(image: Image.Image) -> RGBImage:
+    """Grey of 16 bits or in floating point: Pillow's own conversion clips at 255, so all is almost white or black."""
+    shades = np.asarray(image)
+    white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
+    low, high = shades.min(), shades.max()
+    if not (low >= 0 and high <= white):
+        raise ValueError(f"its {kind} pixels must lie in [0, {white}], but got {low:g} to {high:g}")
+    return np.repeat((shades.astype(np.float32) / white)[..., None], 3, axis=2)
+
+
+class _Limit(int):
+    """Pillow warns above its limit and refuses above twice that; above this one it refuses."""
+
+    def __rmul__(self, _: int) -> int:
+        return int(self)
+
+
+@contextmanager
+def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
+    """An image file, not decoded yet, while our limit of pixels stands in the place of Pillow's.
+
+    Raises:
+        ValueError: If it has more pixels.
+
+    """
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(_max_pixels())
+    try:
+        with Image.open(file) as image:
+            yield image
+    except Image.DecompressionBombError as err:
+        raise ValueError(f"{str(err).split(',')[0]}; {_LIFT}") from err
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Whether a file is an image, by its content."""
+    try:
+        with opened(path):
+            return True
+    except UnidentifiedImageError:
+        return False
+    except Exception:  # what is wrong with it is said when it is read
+        return True
+
+
+def check_size(num_bytes: int) -> None:
+    """ValueError if a file, or what a packed one claims to hold, is larger than an image may be."""
+    limit = 4 * _max_pixels()
+    if num_bytes > limit:
+        raise ValueError(f"it has {num_bytes} bytes, more than {limit} (4 for each pixel that is allowed); {_LIFT}")
+
+
+def _max_pixels() -> int:
+    limit = os.environ.get(MAX_PIXELS, _DEFAULT_PIXELS)
+    if not limit.isdecimal():
+        raise ValueError(f"Environment variable {MAX_PIXELS} expected to be a number, but got {limit!r}")
+    return int(limit)
+
+
+def _check_file(path: str | os.PathLike[str]) -> None:
+    """ValueError for what must not be opened: a FIFO would wait for ever, a device never end."""
+    try:
+        status = os.stat(path)  # noqa: PTH116
+    except FileNotFoundError:
+        check_no_address(path)
+        raise
+    if not stat.S_ISREG(status.st_mode):
+        raise ValueError("it is not a regular file")
+    check_size(status.st_size)
+
+
+def check_no_address(path: str | os.PathLike[str]) -> None:
+    """ValueError if something that is no file is an address."""
+    text = os.fspath(path)
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
+        raise ValueError(f"{text!r} is an address; download it and give its path")
+
+
+def _check_tiff(image: Any) -> None:
+    """ValueError unless a TIFF is one picture of which Pillow gives all, with white and black where they belong."""
+    tags = image.tag_v2
+    bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
+    signed = 2 in tags.get(_FORMAT, ())
+    deep = image.mode == "F" or image.mode.startswith("I")
+    faults = {
+        f"{image.n_frames} pages; save the one that is meant": image.n_frames > 1,
+        f"{samples} channels; expected 1, 3 or 4": samples > 4 or (samples == 2 and image.mode == "L"),
+        f"{bits}-bit {'signed ' * signed}integers; expected 8 or 16 bits without a sign": signed
+        or (image.mode != "F" and bits in (12, 32)),
+        "shades of which white is 0; save it with black as 0": deep and tags.get(_PHOTOMETRIC) == 0,
+        f"{bits}-bit channels apart; save it with channels together": bits > 8 and tags.get(_PLANES) == 2,
+    }
+    for fault, found in faults.items():
+        if found:
+            raise ValueError(f"it is a TIFF with {fault}")
