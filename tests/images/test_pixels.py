@@ -91,6 +91,8 @@ def test_12_bit_shades_are_refused(tmp_path: Path) -> None:
 
 
 COLOUR = Image.fromarray(BYTES)
+SEE_THROUGH = COLOUR.quantize(256)
+SEE_THROUGH.info["transparency"] = bytes(256)
 GREY = Image.fromarray(BYTES[..., 0])
 DEEPENED = BYTES[..., 0] * np.uint16(257)
 
@@ -105,6 +107,7 @@ DEEPENED = BYTES[..., 0] * np.uint16(257)
         (COLOUR.convert("YCbCr"), 3),
         (COLOUR.convert("HSV"), 8),
         (COLOUR.quantize(256), 1),
+        (SEE_THROUGH, 1),
         (GREY, 0),
         (GREY.convert("LA"), 0),
         (GREY.convert("LA").convert("La"), 0),

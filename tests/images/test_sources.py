@@ -33,6 +33,8 @@ ORDER = ["img2.png", "img10.PNG", "sub/deep/a.JfiF"]
 def test_folders_are_searched_in_natural_order_without_hidden_files(tree: Path) -> None:
     assert open_source(tree).names == [str(tree / name) for name in ORDER]
     assert open_source(str(tree)).label == str(tree)
+    picture(tree / "img02.png")  # the same number: whatever order the system lists them in
+    assert open_source(tree).names[:2] == [str(tree / "img02.png"), str(tree / "img2.png")]
 
 
 def test_each_image_counts_once_whatever_links_to_it(tree: Path, tmp_path: Path) -> None:
@@ -57,6 +59,8 @@ def test_zips_are_searched_like_folders(tree: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "all.zip", "w") as archive:
         for path in [*tree.rglob("*"), picture(tmp_path / "__MACOSX" / "y.png")]:
             archive.write(path, path.relative_to(tree if path.is_relative_to(tree) else tmp_path))
+    with zipfile.ZipFile(tmp_path / "all.zip", "a") as archive, pytest.warns(UserWarning, match="Duplicate name"):
+        archive.write(tree / "img2.png", "img2.png")
     source = open_source(tmp_path / "all.zip")
     assert source.names == [f"{tmp_path / 'all.zip'}/{name}" for name in ORDER]
     assert source[2].shape == (3, 4, 3)

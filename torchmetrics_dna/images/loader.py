@@ -72,7 +72,7 @@ def load_batches(
         if batch.error:
             raise ValueError(batch.error)
         if batch.unreadable and not skip_unreadable:
-            raise ValueError(batch.unreadable[0] + (_SKIP if len(source) > 1 else ""))
+            raise ValueError(batch.unreadable[0] + _SKIP)
         yield batch
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
 MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, which reaches worker processes by itself
-_DEFAULT_PIXELS = "160000000"  # cameras take up to 151 megapixels in one shot
+_DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
 _LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
 _CHANNELS = (1, 3, 4)
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF

@@ -205,12 +205,12 @@ def _walk(folder: Path) -> list[Path]:
             visited.add(real)
             folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
             to_folders += [path for name in folders if (path := Path(where, name)).is_symlink()]
-            for path in (Path(where, name) for name in sorted(files, key=natural_key) if _is_image(name)):
+            for path in (Path(where, name) for name in files if _is_image(name)):
                 if path.is_symlink():
                     to_files.append(path)
                 else:
                     found[f"{real}{os.sep}{path.name}"] = path
-    for path in to_files:
+    for path in sorted(to_files, key=lambda p: natural_key(str(p))):
         found.setdefault(os.path.realpath(path), path)
     return list(found.values())
 
@@ -224,8 +224,9 @@ def _is_image(name: str) -> bool:
 
 
 def natural_key(name: str) -> list[tuple[int, int | str]]:
-    """Sort key under which ``img2`` comes before ``img10``."""
-    return [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+    """Sort key under which ``img2`` comes before ``img10``; ``img02``, which counts alike, before both."""
+    parts = [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
+    return [*parts, (-1, name)]
 
 
 def _names(source: Any) -> list[str]:
@@ -245,7 +246,7 @@ class _Zip:
                 members = archive.namelist()
         except zipfile.BadZipFile as err:
             raise ValueError(f"{str(path)!r} is not a readable zip archive: {err}") from err
-        self._members = sorted(set(filter(self._wanted, members)), key=natural_key)
+        self._members = sorted(filter(self._wanted, dict.fromkeys(members)), key=natural_key)
         self.names = [f"{path}/{member}" for member in self._members]
 
     @staticmethod
