@@ -1,12 +1,12 @@
-"""Neurons that see JPEG and blur artefacts: find degraded photographs by the distance of single images to clean ones.
+"""Neurons that react to JPEG and blur artefacts: find degraded photographs by the distance of each to clean ones.
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/examples/artefact_neurons.py  # in a clone, on Debian or Ubuntu; else with --data FOLDER
 
-About eight minutes on one core for three splits of the photographs; one split: --seeds 0. Neurons and their number
-are chosen on one half of the photographs. A quarter is the clean reference; the rest, which no choice has seen, are
-looked up: as many clean as degraded ones, so that the area under precision-recall is about 0.5 by chance. Nothing else
-is tuned; each baseline is shown in every variant. SSIM has fewer references than the others, as a pair takes long.
+Three splits of the photographs take about eight minutes on one core; --seeds 0 runs one split. Neurons and their number
+are chosen on one half of the photographs. A quarter is the clean reference. The rest, not used to choose, are
+the queries: as many clean as degraded ones, so that chance gives an area under precision-recall of about 0.5. Nothing
+else is tuned; each baseline is shown in every variant. SSIM has fewer references than the others, since it is slow.
 """
 
 from __future__ import annotations
@@ -29,12 +29,12 @@ import baselines
 import data
 
 SIDE = 224  # the extractor's own input size, so that no resizing softens an artefact
-NUMBERS = [2**i for i in range(11)]  # of neurons; all of them have a row of their own
+NUMBERS = [2**i for i in range(11)]  # how many neurons to try; the table has a row for all neurons anyway
 CONDITIONS = [(name, strength) for name in ("JPEG", "blur") for strength in (1, 2, 3)]
 TITLES = ["JPEG 50", "JPEG 25", "JPEG 12", "blur 0.5", "blur 1", "blur 2"]  # quality; standard deviation in pixels
 SSIM_REFERENCES = 5
 
-Scores = dict[str, Tensor]  # by method, of each query, higher where it looks degraded
+Scores = dict[str, Tensor]  # by method, a score of each query: higher if it looks degraded
 
 
 def load(paths: list[Path]) -> Tensor:
@@ -45,7 +45,7 @@ def load(paths: list[Path]) -> Tensor:
 
 
 def average_precisions(scores: Tensor) -> list[float]:
-    """Of each condition, from scores (1 + conditions, photographs): one half clean, the other degraded, and back."""
+    """Of each condition, from scores (1 + conditions, photographs): half are clean and half degraded, then swapped."""
     clean, *conditions = scores.unflatten(1, (2, -1)).numpy()
     truth = np.repeat([0, 1], clean.shape[1])
     found = [[average_precision_score(truth, [*clean[h], *degraded[1 - h]]) for h in (0, 1)] for degraded in conditions]
@@ -72,7 +72,7 @@ def dna_scores(queries: Tensor, clean: HistogramDNA, extractor: DNAExtractor, we
 
 
 def choose_neurons(images: Tensor, extractor: DNAExtractor) -> Tensor:
-    """Those whose histograms differ most between clean and degraded; how many, by how well they find single images."""
+    """The neurons that differ most between clean and degraded; as many as find single images best."""
     clean, *conditions = (dna_of(some, extractor) for some in images)
     distances = torch.stack([dna_emd(clean.counts, other.counts, reduction="none") for other in conditions])
     first, second = images.chunk(2, dim=1)
@@ -84,7 +84,7 @@ def choose_neurons(images: Tensor, extractor: DNAExtractor) -> Tensor:
 
 
 def baseline_scores(queries: Tensor, clean: Tensor, extractor: DNAExtractor) -> Scores:
-    """Distances to the clean images, both to the nearest and on average; and rarity scores."""
+    """Distances to the clean images, to the nearest and on average, and rarity scores."""
     known = extractor(clean)
     known_vectors = baselines.perceptual_vectors(known)
     found: dict[str, list[Tensor]] = {}

@@ -1,4 +1,4 @@
-"""The pictures of the page on concepts, from photographs that scikit-image ships and blurred copies of them.
+"""Figures for the page of concepts, from photographs of scikit-image and blurred copies of them.
 
 python concept_figures.py -o ../concepts
 """
@@ -20,8 +20,8 @@ from torchmetrics_dna.plots import plot_layers, plot_neurons
 
 A, B = {"color": "#0072B2", "linestyle": "-"}, {"color": "#D55E00", "linestyle": "--"}  # Okabe and Ito's
 LAYERS = ("block_0", "block_2", "block_4", "block_6")
-NEURON = ("block_1", 1)  # the one whose histograms are shown
-PAIR = ("block_1", 11, 23)  # two whose spatial means go together
+NEURON = ("block_1", 1)  # whose histograms are shown
+PAIR = ("block_1", 11, 23)  # two neurons whose spatial means are correlated
 
 
 def main() -> None:
@@ -46,7 +46,7 @@ def main() -> None:
 
 
 def neurons_of(extractor: DNAExtractor, photo: np.ndarray) -> Figure:
-    """One photograph, and what the first neurons of some layers make of it."""
+    """One photograph, and the activation maps of the first neurons of some layers."""
     activations = extractor(torch.from_numpy(photo.copy()).permute(2, 0, 1)[None])
     figure = Figure(figsize=(7.6, 2.9), layout="constrained")
     picture, maps = figure.subfigures(1, 2, width_ratios=(1, 3.7))
@@ -68,7 +68,7 @@ def neurons_of(extractor: DNAExtractor, photo: np.ndarray) -> Figure:
 
 
 def emd_of(result: Comparison) -> Figure:
-    """One neuron's histograms of both sets; the area between their cumulative shares is its distance."""
+    """A neuron's histograms of both sets; the area between their cumulative shares is the neuron's EMD."""
     share_a, share_b, edges = (values.numpy() for values in result.histograms(*NEURON))
     emd = float(result.neuron_emd[result.neurons.index(*NEURON)])
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
@@ -90,9 +90,9 @@ def emd_of(result: Comparison) -> Figure:
 
 
 def self_ranging(photos: list[np.ndarray], extractor: DNAExtractor) -> Figure:
-    """A neuron's histogram of ever more images, in bins that it finds by itself."""
+    """A neuron's self-ranging histogram of more and more images."""
     figure = Figure(figsize=(9.5, 2.9), layout="constrained")
-    sets = (photos[8:9], [photos[8], photos[1]], photos)  # the moon, which has little in it; bricks; everything
+    sets = (photos[8:9], [photos[8], photos[1]], photos)  # the moon, which has few details; with bricks; all
     for axis, images in zip(figure.subplots(1, 3, sharex=True), sets, strict=True):
         dna = make_dna(images, extractor, num_bins=24, ranges="auto")
         assert isinstance(dna, HistogramDNA)

@@ -14,7 +14,7 @@ from torchmetrics_dna.demo import noise, photographs
 
 
 def pairs(count: int = 12) -> TensorDataset:
-    """Photographs and what a "generator" makes of them, uint8."""
+    """Photographs and what a "generator" makes of them: noisy copies, uint8."""
     photos = photographs(count)
     stacked = [torch.tensor([f(photo).tolist() for photo in photos]) for f in (lambda p: p, lambda p: noise(p, 2))]
     return TensorDataset(*(images.byte().permute(0, 3, 1, 2) for images in stacked))
@@ -23,7 +23,7 @@ def pairs(count: int = 12) -> TensorDataset:
 def main() -> None:
     several = "RANK" in os.environ
     if several:
-        distributed.init_process_group("gloo")  # nccl, and a device for each process, on GPUs
+        distributed.init_process_group("gloo")  # on GPUs: nccl, and a device for each process
     rank, world = (distributed.get_rank(), distributed.get_world_size()) if several else (0, 1)
 
     metric = DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"]))
@@ -32,7 +32,7 @@ def main() -> None:
     for real, fake in DataLoader(Subset(data, range(rank, len(data), world)), batch_size=4):
         metric.update(real, real=True)
         metric.update(fake, real=False)
-    value = metric.compute()  # on every process: this is where they meet
+    value = metric.compute()  # on every process: this synchronises them
     if rank == 0:
         print(f"dna-emd {float(value):.6f}")
     if several:

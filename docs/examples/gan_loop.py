@@ -3,7 +3,7 @@
     pip install "torchmetrics-dna[demo]" scikit-learn
     python gan_loop.py -o gan_loop.png
 
-A few minutes on two cores, offline. FID and KID stand on the spatial means of one layer of the same network.
+It takes a few minutes on two cores, offline. FID and KID use the spatial means of one layer of the same network.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7")  # Okabe and Ito
 
 
 def networks() -> tuple[nn.Module, nn.Module]:
-    """Generator of 8 x 8 pictures in [0, 1], and discriminator."""
+    """A generator of 8 x 8 pictures in [0, 1], and a discriminator."""
     generator = nn.Sequential(
         nn.Linear(NOISE, 128), nn.BatchNorm1d(128), nn.ReLU(), nn.Linear(128, 256), nn.BatchNorm1d(256), nn.ReLU(),
         nn.Linear(256, 64), nn.Sigmoid(),
@@ -49,7 +49,7 @@ def networks() -> tuple[nn.Module, nn.Module]:
 
 
 def train(generator: nn.Module, discriminator: nn.Module, digits: Tensor, steps: int, optimizers: list) -> None:
-    """Some steps of the usual game, one against the other."""
+    """Train generator and discriminator against each other for some steps."""
     generator.train()
     loss = nn.functional.binary_cross_entropy_with_logits
     for_generator, for_discriminator = optimizers
@@ -75,13 +75,13 @@ def as_images(digits: Tensor) -> Tensor:
 
 
 def add(metrics: MetricCollection, images: Tensor, real: bool) -> None:
-    """Feed images in batches: one forward pass of the network each, for all metrics together."""
+    """Update all metrics with images in batches: one forward pass of the network per batch."""
     for batch in images.split(32):
         metrics.update(batch, real=real)
 
 
 def plot(steps: list[int], curves: dict[str, list[float]], floors: dict[str, float], samples: list[Tensor]) -> None:
-    """Four curves over training, and what the generator drew at some of the steps."""
+    """Plot four curves over training, and what the generator drew at some of the steps."""
     figure = plt.figure(figsize=(10, 7), dpi=120, layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(2.1, 1))
     for axes, (name, values), colour in zip(

@@ -16,7 +16,7 @@ from torchmetrics_dna.demo import photographs
 
 
 class Autoencoder(lightning.LightningModule):
-    """Learns to reproduce photographs; how well is told by its validation."""
+    """Learns to reproduce photographs; the validation measures how well."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -24,7 +24,7 @@ class Autoencoder(lightning.LightningModule):
             nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
         )
         extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
-        # one network and one pass for both; neither is in the checkpoint
+        # both metrics share one network and one pass; the checkpoint holds neither network nor counts
         self.dna_emd = DNAEMD(extractor, normalize=True)
         self.dna_frechet = DNAFrechet(extractor, normalize=True)
 
@@ -35,7 +35,7 @@ class Autoencoder(lightning.LightningModule):
         for metric in (self.dna_emd, self.dna_frechet):
             metric.update(batch[0], real=True)
             metric.update(self.network(batch[0]), real=False)
-        # given the metrics themselves, Lightning computes them over all processes at the end, and resets them
+        # log the metrics, not values: Lightning then computes them over all processes at the end, and resets them
         self.log("dna_emd", self.dna_emd, on_epoch=True)
         self.log("dna_frechet", self.dna_frechet, on_epoch=True)
 
@@ -77,10 +77,10 @@ def main() -> None:
         if resumed.is_global_zero:
             print(f"dna-emd {float(figures['dna_emd']):.6f}")
             print(f"dna-fd {float(figures['dna_frechet']):.6f}")
-            with torch.no_grad():  # the same, of one process
+            with torch.no_grad():  # the same on one process
                 alone = DNAEMD(module.dna_emd.extractor, normalize=True, sync_on_compute=False)
                 module.eval()
-                for (batch,) in data:  # of the same size, on which the last digits of a network's outputs depend
+                for (batch,) in data:  # the same batch size, since it changes the last digits of a network's outputs
                     alone.update(batch, real=True)
                     alone.update(module.network(batch), real=False)
                 print(f"alone {float(alone.compute()):.6f}")

@@ -1,12 +1,12 @@
 """Measure the activation ranges that are packaged with `efficientnet_lite0`.
 
-Photographs and drawings of many kinds, from packages that anyone can install, each as it is and degraded:
+It measures photographs and drawings of many kinds, from packages that anyone can install, each as it is and degraded:
 
     pip install torchmetrics-dna[cli] scikit-image scikit-learn
     python measure_ranges.py CACHE -o efficientnet_lite0.ranges.json
 
-CACHE is a folder that keeps what is downloaded (Debian and npm packages by name, so this wants a Debian machine
-with npm). Set --per-package to a small number for a quick look.
+CACHE is a folder that keeps the downloads (Debian and npm packages by name, so this needs a Debian machine with npm).
+Set --per-package to a small number for a quick look.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def fetch(cache: Path) -> dict[str, Path]:
 
 
 def degrade(image: Image.Image, random: np.random.Generator) -> list[Image.Image]:
-    """Two of the degraded forms of an image, by chance."""
+    """Two random degraded forms of an image."""
     compressed = io.BytesIO()
     image.save(compressed, "JPEG", quality=int(random.integers(5, 30)))
     noise = random.normal(0, random.uniform(10, 60), (image.height, image.width, 3))
@@ -79,7 +79,7 @@ def degrade(image: Image.Image, random: np.random.Generator) -> list[Image.Image
 
 
 def synthetic(random: np.random.Generator) -> list[Image.Image]:
-    """Extremes that no photograph has: flat colours, noise, stripes."""
+    """Images more extreme than photographs: flat colours, noise, stripes."""
     images = [Image.new("RGB", (224, 224), (r, g, b)) for r in (0, 128, 255) for g in (0, 128, 255) for b in (0, 255)]
     images += [Image.fromarray(random.integers(0, 256, (224, 224, 3), dtype=np.uint8)) for _ in range(8)]
     for period in (2, 3, 4, 8, 16, 32, 64):
@@ -118,7 +118,7 @@ class Pictures(Dataset[torch.Tensor]):
                 side = int(random.integers(160, min(whole.size)))
                 left, top = (int(random.integers(0, extent - side)) for extent in whole.size)
                 forms.append(whole.crop((left, top, left + side, top + side)))
-        # what follows is resized anyway; degrading a wallpaper at full size would take long
+        # all forms are resized in the end, and degrading a wallpaper at full size would take long
         forms = [form if max(form.size) <= 800 else form.resize((448, 448)) for form in forms]
         forms += [bad for form in forms for bad in degrade(form, random)]
         return torch.stack([torch.from_numpy(resize_image(np.asarray(f), self.size)) for f in forms])

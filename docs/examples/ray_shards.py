@@ -1,9 +1,9 @@
-"""The DNA of a large image set, made by Ray Data: each worker measures shards, and the shards' DNAs are merged.
+"""Make the DNA of a large image set with Ray Data: workers measure shards, the driver merges the shards' DNAs.
 
     pip install "ray[data]"
     python ray_shards.py IMAGES OUTPUT.dna.npz [--workers 2] [--shard-size 256]
 
-Which worker measures which shard, and in which order they end, changes nothing: the merge of histograms is exact.
+It does not matter which worker measures which shard, or in which order they end: histograms merge exactly.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from torchmetrics_dna import DNAExtractor, load_dna, make_dna
 
 
 class Measure:
-    """One worker; its network is built once."""
+    """One worker, which builds its network once."""
 
     def __init__(self, folder: str) -> None:
         self.folder = Path(folder)
@@ -42,9 +42,9 @@ def main() -> None:
     paths = [str(path.resolve()) for path in sorted(arguments.images.rglob("*")) if path.is_file()]
     size = arguments.shard_size
     shards = [{"paths": paths[first : first + size]} for first in range(0, len(paths), size)]
-    # the shards' DNAs lie where all workers can write: on a cluster, a shared file system
+    # all workers must be able to write to this folder: on a cluster, use a shared file system
     with tempfile.TemporaryDirectory() as folder:
-        # a row is a shard: a repartition() here would need a CPU besides the workers', and wait for it forever
+        # each row is a shard; a repartition() here would need a CPU beyond the workers' and wait for it forever
         files = (
             ray.data.from_items(shards)
             .map(
