@@ -109,6 +109,40 @@ def test_any_module_by_its_output(outputs: object, neurons: dict[str, int]) -> N
         torch.testing.assert_close(values.double().mean(), images.double().mean(), rtol=1e-5, atol=0)
 
 
+class ChannelsLast(nn.Module):
+    """A layer of either layout, and one that has a single position."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 6, 3, stride=2, padding=1)
+        self.last = nn.Identity()
+        self.mean = nn.AdaptiveAvgPool2d(1)
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        values = self.first(imgs)
+        return self.mean(self.last(values.permute(0, 2, 3, 1)).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize("size", [32, 12, (24, 40), (40, 24), (25, 39), (6, 12), (12, 6)])
+def test_neurons_are_told_from_positions(size: int | tuple[int, int]) -> None:
+    """At 12, and at 12 along one side, there are as many positions as neurons."""
+    extractor = DNAExtractor(ChannelsLast(), layers=["first", "last", "mean"], input_size=size)
+    assert dict(extractor.neurons) == {"first": 6, "last": 6, "mean": 6}
+    images = torch.rand(1, 3, 20, 20)
+    found = extractor(images)
+    assert torch.equal(found["first"], found["last"])
+    torch.testing.assert_close(found["first"].mean((2, 3)), found["mean"].flatten(1))
+
+
+def test_neurons_of_a_network_that_takes_one_size_are_told_by_proportion() -> None:
+    swin = timm.create_model("swin_tiny_patch4_window7_224", pretrained=False, img_size=(56, 112), window_size=7)
+    extractor = DNAExtractor(swin, layers=["layers.0", "layers.1"], input_size=(56, 112))
+    assert dict(extractor.neurons) == {"layers.0": 96, "layers.1": 192}
+    fixed = Outputs(lambda x: x.float()[:, :, :5, :3])  # might be 3 neurons, or 3 positions
+    with pytest.raises(ValueError, match=r"\(1, 3, 5, 3\), in which neurons can't be told .* another `input_size`"):
+        DNAExtractor(fixed, input_size=(30, 20))
+
+
 def test_entries_of_a_dict_output_can_be_chosen() -> None:
     assert dict(DNAExtractor(Pixels(), layers=["mean", "colours"]).neurons) == {"mean": 3, "colours": 3}
     with pytest.raises(ValueError, match="Unknown layer 'edges'; the network's outputs are: colours, contrast, mean"):
@@ -186,16 +220,42 @@ def test_it_weighs_nothing_for_its_holder(default_extractor: DNAExtractor) -> No
     holder.load_state_dict({})
 
 
-def test_it_never_trains() -> None:
-    extractor = DNAExtractor(Convolutions(), layers=["body"])
+def test_a_network_of_ours_never_trains() -> None:
+    extractor = DNAExtractor(layers=["block_0"])
     nn.Sequential(extractor).train()
     assert not extractor.training
+    assert not any(module.training for module in extractor.network.modules())
     extractor.network.train()  # whoever else holds it
+    assert not extractor(random_images(1, 0))["block_0"].requires_grad
+    assert not any(module.training for module in extractor.network.modules())
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_a_module_of_the_users_is_left_as_it_was(fails: bool) -> None:
+    network = Convolutions()
+    network.body[2].eval()  # frozen, as in fine-tuning
+    network.stem.weight.requires_grad_(False)
+    modes = {name: module.training for name, module in network.named_modules()}
+    needed = {name: parameter.requires_grad for name, parameter in network.named_parameters()}
+    before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
+    extractor = DNAExtractor(network, layers=["body"])
     images = torch.rand(4, 3, 20, 20)
-    first = extractor(images)["body"]
-    assert not extractor.network.training
-    assert torch.equal(first, extractor(images)["body"])
-    assert not first.requires_grad
+    expected = copy.deepcopy(network).eval()
+    seen: list[bool] = []
+    network.body.register_forward_hook(lambda module, *_: seen.extend(part.training for part in module.modules()))
+    if fails:
+        network.body[3].register_forward_hook(lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            extractor(images)
+    else:
+        torch.testing.assert_close(extractor(images)["body"], expected.body(expected.stem(images)).detach())
+        assert seen == [False] * 5
+    assert {name: module.training for name, module in network.named_modules()} == modes
+    assert {name: parameter.requires_grad for name, parameter in network.named_parameters()} == needed
+    assert all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
+    if not fails:
+        network(images).sum().backward()  # it goes on learning
+        assert network.classifier.weight.grad is not None
 
 
 def test_copies_are_the_extractor_itself_and_pickles_carry_it(default_extractor: DNAExtractor) -> None:

@@ -138,8 +138,14 @@ def nothing_trains(make: Make) -> None:
     holder.metric = make()
     holder.network = EXTRACTOR.network
     holder.train()
+    trains: list[bool] = []
+    hook = EXTRACTOR.network.register_forward_hook(lambda module, *_: trains.append(module.training))
     fed(holder.metric)
-    assert not EXTRACTOR.network.training
+    hook.remove()
+    assert trains
+    assert not any(trains)
+    assert EXTRACTOR.network.training, "its owner's mode"
+    EXTRACTOR.network.eval()
 
 
 SLIPS = {

@@ -13,8 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.download import cached, fetch
+from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
+from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.sharing import SharedPass
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
 from torchmetrics_dna.neurons import Neurons
@@ -40,9 +42,11 @@ class _Shareable(nn.Module):
 class DNAExtractor(_Shareable):
     """Images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
-    The network is in evaluation mode for ever and needs no gradient. It is no submodule: whatever holds the
-    extractor gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of
-    metrics) are the extractor itself.
+    The network runs in evaluation mode and without gradients. A module that you give is left as it was after each
+    call: the mode of each submodule, ``requires_grad``, its batch norms' statistics. It is no submodule: whatever holds
+    the extractor gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of
+    metrics) are the extractor itself. Several threads may use one extractor, or several of one module, each with
+    metrics of its own: one runs the network at a time. No other thread may train that module meanwhile.
 
     Args:
         feature: The name of a preset; the name of a timm model, whose weights timm fetches; or a module. A
@@ -118,7 +122,8 @@ class DNAExtractor(_Shareable):
         if crop != "none" and self.input_size is None:
             raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
         # straight into __dict__, so that torch does not register it as a submodule
-        self.__dict__["network"] = built.network.eval()
+        self.__dict__["network"] = built.network
+        self._own = not isinstance(feature, nn.Module)
         self._submodules = built.submodules
         self._axes, self.neurons = self._layout(built)
         self._shared = SharedPass()
@@ -190,23 +195,22 @@ class DNAExtractor(_Shareable):
         What only goes through activations once, as metrics do, saves the time and memory of joining them.
         """
         check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
-        return self._shared.get(imgs, self._run)
+        with lock_of(self.network):
+            return self._shared.get(imgs, self._run)
 
     def share_with(self, consumer: object) -> None:
         """Run the network once for all consumers that ask about the same images one after another."""
-        self._shared.register(consumer)
+        with lock_of(self.network):
+            self._shared.register(consumer)
 
     def release(self) -> None:
         """Let go of activations that are kept for other consumers."""
         self._shared.drop()
 
     def _run(self, imgs: Tensor) -> list[dict[str, Tensor]]:
-        with torch.inference_mode():
-            # whoever else holds the network may have moved it, or set it to training
-            if self.device != imgs.device:
-                self.network.to(imgs.device)
-            if self.network.training:
-                self.network.eval()
+        if self.device != imgs.device:  # whoever else holds the network may have moved it
+            self.network.to(imgs.device)
+        with evaluating(self.network, forever=self._own), torch.inference_mode():
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             outputs = [self._outputs(part) for part in torch.split(imgs, at_once)]
             parts = [{layer: part[layer].movedim(axis, 1) for layer, axis in self._axes.items()} for part in outputs]
@@ -279,19 +283,21 @@ class DNAExtractor(_Shareable):
     def _layout(self, built: Plan) -> tuple[dict[str, int], Neurons]:
         """Which axis of each layer's output holds its neurons, and how many there are."""
         size = self.input_size or _DUMMY_SIZE
-        shapes = probe(self.network, self._submodules, size)
-        for layer in built.outputs or []:
-            if layer not in shapes:
-                raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
-        chosen = built.outputs or list(shapes)
-        axes = {layer: _neuron_axis(layer, shapes[layer], square=size[0] == size[1]) for layer in chosen}
+        with lock_of(self.network), evaluating(self.network, forever=self._own):
+            shapes = probe(self.network, self._submodules, size)
+            for layer in built.outputs or []:
+                if layer not in shapes:
+                    raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
+            chosen = built.outputs or list(shapes)
+            axes = neuron_axes(self.network, self._submodules, {layer: shapes[layer] for layer in chosen}, size)
         self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
         return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
-        self.release()
-        self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        with lock_of(self.network):
+            self.release()
+            self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
@@ -336,14 +342,3 @@ def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
     if found not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
     return cast("torch.dtype | None", found)
-
-
-def _neuron_axis(layer: str, shape: torch.Size, square: bool) -> int:
-    """Axis of the neurons: ``(B, n)``, tokens ``(B, tokens, n)``, images ``(B, n, H, W)`` or ``(B, H, W, n)``."""
-    if len(shape) not in (2, 3, 4):
-        raise ValueError(f"Layer {layer!r} gives shape {tuple(shape)}; expected 2, 3 or 4 dimensions")
-    if len(shape) == 3:
-        return 2
-    # of a square image, the two equal axes are the positions
-    channels_last = len(shape) == 4 and square and shape[1] == shape[2] != shape[3]
-    return 3 if channels_last else 1

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from copy import deepcopy
 from functools import partial
 from itertools import chain
+from threading import get_ident
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,6 +15,9 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+
+_WAYS = ((True, torch.float32), (True, torch.uint8), (False, torch.float32), (False, torch.uint8))  # to try a network
 
 
 class _Reached(Exception):  # noqa: N818 - not an error: the pass has gone deep enough
@@ -33,8 +37,8 @@ def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> 
         return named_outputs(network(imgs))
     found: dict[str, Tensor] = {}
 
-    def keep(layer: str, output: Any) -> None:
-        found[layer] = _first_tensor(layer, output)
+    def keep(layer: str, output: Tensor) -> None:
+        found[layer] = output
         if len(found) == len(submodules):
             raise _Reached
 
@@ -50,27 +54,34 @@ def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> 
 class CompiledCapture:
     """:func:`capture` for one network, as a graph of ``torch.compile`` that holds just what the layers need.
 
-    Its hooks stay on the submodules, since a graph is made of what is there when it is first called.
+    Its hooks stay on the submodules, since a graph is made of what is there when it is first called; they do nothing
+    when someone else calls the network.
     """
 
     def __init__(self, network: nn.Module, submodules: Mapping[str, str]) -> None:
         self._network, self._submodules = network, submodules
-        self._found: dict[str, Tensor] = {}
+        self._found: dict[str, Tensor] | None = None
+        self._thread = 0
         for layer, path in submodules.items():
             network.get_submodule(path).register_forward_hook(partial(self._keep, layer))
         self._compiled = torch.compile(self._run)
 
     def __call__(self, imgs: Tensor) -> dict[str, Tensor]:
         """The outputs of the layers."""
-        return self._compiled(imgs)
+        self._found, self._thread = {}, get_ident()
+        try:
+            return self._compiled(imgs)
+        finally:
+            self._found = None
 
     def _run(self, imgs: Tensor) -> dict[str, Tensor]:
-        output = self._network(imgs)
-        found, self._found = self._found, {}
-        return {layer: found[layer] for layer in self._submodules} if self._submodules else named_outputs(output)
+        output, found = self._network(imgs), self._found
+        return {layer: found[layer] for layer in self._submodules} if found else named_outputs(output)
 
     def _keep(self, layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        self._found[layer] = _first_tensor(layer, output)
+        # a graph is of this call, whichever thread runs it
+        if self._found is not None and (torch.compiler.is_compiling() or get_ident() == self._thread):
+            self._found[layer] = _first_tensor(layer, output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
@@ -90,11 +101,9 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
 
     """
     errors: list[Exception] = []
-    for on_meta, dtype in ((True, torch.float32), (True, torch.uint8), (False, torch.float32), (False, torch.uint8)):
+    for on_meta, dtype in _WAYS:
         try:
-            shadow = _on_meta(network) if on_meta else network
-            device = "meta" if on_meta else device_of(network)
-            return _shapes(shadow, submodules, torch.zeros(1, 3, *size, dtype=dtype, device=device))
+            return _shapes(*_tried(network, size, on_meta, dtype), submodules)
         except _NotOnce as err:
             raise ValueError(str(err)) from None
         except Exception as err:
@@ -103,6 +112,24 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
         f"The network can't take an image of {size[0]} x {size[1]} pixels ({errors[-2]});"
         " say which size it takes with `input_size`"
     ) from errors[-2]
+
+
+def shapes_reached(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
+    """As :func:`probe`, for a size that the network may not take: of the layers that such a pass reaches."""
+    for on_meta, dtype in _WAYS:
+        seen: dict[str, torch.Size] = {}
+
+        def note(layer: str, output: Tensor, seen: dict[str, torch.Size] = seen) -> None:
+            seen[layer] = output.shape
+
+        with suppress(Exception), torch.inference_mode():
+            shadow, imgs = _tried(network, size, on_meta, dtype)
+            with _hooked(shadow, submodules, note):
+                output = shadow(imgs)
+            return seen if submodules else {layer: value.shape for layer, value in named_outputs(output).items()}
+        if seen:
+            return seen
+    return {}
 
 
 def named_outputs(output: Any) -> dict[str, Tensor]:
@@ -133,11 +160,17 @@ class _NotOnce(Exception):  # noqa: N818
     pass
 
 
-def _shapes(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> dict[str, torch.Size]:
+def _tried(network: nn.Module, size: tuple[int, int], on_meta: bool, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
+    """What to call, on which dummy image."""
+    device = "meta" if on_meta else device_of(network)
+    return _on_meta(network) if on_meta else network, torch.zeros(1, 3, *size, dtype=dtype, device=device)
+
+
+def _shapes(network: nn.Module, imgs: Tensor, submodules: Mapping[str, str]) -> dict[str, torch.Size]:
     seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
 
-    def note(layer: str, output: Any) -> None:
-        seen[layer].append(_first_tensor(layer, output).shape)
+    def note(layer: str, output: Tensor) -> None:
+        seen[layer].append(output.shape)
 
     with torch.inference_mode(), _hooked(network, submodules, note):
         output = network(imgs)
@@ -152,10 +185,16 @@ def _shapes(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> 
 
 
 @contextmanager
-def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Any], None]) -> Iterator[None]:
+def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """While it lasts, ``visit(layer, output)`` is called for the submodules that this thread runs."""
+    mine = get_ident()
+
+    def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        if get_ident() == mine:  # others may call the network, too
+            visit(layer, _first_tensor(layer, output))
+
     handles = [
-        network.get_submodule(path).register_forward_hook(lambda _m, _args, out, layer=layer: visit(layer, out))
-        for layer, path in submodules.items()
+        network.get_submodule(path).register_forward_hook(partial(hook, layer)) for layer, path in submodules.items()
     ]
     try:
         yield

@@ -1,0 +1,68 @@
+"""Threads: metrics of each give what they give alone, on one extractor, and on several of one network."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from threading import Event
+
+import pytest
+import torch
+from networks import Convolutions, random_images
+from torch import Tensor
+
+from torchmetrics_dna import DNAExtractor, DNAFrechet, LayerFrechetDistance
+
+IMAGES = [random_images(24, seed, (16, 16)) // (seed + 1) for seed in range(2)]
+
+
+def score(extractor: DNAExtractor, images: Tensor) -> list[Tensor]:
+    metrics = [DNAFrechet(extractor), DNAFrechet(extractor, reduction="none"), LayerFrechetDistance(extractor)]
+    for i, batch in enumerate(images.split(2)):
+        for metric in metrics:
+            metric.update(batch, real=bool(i % 2))
+    return [metric.compute() for metric in metrics]
+
+
+@pytest.fixture(params=["plain", "compiled"])
+def extractors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[DNAExtractor]:
+    """Two of one network, which is in training mode."""
+    # the graphs of torch.compile, without the minute that their code takes
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    network, compiled = Convolutions(), request.param == "compiled"
+    return [DNAExtractor(network, layers=["stem", "body"], input_size=16, compile=compiled) for _ in range(2)]
+
+
+@pytest.mark.parametrize("several", [False, True])
+def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool) -> None:
+    used = extractors if several else extractors[:1] * 2
+    expected = [score(extractor, images) for extractor, images in zip(used, IMAGES, strict=True)]
+    with ThreadPoolExecutor(2) as threads:
+        for _ in range(3):
+            for found, values in zip(threads.map(score, used, IMAGES), expected, strict=True):
+                assert all(map(torch.equal, found, values))
+    assert extractors[0].network.training
+    assert extractors[0].network.body[2].num_batches_tracked == 0
+
+
+def test_what_another_thread_does_with_the_network_is_not_seen(extractors: list[DNAExtractor]) -> None:
+    network = extractors[0].network.eval()
+    expected = extractors[0](IMAGES[0])
+    done = Event()
+
+    def use() -> int:
+        count = 0
+        while not done.is_set():
+            network(IMAGES[1].float())
+            count += 1
+        return count
+
+    with ThreadPoolExecutor(1) as threads:
+        others = threads.submit(use)
+        try:
+            for _ in range(20):
+                found = extractors[0](IMAGES[0])
+                assert all(torch.equal(found[layer], values) for layer, values in expected.items())
+        finally:
+            done.set()
+        assert others.result() > 0
