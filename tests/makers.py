@@ -8,7 +8,7 @@ from networks import pixels, random_images
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import DNAEMD, DNAFrechet, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance, make_dna
 
 EXTRACTOR, RANGES = pixels()
 REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
@@ -38,10 +38,23 @@ def layer_frechet(**kwargs: object) -> LayerFrechetDistance:
     return LayerFrechetDistance(EXTRACTOR, **kwargs)
 
 
+def realism(**kwargs: object) -> DNARealism:
+    reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
+    return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
+
+
+def activation_range(**kwargs: object) -> ActivationRange:
+    return ActivationRange(EXTRACTOR, **kwargs)
+
+
 MAKERS: dict[str, Callable[..., Metric]] = {
     made.__name__: made
     for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
 }
+
+# without the forms that differ in what they count by alone
+CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet)}
+ONE_SIDED: dict[str, Callable[..., Metric]] = {made.__name__: made for made in (realism, activation_range)}
 
 
 def with_reference(name: str, images: Tensor = REAL, **kwargs: object) -> Metric:

@@ -17,6 +17,10 @@ def test_all_ways_of_syncing(tmp_path: Path) -> None:
     run(3, workers.manners, tmp_path)
 
 
+def test_torchmetrics_contract_over_processes_and_in_checkpoints(tmp_path: Path) -> None:
+    run(2, workers.contract, tmp_path, str(tmp_path))
+
+
 def test_compute_groups_over_processes(tmp_path: Path) -> None:
     run(2, workers.groups, tmp_path)
 

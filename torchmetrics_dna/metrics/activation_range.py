@@ -75,7 +75,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
             raise ValueError("Argument `normalize` expected to be a bool")
         self._stand_on(feature, layers)
         self.normalize = normalize
-        self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {"normalize": normalize})
+        self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {})
 
     def update(self, imgs: Tensor) -> None:
         """Add images.

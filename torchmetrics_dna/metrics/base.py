@@ -14,6 +14,7 @@ from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
+from torchmetrics_dna.metrics.sync import digest_of
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     def _accumulate(self, tally: DNATally[Any]) -> None:
         """Register the states; ValueError if the reference is of another kind of DNA."""
-        options = {"reset_real_features": self.reset_real_features, "normalize": self.normalize}
+        options = {"reset_real_features": self.reset_real_features}
         self._accumulate_by(tally, ("real", "fake") if self.reference is None else ("fake",), options)
         if self.reference is not None:
             check_comparable(self.reference, self._dna(self._side("fake")))
@@ -75,6 +76,10 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _mergeable(self) -> dict[str, Any]:
         reference = None if self.reference is None else self.reference.digest
         return super()._mergeable | {"reference": reference}
+
+    @property
+    def _agreed(self) -> dict[str, Any]:
+        return super()._agreed | {"weights": digest_of(self._weights)}
 
     @property
     def _terms(self) -> Neurons:

@@ -14,7 +14,7 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.sync import check_agreement, fingerprint
+from torchmetrics_dna.metrics.sync import check_agreement, digest_of
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.reference import DEFAULT_FEATURE, as_reference
 from torchmetrics_dna.scoring import Scorer
@@ -109,11 +109,10 @@ class DNARealism(ExtractorMetric):
 
     @property
     def _configuration(self) -> dict[str, Any]:
-        weights = None if self.neuron_weights is None else self.neuron_weights.tolist()
         return {
             "extractor": f"{self.extractor.name} {self.extractor.digest}",
             "reference": self.reference.digest,
-            "neuron_weights": hashlib.sha256(repr(weights).encode()).hexdigest()[:16],
+            "weights": digest_of(self.neuron_weights),
             "normalize": self.normalize,
         }
 
@@ -135,9 +134,17 @@ class DNARealism(ExtractorMetric):
         getattr(self, self._indices).append(numbers.to(scores.device))
 
     def forward(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> Tensor:
-        """Score images, and give the scores of these."""
+        """Score images, and give the scores of these; of all processes' batches with ``dist_sync_on_step``."""
         self.update(imgs, indices)
-        scores: Tensor = getattr(self, self._scores)[-1]
+        whole: dict[str, list[Tensor]] = {name: getattr(self, name) for name in self._defaults}
+        try:
+            for name, parts in whole.items():
+                setattr(self, name, parts[-1:])
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+                scores = self._in_order()
+        finally:
+            for name, parts in whole.items():
+                setattr(self, name, parts)
         self._forward_cache = scores  # type: ignore[assignment]
         return scores
 
@@ -149,6 +156,10 @@ class DNARealism(ExtractorMetric):
 
         """
         self.extractor.release()
+        return self._in_order()
+
+    def _in_order(self) -> Tensor:
+        """The scores of the state, each image once."""
         scores, indices = self._joined(self._scores), self._joined(self._indices)
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
@@ -182,16 +193,33 @@ class DNARealism(ExtractorMetric):
 
     def _joined(self, state: str) -> Tensor:
         parts: list[Tensor] = getattr(self, state)
-        dtype = torch.float64 if state == self._scores else torch.int64
-        return torch.cat([part.to(self.device) for part in parts] or [torch.zeros(0, dtype=dtype, device=self.device)])
+        return torch.cat([self._tensor(state, []), *(part.to(self.device) for part in parts)])
 
     def _sync_dist(
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
     ) -> None:
         group = process_group or self.process_group
-        mine = fingerprint(self._configuration).to(self.device)
-        check_agreement(mine, self._configuration, group)
+        check_agreement(self._configuration, self.device, group)
         # also from a process that has none, which torchmetrics would leave out
         gathered = {name: dist_sync_fn(self._joined(name), group=group) for name in self._defaults}
         for name, parts in gathered.items():
             setattr(self, name, list(parts))
+
+    def state_dict(  # type: ignore[override]  # as torchmetrics has it
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """As in torchmetrics, but numbers in place of tensors, which torch.distributed loads in one length only."""
+        saved: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
+        saved.update({prefix + name: self._joined(name).tolist() for name in self._defaults if prefix + name in saved})
+        return saved
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        for name in self._defaults:
+            if prefix + name in state_dict:
+                state_dict[prefix + name] = [self._tensor(name, state_dict[prefix + name])]
+                self._computed, self._update_count = None, max(1, self._update_count)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+    def _tensor(self, state: str, values: list[float]) -> Tensor:
+        dtype = torch.float64 if state == self._scores else torch.int64
+        return torch.tensor(values, dtype=dtype, device=self.device)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics import Metric
@@ -9,7 +10,7 @@ from torchmetrics import Metric
 from torchmetrics_dna.extractors import DNAExtractor
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import nn
 
@@ -35,6 +36,23 @@ class ExtractorMetric(Metric):
         """Forget all images."""
         super().reset()
         self.extractor.release()
+
+    def sync(self, *args: Any, **kwargs: Any) -> None:
+        """As in torchmetrics, but after an error nothing is left behind."""
+        try:
+            super().sync(*args, **kwargs)
+        finally:
+            if not self._is_synced:
+                self._cache = None
+
+    @contextmanager
+    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
+        """As in torchmetrics, but the local states come back also after an error."""
+        self.sync(*args, **kwargs)
+        try:
+            yield
+        finally:
+            self.unsync(should_unsync=self._is_synced and should_unsync)
 
     def _stand_on(self, feature: str | nn.Module | DNAExtractor, layers: Sequence[str] | None) -> None:
         """Take the extractor that is given, or build the one that is meant."""

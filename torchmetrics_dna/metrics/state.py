@@ -31,6 +31,7 @@ class TalliedMetric(Metric):
     """
 
     configuration: Tensor
+    normalize: bool
     _tally: Tally
 
     def _accumulate_by(self, tally: Tally, sides: Sequence[str], options: dict[str, Any]) -> None:
@@ -47,7 +48,12 @@ class TalliedMetric(Metric):
     @property
     def _mergeable(self) -> dict[str, Any]:
         """What must be equal for states to be merged."""
-        return self._tally.configuration
+        return self._tally.configuration | {"normalize": self.normalize}
+
+    @property
+    def _agreed(self) -> dict[str, Any]:
+        """What must be equal for all processes to get one value."""
+        return self._mergeable
 
     def _side(self, side: str) -> Side:
         return {name: getattr(self, f"{side}_{name}") for name in self._tally.fields}
@@ -60,7 +66,7 @@ class TalliedMetric(Metric):
         """Add the state of another metric, or a dict of its states, to this one.
 
         Raises:
-            ValueError: If it is neither, or of another extractor, layers, bins, bounds or reference.
+            ValueError: If it is neither, or of another extractor, layers, bins, bounds, reference or ``normalize``.
 
         """
         if isinstance(incoming_state, TalliedMetric):
@@ -77,7 +83,9 @@ class TalliedMetric(Metric):
         if missing:
             raise ValueError(f"Expected state variable {missing[0]} to be present in incoming state")
         if not self._can_merge(incoming_state["configuration"]):
-            raise ValueError("Can't merge the state of a metric with another extractor, layers, bins or bounds")
+            raise ValueError(
+                "Can't merge the state of a metric with another extractor, layers, bins, bounds or `normalize`"
+            )
         for side in self._sides:
             self._tally.merge_(
                 self._side(side), {name: incoming_state[f"{side}_{name}"] for name in self._tally.fields}
@@ -88,15 +96,6 @@ class TalliedMetric(Metric):
     def _can_merge(self, configuration: Tensor) -> bool:
         half = len(self.configuration) // 2
         return torch.equal(configuration[:half].to(self.configuration.device), self.configuration[:half])
-
-    @contextmanager
-    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
-        """As in torchmetrics, but the local states come back also after an error."""
-        self.sync(*args, **kwargs)
-        try:
-            yield
-        finally:
-            self.unsync(should_unsync=self._is_synced and should_unsync)
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
@@ -133,14 +132,10 @@ class TalliedMetric(Metric):
         self, dist_sync_fn: Callable[..., Any] = gather_all_tensors, process_group: Any | None = None
     ) -> None:
         group = process_group or self.process_group
-        try:
-            if dist_sync_fn is not gather_all_tensors:
-                self._sync_gathered(dist_sync_fn, group)
-                return
-            check_agreement(self.configuration[: len(self.configuration) // 2], self._mergeable, group)
-        except BaseException:
-            self._cache = None
-            raise
+        if dist_sync_fn is not gather_all_tensors:
+            self._sync_gathered(dist_sync_fn, group)
+            return
+        check_agreement(self._agreed, self.device, group)
         # `sync` has put a copy of the states aside. That copy is reduced in place, and the states themselves, which a
         # compute group may share, wait in its place for `unsync`: one copy in all, however many processes.
         cache = cast("dict[str, Any]", self._cache)
@@ -191,7 +186,9 @@ class TalliedMetric(Metric):
         error_msgs = args[-1]
         configuration = state_dict.get(f"{prefix}configuration")
         if configuration is not None and not self._can_merge(configuration):
-            error_msgs.append(f"The state {prefix!r} is of a metric with another extractor, layers, bins or bounds")
+            error_msgs.append(
+                f"The state {prefix!r} is of a metric with another extractor, layers, bins, bounds or `normalize`"
+            )
             for name in self._defaults:
                 state_dict.pop(prefix + name, None)
         loaded = [name for name in self._defaults if prefix + name in state_dict]

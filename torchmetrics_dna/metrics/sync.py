@@ -20,15 +20,21 @@ def fingerprint(configuration: Mapping[str, Any]) -> Tensor:
     return torch.tensor(list(digest), dtype=torch.int64)
 
 
-def check_agreement(mine: Tensor, configuration: Mapping[str, Any], group: Any) -> None:
+def digest_of(weights: Tensor | None) -> str | None:
+    """16 hexadecimal digits of weights, for a configuration."""
+    return None if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
+
+
+def check_agreement(configuration: Mapping[str, Any], device: torch.device, group: Any) -> None:
     """RuntimeError on every process, naming what differs, unless all processes hold the same configuration.
 
     Args:
-        mine: This process's fingerprint, on the device that the group communicates on.
-        configuration: What it is of.
+        configuration: What must be equal.
+        device: What the group communicates on.
         group: The processes; None for all.
 
     """
+    mine = fingerprint(configuration).to(device)
     every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
     dist.all_gather(every, mine, group=group)
     if all(torch.equal(other, mine) for other in every):
