@@ -19,7 +19,9 @@ from torchmetrics_dna import (
     HistogramDNA,
     compare,
     make_dna,
+    rank,
 )
+from torchmetrics_dna.demo import Demo
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
@@ -123,6 +125,17 @@ def test_a_set_and_itself_are_at_distance_0(photo_folder: Path) -> None:
     extractor, ranges = pixels()
     result = compare(photo_folder, photo_folder, extractor, ranges=ranges)
     assert (result.dna_emd, result.dna_frechet) == (0, 0)
+
+
+def test_results_are_compared_and_hashed_by_identity(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    results = [compare(photos[:2], photos[2:4], extractor, ranges=ranges) for _ in range(2)]
+    rankings = [rank(photos[:3], photos[3], extractor, ranges=ranges) for _ in range(2)]
+    demos = [Demo(2, (1,), {"blur": [result]}, {"blur": photos[:1]}, (0,)) for result in results]
+    for one, other in (results, rankings, demos, [result.measured[0] for result in results]):
+        assert one == one
+        assert one != other
+        assert {one, other, one} == {one, other}
 
 
 def test_one_image_has_no_frechet_distance(photos: list[np.ndarray]) -> None:

@@ -185,12 +185,17 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     assert result.interval.low < result.interval.value < result.interval.high
     assert result.interval.value < result.dna_emd
     assert 0 < result.noise_floor < result.dna_emd
+    for side in result.measured:
+        counts = side.dnas["histogram"].counts
+        assert side.folds == []  # ten times the rest
+        assert counts.untyped_storage().nbytes() == counts.nbytes
     assert result.dna_emd == compare(photos, blurred, layers=["block_4"]).dna_emd
     assert result.to_dict()["interval"]["confidence"] == 0.9
     reference = make_dna(photos, layers=["block_4"])
     fixed = compare(reference, blurred, confidence=0.9)
     assert fixed.interval.high - fixed.interval.low < result.interval.high - result.interval.low
     assert fixed.noise_floor > 0
+    assert (result.noise_floor_side, fixed.noise_floor_side) == ("a", "b")
     with pytest.raises(ValueError, match="`confidence` takes images on a side at least"):
         compare(reference, reference, confidence=0.9)
     with pytest.raises(ValueError, match="at least 5 folds with images on each side, but got 3"):

@@ -9,9 +9,10 @@ import pytest
 from PIL import Image
 
 from torchmetrics_dna import compare, make_dna, rank
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import Demo, blur, photographs
 from torchmetrics_dna.plots import (
     plot_convergence,
+    plot_demo,
     plot_histograms,
     plot_layers,
     plot_neurons,
@@ -85,6 +86,26 @@ def test_precision_recall() -> None:
     figure = plot_precision_recall({"all": ([0.5, 1, 1], [1, 0.5, 0], 0.75), "ten": ([1, 1, 1], [1, 0.5, 0], 1.0)})
     assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["all: 0.750", "ten: 1.000"]
     assert drawn(figure).std() > 1
+
+
+@pytest.mark.parametrize("kind", ["convergence", "precision and recall", "demo"])
+def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str) -> None:
+    names = [f"curve {i}" for i in range(12)]
+    if kind == "convergence":
+        axis = plot_convergence([10, 100], {name: [[1.0, 3.0], [2.0, 2.0]] for name in names}).axes[0]
+    elif kind == "demo":
+        one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
+        examples = dict.fromkeys(names, PHOTOS[:1])
+        axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
+    else:
+        axis = plot_precision_recall({name: ([0.5, 1], [1, 0], 0.75) for name in names}).axes[0]
+    lines = [line for line in axis.lines if line.get_label() in names or line.get_label()[:-7] in names]
+    assert len(lines) == len(axis.get_legend().get_texts()) == 12
+    for colour in {line.get_color() for line in lines}:
+        alike = [line for line in lines if line.get_color() == colour]
+        assert len({(line.get_marker(), str(line._unscaled_dash_pattern)) for line in alike}) == len(alike)
+    firsts = {(line.get_marker(), str(line._unscaled_dash_pattern)) for line in lines[:5]}
+    assert len(firsts) == 5  # also in black and white
 
 
 def test_contact_sheet() -> None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons import Neurons
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Comparison:
     """How far two image sets A and B are apart, and where; None stands for what was not asked for.
 
@@ -43,6 +43,7 @@ class Comparison:
         interval: Confidence interval of dna-emd, if asked for.
         noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
             at half its number of images; if asked for.
+        noise_floor_side: Which set that is, ``"a"`` or ``"b"``.
         kid: Kernel distance (KID) of the last layer's spatial means, without unit; the mean over subsets of images.
         kid_std: Its standard deviation over subsets; 0 where there is but one.
 
@@ -61,6 +62,7 @@ class Comparison:
     measured: tuple[Measured, Measured] | None = None
     interval: Interval | None = None
     noise_floor: float | None = None
+    noise_floor_side: str | None = None
     kid: float | None = None
     kid_std: float | None = None
 
@@ -178,13 +180,15 @@ class Comparison:
 
 
 def with_interval(found: Comparison, confidence: float) -> Comparison:
-    """The comparison, with how sure it is."""
+    """The comparison, with how sure it is, and without the folds that say so: they are ten times the rest."""
     a, b = found._sides()
     folds = [side.folds or side.dnas["histogram"] for side in (a, b)]
     return replace(
         found,
         interval=jackknife(folds[0], folds[1], found.neuron_weights, confidence),  # type: ignore[arg-type]
         noise_floor=noise_floor(a.folds or b.folds, found.neuron_weights),
+        noise_floor_side="a" if a.folds else "b",
+        measured=(replace(a, folds=[]), replace(b, folds=[])),
     )
 
 

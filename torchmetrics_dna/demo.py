@@ -40,7 +40,7 @@ _EXAMPLE = 3  # the cat
 Picture = NDArray[np.uint8]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Demo:
     """What the demonstration found.
 

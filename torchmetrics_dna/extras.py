@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from typing import Any
@@ -25,8 +26,20 @@ def require(module: str, extra: str) -> Any:
 
 @cache
 def optional(module: str) -> Any:
-    """A module of this package, or None where what it imports is not installed."""
+    """A module of this package, or None where what it imports is not installed, or, with a warning, broken."""
+    library = module.rpartition(".")[2].partition("_")[0]  # numba_histogram stands on numba
     try:
         return import_module(f"torchmetrics_dna.{module}")
-    except ImportError:
+    except Exception as err:
+        missing = isinstance(err, ModuleNotFoundError) and err.name == library
+        if not missing and library not in _warned:
+            _warned.add(library)
+            warnings.warn(
+                f"{library} is installed but can't be imported ({type(err).__name__}: {err}), so counting is many times"
+                f" slower; mend it, such as by `pip install --upgrade {library}`, or remove it",
+                stacklevel=2,
+            )
         return None
+
+
+_warned: set[str] = set()  # once for all modules that stand on it

@@ -73,7 +73,7 @@ class Loading:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Measured:
     """What one pass over an image set found.
 

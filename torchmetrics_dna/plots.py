@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 _UNITS = {
     "dna_emd": "dna-emd\n(bins)",
     "dna_frechet": "dna-fd\n(squared activations)",
@@ -44,11 +45,11 @@ def plot_demo(demo: Demo) -> Any:
     curves, pictures = figure.subfigures(1, 2, width_ratios=(1, 1))
     axes = curves.subplots(2, 1, sharex=True)
     strengths = (0, *demo.strengths)
-    for (name, comparisons), (colour, marker) in zip(demo.comparisons.items(), _STYLES, strict=False):
+    for i, (name, comparisons) in enumerate(demo.comparisons.items()):
         for axis, values in zip(
             axes, ([c.dna_emd for c in comparisons], [c.dna_frechet for c in comparisons]), strict=True
         ):
-            axis.plot(strengths, [0, *values], color=colour, marker=marker, label=name)
+            axis.plot(strengths, [0, *values], label=name, **_style(i))
     axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
     axes[0].set_ylabel("dna-emd (bins)")
     axes[1].set_ylabel("dna-fd (squared activations)")
@@ -163,13 +164,14 @@ def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Seque
     """
     figure = _figure(width=6, height=4)
     axis = figure.subplots()
-    for (name, draws), (colour, marker) in zip(values.items(), _STYLES, strict=False):
+    for i, (name, draws) in enumerate(values.items()):
         means = [fmean(draw) for draw in draws]
         spreads = [pstdev(draw) for draw in draws]
-        axis.plot(numbers, means, color=colour, marker=marker, label=name)
+        style = _style(i)
+        axis.plot(numbers, means, label=name, **style)
         low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
-        axis.fill_between(numbers, low, high, color=colour, alpha=0.2, linewidth=0)
-        axis.axhline(means[-1], color=colour, linestyle=":", linewidth=1)
+        axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
+        axis.axhline(means[-1], color=style["color"], linestyle=":", linewidth=1)
     axis.set_xscale("log")
     axis.set_xlabel("number of images")
     axis.set_ylabel(f"distance ({unit})" if unit else "distance")
@@ -191,9 +193,10 @@ def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[f
     """
     figure = _figure(width=5.5, height=4.5)
     axis = figure.subplots()
-    styles = zip(_STYLES, ("-", "--", "-.", ":", (0, (5, 1, 1, 1))), strict=True)
-    for (name, (precision, recall, area)), ((colour, _), line) in zip(curves.items(), styles, strict=False):
-        axis.step(recall, precision, color=colour, linestyle=line, where="post", label=f"{name}: {area:.3f}")
+    for i, (name, (precision, recall, area)) in enumerate(curves.items()):
+        # without markers, which would cover steps this small
+        line = {**_style(i), "marker": None, "linestyle": _LINES[(i + i // len(_STYLES)) % len(_LINES)]}
+        axis.step(recall, precision, where="post", label=f"{name}: {area:.3f}", **line)
     axis.set_xlabel("recall")
     axis.set_ylabel("precision")
     axis.set_xlim(0, 1)
@@ -247,6 +250,12 @@ def _grouped(a: Tensor, b: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tenso
 def _versus(comparison: Comparison) -> str:
     a, b = comparison.num_images.values()
     return f"A ({a} images) against B ({b} images), {comparison.extractor}"
+
+
+def _style(number: int) -> dict[str, Any]:
+    """How one of several curves is drawn; past the palette's end, in other lines than those before."""
+    colour, marker = _STYLES[number % len(_STYLES)]
+    return {"color": colour, "marker": marker, "linestyle": _LINES[number // len(_STYLES) % len(_LINES)]}
 
 
 def _plain(axis: Any) -> None:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.ranges import ActivationRanges
 
 
-@dataclass(frozen=True, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Ranking:
     """Images from the closest to the reference to the furthest.
 

@@ -40,7 +40,7 @@ def verdict(found: Comparison) -> str:
 
 def halved_side(found: Comparison) -> str:
     """Of which set the noise floor is."""
-    return "A" if found.measured is not None and found.measured[0].folds else "B"
+    return "A" if found.noise_floor_side == "a" else "B"
 
 
 def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, str]) -> dict[str, str]:

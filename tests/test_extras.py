@@ -1,0 +1,71 @@
+"""What is not installed is left out without a word; what is broken is said once."""
+
+from __future__ import annotations
+
+import sys
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from networks import pixels, random_images
+
+from torchmetrics_dna import DNAEMD, DNAFrechet
+from torchmetrics_dna.extras import _warned, optional
+
+Break = Callable[[str], None]
+EXTRACTOR, RANGES = pixels()
+
+
+@pytest.fixture
+def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Break]:
+    """Another numba, which does as it is told when it is imported."""
+
+    def become(code: str) -> None:
+        (tmp_path / "numba.py").write_text(code)
+        monkeypatch.syspath_prepend(tmp_path)
+        for name in list(sys.modules):
+            if name == "numba" or (name.startswith("torchmetrics_dna.") and "numba" in name):
+                monkeypatch.delitem(sys.modules, name)
+        optional.cache_clear()
+
+    yield become
+    optional.cache_clear()
+    _warned.clear()
+
+
+def found() -> tuple[float, float]:
+    metrics = [DNAEMD(EXTRACTOR, ranges=RANGES), DNAEMD(EXTRACTOR, ranges="auto"), DNAFrechet(EXTRACTOR)]
+    for metric in metrics:
+        for real in (True, False):
+            metric.update(random_images(4, 1 + real), real=real)
+    return tuple(float(metric.compute()) for metric in metrics)
+
+
+@pytest.mark.parametrize(
+    ("code", "cause"),
+    [
+        ("raise ImportError('Numba needs NumPy 2.3 or less. Got NumPy 9.0.')", "ImportError: Numba needs NumPy 2.3"),
+        ("import llvmlite_that_is_gone", "ModuleNotFoundError: No module named 'llvmlite_that_is_gone'"),
+        ("raise OSError('libsvml.so: cannot open shared object file')", "OSError: libsvml.so"),
+    ],
+)
+def test_a_broken_numba_is_said_once(numba_that: Break, code: str, cause: str) -> None:
+    expected = found()
+    numba_that(code)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        assert found() == pytest.approx(expected, rel=1e-12)
+        assert found() == pytest.approx(expected, rel=1e-12)
+    (warning,) = said
+    assert warning.category is UserWarning
+    assert str(warning.message).startswith(f"numba is installed but can't be imported ({cause}")
+    assert "mend it, such as by `pip install --upgrade numba`" in str(warning.message)
+    assert optional("binning.numba_histogram") is None
+
+
+def test_a_missing_numba_is_not_worth_a_word(numba_that: Break) -> None:
+    expected = found()
+    numba_that("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
+    assert found() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
+    assert optional("binning.numba_moments") is None
