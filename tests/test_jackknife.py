@@ -9,15 +9,17 @@ import pytest
 import torch
 from dnas import ranges
 from makers import emd, fed, self_ranging_emd
+from networks import pixels, random_images
 from processes import run
 from scipy.stats import t as student
 from torch import Tensor
 from workers import CROWD, CROWD_FAKE, folds
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, Neurons, compare, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, HistogramDNA, Neurons, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, photographs
-from torchmetrics_dna.folds import content_folds
+from torchmetrics_dna.folds import FoldedImages, content_folds
 from torchmetrics_dna.functional import activation_histogram
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.jackknife import jackknife, noise_floor, student_quantile
 
 NEURONS = Neurons({"a": 3})
@@ -178,6 +180,38 @@ def test_folds_are_about_equal_and_of_pixels_alone() -> None:
     assert content_folds(flat, 10).bincount(minlength=10).min() > 5
 
 
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("form", ["files", "tensors"])
+def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_workers: int, photo_folder: Path) -> None:
+    """In whichever process and order they are read, and as bytes or as floats."""
+    extractor, bounds = pixels()
+    images = torch.stack([torch.from_numpy(image.copy()) for image in open_source(photo_folder)]).permute(0, 3, 1, 2)
+    metric = DNAEMD(extractor, ranges=bounds, num_bins=40, num_folds=10)
+    for real, some in ((True, images.flip(0)), (False, images // 2)):
+        for batch in some.split(5):
+            metric.update(batch, real=real)
+    sources = (photo_folder, images // 2) if form == "files" else (images / 255, (images // 2) / 255)
+    options = {"ranges": bounds, "num_bins": 40, "metrics": ["dna-emd"], "num_workers": num_workers, "batch_size": 7}
+    found = compare(*sources, extractor, confidence=0.9, **options)
+    if form == "files":
+        assert found.interval == metric.interval(0.9)
+        assert found.noise_floor == metric.noise_floor()
+    folds = FoldedImages(open_source(sources[0]), 10)
+    _ = [folds[i] for i in range(len(folds))]
+    assert torch.equal(folds.folds, content_folds(images, 10))
+
+
+def test_large_images_are_asked_for_some_of_their_pixels() -> None:
+    image = random_images(1, 0, (1200, 1600))
+    fold = content_folds(image, 10)
+    assert torch.equal(content_folds(image.contiguous(memory_format=torch.channels_last), 10), fold)
+    folds = FoldedImages(open_source(image), 10)
+    _ = folds[0]
+    assert torch.equal(folds.folds, fold)
+    others = [content_folds(random_images(1, seed, (1200, 1600)), 10) for seed in range(8)]
+    assert torch.cat(others).unique().numel() > 3
+
+
 def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     photos = photographs(20)
     blurred = [blur(photo, strength=6) for photo in photos]
@@ -198,5 +232,5 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     assert (result.noise_floor_side, fixed.noise_floor_side) == ("a", "b")
     with pytest.raises(ValueError, match="`confidence` takes images on a side at least"):
         compare(reference, reference, confidence=0.9)
-    with pytest.raises(ValueError, match="at least 5 folds with images on each side, but got 3"):
+    with pytest.raises(ValueError, match="at least 5 folds with images on each side, but got 2, of 3 images"):
         compare(photos[:3], blurred, layers=["block_4"], confidence=0.9)

@@ -113,7 +113,8 @@ def compare(
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
         confidence: Give a confidence interval of dna-emd, such as 0.95, and the noise floor. The images are kept
-            apart in 10 folds for that; a side that is a DNA is taken for exact.
+            apart in 10 folds for that, by their pixels as in :class:`DNAEMD`. At least 5 must hold images, as with 20
+            images a side they do. A side that is a DNA is taken for exact.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         loading: As for :func:`make_dna`.
 

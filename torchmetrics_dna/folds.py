@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,15 +10,18 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.jackknife import LEAST_FOLDS, merged
 from torchmetrics_dna.tally import DNATally, Field
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.images.sources import RGBImage
     from torchmetrics_dna.tally import Side
 
 _PRIME = 2_147_483_647
+_PIXELS = 2**18  # about as many of a large image are asked, so that it takes a millisecond
 
 
 class FoldedTally(DNATally["HistogramDNA"]):
@@ -87,18 +91,51 @@ class FoldedTally(DNATally["HistogramDNA"]):
 
 
 def _images_of(parts: Parts, chosen: Tensor) -> Parts:
-    """Some images of a batch, ``chosen`` of shape ``(B,)``."""
+    """Some images of a batch, ``chosen`` of shape ``(B,)``; views where they lie side by side."""
     sizes = [len(next(iter(part.values()))) for part in parts]
-    places = [here.nonzero().flatten() for here in torch.split(chosen, sizes)]
-    return [
-        {layer: values[here.to(values.device)] for layer, values in part.items()}
-        for part, here in zip(parts, places, strict=True)
-        if len(here)
-    ]
+    found = []
+    for part, here in zip(parts, torch.split(chosen, sizes), strict=True):
+        places = here.nonzero().flatten().tolist()
+        if places:
+            first, end = places[0], places[-1] + 1
+            some = slice(first, end) if end - first == len(places) else places
+            found.append({layer: values[some] for layer, values in part.items()})
+    return found
+
+
+class FoldedImages(ImageSource):
+    """Images of a source; once one is read, in whichever process, ``folds`` says which fold it belongs to."""
+
+    def __init__(self, source: ImageSource, num_folds: int) -> None:
+        super().__init__(source.names, source._fetch, source.label, source.exif_orientation)
+        self.folds = torch.zeros(len(source), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self._num_folds = num_folds
+
+    def __getitem__(self, index: int) -> RGBImage:
+        image = super().__getitem__(index)
+        step = _step(image.size)
+        some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
+        self.folds[index] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
+        return image
+
+
+def _step(size: int) -> int:
+    """From which row and column to the next, for an image of so many numbers."""
+    return max(1, math.isqrt(size // _PIXELS))
 
 
 def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
-    """The fold of each image by its pixels, shape ``(B,)``: the same in any batch, order and process."""
+    """The fold of each image by its pixels, shape ``(B,)``: the same in any batch, order and process.
+
+    All that keeps folds apart asks this, so that an image is in one fold for a metric and for :func:`compare`.
+
+    Args:
+        imgs: As they were before they are resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        num_folds: How many folds.
+
+    """
+    step = _step(imgs[0].numel()) if len(imgs) else 1
+    imgs = imgs[..., ::step, ::step]
     pixels = imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
     factors = torch.arange(1, pixels[0].numel() + 1, device=imgs.device) * 48_271 % _PRIME if len(imgs) else pixels
     # one image at a time, for its integers take eight times its room

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 LEAST_FOLDS = 5
 
 
+class TooFewFoldsError(ValueError):
+    """Fewer folds hold images than an interval takes."""
+
+
 @dataclass(frozen=True)
 class Interval:
     """A confidence interval of dna-emd.
@@ -62,7 +66,7 @@ def jackknife(
         confidence: Between 0 and 1.
 
     Raises:
-        ValueError: If fewer than 5 folds of a side hold images, or the confidence is none.
+        ValueError: If the confidence is none; TooFewFoldsError if fewer than 5 folds of a side hold images.
 
     """
     check_confidence(confidence)
@@ -140,9 +144,10 @@ def _filled(folds: Sequence[HistogramDNA] | HistogramDNA) -> list[HistogramDNA]:
         return [folds]
     filled = [fold for fold in folds if fold.num_images]
     if len(filled) < LEAST_FOLDS:
-        raise ValueError(
-            f"A jackknife interval takes at least {LEAST_FOLDS} folds with images on each side, but got {len(filled)};"
-            " give more images"
+        images = sum(fold.num_images for fold in filled)
+        raise TooFewFoldsError(
+            f"A jackknife interval takes at least {LEAST_FOLDS} folds with images on each side, but got {len(filled)},"
+            f" of {images} images; give more images"
         )
     return filled
 

@@ -6,9 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
-import torch
-
-from torchmetrics_dna.folds import FoldedTally
+from torchmetrics_dna.folds import FoldedImages, FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.kid import Features
@@ -149,6 +147,7 @@ class Pass:
         self.extractor = extractor
         self.loading = loading
         self._keep_features = keep_features
+        self._num_folds = num_folds
         self._sides: dict[Kind, Side] = {}
         self.restart()
 
@@ -161,20 +160,26 @@ class Pass:
     def run(self, images: ImageSource, numbers: Sequence[int] | None = None) -> Iterator[tuple[int, list[str]]]:
         """Add images batch by batch; after each, how many were read or left out so far, and what was left out of it.
 
-        Where there are folds, every n-th image by ``numbers`` (by default, by its place) is in the same one.
+        Args:
+            images: What to add.
+            numbers: What each of them is called by; its place if they are not given.
+
         """
         done = 0
+        if self._num_folds is not None:
+            images = FoldedImages(images, self._num_folds)
         for places, activations, left_out in activate(images, self.extractor, self.loading):
             if places:
-                self._add(activations, places if numbers is None else [numbers[place] for place in places])
+                folds = images.folds[places] if isinstance(images, FoldedImages) else None
+                self._add(activations, places if numbers is None else [numbers[place] for place in places], folds)
             del activations
             done += len(places) + len(left_out)
             yield done, left_out
 
-    def _add(self, activations: dict[str, Tensor], numbers: list[int]) -> None:
+    def _add(self, activations: dict[str, Tensor], numbers: list[int], folds: Tensor | None) -> None:
         for kind, tally in self.tallies.items():
-            if isinstance(tally, FoldedTally):
-                tally.add_folded_(self._sides[kind], [activations], torch.tensor(numbers) % tally.num_folds)
+            if folds is not None and isinstance(tally, FoldedTally):
+                tally.add_folded_(self._sides[kind], [activations], folds)
             else:
                 tally.add_(self._sides[kind], [activations], len(numbers))
         if self._features is not None:
@@ -257,8 +262,6 @@ def measure(
     unreadable: list[str] = []
 
     def add(numbers: Sequence[int]) -> None:
-        # fold by fold, since counts that are in turns of one fold and another leave the cache
-        numbers = sorted(numbers, key=lambda number: number % (num_folds or 1))
         for _, left_out in run.run(images.take(numbers), numbers):
             unreadable.extend(left_out)
 

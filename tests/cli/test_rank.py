@@ -126,12 +126,15 @@ def test_torchrun_ranks_the_same(
     assert alone.count("\n") == 8
 
 
-def test_compare_with_confidence(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_compare_with_confidence(
+    files: Path, photo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = files / "new.blur.dna.npz"
     options = ["--layers", "block_0", "--confidence", "0.9"]
-    assert run(monkeypatch, "compare", A, B, *options) == 0
+    assert run(monkeypatch, "compare", photo_folder, other, *options) == 0
     printed = capsys.readouterr().out
     for text in ("without noise", "90%: ", "noise floor"):
         assert text in printed
-    assert run(monkeypatch, "compare", A, B, *options, "--json") == 0
+    assert run(monkeypatch, "compare", photo_folder, other, *options, "--json") == 0
     interval = json.loads(capsys.readouterr().out)["interval"]
     assert interval["low"] <= interval["value"] <= interval["high"]

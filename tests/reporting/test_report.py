@@ -131,6 +131,7 @@ def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) ->
 
 def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:
     found = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
+    assert found.interval is None  # so few images fall into 4 folds, and the page is written all the same
     a, b = found.aligned()
     assert torch.equal(a.bin_edges(), b.bin_edges())
     share_a, share_b, edges = found.histograms("block_0", 5)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.atomic import check_folder, replacing
 from torchmetrics_dna.comparing import compare, extractor_for, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.jackknife import LEAST_FOLDS, TooFewFoldsError
 from torchmetrics_dna.measure import Loading
 from torchmetrics_dna.processes import rank
 from torchmetrics_dna.reporting.page import render
@@ -90,7 +91,8 @@ def report(
     dnas = [side for side in sides.values() if isinstance(side, DNA)]
     extractor = extractor_for(dnas, feature, layers, device) if images else None
     sure = bool(images) and all(len(side) >= LEAST_FOLDS for side in images.values())
-    found = compare(
+    measured = partial(
+        compare,
         sides["a"],
         sides["b"],
         extractor,
@@ -98,9 +100,12 @@ def report(
         num_bins=num_bins,
         ranges=ranges,
         neuron_weights=neuron_weights,
-        confidence=confidence if sure else None,
         **loading,
     )
+    try:
+        found = measured(confidence=confidence if sure else None)
+    except TooFewFoldsError:  # few images, which by chance fell into few folds
+        found = measured()
     scored = {}
     if extractor is not None:
         for name, side in images.items():

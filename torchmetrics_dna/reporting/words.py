@@ -28,7 +28,7 @@ def verdict(found: Comparison) -> str:
     if interval is None:
         return (
             f"A and B are {number(found.dna_emd)} bins apart; there is no interval and no noise floor, which take"
-            f" {LEAST_FOLDS} images or more on a side, and on both unless one is a DNA."
+            f" images in {LEAST_FOLDS} folds on a side, and on both unless one is a DNA; give more images."
         )
     told = "B differs from A" if interval.low > 0 else "B can't be told from A"
     return (
