@@ -17,7 +17,7 @@ from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     import torch
     from torch import Tensor
@@ -90,7 +90,6 @@ def report(
     images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
     dnas = [side for side in sides.values() if isinstance(side, DNA)]
     extractor = extractor_for(dnas, feature, layers, device) if images else None
-    sure = bool(images) and all(len(side) >= LEAST_FOLDS for side in images.values())
     measured = partial(
         compare,
         sides["a"],
@@ -102,10 +101,7 @@ def report(
         neuron_weights=neuron_weights,
         **loading,
     )
-    try:
-        found = measured(confidence=confidence if sure else None)
-    except TooFewFoldsError:  # few images, which by chance fell into few folds
-        found = measured()
+    found = _with_interval_or_not(measured, confidence if images else None, images.values())
     scored = {}
     if extractor is not None:
         for name, side in images.items():
@@ -117,6 +113,16 @@ def report(
         with replacing(output) as temporary:
             temporary.write_text(page, encoding="utf-8")
     return found
+
+
+def _with_interval_or_not(
+    measured: Callable[..., Comparison], confidence: float | None, images: Iterable[ImageSource]
+) -> Comparison:
+    """The comparison, without an interval where there are too few images."""
+    try:
+        return measured(confidence=confidence if all(len(side) >= LEAST_FOLDS for side in images) else None)
+    except TooFewFoldsError:  # which by chance fell into few folds
+        return measured()
 
 
 def _open(
