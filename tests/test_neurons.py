@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import copy
 import pickle
+from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -42,6 +44,30 @@ def test_copies_are_equal(duplicate: object) -> None:
     assert duplicate(neurons) == neurons
 
 
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, torch.tensor, np.array, lambda n: n])
+def test_any_integer_is_one(integer: Callable[[int], object]) -> None:
+    neurons = Neurons({"a": integer(3), "b": [integer(1), integer(4)]})
+    assert neurons == Neurons({"a": 3, "b": [1, 4]})
+    assert neurons.digest == Neurons({"a": 3, "b": [1, 4]}).digest
+    assert all(type(n) is int for layer in neurons for n in [neurons[layer], *neurons.numbers(layer)])
+
+
+def test_arrays_are_numbers_of_neurons() -> None:
+    for numbers in (np.array([5]), torch.tensor([5]), (5,)):
+        assert Neurons({"a": numbers}) == Neurons({"a": [5]})
+
+
+def test_a_layer_may_be_huge() -> None:
+    assert Neurons({"a": 10**15}).locate(10**14) == ("a", 10**14)
+
+
+def test_lists_go_both_ways() -> None:
+    neurons = Neurons({"a": 3, "b": [1, 4]})
+    assert Neurons.from_list(neurons.to_list()) == neurons
+    with pytest.raises(ValueError, match=r"Layers expected to be distinct, but got \['a', 'a'\]"):
+        Neurons.from_list([["a", 1], ["a", 2]])
+
+
 def test_split_gives_views_in_order() -> None:
     values = torch.arange(6)
     parts = Neurons({"a": 2, "b": 4}).split(values)
@@ -60,6 +86,12 @@ def test_repr_is_short() -> None:
         (lambda: Neurons({"a": 0}), "Layer 'a' has no neurons"),
         (lambda: Neurons({"a": [2, 1]}), "must be ascending"),
         (lambda: Neurons({"a": [-1]}), "not negative"),
+        (lambda: Neurons({"a": 10**400}), "must be ascending"),
+        (lambda: Neurons({"a": True}), "Layer 'a' expected a number of neurons, or their numbers, but got True"),
+        (lambda: Neurons({"a": [False, True]}), r"or their numbers, but got \[False, True\]"),
+        (lambda: Neurons({"a": torch.tensor([False, True])}), r"but got tensor\(\[False,  True\]\)"),
+        (lambda: Neurons({"a": 1.5}), "but got 1.5"),
+        (lambda: Neurons({"a": "12"}), "but got '12'"),
         (lambda: Neurons({"a": 2}).positions(["b"]), "Unknown layer 'b'; the layers are: a"),
         (lambda: Neurons({"a": 2}).positions(neurons=[2]), "Neuron index 2 is out of range for 2 neurons"),
         (lambda: Neurons({"a": 2}).positions(neurons=[]), "holds no neuron"),

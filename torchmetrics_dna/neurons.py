@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import operator
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 
@@ -22,7 +24,7 @@ class Neurons(Mapping[str, int]):
             meant, their numbers within the layer, ascending.
 
     Raises:
-        ValueError: If a layer has no neurons, or its numbers are negative, repeated or not ascending.
+        ValueError: If a layer has no neurons, or its numbers are no integers, negative, repeated or not ascending.
 
     Example:
         >>> neurons = Neurons({"block_0": 16, "head": 1280})
@@ -37,13 +39,14 @@ class Neurons(Mapping[str, int]):
 
     __slots__ = ("_numbers", "_slices")
 
-    def __init__(self, layers: Mapping[str, int | Sequence[int]]) -> None:
+    def __init__(self, layers: Mapping[str, SupportsIndex | Sequence[SupportsIndex]]) -> None:
         numbers: dict[str, Sequence[int]] = {}
         for layer, width in layers.items():
-            chosen: Sequence[int] = range(width) if isinstance(width, int) else tuple(map(int, width))
-            if len(chosen) == 0:
+            chosen = _numbers(layer, width)
+            if not chosen:
                 raise ValueError(f"Layer {layer!r} has no neurons; leave the layer out")
-            if chosen[0] < 0 or any(b <= a for a, b in pairwise(chosen)):
+            ascending = isinstance(chosen, range) or all(a < b for a, b in pairwise(chosen))
+            if not ascending or chosen[0] < 0 or chosen[-1] >= sys.maxsize:
                 raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
             # one spelling for "all of them", so that equal selections compare equal
             numbers[layer] = range(len(chosen)) if chosen[-1] == len(chosen) - 1 else chosen
@@ -53,6 +56,14 @@ class Neurons(Mapping[str, int]):
         for layer, chosen in numbers.items():
             self._slices[layer] = slice(start, start + len(chosen))
             start += len(chosen)
+
+    @classmethod
+    def from_list(cls, layers: Sequence[Sequence[Any]]) -> Neurons:
+        """The inverse of :meth:`to_list`; ValueError if there is none."""
+        found: dict[str, Any] = dict(layers)  # type: ignore[arg-type]
+        if len(found) < len(layers):
+            raise ValueError(f"Layers expected to be distinct, but got {[layer for layer, _ in layers]}")
+        return cls(found)
 
     @property
     def total(self) -> int:
@@ -71,7 +82,7 @@ class Neurons(Mapping[str, int]):
         return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:16]
 
     def to_list(self) -> list[list[Any]]:
-        """``[[layer, width or numbers], ...]``, in json's types; ``Neurons(dict(...))`` takes it back."""
+        """``[[layer, width or numbers], ...]``, in json's types; :meth:`from_list` takes it back."""
         return [
             [layer, len(chosen) if isinstance(chosen, range) else list(chosen)]
             for layer, chosen in self._numbers.items()
@@ -159,3 +170,18 @@ class Neurons(Mapping[str, int]):
         if len(layers) > 6:
             layers[3:-2] = ["..."]
         return f"Neurons({self.total} in {len(self)} layers: {', '.join(layers)})"
+
+
+def _numbers(layer: str, given: Any) -> Sequence[int]:
+    """The neuron numbers that are given by how many there are or one by one, as any kind of integer but bool."""
+    plain = given.tolist() if hasattr(given, "tolist") else given  # of numpy and torch
+    try:
+        return range(_integer(plain)) if hasattr(plain, "__index__") else tuple(map(_integer, plain))
+    except TypeError as err:
+        raise ValueError(f"Layer {layer!r} expected a number of neurons, or their numbers, but got {given!r}") from err
+
+
+def _integer(number: Any) -> int:
+    if isinstance(number, bool):
+        raise TypeError("it is a bool")
+    return operator.index(number)
