@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,19 +13,22 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of ``path`` once it is complete.
+    """A path to write to, whose file takes the place of ``path`` once it is complete and on the disk.
 
-    However writing ends, nothing else is left behind, and a file that was at ``path`` stays until it is replaced.
+    However writing ends, nothing else is left behind, and a file that was at ``path`` stays until it is replaced. A
+    symbolic link stays: the file that it points to is replaced, or made where there is none yet.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
+        FileExistsError: If something is there that is not a file.
 
     """
-    path = Path(path)
-    check_folder(path)
+    check_folder(Path(path))
+    path = Path(os.path.realpath(path))
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield temporary
+        _flush(temporary)
         temporary.replace(path)
     except OSError as err:
         if err.filename in (None, str(temporary)):
@@ -33,9 +36,29 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
+    with suppress(OSError):  # not every system can do it, and the file is in its place
+        _flush(path.parent)
 
 
 def check_folder(path: Path) -> None:
-    """FileNotFoundError unless there is a folder for a file to be written to."""
+    """Check that a file can be written to a path: there is its folder, and nothing but a file is there already.
+
+    Raises:
+        FileNotFoundError: If the folder does not exist.
+        FileExistsError: If something is there that is not a file, such as a folder or a device.
+
+    """
+    path = Path(os.path.realpath(path))
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first")
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # a link only if it leads back to itself
+        raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file; choose another output")
+
+
+def _flush(path: Path) -> None:
+    """Have a file, or the names in a folder, on the disk."""
+    handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
