@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import pickle
-import random
 import subprocess
 import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,10 +21,12 @@ import numpy as np
 import pytest
 import torch
 from dnas import every_kind, tensors
+from mutations import npy, unzipped, zipped
 
 from torchmetrics_dna import HistogramDNA, load_dna
 from torchmetrics_dna.container import is_container, read_container, write_container
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna_files import merge_files
 
 KINDS = every_kind()
 NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]
@@ -44,6 +47,44 @@ def test_round_trips_are_bit_exact(dna: DNA, tmp_path: Path) -> None:
         assert back.allclose(dna)
         assert (dna + back).num_images == 24
         assert back.to("cpu").allclose(back)
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link", tmp_path / "far" / "x.dna.npz"
+    link.symlink_to("far/x.dna.npz")
+    for dna in KINDS[2:]:  # first it dangles
+        dna.save(link)
+        assert link.is_symlink()
+        assert load_dna(target).digest == load_dna(link).digest == dna.digest
+        assert list(target.parent.iterdir()) == [target]
+    link.unlink()
+    link.symlink_to("nowhere/x.dna.npz")
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x.dna.npz' to"):
+        dna.save(link)
+    link.unlink()
+    link.symlink_to("link")
+    for output in (link, target.parent, Path(os.devnull)):
+        with pytest.raises(FileExistsError, match=f"{output}' is a folder or a device, expected a file"):
+            dna.save(output)
+
+
+def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as a process can tell: what it asks the system to flush, and when."""
+    path, flushed = tmp_path / "x", []
+    dnas.gaussian().save(path)
+    old = path.read_bytes()
+
+    def fsync(handle: int) -> None:
+        here = os.fstat(handle).st_ino
+        name = next(p.name for p in (tmp_path, *tmp_path.iterdir()) if p.stat().st_ino == here)
+        content = b"" if here == tmp_path.stat().st_ino else os.pread(handle, 10**6, 0)
+        flushed.append((name, content, path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    dnas.histogram().save(path)
+    new = path.read_bytes()
+    assert flushed == [(f".x.{os.getpid()}", new, old), (tmp_path.name, b"", new)]
 
 
 @pytest.mark.parametrize("dna", KINDS, ids=NAMES)
@@ -127,29 +168,12 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
 
 def rewritten(path: Path, change: Callable[[dict[str, bytes], dict], None]) -> bytes:
     """The file with its members and header changed, and a checksum that fits: as by someone who means to deceive."""
-    with zipfile.ZipFile(path) as archive:
-        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    members = unzipped(path.read_bytes())
     header = json.loads(members["dna.json"])
     change(members, header)
     if "dna.json" in members:
         members["dna.json"] = json.dumps(header).encode()
     return zipped(members)
-
-
-def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", method) as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
-        archive.comment = b"sha256:" + b"0" * 64
-    content = buffer.getvalue()[:-64]
-    return content + hashlib.sha256(content).hexdigest().encode()
-
-
-def npy(array: np.ndarray, **options: object) -> bytes:
-    buffer = io.BytesIO()
-    np.lib.format.write_array(buffer, array, **options)
-    return buffer.getvalue()
 
 
 class Evil:
@@ -224,6 +248,8 @@ DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
     "declared 2^70": lie([1, 2**35, 2**35], 1000),
     "negative shape": lie([1, -1, 6], 6),
     "a bomb of 500 MB": lie([1, 500_000, 1000], 500_000_000),
+    "a bomb in the header": lambda members, header: header["dna"].update(more=[[]] * 1_000_000),
+    "a header that is too long": lambda members, header: header.update(notes="x" * 2**22),
     "zeros instead": set_array(lambda array: npy(np.zeros_like(array))),
     "float32": set_array(lambda array: npy(array.astype(np.float32))),
     "float32, declared": declared("<f4"),
@@ -233,6 +259,7 @@ DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
     "only a pickle": set_array(lambda array: pickle.dumps(Evil())),
     "more numbers": set_array(lambda array: npy(np.append(array, 0))),
     "trailing bytes": set_array(lambda array: npy(array) + b"\0" * 8),
+    "an npy header that does not end": set_array(lambda array: b"\x93NUMPY\x01\x00\x03\x00(((" + array.tobytes()),
     "npy cut short": set_array(lambda array: npy(array)[:-1]),
     "npy version 3": set_array(lambda array: npy(array, version=(3, 0))),
     "garbage for npy": set_array(lambda array: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 9999),
@@ -243,6 +270,8 @@ DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
     "layers of nonsense": set_header(layers={"a": {"b": []}}),
     "images of nonsense": set_header(num_images="many"),
     "not a number of images": set_header(num_images=float("inf")),
+    "more images than can be": set_header(num_images=10**400),
+    "an unknown kind of kind": set_header(kind=[]),
     "deep json": lambda members, header: header.update(dna=json.loads("[" * 900 + "]" * 900)),
     "a newer format": set_header(format_version=2),
     "another format": set_header(format="png"),
@@ -304,55 +333,15 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
         assert load_dna(same).digest == dna.digest
 
 
-def mutated(content: bytes, rng: random.Random) -> bytes:
-    """One of the ways in which files go bad."""
-    way = rng.randrange(6)
-    at = rng.randrange(len(content))
-    if way == 0:
-        return content[:at]
-    if way == 1:  # one bit
-        return content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
-    if way == 2:  # some bytes
-        return content[:at] + rng.randbytes(rng.randrange(1, 40)) + content[at + rng.randrange(40) :]
-    if way == 3:  # a block lost
-        return content[:at] + content[at + rng.randrange(1, 500) :]
-    if way == 4:  # two blocks swapped
-        a, b = sorted(rng.sample(range(len(content) // 16), 2))
-        block = lambda i: content[16 * i : 16 * i + 16]  # noqa: E731
-        return content[: 16 * a] + block(b) + content[16 * a + 16 : 16 * b] + block(a) + content[16 * b + 16 :]
-    return content[:at] + bytes(rng.randrange(1, 600)) + content[at:]
-
-
-def test_two_thousand_mutated_files_are_refused(tmp_path: Path) -> None:
-    code = f"""
-import random, resource, sys, time
-sys.path.insert(0, {str(Path(__file__).parent)!r})
-from pathlib import Path
-from test_container import KINDS, mutated
-from torchmetrics_dna import load_dna
-rng, slowest, accepted = random.Random(0), 0, 0
-good, bad = Path("good"), Path("bad")
-before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-for i in range(2000):
-    KINDS[i % 4].save(good)
-    content = good.read_bytes()
-    changed = mutated(content, rng)
-    bad.write_bytes(changed)
-    start = time.perf_counter()
-    try:
-        load_dna(bad)
-        accepted += changed != content
-    except (ValueError, FileNotFoundError) as err:
-        assert str(err)
-    slowest = max(slowest, time.perf_counter() - start)
-grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
-print(accepted, slowest, grown / 1024)
-"""
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    accepted, slowest, grown = map(float, done.stdout.split())
-    assert accepted == 0
-    assert slowest < 1
-    assert grown < 200  # MB
+def test_mutated_files_are_refused_or_read_as_they_are() -> None:
+    """As many as take seconds; tests/mutations.py makes 50,000 of them."""
+    script = Path(__file__).parent / "mutations.py"
+    command = [sys.executable, script, "--files", "990", "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:12]]
+    assert sum(int(count) for row in rows for count in row) == 990
+    assert all(int(refused) > 60 and wrong == "0" for refused, _, _, wrong in rows)  # of 90 of each kind
 
 
 @pytest.mark.parametrize("name", [name for name in DECEITS if "bomb" in name or "declared" in name])
@@ -371,11 +360,37 @@ def test_memory_of_bombs(name: str, tmp_path: Path) -> None:
     assert float(done.stdout) < 200
 
 
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_can_only_be_unpacked_as_a_whole_is_not(method: int, tmp_path: Path) -> None:
+    dnas.gaussian().save(tmp_path / "x")
+    (tmp_path / "x").write_bytes(zipped(unzipped((tmp_path / "x").read_bytes()), method))
+    with pytest.raises(ValueError, match="its member 'dna.json' is neither stored nor deflated"):
+        load_dna(tmp_path / "x")
+
+
+def test_notes_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the header dna.json has more than 4194304 bytes, or .*; shorten the notes"):
+        replace(dnas.gaussian(), notes="x" * 2**22).save(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_what_shrinks_too_well_to_be_believed_is_stored_as_it_is(tmp_path: Path) -> None:
     """A writer never makes what its reader takes for a bomb."""
     empty = {"counts/a": np.zeros((1, 70_000, 1000), np.uint8)}
     write_container(tmp_path / "x", {}, empty)
     assert read_container(tmp_path / "x")[1]["counts/a"].shape == (1, 70_000, 1000)
+
+
+def test_what_is_merged_twice_is_named(tmp_path: Path) -> None:
+    one, other = (dnas.histogram(largest=largest) for largest in (2**40, 2**39))
+    files = [tmp_path / name for name in ("a", "b", "copy of a")]
+    for file, dna in zip(files, (one, other, replace(one, notes="not the same file")), strict=True):
+        dna.save(file)
+    assert merge_files(files[:2]).digest == (one + other).digest
+    with pytest.warns(UserWarning, match=f"'{files[2]}' and '{files[0]}' hold equal DNAs: are their 12 images the"):
+        assert merge_files(files).num_images == 36
+    replace(one, counts=one.counts * 0, num_images=0).save(files[0])
+    assert merge_files([files[0], files[1], files[0]]).num_images == 12  # nothing is nothing
 
 
 def test_other_files_are_no_dnas(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ ROOMS = (
     "numba_kernels",
     "numba_rows",
     "atomic",
+    "locks",
+    "damage",
     "download",
     "neurons",
     "ranges",

@@ -116,10 +116,14 @@ def test_bad_values(call: object, message: str) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ("{}", "is not a file of activation ranges"),
-        ("[1]", "is not a file of activation ranges"),
-        ("nonsense", "is not a file of activation ranges"),
-        ('{"mins_per_neuron": {"a": {"0": "x"}}, "maxs_per_neuron": {}}', "is not a file of activation ranges"),
+        ("{}", "as activation ranges, json with `mins_per_neuron` and .*: it is damaged .KeyError: 'mins_per_neuron'"),
+        ("[1]", r"its content is \[1\], expected dict"),
+        ("nonsense", "JSONDecodeError"),
+        ('{"mins_per_neuron": {"a": {"0": "1"}}, "maxs_per_neuron": {}}', "its value is '1', expected float or int"),
+        ('{"mins_per_neuron": {"a": {"0": true}}, "maxs_per_neuron": {}}', "its value is True, expected float or int"),
+        ('{"mins_per_neuron": {"a": {"0": 1, "0": 2}}, "maxs_per_neuron": {}}', "it has the key '0' twice"),
+        ('{"mins_per_neuron": {"a": {"0": 1%s}}, "maxs_per_neuron": {}}' % ("0" * 400), "OverflowError"),
+        ("[" * 100_000, "RecursionError"),
         ('{"mins_per_neuron": {"a": {"0": 1}}, "maxs_per_neuron": {}}', "different layers or neurons"),
         ('{"mins_per_neuron": {"a": {"1": 1}}, "maxs_per_neuron": {"a": {"1": 1}}}', "has no neuron 0"),
         ('{"mins_per_neuron": {"a": {"0": 2}}, "maxs_per_neuron": {"a": {"0": 1}}}', "is not one"),

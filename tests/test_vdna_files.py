@@ -15,6 +15,7 @@ from golden import GOLDEN, load
 
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna_files import is_dna_path
 from torchmetrics_dna.vdna_files import load_vdna, save_vdna
 
 FILES = GOLDEN / "official_files"
@@ -130,12 +131,58 @@ def test_what_official_files_can_not_hold(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-def test_names_that_vdna_cut_off_are_found(tmp_path: Path) -> None:
-    for suffix in ("json", "npz"):
-        shutil.copy(FILES / f"gauss.{suffix}", tmp_path / f"m_v1.{suffix}")
-    assert load_dna(tmp_path / "m_v1.0").digest == load_dna(FILES / "gauss").digest
+def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
+    copies(tmp_path, "gauss")
+    for name in ("x", "x.json", "x.npz"):
+        assert is_dna_path(tmp_path / name), name
+        assert load_dna(tmp_path / name).num_images == 7
+    for name in ("x.zip", "x.jpg", "x.txt", "x.0"):
+        for there in (False, True):
+            if there:
+                (tmp_path / name).write_bytes(b"anything")
+            assert not is_dna_path(tmp_path / name), name
+            with pytest.raises(ValueError if there else FileNotFoundError, match=name):
+                load_dna(tmp_path / name)
+    (tmp_path / "x").mkdir()
+    assert not is_dna_path(tmp_path / "x")  # where it may be images, a folder is
+    assert load_dna(tmp_path / "x").num_images == 7
     with pytest.raises(FileNotFoundError, match="There are no official files .*other': expected a .json and an .npz"):
         load_vdna(tmp_path / "other")
+
+
+def test_ranges_beside_a_file_of_ours_make_no_pair(tmp_path: Path) -> None:
+    ActivationRanges.load(RANGES).save(tmp_path / "x.json")
+    dnas.gaussian().save(tmp_path / "x.npz")
+    assert load_dna(tmp_path / "x.npz").digest == dnas.gaussian().digest
+    with pytest.raises(FileNotFoundError, match="There is no DNA file"):
+        load_dna(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("stem", "name", "value", "message"),
+    [
+        ("gauss", "mu-conv1", np.nan, "Argument `mean` expected to be finite"),
+        ("gauss", "var-conv2", np.inf, "Argument `var` expected to be finite"),
+        ("gauss", "var-conv2", -1e-9, "Argument `var` expected to be 0 or more, but got -9.99"),
+        ("layer_gauss", "mu-embed", -np.inf, "Argument `mean` expected to be finite"),
+        ("layer_gauss", "sigma-conv1", np.nan, "Argument `cov` expected to be symmetric and finite, but layer 'conv1'"),
+        ("layer_gauss", "sigma-conv1", -1e-9, "its array 'sigma-conv1' has a negative variance"),
+    ],
+)
+def test_numbers_that_no_images_give(stem: str, name: str, value: float, message: str, tmp_path: Path) -> None:
+    about, npz = copies(tmp_path, stem)
+    with np.load(npz) as file:
+        arrays = {key: file[key] for key in file.files if "-" in key}
+    arrays[name].flat[0] = value
+    np.savez_compressed(npz, **arrays)
+    with pytest.raises(ValueError, match=f"Can't read '{npz}' as an official file: {message}"):
+        load_dna(about)
+
+
+def test_a_variance_that_rounding_took_below_0_is_0_in_official_files(tmp_path: Path) -> None:
+    of, cov = Neurons({"a": 2}), torch.tensor([[-1e-20, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    save_vdna(LayerGaussianDNA(torch.zeros(2), {"a": cov}, of, 5, "tiny"), tmp_path / "x")
+    assert load_dna(tmp_path / "x").cov["a"].tolist() == [[0, 0], [0, 1]]
 
 
 def copies(folder: Path, stem: str) -> tuple[Path, Path]:
@@ -145,10 +192,14 @@ def copies(folder: Path, stem: str) -> tuple[Path, Path]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"type": "other"}, "is of kind 'other', expected one that vdna writes"),
+        ({"type": "other"}, "is of kind 'other', expected one of histogram, gaussian"),
         ({"neurons_list": {"conv1": 7}}, r"its array 'conv1' is <i4 of shape \(6, 50\), expected <i4 of \[7, 50\]"),
-        ({"neurons_list": {"conv9": 7}}, "it has no array 'conv9'"),
-        ({"neurons_list": None}, "as an official file: AttributeError"),
+        ({"neurons_list": {"conv9": 7}}, "it has no member 'conv9.npy'"),
+        ({"neurons_list": None}, "as an official file: its neurons_list is None, expected dict"),
+        ({"neurons_list": {"conv1": 10**18}}, "would unpack from .* as a zip bomb does"),
+        ({"neurons_list": {"conv1": 10**400}}, "as an official file: Neuron numbers of layer 'conv1' must be"),
+        ({"num_images": 10**30}, r"Argument `num_images` expected to be from 0 to 2\^63 - 1, but got 10{29}"),
+        ({"num_images": True}, "its num_images is True, expected int"),
         ({"distribution": {"hist_nb_bins": 10**12}}, "would unpack from .* as a zip bomb does"),
     ],
 )
@@ -167,7 +218,7 @@ def test_damaged_and_wrapped_files(tmp_path: Path) -> None:
         load_dna(about)
     about.write_text("{")
     npz.write_bytes(content)
-    with pytest.raises(ValueError, match="as an official file: JSONDecodeError"):
+    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
         load_dna(about)
     about, npz = copies(tmp_path, "hist50")
     with np.load(npz) as file:

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import os
 import struct
 import zipfile
-import zlib
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -21,6 +19,7 @@ from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from torchmetrics_dna.atomic import replacing
+from torchmetrics_dna.damage import check_type, parse_json, refusing
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,28 +32,10 @@ _MARK = b"sha256:"
 _END = struct.Struct("<4sHHHHIIH")  # the end of a zip, before its comment
 _TAIL = _END.size + len(_MARK) + 64
 _DTYPES = ("|u1", "<f8")
-_MOST_HEADER = 1 << 24
+_MOST_HEADER, _MOST_NESTED = 1 << 22, 100_000  # bytes, and lists or objects, each of which takes 30 times its text
 # beyond this an honest DNA does not shrink, but a zip bomb does
 _FREE, _MOST_RATIO = 64_000_000, 100
 _LEVEL = 4  # of byte planes, within 2 % of the smallest size at less than half the time
-_DAMAGE = (
-    zipfile.BadZipFile,
-    zipfile.LargeZipFile,
-    zlib.error,
-    lzma.LZMAError,
-    struct.error,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    SyntaxError,
-    RuntimeError,
-    NotImplementedError,
-    OverflowError,
-    RecursionError,
-    MemoryError,
-    EOFError,
-)
 
 
 def content_digest(dna: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> str:
@@ -77,6 +58,10 @@ def write_container(
         arrays: ``uint8`` or ``float64`` arrays by name.
         remarks: More keys of the header, which do not change what the DNA is.
 
+    Raises:
+        OSError: If it can't be written.
+        ValueError: If all but the arrays is too long.
+
     """
     header = {
         "format": FORMAT,
@@ -86,10 +71,12 @@ def write_container(
         "dna": dna,
         "arrays": {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()},
     }
+    text = json.dumps(header, indent=1, ensure_ascii=False).encode()
+    _check_header(text)
     unpacked = sum(array.nbytes for array in arrays.values())
     with replacing(path) as temporary:
         for level in (_LEVEL, 0):
-            _write_zip(temporary, header, arrays, level)
+            _write_zip(temporary, text, arrays, level)
             if unpacked <= _most_unpacked(temporary.stat().st_size):
                 break
 
@@ -103,17 +90,14 @@ def read_container(path: str | os.PathLike[str]) -> tuple[dict[str, Any], Arrays
             it may not take more memory than its own size justifies.
 
     """
-    with Path(path).open("rb") as file:
-        try:
-            _check_sum(file)
-            with zipfile.ZipFile(file) as archive:
-                header = _read_header(archive)
-                _check_members(archive, header["arrays"])
-                arrays = _read_arrays(archive, header["arrays"], file.seek(0, os.SEEK_END))
-            if content_digest(header["dna"], arrays) != header["digest"]:
-                raise ValueError("its content is not what its digest says")
-        except _DAMAGE as err:
-            raise ValueError(f"Can't read {str(path)!r} as a DNA file: {_reason(err)}") from err
+    with refusing(path, "a DNA file"), Path(path).open("rb") as file:
+        _check_sum(file)
+        with zipfile.ZipFile(file) as archive:
+            header = _read_header(archive)
+            _check_members(archive, header["arrays"])
+            arrays = _read_arrays(archive, header["arrays"], file.seek(0, os.SEEK_END))
+        if content_digest(header["dna"], arrays) != header["digest"]:
+            raise ValueError("its content is not what its digest says")
     return header, arrays
 
 
@@ -122,15 +106,11 @@ def read_npz(path: str | os.PathLike[str], expected: Mapping[str, tuple[str, lis
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If the file is damaged, or an array is not there or not as expected.
+        ValueError: If an array is not there or not as expected; a damaged file raises anything, for :func:`refusing`.
 
     """
-    with Path(path).open("rb") as file:
-        try:
-            with zipfile.ZipFile(file) as archive:
-                return _read_arrays(archive, expected, file.seek(0, os.SEEK_END))
-        except _DAMAGE as err:
-            raise ValueError(f"Can't read {str(path)!r}: {_reason(err)}") from err
+    with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+        return _read_arrays(archive, expected, file.seek(0, os.SEEK_END))
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
@@ -140,10 +120,9 @@ def is_container(path: str | os.PathLike[str]) -> bool:
     return start.startswith(b"PK\x03\x04") and start.endswith(_HEADER.encode())
 
 
-def _write_zip(path: Path, header: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]], level: int) -> None:
+def _write_zip(path: Path, header: bytes, arrays: Mapping[str, NDArray[Any]], level: int) -> None:
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED, compresslevel=level) as archive:
-        text = json.dumps(header, indent=1, ensure_ascii=False)
-        archive.writestr(_member(_HEADER), text.encode(), zipfile.ZIP_DEFLATED, level)
+        archive.writestr(_member(_HEADER), header, zipfile.ZIP_DEFLATED, level)
         for name, array in arrays.items():
             info = _member(f"{name}.npy")
             info.compress_type, info._compresslevel = zipfile.ZIP_DEFLATED, level  # type: ignore[attr-defined]
@@ -191,11 +170,10 @@ def _sha256(file: BinaryIO, size: int) -> bytes:
 
 
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
-    with archive.open(_HEADER) as member:
+    with archive.open(_plain(archive, _HEADER)) as member:
         text = member.read(_MOST_HEADER + 1)
-    if len(text) > _MOST_HEADER:
-        raise ValueError(f"its {_HEADER} is larger than {_MOST_HEADER} bytes")
-    header = json.loads(text)
+    _check_header(text)
+    header = parse_json(text, dict)
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}, expected {FORMAT!r}")
     if header["format_version"] != FORMAT_VERSION:
@@ -203,9 +181,18 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
             f"its format version is {header['format_version']!r}, and this release reads version {FORMAT_VERSION};"
             " upgrade torchmetrics-dna"
         )
-    if not isinstance(header["dna"], dict) or not isinstance(header["arrays"], dict):
-        raise TypeError(f"`dna` and `arrays` of its {_HEADER} must be objects")
+    for key in ("dna", "arrays"):
+        check_type(key, header[key], dict)
     return dict(header)
+
+
+def _check_header(text: bytes) -> None:
+    """ValueError if a header is longer than any that is needed."""
+    if len(text) > _MOST_HEADER or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
+        raise ValueError(
+            f"the header {_HEADER} has more than {_MOST_HEADER} bytes, or more than {_MOST_NESTED} brackets; shorten"
+            " the notes"
+        )
 
 
 def _check_members(archive: zipfile.ZipFile, declared: dict[str, Any]) -> None:
@@ -227,9 +214,7 @@ def _read_arrays(archive: zipfile.ZipFile, declared: Mapping[str, Any], file_siz
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int], size: int) -> NDArray[Any]:
-    if f"{name}.npy" not in archive.namelist():
-        raise ValueError(f"it has no array {name!r}")
-    info = archive.getinfo(f"{name}.npy")
+    info = _plain(archive, f"{name}.npy")
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"its array {name!r} is not npy of version 1.0")
@@ -242,8 +227,14 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _reason(err: Exception) -> str:
-    return str(err) if type(err) is ValueError else f"it is damaged ({type(err).__name__}: {err})"
+def _plain(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+    """A member; ValueError if it is not there, or compressed in a way that unpacks bombs as a whole."""
+    member = archive.NameToInfo.get(name)
+    if member is None:
+        raise ValueError(f"it has no member {name!r}")
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        raise ValueError(f"its member {name!r} is neither stored nor deflated")
+    return member
 
 
 def _most_unpacked(file_size: int) -> int:

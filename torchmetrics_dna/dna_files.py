@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import warnings
 from functools import reduce
 from pathlib import Path
+from reprlib import repr as brief
 from typing import TYPE_CHECKING, TypeGuard
 
 from torchmetrics_dna.container import is_container, read_container
@@ -49,8 +51,10 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         )
     header, arrays = read_container(path)
     kind = header["dna"].get("kind")
-    if kind not in _KINDS:
-        raise ValueError(f"{str(path)!r} holds a DNA of unknown kind {kind!r}, expected one of {', '.join(_KINDS)}")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(
+            f"{str(path)!r} holds a DNA of unknown kind {brief(kind)}, expected one of {', '.join(_KINDS)}"
+        )
     dna = _KINDS[kind].unpacked(path, header, arrays)
     return dna if ranges is None else _checked(dna, ranges, path)
 
@@ -58,12 +62,28 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
     """The DNA of all images of several files, of which two are in memory at a time.
 
+    Warns:
+        UserWarning: If two files hold equal DNAs, so that the same images may be counted twice.
+
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If one can't be read, or they do not fit together.
 
     """
-    return reduce(absorb, map(load_dna, paths))
+    seen: dict[str, str] = {}
+
+    def load(path: str | os.PathLike[str]) -> DNA:
+        dna = load_dna(path)
+        if dna.digest in seen and dna.num_images:
+            warnings.warn(
+                f"{str(path)!r} and {seen[dna.digest]!r} hold equal DNAs: are their {dna.num_images} images the same?"
+                " They are counted twice",
+                stacklevel=3,
+            )
+        seen[dna.digest] = str(path)
+        return dna
+
+    return reduce(absorb, map(load, paths))
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
@@ -77,8 +97,9 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
 
 
 def is_official(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means files of the official implementation."""
-    return vdna_pair(path) is not None and not (_is_file(path) and is_container(path))
+    """Whether a path means files of the official implementation: it is one of the two, or their stem and no file."""
+    pair = vdna_pair(path)
+    return pair is not None and not is_container(pair[1])
 
 
 def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:

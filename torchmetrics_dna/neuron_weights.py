@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from reprlib import repr as brief
+from types import NoneType
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.container import read_container, write_container
+from torchmetrics_dna.damage import check_type, refusing
 from torchmetrics_dna.dna.base import Joined, split_arrays
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.neurons import Neurons
@@ -94,13 +97,16 @@ class NeuronWeights:
         header, arrays = read_container(path)
         about = header["dna"]
         if about.get("kind") != _KIND:
-            raise ValueError(f"{str(path)!r} holds {about.get('kind')!r}, expected {_KIND!r}")
-        try:
-            neurons = Neurons(dict(about["layers"]))
-            weights = Joined(arrays, neurons).flat("weight")
-            return cls(weights, neurons, str(about["extractor"]), about["weights"], str(header.get("notes", "")))
-        except (KeyError, TypeError, ValueError) as err:
-            raise ValueError(f"Can't read {str(path)!r} as neuron weights: {type(err).__name__}: {err}") from err
+            raise ValueError(f"{str(path)!r} holds {brief(about.get('kind'))}, expected {_KIND!r}")
+        with refusing(path, "neuron weights"):
+            neurons = Neurons.from_list(about["layers"])
+            return cls(
+                Joined(arrays, neurons).flat("weight"),
+                neurons,
+                check_type("extractor", about["extractor"], str),
+                check_type("weights", about["weights"], str, NoneType),
+                check_type("notes", header.get("notes", ""), str),
+            )
 
     def __repr__(self) -> str:
         return f"NeuronWeights({self.name!r}, {self.num_used} of {self.neurons.total} neurons, {self.extractor!r})"

@@ -6,12 +6,14 @@ import hashlib
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, get_args
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.atomic import replacing
+from torchmetrics_dna.damage import check_type, read_json, refusing
 from torchmetrics_dna.download import fetch, is_reference
 from torchmetrics_dna.neurons import Neurons
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
+_FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
 _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
@@ -182,30 +185,31 @@ class ActivationRanges:
 
         """
         local = fetch(str(path)) if is_reference(path) else Path(path)
-        try:
-            content = json.loads(local.read_text(encoding="utf-8"))
-            mins, maxs = content["mins_per_neuron"], content["maxs_per_neuron"]
-            low = {layer: {int(n): float(v) for n, v in values.items()} for layer, values in mins.items()}
-            high = {layer: {int(n): float(v) for n, v in values.items()} for layer, values in maxs.items()}
-        except (UnicodeDecodeError, KeyError, TypeError, AttributeError, ValueError) as err:
-            raise ValueError(
-                f"{path} is not a file of activation ranges: expected json with `mins_per_neuron` and"
-                " `maxs_per_neuron`, each {layer: {neuron number: value}}"
-            ) from err
-        numbers = {layer: sorted(values) for layer, values in low.items()}
-        if numbers != {layer: sorted(values) for layer, values in high.items()}:
-            raise ValueError(f"{path}: minima and maxima are of different layers or neurons")
-        for layer, found in numbers.items():
-            if found != list(range(len(found))):
-                missing = next(i for i in range(len(found) + 1) if i not in low[layer])
-                raise ValueError(f"{path}: layer {layer!r} has no neuron {missing}; the file is incomplete")
-        return cls(
-            torch.tensor([low[layer][n] for layer, found in numbers.items() for n in found], dtype=torch.float64),
-            torch.tensor([high[layer][n] for layer, found in numbers.items() for n in found], dtype=torch.float64),
-            Neurons({layer: len(found) for layer, found in numbers.items()}),
-            content.get("margin", "scale"),
-            content.get("name"),
-        )
+        with refusing(path, _FILE):
+            content = read_json(local, dict)
+            mins, maxs = (check_type(key, content[key], dict) for key in ("mins_per_neuron", "maxs_per_neuron"))
+            low, high = _by_layer(mins), _by_layer(maxs)
+            neurons = Neurons({layer: len(values) for layer, values in low.items()})
+            if dict(neurons) != {layer: len(values) for layer, values in high.items()}:
+                raise ValueError("minima and maxima are of different layers or neurons")
+            return cls(
+                torch.tensor([v for layer in neurons for v in low[layer]], dtype=torch.float64),
+                torch.tensor([v for layer in neurons for v in high[layer]], dtype=torch.float64),
+                neurons,
+                content.get("margin", "scale"),
+                check_type("name", content.get("name"), str, NoneType),
+            )
 
     def __repr__(self) -> str:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
+
+
+def _by_layer(found: dict[str, Any]) -> dict[str, list[float]]:
+    """The values of each layer in the order of its neurons, which need not be that of the file."""
+    values: dict[str, list[float]] = {}
+    for layer, by_number in found.items():
+        for n in range(len(check_type(f"layer {layer!r}", by_number, dict))):
+            if str(n) not in by_number:
+                raise ValueError(f"layer {layer!r} has no neuron {n}; the file is incomplete")
+        values[layer] = [float(check_type("value", by_number[str(n)], float, int)) for n in range(len(by_number))]
+    return values

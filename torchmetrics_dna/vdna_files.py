@@ -6,6 +6,7 @@ import json
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from torchmetrics_dna.atomic import replacing
 from torchmetrics_dna.container import read_npz
+from torchmetrics_dna.damage import check_type, read_json, refusing
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.ranges import ActivationRanges
@@ -25,17 +27,18 @@ if TYPE_CHECKING:
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
 _VERSION = "0.1.1"  # of vdna, whose files these are like
 _RANGES = "activation-ranges"
+_KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
 
 def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
     """The ``.json`` and ``.npz`` that a path means, be it one of them or their stem; None unless both are there."""
     path = Path(path)
-    stems = [path, path.with_suffix("")]
-    for stem in stems:  # vdna cuts a name off at its last dot, so m_v1.0 lies in m_v1.json
-        pair = Path(f"{stem}.json"), Path(f"{stem}.npz")
-        if stem.name and all(file.is_file() for file in pair):
-            return pair
-    return None
+    if path.is_file():  # what it names, unless that is one of the two
+        if path.suffix not in (".json", ".npz"):
+            return None
+        path = path.with_suffix("")
+    pair = Path(f"{path}.json"), Path(f"{path}.npz")
+    return pair if all(file.is_file() for file in pair) else None
 
 
 def load_vdna(
@@ -60,33 +63,23 @@ def load_vdna(
     if pair is None:
         raise FileNotFoundError(f"There are no official files {str(path)!r}: expected a .json and an .npz of one stem")
     about, npz = pair
-    try:
-        described = json.loads(about.read_text(encoding="utf-8"))
+    with refusing(about, "an official file"):
+        described = read_json(about, dict)
         kind = described["type"]
-        neurons = Neurons({str(layer): int(n) for layer, n in described["neurons_list"].items()})
+        layers = check_type("neurons_list", described["neurons_list"], dict)
+        neurons = Neurons({layer: check_type("neurons_list", n, int) for layer, n in layers.items()})
         settings = described["data_settings"]
         common: dict[str, Any] = {
-            "num_images": int(described["num_images"]),
-            "extractor": str(described["feature_extractor_name"]),
+            "num_images": check_type("num_images", described["num_images"], int),
+            "extractor": check_type("feature_extractor_name", described["feature_extractor_name"], str),
             "preparation": {"resize": settings["resize_mode"], "crop": settings["crop_to_square_pre_resize"]},
         }
-        num_bins = int(described["distribution"].get("hist_nb_bins", 0))
-    except (KeyError, TypeError, AttributeError, ValueError, RecursionError) as err:
-        raise ValueError(f"Can't read {str(about)!r} as an official file: {type(err).__name__}: {err}") from err
-    if kind == _RANGES:
-        low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
-        return ActivationRanges(low, high, neurons, "scale")
-    if kind == "gaussian":
-        mean, var = (_flat(npz, neurons, field, "<f4") for field in ("mu", "var"))
-        return GaussianDNA(mean, var, neurons, **common)
-    if kind == "layer-gaussian":
-        names = {layer: f"sigma-{layer}" for layer in neurons}
-        sigma = read_npz(npz, {name: ("<f8", [neurons[layer]] * 2) for layer, name in names.items()})
-        cov = {layer: torch.from_numpy(sigma[name].copy()) for layer, name in names.items()}
-        return LayerGaussianDNA(_flat(npz, neurons, "mu", "<f8"), cov, neurons, **common)
-    if kind == "histogram":
-        return _histogram(npz, neurons, num_bins, ranges, common)
-    raise ValueError(f"{str(about)!r} is of kind {kind!r}, expected one that vdna writes")
+        num_bins = check_type("hist_nb_bins", described["distribution"].get("hist_nb_bins", 0), int)
+        if kind not in _KINDS:
+            raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
+    with refusing(npz, "an official file"):
+        found = _value(npz, kind, neurons, num_bins, common)
+    return with_ranges(found, ranges) if isinstance(found, HistogramDNA) and ranges is not None else found
 
 
 def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], source: Sequence[str] = ()) -> None:
@@ -117,19 +110,27 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
         about.write_text(described, encoding="utf-8")
 
 
-def _histogram(
-    npz: Path,
-    neurons: Neurons,
-    num_bins: int,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    common: dict[str, Any],
-) -> HistogramDNA:
+def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
+    """What the arrays of a file are."""
+    if kind == _RANGES:
+        low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
+        return ActivationRanges(low, high, neurons, "scale")
+    if kind == "gaussian":
+        mean, var = (_flat(npz, neurons, field, "<f4") for field in ("mu", "var"))
+        return GaussianDNA(mean, var, neurons, **common)
+    if kind == "layer-gaussian":
+        names = {layer: f"sigma-{layer}" for layer in neurons}
+        sigma = read_npz(npz, {name: ("<f8", [neurons[layer]] * 2) for layer, name in names.items()})
+        cov = {layer: torch.from_numpy(sigma[name].copy()) for layer, name in names.items()}
+        negative = next((layer for layer in neurons if (cov[layer].diagonal() < 0).any()), None)
+        if negative is not None:
+            raise ValueError(f"its array {names[negative]!r} has a negative variance")
+        return LayerGaussianDNA(_flat(npz, neurons, "mu", "<f8"), cov, neurons, **common)
     arrays = read_npz(npz, {layer: ("<i4", [n, num_bins]) for layer, n in neurons.items()})
+    if any((counts < 0).any() for counts in arrays.values()):
+        raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
     counts = torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in neurons])
-    if (counts < 0).any():
-        raise ValueError(f"{str(npz)!r} has negative counts: more than 2^31 - 1 were written to it, and wrapped")
-    dna = HistogramDNA(counts, neurons, None, **common)
-    return dna if ranges is None else with_ranges(dna, ranges)
+    return HistogramDNA(counts, neurons, None, **common)
 
 
 def with_ranges(dna: HistogramDNA, ranges: ActivationRanges | str | os.PathLike[str]) -> HistogramDNA:
@@ -154,7 +155,11 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     if isinstance(value, GaussianDNA):
         return split("mu-", value.mean, np.float32) | split("var-", value.var, np.float32)
     if isinstance(value, LayerGaussianDNA):
-        sigma = {f"sigma-{layer}": cov.cpu().numpy() for layer, cov in value.cov.items()}
+        # rounding may have left a constant neuron with less than no variance
+        sigma = {
+            f"sigma-{layer}": cov.diagonal_scatter(cov.diagonal().clamp(min=0)).cpu().numpy()
+            for layer, cov in value.cov.items()
+        }
         return split("mu-", value.mean, np.float64) | sigma
     assert isinstance(value, HistogramDNA)
     largest = int(value.counts.max())

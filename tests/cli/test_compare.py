@@ -119,7 +119,7 @@ def test_unreadable_images_are_named_at_the_end(
         (["nowhere", A], "There is no file or folder 'nowhere'"),
         ([A, "nowhere"], "There is no file or folder 'nowhere'"),
         (["{tmp}", A], "There are no images in '{tmp}'; looked for"),
-        ([A, B, "--ranges", "{tmp}/wrong.json"], "wrong.json is not a file of activation ranges"),
+        ([A, B, "--ranges", "{tmp}/wrong.json"], "wrong.json' as activation ranges"),
         ([A, B, "--ranges", "{tmp}/missing.json"], "missing.json"),
         ([A, B, "--layers", "block_9"], "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
         ([A, B, "--feature", "efficientnet_lite00"], "did you mean 'efficientnet_lite0'?"),

@@ -117,7 +117,7 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, "{tmp}"], "There are no images in '{tmp}'; looked for"),
         ([A, "{tmp}/missing.json"], "missing.json"),
         ([A, OFFICIAL], "Can't unite ranges with margin 'widen' and margin 'scale'"),
-        ([A, GOLDEN / "official_files" / "hist50.json"], "hist50.json is not a file of activation ranges"),
+        ([A, GOLDEN / "official_files" / "hist50.json"], "hist50.json' as activation ranges"),
         ([A, GOLDEN / "official_files" / "activation_ranges.json", "--margin", "scale"], "has no layer 'block_0'"),
         ([A, "--layers", "block_9"], "Unknown layer 'block_9'"),
         ([A, "-o", "{tmp}/nowhere/ranges.json"], "There is no folder '{tmp}/nowhere' to write 'ranges.json' to"),

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,6 +14,7 @@ from torch import Tensor
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
 from torchmetrics_dna.binning import activation_histogram, activation_moments, add_counts_
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
+from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.functional import layer_frechet_distance
 
 NEURONS = Neurons({"a": 2, "b": 3})
@@ -65,6 +68,17 @@ def test_merging_gaussians_gives_the_gaussian_of_all(a: np.ndarray, b: np.ndarra
 @given(samples)
 def test_one_image_has_variance_0(values: np.ndarray) -> None:
     assert (gaussian(values[:1]).var == 0).all()
+
+
+@pytest.mark.parametrize("make", [gaussian, layer_gaussian, lambda values: histogram(torch.ones(5, 4).long())])
+def test_sums_are_merged(make: Callable[[np.ndarray], DNA]) -> None:
+    dnas = [make(np.random.default_rng(seed).normal(size=(4, 5))) for seed in range(3)]
+    assert sum(dnas).digest == dnas[0].merge(*dnas[1:]).digest
+    assert sum(dnas[:1]).digest == dnas[0].digest
+    assert dnas[0].num_images < sum(dnas).num_images  # none of them has changed
+    for other in (1, False, None):
+        with pytest.raises(TypeError, match="unsupported operand type"):
+            other + dnas[0]
 
 
 def test_selecting_layers_and_neurons() -> None:
@@ -138,7 +152,11 @@ def test_kinds_do_not_mix() -> None:
             "Argument `ranges` expected to be of Neurons",
         ),
         (lambda: GaussianDNA(torch.ones(3), torch.ones(5), NEURONS, 2, "x"), r"`mean` expected to have shape \(5,\)"),
-        (lambda: GaussianDNA(torch.ones(5), -torch.ones(5), NEURONS, 2, "x"), "negative or NaN variance"),
+        (lambda: GaussianDNA(torch.ones(5), -torch.ones(5), NEURONS, 2, "x"), "`var` expected to be 0 or more"),
+        (
+            lambda: GaussianDNA(torch.ones(5), torch.ones(5), NEURONS, -1, "x"),
+            "`num_images` expected to be from 0 to 2",
+        ),
     ],
 )
 def test_bad_values(call: object, message: str) -> None:

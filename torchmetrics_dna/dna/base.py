@@ -5,7 +5,9 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property, reduce
-from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from reprlib import repr as brief
+from types import NoneType
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -13,6 +15,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from torchmetrics_dna.container import Arrays, content_digest, read_container, write_container
+from torchmetrics_dna.damage import check_type, refusing
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.version import __version__
 
@@ -51,6 +54,12 @@ class DNA(_Fields, ABC):
     weights: str | None = None
     preparation: Mapping[str, Any] | None = None
     notes: str = ""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.num_images < 2**63:
+            raise ValueError(
+                f"Argument `num_images` expected to be from 0 to 2^63 - 1, but got {brief(self.num_images)}"
+            )
 
     @cached_property
     def digest(self) -> str:
@@ -91,6 +100,9 @@ class DNA(_Fields, ABC):
     def __add__(self, other: Self) -> Self:
         return self.merge(other) if isinstance(other, DNA) else NotImplemented
 
+    def __radd__(self, other: Literal[0]) -> Self:
+        return self if type(other) is int and other == 0 else NotImplemented  # where sum() starts
+
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to one file, by custom ``*.dna.npz``; the format is described in docs/format.md.
 
@@ -114,27 +126,25 @@ class DNA(_Fields, ABC):
         kind = header["dna"].get("kind")
         if kind != cls.kind:
             raise ValueError(
-                f"{str(path)!r} holds a DNA of kind {kind!r}, expected {cls.kind!r}; load_dna reads any kind"
+                f"{str(path)!r} holds a DNA of kind {brief(kind)}, expected {cls.kind!r}; load_dna reads any kind"
             )
         return cls.unpacked(path, header, arrays)
 
     @classmethod
-    def unpacked(cls, path: object, header: Mapping[str, Any], arrays: Arrays) -> Self:
+    def unpacked(cls, path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Arrays) -> Self:
         """The DNA that a container's header and arrays describe; ValueError that names the path if there is none."""
         dna = header["dna"]
-        try:
-            neurons = Neurons(dict(dna["layers"]))
+        with refusing(path, "a DNA file"):
+            neurons = Neurons.from_list(dna["layers"])
             common = {
                 "neurons": neurons,
-                "num_images": int(dna["num_images"]),
-                "extractor": str(dna["extractor"]),
-                "weights": dna["weights"],
-                "preparation": dna["preparation"],
-                "notes": header.get("notes", ""),
+                "num_images": check_type("num_images", dna["num_images"], int),
+                "extractor": check_type("extractor", dna["extractor"], str),
+                "weights": check_type("weights", dna["weights"], str, NoneType),
+                "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
+                "notes": check_type("notes", header.get("notes", ""), str),
             }
             return cls._from_file(header, Joined(arrays, neurons), common)
-        except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as err:
-            raise ValueError(f"Can't read {str(path)!r} as a DNA file: {type(err).__name__}: {err}") from err
 
     def _packed(self) -> tuple[dict[str, Any], Arrays]:
         """What the DNA is, in json's types, and its arrays by name."""

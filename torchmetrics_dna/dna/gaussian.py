@@ -39,7 +39,7 @@ class GaussianDNA(DNA):
         notes: Whatever a user wants to say about it.
 
     Raises:
-        ValueError: If shapes do not fit or a variance is negative.
+        ValueError: If shapes do not fit, a number is not finite, or a variance is negative.
 
     Example:
         >>> from torchmetrics_dna import Neurons
@@ -61,15 +61,17 @@ class GaussianDNA(DNA):
     statistics: Statistics = "means"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for field in ("mean", "var"):
             value = getattr(self, field).double()
             if value.shape != (self.neurons.total,):
                 raise ValueError(
                     f"Argument `{field}` expected to have shape ({self.neurons.total},), but got {tuple(value.shape)}"
                 )
+            check_finite(value, field)
             object.__setattr__(self, field, value)
         if not (self.var >= 0).all():
-            raise ValueError("Argument `var` expected to be 0 or more, but got a negative or NaN variance")
+            raise ValueError(f"Argument `var` expected to be 0 or more, but got {float(self.var.min())}")
         if self.statistics not in get_args(Statistics):
             raise ValueError(
                 f"Argument `statistics` expected to be one of {get_args(Statistics)}, but got {self.statistics!r}"
@@ -153,6 +155,12 @@ class GaussianDNA(DNA):
 
     def __repr__(self) -> str:
         return f"GaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
+
+
+def check_finite(values: Tensor, field: str) -> None:
+    """ValueError if there is NaN or infinity among them."""
+    if not values.isfinite().all():
+        raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
 
 
 def check_enough(a: DNA, b: DNA, distance: str) -> None:

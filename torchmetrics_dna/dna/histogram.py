@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -11,6 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
+from torchmetrics_dna.damage import check_type
 from torchmetrics_dna.dna.base import (
     DNA,
     Joined,
@@ -70,6 +72,7 @@ class HistogramDNA(DNA):
     extractor: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.counts.ndim != 2 or len(self.counts) != self.neurons.total or self.counts.dtype != torch.int64:
             raise ValueError(
                 f"Argument `counts` expected to be int64 of shape ({self.neurons.total}, num_bins),"
@@ -241,16 +244,19 @@ class HistogramDNA(DNA):
     @override
     def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
         dna, neurons, ranges = header["dna"], common["neurons"], None
-        counts = torch.empty(neurons.total, dna["num_bins"], dtype=torch.int64)
-        for layer, planes in arrays.parts("counts").items():
-            _from_planes(planes, counts[neurons.slices[layer]].numpy())
-            if (counts[neurons.slices[layer]].sum(1) != dna["num_values"][layer]).any():
-                raise ValueError(f"the counts of layer {layer!r} do not add up to its number of values")
+        num_bins = check_type("num_bins", dna["num_bins"], int)
         if dna["ranges"] is not None:
             ends = arrays.flat("minimum"), arrays.flat("maximum")
-            ranges = ActivationRanges(*ends, neurons, dna["ranges"]["margin"], header.get("ranges_name"))
+            name = check_type("ranges_name", header.get("ranges_name"), str, NoneType)
+            ranges = ActivationRanges(*ends, neurons, dna["ranges"]["margin"], name)
             if ranges.digest != dna["ranges"]["digest"]:
                 raise ValueError("its ranges are not what their digest says")
+        parts = arrays.parts("counts")
+        for layer, planes in parts.items():  # all, before memory is taken for what is in them
+            _check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
+        counts = torch.empty(neurons.total, num_bins, dtype=torch.int64)
+        for layer, planes in parts.items():
+            _from_planes(planes, counts[neurons.slices[layer]].numpy())
         return cls(counts=counts, ranges=ranges, **common)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
@@ -292,12 +298,19 @@ def _to_planes(counts: Tensor) -> NDArray[np.uint8]:
     return np.ascontiguousarray(values.view(np.uint8).reshape(*values.shape, 8)[..., :used].transpose(2, 0, 1))
 
 
-def _from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """The inverse, into ``counts``."""
-    if planes.ndim != 3 or planes.shape[1:] != counts.shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
-        raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, 3 dimensions")
+def _check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) -> None:
+    """ValueError unless they are counts of this shape, and those of each neuron sum up to ``num_values``."""
+    if planes.ndim != 3 or planes.shape[1:] != shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
+        raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
     if len(planes) == 8 and planes[7].max(initial=0) > 127:
         raise ValueError("its counts are larger than 2^63 - 1")
+    sums = sum(plane.sum(1, dtype=np.int64) << (8 * k) for k, plane in enumerate(planes))
+    if np.any(sums != num_values):
+        raise ValueError(f"its counts of a layer do not add up to {num_values} values")
+
+
+def _from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """The inverse of :func:`_to_planes`, into ``counts``."""
     counts[:] = planes[0]
     for k in range(1, len(planes)):
         counts += planes[k].astype(np.int64) << (8 * k)

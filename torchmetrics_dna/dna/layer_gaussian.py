@@ -11,7 +11,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.base import DNA, Joined, array_name, check_comparable, split_arrays
-from torchmetrics_dna.dna.gaussian import GaussianDNA, check_enough, merge_moments
+from torchmetrics_dna.dna.gaussian import GaussianDNA, check_enough, check_finite, merge_moments
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ class LayerGaussianDNA(DNA):
         notes: Whatever a user wants to say about it.
 
     Raises:
-        ValueError: If shapes do not fit, or a covariance is not symmetric or not finite.
+        ValueError: If shapes do not fit, a number is not finite, or a covariance is not symmetric.
 
     Example:
         >>> from torchmetrics_dna import Neurons
@@ -60,6 +60,7 @@ class LayerGaussianDNA(DNA):
     extractor: str
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         mean = self.mean.double()
         shapes = {layer: tuple(cov.shape) for layer, cov in self.cov.items()}
         if mean.shape != (self.neurons.total,) or shapes != {layer: (n, n) for layer, n in self.neurons.items()}:
@@ -67,6 +68,7 @@ class LayerGaussianDNA(DNA):
                 f"Arguments `mean` and `cov` expected to have shapes ({self.neurons.total},) and (n, n) for each layer"
                 f" of {self.neurons!r}, but got {tuple(mean.shape)} and {shapes}"
             )
+        check_finite(mean, "mean")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
 
