@@ -79,7 +79,8 @@ def test_images_that_a_file_can_not_be_compared_with(
 
 def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = made / "x.histogram.dna.npz"
-    assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
+    with pytest.warns(UserWarning, match=f"{x}' and '{x}' hold equal DNAs: are their 30 images the same"):
+        assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
     merged, one = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
     assert isinstance(one, HistogramDNA)
     assert merged.num_images == 90
@@ -154,6 +155,11 @@ def test_interrupted_and_resumed(
         while not list(parts.glob("0*.json")):
             assert process.poll() is None
             time.sleep(0.001)
+        process.send_signal(signal.SIGSTOP)
+        for more in ([], ["--resume"], ["--kind", "gauss"]):
+            assert run(monkeypatch, *command, *more) == 2
+            assert f"Another process is making parts in '{parts}'; wait for it" in capsys.readouterr().err
+        process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode != 0

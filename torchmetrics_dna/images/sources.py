@@ -60,15 +60,22 @@ class ImageSource(Dataset["RGBImage"]):
         fetch: Gives what image ``i`` is made of: a path, a file, a Pillow image, an array or a tensor.
         label: What to call the whole.
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        stamp: Gives what tells whether image ``i`` has changed; None where nothing does but reading it.
 
     """
 
     def __init__(
-        self, names: Sequence[str], fetch: Callable[[int], Any], label: str, exif_orientation: bool = False
+        self,
+        names: Sequence[str],
+        fetch: Callable[[int], Any],
+        label: str,
+        exif_orientation: bool = False,
+        stamp: Callable[[int], str] | None = None,
     ) -> None:
         self.names = names
         self.label = label
         self.exif_orientation = exif_orientation
+        self.stamp = stamp
         self._fetch = fetch
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
@@ -142,7 +149,7 @@ def open_source(source: Source, exif_orientation: bool = False) -> ImageSource:
         )
     if not names:
         raise ValueError(f"There are no images in {label!r}; looked for {', '.join(EXTENSIONS)}")
-    return ImageSource(names, fetch, label, exif_orientation)
+    return ImageSource(names, fetch, label, exif_orientation, _stamp_for(source, fetch))
 
 
 def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
@@ -229,6 +236,36 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
     return [*parts, (-1, name)]
 
 
+def _stamp_for(source: Any, fetch: Callable[[int], Any]) -> Callable[[int], str] | None:
+    """See :class:`ImageSource`; datasets are not asked, since that would load their images."""
+    archive = getattr(fetch, "__self__", None)
+    if isinstance(archive, _Zip):
+        return archive.stamp
+    known = (str, os.PathLike, Image.Image, list, tuple, np.ndarray, Tensor)
+    return partial(_stamp, fetch) if isinstance(source, known) else None
+
+
+def _stamp(fetch: Callable[[int], Any], index: int) -> str:
+    """Size and time of a file, or a checksum of what is in memory."""
+    image = fetch(index)
+    if isinstance(image, (tuple, list)) and image:
+        image = image[0]
+    try:
+        if isinstance(image, Image.Image):  # one that is not loaded yet is as its file
+            image = (getattr(image, "fp", None) and getattr(image, "filename", None)) or np.asarray(image)
+        if isinstance(image, (str, os.PathLike)):
+            found = Path(image).stat()
+            return f"{found.st_size} {found.st_mtime_ns}"
+        if isinstance(image, Tensor):
+            image = image.detach().cpu().numpy()
+        array = np.ascontiguousarray(image)
+        if array.dtype.hasobject:
+            return ""
+        return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
+    except Exception:  # what is wrong with it is said where it is read
+        return "unreadable"
+
+
 def _names(source: Any) -> list[str]:
     # only plain sequences are looked into: asking a dataset or an array for its entries would load them
     entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
@@ -256,9 +293,7 @@ class _Zip:
         return not member.endswith("/") and not hidden and _is_image(parts[-1])
 
     def open(self, index: int) -> BytesIO:
-        archive = self._open.get(os.getpid())
-        if archive is None:
-            archive = self._open[os.getpid()] = zipfile.ZipFile(self.path)
+        archive = self._archive()
         member = archive.getinfo(self._members[index])
         check_size(member.file_size)
         if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
@@ -267,6 +302,16 @@ class _Zip:
         with archive.open(member) as file:
             # unpacks no more than is asked for, where `read()` alone would go beyond a size that is not true
             return BytesIO(file.read(member.file_size))
+
+    def stamp(self, index: int) -> str:
+        member = self._archive().getinfo(self._members[index])
+        return f"{member.file_size} {member.CRC:08x}"
+
+    def _archive(self) -> zipfile.ZipFile:
+        archive = self._open.get(os.getpid())
+        if archive is None:
+            archive = self._open[os.getpid()] = zipfile.ZipFile(self.path)
+        return archive
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
