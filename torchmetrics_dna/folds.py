@@ -17,7 +17,7 @@ from torchmetrics_dna.tally import DNATally, Field
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.images.sources import RGBImage
+    from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.tally import Side
 
 _PRIME = 2_147_483_647
