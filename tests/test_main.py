@@ -1,11 +1,23 @@
+"""The way into the command line: what is checked before any work, and how errors are told."""
+
 from __future__ import annotations
 
 import os
 import platform
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
+from commands import COMMAND, run
+from golden import GOLDEN
+
+import torchmetrics_dna.dna_files
+from torchmetrics_dna import compare, make_dna, rank, report
+from torchmetrics_dna.version import __version__
+
+A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 
 ALLOCATE = """
 import resource
@@ -30,3 +42,103 @@ def test_freed_memory_is_kept_unless_the_user_decides(chosen: dict[str, str], ke
     )
     # ten times 20 MB, in pages of 4 KiB unless the kernel gives huge ones
     assert (int(done.stdout) < 50) is kept
+
+
+def test_version_and_help_start_without_torch() -> None:
+    for option, text in (
+        ("--version", f"torchmetrics-dna {__version__}\n"),
+        ("-h", "Usage: torchmetrics-dna [OPTIONS]"),
+    ):
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", *COMMAND[1:], option], capture_output=True, text=True, check=True
+        )
+        assert done.stdout.startswith(text)
+        assert "| torchmetrics_dna" in done.stderr
+        assert not [line for line in done.stderr.splitlines() if line.split("|")[-1].strip() in ("torch", "numpy")]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("rank", A, "--reference", B, "--grid", "nodir/g.png"), "There is no folder 'nodir' to write 'g.png' to"),
+        (("rank", A, "--reference", B, "--grid", "g.xyz"), "a file that ends in .png or .pdf or"),
+        (("rank", A, "--reference", B, "--csv", "--json"), "Expected --csv or --json, but got both; leave one out"),
+        (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
+        (("rank", A, "--reference", B, "--ranges", "nowhere"), "nowhere"),
+        (("demo", "-o", "nodir/x.png"), "There is no folder 'nodir' to write 'x.png' to"),
+        (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
+        (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
+        (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm, but got 'r.pdf'"),
+        (("report", A, B, "-o", "r.html", "--scored", "0"), "Option --scored expected to be at least 1, but got 0"),
+        (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
+        (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),
+        (("make", A, "-o", "."), "a file that ends in .npz, but got '.'"),
+        (("make", A, "-o", "folder.npz"), "a file that ends in .npz, but got 'folder.npz'"),
+        (("merge", "x.npz", "-o", ".."), "a file that ends in .npz, but got '..'"),
+    ],
+)
+def test_mistakes_are_told_before_any_work(
+    arguments: tuple[object, ...],
+    message: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("folder.npz").mkdir()
+    monkeypatch.setattr("torchmetrics_dna.extractors.base.DNAExtractor.forward", pytest.fail)
+    assert run(monkeypatch, *arguments) == 2
+    captured = capsys.readouterr()
+    assert message in captured.err.splitlines()[-1]
+    assert captured.out == ""
+    assert [path.name for path in Path().iterdir()] == ["folder.npz"]
+
+
+def test_a_file_that_is_replaced_is_named(
+    tmp_path: Path, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    make_dna(photos[:2], layers=["block_0"]).save("x.npz")
+    for i in range(2):
+        for output in ("m.npz", "official"):
+            command = ("merge", "x.npz", "-o", output) if output == "m.npz" else ("convert", "x.npz", output)
+            assert run(monkeypatch, *command) == 0
+        said = capsys.readouterr().err
+        for name in ("m.npz", "official.json", "official.npz"):
+            assert said.count(f"This replaces {name}\n") == i
+
+
+@pytest.mark.parametrize("debug", [None, "0", "1"])
+def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
+    debug: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load(*_: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(torchmetrics_dna.dna_files, "load_dna", load)
+    if debug is not None:
+        monkeypatch.setenv("TORCHMETRICS_DNA_DEBUG", debug)
+    assert run(monkeypatch, "info", "x.npz") == 2
+    *trace, line = capsys.readouterr().err.splitlines()
+    assert line == (
+        "torchmetrics-dna: KeyError: 'x' (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the environment shows its"
+        " trace)"
+    )
+    assert any('raise KeyError("x")' in text for text in trace) is (debug == "1")
+    assert bool(trace) is (debug == "1")
+
+
+def test_arguments_that_there_are_not(tmp_path: Path, photos: list[np.ndarray]) -> None:
+    for function, arguments in (
+        (compare, (photos, photos)),
+        (make_dna, (photos,)),
+        (rank, (photos, photos)),
+        (report, (photos, photos, tmp_path / "x.html")),
+    ):
+        expected = (
+            rf"^{function.__name__}\(\) got an unexpected keyword argument 'batchsize'; did you mean 'batch_size'\?$"
+        )
+        with pytest.raises(TypeError, match=expected):
+            function(*arguments, batchsize=3)
+    with pytest.raises(TypeError, match="'nonsense'; those that say how to read images: batch_size, num_workers"):
+        compare(photos, photos, nonsense=1)

@@ -18,6 +18,7 @@ PACKAGE = Path(torchmetrics_dna.__file__).parent
 ROOMS = (
     "version",
     "extras",
+    "visible",
     "threads",
     "numba_compile",
     "numba_values",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import time
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,10 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, report
+from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.measure import Loading, measure_ranges
+from torchmetrics_dna.processes import gather, heed, in_step
 
 MANY = random_images(11, 9)
 SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
@@ -397,8 +400,72 @@ def measured_ranges(rank: int, world: int, folder: str) -> None:
     found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", skipping)
     assert found.num_images == 2
     assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
-    with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
+    with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
         measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))
+
+
+class OddError(KeyError):
+    """What other processes may not know, and no message alone makes."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one, other)
+
+
+def failures(rank: int, world: int) -> None:
+    """All raise the first error of any, also those who wait or are busy; and go on together after it."""
+
+    class LocalError(ValueError):
+        pass
+
+    def busy() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            heed()
+        pytest.fail("never told that another process has failed")
+
+    def waiting() -> None:
+        gather(None)
+        gather(None)
+
+    errors = (
+        (FileNotFoundError(2, "no such file", "x"), FileNotFoundError, r"rank 1: \[Errno 2\] no such file: 'x'"),
+        (TypeError("unsupported"), TypeError, "rank 1: unsupported"),
+        (OddError("a", "b"), LookupError, r"rank 1: OddError: \('a', 'b'\)"),
+        (LocalError("x"), ValueError, "rank 1: x"),
+        (MemoryError(), MemoryError, "rank 1: MemoryError"),
+        (Exception("x"), RuntimeError, "rank 1: x"),
+    )
+    for others, (error, kind, message) in zip((busy, *[waiting] * 5), errors, strict=True):
+        with pytest.raises(kind, match=f"^{message}$") as caught, in_step():  # noqa: PT012
+            with in_step():
+                if rank == 1:
+                    raise error
+            others()
+        assert (type(caught.value), caught.value.from_rank) == (kind, 1)
+        assert caught.value.__cause__ is (error if rank == 1 else None)
+    with pytest.raises(ValueError, match="^all alike$"), in_step():
+        raise ValueError("all alike")
+    with pytest.raises(ValueError, match="^rank 0: not alike 0$"), in_step():
+        raise ValueError(f"not alike {rank}")
+    if rank == 1:
+        with pytest.raises(ValueError, match="^alone$"), in_step(shared=False):
+            raise ValueError("alone")
+    assert gather(rank) == list(range(world))
+
+    nowhere = "nowhere" if rank == 1 else REAL
+    for call in (
+        lambda: compare(REAL, nowhere, EXTRACTOR, distributed=True),
+        lambda: make_dna(nowhere, EXTRACTOR, distributed=True),
+        lambda: rank_images(nowhere, REAL, EXTRACTOR, distributed=True),
+        lambda: measure_ranges([REAL, nowhere], EXTRACTOR, "widen", Loading(distributed=True)),
+        lambda: report(REAL, nowhere, "x.html", EXTRACTOR, distributed=True),
+    ):
+        with pytest.raises(FileNotFoundError, match="^rank 1: There is no file or folder 'nowhere'$"):
+            call()
+    with pytest.raises(ValueError, match="^rank 1: Argument `kind`"):
+        make_dna(REAL, EXTRACTOR, kind="histogram" if rank == 0 else "x", distributed=True)
+    assert compare(REAL, FAKE, EXTRACTOR, distributed=True).num_images == {"a": len(REAL), "b": len(FAKE)}
 
 
 def distances(rank: int, world: int, expected: str) -> None:

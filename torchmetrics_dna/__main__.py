@@ -4,11 +4,19 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import sys
-from contextlib import suppress
+import traceback
+from contextlib import AbstractContextManager, nullcontext, suppress
+from typing import Any
 
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.visible import visible
 
+DEBUG = "TORCHMETRICS_DNA_DEBUG"
+_EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
+_CALLED = {"num_scored": "scored", "neuron_weights": "neurons"}  # options by another name than the argument's
+_OPTION = {"Argument ": "Option ", "argument ": "option "}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
@@ -18,11 +26,58 @@ def main() -> None:
     try:
         require("typer", "cli")
         require("rich", "cli")
-        require("torchmetrics_dna.cli", "cli").app(prog_name="torchmetrics-dna")
-    except (ValueError, TypeError, RuntimeError, OSError, ModuleNotFoundError) as err:
-        if os.environ.get("RANK", "0") == "0":  # one of several processes speaks for all
-            print(f"torchmetrics-dna: {' '.join(str(err).split())}", file=sys.stderr)  # noqa: T201
+        app = require("torchmetrics_dna.cli", "cli").app
+        with _processes():
+            code = app(prog_name="torchmetrics-dna", standalone_mode=False)
+            if code:
+                sys.exit(code)
+    except Exception as err:
+        _tell(err)
         sys.exit(2)
+    sys.exit(0)
+
+
+def _processes() -> AbstractContextManager[None]:
+    """All that torchrun has started, if it has."""
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return nullcontext()
+    from torchmetrics_dna.processes import joined
+
+    return joined(_tell)
+
+
+def _tell(error: Exception) -> None:
+    """Say what is wrong, on stderr."""
+    if os.environ.get(DEBUG, "0") not in ("", "0"):
+        traceback.print_exception(error)
+    if hasattr(error, "show"):  # typer's own, which names the option and the help
+        error.show()
+        return
+    text = _in_options(" ".join(str(error).split()))
+    if not isinstance(error, _EXPECTED):
+        text = f"{type(error).__name__}: {text} (this is unexpected; {DEBUG}=1 in the environment shows its trace)"
+    print(f"torchmetrics-dna: {visible(text)}", file=sys.stderr)  # noqa: T201
+
+
+def _in_options(text: str) -> str:
+    """A message about arguments of Python functions, in the options of the command that is run."""
+    try:
+        import typer
+
+        from torchmetrics_dna.cli import app
+    except ModuleNotFoundError:  # which is what the message is about
+        return text
+    command: Any = typer.main.get_command(app)
+    for word in sys.argv[1:]:
+        command = getattr(command, "commands", {}).get(word, command)
+    options = {parameter.name: parameter.opts[-1] for parameter in command.params if parameter.opts[-1][0] == "-"}
+
+    def option(found: re.Match[str]) -> str:
+        word, name, value = found.groups("")
+        known = options.get(_CALLED.get(name, name))
+        return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
+
+    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)')?`", option, text)
 
 
 def _keep_freed_memory() -> None:

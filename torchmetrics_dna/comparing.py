@@ -17,6 +17,7 @@ from torchmetrics_dna.images import open_source
 from torchmetrics_dna.jackknife import check_confidence
 from torchmetrics_dna.measure import Kind, Loading, LoadingOptions, Measured, measure
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.processes import in_step
 from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
 
 if TYPE_CHECKING:
@@ -71,14 +72,14 @@ def make_dna(
 efficientnet_lite0)
 
     """
-    if kind not in get_args(Kind):
-        raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-    extractor = build_extractor(feature, layers, device)
-    measured = measure(source, extractor, [kind], num_bins, ranges, Loading(**loading))
-    if measured.unreadable:
-        warnings.warn(
-            f"{len(measured.unreadable)} images were left out, the first: {measured.unreadable[0]}", stacklevel=2
-        )
+    options = Loading.of("make_dna", loading)
+    with in_step(options.distributed):
+        if kind not in get_args(Kind):
+            raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
+        measured = measure(source, build_extractor(feature, layers, device), [kind], num_bins, ranges, options)
+    if left_out := measured.unreadable:
+        were = "1 image was" if len(left_out) == 1 else f"{len(left_out)} images were"
+        warnings.warn(f"{were} left out, the first: {left_out[0]}", stacklevel=2)
     return measured.any
 
 
@@ -131,30 +132,42 @@ def compare(
         (True, {'a': 2, 'b': 2})
 
     """
-    options = Loading(**loading)
-    # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-    opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
-    given = [side for side in opened if isinstance(side, DNA)]
-    distances = resolve_distances(metrics, given)
-    if confidence is not None:
-        _check_interval(confidence, distances, any_images=len(given) < len(opened))
-    if len(given) == len(opened):
-        return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
-    for dna in given:
-        if isinstance(dna, HistogramDNA):
-            num_bins, ranges = num_bins or dna.num_bins, ranges or dna.known_ranges
-    extractor = extractor_for(given, feature, layers, device)
-    resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
-    bins = DEFAULT_BINS if num_bins is None else num_bins
-    folds = None if confidence is None else NUM_FOLDS
-    first, second = (
-        _as_measured(side)
-        if isinstance(side, DNA)
-        else measure(side, extractor, kinds_for(distances), bins, ranges, options, folds, "kid" in distances)
-        for side in opened
-    )
-    found = compare_measured(first, second, neuron_weights, distances)
-    return found if confidence is None else with_interval(found, confidence)
+    options = Loading.of("compare", loading)
+    with in_step(options.distributed):
+        # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
+        opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
+        given = [side for side in opened if isinstance(side, DNA)]
+        _check_bins(num_bins, given)
+        distances = resolve_distances(metrics, given)
+        if confidence is not None:
+            _check_interval(confidence, distances, any_images=len(given) < len(opened))
+        if len(given) == len(opened):
+            return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
+        for dna in given:
+            if isinstance(dna, HistogramDNA):
+                num_bins, ranges = dna.num_bins, ranges or dna.known_ranges
+        extractor = extractor_for(given, feature, layers, device)
+        resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
+        bins = DEFAULT_BINS if num_bins is None else num_bins
+        folds = None if confidence is None else NUM_FOLDS
+        first, second = (
+            _as_measured(side)
+            if isinstance(side, DNA)
+            else measure(side, extractor, kinds_for(distances), bins, ranges, options, folds, "kid" in distances)
+            for side in opened
+        )
+        found = compare_measured(first, second, neuron_weights, distances)
+        return found if confidence is None else with_interval(found, confidence)
+
+
+def _check_bins(num_bins: int | None, dnas: Sequence[DNA]) -> None:
+    """ValueError unless histograms that are given have as many bins as are asked for."""
+    for dna in dnas:
+        if num_bins is not None and isinstance(dna, HistogramDNA) and dna.num_bins != num_bins:
+            raise ValueError(
+                f"These DNAs can't be compared, their numbers of bins differ: {dna.num_bins} and {num_bins}; leave out"
+                " `num_bins`, which then is that of the DNA"
+            )
 
 
 def _check_interval(confidence: float, distances: Sequence[str], any_images: bool) -> None:

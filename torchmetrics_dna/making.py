@@ -17,8 +17,8 @@ from torchmetrics_dna.dna.base import absorb
 from torchmetrics_dna.dna_files import load_dna
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.locks import Lock
-from torchmetrics_dna.measure import Pass, check_any_read, in_step
-from torchmetrics_dna.processes import gather, rank, world_size
+from torchmetrics_dna.measure import Pass, check_any_read
+from torchmetrics_dna.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
     import os
@@ -78,22 +78,26 @@ def make_files(
             another process makes parts in it.
 
     """
-    images = open_source(source, loading.exif_orientation)
-    run = Pass(extractor, kinds, num_bins, ranges, loading)
-    paths = output_paths(Path(output), kinds)
-    parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
+    with in_step():
+        images = open_source(source, loading.exif_orientation)
+        run = Pass(extractor, kinds, num_bins, ranges, loading)
+        paths = output_paths(Path(output), kinds)
+        parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
     try:
-        in_step(lambda: parts.begin(_job(images, run), resume) if rank() == 0 else None)
-        missing = gather(parts.missing())[0]  # as it was before anyone finished one
-        in_step(lambda: parts.measure(images, run, missing[rank() :: world_size()]))
-        run.close()  # merging needs that memory
-        unreadable = parts.unreadable()
-        check_any_read(len(images), unreadable)
-        gather(None)  # nobody reads parts any more when they are removed
-        if rank() == 0:
-            for kind, path in paths.items():
-                replace(parts.merged(kind), notes=notes).save(path)
-            parts.remove()
+        with in_step():
+            if rank() == 0:
+                parts.begin(_job(images, run), resume)
+            missing = gather(parts.missing())[0]  # as it was before anyone finished one
+            parts.measure(images, run, missing[rank() :: world_size()])
+            run.close()  # merging needs that memory
+            gather(None)  # until all parts are there
+            unreadable = parts.unreadable()
+            check_any_read(len(images), unreadable)
+            gather(None)  # nobody reads parts any more when they are removed
+            if rank() == 0:
+                for kind, path in paths.items():
+                    replace(parts.merged(kind), notes=notes).save(path)
+                parts.remove()
     finally:
         parts.end()
     return paths, unreadable

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
 from torchmetrics_dna.folds import FoldedImages, FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.kid import Features
-from torchmetrics_dna.processes import gather, rank, world_size
+from torchmetrics_dna.processes import gather, heed, in_step, rank, world_size
 from torchmetrics_dna.ranges import ActivationRanges
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, Side, histogram_tally
 
@@ -64,6 +65,27 @@ class Loading:
     skip_unreadable: bool = False
     progress: Progress | None = None
     distributed: bool = False
+
+    @classmethod
+    def of(cls, function: str, given: LoadingOptions) -> Loading:
+        """From the keyword arguments of a function.
+
+        Raises:
+            TypeError: As Python's own, if there is no such argument.
+            ValueError: If a number is out of range.
+
+        """
+        known = list(LoadingOptions.__annotations__)
+        for name in given:
+            if name not in known:
+                close = get_close_matches(name, known, 1)
+                hint = (
+                    f"; did you mean {close[0]!r}?"
+                    if close
+                    else f"; those that say how to read images: {', '.join(known)}"
+                )
+                raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
+        return cls(**given)
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
@@ -169,6 +191,7 @@ class Pass:
         if self._num_folds is not None:
             images = FoldedImages(images, self._num_folds)
         for places, activations, left_out in activate(images, self.extractor, self.loading):
+            heed()
             if places:
                 folds = images.folds[places] if isinstance(images, FoldedImages) else None
                 self._add(activations, places if numbers is None else [numbers[place] for place in places], folds)
@@ -257,22 +280,17 @@ def measure(
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
-    images = open_source(source, loading.exif_orientation)
-    run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, keep_features)
-    unreadable: list[str] = []
-
-    def add(numbers: Sequence[int]) -> None:
-        for _, left_out in run.run(images.take(numbers), numbers):
-            unreadable.extend(left_out)
-
-    if loading.distributed:
-        in_step(lambda: add(range(rank(), len(images), world_size())))
-        run.all_reduce()
-        unreadable = [line for lines in gather(unreadable) for line in lines]
-    else:
-        add(range(len(images)))
-    check_any_read(len(images), unreadable)
-    return Measured(run.dnas(), sorted(unreadable), run.folds(), run.features())
+    with in_step(loading.distributed):
+        images = open_source(source, loading.exif_orientation)
+        run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, keep_features)
+        first, step = (rank(), world_size()) if loading.distributed else (0, 1)
+        numbers = range(first, len(images), step)
+        unreadable = [line for _, left_out in run.run(images.take(numbers), numbers) for line in left_out]
+        if loading.distributed:
+            unreadable = [line for lines in gather(unreadable) for line in lines]
+            run.all_reduce()
+        check_any_read(len(images), unreadable)
+        return Measured(run.dnas(), sorted(unreadable), run.folds(), run.features())
 
 
 def measure_ranges(
@@ -302,48 +320,33 @@ def measure_ranges(
         3
 
     """
-    tally = RangeTally(extractor, margin)
-    side = tally.empty(extractor.device)
-    opened = []
-    for source in sources:
-        if isinstance(source, ActivationRanges):
-            tally.add_ranges_(side, source)
-        else:
-            opened.append(open_source(source, loading.exif_orientation))
-    unreadable: list[str] = []
-
-    def add(first: int, step: int) -> None:
+    with in_step(loading.distributed):
+        tally = RangeTally(extractor, margin)
+        side = tally.empty(extractor.device)
+        opened = []
+        for source in sources:
+            if isinstance(source, ActivationRanges):
+                tally.add_ranges_(side, source)
+            else:
+                opened.append(open_source(source, loading.exif_orientation))
+        unreadable: list[str] = []
+        first, step = (rank(), world_size()) if loading.distributed else (0, 1)
         for images in opened:
             share = images.take(range(first, len(images), step))
             for places, activations, left_out in activate(share, extractor, loading):
+                heed()
                 if places:
                     tally.add_(side, [activations], len(places))
                 del activations
                 unreadable.extend(left_out)
-
-    if loading.distributed:
-        in_step(lambda: add(rank(), world_size()))
-        tally.all_reduce_(side)
-        unreadable = [line for lines in gather(unreadable) for line in lines]
-    else:
-        add(0, 1)
-    check_any_read(sum(map(len, opened)), unreadable)
-    return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
+        if loading.distributed:
+            unreadable = [line for lines in gather(unreadable) for line in lines]
+            tally.all_reduce_(side)
+        check_any_read(sum(map(len, opened)), unreadable)
+        return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:
     """ValueError if all images were left out."""
     if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
-
-
-def in_step(run: Callable[[], None]) -> None:
-    """Run, and raise the first error of any process in all of them, so that none waits for one that gave up."""
-    error: Exception | None = None
-    try:
-        run()
-    except (ValueError, RuntimeError, OSError) as err:
-        error = err
-    first = next((err for err in gather(error) if err is not None), None)
-    if first is not None:
-        raise first

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+import signal
+import time
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import torch
 from torch import distributed as dist
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 if dist.is_available():
     # Its functions take the group that there is when they are imported (by timm, for one) for their default, and keep
@@ -18,6 +20,7 @@ if dist.is_available():
     import torch.distributed.nn
 
 _T = TypeVar("_T")
+_step: _Step | None = None  # that this process takes together with the others
 
 
 def rank() -> int:
@@ -31,29 +34,166 @@ def world_size() -> int:
 
 
 def gather(value: _T) -> list[_T]:
-    """The values of all processes, by rank."""
-    if not _several():
-        return [value]
-    values: list[_T | None] = [None] * world_size()
-    dist.all_gather_object(values, value)
-    return values  # type: ignore[return-value]
+    """The values of all processes, by rank; where one has failed, its error in all of them.
+
+    Raises:
+        RuntimeError: If a process has ended.
+
+    """
+    return _exchange(value, None) if _several() else [value]
 
 
 @contextmanager
-def joined() -> Iterator[str]:
-    """Join the processes that torchrun has started, if it has; gives the device for this one."""
-    cuda = torch.cuda.is_available()
-    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
-        yield "cuda" if cuda else "cpu"
+def in_step(shared: bool = True) -> Iterator[None]:
+    """What fails in one process fails in all of them, with the first one's error, and none waits for it.
+
+    A process that fails takes part in the next :func:`gather` of the others, with its error in place of a value. So a
+    gather must come right before any other collective call. A step within a step is part of it, and ends without one.
+
+    Args:
+        shared: Whether all processes take this step; else nothing happens.
+
+    Raises:
+        Exception: The error of the lowest rank that failed, of the nearest type that Python has, with the rank in its
+            message unless all failed alike, and as its attribute ``from_rank``.
+
+    """
+    global _step
+    if not shared or not _several():
+        yield
         return
-    device = f"cuda:{os.environ['LOCAL_RANK']}" if cuda else "cpu"
+    outermost = _step is None
+    step = _step = _step or _Step()
+    try:
+        yield
+        if outermost:
+            gather(None)
+    except _OtherFailedError:
+        gather(None)
+        raise
+    except Exception as err:
+        if not hasattr(err, "from_rank"):
+            step.fail()
+            _exchange(None, err)
+        raise
+    finally:
+        if outermost:
+            _step = None
+
+
+def heed() -> None:
+    """Leave the step that all processes take if another one has failed; asks once a second at most."""
+    if _step is not None:
+        _step.heed()
+
+
+@contextmanager
+def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
+    """Join the processes that torchrun has started, and end like them.
+
+    Args:
+        tell: Called in one process with the error of all.
+
+    Raises:
+        SystemExit: With code 2, after an error.
+
+    """
+    cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(device)
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
-        yield device
+        with in_step():
+            yield
+    except Exception as err:
+        origin = getattr(err, "from_rank", None)
+        if origin == rank() or (origin is None and _first_to_tell()):
+            tell(err)
+        if origin is not None:
+            # torchrun ends the others as soon as one has ended: not before the error is told, nor by another code
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+            with suppress(RuntimeError):
+                dist.barrier()
+        raise SystemExit(2) from None
     finally:
         dist.destroy_process_group()
+
+
+class _OtherFailedError(Exception):
+    """Another process has failed; the next gather says how."""
+
+
+class _Failure(NamedTuple):
+    """An error that others can raise, too."""
+
+    kind: type[Exception]
+    message: str
+
+    @classmethod
+    def of(cls, error: Exception) -> _Failure:
+        # types of other packages may not be there in the other processes, or take other arguments
+        for kind in type(error).__mro__:
+            with suppress(TypeError):
+                if kind.__module__ == "builtins" and str(kind("x")) == "x":
+                    break
+        plain = kind is type(error) or issubclass(kind, (OSError, RuntimeError, ValueError))
+        message = str(error) if plain and str(error) else f"{type(error).__name__}: {error}".removesuffix(": ")
+        return cls(RuntimeError if kind is Exception else kind, message)
+
+
+class _Step:
+    """Where a failure is posted for those who are busy."""
+
+    def __init__(self) -> None:
+        self._store = _store()
+        number = self._store.add(f"torchmetrics_dna/steps/{rank()}", 1)  # the same in all processes
+        self._failed = f"torchmetrics_dna/failed/{number}"
+        self._asked = float("-inf")
+
+    def fail(self) -> None:
+        with suppress(RuntimeError):
+            self._store.set(self._failed, "1")
+
+    def heed(self) -> None:
+        if time.monotonic() - self._asked < 1:
+            return
+        self._asked = time.monotonic()
+        try:
+            failed = self._store.check([self._failed])
+        except RuntimeError:  # the process that held it is gone
+            failed = True
+        if failed:
+            raise _OtherFailedError
+
+
+def _exchange(value: _T, error: Exception | None) -> list[_T]:
+    found: list[tuple[_T, _Failure | None]] = [(value, None)] * world_size()
+    try:
+        dist.all_gather_object(found, (value, error and _Failure.of(error)))
+    except RuntimeError as err:
+        if error is not None:
+            raise error from error.__cause__
+        raise RuntimeError(f"Another process has ended before its work was done ({err})") from err
+    failures = {number: failure for number, (_, failure) in enumerate(found) if failure}
+    if failures:
+        first, (kind, message) = next(iter(failures.items()))
+        alike = len(failures) == world_size() and len(set(failures.values())) == 1
+        raised = kind(message if alike else f"rank {first}: {message}")
+        raised.from_rank = first  # type: ignore[attr-defined]
+        raise raised from error
+    return [value for value, _ in found]
+
+
+def _first_to_tell() -> bool:
+    try:
+        return bool(_store().add("torchmetrics_dna/told", 1) == 1)
+    except RuntimeError:  # the process that held it is gone
+        return True
+
+
+def _store() -> Any:
+    """What processes share beside the group, and which needs no other one's attention."""
+    return dist.distributed_c10d._get_default_store()
 
 
 def _several() -> bool:

@@ -12,9 +12,9 @@ from torchmetrics_dna.comparing import build_extractor, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.measure import Loading, activate, check_any_read, in_step, measure
+from torchmetrics_dna.measure import Loading, activate, check_any_read, measure
 from torchmetrics_dna.neuron_weights import resolve_weights
-from torchmetrics_dna.processes import gather, world_size
+from torchmetrics_dna.processes import gather, heed, in_step, world_size
 from torchmetrics_dna.processes import rank as process_rank
 from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
 from torchmetrics_dna.scoring import Scorer
@@ -124,23 +124,24 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    options = Loading(**loading)
-    source = open_source(images, options.exif_orientation)
-    side = open_side(reference, layers, ranges, options.exif_orientation)
-    if feature is None and isinstance(side, DNA):
-        feature, layers = extractor_of(side), None
-    elif isinstance(side, DNA) and not isinstance(feature, DNAExtractor):
-        layers = list(side.neurons)
-    extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
-    weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)
-    dna = side if isinstance(side, DNA) else measure(side, extractor, ["histogram"], num_bins, ranges, options).any
-    if not isinstance(dna, HistogramDNA):
-        raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {dna!r}")
-    found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), options)
-    check_any_read(len(source), unreadable)
-    order = sorted(found, key=lambda number: (found[number], number))
-    scores = torch.tensor([found[number] for number in order], dtype=torch.float64)
-    return Ranking([source.names[i] for i in order], scores, order, source, dna, unreadable)
+    options = Loading.of("rank", loading)
+    with in_step(options.distributed):
+        source = open_source(images, options.exif_orientation)
+        side = open_side(reference, layers, ranges, options.exif_orientation)
+        if feature is None and isinstance(side, DNA):
+            feature, layers = extractor_of(side), None
+        elif isinstance(side, DNA) and not isinstance(feature, DNAExtractor):
+            layers = list(side.neurons)
+        extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
+        weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)
+        dna = side if isinstance(side, DNA) else measure(side, extractor, ["histogram"], num_bins, ranges, options).any
+        if not isinstance(dna, HistogramDNA):
+            raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {dna!r}")
+        found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), options)
+        check_any_read(len(source), unreadable)
+        order = sorted(found, key=lambda number: (found[number], number))
+        scores = torch.tensor([found[number] for number in order], dtype=torch.float64)
+        return Ranking([source.names[i] for i in order], scores, order, source, dna, unreadable)
 
 
 def _score(
@@ -150,18 +151,14 @@ def _score(
     numbers = range(process_rank(), len(images), world_size()) if loading.distributed else range(len(images))
     found: dict[int, float] = {}
     unreadable: list[str] = []
-
-    def run() -> None:
-        for places, activations, left_out in activate(images.take(numbers), extractor, loading):
-            if places:
-                scores = scorer([activations]).tolist()
-                found.update(zip((numbers[place] for place in places), scores, strict=True))
-            del activations
-            unreadable.extend(left_out)
-
+    for places, activations, left_out in activate(images.take(numbers), extractor, loading):
+        heed()
+        if places:
+            scores = scorer([activations]).tolist()
+            found.update(zip((numbers[place] for place in places), scores, strict=True))
+        del activations
+        unreadable.extend(left_out)
     if not loading.distributed:
-        run()
         return found, unreadable
-    in_step(run)
     every = gather((found, unreadable))
     return {n: s for part, _ in every for n, s in part.items()}, [line for _, part in every for line in part]

@@ -56,7 +56,9 @@ def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
     assert failed.returncode != 0
     told = [line for line in failed.stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
     assert len(told) == 1
-    assert told[0].startswith(f"torchmetrics-dna: Can't read image '{tmp_path}/1.png': it is not an image file; to")
+    assert told[0].startswith(
+        f"torchmetrics-dna: rank 1: Can't read image '{tmp_path}/1.png': it is not an image file; to"
+    )
 
 
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -123,10 +125,16 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, B, "--ranges", "{tmp}/missing.json"], "missing.json"),
         ([A, B, "--layers", "block_9"], "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
         ([A, B, "--feature", "efficientnet_lite00"], "did you mean 'efficientnet_lite0'?"),
-        ([A, B, "--num-bins", "0"], "Argument `num_bins` expected to be integer larger than 0, but got 0"),
+        ([A, B, "--num-bins", "0"], "Option --num-bins expected to be integer larger than 0, but got 0"),
         ([A, B, "--metrics", "fd,fid"], "expected to be of dna-emd, dna-fd, fd, kid, but got 'fid'"),
-        ([A, B, "--batch-size", "-3"], "Argument `batch_size` expected to be an integer of at least 1"),
-        ([A, B, "--device", "gpu"], "Expected one of cpu"),
+        ([A, B, "--batch-size", "-3"], "Option --batch-size expected to be an integer of at least 1"),
+        ([A, B, "--device", "gpu"], "There is no device 'gpu' here; there is: cpu"),
+        ([A, B, "--device", "cuda:99"], "There is no device 'cuda:99' here; there is: cpu"),
+        ([A, B, "--confidence", "2"], "Option --confidence expected"),
+        (
+            [A, B, "--metrics", "fd", "--confidence", "0.9"],
+            "Option --confidence is for dna-emd, but got fd; add it to --metrics",
+        ),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

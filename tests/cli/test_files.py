@@ -24,7 +24,16 @@ FAST = ["--layers", "block_0,block_6", "--batch-size", "4"]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """x.histogram.dna.npz and its likes, of the folder A."""
     folder = tmp_path_factory.mktemp("made")
-    command = [*COMMAND, "make", str(A), "-o", str(folder / "x.dna.npz"), "--kind", "hist,gauss,layer-gauss", *FAST]
+    command = [
+        *COMMAND,
+        "make",
+        str(A),
+        "-o",
+        str(folder / "x.dna.npz"),
+        "--kind",
+        "histogram,gaussian,layer-gaussian",
+        *FAST,
+    ]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == ""
     assert "30/30" in done.stderr
@@ -61,7 +70,7 @@ def test_files_take_the_place_of_images(
     ("arguments", "message"),
     [
         (("--feature", "resnet18.a1_in1k", "--weights-path", "nowhere.pth"), "nowhere.pth"),
-        (("--num-bins", "50"), "their numbers of bins differ: 1000 and 50"),
+        (("--num-bins", "50"), "their numbers of bins differ: 1000 and 50; leave out --num-bins"),
         (("--crop", "center"), "their image preparations (crop) differ: none and center"),
         (("--layers", "block_0,nonsense"), "Unknown layer 'nonsense'; the layers are: block_0, block_6"),
     ],
@@ -74,7 +83,9 @@ def test_images_that_a_file_can_not_be_compared_with(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert run(monkeypatch, "compare", made / "x.histogram.dna.npz", B, *arguments) == 2
-    assert message in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert message in said
+    assert "30/30" not in said or "--crop" in arguments, "told before any work"
 
 
 def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -132,11 +143,14 @@ def test_official_files_both_ways(
 
 
 def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(monkeypatch, "make", A, "-o", tmp_path / "x", "--kind", "his,nonsense") == 2
-    expected = "Option --kind expected to be of histogram, gaussian, layer-gaussian, but got 'nonsense'"
-    assert expected in capsys.readouterr().err
-    assert run(monkeypatch, "make", A, "-o", tmp_path / "nowhere" / "x") == 2
+    for kind in ("nonsense", "gauss"):
+        assert run(monkeypatch, "make", A, "-o", tmp_path / "x.npz", "--kind", f"histogram,{kind}") == 2
+        expected = f"Option --kind expected to be of histogram, gaussian, layer-gaussian, but got '{kind}'"
+        assert expected in capsys.readouterr().err
+    assert run(monkeypatch, "make", A, "-o", tmp_path / "nowhere" / "x.npz") == 2
     assert "There is no folder" in capsys.readouterr().err
+    assert run(monkeypatch, "make", A, "-o", tmp_path / "x.npz", "--num-bins", "0", *FAST) == 2
+    assert "Option --num-bins expected to be integer larger than 0" in capsys.readouterr().err
     assert run(monkeypatch, "info", tmp_path / "x") == 2
     assert "There is no DNA file" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
@@ -146,7 +160,7 @@ def test_interrupted_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     # a part for each image, so that the signal comes before the last one also on a busy machine
-    make = ["make", str(A), *FAST, "--kind", "hist,gauss,layer-gauss", "--batch-size", "1", "-o"]
+    make = ["make", str(A), *FAST, "--kind", "histogram,gaussian,layer-gaussian", "--batch-size", "1", "-o"]
     whole, cut = tmp_path / "whole", tmp_path / "cut"
     whole.mkdir()
     cut.mkdir()
@@ -178,7 +192,7 @@ def test_interrupted_and_resumed(
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
 def test_torchrun_makes_the_same_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    make = ["make", A, *FAST, "--kind", "hist,gauss,layer-gauss", "-o"]
+    make = ["make", A, *FAST, "--kind", "histogram,gaussian,layer-gaussian", "-o"]
     for count in "12":
         (tmp_path / count).mkdir()
     assert run(monkeypatch, *make, tmp_path / "1" / "x.dna.npz") == 0
@@ -193,12 +207,12 @@ def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom torchmetrics_dna.__main__ import main\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (20000, 20000))\n"
-        f"sys.argv = ['torchmetrics-dna', 'make', {str(A)!r}, '-o', {str(tmp_path / 'x')!r}, *{FAST}]\nmain()\n"
+        f"sys.argv = ['torchmetrics-dna', 'make', {str(A)!r}, '-o', {str(tmp_path / 'x.npz')!r}, *{FAST}]\nmain()\n"
     )
     failed = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert failed.returncode == 2
     assert (
         failed.stderr.splitlines()[-1]
-        == f"torchmetrics-dna: [Errno 27] File too large: '{tmp_path}/x.parts/00.histogram.dna.npz'"
+        == f"torchmetrics-dna: [Errno 27] File too large: '{tmp_path}/x.npz.parts/00.histogram.dna.npz'"
     )
     assert list(tmp_path.iterdir()) == []

@@ -89,8 +89,8 @@ def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyP
     found = {}
     for name, options in (("plain", []), ("crop", ["--crop", "center"]), ("cpu", ["--device", "cpu"])):
         arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
-        assert run(monkeypatch, "ranges", A, "-o", tmp_path / name, *arguments) == 0
-        found[name] = ActivationRanges.load(tmp_path / name)
+        assert run(monkeypatch, "ranges", A, "-o", tmp_path / f"{name}.json", *arguments) == 0
+        found[name] = ActivationRanges.load(tmp_path / f"{name}.json")
     assert torch.equal(found["plain"].maximum, found["cpu"].maximum)
     assert not torch.equal(found["plain"].maximum, found["crop"].maximum)
 
@@ -107,7 +107,7 @@ def test_unreadable_images_are_named_at_the_end(
     assert not output.exists()
     assert run(monkeypatch, "ranges", images, "-o", output, *FAST, "--skip-unreadable") == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "margin 'widen'), 1 images 1 images were left out:" in said
+    assert "margin 'widen'), 1 image 1 image was left out:" in said
 
 
 @pytest.mark.parametrize(
@@ -121,7 +121,8 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, GOLDEN / "official_files" / "activation_ranges.json", "--margin", "scale"], "has no layer 'block_0'"),
         ([A, "--layers", "block_9"], "Unknown layer 'block_9'"),
         ([A, "-o", "{tmp}/nowhere/ranges.json"], "There is no folder '{tmp}/nowhere' to write 'ranges.json' to"),
-        ([A, "--batch-size", "0"], "Argument `batch_size` expected to be an integer of at least 1"),
+        ([A, "--batch-size", "0"], "Option --batch-size expected to be an integer of at least 1"),
+        ([A, "-o", "{tmp}/ranges.txt"], "Expected the name of a file that ends in .json, but got '{tmp}/ranges.txt'"),
         ([A, "--margin", "auto"], "'auto' is not one of 'widen', 'scale'"),
     ],
 )

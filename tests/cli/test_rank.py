@@ -97,9 +97,11 @@ def test_learned_weights(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("select", "fit.plain", "-o", "x"), "Expected pairs of DNA files, but got 1 files"),
-        (("learn", "fit.plain", "fit.blur", "-o", "x"), "Learning takes at least two pairs of files"),
-        (("select", "fit.plain", "fit.blur", "-o", "x", "-k", "999"), "`k` expected to be from 1 to 128"),
+        (("select", "fit.plain", "-o", "x.npz"), "Expected pairs of DNA files, but got 1 files"),
+        (("learn", "fit.plain", "fit.blur", "-o", "x.npz"), "Learning takes at least two pairs of files"),
+        (("select", "fit.plain", "fit.blur", "-o", "x.npz", "-k", "999"), "Option -k expected to be from 1 to 128"),
+        (("select", "fit.plain", "fit.blur", "-o", "x"), "a file that ends in .npz, but got 'x'"),
+        (("learn", "fit.plain", "fit.blur", "-o", "x.json"), "a file that ends in .npz, but got 'x.json'"),
     ],
 )
 def test_bad_weights(

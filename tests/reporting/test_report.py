@@ -150,20 +150,22 @@ def test_names_of_files_are_text(extractor: DNAExtractor, tmp_path: Path) -> Non
     source = open_source([photo for _, photo in pictures])
     source.names = [name for name, _ in pictures]  # also those that no file system allows
     for images in (folder, source):
-        report(images, BLURRED[:3], tmp_path / "x.html", extractor, names=("<script>alert(3)</script>", "b"))
+        report(images, BLURRED[:3], tmp_path / "x.html", extractor, names=("<script>alert(3)</script>", "b\u202ex\x1b"))
         html = (tmp_path / "x.html").read_text(encoding="utf-8")
         page = Page(html)
         assert len(page.all("script")) == 2
         assert not page.all("i")
         assert not any("onerror" in attributes for _, attributes in page.elements)
         assert "<script>alert" not in html
+        assert not {"\u202e", "\x1b"} & set(html)
+        assert r"b\u202ex\x1b" in page.text
         assert "<img src=x onerror=alert(1)>.png" in page.text
         assert "{{ 7*7 }}" in page.text
         assert "Image <img src=x onerror=alert(1)>.png" in [image["alt"] for image in page.all("img")]
 
 
 def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
-    neurons = Neurons({"</script><script>alert(1)</script>": 3, "<img src=x onerror=alert(2)>": 2})
+    neurons = Neurons({"</script><script>alert(1)</script>": 3, "<img src=x onerror=alert(2)>\u202e": 2})
     ranges = ActivationRanges(torch.zeros(5), torch.ones(5), neurons)
     a, b = (
         HistogramDNA(torch.randint(0, 9, (5, 40)) + 1, neurons, ranges, num_images=3, extractor="<i>tiny</i>")
@@ -177,6 +179,8 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     assert len(page.all("script")) == 2
     assert not page.all("i")
     assert page.data["layers"][0][0] == "</script><script>alert(1)</script>"
+    assert page.data["layers"][1][0] == r"<img src=x onerror=alert(2)>\u202e"
+    assert "\u202e" not in (tmp_path / "x.html").read_text(encoding="utf-8")
     assert "there is no interval and no noise floor" in page.text
     assert "Images of" not in page.text
 

@@ -1,5 +1,7 @@
 """The command line: one short function per command."""
 
+from typing import Annotated
+
 import typer
 
 from torchmetrics_dna.cli.compare import compare, demo
@@ -8,14 +10,32 @@ from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.ranges import ranges
 from torchmetrics_dna.cli.rank import rank, weights
 from torchmetrics_dna.cli.report import report
+from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
-    help="Visual DNA: compare image sets neuron by neuron.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"torchmetrics-dna {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", help="Print the version.", callback=_print_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Visual DNA: compare image sets neuron by neuron."""
+
+
 for command in (compare, make, merge, info, convert, ranges, rank, report, extractors, demo):
     app.command()(command)
 app.add_typer(weights, name="weights")

@@ -6,9 +6,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
+from rich.text import Text
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import number, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.console import (
+    check_figure,
+    number,
+    numbers,
+    out,
+    print_json,
+    print_unreadable,
+    progress,
+    table,
+    talk,
+)
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparison import Comparison
@@ -43,16 +54,16 @@ def compare(
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd, or by fd and kid."""
     import torchmetrics_dna.comparing as sets
-    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.processes import world_size
 
     sides = [sets.open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
-    with joined() as own_device, progress(silent=rank() > 0) as report:
+    with progress() as report:
         result = sets.compare(
             sides[0],
             sides[1],
             extractor_for(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
             metrics=o.names(metrics),
-            device=device or own_device,
+            device=device,
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neurons,
@@ -63,8 +74,6 @@ def compare(
             progress=report,
             distributed=world_size() > 1,
         )
-        if rank() > 0:
-            return
     _print_comparison(result, as_json)
     print_unreadable(result.unreadable)
 
@@ -77,11 +86,12 @@ def demo(
     from torchmetrics_dna.demo import run_demo
     from torchmetrics_dna.plots import plot_demo
 
+    check_figure(output)
     with progress() as report:
         result = run_demo(num_images, report)
     _print_demo(result)
     plot_demo(result).savefig(output)
-    talk.print(f"The figure is in {output}", markup=False)
+    talk.print(f"The figure is in {output}")
 
 
 def extractor_for(sides: list[Any], feature: str | None, layers: list[str] | None, settings: dict[str, Any]) -> Any:
@@ -104,41 +114,49 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         print_json(found)
         return
     units = {key: unit for key, unit in _UNITS.items() if found[key] is not None}
-    summary = Table(show_header=False, box=None)
-    for key, (name, unit) in units.items():
-        summary.add_row(name, f"[bold]{number(found[key])}[/bold]", unit.format(bins=result.num_bins))
-    if result.kid is not None:
-        spread = f", ± {number(result.kid_std)} over subsets" if result.kid_std else ""
-        summary.add_row("kid", f"[bold]{number(result.kid)}[/bold]", f"of layer {list(result.neurons)[-1]}{spread}")
-    if result.interval is not None:
-        interval, floor = result.interval, number(result.noise_floor)
-        sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
-        summary.add_row("without noise", number(interval.value), sure)
-        summary.add_row("noise floor", floor, "between random halves of one set")
-    summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
-    ranges = f", ranges {result.ranges}" if result.ranges else ""
-    summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")
-    out.print(summary)
+    out.print(_summary(result, found, units))
     if units:
-        layers = table("layer", "neurons", *(name for name, _ in units.values()), title="By layer")
-        for layer, figures in result.layers.items():
-            layers.add_row(layer, str(result.neurons[layer]), *(number(figures[key]) for key in units))
-        out.print("", layers)
+        names = [name for name, _ in units.values()]
+        rows = [
+            [layer, result.neurons[layer], *(figures[key] for key in units)] for layer, figures in result.layers.items()
+        ]
+        out.print("", table(["layer", "neurons", *names], rows, "By layer"))
     neuron_units = {key: name for key, (name, _) in units.items() if key != "fd"}
     if neuron_units:
-        top = table("layer", "neuron", *neuron_units.values(), title="Neurons that differ most")
-        for neuron in result.top_neurons():
-            top.add_row(neuron["layer"], str(neuron["neuron"]), *(number(neuron[key]) for key in neuron_units))
-        out.print("", top)
+        top = [[n["layer"], str(n["neuron"]), *(n[key] for key in neuron_units)] for n in result.top_neurons()]
+        out.print("", table(["layer", "neuron", *neuron_units.values()], top, "Neurons that differ most"))
     if min(result.num_images.values()) < 2:
         talk.print("dna-fd, fd and kid need more than one image on each side.")
 
 
+def _summary(result: Comparison, found: dict[str, Any], units: dict[str, tuple[str, str]]) -> Table:
+    """What a comparison comes to."""
+    figures = [(name, found[key], unit.format(bins=result.num_bins)) for key, (name, unit) in units.items()]
+    if result.kid is not None:
+        spread = f", ± {number(result.kid_std)} over subsets" if result.kid_std else ""
+        figures.append(("kid", result.kid, f"of layer {list(result.neurons)[-1]}{spread}"))
+    main = len(figures)
+    if interval := result.interval:
+        sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
+        figures.append(("without noise", interval.value, sure))
+        figures.append(("noise floor", result.noise_floor, "between random halves of one set"))
+    summary = Table(show_header=False, box=None)
+    values = numbers([value for _, value, _ in figures])
+    for i, ((name, _, what), value) in enumerate(zip(figures, values, strict=True)):
+        summary.add_row(name, Text(value, "bold" if i < main else ""), what)
+    summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
+    ranges = f", ranges {result.ranges}" if result.ranges else ""
+    summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")
+    return summary
+
+
 def _print_demo(result: Demo) -> None:
-    strengths = (f"strength {s}" for s in result.strengths)
-    title = f"{result.num_images} photographs against their degraded copies"
-    shown = table("degradation", "distance", *strengths, title=title, left=2)
+    rows = []
     for name, comparisons in result.comparisons.items():
-        shown.add_row(name, "dna-emd", *(number(c.dna_emd) for c in comparisons))
-        shown.add_row("", "dna-fd", *(number(c.dna_frechet) for c in comparisons), end_section=True)
+        rows.append([name, "dna-emd", *(c.dna_emd for c in comparisons)])
+        rows.append(["", "dna-fd", *(c.dna_frechet for c in comparisons)])
+    title = f"{result.num_images} photographs against their degraded copies"
+    shown = table(["degradation", "distance", *(f"strength {s}" for s in result.strengths)], rows, title)
+    for row in shown.rows[1::2]:
+        row.end_section = True
     out.print(shown)

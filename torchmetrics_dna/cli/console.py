@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import json
+import os
+import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -10,50 +13,136 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from torchmetrics_dna.visible import visible
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from rich.text import Text
 
     from torchmetrics_dna.measure import Progress as Report
 
-out, talk = Console(highlight=False), Console(stderr=True, highlight=False)
+_FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
+_QUIET = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"  # the first process speaks
+
+
+class _Console(Console):
+    """A console for text from outside: it is shown as it is, whatever it holds."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
+
+    def render_str(self, text: str, **settings: Any) -> Text:
+        return super().render_str(visible(text), **settings)
+
+
+out, talk = _Console(), _Console(stderr=True)
 
 
 @contextmanager
-def progress(silent: bool = False) -> Iterator[Report]:
+def progress() -> Iterator[Report]:
     """A bar on stderr for each source that reports."""
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk, disable=silent) as bars:
+    with Progress(*columns, console=talk, disable=_QUIET) as bars:
         tasks: dict[str, TaskID] = {}
 
         def report(source: str, done: int, total: int) -> None:
             if source not in tasks or bars.tasks[tasks[source]].finished:
-                tasks[source] = bars.add_task(source, total=total)
+                tasks[source] = bars.add_task(visible(source), total=total)
             bars.update(tasks[source], completed=done)
 
         yield report
 
 
 def print_json(value: Any) -> None:
-    """One json document on stdout."""
-    out.print_json(json.dumps(value))
+    """One json document on stdout, in ASCII."""
+    out.print_json(json.dumps(value), ensure_ascii=True)
+
+
+def print_csv(rows: Sequence[dict[str, Any]]) -> None:
+    """Comma-separated values on stdout, of which no spreadsheet makes a formula."""
+    if _QUIET:
+        return
+    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
+    writer.writeheader()
+    for row in rows:
+        writer.writerow({key: _cell(value) if isinstance(value, str) else value for key, value in row.items()})
+
+
+def _cell(text: str) -> str:
+    return ("'" if text.startswith(("=", "+", "-", "@")) else "") + visible(text)
 
 
 def print_unreadable(lines: Sequence[str]) -> None:
     """Say which images were left out, if any."""
     if lines:
-        talk.print(f"{len(lines)} images were left out:")
+        talk.print(f"{images(len(lines))} {'was' if len(lines) == 1 else 'were'} left out:")
     for line in lines:
-        talk.print(f"  {line}", markup=False)
+        talk.print(f"  {line}")
 
 
-def table(*columns: str, title: str, left: int = 1) -> Table:
-    """A table whose columns beyond the first ones hold numbers."""
+def images(count: int) -> str:
+    """How many images."""
+    return f"{count} image{'' if count == 1 else 's'}"
+
+
+def check_output(path: Path, *suffixes: str) -> None:
+    """Say which file will be replaced, before any work.
+
+    Raises:
+        FileNotFoundError: If there is no folder to write to.
+        ValueError: If the name does not end as that of such a file, or is that of a folder.
+
+    """
+    from torchmetrics_dna.atomic import check_folder
+
+    if not path.name.lower().endswith(suffixes) or path.is_dir():
+        raise ValueError(f"Expected the name of a file that ends in {' or '.join(suffixes)}, but got {str(path)!r}")
+    check_folder(path)
+    if path.exists():
+        talk.print(f"This replaces {path}")
+
+
+def check_figure(path: Path) -> None:
+    """As :func:`check_output`, for a figure; also that matplotlib is there."""
+    from torchmetrics_dna.extras import require
+
+    require("matplotlib", "plot")
+    check_output(path, *_FIGURES)
+
+
+def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], title: str) -> Table:
+    """A table of words (str), counts (int) and figures (float, or None for a dash)."""
     made = Table(*columns, title=title, title_justify="left")
-    for column in made.columns[left:]:
-        column.justify = "right"
+    cells = []
+    for column, values in zip(made.columns, zip(*rows, strict=True), strict=True):
+        figures = [value for value in values if not isinstance(value, (str, int))]
+        if figures:
+            cells.append(numbers(figures, len(str(column.header))))
+        else:
+            column.justify = "right" if isinstance(values[0], int) else "left"
+            cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
+    for row in zip(*cells, strict=True):
+        made.add_row(*row)
     return made
 
 
 def number(value: float | None) -> str:
     """Four significant digits, or a dash."""
-    return "-" if value is None else f"{value:.4g}"
+    return "-" if value is None else f"{value:#.4g}".rstrip(".")
+
+
+def numbers(values: Sequence[float | None], width: int = 0) -> list[str]:
+    """As :func:`number`, equally long and at least so wide, with the decimal points below each other.
+
+    Example:
+        >>> numbers([15.0, 0.1468, None])
+        ['15.00  ', ' 0.1468', ' -     ']
+
+    """
+    parts = [number(value).partition(".") for value in values]
+    most = max(len(point + fraction) for _, point, fraction in parts)
+    padded = [whole + (point + fraction).ljust(most) for whole, point, fraction in parts]
+    width = max(width, *map(len, padded))
+    return [text.rjust(width) for text in padded]

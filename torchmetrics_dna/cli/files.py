@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.console import check_output, out, print_json, print_unreadable, progress, table, talk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,24 +48,24 @@ def make(
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.making import make_files, output_paths
     from torchmetrics_dna.measure import Loading
-    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.processes import rank, world_size
     from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE
 
     kinds = _kinds(kind)
-    output_paths(output, kinds)  # before the network is loaded
+    check_output(output, ".npz")
+    for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
+        check_output(path, ".npz")
     settings = o.extractor_settings(weights_path, crop)
     extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
-    with joined() as own_device, progress(silent=rank() > 0) as report, _going_on():
+    extractor.to(device)
+    with progress() as report, _going_on():
         loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
-        extractor.to(device or own_device)
-        bins = num_bins or DEFAULT_BINS
+        bins = DEFAULT_BINS if num_bins is None else num_bins
         paths, unreadable = make_files(
             images, output, extractor, kinds, bins, ranges, loading, resume=resume, notes=notes
         )
-        if rank() > 0:
-            return
-    for path in paths.values():
-        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB", markup=False)
+    for path in paths.values() if rank() == 0 else ():
+        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")
     print_unreadable(unreadable)
 
 
@@ -83,9 +83,10 @@ def merge(files: Files, output: o.Output) -> None:
     """Merge the DNAs of several image sets into that of all images."""
     from torchmetrics_dna.dna_files import merge_files
 
+    check_output(output, ".npz")
     whole = merge_files(files)
     whole.save(output)
-    talk.print(f"{output}: {whole!r}", markup=False)
+    talk.print(f"{output}: {whole!r}")
 
 
 def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
@@ -100,10 +101,8 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
     summary = Table(show_header=False, box=None)
     for key, value in found.items():
         summary.add_row(key.replace("_", " "), _in_words(value))
-    shown = table("layer", *next(iter(layers.values())), title="Layers")
-    for layer, values in layers.items():
-        shown.add_row(layer, *(f"{value:,}" for value in values.values()))
-    out.print(summary, "", shown)
+    rows = [[layer, *values.values()] for layer, values in layers.items()]
+    out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
 
 
 def convert(
@@ -118,27 +117,28 @@ def convert(
 
     if is_official(file):
         value = load_vdna(file, ranges)
+        check_output(output, ".npz" if isinstance(value, DNA) else ".json")
         value.save(output)
         written = str(output)
     else:
         value = load_dna(file, ranges)
+        for suffix in (".json", ".npz"):
+            check_output(output.with_name(output.name + suffix), suffix)
         save_vdna(value, output)
         written = f"{output}.json and {output}.npz"
-    talk.print(f"{written}: {value!r}", markup=False)
+    talk.print(f"{written}: {value!r}")
     if isinstance(value, DNA) and value.kind == "histogram" and getattr(value, "ranges", None) is None:
         talk.print("Its activation ranges are unknown; --ranges attaches them.")
 
 
 def _kinds(given: str) -> list[Any]:
-    """Kinds of DNA by their names or the first letters of these, each once."""
+    """Kinds of DNA by their names, each once."""
     from torchmetrics_dna.measure import Kind
 
-    known, kinds = get_args(Kind), []
-    for name in given.split(","):
-        matches = [kind for kind in known if kind.startswith(name.strip())]
-        if len(matches) != 1:
-            raise ValueError(f"Option --kind expected to be of {', '.join(known)}, but got {name.strip()!r}")
-        kinds += [kind for kind in matches if kind not in kinds]
+    kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
+    for kind in kinds:
+        if kind not in get_args(Kind):
+            raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")
     return kinds
 
 

@@ -16,9 +16,27 @@ class Crop(Enum):
     CENTER = "center"
 
 
-def option(text: str, *names: str) -> Any:
+def option(text: str, *names: str, **settings: Any) -> Any:
     """An option with its help."""
-    return typer.Option(*names, help=text)
+    return typer.Option(*names, help=text, **settings)
+
+
+def known_device(given: str | None) -> str:
+    """The device where the network runs; ValueError, naming those that there are, if there is no such one."""
+    import torch
+
+    there = ["cpu"]
+    if torch.cuda.is_available():
+        there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+    if torch.backends.mps.is_available():
+        there.append("mps")
+    if given is None:
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        torch.empty(0, device=given)
+    except Exception as err:  # of as many types as torch has backends
+        raise ValueError(f"There is no device {given!r} here; there is: {', '.join(there)}") from err
+    return given
 
 
 _IMAGES = "Folder, .zip, .txt with one path a line, or image file."
@@ -43,7 +61,7 @@ BatchSize = Annotated[int, option("Images in a batch.")]
 NumWorkers = Annotated[
     int | None, option("Processes that decode images. [default: one for each core that may be used, up to 8]")
 ]
-Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]")]
+Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 Json = Annotated[bool, option("Print json.", "--json")]
 

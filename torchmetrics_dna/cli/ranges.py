@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import check_output, images, print_unreadable, progress, talk
 
 
 class Rule(Enum):
@@ -28,7 +28,7 @@ Margin = Annotated[Rule, o.option("Rule by which bounds follow; scale is the off
 
 
 def ranges(
-    images: Sources,
+    sources: Sources,
     output: o.Output,
     margin: Margin = Rule.WIDEN,
     feature: o.Feature = None,
@@ -42,22 +42,21 @@ def ranges(
     device: o.Device = None,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
-    from torchmetrics_dna.atomic import check_folder
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.measure import Loading, measure_ranges
-    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.processes import rank, world_size
     from torchmetrics_dna.ranges import ActivationRanges
     from torchmetrics_dna.reference import DEFAULT_FEATURE
 
-    check_folder(output)
-    sources = [ActivationRanges.load(name) if name.endswith(".json") else name for name in images]
+    check_output(output, ".json")
+    given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     settings = o.extractor_settings(weights_path, crop)
     extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
-    with joined() as own_device, progress(silent=rank() > 0) as report:
+    extractor.to(device)
+    with progress() as report:
         loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
-        found = measure_ranges(sources, extractor.to(device or own_device), margin.value, loading)
-        if rank() > 0:
-            return
-    found.ranges.save(output)
-    talk.print(f"{output}: {found.ranges!r}, {found.num_images} images", markup=False)
+        found = measure_ranges(given, extractor, margin.value, loading)
+    if rank() == 0:
+        found.ranges.save(output)
+    talk.print(f"{output}: {found.ranges!r}, {images(found.num_images)}")
     print_unreadable(found.unreadable)

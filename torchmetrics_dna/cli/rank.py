@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import csv
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-import torch
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import number, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.console import (
+    check_figure,
+    check_output,
+    out,
+    print_csv,
+    print_json,
+    print_unreadable,
+    progress,
+    table,
+    talk,
+)
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
@@ -19,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.ranking import Ranking
 
 Reference = Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")]
-Top = Annotated[int | None, o.option("Show the closest ones only.")]
+Top = Annotated[int | None, o.option("Show so many of the closest ones only.", min=1)]
 Csv = Annotated[bool, o.option("Print all as comma-separated values.", "--csv")]
 Grid = Annotated[Path | None, o.option("Draw a contact sheet of closest, middle and furthest images.")]
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
@@ -49,18 +56,22 @@ def rank(
     as_json: o.Json = False,
 ) -> None:
     """Rank images by how close each of them is to a reference."""
-    from torchmetrics_dna.processes import joined, world_size
     from torchmetrics_dna.processes import rank as process_rank
+    from torchmetrics_dna.processes import world_size
     from torchmetrics_dna.ranking import rank as rank_images
 
-    with joined() as own_device, progress(silent=process_rank() > 0) as report:
+    if as_csv and as_json:
+        raise ValueError("Expected --csv or --json, but got both; leave one out")
+    if grid is not None:
+        check_figure(grid)
+    with progress() as report:
         ranking = rank_images(
             images,
             reference,
             layers=o.names(layers),
             ranges=ranges,
             neuron_weights=neurons,
-            device=device or own_device,
+            device=device,
             batch_size=batch_size,
             num_workers=num_workers,
             exif_orientation=exif_orientation,
@@ -68,14 +79,12 @@ def rank(
             progress=report,
             distributed=world_size() > 1,
         )
-        if process_rank() > 0:
-            return
     _print_ranking(ranking, reference, top, as_csv, as_json)
-    if grid is not None:
+    if grid is not None and process_rank() == 0:
         from torchmetrics_dna.plots import plot_ranking
 
         plot_ranking(ranking).savefig(grid)
-        talk.print(f"The contact sheet is in {grid}", markup=False)
+        talk.print(f"The contact sheet is in {grid}")
 
 
 @weights.command()
@@ -86,19 +95,22 @@ def select(
     name: Name = "",
 ) -> None:
     """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
+    import torch
+
     from torchmetrics_dna.functional import select_neurons
     from torchmetrics_dna.neuron_weights import NeuronWeights
 
+    check_output(output, ".npz")
     loaded = _load_pairs(pairs)
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
     chosen = select_neurons(distances, k)
     found = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights, name)
-    shown = table("layer", "neuron", "dna-emd", title=f"{len(chosen)} most sensitive neurons", left=1)
+    rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
         layer, place = dna.neurons.locate(index)
-        shown.add_row(layer, str(place), number(float(distances[:, index].mean())))
-    out.print(shown)
+        rows.append([layer, str(place), float(distances[:, index].mean())])
+    out.print(table(["layer", "neuron", "dna-emd"], rows, f"{len(chosen)} most sensitive neurons"))
     _save(found, output)
 
 
@@ -114,9 +126,12 @@ def learn(
     name: Name = "",
 ) -> None:
     """Learn weights that ignore the first pair's difference and keep to those of the others."""
+    import torch
+
     from torchmetrics_dna.functional import learn_neuron_weights, sensitivity_deviation
     from torchmetrics_dna.neuron_weights import NeuronWeights
 
+    check_output(output, ".npz")
     loaded = _load_pairs(pairs)
     if len(loaded) < 2:
         raise ValueError("Learning takes at least two pairs of files: the first to ignore, the others to keep to")
@@ -134,28 +149,25 @@ def learn(
             progress=lambda done, steps: report("learning", done, steps),
         )
     columns = ["pair", "taken away"] + (["on held-out images"] if checked is not None else [])
-    shown = table(*columns, title="Share of each distance that the weights take away")
     parts = [sensitivity_deviation(side, found) for side in (distances, checked) if side is not None]
-    for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True)):
-        shown.add_row(f"{with_} {without}", *(f"{float(part[i]):.1%}" for part in parts))
-    out.print(shown)
+    rows = [
+        [f"{with_} {without}", *(f"{float(part[i]):6.1%}" for part in parts)]
+        for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
+    ]
+    out.print(table(columns, rows, "Share of each distance that the weights take away"))
     _save(NeuronWeights.like(found, loaded[0][0], name), output)
 
 
 def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bool, as_json: bool) -> None:
     rows = ranking.rows(top)
     if as_csv:
-        writer = csv.DictWriter(sys.stdout, ["rank", "image", "score"], lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(rows)
+        print_csv(rows)
     elif as_json:
         print_json(rows)
     else:
         title = f"{len(ranking.names)} images by distance to {reference}"
-        shown = table("rank", "dna-emd", "image", title=title, left=0)
-        shown.columns[2].justify, shown.columns[2].overflow = "left", "fold"
-        for row in rows:
-            shown.add_row(str(row["rank"]), number(row["score"]), row["image"])
+        shown = table(["rank", "dna-emd", "image"], [[r["rank"], r["score"], r["image"]] for r in rows], title)
+        shown.columns[2].overflow = "fold"
         out.print(shown)
     print_unreadable(ranking.unreadable)
 
@@ -178,4 +190,4 @@ def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
 
 def _save(found: NeuronWeights, output: Path) -> None:
     found.save(output)
-    talk.print(f"{output}: {found!r}", markup=False)
+    talk.print(f"{output}: {found!r}")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.compare import Metrics, extractor_for
-from torchmetrics_dna.cli.console import out, print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import check_output, out, print_unreadable, progress, talk
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,11 +40,12 @@ def report(
     """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
     import torchmetrics_dna.reporting as pages
     from torchmetrics_dna.comparing import open_side
-    from torchmetrics_dna.processes import joined, rank, world_size
+    from torchmetrics_dna.processes import world_size
 
+    check_output(output, ".html", ".htm")
     sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
     reading: Any = {"batch_size": batch_size, "num_workers": num_workers, "skip_unreadable": skip_unreadable}
-    with joined() as own_device, progress(silent=rank() > 0) as bars:
+    with progress() as bars:
         result = pages.report(
             sides[0],
             sides[1],
@@ -53,7 +54,7 @@ def report(
             names=(a, b),
             num_scored=scored,
             metrics=o.names(metrics),
-            device=device or own_device,
+            device=device,
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neurons,
@@ -61,14 +62,12 @@ def report(
             progress=bars,
             distributed=world_size() > 1,
         )
-        if rank() > 0:
-            return
     _tell(result, output)
 
 
 def _tell(result: Comparison, output: Path) -> None:
     from torchmetrics_dna.reporting.words import verdict
 
-    out.print(verdict(result), markup=False)
-    talk.print(f"The report is in {output}", markup=False)
+    out.print(verdict(result))
+    talk.print(f"The report is in {output}")
     print_unreadable(result.unreadable)

@@ -12,7 +12,7 @@ from torchmetrics_dna.comparing import compare, extractor_for, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.jackknife import LEAST_FOLDS, TooFewFoldsError
 from torchmetrics_dna.measure import Loading
-from torchmetrics_dna.processes import rank
+from torchmetrics_dna.processes import in_step, rank
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
 
@@ -86,33 +86,34 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    sides = _open(a, b, output, num_scored, metrics, layers, ranges, Loading(**loading).exif_orientation)
-    images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-    dnas = [side for side in sides.values() if isinstance(side, DNA)]
-    extractor = extractor_for(dnas, feature, layers, device) if images else None
-    measured = partial(
-        compare,
-        sides["a"],
-        sides["b"],
-        extractor,
-        metrics=metrics,
-        num_bins=num_bins,
-        ranges=ranges,
-        neuron_weights=neuron_weights,
-        **loading,
-    )
-    found = _with_interval_or_not(measured, confidence if images else None, images.values())
-    scored = {}
-    if extractor is not None:
-        for name, side in images.items():
-            other = _histograms(found, "b" if name == "a" else "a")
-            scored[name] = score_some(side, num_scored, other, extractor, found.neuron_weights, **loading)
-    if rank() == 0:
-        called = names or (_called(a, sides["a"]), _called(b, sides["b"]))
-        page = render(found, called, scored, _settings(sides, extractor, num_scored))
-        with replacing(output) as temporary:
-            temporary.write_text(page, encoding="utf-8")
-    return found
+    options = Loading.of("report", loading)
+    with in_step(options.distributed):
+        sides = _open(a, b, output, num_scored, metrics, layers, ranges, options.exif_orientation)
+        images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
+        extractor = extractor_for(_dnas(sides), feature, layers, device) if images else None
+        measured = partial(
+            compare,
+            sides["a"],
+            sides["b"],
+            extractor,
+            metrics=metrics,
+            num_bins=num_bins,
+            ranges=ranges,
+            neuron_weights=neuron_weights,
+            **loading,
+        )
+        found = _with_interval_or_not(measured, confidence if images else None, images.values())
+        scored = {}
+        if extractor is not None:
+            for name, side in images.items():
+                other = _histograms(found, "b" if name == "a" else "a")
+                scored[name] = score_some(side, num_scored, other, extractor, found.neuron_weights, **loading)
+        if rank() == 0:
+            names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
+            page = render(found, names, scored, _settings(sides, extractor, num_scored))
+            with replacing(output) as temporary:
+                temporary.write_text(page, encoding="utf-8")
+        return found
 
 
 def _with_interval_or_not(
@@ -148,6 +149,10 @@ def _open(
         elif isinstance(side, DNA):
             raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
     return sides
+
+
+def _dnas(sides: dict[str, ImageSource | DNA]) -> list[DNA]:
+    return [side for side in sides.values() if isinstance(side, DNA)]
 
 
 def _histograms(found: Comparison, name: str) -> HistogramDNA:

@@ -22,6 +22,7 @@ from torchmetrics_dna.reporting.drawing import (
     thumbnail,
 )
 from torchmetrics_dna.reporting.words import describe_settings, halved_side, number, verdict
+from torchmetrics_dna.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -60,6 +61,7 @@ def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Score
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
     environment.filters["number"] = number
     return environment.get_template("page.html").render(
@@ -111,7 +113,9 @@ def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict
     low, high = histograms.ends[order].T
     return {
         "columns": _columns(found),
-        "layers": [[layer, rows.start, rows.stop - rows.start] for layer, rows in found.neurons.slices.items()],
+        "layers": [
+            [visible(layer), rows.start, rows.stop - rows.start] for layer, rows in found.neurons.slices.items()
+        ],
         "number": [numbers[i] for i in order.tolist()],
         "emd": _short(found.neuron_emd[order]),  # type: ignore[index]
         "shift": _short(found.mean_shift[order]),
