@@ -19,11 +19,13 @@ def compiled(function: Any, **options: Any) -> Any:
 def compiled_in_any_order(function: Any) -> Any:
     """Likewise; terms may be added in any order, so that several are at once.
 
-    The order depends on nothing but how many there are, so results do not change from call to call.
+    The order depends on nothing but how many there are, so results do not change from call to call. What calls the
+    function takes it in, or there were two of it, one compiled by itself and one together with what calls it, with
+    orders of their own; which one runs would depend on whether code is compiled in this process or comes from the disk.
     """
-    return compiled(function, fastmath={"reassoc", "nsz"})
+    return compiled(function, fastmath={"reassoc", "nsz"}, forceinline=True)
 
 
 def compiled_with_fused_terms(function: Any) -> Any:
-    """Likewise; a product and a sum may be rounded once."""
-    return compiled(function, fastmath={"contract"})
+    """Likewise, where a product and a sum may be rounded once."""
+    return compiled(function, fastmath={"contract"}, forceinline=True)

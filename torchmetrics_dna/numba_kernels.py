@@ -1,7 +1,8 @@
 """What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
 
 All in one file, since numba keeps compiled code for as long as the file of a function stays the same, and does not look
-at what the function calls in other files. Where ``numba_values.py`` changes, this file has to be touched.
+at what the function calls in other files. Where ``numba_values.py`` or ``numba_compile.py`` changes, this file has to
+be touched.
 """
 
 from __future__ import annotations
