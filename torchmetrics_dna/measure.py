@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
 
+from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.folds import FoldedImages, FoldedTally
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
@@ -255,8 +256,7 @@ def activate(
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
         places, left_out = [done + i for i in batch.readable], batch.unreadable
-        for first in range(0, max(1, len(places)), most):
-            part = slice(first, first + most)
+        for part in cut(len(places), most):
             yield places[part], extractor(pixels[part]) if places else {}, left_out
             left_out = []
         done += len(batch.readable) + len(batch.unreadable)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import copy
 import pickle
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -182,6 +183,40 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
     for layer, values in whole.items():
         assert torch.equal(values, torch.cat([part[layer] for part in parts]))
         assert values.stride() == parts[0][layer].stride()  # in memory as the network gives them
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_activations_depend_neither_on_the_batch_nor_on_threads(
+    default_extractor: DNAExtractor, photos: list[np.ndarray]
+) -> None:
+    images = torch.stack([torch.from_numpy(photo) for photo in photos[:5]]).permute(0, 3, 1, 2)
+    expected = default_extractor(images[:4])
+    for threads in (1, 2):
+        torch.set_num_threads(threads)
+        alone, whole, backwards = (default_extractor(some) for some in (images[:1], images, images[:3].flip(0)))
+        for layer, values in expected.items():
+            assert torch.equal(alone[layer], values[:1])
+            assert torch.equal(whole[layer][:4], values)
+            assert torch.equal(backwards[layer].flip(0), values[:3])
+
+
+WEIGHT = torch.randn(4, 3, 3, 3, generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        Outputs(lambda x: nn.functional.conv2d(x.float(), WEIGHT, padding=1, stride=2)),
+        Outputs(lambda x: nn.functional.conv2d(input=x.float()[..., 2:, 1:], weight=WEIGHT, padding="same")),
+        Outputs(lambda x: nn.functional.conv2d(x.float()[0], WEIGHT)[None]),
+        Outputs(lambda x: nn.functional.conv2d(x.double(), WEIGHT.double(), WEIGHT[:, 0, 0, 0].double())),
+        torch.compile(Outputs(lambda x: nn.functional.conv2d(x.float(), WEIGHT)), backend="eager"),
+    ],
+    ids=["numbers", "same", "one image", "double", "compiled"],
+)
+def test_any_convolution_of_a_network(network: nn.Module) -> None:
+    image = random_images(1, 0)
+    torch.testing.assert_close(DNAExtractor(network)(image)["output"], network(image), rtol=1e-5, atol=1e-3)
 
 
 def test_few_images_at_once_where_activations_are_large() -> None:

@@ -16,6 +16,7 @@ from torchmetrics_dna.download import cached, fetch
 from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
+from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.sharing import SharedPass
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
@@ -72,8 +73,7 @@ class DNAExtractor(_Shareable):
         name: What extractors are told apart by.
         neurons: The layers and how many neurons each has.
         bytes_per_image: Memory that the activations of one image take, in bytes.
-        images_at_once: How many images go through the network at once on the CPU. Larger batches are cut there, which
-            is faster; so activations do not depend on the batch size, as long as it is a multiple of this.
+        images_at_once: How many images go through the network at once on the CPU, where larger batches are cut.
         network: The network.
 
     Raises:
@@ -212,7 +212,7 @@ class DNAExtractor(_Shareable):
             self.network.to(imgs.device)
         with evaluating(self.network, forever=self._own), torch.inference_mode():
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
-            outputs = [self._outputs(part) for part in torch.split(imgs, at_once)]
+            outputs = [self._outputs(imgs[part]) for part in cut(len(imgs), at_once)]
             parts = [{layer: part[layer].movedim(axis, 1) for layer, axis in self._axes.items()} for part in outputs]
         for layer, values in parts[0].items():
             if values.shape[1] != self.neurons[layer]:
@@ -267,7 +267,8 @@ class DNAExtractor(_Shareable):
         with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
             if self._compiled is not None:
                 return self._compiled(prepared)
-            return capture(self.network, self._submodules, prepared)
+            with alike_convolutions(imgs.device):
+                return capture(self.network, self._submodules, prepared)
 
     def _prepare(self, imgs: Tensor) -> Tensor:
         if self.input_size is None and self.mean is None and self.std is None:

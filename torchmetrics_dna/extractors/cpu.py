@@ -1,0 +1,74 @@
+"""How images go through a network on the CPU, so that what it makes of one does not depend on those beside it."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+
+def cut(count: int, most: int) -> list[slice]:
+    """Parts of up to ``most`` images; none holds a single image, if that can be.
+
+    Kernels for one image often round otherwise than those for more. No images are one part.
+
+    Example:
+        >>> [len(range(9)[part]) for part in cut(9, most=4)]
+        [4, 3, 2]
+
+    """
+    ends = [*range(most, count, most), count]
+    if most > 2 and count > most and count % most == 1:
+        ends[-2] -= 1
+    return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
+
+
+def alike_convolutions(device: torch.device) -> AbstractContextManager[object]:
+    """Within it, on the CPU, convolutions round alike for any number of images and threads.
+
+    They all go through oneDNN. Torch leaves it out for 1 x 1 convolutions on one thread and for one small image.
+    """
+    return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
+
+
+class _ThroughOneDNN(TorchFunctionMode):
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return (_convolve if func is torch.conv2d else func)(*args, **kwargs or {})
+
+
+def _convolve(
+    input: Any,  # noqa: A002 - torch's own word
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+) -> Any:
+    """As ``torch.conv2d``."""
+    if (
+        torch.compiler.is_compiling()  # through a module of the user's
+        or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
+        or not torch.backends.mkldnn.enabled
+        or torch.is_autocast_enabled("cpu")
+        or not (_is_plain(input) and _is_plain(weight) and input.ndim == 4 and input.numel())
+        or isinstance(padding, str)
+    ):
+        return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
+    padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
+    return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+
+
+def _is_plain(tensor: Any) -> bool:
+    return (
+        type(tensor) in (Tensor, nn.Parameter)
+        and tensor.device.type == "cpu"
+        and tensor.dtype == torch.float32
+        and tensor.layout == torch.strided
+    )
