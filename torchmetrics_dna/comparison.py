@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.distances import KINDS, Distance
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.functional.reduction import weigh_and_reduce
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.kid import kernel_distance
 from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
@@ -171,7 +171,7 @@ class Comparison:
     def _figure(self, distances: Tensor | None, where: slice = slice(None)) -> float | None:
         if distances is None:
             return None
-        return float(weigh_and_reduce(distances, self.neuron_weights, "none")[where].mean())
+        return float(mean_over_neurons(weigh_and_reduce(distances, self.neuron_weights, "none")[where]))
 
     def __repr__(self) -> str:
         figures = {name: getattr(self, name) for name in ("dna_emd", "dna_frechet", "fd", "kid")}

@@ -75,6 +75,21 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
+@pytest.mark.usefixtures("one_thread")
+def test_many_neurons_score_alike_on_any_number_of_threads() -> None:
+    generator = torch.Generator().manual_seed(0)
+    activations = torch.rand(3, 70_001, 2, generator=generator)
+    reference = torch.randint(1, 99, (70_001, 5), generator=generator)
+    bounds = torch.zeros(70_001), torch.ones(70_001)
+    scores, distance = dna_realism(activations, reference, *bounds), dna_emd(reference, reference.flip(1))
+    torch.testing.assert_close(distance, dna_emd(reference, reference.flip(1), reduction="none").mean())
+    for threads in (2, 3):
+        torch.set_num_threads(threads)
+        assert torch.equal(dna_realism(activations, reference, *bounds), scores)
+        assert torch.equal(dna_realism(activations[:1], reference, *bounds), scores[:1])
+        assert torch.equal(dna_emd(reference, reference.flip(1)), distance)
+
+
 def test_images_of_more_positions_than_16_bits_count() -> None:
     activations = torch.zeros(2, 3, 250, 300)
     activations[1] = 1

@@ -12,7 +12,7 @@ from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.extras import optional
-from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -81,7 +81,7 @@ def realism_of_parts(
     if distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
     # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
-    return (distances * weights).sum(1)
+    return sum_over_neurons(distances * weights)
 
 
 def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:

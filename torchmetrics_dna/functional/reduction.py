@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
+_AT_ONCE = 1 << 14  # neurons; torch shares a sum of twice as many among its threads
 
 
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
@@ -25,10 +26,20 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
     if weights is not None:
         distances = distances * check_weights(weights, len(distances)).to(distances.device) * len(distances)
     if reduction == "mean":
-        return distances.mean()
+        return mean_over_neurons(distances)
     if reduction == "none":
         return distances
     raise ValueError(f"Argument `reduction` expected to be 'mean' or 'none', but got {reduction!r}")
+
+
+def sum_over_neurons(values: Tensor) -> Tensor:
+    """Sum over the last axis, the same to the last bit for any number of threads and of rows."""
+    return torch.stack([some.sum(-1) for some in torch.split(values, _AT_ONCE, -1)]).sum(0)
+
+
+def mean_over_neurons(values: Tensor) -> Tensor:
+    """Mean over the last axis, as :func:`sum_over_neurons`."""
+    return sum_over_neurons(values) / values.shape[-1]
 
 
 def check_weights(weights: Tensor, count: int, of: str = "neuron") -> Tensor:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.functional.reduction import check_weights, mean_over_neurons, sum_over_neurons
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,7 +75,8 @@ def sensitivity_deviation(distances: Tensor, weights: Tensor) -> Tensor:
 
     """
     weights = check_weights(weights, distances.shape[-1]).to(distances.device)
-    return 1 - distances.double() @ weights / distances.double().mean(-1)
+    distances = distances.double()
+    return 1 - sum_over_neurons(distances * weights) / mean_over_neurons(distances)
 
 
 def learn_neuron_weights(

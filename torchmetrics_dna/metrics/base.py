@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
-from torchmetrics_dna.functional.reduction import weigh_and_reduce
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
@@ -197,8 +197,8 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _reduce(self, distances: Tensor) -> Value:
         weighted = weigh_and_reduce(distances, self._weights, "none")
         if self.reduction == "layer":
-            return {layer: values.mean() for layer, values in self._terms.split(weighted).items()}
-        return weighted.mean() if self.reduction == "mean" else weighted
+            return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
+        return mean_over_neurons(weighted) if self.reduction == "mean" else weighted
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:
         super()._apply(fn, exclude_state)
