@@ -178,6 +178,8 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
     images = random_images(10, 3)
     whole = extractor(images)
     assert sizes == [4, 4, 2]
+    extractor(images[:9])
+    assert sizes[3:] == [4, 3, 2]  # none alone
     assert [len(part["block_1"]) for part in extractor.in_parts(images)] == [4, 4, 2]
     parts = [extractor(part) for part in images.split(8)]
     for layer, values in whole.items():
