@@ -14,7 +14,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, so that its kernels run here too
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.sets.demo import photographs
 
 # the gate tries the same examples each time; everyone else's runs look for new ones
 settings.register_profile("ours", suppress_health_check=[HealthCheck.function_scoped_fixture])

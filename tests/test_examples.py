@@ -14,7 +14,7 @@ from golden import GOLDEN
 from PIL import Image
 
 from torchmetrics_dna import load_dna, make_dna
-from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.sets.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]

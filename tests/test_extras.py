@@ -61,11 +61,11 @@ def test_a_broken_numba_is_said_once(numba_that: Break, code: str, cause: str) -
     assert warning.category is UserWarning
     assert str(warning.message).startswith(f"numba is installed but can't be imported ({cause}")
     assert "mend it, such as by `pip install --upgrade numba`" in str(warning.message)
-    assert optional("binning.numba_histogram") is None
+    assert optional("binning.cpu") is None
 
 
 def test_a_missing_numba_is_not_worth_a_word(numba_that: Break) -> None:
     expected = found()
     numba_that("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
     assert found() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
-    assert optional("binning.numba_moments") is None
+    assert optional("binning.cpu") is None

@@ -13,7 +13,7 @@ import pytest
 from commands import COMMAND, run
 from golden import GOLDEN
 
-import torchmetrics_dna.dna_files
+import torchmetrics_dna.dna.load
 from torchmetrics_dna import compare, make_dna, rank, report
 from torchmetrics_dna.version import __version__
 
@@ -115,7 +115,7 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     def load(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(torchmetrics_dna.dna_files, "load_dna", load)
+    monkeypatch.setattr(torchmetrics_dna.dna.load, "load_dna", load)
     if debug is not None:
         monkeypatch.setenv("TORCHMETRICS_DNA_DEBUG", debug)
     assert run(monkeypatch, "info", "x.npz") == 2

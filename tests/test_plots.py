@@ -9,7 +9,6 @@ import pytest
 from PIL import Image
 
 from torchmetrics_dna import compare, make_dna, rank
-from torchmetrics_dna.demo import Demo, blur, photographs
 from torchmetrics_dna.plots import (
     plot_convergence,
     plot_demo,
@@ -19,6 +18,7 @@ from torchmetrics_dna.plots import (
     plot_precision_recall,
     plot_ranking,
 )
+from torchmetrics_dna.sets.demo import Demo, blur, photographs
 
 LAYERS = ["block_0", "block_3", "head"]
 PHOTOS = photographs(6)

@@ -11,17 +11,16 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparing import compare, make_dna
-    from torchmetrics_dna.comparison import Comparison
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
-    from torchmetrics_dna.dna_files import load_dna
+    from torchmetrics_dna.dna.load import load_dna
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.metrics import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
-    from torchmetrics_dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.neurons import Neurons
-    from torchmetrics_dna.ranges import ActivationRanges
-    from torchmetrics_dna.ranking import Ranking, rank
+    from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
+    from torchmetrics_dna.sets.compare import compare, make_dna
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.rank import Ranking, rank
 
 __all__ = [
     "DNAEMD",
@@ -47,8 +46,8 @@ __all__ = [
 
 _HOME = {
     "ActivationRange": "metrics",
-    "ActivationRanges": "ranges",
-    "Comparison": "comparison",
+    "ActivationRanges": "neurons",
+    "Comparison": "sets.comparison",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
@@ -57,13 +56,13 @@ _HOME = {
     "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",
     "LayerGaussianDNA": "dna",
-    "NeuronWeights": "neuron_weights",
+    "NeuronWeights": "dna.neuron_weights",
     "Neurons": "neurons",
-    "Ranking": "ranking",
-    "compare": "comparing",
-    "load_dna": "dna_files",
-    "make_dna": "comparing",
-    "rank": "ranking",
+    "Ranking": "sets.rank",
+    "compare": "sets.compare",
+    "load_dna": "dna.load",
+    "make_dna": "sets.compare",
+    "rank": "sets.rank",
     "report": "reporting",
 }
 

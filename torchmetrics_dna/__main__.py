@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager, nullcontext, suppress
 from typing import Any
 
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.visible import visible
+from torchmetrics_dna.files.visible import visible
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
@@ -41,7 +41,7 @@ def _processes() -> AbstractContextManager[None]:
     """All that torchrun has started, if it has."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
-    from torchmetrics_dna.processes import joined
+    from torchmetrics_dna.sets.processes import joined
 
     return joined(_tell)
 

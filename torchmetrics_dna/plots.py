@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.comparison import Comparison
-    from torchmetrics_dna.demo import Demo
-    from torchmetrics_dna.ranking import Ranking
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.demo import Demo
+    from torchmetrics_dna.sets.rank import Ranking
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print
 _STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
-from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.sets.demo import photographs
 
 
 class Autoencoder(lightning.LightningModule):

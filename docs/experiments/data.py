@@ -29,7 +29,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from torchmetrics_dna import demo
+from torchmetrics_dna.sets import demo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -26,9 +26,9 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.comparison import Comparison, compare_measured
 from torchmetrics_dna.functional import generalization_discrepancy
-from torchmetrics_dna.measure import Loading, measure
+from torchmetrics_dna.sets.comparison import Comparison, compare_measured
+from torchmetrics_dna.sets.measure import Loading, measure
 
 SIDE, SMALL = 64, 32  # of pictures, and of what the small networks see
 SEED = 0

@@ -24,11 +24,11 @@ from torch import multiprocessing as mp
 from torchmetrics.image.fid import FrechetInceptionDistance
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism
-from torchmetrics_dna.binning import bins_within, histogram, numba_histogram
+from torchmetrics_dna.binning import bins_within, cpu, histogram
 from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
+from torchmetrics_dna.sets.demo import photographs
 
 BINS = 1000
 SHAPES = {
@@ -90,7 +90,7 @@ def counting(rounds: int) -> None:
             seconds = in_turns(
                 rounds,
                 read=lambda x=x: torch.aminmax(x),
-                numba=lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, [{"x": x}], b),
+                numba=lambda x=x, c=counts, b=bins: cpu.add_counts_(c, [{"x": x}], b),
                 torch=lambda x=x, c=counts, b=bins: plain_way(c, [{"x": x}], b),
                 official=lambda x=x, lo=low, hi=high: official_way(x, lo, hi, BINS),
             )
@@ -223,7 +223,7 @@ def growth(rounds: int) -> None:
         x = torch.randn(shape)
         bins = bins_within(torch.full(shape[1:2], -4.0), torch.full(shape[1:2], 4.0), num_bins)
         counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
-        call = lambda x=x, c=counts, b=bins: numba_histogram.add_counts_(c, [{"x": x}], b)  # noqa: E731
+        call = lambda x=x, c=counts, b=bins: cpu.add_counts_(c, [{"x": x}], b)  # noqa: E731
         seconds = median(in_turns(rounds, call=call)["call"])
         print(f"{what:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, Neurons
 from torchmetrics_dna.binning import bins_within, counting, histogram, triton_histogram
-from torchmetrics_dna.binning.numba_histogram import covers
+from torchmetrics_dna.binning.cpu import covers
 from torchmetrics_dna.functional import activation_histogram
 
 every_way = pytest.mark.parametrize("way", WAYS)
@@ -209,7 +209,7 @@ def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPa
     acts = torch.randn(4, 6, 3, 5)
     low, high = torch.full((6,), -2.0).double(), torch.full((6,), 2.0).double()
     expected = by_numpy(acts.flatten(2).numpy(), low.numpy(), high.numpy(), 30)
-    monkeypatch.setattr("torchmetrics_dna.binning.chunks._CHUNK", chunk)
+    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
     np.testing.assert_array_equal(histogram_by("torch", acts, low, high, 30).numpy(), expected)
 
 
@@ -250,7 +250,7 @@ def test_the_device_is_never_asked() -> None:
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
     taken = []
-    way = counting.optional("binning.numba_histogram")
+    way = counting.optional("binning.cpu")
     monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
     monkeypatch.setattr(counting, "count_plainly_", lambda *_: taken.append("torch"))
     ends = torch.zeros(3), torch.ones(3)

@@ -56,7 +56,7 @@ def test_parts_are_some_images_after_others(cut: str) -> None:
 def test_moments_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     acts = torch.randn(6, 5, 4, 2)
     expected = activation_moments(acts)
-    monkeypatch.setattr("torchmetrics_dna.binning.chunks._CHUNK", chunk)
+    monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
     torch.testing.assert_close(activation_moments(acts), expected, rtol=1e-12, atol=1e-13)
 
 

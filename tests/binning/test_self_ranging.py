@@ -120,7 +120,7 @@ def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.n
 def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(
     default_extractor: DNAExtractor, photos: list[np.ndarray]
 ) -> None:
-    from torchmetrics_dna.demo import blur, noise
+    from torchmetrics_dna.sets.demo import blur, noise
 
     real = make_dna(photos, default_extractor, ranges="auto")
     observed = ActivationRanges(real.ranges.minimum, real.ranges.maximum, real.neurons, "widen")

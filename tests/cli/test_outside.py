@@ -17,7 +17,7 @@ from rich.text import Text
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, HistogramDNA, Neurons
-from torchmetrics_dna.visible import visible
+from torchmetrics_dna.files.visible import visible
 
 ACTS = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\r\n"
 MARKUP = "[/foo][bold]x[/bold] :smile: https://a.b [link=https://c.d]"

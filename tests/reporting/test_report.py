@@ -24,14 +24,14 @@ from torchmetrics_dna import (
     rank,
     report,
 )
-from torchmetrics_dna.comparison import compare_measured
-from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.measure import Measured
-from torchmetrics_dna.ranking import Ranking
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import Scored
+from torchmetrics_dna.sets.comparison import compare_measured
+from torchmetrics_dna.sets.demo import blur, photographs
+from torchmetrics_dna.sets.measure import Measured
+from torchmetrics_dna.sets.rank import Ranking
 
 LAYERS = ["block_0", "block_3"]
 PHOTOS = photographs(12)

@@ -68,11 +68,11 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    way = optional("binning.numba_histogram") if accepted is None and counts.device.type == "cpu" else None
+    way = optional("binning.cpu") if accepted is None and counts.device.type == "cpu" else None
     if way and way.covers(parts, bins.num_bins):
         way.add_counts_(counts, parts, bins)
         return
     if accepted is None:
         check_finite(parts)
-    way = optional("binning.triton_histogram") if counts.is_cuda else None
+    way = optional("binning.cuda") if counts.is_cuda else None
     (way.add_counts_ if way else count_plainly_)(counts, parts, bins, accepted)

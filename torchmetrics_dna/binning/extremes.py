@@ -30,7 +30,7 @@ def activation_extremes(parts: Parts) -> Tensor:
         [-1.0, 2.0, 3.0, 5.0]
 
     """
-    fast = optional("binning.numba_extremes") if all(layer.numel() for _, layer in placed(parts)) else None
+    fast = optional("binning.cpu") if all(layer.numel() for _, layer in placed(parts)) else None
     found: Tensor
     if fast and fast.covers(parts):
         found = fast.extremes(parts)

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.binning.chunks import chunks
-from torchmetrics_dna.binning.layouts import in_memory_order, placed
+from torchmetrics_dna.binning.layouts import chunks, in_memory_order, placed
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -1,4 +1,4 @@
-"""How activations lie in memory."""
+"""How activations lie in memory, and pieces of them that fit a cache."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
+
+    from torch import Tensor
 
 
 def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
@@ -37,3 +39,23 @@ def picture_rows(layer: Tensor) -> Tensor:
 def in_memory_order(values: Tensor) -> Tensor:
     """A view with the axes in the order in which they lie in memory, which is by far the fastest to go through."""
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
+
+
+_CHUNK = 1 << 18  # values at a time: 2 MiB of float64
+
+
+def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
+    """Views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
+
+    A piece holds whole neurons; where one neuron alone is too large, some of its images. Each image of a neuron takes
+    as much room as it has positions, or ``least`` if that is more, and a piece up to ``size``.
+    """
+    size = size or _CHUNK
+    images, neurons = activations.shape[:2]
+    by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
+    positions = max(least, by_neuron.shape[2], 1)
+    rows = max(1, size // (max(1, images) * positions))
+    batch = max(1, images if rows > 1 else size // positions)
+    for row in range(0, neurons, rows):
+        for image in range(0, images, batch):
+            yield slice(row, min(row + rows, neurons)), by_neuron[row : row + rows, image : image + batch]

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, cast
 
 import torch
 
-from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import chunks
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     """Mean over positions, float64, shape ``(n, B)``, for some images after others, each ``(b, n, *positions)``."""
-    fast = optional("binning.numba_moments") if all(piece.numel() for piece in pieces) else None
+    fast = optional("binning.cpu") if all(piece.numel() for piece in pieces) else None
     if fast and fast.covers([{"activations": piece} for piece in pieces]):
         return cast("Tensor", fast.spatial_means(pieces))
     return torch.cat([_plain_means(piece) for piece in pieces], 1)

@@ -71,7 +71,7 @@ def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     """Move counts, shape ``(N, num_bins)``, from a grid to one that is coarser or shifted, in place and exactly."""
     # the most that is defined, and far beyond any index
     shifts = (new.exponent - old.exponent).clamp(0, 62)
-    fast = optional("binning.numba_histogram") if counts.device.type == "cpu" else None
+    fast = optional("binning.cpu") if counts.device.type == "cpu" else None
     if fast:
         fast.regrid_(counts, old.start, shifts, new.start)
         return

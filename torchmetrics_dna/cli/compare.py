@@ -22,8 +22,8 @@ from torchmetrics_dna.cli.console import (
 )
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparison import Comparison
-    from torchmetrics_dna.demo import Demo
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.demo import Demo
 
 _UNITS = {"dna_emd": ("dna-emd", "bins of {bins}"), "dna_frechet": ("dna-fd", "squared activations")}
 _UNITS["fd"] = ("fd", "squared activations, mean over layers")
@@ -53,8 +53,8 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd, or by fd and kid."""
-    import torchmetrics_dna.comparing as sets
-    from torchmetrics_dna.processes import world_size
+    import torchmetrics_dna.sets.compare as sets
+    from torchmetrics_dna.sets.processes import world_size
 
     sides = [sets.open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
     with progress() as report:
@@ -83,8 +83,8 @@ def demo(
     num_images: Annotated[int, o.option("Photographs to compare with their degraded copies.")] = 32,
 ) -> None:
     """Compare photographs with degraded copies of rising strength, and plot how the distances rise."""
-    from torchmetrics_dna.demo import run_demo
     from torchmetrics_dna.plots import plot_demo
+    from torchmetrics_dna.sets.demo import run_demo
 
     check_figure(output)
     with progress() as report:
@@ -98,7 +98,7 @@ def extractor_for(sides: list[Any], feature: str | None, layers: list[str] | Non
     """The extractor for the sides that are images; None if there are none."""
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.reference import DEFAULT_FEATURE, extractor_of
+    from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE, extractor_of
 
     dnas = [side for side in sides if isinstance(side, DNA)]
     if len(dnas) == len(sides):

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from torchmetrics_dna.visible import visible
+from torchmetrics_dna.files.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from torchmetrics_dna.measure import Progress as Report
+    from torchmetrics_dna.sets.measure import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _QUIET = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"  # the first process speaks
@@ -95,7 +95,7 @@ def check_output(path: Path, *suffixes: str) -> None:
         ValueError: If the name does not end as that of such a file, or is that of a folder.
 
     """
-    from torchmetrics_dna.atomic import check_folder
+    from torchmetrics_dna.files.atomic import check_folder
 
     if not path.name.lower().endswith(suffixes) or path.is_dir():
         raise ValueError(f"Expected the name of a file that ends in {' or '.join(suffixes)}, but got {str(path)!r}")

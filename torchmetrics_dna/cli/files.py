@@ -46,10 +46,10 @@ def make(
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.making import make_files, output_paths
-    from torchmetrics_dna.measure import Loading
-    from torchmetrics_dna.processes import rank, world_size
-    from torchmetrics_dna.reference import DEFAULT_BINS, DEFAULT_FEATURE
+    from torchmetrics_dna.metrics.reference import DEFAULT_BINS, DEFAULT_FEATURE
+    from torchmetrics_dna.sets.make_files import make_files, output_paths
+    from torchmetrics_dna.sets.measure import Loading
+    from torchmetrics_dna.sets.processes import rank, world_size
 
     kinds = _kinds(kind)
     check_output(output, ".npz")
@@ -81,7 +81,7 @@ def _going_on() -> Iterator[None]:
 
 def merge(files: Files, output: o.Output) -> None:
     """Merge the DNAs of several image sets into that of all images."""
-    from torchmetrics_dna.dna_files import merge_files
+    from torchmetrics_dna.dna.load import merge_files
 
     check_output(output, ".npz")
     whole = merge_files(files)
@@ -91,7 +91,7 @@ def merge(files: Files, output: o.Output) -> None:
 
 def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
-    from torchmetrics_dna.dna_files import load_dna
+    from torchmetrics_dna.dna.load import load_dna
 
     found = _described(load_dna(file, ranges))
     if as_json:
@@ -112,8 +112,8 @@ def convert(
 ) -> None:
     """Convert official files into one of ours, or one of ours into official files."""
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna_files import is_official, load_dna
-    from torchmetrics_dna.vdna_files import load_vdna, save_vdna
+    from torchmetrics_dna.dna.load import is_official, load_dna
+    from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 
     if is_official(file):
         value = load_vdna(file, ranges)
@@ -133,7 +133,7 @@ def convert(
 
 def _kinds(given: str) -> list[Any]:
     """Kinds of DNA by their names, each once."""
-    from torchmetrics_dna.measure import Kind
+    from torchmetrics_dna.sets.measure import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for kind in kinds:

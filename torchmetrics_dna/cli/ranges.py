@@ -43,10 +43,10 @@ def ranges(
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.measure import Loading, measure_ranges
-    from torchmetrics_dna.processes import rank, world_size
-    from torchmetrics_dna.ranges import ActivationRanges
-    from torchmetrics_dna.reference import DEFAULT_FEATURE
+    from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.measure import Loading, measure_ranges
+    from torchmetrics_dna.sets.processes import rank, world_size
 
     check_output(output, ".json")
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]

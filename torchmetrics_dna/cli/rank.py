@@ -22,8 +22,8 @@ from torchmetrics_dna.cli.console import (
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.ranking import Ranking
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.sets.rank import Ranking
 
 Reference = Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")]
 Top = Annotated[int | None, o.option("Show so many of the closest ones only.", min=1)]
@@ -56,9 +56,9 @@ def rank(
     as_json: o.Json = False,
 ) -> None:
     """Rank images by how close each of them is to a reference."""
-    from torchmetrics_dna.processes import rank as process_rank
-    from torchmetrics_dna.processes import world_size
-    from torchmetrics_dna.ranking import rank as rank_images
+    from torchmetrics_dna.sets.processes import rank as process_rank
+    from torchmetrics_dna.sets.processes import world_size
+    from torchmetrics_dna.sets.rank import rank as rank_images
 
     if as_csv and as_json:
         raise ValueError("Expected --csv or --json, but got both; leave one out")
@@ -97,8 +97,8 @@ def select(
     """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
     import torch
 
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import select_neurons
-    from torchmetrics_dna.neuron_weights import NeuronWeights
 
     check_output(output, ".npz")
     loaded = _load_pairs(pairs)
@@ -128,8 +128,8 @@ def learn(
     """Learn weights that ignore the first pair's difference and keep to those of the others."""
     import torch
 
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import learn_neuron_weights, sensitivity_deviation
-    from torchmetrics_dna.neuron_weights import NeuronWeights
 
     check_output(output, ".npz")
     loaded = _load_pairs(pairs)
@@ -175,7 +175,7 @@ def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bo
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
     """Histogram DNAs, two by two."""
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.dna_files import load_dna
+    from torchmetrics_dna.dna.load import load_dna
 
     if len(paths) % 2:
         raise ValueError(f"Expected pairs of DNA files, but got {len(paths)} files; give one with and one without each")

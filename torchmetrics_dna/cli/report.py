@@ -11,7 +11,7 @@ from torchmetrics_dna.cli.console import check_output, out, print_unreadable, pr
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torchmetrics_dna.comparison import Comparison
+    from torchmetrics_dna.sets.comparison import Comparison
 
 Scored = Annotated[
     int, o.option("Images of each side, drawn at random, among which to look for the closest and furthest.")
@@ -39,8 +39,8 @@ def report(
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
     import torchmetrics_dna.reporting as pages
-    from torchmetrics_dna.comparing import open_side
-    from torchmetrics_dna.processes import world_size
+    from torchmetrics_dna.sets.compare import open_side
+    from torchmetrics_dna.sets.processes import world_size
 
     check_output(output, ".html", ".htm")
     sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]

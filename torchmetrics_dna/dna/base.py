@@ -14,9 +14,9 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
-from torchmetrics_dna.container import Arrays, content_digest, read_container, write_container
-from torchmetrics_dna.damage import check_type, refusing
-from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
+from torchmetrics_dna.files.damage import check_type, refusing
+from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:

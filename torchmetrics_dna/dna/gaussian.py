@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 
     from typing_extensions import Self
 
-    from torchmetrics_dna.container import Arrays
-    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.files.container import Arrays
+    from torchmetrics_dna.neurons.index import Neurons
 
 Statistics = Literal["means", "activations"]
 

@@ -12,7 +12,6 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
-from torchmetrics_dna.damage import check_type
 from torchmetrics_dna.dna.base import (
     DNA,
     Joined,
@@ -22,8 +21,9 @@ from torchmetrics_dna.dna.base import (
     split_arrays,
 )
 from torchmetrics_dna.dna.gaussian import GaussianDNA
+from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
-from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from typing_extensions import Self
 
-    from torchmetrics_dna.container import Arrays
-    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.files.container import Arrays
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 @dataclass(frozen=True, eq=False, repr=False)

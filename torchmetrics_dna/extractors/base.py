@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any, cast
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.download import cached, fetch
 from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.sharing import SharedPass
+from torchmetrics_dna.files.download import cached, fetch
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
-from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

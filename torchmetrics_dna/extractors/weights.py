@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.download import cached, fetch, is_reference
+from torchmetrics_dna.files.download import cached, fetch, is_reference
 
 if TYPE_CHECKING:
     import os

@@ -122,7 +122,7 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
 def _fast(*counts: Tensor) -> Any:
     """Compiled distances, where there are some for these counts."""
     on_cpu = all(one.device.type == "cpu" and one.dtype == torch.int64 for one in counts)
-    return optional("functional.numba_distances") if on_cpu else None
+    return optional("functional.cpu") if on_cpu else None
 
 
 def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:

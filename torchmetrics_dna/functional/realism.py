@@ -8,9 +8,8 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins, bins_within
-from torchmetrics_dna.binning.chunks import chunks
 from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.binning.layouts import chunks, placed
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
 
@@ -75,7 +74,7 @@ def realism_of_parts(
     bins = bins_within(low, high, reference_counts.shape[1])
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(images, neurons, dtype=torch.float64, device=where)
-    fast = optional("functional.numba_distances") if where.type == "cpu" else None
+    fast = optional("functional.cpu") if where.type == "cpu" else None
     fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
     fill(distances, parts, reference_counts, bins, weights)
     if distances.isnan().any():

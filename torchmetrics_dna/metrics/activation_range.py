@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.ranges import ActivationRanges, FixedMargin
+    from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 
 _SIDE = "seen"
 

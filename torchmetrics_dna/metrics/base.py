@@ -10,12 +10,11 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.state import TalliedMetric
-from torchmetrics_dna.metrics.sync import digest_of
-from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.metrics.state import TalliedMetric, digest_of
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.tally import DNATally, Side
 
 MetricReduction = Literal["mean", "layer", "none"]

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.folds import FoldedTally, content_folds
-from torchmetrics_dna.jackknife import Interval, jackknife, noise_floor
+from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.reference import as_reference
+from torchmetrics_dna.metrics.reference import as_reference
 from torchmetrics_dna.tally import histogram_tally
+from torchmetrics_dna.tally.folds import FoldedTally, content_folds
 
 if TYPE_CHECKING:
     import os
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
 
 

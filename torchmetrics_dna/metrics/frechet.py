@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.reference import as_reference
+from torchmetrics_dna.metrics.reference import as_reference
 from torchmetrics_dna.tally import MomentTally, histogram_tally
 
 if TYPE_CHECKING:
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor, nn
 
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
 
 

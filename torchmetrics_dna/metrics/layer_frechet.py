@@ -12,8 +12,8 @@ from typing_extensions import override
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.reference import as_reference
+from torchmetrics_dna.metrics.reference import as_reference
+from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.tally import CrossMomentTally
 
 if TYPE_CHECKING:

@@ -11,19 +11,19 @@ from torch import Tensor, nn
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import check_images
+from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE, as_reference
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.sync import check_agreement, digest_of
-from torchmetrics_dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.reference import DEFAULT_FEATURE, as_reference
-from torchmetrics_dna.scoring import Scorer
+from torchmetrics_dna.metrics.state import check_agreement, digest_of
+from torchmetrics_dna.tally.scores import Scorer
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 
 class DNARealism(ExtractorMetric):

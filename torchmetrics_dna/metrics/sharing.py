@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from torchmetrics_dna.neurons import Neurons
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 class ExtractorMetric(Metric):

@@ -7,14 +7,14 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.atomic import check_folder, replacing
-from torchmetrics_dna.comparing import compare, extractor_for, open_side
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.jackknife import LEAST_FOLDS, TooFewFoldsError
-from torchmetrics_dna.measure import Loading
-from torchmetrics_dna.processes import in_step, rank
+from torchmetrics_dna.dna.jackknife import LEAST_FOLDS, TooFewFoldsError
+from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
+from torchmetrics_dna.sets.compare import compare, extractor_for, open_side
+from torchmetrics_dna.sets.measure import Loading
+from torchmetrics_dna.sets.processes import in_step, rank
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.comparing import Feature
-    from torchmetrics_dna.comparison import Comparison
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.measure import LoadingOptions
-    from torchmetrics_dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.ranges import ActivationRanges
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.compare import Feature
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.measure import LoadingOptions
 
 NUM_SCORED = 256  # images of each side
 

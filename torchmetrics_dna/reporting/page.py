@@ -12,6 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from torchmetrics_dna.files.visible import visible
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
@@ -22,15 +23,14 @@ from torchmetrics_dna.reporting.drawing import (
     thumbnail,
 )
 from torchmetrics_dna.reporting.words import describe_settings, halved_side, number, verdict
-from torchmetrics_dna.visible import visible
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
-    from torchmetrics_dna.comparison import Comparison
     from torchmetrics_dna.reporting.scored import Scored
+    from torchmetrics_dna.sets.comparison import Comparison
 
 _TOP = 12  # neurons whose histograms are shown at once
 _PICTURES = 8  # closest, and furthest

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.ranking import Ranking, rank
+from torchmetrics_dna.sets.rank import Ranking, rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.measure import LoadingOptions
+    from torchmetrics_dna.sets.measure import LoadingOptions
 
 
 @dataclass(frozen=True)

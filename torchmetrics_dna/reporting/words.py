@@ -7,14 +7,14 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.dna.jackknife import LEAST_FOLDS
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torchmetrics_dna.comparison import Comparison
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.sets.comparison import Comparison
 
 
 def number(value: float | None) -> str:

@@ -14,9 +14,9 @@ from torchmetrics_dna.binning.extremes import activation_extremes, split_extreme
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.ranges import ActivationRanges
+from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
+from torchmetrics_dna.tally.nonfinite import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts

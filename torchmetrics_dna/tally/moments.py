@@ -19,7 +19,7 @@ from torchmetrics_dna.binning.cross_moments import (
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.screening import accepted, read_tail, record_, screen
+from torchmetrics_dna.tally.nonfinite import accepted, read_tail, record_, screen
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts

@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import dnas
+import pytest
+import torch
+
+from torchmetrics_dna import Neurons, NeuronWeights
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
+
+NEURONS = Neurons({"block.0/é": 2, "head": [1, 4]})
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    weights = NeuronWeights(torch.tensor([0.1, 0.0, -2.0, 1e-9]), NEURONS, "tiny", "aa", "ignores hats")
+    weights.save(tmp_path / "x.weights.npz")
+    back = NeuronWeights.load(tmp_path / "x.weights.npz")
+    assert torch.equal(back.weights, weights.weights)
+    assert (back.neurons, back.extractor, back.network, back.name) == (NEURONS, "tiny", "aa", "ignores hats")
+    assert repr(back) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
+    content = (tmp_path / "x.weights.npz").read_bytes()
+    (tmp_path / "x.weights.npz").write_bytes(content[:-9])
+    with pytest.raises(ValueError, match="truncated, damaged or something else"):
+        NeuronWeights.load(tmp_path / "x.weights.npz")
+    dnas.gaussian().save(tmp_path / "dna")
+    with pytest.raises(ValueError, match="holds 'gaussian', expected 'neuron-weights'"):
+        NeuronWeights.load(tmp_path / "dna")
+
+
+def test_chosen_neurons_are_a_mean() -> None:
+    dna = dnas.histogram()
+    chosen = NeuronWeights.of_neurons(torch.tensor([5, 2]), dna.neurons, "tiny")
+    distances = torch.rand(dna.neurons.total).double()
+    assert float(chosen.weights @ distances) == pytest.approx(float(distances[[2, 5]].mean()))
+    assert chosen.num_used == 2
+    assert NeuronWeights.like(chosen.weights, dna).network == dna.weights
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"neurons": Neurons({"head": 4})}, "their neurons differ"),
+        ({"extractor": "other"}, "their extractor differ: 'tiny' and 'other'"),
+        ({"network": "bb"}, r"their network weights \(digest\) differ: 'aa' and 'bb'"),
+    ],
+)
+def test_weights_of_something_else(changes: dict[str, object], message: str, tmp_path: Path) -> None:
+    weights = NeuronWeights(torch.ones(4), NEURONS, "tiny", "aa")
+    weights.save(tmp_path / "x")
+    fitting = {"neurons": NEURONS, "extractor": "tiny", "network": "aa"}
+    for given in (weights, tmp_path / "x", str(tmp_path / "x"), torch.ones(4)):
+        assert resolve_weights(given, **fitting).tolist() == [1] * 4
+    assert resolve_weights(None, **fitting) is None
+    assert resolve_weights(weights, **fitting | {"network": None}) is not None
+    with pytest.raises(ValueError, match=message):
+        resolve_weights(weights, **fitting | changes)
+    with pytest.raises(ValueError, match=r"expected to have shape \(4,\)"):
+        NeuronWeights(torch.ones(3), NEURONS, "tiny")

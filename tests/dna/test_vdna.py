@@ -1,0 +1,272 @@
+"""Files of the official implementation, read and written."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+
+import dnas
+import numpy as np
+import pytest
+import torch
+from golden import GOLDEN, load
+
+from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.load import is_dna_path
+from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
+
+FILES = GOLDEN / "official_files"
+EXPECTED = load("official_files/expected.npz")
+LAYERS = {"conv1": 6, "conv2": 12, "embed": 16}
+RANGES = FILES / "activation_ranges.json"
+
+
+def expected(name: str) -> torch.Tensor:
+    return torch.from_numpy(np.concatenate([EXPECTED[f"{name}-{layer}"] for layer in LAYERS]))
+
+
+def test_histograms() -> None:
+    dna = load_dna(FILES / "hist50", ranges=RANGES)
+    assert isinstance(dna, HistogramDNA)
+    assert torch.equal(dna.counts, expected("hist50_file"))
+    assert (dna.num_images, dna.extractor, dict(dna.neurons), dna.num_bins) == (7, "tiny_conv", LAYERS, 50)
+    assert dna.known_ranges.digest == ActivationRanges.load(RANGES).digest
+    assert dna.preparation == {"resize": "clean", "crop": "none"}
+    assert load_dna(FILES / "hist50").ranges is None
+    # the file is by the path that counts values at bin edges wrongly: a dead neuron, in 2 cells
+    assert int((dna.counts != expected("hist50_histc")).sum()) == 2
+
+
+def test_gaussians() -> None:
+    dna = load_dna(FILES / "gauss")
+    assert isinstance(dna, GaussianDNA)
+    assert torch.equal(dna.mean, expected("mu").double())
+    assert torch.equal(dna.var, expected("var").double())
+    assert dna.num_images == 7
+
+
+def test_layer_gaussians() -> None:
+    dna = load_dna(FILES / "layer_gauss")
+    assert isinstance(dna, LayerGaussianDNA)
+    assert torch.equal(dna.mean, expected("lg_mu"))
+    for layer in LAYERS:
+        # which are symmetric to the last bits only
+        np.testing.assert_allclose(dna.cov[layer], EXPECTED[f"lg_sigma-{layer}"], rtol=1e-12, atol=1e-18)
+    assert dna.to_gaussian().allclose(load_dna(FILES / "gauss"), rtol=1e-4, atol=1e-7)
+
+
+def test_activation_ranges() -> None:
+    ranges = load_vdna(FILES / "act_ranges")
+    assert isinstance(ranges, ActivationRanges)
+    assert torch.equal(ranges.minimum, expected("min").double())
+    assert torch.equal(ranges.maximum, expected("max").double())
+    assert ranges.digest == ActivationRanges.load(RANGES).digest
+    with pytest.raises(ValueError, match="holds activation ranges, not a DNA; load_vdna reads them"):
+        load_dna(FILES / "act_ranges")
+
+
+def test_neurons_of_ranges_are_taken_by_number(tmp_path: Path) -> None:
+    content = json.loads(RANGES.read_text())
+    (tmp_path / "sorted.json").write_text(json.dumps(content, sort_keys=True))
+    assert list(json.loads((tmp_path / "sorted.json").read_text())["mins_per_neuron"]["embed"])[:3] == ["0", "1", "10"]
+    dna = load_dna(FILES / "hist50", ranges=tmp_path / "sorted.json")
+    assert dna.digest == load_dna(FILES / "hist50", ranges=RANGES).digest
+
+
+@pytest.mark.parametrize("path", ["hist50", "hist50.json", "hist50.npz"])
+def test_any_name_of_the_pair_does(path: str) -> None:
+    assert load_dna(FILES / path).digest == load_dna(FILES / "hist50").digest
+
+
+@pytest.mark.parametrize("stem", ["hist50", "gauss", "layer_gauss", "act_ranges"])
+def test_written_files_hold_what_the_official_ones_do(stem: str, tmp_path: Path) -> None:
+    save_vdna(load_vdna(FILES / stem), tmp_path / stem)
+    with np.load(FILES / f"{stem}.npz") as theirs, np.load(tmp_path / f"{stem}.npz") as ours:
+        # theirs hold a pickled {} for each layer too, which nobody reads
+        keys = [key for key in theirs.files if stem == "hist50" or key not in LAYERS]
+        assert ours.files == keys if stem == "hist50" else sorted(ours.files) == sorted(keys)
+        for key in keys:
+            assert ours[key].dtype == theirs[key].dtype
+            if key.startswith("sigma"):
+                np.testing.assert_allclose(ours[key], theirs[key], rtol=1e-12, atol=1e-18)
+            else:
+                assert np.array_equal(ours[key], theirs[key]), key
+    theirs, ours = (json.loads((folder / f"{stem}.json").read_text()) for folder in (FILES, tmp_path))
+    assert set(ours) == set(theirs)
+    for key in ("type", "name", "distribution", "vdna_version", "feature_extractor_name", "neurons_list", "num_images"):
+        if stem != "act_ranges" or key not in ("num_images", "feature_extractor_name"):  # which ranges don't keep
+            assert ours[key] == theirs[key], key
+    assert list(ours["neurons_list"]) == list(theirs["neurons_list"])
+    for settings in ("data_settings", "extraction_settings"):
+        # any other key there would be an error in vdna
+        assert set(ours[settings]) <= set(theirs[settings])
+        for key, value in ours[settings].items():
+            if key != "source":
+                assert value == theirs[settings][key], key
+
+
+@pytest.mark.parametrize("dna", dnas.every_kind(Neurons({"block.0/conv-1": 3, "层": 2, "x y": 1})))
+def test_round_trips_through_official_files(dna: DNA, tmp_path: Path) -> None:
+    if isinstance(dna, HistogramDNA):
+        dna = dnas.histogram(dna.neurons, largest=2**31 - 1)
+    save_vdna(dna, tmp_path / "x")
+    back = load_dna(tmp_path / "x", ranges=dna.ranges if isinstance(dna, HistogramDNA) else None)
+    for name, values in dnas.tensors(dna).items():
+        if isinstance(dna, GaussianDNA):
+            values = values.float().double()  # all that official files hold
+        assert torch.equal(dnas.tensors(back)[name], values), name
+
+
+def test_what_official_files_can_not_hold(tmp_path: Path) -> None:
+    of = Neurons({"a": 1, "b": 2, "c": 1, "d": 2, "e": 3})
+    with pytest.raises(ValueError, match=r"Official files hold counts up to 2\^31 - 1, but there is one of 2147483648"):
+        save_vdna(dnas.histogram(of, largest=2**31), tmp_path / "x")
+    with pytest.raises(ValueError, match="Official files hold whole layers, but these are some of their neurons"):
+        save_vdna(dnas.gaussian(), tmp_path / "x")
+    with pytest.raises(ValueError, match=r"vdna cuts names off at their last dot, so 'm_v1.0' would be lost"):
+        save_vdna(dnas.gaussian(of), tmp_path / "m_v1.0")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_the_stem_and_the_two_files_mean_a_pair(tmp_path: Path) -> None:
+    copies(tmp_path, "gauss")
+    for name in ("x", "x.json", "x.npz"):
+        assert is_dna_path(tmp_path / name), name
+        assert load_dna(tmp_path / name).num_images == 7
+    for name in ("x.zip", "x.jpg", "x.txt", "x.0"):
+        for there in (False, True):
+            if there:
+                (tmp_path / name).write_bytes(b"anything")
+            assert not is_dna_path(tmp_path / name), name
+            with pytest.raises(ValueError if there else FileNotFoundError, match=name):
+                load_dna(tmp_path / name)
+    (tmp_path / "x").mkdir()
+    assert not is_dna_path(tmp_path / "x")  # where it may be images, a folder is
+    assert load_dna(tmp_path / "x").num_images == 7
+    with pytest.raises(FileNotFoundError, match="There are no official files .*other': expected a .json and an .npz"):
+        load_vdna(tmp_path / "other")
+
+
+def test_ranges_beside_a_file_of_ours_make_no_pair(tmp_path: Path) -> None:
+    ActivationRanges.load(RANGES).save(tmp_path / "x.json")
+    dnas.gaussian().save(tmp_path / "x.npz")
+    assert load_dna(tmp_path / "x.npz").digest == dnas.gaussian().digest
+    with pytest.raises(FileNotFoundError, match="There is no DNA file"):
+        load_dna(tmp_path / "x")
+
+
+@pytest.mark.parametrize(
+    ("stem", "name", "value", "message"),
+    [
+        ("gauss", "mu-conv1", np.nan, "Argument `mean` expected to be finite"),
+        ("gauss", "var-conv2", np.inf, "Argument `var` expected to be finite"),
+        ("gauss", "var-conv2", -1e-9, "Argument `var` expected to be 0 or more, but got -9.99"),
+        ("layer_gauss", "mu-embed", -np.inf, "Argument `mean` expected to be finite"),
+        ("layer_gauss", "sigma-conv1", np.nan, "Argument `cov` expected to be symmetric and finite, but layer 'conv1'"),
+        ("layer_gauss", "sigma-conv1", -1e-9, "its array 'sigma-conv1' has a negative variance"),
+    ],
+)
+def test_numbers_that_no_images_give(stem: str, name: str, value: float, message: str, tmp_path: Path) -> None:
+    about, npz = copies(tmp_path, stem)
+    with np.load(npz) as file:
+        arrays = {key: file[key] for key in file.files if "-" in key}
+    arrays[name].flat[0] = value
+    np.savez_compressed(npz, **arrays)
+    with pytest.raises(ValueError, match=f"Can't read '{npz}' as an official file: {message}"):
+        load_dna(about)
+
+
+def test_a_variance_that_rounding_took_below_0_is_0_in_official_files(tmp_path: Path) -> None:
+    of, cov = Neurons({"a": 2}), torch.tensor([[-1e-20, 0.0], [0.0, 1.0]], dtype=torch.float64)
+    save_vdna(LayerGaussianDNA(torch.zeros(2), {"a": cov}, of, 5, "tiny"), tmp_path / "x")
+    assert load_dna(tmp_path / "x").cov["a"].tolist() == [[0, 0], [0, 1]]
+
+
+def copies(folder: Path, stem: str) -> tuple[Path, Path]:
+    return tuple(Path(shutil.copy(FILES / f"{stem}.{suffix}", folder / f"x.{suffix}")) for suffix in ("json", "npz"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "other"}, "is of kind 'other', expected one of histogram, gaussian"),
+        ({"neurons_list": {"conv1": 7}}, r"its array 'conv1' is <i4 of shape \(6, 50\), expected <i4 of \[7, 50\]"),
+        ({"neurons_list": {"conv9": 7}}, "it has no member 'conv9.npy'"),
+        ({"neurons_list": None}, "as an official file: its neurons_list is None, expected dict"),
+        ({"neurons_list": {"conv1": 10**18}}, "would unpack from .* as a zip bomb does"),
+        ({"neurons_list": {"conv1": 10**400}}, "as an official file: Neuron numbers of layer 'conv1' must be"),
+        ({"num_images": 10**30}, r"Argument `num_images` expected to be from 0 to 2\^63 - 1, but got 10{29}"),
+        ({"num_images": True}, "its num_images is True, expected int"),
+        ({"distribution": {"hist_nb_bins": 10**12}}, "would unpack from .* as a zip bomb does"),
+    ],
+)
+def test_changed_descriptions(change: dict[str, object], message: str, tmp_path: Path) -> None:
+    about, _ = copies(tmp_path, "hist50")
+    about.write_text(json.dumps(json.loads(about.read_text()) | change))
+    with pytest.raises(ValueError, match=message):
+        load_dna(tmp_path / "x")
+
+
+def test_damaged_and_wrapped_files(tmp_path: Path) -> None:
+    about, npz = copies(tmp_path, "hist50")
+    content = npz.read_bytes()
+    npz.write_bytes(content[: len(content) // 2])
+    with pytest.raises(ValueError, match="it is damaged"):
+        load_dna(about)
+    about.write_text("{")
+    npz.write_bytes(content)
+    with pytest.raises(ValueError, match="as an official file: it is damaged .JSONDecodeError"):
+        load_dna(about)
+    about, npz = copies(tmp_path, "hist50")
+    with np.load(npz) as file:
+        wrapped = {layer: file[layer] - 5 for layer in file.files}
+    np.savez_compressed(npz, **wrapped)
+    with pytest.raises(ValueError, match=r"has negative counts: more than 2\^31 - 1 were written to it, and wrapped"):
+        load_dna(about)
+
+
+def test_pickles_are_never_touched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    about, npz = copies(tmp_path, "gauss")
+    with zipfile.ZipFile(npz) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    evil = b"cos\nsystem\n(S'touch executed'\ntR."
+    with zipfile.ZipFile(npz, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, evil if name == "conv1.npy" else content)
+    assert load_dna(about).num_images == 7  # beside the arrays that are wanted
+    with zipfile.ZipFile(npz, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, evil if name == "mu-conv1.npy" else content)
+    with pytest.raises(ValueError, match="magic string is not correct"):
+        load_dna(about)
+    assert not Path("executed").exists()
+
+
+def test_ranges_are_attached_only_where_they_are_right(tmp_path: Path) -> None:
+    dna = load_dna(FILES / "hist50", ranges=RANGES)
+    dna.save(tmp_path / "x.dna.npz")
+    assert load_dna(tmp_path / "x.dna.npz", ranges=RANGES).digest == dna.digest
+    other = ActivationRanges(dna.ranges.minimum - 1, dna.ranges.maximum, dna.neurons, "scale")
+    with pytest.raises(ValueError, match=r"was counted within the ranges \w{16} \(\w{16}\), but argument `ranges`"):
+        load_dna(tmp_path / "x.dna.npz", ranges=other)
+    load_dna(FILES / "hist50").save(tmp_path / "bare.dna.npz")
+    assert load_dna(tmp_path / "bare.dna.npz").ranges is None
+    assert load_dna(tmp_path / "bare.dna.npz", ranges=RANGES).digest == dna.digest
+
+
+@pytest.mark.parametrize("stem", ["hist50", "gauss", "layer_gauss", "act_ranges"])
+def test_vdna_itself_reads_them(stem: str, tmp_path: Path) -> None:
+    vdna = pytest.importorskip("vdna")
+    save_vdna(load_vdna(FILES / stem), tmp_path / stem)
+    theirs, ours = (vdna.load_vdna_from_files(folder / stem) for folder in (FILES, tmp_path))
+    assert (ours.type, ours.name, list(ours.data)) == (theirs.type, theirs.name, list(theirs.data))
+    for layer, expected_values in theirs.data.items():
+        if isinstance(expected_values, dict):
+            for key, value in expected_values.items():
+                np.testing.assert_allclose(ours.data[layer][key], value, rtol=1e-12, atol=1e-18)
+        else:
+            assert torch.equal(ours.data[layer], expected_values)

@@ -1,0 +1,404 @@
+"""DNA files: bit-exact, readable by numpy alone, and refused when anything in them was changed."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import pickle
+import subprocess
+import sys
+import time
+import zipfile
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from urllib.parse import quote
+
+import dnas
+import numpy as np
+import pytest
+import torch
+from dnas import every_kind, tensors
+from mutations import npy, unzipped, zipped
+
+from torchmetrics_dna import HistogramDNA, load_dna
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.load import merge_files
+from torchmetrics_dna.files.container import is_container, read_container, write_container
+
+KINDS = every_kind()
+NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]
+OLD_FILES = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna.npz"))
+
+
+@pytest.mark.parametrize("dna", KINDS, ids=NAMES)
+def test_round_trips_are_bit_exact(dna: DNA, tmp_path: Path) -> None:
+    path = tmp_path / "x.dna.npz"
+    dna.save(path)
+    for back in (type(dna).load(path), load_dna(str(path))):
+        assert type(back) is type(dna)
+        for name, values in tensors(dna).items():
+            assert torch.equal(tensors(back)[name], values), name
+        for field in ("neurons", "num_images", "extractor", "weights", "preparation", "notes", "digest"):
+            assert getattr(back, field) == getattr(dna, field), field
+        assert repr(back) == repr(dna)
+        assert back.allclose(dna)
+        assert (dna + back).num_images == 24
+        assert back.to("cpu").allclose(back)
+
+
+def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
+    (tmp_path / "far").mkdir()
+    link, target = tmp_path / "link", tmp_path / "far" / "x.dna.npz"
+    link.symlink_to("far/x.dna.npz")
+    for dna in KINDS[2:]:  # first it dangles
+        dna.save(link)
+        assert link.is_symlink()
+        assert load_dna(target).digest == load_dna(link).digest == dna.digest
+        assert list(target.parent.iterdir()) == [target]
+    link.unlink()
+    link.symlink_to("nowhere/x.dna.npz")
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x.dna.npz' to"):
+        dna.save(link)
+    link.unlink()
+    link.symlink_to("link")
+    for output in (link, target.parent, Path(os.devnull)):
+        with pytest.raises(FileExistsError, match=f"{output}' is a folder or a device, expected a file"):
+            dna.save(output)
+
+
+def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as a process can tell: what it asks the system to flush, and when."""
+    path, flushed = tmp_path / "x", []
+    dnas.gaussian().save(path)
+    old = path.read_bytes()
+
+    def fsync(handle: int) -> None:
+        here = os.fstat(handle).st_ino
+        name = next(p.name for p in (tmp_path, *tmp_path.iterdir()) if p.stat().st_ino == here)
+        content = b"" if here == tmp_path.stat().st_ino else os.pread(handle, 10**6, 0)
+        flushed.append((name, content, path.read_bytes()))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    dnas.histogram().save(path)
+    new = path.read_bytes()
+    assert flushed == [(f".x.{os.getpid()}", new, old), (tmp_path.name, b"", new)]
+
+
+@pytest.mark.parametrize("dna", KINDS, ids=NAMES)
+def test_equal_dnas_give_equal_bytes(dna: DNA, tmp_path: Path) -> None:
+    for name in "ab":
+        dna.save(tmp_path / name)
+        time.sleep(0.01)
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def test_numpy_alone_reads_it(tmp_path: Path) -> None:
+    """As docs/format.md says how to."""
+    dna, path = dnas.histogram(), tmp_path / "x.npz"
+    dna.save(path)
+    with np.load(path, allow_pickle=False) as file:
+        header = json.loads(file["dna.json"])
+        for layer, numbers in header["dna"]["layers"]:
+            planes = file[f"counts/{quote(layer, safe='')}"] if layer != "x.npy" else file["counts/x.npy.npy"]
+            counts = np.tensordot(256 ** np.arange(len(planes)), planes, 1)
+            assert np.array_equal(counts, dna.by_layer()[layer]), layer
+            assert counts.sum(1).tolist() == [header["dna"]["num_values"][layer]] * len(counts)
+            assert numbers == ([1, 4, 5] if layer == dnas.LAYERS[-1] else dna.neurons[layer])
+    content = path.read_bytes()
+    assert content[-71:-64] == b"sha256:"
+    assert content[-64:].decode() == hashlib.sha256(content[:-64]).hexdigest()
+
+
+def test_the_largest_counts(tmp_path: Path) -> None:
+    for largest in (2**31, 2**32 + 1, 2**63 - 1):
+        of = dnas.Neurons({"a": 1, "b": 2, "c": 1, "d": 2, "e": 3})
+        dna = dnas.histogram(of, 2, largest)
+        dna = HistogramDNA(dna.counts.clamp(max=largest), of, dna.ranges, 1, "tiny")
+        dna.counts[-3:, 0], dna.counts[-3:, 1] = largest, 0
+        dna.save(tmp_path / "x")
+        assert torch.equal(HistogramDNA.load(tmp_path / "x").counts, dna.counts)
+
+
+def test_a_file_of_another_kind(tmp_path: Path) -> None:
+    dnas.gaussian().save(tmp_path / "x")
+    with pytest.raises(ValueError, match=r"holds a DNA of kind 'gaussian', expected 'histogram'; load_dna reads any"):
+        HistogramDNA.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("path", OLD_FILES, ids=lambda path: path.name)
+def test_files_of_version_1_are_read_for_ever(path: Path) -> None:
+    dna = load_dna(path)
+    with np.load(path.with_name(path.name.replace(".dna.npz", ".expected.npz"))) as expected:
+        described = json.loads(str(expected["about"]))
+        for i, (name, values) in enumerate(tensors(dna).items()):
+            assert np.array_equal(values.numpy(), expected[f"value_{i}"]), name
+    assert described == dnas.about(dna)
+
+
+def test_there_are_files_of_version_1() -> None:
+    assert [path.name for path in OLD_FILES] == sorted(f"{name}.dna.npz" for name in NAMES)
+
+
+def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
+    """A disk that is full, as far as a process can tell: it may not write files beyond some size."""
+    path = tmp_path / "x.dna.npz"
+    dnas.gaussian().save(path)
+    before = path.read_bytes()
+    code = (
+        "import resource, torch\n"
+        "from torchmetrics_dna import GaussianDNA, Neurons\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
+        "big = GaussianDNA(torch.rand(9000), torch.rand(9000), Neurons({'a': 9000}), 2, 'x')\n"
+        f"big.save({str(path)!r})\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in done.stderr
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+    with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere' to write 'x' to; make it first"):
+        dnas.gaussian().save(tmp_path / "nowhere" / "x")
+
+
+# --- files that were changed ------------------------------------------------------------------------------------------
+
+
+def rewritten(path: Path, change: Callable[[dict[str, bytes], dict], None]) -> bytes:
+    """The file with its members and header changed, and a checksum that fits: as by someone who means to deceive."""
+    members = unzipped(path.read_bytes())
+    header = json.loads(members["dna.json"])
+    change(members, header)
+    if "dna.json" in members:
+        members["dna.json"] = json.dumps(header).encode()
+    return zipped(members)
+
+
+class Evil:
+    """Leaves a trace where it is unpickled."""
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return exec, ("import pathlib; pathlib.Path('executed').touch()",)
+
+
+def lie(shape: list[int], payload: int) -> Callable[[dict[str, bytes], dict], None]:
+    """Counts that are declared large, consistently, over zeros."""
+
+    def change(members: dict[str, bytes], header: dict) -> None:
+        name = next(name for name in header["arrays"] if name.startswith("counts/"))
+        head = io.BytesIO()
+        np.lib.format.write_array_header_1_0(head, {"descr": "|u1", "fortran_order": False, "shape": tuple(shape)})
+        members[f"{name}.npy"] = head.getvalue() + bytes(payload)
+        header["arrays"][name][1] = shape
+        header["dna"]["num_bins"] = shape[-1]
+
+    return change
+
+
+def swap(members: dict[str, bytes], header: dict) -> None:
+    """Of two arrays of one shape where there are such."""
+    *_, one, other = sorted(header["arrays"], key=lambda name: (header["arrays"][name][1], name))
+    members[f"{one}.npy"], members[f"{other}.npy"] = members[f"{other}.npy"], members[f"{one}.npy"]
+
+
+def set_array(content: Callable[[np.ndarray], bytes]) -> Callable[[dict[str, bytes], dict], None]:
+    def change(members: dict[str, bytes], header: dict) -> None:
+        name = list(header["arrays"])[-1]
+        array = np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"]))
+        members[f"{name}.npy"] = content(array)
+
+    return change
+
+
+def set_header(**changes: object) -> Callable[[dict[str, bytes], dict], None]:
+    def change(members: dict[str, bytes], header: dict) -> None:
+        for key, value in changes.items():
+            where = header["dna"] if key in header["dna"] else header
+            where[key] = value
+
+    return change
+
+
+def declared(dtype: str) -> Callable[[dict[str, bytes], dict], None]:
+    def change(members: dict[str, bytes], header: dict) -> None:
+        name = list(header["arrays"])[-1]
+        array = np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"]))
+        members[f"{name}.npy"] = npy(array.astype(dtype))
+        header["arrays"][name][0] = dtype
+
+    return change
+
+
+def drop(members: dict[str, bytes], header: dict) -> None:
+    del members[list(members)[-1]]
+
+
+def add(members: dict[str, bytes], header: dict) -> None:
+    members["more.npy"] = npy(np.zeros(3))
+
+
+DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
+    "swapped arrays": swap,
+    "a member left out": drop,
+    "a member too many": add,
+    "no header": lambda members, header: members.pop("dna.json"),
+    "declared larger than memory": lie([1, 10**6, 10**9], 1000),
+    "declared 2^70": lie([1, 2**35, 2**35], 1000),
+    "negative shape": lie([1, -1, 6], 6),
+    "a bomb of 500 MB": lie([1, 500_000, 1000], 500_000_000),
+    "a bomb in the header": lambda members, header: header["dna"].update(more=[[]] * 1_000_000),
+    "a header that is too long": lambda members, header: header.update(notes="x" * 2**22),
+    "zeros instead": set_array(lambda array: npy(np.zeros_like(array))),
+    "float32": set_array(lambda array: npy(array.astype(np.float32))),
+    "float32, declared": declared("<f4"),
+    "big endian, declared": declared(">f8"),
+    "objects, declared": declared("|O"),
+    "a pickle": set_array(lambda array: npy(np.array([Evil()] * array.size, object).reshape(array.shape))),
+    "only a pickle": set_array(lambda array: pickle.dumps(Evil())),
+    "more numbers": set_array(lambda array: npy(np.append(array, 0))),
+    "trailing bytes": set_array(lambda array: npy(array) + b"\0" * 8),
+    "an npy header that does not end": set_array(lambda array: b"\x93NUMPY\x01\x00\x03\x00(((" + array.tobytes()),
+    "npy cut short": set_array(lambda array: npy(array)[:-1]),
+    "npy version 3": set_array(lambda array: npy(array, version=(3, 0))),
+    "garbage for npy": set_array(lambda array: b"\x93NUMPY\x01\x00\xff\xff" + b"(" * 9999),
+    "more images": set_header(num_images=13),
+    "another extractor": set_header(extractor="efficientnet_lite0"),
+    "another kind": set_header(kind="unknown"),
+    "layers missing": set_header(layers=[]),
+    "layers of nonsense": set_header(layers={"a": {"b": []}}),
+    "images of nonsense": set_header(num_images="many"),
+    "not a number of images": set_header(num_images=float("inf")),
+    "more images than can be": set_header(num_images=10**400),
+    "an unknown kind of kind": set_header(kind=[]),
+    "deep json": lambda members, header: header.update(dna=json.loads("[" * 900 + "]" * 900)),
+    "a newer format": set_header(format_version=2),
+    "another format": set_header(format="png"),
+    "no arrays": set_header(arrays={}),
+    "arrays of nonsense": set_header(arrays=[1]),
+    "a digest of nonsense": set_header(digest=None),
+}
+
+
+def refused(path: Path) -> str:
+    """The message that a file is refused with, in at most a second; whatever it does, nothing is executed."""
+    start = time.perf_counter()
+    with pytest.raises(ValueError, match=r".") as caught:
+        load_dna(path)
+    assert time.perf_counter() - start < 1
+    message = str(caught.value)
+    assert str(path) in message
+    return message
+
+
+@pytest.mark.parametrize("name", DECEITS)
+@pytest.mark.parametrize("kind", NAMES)
+def test_deceits_are_refused(name: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    KINDS[NAMES.index(kind)].save(good)
+    if "bomb" in name or "declared 2" in name or "declared larger" in name or "negative" in name:
+        KINDS[0].save(good)
+    bad.write_bytes(rewritten(good, DECEITS[name]))
+    refused(bad)
+    assert not Path("executed").exists()
+
+
+def test_what_is_said_of_changed_files(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    KINDS[0].save(good)
+
+    def said(content: bytes) -> str:
+        bad.write_bytes(content)
+        return refused(bad)
+
+    content = good.read_bytes()
+    start = f"Can't read {str(bad)!r} as a DNA file: "
+    assert said(content[:-1]) == start + "it does not end in a checksum, so it is truncated, damaged or something else"
+    assert "checksum is wrong" in said(content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    assert "its content is not what its digest says" in said(rewritten(good, set_header(num_images=13)))
+    assert "would unpack from" in said(rewritten(good, DECEITS["declared larger than memory"]))
+    assert "this release reads version 1; upgrade torchmetrics-dna" in said(
+        rewritten(good, set_header(format_version=2))
+    )
+
+
+def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
+    """So that the tests above are refused for what they change, not for how they write."""
+    good, same = tmp_path / "good", tmp_path / "same"
+    for dna in KINDS:
+        dna.save(good)
+        same.write_bytes(rewritten(good, lambda members, header: None))
+        assert load_dna(same).digest == dna.digest
+
+
+def test_mutated_files_are_refused_or_read_as_they_are() -> None:
+    """As many as take seconds; tests/mutations.py makes 50,000 of them."""
+    script = Path(__file__).parents[1] / "helpers" / "mutations.py"
+    command = [sys.executable, script, "--files", "990", "--processes", "1"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:12]]
+    assert sum(int(count) for row in rows for count in row) == 990
+    assert all(int(refused) > 60 and wrong == "0" for refused, _, _, wrong in rows)  # of 90 of each kind
+
+
+@pytest.mark.parametrize("name", [name for name in DECEITS if "bomb" in name or "declared" in name])
+def test_memory_of_bombs(name: str, tmp_path: Path) -> None:
+    good = tmp_path / "good"
+    KINDS[0].save(good)
+    (tmp_path / "bad").write_bytes(rewritten(good, DECEITS[name]))
+    code = (
+        "import resource\n"
+        "from torchmetrics_dna import load_dna\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
+        "load_dna('good')\nbefore = peak()\n"
+        "try:\n    load_dna('bad')\nexcept ValueError:\n    print((peak() - before) / 1024)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    assert float(done.stdout) < 200
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_what_can_only_be_unpacked_as_a_whole_is_not(method: int, tmp_path: Path) -> None:
+    dnas.gaussian().save(tmp_path / "x")
+    (tmp_path / "x").write_bytes(zipped(unzipped((tmp_path / "x").read_bytes()), method))
+    with pytest.raises(ValueError, match="its member 'dna.json' is neither stored nor deflated"):
+        load_dna(tmp_path / "x")
+
+
+def test_notes_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="the header dna.json has more than 4194304 bytes, or .*; shorten the notes"):
+        replace(dnas.gaussian(), notes="x" * 2**22).save(tmp_path / "x")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_shrinks_too_well_to_be_believed_is_stored_as_it_is(tmp_path: Path) -> None:
+    """A writer never makes what its reader takes for a bomb."""
+    empty = {"counts/a": np.zeros((1, 70_000, 1000), np.uint8)}
+    write_container(tmp_path / "x", {}, empty)
+    assert read_container(tmp_path / "x")[1]["counts/a"].shape == (1, 70_000, 1000)
+
+
+def test_what_is_merged_twice_is_named(tmp_path: Path) -> None:
+    one, other = (dnas.histogram(largest=largest) for largest in (2**40, 2**39))
+    files = [tmp_path / name for name in ("a", "b", "copy of a")]
+    for file, dna in zip(files, (one, other, replace(one, notes="not the same file")), strict=True):
+        dna.save(file)
+    assert merge_files(files[:2]).digest == (one + other).digest
+    with pytest.warns(UserWarning, match=f"'{files[2]}' and '{files[0]}' hold equal DNAs: are their 12 images the"):
+        assert merge_files(files).num_images == 36
+    replace(one, counts=one.counts * 0, num_images=0).save(files[0])
+    assert merge_files([files[0], files[1], files[0]]).num_images == 12  # nothing is nothing
+
+
+def test_other_files_are_no_dnas(tmp_path: Path) -> None:
+    (tmp_path / "text.npz").write_text("no zip")
+    np.savez(tmp_path / "plain.npz", a=np.zeros(3))
+    for name in ("text", "plain"):
+        assert not is_container(tmp_path / f"{name}.npz")
+        with pytest.raises(ValueError, match="does not end in a checksum, so it is truncated, damaged or something"):
+            load_dna(tmp_path / f"{name}.npz")
+    with pytest.raises(FileNotFoundError, match=r"There is no DNA file .*, nor an official x.json with x.npz"):
+        load_dna(tmp_path / "x")

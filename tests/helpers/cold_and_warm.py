@@ -1,0 +1,62 @@
+"""Prints a digest of what each compiled function gives: one line for each function and layout."""
+
+from __future__ import annotations
+
+import hashlib
+
+import torch
+from numba.core.dispatcher import Dispatcher
+from torch import Tensor
+
+from torchmetrics_dna.binning import bins_within, cpu
+from torchmetrics_dna.functional import cpu as distances_on_cpu
+from torchmetrics_dna.kernels import rows, tiles
+
+BINS = 100
+random = torch.Generator().manual_seed(0)
+
+
+def show(what: str, values: Tensor) -> None:
+    print(what, hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16])
+
+
+def go_through(what: str, values: Tensor) -> None:
+    """Count, score, sum and find the extremes of activations, neurons on axis 1."""
+    neurons = values.shape[1]
+    bins = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS)
+    parts = [{"layer": values}]
+    counts = torch.zeros(neurons, BINS, dtype=torch.int64)
+    cpu.add_counts_(counts, parts, bins)
+    show(f"count {what}", counts)
+    reference = torch.randint(0, 50, (neurons, BINS), generator=random)
+    distances = torch.zeros(len(values), neurons, dtype=torch.float64)
+    distances_on_cpu.fill_distances_(distances, parts, reference, bins, torch.ones(neurons, dtype=torch.float64))
+    show(f"distances {what}", distances)
+    show(f"means {what}", cpu.spatial_means([values]))
+    show(f"extremes {what}", cpu.extremes(parts))
+
+
+def main() -> None:
+    values = torch.randn(3, 37, 19, 23, generator=random)
+    go_through("neurons first", values)
+    go_through("neurons last", values.to(memory_format=torch.channels_last))
+    go_through("few positions", values[:, :5, 0, :7])
+    go_through("many positions", torch.randn(1, 2, 260, 260, generator=random))
+    # another type is compiled to the same but for how one value is read
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        show(f"means {dtype}", cpu.spatial_means([values.to(dtype)]))
+    a, b = (torch.randint(0, 1000, (300, BINS), generator=random) for _ in "ab")
+    show("emd", distances_on_cpu.emd_of_rows(a, b))
+    begin, end = torch.rand(300, generator=random).double() * 9, torch.rand(300, generator=random).double() * 40 + 50
+    show("area", distances_on_cpu.area_of_rows(a, b, begin, end))
+    starts, shifts = (torch.randint(low, high, (300,), generator=random) for low, high in ((-99, 99), (0, 3)))
+    cpu.regrid_(a, starts, shifts, starts >> shifts)
+    show("regridded", a)
+    functions = {**vars(tiles), **vars(rows)}
+    compiled = {name: one for name, one in functions.items() if isinstance(one, Dispatcher)}
+    print("compiled here", *sorted(name for name, one in compiled.items() if one.stats.cache_misses))
+    print("not called", *sorted(name for name, one in compiled.items() if not one.signatures))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,495 @@
+"""Damaged and forged files of every kind that is read, and what becomes of them.
+
+    python tests/helpers/mutations.py [--files 50000] [--seed 0] [--processes 2] [--only official]
+
+Each file is a small good one with one change: on the bytes as they lie on the disk, or on what is in it. A reader must
+refuse it with ValueError or OSError, in one line, within a second and 200 MB; or else
+
+- where a checksum covers the change, give what the good file gives;
+- where the checksum of a file of ours is made to fit again, so that the digest has to tell, give that too, but for
+  remarks, which the digest leaves out: these as they are in the file;
+- where nothing tells (json of ranges, official pairs, files of ours whose digest is made to fit too), give exactly what
+  a plain reading with json and numpy gives: there, a change can make another valid file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import io
+import json
+import multiprocessing
+import random
+import resource
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import warnings
+import zipfile
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import dnas
+import numpy as np
+import torch
+
+from torchmetrics_dna import ActivationRanges, Neurons, NeuronWeights, load_dna
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
+from torchmetrics_dna.files.container import content_digest
+
+Members = dict[str, bytes]
+SECONDS, MEGABYTES = 1, 200
+REMARKS = {"notes", "name"}
+WHOLE = Neurons({"block.0/conv-1": 3, "层": 2, "x": 1})  # official files hold whole layers
+
+# --- files and their readers ------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Subject:
+    """A kind of file: how to write a good one at a stem, to read it, and to read it plainly."""
+
+    write: Callable[[Path], None]
+    read: Callable[[Path], Any]
+    plain: Callable[[Path], dict[str, Any]]
+    files: tuple[str, ...]
+
+
+def ours(value: DNA | NeuronWeights) -> Subject:
+    read = NeuronWeights.load if isinstance(value, NeuronWeights) else load_dna
+    path = lambda stem: stem.with_suffix(".npz")  # noqa: E731
+    return Subject(
+        lambda stem: value.save(path(stem)),
+        lambda stem: read(path(stem)),
+        lambda s: plain_container(path(s)),
+        (".npz",),
+    )
+
+
+def pair(value: DNA | ActivationRanges) -> Subject:
+    read = load_vdna if isinstance(value, ActivationRanges) else load_dna
+    return Subject(lambda stem: save_vdna(value, stem), read, plain_pair, (".json", ".npz"))
+
+
+def ranges(margin: str, name: str | None) -> Subject:
+    value = ActivationRanges(torch.arange(6.0) - 3, torch.arange(6.0) / 0.7, WHOLE, margin, name)
+    path = lambda stem: stem.with_suffix(".json")  # noqa: E731
+    return Subject(
+        lambda stem: value.save(path(stem)),
+        lambda stem: ActivationRanges.load(path(stem)),
+        lambda stem: plain_ranges(path(stem)),
+        (".json",),
+    )
+
+
+def subjects() -> dict[str, Subject]:
+    histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
+    whole = dnas.every_kind(WHOLE)
+    weights = NeuronWeights(torch.arange(6) / 3, WHOLE, "tiny", "aa", "of nothing")
+    return {
+        "histogram": ours(histogram),
+        "self-ranging": ours(self_ranging),
+        "gaussian": ours(gaussian),
+        "layer-gaussian": ours(layer_gaussian),
+        "neuron weights": ours(weights),
+        "ranges": ranges("widen", "mine"),
+        "ranges, official": ranges("scale", None),
+        "official histogram": pair(dnas.histogram(WHOLE, largest=2**31 - 1)),
+        "official gaussian": pair(whole[2]),
+        "official layer-gaussian": pair(whole[3]),
+        "official activation-ranges": pair(dnas.ranges(WHOLE)),
+    }
+
+
+def value_of(found: DNA | NeuronWeights | ActivationRanges) -> dict[str, Any]:
+    """All that was read, as plain values."""
+    value = {"layers": [[layer, list(found.neurons.numbers(layer))] for layer in found.neurons]}
+    if isinstance(found, ActivationRanges):
+        return value | {"low": found.minimum, "high": found.maximum, "margin": found.margin, "name": found.name}
+    if isinstance(found, NeuronWeights):
+        about = {"extractor": found.extractor, "weights": found.network, "notes": found.name}
+        return value | about | {"weight": found.weights}
+    names = ("kind", "num_images", "extractor", "weights", "preparation", "notes")
+    value |= {name: getattr(found, name) for name in names} | dnas.tensors(found)
+    known = getattr(found, "ranges", None)
+    return value | ({"margin": known.margin, "name": known.name} if known else {})
+
+
+def plain_ranges(path: Path) -> dict[str, Any]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    ends = [content["mins_per_neuron"], content["maxs_per_neuron"]]
+    layers = {layer: len(values) for layer, values in ends[0].items()}
+    low, high = ([end[layer][str(i)] for layer, n in layers.items() for i in range(n)] for end in ends)
+    about = {"margin": content.get("margin", "scale"), "name": content.get("name")}
+    return {"layers": [[layer, list(range(n))] for layer, n in layers.items()], "low": low, "high": high} | about
+
+
+def plain_pair(stem: Path) -> dict[str, Any]:
+    about = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+    layers, kind = about["neurons_list"], about["type"]
+    value = {"layers": [[layer, list(range(n))] for layer, n in layers.items()]}
+    with np.load(stem.with_suffix(".npz"), allow_pickle=False) as file:
+        join = lambda prefix: np.concatenate([file[prefix + layer] for layer in layers])  # noqa: E731
+        if kind == "activation-ranges":
+            return value | {"low": join("min-"), "high": join("max-"), "margin": "scale", "name": None}
+        settings = about["data_settings"]
+        value |= {"kind": kind, "num_images": about["num_images"], "extractor": about["feature_extractor_name"]}
+        value["preparation"] = {"resize": settings["resize_mode"], "crop": settings["crop_to_square_pre_resize"]}
+        if kind == "histogram":
+            return value | {"counts": join("")}
+        if kind == "gaussian":
+            return value | {"mean": join("mu-"), "var": join("var-")}
+        halves = {layer: file[f"sigma-{layer}"] for layer in layers}
+        return value | {"mean": join("mu-")} | {layer: (half + half.T) / 2 for layer, half in halves.items()}
+
+
+def plain_container(path: Path) -> dict[str, Any]:
+    """As docs/format.md says how to."""
+    with np.load(path, allow_pickle=False) as file:
+        header = json.loads(file["dna.json"])
+        about, arrays = header["dna"], {name: file[f"{name}.npy"] for name in header["arrays"]}
+    layers = [[layer, list(range(n)) if type(n) is int else n] for layer, n in about["layers"]]
+    join = lambda name: np.concatenate([arrays[f"{name}/{quote(layer, safe='')}"] for layer, _ in layers])  # noqa: E731
+    value = {"layers": layers, "extractor": about["extractor"], "weights": about["weights"]}
+    value["notes"] = header.get("notes", "")
+    if about["kind"] == "neuron-weights":
+        return value | {"weight": join("weight")}
+    value |= {name: about[name] for name in ("kind", "num_images", "preparation")}
+    if about["kind"] == "gaussian":
+        return value | {"mean": join("mean"), "var": join("var")}
+    if about["kind"] == "layer-gaussian":
+        cov = {layer: arrays[f"cov/{quote(layer, safe='')}"] for layer, _ in layers}
+        return value | {"mean": join("mean")} | {layer: _full(cov[layer], len(n)) for layer, n in layers}
+    planes = [arrays[f"counts/{quote(layer, safe='')}"] for layer, _ in layers]
+    value["counts"] = np.concatenate([np.tensordot(256 ** np.arange(len(part)), part, 1) for part in planes])
+    if about["ranges"] is None:
+        return value
+    margin = {"margin": about["ranges"]["margin"], "name": header.get("ranges_name")}
+    return value | margin | {"low": join("minimum"), "high": join("maximum")}
+
+
+def _full(triangle: np.ndarray, n: int) -> np.ndarray:
+    half = np.zeros((n, n))
+    half[np.triu_indices(n)] = triangle
+    return half + np.triu(half, 1).T
+
+
+def same(value: dict[str, Any], expected: dict[str, Any]) -> bool:
+    """Whether all that is expected is there, of the same types, to the last bit."""
+    return all(name in value and _equal(value[name], wanted) for name, wanted in expected.items())
+
+
+def _equal(found: Any, wanted: Any) -> bool:
+    if isinstance(found, torch.Tensor):
+        return np.array_equal(found.numpy(), np.asarray(wanted).astype(found.numpy().dtype))
+    return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+
+
+# --- changes ----------------------------------------------------------------------------------------------------------
+
+
+def mutated(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """One of the ways in which files go bad."""
+    at = rng.randrange(len(content) + 1)
+    end = at + rng.randrange(1, 600)
+    way = rng.choice(("cut", "bit", "bytes", "lost", "swapped", "zeros", "zeroed", "more"))
+    if way == "bit":
+        at = min(at, len(content) - 1)
+        return way, content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
+    if way == "swapped":
+        a, b = sorted(rng.sample(range(max(2, len(content) // 16)), 2))
+        block = lambda i: content[16 * i : 16 * i + 16]  # noqa: E731
+        return way, content[: 16 * a] + block(b) + content[16 * a + 16 : 16 * b] + block(a) + content[16 * b + 16 :]
+    between = {
+        "cut": b"",
+        "bytes": rng.randbytes(rng.randrange(1, 40)) + content[at + rng.randrange(40) :],
+        "lost": content[end:],
+        "zeros": bytes(end - at) + content[at:],
+        "zeroed": bytes(len(content[at:end])) + content[end:],
+        "more": content[at:] + rng.randbytes(end - at),
+    }
+    return way, content[:at] + between[way]
+
+
+VALUES = """
+    0 1 -1 7 12.5 -0.0 NaN Infinity -Infinity 1e999 2147483648 9223372036854775807 9223372036854775808
+    true null "" "1" "a" [] {} [[]] [0] [1,4] {"a":1} "auto" "scale" "\\ud800"
+"""
+DEEP = 100_000
+TOKENS = (
+    *VALUES.split(),
+    *(digit + "0" * zeros for digit in ("1", "-1") for zeros in (6, 12, 18, 30, 400, 5000)),
+    *("[" * DEEP + "]" * DEEP, '{"a":' * DEEP + "1" + "}" * DEEP, "[" * DEEP, '"' + "x" * DEEP + '"'),
+)
+
+
+def mutated_json(text: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """A value or a key of it replaced by something that reads otherwise, or left out, or there twice."""
+    tree = json.loads(text)
+    places: list[tuple[Any, Any]] = []
+
+    def walk(node: Any) -> None:
+        for key in node if isinstance(node, dict) else range(len(node)):
+            places.append((node, key))
+            if isinstance(node[key], (dict, list)):
+                walk(node[key])
+
+    walk(tree)
+    node, key = rng.choice(places)
+    way, token = rng.choice(("value", "value", "value", "left out", "key", "twice")), rng.choice(TOKENS)
+    if way in ("key", "twice") and isinstance(node, dict):
+        old = node.pop(key) if way == "key" else node[key]
+        node["@@key"] = old
+        name = rng.choice([*node, "0", "1", "-1", "1_0", " 1", "x"]) if way == "key" else key
+        return way, json.dumps(tree).replace('"@@key"', json.dumps(name)).encode()
+    if way == "left out":
+        del node[key]
+        return way, json.dumps(tree).encode()
+    node[key] = "@@value"
+    return "value", json.dumps(tree).replace('"@@value"', token).encode()
+
+
+HEADERS = (
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (3L,), }",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (-1,), }",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (True,), }",
+    "{'descr': '<f8', 'fortran_order': True, 'shape': (3,), }",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': (" + "9" * 400 + ",), }",
+    "{'descr': '<U" + "9" * 20 + "', 'fortran_order': False, 'shape': (3,), }",
+    "{'descr': '|O', 'fortran_order': False, 'shape': (3,), }",
+    "{'descr': '<f8', 'fortran_order': False, 'shape': '''",
+    "(" * 9000,
+    "-" * 9000 + "1",
+    "\0" * 100,
+    "",
+)
+
+
+def mutated_npy(content: bytes, rng: random.Random) -> tuple[str, bytes]:
+    """Its header or a number of it replaced, or its bytes as on a bad disk."""
+    way = rng.choice(("header", "number", "number", "inner bytes"))
+    try:
+        array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False).copy()
+    except ValueError:
+        way = "inner bytes"  # not an array
+    if way == "inner bytes":
+        return way, mutated(content, rng)[1]
+    if way == "header":
+        text = rng.choice(HEADERS).encode()
+        return way, content[:8] + len(text).to_bytes(2, "little") + text + content[10:]
+    with np.errstate(all="ignore"):
+        number = np.array(rng.choice([np.nan, np.inf, -np.inf, -1, 0, 1, 1e300, -1e-9, 2**31])).astype(array.dtype)
+    array.flat[rng.randrange(array.size)] = number
+    return way, npy(array)
+
+
+def mutated_members(members: Members, rng: random.Random) -> tuple[str, Members]:
+    """The members of an archive with one of them changed, or two mixed up."""
+    way = rng.choice(("one", "one", "one", "members swapped", "member left out"))
+    one, other = rng.sample(list(members), 2)
+    if way == "members swapped":
+        return way, members | {one: members[other], other: members[one]}
+    if way == "member left out":
+        return way, {name: content for name, content in members.items() if name != one}
+    one = rng.choice([one, "dna.json"]) if "dna.json" in members else one
+    way, content = (mutated_json if one.endswith(".json") else mutated_npy)(members[one], rng)
+    return way, members | {one: content}
+
+
+def with_digest(members: Members) -> Members:
+    """With the digest that its content has, as far as that can be told."""
+    try:
+        header = json.loads(members["dna.json"])
+        names = list(header["arrays"])
+        arrays = {name: np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in names}
+        header["arrays"] = {name: [array.dtype.str, list(array.shape)] for name, array in arrays.items()}
+        if isinstance(header["dna"].get("ranges"), dict):
+            header["dna"]["ranges"]["digest"] = _ranges_digest(header["dna"], arrays)
+        header["digest"] = content_digest(header["dna"], arrays)
+        return members | {"dna.json": json.dumps(header).encode()}
+    except Exception:  # whatever the change has made of it
+        return members
+
+
+def _ranges_digest(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> str:
+    ends = [
+        [arrays[f"{name}/{quote(layer, safe='')}"] for layer, _ in about["layers"]] for name in ("minimum", "maximum")
+    ]
+    low, high = (torch.from_numpy(np.concatenate(end)) for end in ends)
+    return ActivationRanges(low, high, Neurons(dict(about["layers"])), about["ranges"]["margin"]).digest
+
+
+def unzipped(content: bytes) -> Members:
+    with zipfile.ZipFile(io.BytesIO(content)) as archive:
+        return {info.filename: archive.read(info) for info in archive.infolist()}
+
+
+def zipped(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
+    """An archive that ends in its checksum, as ours do."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", method) as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.comment = b"sha256:" + b"0" * 64
+    content = buffer.getvalue()[:-64]
+    return content + hashlib.sha256(content).hexdigest().encode()
+
+
+def npy(array: np.ndarray, **options: object) -> bytes:
+    buffer = io.BytesIO()
+    np.lib.format.write_array(buffer, array, **options)
+    return buffer.getvalue()
+
+
+def change(content: bytes, suffix: str, rng: random.Random) -> tuple[str, bytes, str]:
+    """What was changed, the new content, and what tells that it was changed."""
+    if rng.random() < 0.4:
+        return *mutated(content, rng), "checksum" if content[-71:].startswith(b"sha256:") else "nothing"
+    if suffix == ".json":
+        return *mutated_json(content, rng), "nothing"
+    members = unzipped(content)
+    way, members = mutated_members(members, rng)
+    if "dna.json" not in unzipped(content):
+        return (
+            way,
+            zipped(members, rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])),
+            "nothing",
+        )
+    if rng.random() < 0.5:
+        return f"{way}, digest too", zipped(with_digest(members)), "nothing"
+    return way, zipped(members), "digest"
+
+
+# --- what becomes of them ---------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Found:
+    """What became of some files."""
+
+    outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
+    ways: Counter[str] = field(default_factory=Counter)
+    wrong: list[str] = field(default_factory=list)
+    slowest: tuple[float, str] = (0.0, "")
+    largest: tuple[float, str] = (0.0, "")
+
+    def add(self, other: Found) -> None:
+        self.outcomes.update(other.outcomes)
+        self.ways.update(other.ways)
+        self.wrong += other.wrong
+        self.slowest, self.largest = max(self.slowest, other.slowest), max(self.largest, other.largest)
+
+
+class Stuck(BaseException):
+    """It does not come to an end."""
+
+
+def _stop(*_: object) -> None:
+    raise Stuck
+
+
+def outcome(subject: Subject, stem: Path, original: dict[str, Any], told_by: str) -> str:
+    """What a reader makes of the file at a stem; AssertionError if that is wrong."""
+    try:
+        found = value_of(subject.read(stem))
+    except (ValueError, OSError) as err:
+        said = str(err)
+        if "\n" in said or str(stem.parent) not in said or len(said) > 1000:
+            raise AssertionError(f"it is not said in one line which file is wrong: {said}") from err
+        return "refused"
+    if same(found, original):
+        return "as it was"
+    covered = {"checksum": set(original), "digest": set(original) - REMARKS, "nothing": set()}[told_by]
+    assert same(found, {name: original[name] for name in covered}), "accepted, and not what it was"
+    assert same(found, subject.plain(stem)), "accepted, and not what is in it"
+    return "another value"
+
+
+def run(numbers: range, seed: int, only: str) -> Found:
+    """Make and read some files, by number; the same ones each time."""
+    result = Found()
+    known = {name: subject for name, subject in subjects().items() if only in name}
+    signal.signal(signal.SIGALRM, _stop)
+    warnings.simplefilter("ignore")  # numpy's, of headers that look as if written by Python 2
+    with tempfile.TemporaryDirectory() as folder:
+        good, bad = Path(folder, "good"), Path(folder, "bad")
+        originals = {}
+        for name, subject in known.items():
+            for path in (good, bad):
+                path.joinpath(name).mkdir(parents=True)
+                subject.write(path / name / "x")
+            originals[name] = value_of(subject.read(good / name / "x"))
+            assert same(originals[name], subject.plain(good / name / "x")), name
+        before = _peak()
+        for i in numbers:
+            name = list(known)[i % len(known)]
+            one(result, i, name, known[name], (good / name / "x", bad / name / "x"), originals[name], seed)
+            result.largest = max(result.largest, (_peak() - before, f"{i} {name}"))
+    return result
+
+
+def one(
+    result: Found, i: int, name: str, subject: Subject, stems: tuple[Path, Path], original: dict[str, Any], seed: int
+) -> None:
+    rng = random.Random(f"{seed} {i}")
+    suffix = rng.choice(subject.files)
+    good, bad = (stem.with_suffix(suffix) for stem in stems)
+    way, changed, told_by = change(good.read_bytes(), suffix, rng)
+    bad.write_bytes(changed)
+    start = time.process_time()
+    signal.alarm(10)
+    try:
+        became = outcome(subject, stems[1], original, told_by)
+    except (Exception, Stuck) as err:
+        became = "WRONG"
+        result.wrong.append(f"{i} {name}, {way}: {type(err).__name__}: {str(err)[:300]}")
+    signal.alarm(0)
+    seconds = time.process_time() - start
+    shutil.copy(good, bad)
+    result.outcomes[name, became] += 1
+    result.ways[f"{way}: {became}"] += 1
+    result.slowest = max(result.slowest, (seconds, f"{i} {name}, {way}"))
+
+
+def _peak() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--files", type=int, default=50_000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--processes", type=int, default=2)
+    parser.add_argument("--only", default="", help="kinds with this in their names")
+    parser.add_argument("--ways", action="store_true", help="count by change, too")
+    arguments = parser.parse_args()
+    step, whole = max(1, min(500, arguments.files // arguments.processes)), Found()
+    jobs = [
+        (range(first, min(first + step, arguments.files)), arguments.seed, arguments.only)
+        for first in range(0, arguments.files, step)
+    ]
+    with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
+        for found in pool.starmap(run, jobs, chunksize=1):
+            whole.add(found)
+    columns = ("refused", "as it was", "another value", "WRONG")
+    print(f"{'':27}", *(f"{column:>14}" for column in columns))
+    for name in dict.fromkeys(name for name, _ in sorted(whole.outcomes)):
+        print(f"{name:27}", *(f"{whole.outcomes[name, column]:>14,}" for column in columns))
+    if arguments.ways:
+        print(*(f"{way:45}{count:>8,}" for way, count in sorted(whole.ways.items())), sep="\n")
+    print(f"slowest: {whole.slowest[0]:.3f} s of processor time ({whole.slowest[1]})")
+    print(f"largest: {whole.largest[0]:.0f} MB more than reading good files ({whole.largest[1]})")
+    print(*whole.wrong, sep="\n")
+    return int(bool(whole.wrong) or whole.slowest[0] > SECONDS or whole.largest[0] > MEGABYTES)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,477 @@
+"""What the processes of the distributed tests do; here, so that spawned processes can import it."""
+
+from __future__ import annotations
+
+import pickle
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from makers import EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
+from networks import Convolutions, Pixels, random_images
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed import checkpoint
+from torch.distributed.fsdp import fully_shard
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, report
+from torchmetrics_dna import rank as rank_images
+from torchmetrics_dna.sets.measure import Loading, measure_ranges
+from torchmetrics_dna.sets.processes import gather, heed, in_step
+
+MANY = random_images(11, 9)
+SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
+CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
+
+
+def shard(images: Tensor, rank: int, world: int) -> Tensor:
+    """Unequal shards; the last rank gets none."""
+    if rank == world - 1:
+        return images[:0]
+    return images[rank :: world - 1]
+
+
+def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
+    for images, real in ((MANY, True), (FAKE, False)):
+        mine = shard(images, rank, world)
+        if len(mine) and (both or not real):
+            metric.update(mine, real=real)
+
+
+def equal_everywhere(value: Tensor) -> None:
+    assert all(torch.equal(other, value) for other in gather_all_tensors(value))
+
+
+def agree(value: Tensor, expected: Tensor) -> None:
+    """Equal on all processes, to the last bit; equal to one process's value, to the last count."""
+    equal_everywhere(value)
+    torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def values(rank: int, world: int) -> None:
+    for name, make in MAKERS.items():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make()
+        feed_shards(metric, rank, world)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        agree(metric.compute(), expected)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        assert metric.to_dna(True).num_images == len(MANY)
+        assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name in SUMS
+        # counting goes on from the local state; torchmetrics keeps a value until the next update, so all get images
+        metric.update(MANY[rank::world], real=True)
+        metric.update(FAKE[rank : rank + 1], real=False)
+        agree(metric.compute(), alone(make, torch.cat([MANY, MANY]), torch.cat([FAKE, FAKE[:world]])).compute())
+        metric.reset()
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+
+        referred = with_reference(name, MANY)
+        feed_shards(referred, rank, world, both=False)
+        agree(referred.compute(), expected)
+
+
+def manners(rank: int, world: int) -> None:
+    """sync, unsync, sync_context, process_group, sync_on_compute, dist_sync_fn."""
+    for make in MAKERS.values():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make(sync_on_compute=False)
+        metric.update(MANY[rank : rank + 2], real=True)
+        metric.update(FAKE, real=False)
+        assert metric.compute() == alone(make, MANY[rank : rank + 2], FAKE).compute()
+
+        metric = make()
+        feed_shards(metric, rank, world)
+        before = {name: state for name, state in metric.metric_state.items() if name != "configuration"}
+        metric.sync()
+        assert metric.to_dna(False).num_images == len(FAKE)
+        with pytest.raises(TorchMetricsUserError, match="already been synced"):
+            metric.sync()
+        with pytest.raises(TorchMetricsUserError, match="shouldn't be synced"):
+            metric(FAKE, real=False)
+        metric.unsync()
+        assert all(metric.metric_state[name] is state for name, state in before.items())
+        with metric.sync_context():
+            assert metric.to_dna(False).num_images == len(FAKE)
+        assert metric.to_dna(False).num_images == len(FAKE)
+
+        calls: list[int] = []
+
+        def gather(tensor: Tensor, group: object = None, calls: list[int] = calls) -> list[Tensor]:
+            calls.append(1)
+            return gather_all_tensors(tensor, group)
+
+        metric = make(dist_sync_fn=gather)
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+        assert calls
+
+        pair = dist.new_group([0, 1])
+        if rank < 2:
+            metric = make(process_group=pair)
+            metric.update(MANY[rank::2], real=True)
+            metric.update(FAKE[rank::2], real=False)
+            torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=0)
+        dist.barrier()
+
+
+def contract(rank: int, world: int, folder: str) -> None:
+    """What torchmetrics' own tester asks of a metric over processes, of all of ours; and distributed checkpoints."""
+    batches = [(random_images(3, seed), random_images(3, seed + 100) // 2) for seed in range(2 * world)]
+    for name, make in {**MAKERS, **ONE_SIDED}.items():
+
+        def value(some: list[tuple[Tensor, Tensor]], name: str = name, make: object = make) -> Tensor:
+            """Of one process that got all these batches."""
+            metric = make(sync_on_compute=False)
+            if name in MAKERS:
+                return tensor_of(fed(metric, *(torch.cat(side) for side in zip(*some, strict=True))).compute())
+            metric.update(torch.cat([fake for _, fake in some]))
+            return tensor_of(metric.compute())
+
+        for on_step in (False, True):
+            metric = pickle.loads(pickle.dumps(make(dist_sync_on_step=on_step)))
+            for step in range(2):
+                now = batches[step * world : (step + 1) * world]
+                real, fake = now[rank]
+                if name in MAKERS:
+                    # the reals of all steps so far are the other side
+                    metric.update(real, real=True)
+                    seen = batches[: (step + 1) * world]
+                    other = torch.cat([real for real, _ in (seen if on_step else seen[rank::world])])
+                    mine = torch.cat([fake for _, fake in now]) if on_step else fake
+                    expected = fed(make(sync_on_compute=False), other, mine).compute()
+                else:
+                    expected = value(now if on_step else [now[rank]])
+                found = metric(fake, **({"real": False} if name in MAKERS else {}))
+                torch.testing.assert_close(tensor_of(found), tensor_of(expected), rtol=1e-12, atol=0)
+                assert metric._cache is None
+                assert metric._is_synced is False
+            assert metric.state_dict() == {}
+            in_turn = [batches[step * world + r] for r in range(world) for step in range(2)]
+            agree(tensor_of(metric.compute()), value(in_turn if name == "realism" else batches))
+
+        metric.persistent(True)
+        with metric.sync_context():
+            checkpoint.save({"metric": metric.state_dict()}, checkpoint_id=f"{folder}/{name}")
+        loaded = make(sync_on_compute=False)
+        loaded.persistent(True)
+        saved = {"metric": loaded.state_dict()}
+        checkpoint.load(saved, checkpoint_id=f"{folder}/{name}")
+        loaded.load_state_dict(saved["metric"])
+        agree(tensor_of(loaded.compute()), value(in_turn if name == "realism" else batches))
+
+
+def tensor_of(value: Tensor | dict[str, Tensor]) -> Tensor:
+    return torch.cat(list(value.values())) if isinstance(value, dict) else value
+
+
+def groups(rank: int, world: int) -> None:
+    """Compute groups share tensors, which a sync must not change."""
+    collection = MetricCollection(
+        {**{name: make() for name, make in MAKERS.items()}, "again": emd(), "layers": emd(reduction="layer")}
+    )
+    # groups are formed at the first update, so every rank needs one
+    for _ in range(2):
+        collection.reset()
+        collection.update(MANY[rank::world], real=True)
+        collection.update(FAKE[rank::world] if rank < len(FAKE) else FAKE, real=False)
+        found = collection.compute()
+        for name, make in MAKERS.items():
+            agree(found[name], alone(make, MANY, FAKE).compute())
+        assert found["again"] == found["emd"]
+        assert collection.compute()["again"] == found["emd"]
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(4, 4)
+        self.metrics = nn.ModuleList([DNAEMD(DNAExtractor(Convolutions(), layers=["stem"], input_size=8)), emd()])
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.backbone(values)
+
+
+def wrappers(rank: int, world: int) -> None:
+    """DDP and FSDP around a module that holds metrics see the module's own parameters alone."""
+    holder = Holder()
+    network = holder.metrics[0].extractor.network.stem.weight
+    wrapped = nn.parallel.DistributedDataParallel(holder)
+    wrapped(torch.ones(2, 4)).sum().backward()
+    assert set(wrapped.state_dict()) == {"module.backbone.weight", "module.backbone.bias"}
+    sharded = fully_shard(Holder())
+    sharded(torch.ones(2, 4)).sum().backward()
+    assert {name for name, _ in sharded.named_parameters()} == {"backbone.weight", "backbone.bias"}
+    assert type(sharded.metrics[0].extractor.network.stem.weight) is type(network)
+    for module in (wrapped.module, sharded):
+        for metric in module.metrics:
+            metric.update(MANY[rank::world], real=True)
+            metric.update(FAKE[rank::world], real=False)
+        own = module.metrics[0]
+        equal_everywhere(own.compute())
+        # convolutions round a little differently in other batches
+        expected = fed(DNAEMD(own.extractor, sync_on_compute=False), MANY, FAKE).compute()
+        torch.testing.assert_close(own.compute(), expected, rtol=1e-2, atol=0)
+        agree(module.metrics[1].compute(), alone(emd, MANY, FAKE).compute())
+
+
+def disagreements(rank: int, world: int) -> None:
+    """Every process raises, none waits for ever."""
+
+    def network(seed: int) -> DNAExtractor:
+        net = Convolutions()
+        torch.nn.init.constant_(net.stem.bias, seed)
+        return DNAExtractor(net, layers=["stem"], input_size=8)
+
+    mixed = {
+        "num_bins: 40 and 41": emd(num_bins=40 + (rank == 1)),
+        "ranges: ": emd(ranges=RANGES if rank else "auto"),
+        "extractor: Convolutions .* and Convolutions": DNAFrechet(network(rank == 1)),
+        "state: ": frechet() if rank else emd(),
+        "reference: ": with_reference("emd", REAL[: 3 + rank]),
+    }
+    for message, metric in mixed.items():
+        if "reference" not in message:
+            metric.update(REAL, real=True)
+        metric.update(REAL, real=False)
+        with pytest.raises(RuntimeError, match=f"Processes hold metrics that can't be reduced together: .*{message}"):
+            metric.compute()
+        assert metric._cache is None
+        assert not metric._is_synced
+
+    for make in (*MAKERS.values(), *ONE_SIDED.values()):
+        metric = make(normalize=rank == 1)
+        images = REAL / 255 if rank == 1 else REAL
+        for real in (True, False):
+            metric.update(images, **({} if make in ONE_SIDED.values() else {"real": real}))
+        with pytest.raises(RuntimeError, match="can't be reduced together: normalize: False and True"):
+            metric.compute()
+        assert metric._cache is None
+        assert not metric._is_synced
+    weighted = emd(neuron_weights=torch.full((9,), 1 + (rank == 1)))
+    with pytest.raises(RuntimeError, match="can't be reduced together: weights: "):
+        fed(weighted).compute()
+
+    custom = emd(num_bins=40 + (rank == 1), dist_sync_fn=lambda tensor, group=None: [tensor, tensor])
+    fed(custom).compute()  # a function that brings no other rank's state is believed
+
+    one_sided = emd()
+    one_sided.update(MANY[rank : rank + 1], real=True)
+    with pytest.raises(RuntimeError, match=f"but got {world} and 0"):
+        one_sided.compute()
+    assert not one_sided._is_synced, "an error leaves no metric synced"
+    one_sided.update(FAKE[rank : rank + 1], real=False)
+    agree(one_sided.compute(), alone(emd, MANY[:world], FAKE[:world]).compute())
+
+
+def memory(rank: int, world: int, found: str) -> None:
+    """Most memory that a sync takes beyond the state, in states; ours, and torchmetrics' way beside it."""
+    from networks import Outputs
+    from torchmetrics.metric import Metric as Upstream
+
+    from torchmetrics_dna.metrics.state import TalliedMetric
+
+    network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
+    metric = DNAEMD(network, num_bins=1000)
+    fed(metric)
+    state = sum(tensor.nbytes for tensor in metric.metric_state.values())
+
+    def peak(call: object) -> float:
+        with Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
+            file.write("5")
+        before = status("VmRSS")
+        call()
+        return (status("VmHWM") - before) / state
+
+    ours = peak(metric.sync)
+    metric.unsync()
+    gathered = peak(lambda: Upstream._sync_dist(_upstream(metric)))
+    assert TalliedMetric._sync_dist is not Upstream._sync_dist
+    if rank == 0:
+        with Path(found).open("w", encoding="ascii") as file:
+            file.write(f"{state} {ours} {gathered}")
+
+
+def _upstream(metric: Metric) -> Metric:
+    for name, reduction in metric._reductions.items():
+        metric._reductions[name] = reduction or (lambda stacked: stacked.sum(0))
+    return metric
+
+
+def status(key: str) -> int:
+    """Bytes, from /proc/self/status."""
+    with Path("/proc/self/status").open(encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(key))
+    return int(line.split()[1]) * 1024
+
+
+def cross_moments(rank: int, world: int) -> None:
+    """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
+    from binning.test_cross_moments import SAMPLES, agrees, side_of, tally
+
+    mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
+    side = side_of(mine, 7)
+    address = side["cross_moments"].data_ptr()
+    tally.all_reduce_(side)
+    assert side["cross_moments"].data_ptr() == address
+    agrees(side, SAMPLES)
+    for tensor in side.values():
+        assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
+    nothing = tally.empty("cpu")
+    tally.all_reduce_(nothing)
+    assert tally.to_dna(nothing).num_images == 0
+
+
+def realism(rank: int, world: int, expected: str) -> None:
+    """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
+    images = random_images(9, 7)
+    reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
+    metric = DNARealism(EXTRACTOR, reference=reference)
+    busy = world - 1
+    if rank < busy:
+        padded = [*range(9), *range(-9 % busy)]
+        mine = torch.tensor(padded[rank::busy])
+        for part in mine.split(2 + rank):
+            metric.update(images[part], indices=part)
+    scores = metric.compute()
+    assert torch.equal(scores, torch.load(expected))
+    # and the shard goes on where it was
+    metric.update(images[:1], indices=[0])
+    assert torch.equal(metric.compute(), scores)
+
+
+def folds(rank: int, world: int, expected: str) -> None:
+    """Intervals are those of one process, whichever images a process saw."""
+    metric = emd(num_folds=5)
+    for images, real in ((CROWD, True), (CROWD_FAKE, False)):
+        mine = shard(images, rank, world)
+        if len(mine):
+            metric.update(mine, real=real)
+    one = torch.load(expected, weights_only=False)
+    interval = metric.interval()
+    assert (float(metric.compute()), interval, metric.noise_floor()) == one
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def ranges(rank: int, world: int) -> None:
+    """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
+
+    def learned(*batches: Tensor, **kwargs: object) -> ActivationRange:
+        metric = ActivationRange(EXTRACTOR, **kwargs)
+        for batch in batches:
+            metric.update(batch)
+        return metric
+
+    def check(metric: ActivationRange, images: Tensor) -> None:
+        alone = learned(images, sync_on_compute=False)
+        for name, values in alone.compute().items():
+            agree(metric.compute()[name], values)
+            assert torch.equal(metric.compute()[name], values)
+        assert metric.to_ranges().digest == alone.to_ranges().digest
+
+    mine = shard(MANY, rank, world)
+    for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
+        metric = learned(*([mine] if len(mine) else []), **kwargs)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        check(metric, MANY)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        with metric.sync_context():
+            assert metric.seen_images == len(MANY)
+        metric.update(FAKE[rank : rank + 1] + 128)
+        check(metric, torch.cat([MANY, FAKE[:world] + 128]))
+
+    with pytest.raises(RuntimeError, match="can't be reduced together: margin: widen and scale"):
+        learned(MANY, margin="scale" if rank else "widen").to_ranges()
+
+
+def measured_ranges(rank: int, world: int, folder: str) -> None:
+    """The images of several sources are shared, also where there are fewer than processes."""
+    for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
+        alone = measure_ranges(sources, EXTRACTOR, "widen", Loading())
+        shared = measure_ranges(sources, EXTRACTOR, "widen", Loading(batch_size=2, distributed=True))
+        assert shared.ranges.digest == alone.ranges.digest
+        assert shared.num_images == alone.num_images
+    skipping = Loading(skip_unreadable=True, distributed=True)
+    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", skipping)
+    assert found.num_images == 2
+    assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
+    with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
+        measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))
+
+
+class OddError(KeyError):
+    """What other processes may not know, and no message alone makes."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one, other)
+
+
+def failures(rank: int, world: int) -> None:
+    """All raise the first error of any, also those who wait or are busy; and go on together after it."""
+
+    class LocalError(ValueError):
+        pass
+
+    def busy() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            heed()
+        pytest.fail("never told that another process has failed")
+
+    def waiting() -> None:
+        gather(None)
+        gather(None)
+
+    errors = (
+        (FileNotFoundError(2, "no such file", "x"), FileNotFoundError, r"rank 1: \[Errno 2\] no such file: 'x'"),
+        (TypeError("unsupported"), TypeError, "rank 1: unsupported"),
+        (OddError("a", "b"), LookupError, r"rank 1: OddError: \('a', 'b'\)"),
+        (LocalError("x"), ValueError, "rank 1: x"),
+        (MemoryError(), MemoryError, "rank 1: MemoryError"),
+        (Exception("x"), RuntimeError, "rank 1: x"),
+    )
+    for others, (error, kind, message) in zip((busy, *[waiting] * 5), errors, strict=True):
+        with pytest.raises(kind, match=f"^{message}$") as caught, in_step():  # noqa: PT012
+            with in_step():
+                if rank == 1:
+                    raise error
+            others()
+        assert (type(caught.value), caught.value.from_rank) == (kind, 1)
+        assert caught.value.__cause__ is (error if rank == 1 else None)
+    with pytest.raises(ValueError, match="^all alike$"), in_step():
+        raise ValueError("all alike")
+    with pytest.raises(ValueError, match="^rank 0: not alike 0$"), in_step():
+        raise ValueError(f"not alike {rank}")
+    if rank == 1:
+        with pytest.raises(ValueError, match="^alone$"), in_step(shared=False):
+            raise ValueError("alone")
+    assert gather(rank) == list(range(world))
+
+    nowhere = "nowhere" if rank == 1 else REAL
+    for call in (
+        lambda: compare(REAL, nowhere, EXTRACTOR, distributed=True),
+        lambda: make_dna(nowhere, EXTRACTOR, distributed=True),
+        lambda: rank_images(nowhere, REAL, EXTRACTOR, distributed=True),
+        lambda: measure_ranges([REAL, nowhere], EXTRACTOR, "widen", Loading(distributed=True)),
+        lambda: report(REAL, nowhere, "x.html", EXTRACTOR, distributed=True),
+    ):
+        with pytest.raises(FileNotFoundError, match="^rank 1: There is no file or folder 'nowhere'$"):
+            call()
+    with pytest.raises(ValueError, match="^rank 1: Argument `kind`"):
+        make_dna(REAL, EXTRACTOR, kind="histogram" if rank == 0 else "x", distributed=True)
+    assert compare(REAL, FAKE, EXTRACTOR, distributed=True).num_images == {"a": len(REAL), "b": len(FAKE)}
+
+
+def distances(rank: int, world: int, expected: str) -> None:
+    """All distances of a comparison are those of one process."""
+    from test_distances import ALL, A, B, figures
+
+    found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
+    assert figures(found) | {"deviation": found.kid_std} == pytest.approx(torch.load(expected), rel=1e-9)
+    equal_everywhere(torch.tensor([found.fd, found.kid]))

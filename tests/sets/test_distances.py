@@ -1,0 +1,131 @@
+"""Which distances are computed: what is asked for, from one pass, and errors before any work."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import workers
+from networks import pixels
+from processes import run
+from scipy.linalg import sqrtm
+from torchmetrics.image.kid import KernelInceptionDistance
+
+from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
+from torchmetrics_dna.sets.comparison import Comparison
+from torchmetrics_dna.sets.distances import KINDS, kinds_for, resolve_distances
+
+EXTRACTOR, RANGES = pixels()
+_random = np.random.default_rng(0)
+A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, count in ((256, 23), (200, 17)))
+ALL = tuple(KINDS)
+
+
+def figures(found: Comparison) -> dict[str, float | None]:
+    return {"dna-emd": found.dna_emd, "dna-fd": found.dna_frechet, "fd": found.fd, "kid": found.kid}
+
+
+def tensor(images: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(images).permute(0, 3, 1, 2)
+
+
+def test_all_from_one_pass() -> None:
+    batches: list[int] = []
+    found = compare(A, B, EXTRACTOR, metrics=ALL, progress=lambda *a: batches.append(a[1]))
+    assert batches == [23, 17]
+    plain = compare(A, B, EXTRACTOR)
+    assert plain.dna_emd == found.dna_emd
+    assert plain.dna_frechet == pytest.approx(found.dna_frechet, rel=1e-9)
+    assert (plain.fd, plain.kid) == (None, None)
+
+    metric = LayerFrechetDistance(EXTRACTOR, reduction="layer")
+    kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)
+    for each in (metric, kid):
+        each.update(tensor(A), real=True)
+        each.update(tensor(B), real=False)
+    by_layer = {layer: float(value) for layer, value in metric.compute().items()}
+    assert {layer: values["fd"] for layer, values in found.layers.items()} == pytest.approx(by_layer, rel=1e-9)
+    x, y = (images.reshape(len(images), -1, 3).mean(1) for images in (A, B))
+    root = np.trace(np.real(sqrtm(np.cov(x.T) @ np.cov(y.T))))
+    expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root
+    assert found.layers["mean"]["fd"] == pytest.approx(expected, rel=1e-5)
+    torch.manual_seed(0)
+    mean, deviation = kid.compute()
+    assert (found.kid, found.kid_std) == (
+        pytest.approx(float(mean), rel=1e-3),
+        pytest.approx(float(deviation), rel=1e-3),
+    )
+
+
+@pytest.mark.parametrize("asked", [["fd"], ["kid"], ["dna-fd", "kid"], ["kid", "dna-emd"], "fd"])
+def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
+    found = compare(A, B, EXTRACTOR, metrics=asked)
+    assert {name for name, value in figures(found).items() if value is not None} == set(np.atleast_1d(asked))
+    told = json.loads(json.dumps(found.to_dict()))
+    assert {key for key in ("dna_emd", "dna_frechet", "fd", "kid") if told[key] is not None} == {
+        {"dna-fd": "dna_frechet"}.get(name, name.replace("-", "_")) for name in np.atleast_1d(asked)
+    }
+    assert ("kid=" in repr(found), "fd=" in repr(found)) == (found.kid is not None, found.fd is not None)
+    assert "None" not in repr(found)
+
+
+def test_dnas_give_what_they_hold() -> None:
+    a, b = (make_dna(images, EXTRACTOR, kind="layer-gaussian") for images in (A, B))
+    whole = compare(A, B, EXTRACTOR, metrics=["dna-fd", "fd"])
+    for found in (compare(a, b), compare(a, B, EXTRACTOR), compare(A, b, EXTRACTOR, metrics=["fd", "dna-fd"])):
+        assert (found.fd, found.dna_frechet) == (whole.fd, whole.dna_frechet)
+        assert (found.dna_emd, found.kid) == (None, None)
+    gaussian = make_dna(B, EXTRACTOR, kind="gaussian")
+    assert compare(a, gaussian).dna_frechet == pytest.approx(whole.dna_frechet, rel=1e-9)
+    assert compare(a, B, EXTRACTOR, metrics=["dna-fd"]).fd is None
+
+
+def test_one_image_gives_what_it_can() -> None:
+    found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
+    assert {name for name, value in figures(found).items() if value is not None} == {"dna-emd"}
+    for name in ("dna-fd", "fd", "kid"):
+        with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
+            compare(A[:1], B, EXTRACTOR, metrics=[name])
+
+
+def test_only_what_is_needed_is_measured() -> None:
+    assert kinds_for(["dna-emd", "dna-fd"]) == ["histogram", "gaussian"]
+    assert kinds_for(["dna-emd", "dna-fd", "fd", "kid"]) == ["histogram", "layer-gaussian"]
+    assert kinds_for(["kid"]) == ["gaussian"]
+    assert compare(A, B, EXTRACTOR, metrics=["fd"]).measured[0].features is None
+    assert resolve_distances(["kid", "fd"], []) == ("fd", "kid")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (["fid"], "Argument `metrics` expected to be of dna-emd, dna-fd, fd, kid, but got 'fid'"),
+        ([], "Argument `metrics` expected to be of dna-emd, dna-fd, fd, kid, but got none"),
+        (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
+        (["fd"], "A histogram DNA does not have what fd takes; give a DNA of kind 'layer-gaussian', or leave it out"),
+        (["dna-fd"], "does not have what dna-fd takes; give a DNA of kind 'gaussian' or 'layer-gaussian', or"),
+    ],
+)
+def test_what_can_not_be_is_an_error_before_any_image_is_read(asked: list[str], message: str) -> None:
+    calls: list[object] = []
+    a = make_dna(A[:3], EXTRACTOR, ranges=RANGES)
+    for sides in ((a, B), (B, a), (a, a)):
+        with pytest.raises(ValueError, match=message):
+            compare(*sides, EXTRACTOR, metrics=asked, progress=lambda *args: calls.append(args))
+    assert not calls
+
+
+def test_an_interval_takes_dna_emd() -> None:
+    with pytest.raises(ValueError, match="Argument `confidence` is for dna-emd, but got fd; add it to `metrics`"):
+        compare(A, B, EXTRACTOR, metrics=["fd"], confidence=0.9)
+    with pytest.raises(ValueError, match="Argument `confidence` is for dna-emd, but got dna-fd; add it"):
+        compare(make_dna(A, EXTRACTOR, kind="gaussian"), B, EXTRACTOR, confidence=0.9)
+
+
+def test_processes_find_what_one_finds(tmp_path: Path) -> None:
+    found = compare(A, B, EXTRACTOR, metrics=ALL)
+    torch.save(figures(found) | {"deviation": found.kid_std}, tmp_path / "expected")
+    run(2, workers.distances, tmp_path, str(tmp_path / "expected"))

@@ -1,0 +1,103 @@
+"""Processes that work together fail together, with the error of the one that failed, and end in peace."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import workers
+from commands import torchrun
+from processes import run
+
+ONE_RANK = Path(__file__).parents[1] / "helpers" / "one_rank.py"
+
+GROUP = """
+from pathlib import Path
+from torch import distributed
+
+import torchmetrics_dna.{module}
+
+distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+import timm
+
+threads = lambda: [path.read_text().strip() for path in Path("/proc/self/task").glob("*/comm")]
+assert any("gloo" in name for name in threads()), threads()
+distributed.destroy_process_group()
+assert not any("gloo" in name for name in threads()), threads()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
+@pytest.mark.parametrize("module", ["metrics", "processes"])
+def test_no_thread_outlives_its_group(module: str) -> None:
+    """One that does aborts the process when it exits, now and then."""
+    code = GROUP.format(module=module)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_fails_in_one_process_fails_in_all(tmp_path: Path) -> None:
+    run(2, workers.failures, tmp_path)
+
+
+@pytest.fixture
+def shared(photo_folder: Path) -> Path:
+    return photo_folder.rename(photo_folder.with_name("shared"))
+
+
+def told(stderr: str) -> list[str]:
+    return [line for line in stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("what", "lines", "codes"),
+    [
+        ("folder", ["rank 1: There is no file or folder 'elsewhere'"], ["2", "2"]),
+        (
+            "bug",
+            [
+                "TypeError: rank 1: unsupported operand (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the"
+                " environment shows its trace)"
+            ],
+            ["2", "2"],
+        ),
+        ("death", [], ["-9", "-15"]),
+    ],
+)
+def test_the_true_error_of_one_rank_is_told_once(
+    what: str, lines: list[str], codes: list[str], shared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(shared.parent)
+    start = time.monotonic()
+    failed = torchrun(what, "compare", "shared", "shared", "--layers", "block_0", script=ONE_RANK, check=False)
+    assert failed.returncode != 0
+    assert time.monotonic() - start < 60, "long before gloo's 30 minutes"
+    assert told(failed.stderr) == [f"torchmetrics-dna: {line}" for line in lines]
+    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr), reverse=True) == sorted(codes, reverse=True)
+
+
+@pytest.mark.slow
+def test_those_who_stay_tell_that_one_is_gone(shared: Path) -> None:
+    """Without torchrun, which tells and ends them; here the one is gone that held what they share, too."""
+    with socket.socket() as found:
+        found.bind(("localhost", 0))
+        port = found.getsockname()[1]
+    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, ONE_RANK, "death", "compare", shared, shared, "--layers", "block_0"]
+    processes = [
+        subprocess.Popen(command, env={**os.environ, **place, "RANK": rank, "VICTIM": "0"}, stderr=-1, text=True)
+        for rank in "01"
+    ]
+    said = [process.communicate(timeout=60)[1] for process in processes]
+    assert [process.returncode for process in processes] == [-signal.SIGKILL, 2]
+    assert len(told(said[1])) == 1
+    assert "Another process has ended before its work was done" in told(said[1])[0]
+    assert "Traceback" not in said[1]

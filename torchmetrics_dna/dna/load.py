@@ -1,0 +1,132 @@
+"""DNA files of any kind and origin: ours, the official ones, on disk or on the hub."""
+
+from __future__ import annotations
+
+import os
+import warnings
+from functools import reduce
+from pathlib import Path
+from reprlib import repr as brief
+from typing import TYPE_CHECKING, TypeGuard
+
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.base import absorb
+from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
+from torchmetrics_dna.files.container import is_container, read_container
+from torchmetrics_dna.files.download import PREFIX, fetch
+from torchmetrics_dna.neurons.ranges import ActivationRanges
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
+_KINDS: dict[str, type[DNA]] = {kind.kind: kind for kind in (HistogramDNA, GaussianDNA, LayerGaussianDNA)}
+
+
+def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None) -> DNA:
+    """Read a DNA of any kind.
+
+    Args:
+        path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
+            ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
+            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository.
+        ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        OSError: If the hub can't be reached, and its cache does not have the file.
+        ValueError: If it is no DNA file, or a damaged one, or has other ranges than those given.
+
+    """
+    if str(path).startswith(PREFIX):
+        path = _fetched(str(path))
+    if is_official(path):
+        official = load_vdna(path, ranges)
+        if isinstance(official, ActivationRanges):
+            raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
+        return official
+    if not _is_file(path):
+        raise FileNotFoundError(
+            f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"
+        )
+    header, arrays = read_container(path)
+    kind = header["dna"].get("kind")
+    if not isinstance(kind, str) or kind not in _KINDS:
+        raise ValueError(
+            f"{str(path)!r} holds a DNA of unknown kind {brief(kind)}, expected one of {', '.join(_KINDS)}"
+        )
+    dna = _KINDS[kind].unpacked(path, header, arrays)
+    return dna if ranges is None else _checked(dna, ranges, path)
+
+
+def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
+    """The DNA of all images of several files, of which two are in memory at a time.
+
+    Warns:
+        UserWarning: If two files hold equal DNAs, so that the same images may be counted twice.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If one can't be read, or they do not fit together.
+
+    """
+    seen: dict[str, str] = {}
+
+    def load(path: str | os.PathLike[str]) -> DNA:
+        dna = load_dna(path)
+        if dna.digest in seen and dna.num_images:
+            warnings.warn(
+                f"{str(path)!r} and {seen[dna.digest]!r} hold equal DNAs: are their {dna.num_images} images the same?"
+                " They are counted twice",
+                stacklevel=3,
+            )
+        seen[dna.digest] = str(path)
+        return dna
+
+    return reduce(absorb, map(load, paths))
+
+
+def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
+    """Whether an argument that may be images or a DNA is the path of a DNA file."""
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    text = str(source)
+    if text.startswith(PREFIX) or text.endswith(".npz"):
+        return True
+    return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
+
+
+def is_official(path: str | os.PathLike[str]) -> bool:
+    """Whether a path means files of the official implementation: it is one of the two, or their stem and no file."""
+    pair = vdna_pair(path)
+    return pair is not None and not is_container(pair[1])
+
+
+def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:
+    """The DNA with the ranges that are given for it, which must be its own if it has any."""
+    if not isinstance(dna, HistogramDNA):
+        return dna
+    given = with_ranges(dna, ranges)
+    if dna.ranges is not None and dna.ranges.digest != given.known_ranges.digest:
+        raise ValueError(
+            f"{str(path)!r} was counted within the ranges {dna.ranges.digest} ({dna.ranges.label}), but argument"
+            f" `ranges` gives {given.known_ranges.digest} ({given.known_ranges.label})"
+        )
+    return given
+
+
+def _fetched(reference: str) -> Path:
+    """A DNA from the hub; of an official pair both files, which the cache keeps side by side."""
+    file = reference.rpartition("/")[2]
+    if Path(file).suffix == ".npz":
+        path = fetch(reference)
+        if not is_container(path):
+            fetch(reference.removesuffix(".npz") + ".json")
+        return path
+    stem = reference.removesuffix(".json")
+    fetch(f"{stem}.npz")
+    return fetch(f"{stem}.json")
+
+
+def _is_file(path: str | os.PathLike[str]) -> bool:
+    return Path(path).is_file()

@@ -1,0 +1,145 @@
+"""NeuronWeights: which neurons count in a distance, and how much."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from reprlib import repr as brief
+from types import NoneType
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.dna.base import Joined, split_arrays
+from torchmetrics_dna.files.container import read_container, write_container
+from torchmetrics_dna.files.damage import check_type, refusing
+from torchmetrics_dna.functional.reduction import check_weights
+from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.version import __version__
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna import DNA
+
+_KIND = "neuron-weights"
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class NeuronWeights:
+    r"""The weights :math:`W^n` of Eq. (5), with the neurons and the extractor that they are for.
+
+    Args:
+        weights: Shape ``(N,)``; kept as float64. The plain mean is ``1/N`` each.
+        neurons: The N neurons, in order.
+        extractor: Name of the extractor.
+        network: Digest of the extractor's own weights; None if unknown.
+        name: What they are good for.
+
+    Raises:
+        ValueError: If shapes do not fit, or a weight is not finite.
+
+    Example:
+        >>> neurons = Neurons({"conv": 2, "head": 2})
+        >>> weights = NeuronWeights.of_neurons(torch.tensor([3, 0]), neurons, "tiny", name="edges")
+        >>> weights, weights.weights.tolist()
+        (NeuronWeights('edges', 2 of 4 neurons, 'tiny'), [0.5, 0.0, 0.0, 0.5])
+
+    """
+
+    weights: Tensor
+    neurons: Neurons
+    extractor: str
+    network: str | None = None
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "weights", check_weights(self.weights, self.neurons.total))
+
+    @classmethod
+    def of_neurons(
+        cls, chosen: Tensor, neurons: Neurons, extractor: str, network: str | None = None, name: str = ""
+    ) -> NeuronWeights:
+        """The mean over some neurons, by flat index, as :func:`select_neurons` gives them."""
+        weights = torch.zeros(neurons.total, dtype=torch.float64)
+        weights[chosen.cpu()] = 1 / len(chosen)
+        return cls(weights, neurons, extractor, network, name)
+
+    @classmethod
+    def like(cls, weights: Tensor, dna: DNA, name: str = "") -> NeuronWeights:
+        """Weights for the neurons of a DNA."""
+        return cls(weights.cpu(), dna.neurons, dna.extractor, dna.weights, name)
+
+    @property
+    def num_used(self) -> int:
+        """How many neurons have a weight other than 0."""
+        return int((self.weights != 0).sum())
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write them to one file, in the container of DNA files; by custom ``*.weights.npz``."""
+        about = {
+            "kind": _KIND,
+            "extractor": self.extractor,
+            "weights": self.network,
+            "layers": self.neurons.to_list(),
+        }
+        arrays = split_arrays("weight", self.neurons, self.weights)
+        write_container(path, about, arrays, written_by=f"torchmetrics-dna {__version__}", notes=self.name)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> NeuronWeights:
+        """Read what :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no such file, or a damaged one.
+
+        """
+        header, arrays = read_container(path)
+        about = header["dna"]
+        if about.get("kind") != _KIND:
+            raise ValueError(f"{str(path)!r} holds {brief(about.get('kind'))}, expected {_KIND!r}")
+        with refusing(path, "neuron weights"):
+            neurons = Neurons.from_list(about["layers"])
+            return cls(
+                Joined(arrays, neurons).flat("weight"),
+                neurons,
+                check_type("extractor", about["extractor"], str),
+                check_type("weights", about["weights"], str, NoneType),
+                check_type("notes", header.get("notes", ""), str),
+            )
+
+    def __repr__(self) -> str:
+        return f"NeuronWeights({self.name!r}, {self.num_used} of {self.neurons.total} neurons, {self.extractor!r})"
+
+
+def resolve_weights(
+    given: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+    neurons: Neurons,
+    extractor: str,
+    network: str | None = None,
+) -> Tensor | None:
+    """The weights for some neurons, float64, shape ``(N,)``; None for the plain mean.
+
+    Args:
+        given: Weights with their neurons, the path of a file of them, or bare ones in the order of ``neurons``.
+        neurons: The neurons that they are to be for.
+        extractor: Name of the extractor.
+        network: Digest of the extractor's own weights, if known.
+
+    Raises:
+        ValueError: If they are for other neurons, another extractor or another network, or have another shape.
+
+    """
+    if given is None:
+        return None
+    if isinstance(given, (str, os.PathLike)):
+        given = NeuronWeights.load(given)
+    if not isinstance(given, NeuronWeights):
+        return check_weights(given, neurons.total)
+    pairs = [("extractor", given.extractor, extractor), ("neurons", given.neurons, neurons)]
+    if given.network and network:
+        pairs.append(("network weights (digest)", given.network, network))
+    for what, theirs, ours in pairs:
+        if theirs != ours:
+            raise ValueError(f"{given!r} can't be used here, their {what} differ: {theirs!r} and {ours!r}")
+    return given.weights

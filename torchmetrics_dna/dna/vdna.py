@@ -1,0 +1,201 @@
+"""Files of the official implementation (vdna): a ``.json`` and an ``.npz`` of one stem, for all four of its kinds."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from reprlib import repr as brief
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.container import read_npz
+from torchmetrics_dna.files.damage import check_type, read_json, refusing
+from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.neurons.ranges import ActivationRanges
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+_LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
+_VERSION = "0.1.1"  # of vdna, whose files these are like
+_RANGES = "activation-ranges"
+_KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
+
+
+def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
+    """The ``.json`` and ``.npz`` that a path means, be it one of them or their stem; None unless both are there."""
+    path = Path(path)
+    if path.is_file():  # what it names, unless that is one of the two
+        if path.suffix not in (".json", ".npz"):
+            return None
+        path = path.with_suffix("")
+    pair = Path(f"{path}.json"), Path(f"{path}.npz")
+    return pair if all(file.is_file() for file in pair) else None
+
+
+def load_vdna(
+    path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None
+) -> DNA | ActivationRanges:
+    """Read files of the official implementation; pickles in them are never touched.
+
+    Args:
+        path: Their stem, or either file.
+        ranges: The activation ranges (or the path of a file of them) that a histogram was counted with, since the
+            files don't keep them. Without them it can be merged and compared with its likes only.
+
+    Returns:
+        A DNA; or for the kind ``activation-ranges`` those, with the official margin rule ``"scale"``.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If they are no such files, are damaged, or hold wrapped counts.
+
+    """
+    pair = vdna_pair(path)
+    if pair is None:
+        raise FileNotFoundError(f"There are no official files {str(path)!r}: expected a .json and an .npz of one stem")
+    about, npz = pair
+    with refusing(about, "an official file"):
+        described = read_json(about, dict)
+        kind = described["type"]
+        layers = check_type("neurons_list", described["neurons_list"], dict)
+        neurons = Neurons({layer: check_type("neurons_list", n, int) for layer, n in layers.items()})
+        settings = described["data_settings"]
+        common: dict[str, Any] = {
+            "num_images": check_type("num_images", described["num_images"], int),
+            "extractor": check_type("feature_extractor_name", described["feature_extractor_name"], str),
+            "preparation": {"resize": settings["resize_mode"], "crop": settings["crop_to_square_pre_resize"]},
+        }
+        num_bins = check_type("hist_nb_bins", described["distribution"].get("hist_nb_bins", 0), int)
+        if kind not in _KINDS:
+            raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
+    with refusing(npz, "an official file"):
+        found = _value(npz, kind, neurons, num_bins, common)
+    return with_ranges(found, ranges) if isinstance(found, HistogramDNA) and ranges is not None else found
+
+
+def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], source: Sequence[str] = ()) -> None:
+    """Write the two files that the official implementation reads.
+
+    They keep less than ours: Gaussians as float32, histograms without their ranges, no digests.
+
+    Args:
+        value: A DNA of whole layers, or activation ranges.
+        path: Stem of the files.
+        source: Names of the images, for the record.
+
+    Raises:
+        ValueError: If the official format can't hold it: counts above 2^31 - 1, some neurons of a layer only, or a
+            stem with a dot, which vdna would cut off there.
+
+    """
+    stem = Path(path)
+    if stem.suffix:
+        raise ValueError(f"vdna cuts names off at their last dot, so {stem.name!r} would be lost; choose one without")
+    arrays = _official_arrays(value)
+    if any(list(value.neurons.numbers(layer)) != list(range(n)) for layer, n in value.neurons.items()):
+        raise ValueError("Official files hold whole layers, but these are some of their neurons only")
+    described = json.dumps(_description(value, list(source)), indent=4)
+    with replacing(f"{stem}.npz") as npz, replacing(f"{stem}.json") as about:
+        with npz.open("wb") as file:
+            np.savez_compressed(file, allow_pickle=False, **arrays)
+        about.write_text(described, encoding="utf-8")
+
+
+def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
+    """What the arrays of a file are."""
+    if kind == _RANGES:
+        low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
+        return ActivationRanges(low, high, neurons, "scale")
+    if kind == "gaussian":
+        mean, var = (_flat(npz, neurons, field, "<f4") for field in ("mu", "var"))
+        return GaussianDNA(mean, var, neurons, **common)
+    if kind == "layer-gaussian":
+        names = {layer: f"sigma-{layer}" for layer in neurons}
+        sigma = read_npz(npz, {name: ("<f8", [neurons[layer]] * 2) for layer, name in names.items()})
+        cov = {layer: torch.from_numpy(sigma[name].copy()) for layer, name in names.items()}
+        negative = next((layer for layer in neurons if (cov[layer].diagonal() < 0).any()), None)
+        if negative is not None:
+            raise ValueError(f"its array {names[negative]!r} has a negative variance")
+        return LayerGaussianDNA(_flat(npz, neurons, "mu", "<f8"), cov, neurons, **common)
+    arrays = read_npz(npz, {layer: ("<i4", [n, num_bins]) for layer, n in neurons.items()})
+    if any((counts < 0).any() for counts in arrays.values()):
+        raise ValueError("it has negative counts: more than 2^31 - 1 were written to it, and wrapped")
+    counts = torch.cat([torch.from_numpy(arrays[layer].astype(np.int64)) for layer in neurons])
+    return HistogramDNA(counts, neurons, None, **common)
+
+
+def with_ranges(dna: HistogramDNA, ranges: ActivationRanges | str | os.PathLike[str]) -> HistogramDNA:
+    """The same histograms, known to span these ranges."""
+    given = ranges if isinstance(ranges, ActivationRanges) else ActivationRanges.load(ranges)
+    return replace(dna, ranges=given.restrict(dna.neurons))
+
+
+def _flat(npz: Path, neurons: Neurons, field: str, dtype: str) -> Tensor:
+    names = {layer: f"{field}-{layer}" for layer in neurons}
+    arrays = read_npz(npz, {name: (dtype, [neurons[layer]]) for layer, name in names.items()})
+    return torch.from_numpy(np.concatenate([arrays[name] for name in names.values()]))
+
+
+def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
+    def split(field: str, values: Tensor, dtype: type) -> dict[str, Any]:
+        parts = value.neurons.split(values.cpu())
+        return {f"{field}{layer}": part.numpy().astype(dtype) for layer, part in parts.items()}
+
+    if isinstance(value, ActivationRanges):
+        return split("min-", value.minimum, np.float32) | split("max-", value.maximum, np.float32)
+    if isinstance(value, GaussianDNA):
+        return split("mu-", value.mean, np.float32) | split("var-", value.var, np.float32)
+    if isinstance(value, LayerGaussianDNA):
+        # rounding may have left a constant neuron with less than no variance
+        sigma = {
+            f"sigma-{layer}": cov.diagonal_scatter(cov.diagonal().clamp(min=0)).cpu().numpy()
+            for layer, cov in value.cov.items()
+        }
+        return split("mu-", value.mean, np.float64) | sigma
+    assert isinstance(value, HistogramDNA)
+    largest = int(value.counts.max())
+    if largest > _LARGEST:
+        raise ValueError(f"Official files hold counts up to 2^31 - 1, but there is one of {largest}; save() holds it")
+    return split("", value.counts, np.int32)
+
+
+def _description(value: DNA | ActivationRanges, source: list[str]) -> dict[str, Any]:
+    """The json of the official implementation, as if it had made the DNA itself."""
+    dna = value if isinstance(value, DNA) else None
+    kind = dna.kind if dna else _RANGES
+    histogram = isinstance(dna, HistogramDNA)
+    bins = dna.num_bins if isinstance(dna, HistogramDNA) else 0
+    preparation = (dna and dna.preparation) or {}
+    return {
+        "time_of_compute": f"{datetime.now():%I:%M%p on %B %d, %Y}",
+        "vdna_version": _VERSION,
+        "distribution": {"hist_nb_bins": bins} if histogram else {},
+        "type": kind,
+        "name": f"histogram-{bins}" if histogram else kind,
+        "data_settings": {
+            "source": source or "NotFilled",
+            "crop_to_square_pre_resize": preparation.get("crop", "none"),
+            "resize_mode": preparation.get("resize", "clean"),
+        },
+        "extraction_settings": {
+            "average_feats_spatially": kind in ("gaussian", "layer-gaussian"),
+            "accumulate_spatial_feats_in_hist": histogram,
+            "accumulate_sample_feats_in_hist": histogram,
+            "keep_only_min_max": dna is None,
+            "normalise_feats": histogram,
+            "hist_nb_bins": bins,
+            "description": dna.notes if dna else "",
+        },
+        "num_images": dna.num_images if dna else 0,
+        "feature_extractor_name": dna.extractor if dna else "NotFilled",
+        "neurons_list": dict(value.neurons),
+    }

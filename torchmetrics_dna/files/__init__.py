@@ -1,0 +1,1 @@
+"""Files: atomic writes, the npz container, downloads."""

@@ -1,0 +1,131 @@
+"""Files from the Hugging Face hub and from plain addresses, each through the cache that others use for it too."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+from torchmetrics_dna.files.atomic import replacing
+
+PREFIX = "hub:"
+_SCHEMES = ("https://", "http://")
+_REFERENCE = re.compile(r"hub:(?P<kind>datasets/|)(?P<repo>[^/@]+/[^/@]+)(@(?P<revision>[^/]+))?/(?P<file>.+)")
+_REMEDY = "give its local path instead"
+
+
+def is_reference(path: object) -> bool:
+    """Whether it is something for :func:`fetch`, rather than a local path."""
+    return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
+
+
+def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
+    """The local copy of a file; downloaded if the cache lacks it, and checked then.
+
+    Args:
+        reference: ``hub:OWNER/REPO/path/in/repo``; a revision may follow the repository as in
+            ``hub:OWNER/REPO@main/path``, and a repository of datasets is ``hub:datasets/OWNER/REPO/path``.
+            Or an address, ``https://...``.
+        sha256: First digits of the SHA-256 of what is at an address, if known. The hub tells its own.
+        remedy: What to do with a copy from elsewhere, for the error message.
+
+    Raises:
+        ValueError: If it is no such reference.
+        OSError: If the file can't be had: not there, no access, no network, no space, cut short, not what it should
+            be, or ``HF_HUB_OFFLINE`` is set and it is not in the cache. Nothing of it is left in the cache then.
+
+    """
+    from huggingface_hub.errors import HFValidationError
+
+    at_hub = not reference.startswith(_SCHEMES)
+    parts = _parts(reference) if at_hub else {"filename": reference.rpartition("/")[2]}
+    try:
+        return _from_hub(parts) if at_hub else _from_address(reference, sha256)
+    except HFValidationError as err:
+        raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
+    except Exception as err:  # httpx, urllib and what else is behind them have no common base
+        place = f"the hub repository {parts['repo_id']!r}" if at_hub else reference
+        raise OSError(
+            f"Can't fetch {parts['filename']!r} of {place} ({_first_line(err)});"
+            f" download it where there is a network, and {remedy}"
+        ) from err
+
+
+def cached(reference: str) -> Path | None:
+    """The local copy of a file, if it is in the cache; the network is not asked."""
+    if reference.startswith(_SCHEMES):
+        path = _checkpoint(reference)
+        return path if path.is_file() else None
+    from huggingface_hub import try_to_load_from_cache
+
+    found = try_to_load_from_cache(**_parts(reference))
+    return Path(found) if isinstance(found, str) else None
+
+
+def _parts(reference: str) -> dict[str, Any]:
+    """What a reference names, as arguments of huggingface_hub."""
+    match = _REFERENCE.fullmatch(reference)
+    if match is None:
+        raise ValueError(f"Expected hub:OWNER/REPO/path or hub:OWNER/REPO@REVISION/path, but got {reference!r}")
+    kind = "dataset" if match["kind"] else "model"
+    return {"repo_id": match["repo"], "filename": match["file"], "repo_type": kind, "revision": match["revision"]}
+
+
+def _from_hub(parts: dict[str, Any]) -> Path:
+    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+
+    before = try_to_load_from_cache(**parts)
+    path = Path(hf_hub_download(**parts))
+    if str(path) != before:
+        _check_content(path)
+    return path
+
+
+def _check_content(path: Path) -> None:
+    """Compare a file of the hub's cache with its hash, after which the cache names it; OSError if they differ."""
+    blob = path.resolve()
+    content = hashlib.sha256()
+    if len(blob.name) == 40:  # what git itself keeps; larger files have a SHA-256
+        content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
+    elif len(blob.name) != 64:
+        return  # a system without links, where the cache does not tell
+    with blob.open("rb") as file:
+        while chunk := file.read(2**20):
+            content.update(chunk)
+    if content.hexdigest() != blob.name:
+        path.unlink()
+        blob.unlink(missing_ok=True)
+        raise OSError(f"its hash is {content.hexdigest()[:16]}..., but {blob.name[:16]}... was expected")
+
+
+def _from_address(address: str, sha256: str) -> Path:
+    import torch
+    from huggingface_hub.constants import HF_HUB_OFFLINE
+
+    path = _checkpoint(address)
+    if path.is_file():
+        return path
+    if HF_HUB_OFFLINE:
+        raise OSError(f"HF_HUB_OFFLINE is set, and {path} is not there")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with urlopen(Request(address, method="HEAD")) as answer:
+        size = answer.headers.get("Content-Length")
+    with replacing(path) as temporary:
+        torch.hub.download_url_to_file(address, str(temporary), sha256 or None)
+        if size is not None and temporary.stat().st_size != int(size):
+            raise OSError(f"the connection was cut after {temporary.stat().st_size} of {size} bytes")
+    return path
+
+
+def _checkpoint(address: str) -> Path:
+    """Where torch and torchvision keep what they download."""
+    import torch
+
+    return Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+
+
+def _first_line(err: Exception) -> str:
+    return next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)

@@ -1,0 +1,1 @@
+"""What numba compiles, and how torch's threads share it; arrays only."""

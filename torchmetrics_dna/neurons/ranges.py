@@ -1,0 +1,215 @@
+"""How far each neuron's activations reach, and the histogram bounds that follow."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import NoneType
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.damage import check_type, read_json, refusing
+from torchmetrics_dna.files.download import fetch, is_reference
+from torchmetrics_dna.neurons.index import Neurons
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+FixedMargin = Literal["scale", "widen"]
+Margin = Literal[FixedMargin, "auto"]
+_FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
+_MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ActivationRanges:
+    """Observed minimum and maximum of each neuron, and the rule that turns them into histogram bounds.
+
+    Args:
+        minimum: Smallest activation of each neuron, shape ``(N,)``; kept as float64.
+        maximum: Largest activation of each neuron, shape ``(N,)``; kept as float64.
+        neurons: The neurons, in order.
+        margin: ``"widen"``: the span grows by 20 %, half of it at either end. ``"scale"``: both ends are
+            multiplied by 1.2, as the official implementation does; where a neuron has one sign this cuts
+            into its range, so use it for official ranges only. ``"auto"``: as ``"widen"``, but these are the ranges
+            that a self-ranging histogram found, whose bins follow from them in another way.
+        name: What to call these ranges in reports; by default their digest.
+
+    Raises:
+        ValueError: If shapes, order or values are wrong, or the rule is unknown.
+
+    Example:
+        >>> ranges = ActivationRanges(torch.tensor([-1.0, 0.0]), torch.tensor([1.0, 5.0]), Neurons({"head": 2}))
+        >>> low, high = ranges.bounds()
+        >>> low.tolist(), high.tolist()
+        ([-1.2, -0.5], [1.2, 5.5])
+
+    """
+
+    minimum: Tensor
+    maximum: Tensor
+    neurons: Neurons
+    margin: Margin = "widen"
+    name: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.margin not in get_args(Margin):
+            raise ValueError(f"Argument `margin` expected to be one of {get_args(Margin)}, but got {self.margin!r}")
+        for field in ("minimum", "maximum"):
+            value = getattr(self, field).detach().to("cpu", torch.float64)
+            if value.shape != (self.neurons.total,):
+                raise ValueError(
+                    f"Argument `{field}` expected to have shape ({self.neurons.total},), one value per neuron,"
+                    f" but got {tuple(value.shape)}"
+                )
+            object.__setattr__(self, field, value + 0.0)  # -0.0 becomes 0.0: equal ranges have equal digests
+        bad = ~((self.minimum <= self.maximum) & self.minimum.isfinite() & self.maximum.isfinite())
+        if bad.any():
+            first = int(bad.nonzero()[0])
+            layer, number = self.neurons.locate(first)
+            raise ValueError(
+                f"The range of neuron {number} of layer {layer!r} is not one:"
+                f" minimum {float(self.minimum[first])}, maximum {float(self.maximum[first])}"
+            )
+
+    @classmethod
+    def observe(cls, activations: Mapping[str, Tensor], margin: Margin = "widen") -> ActivationRanges:
+        """The ranges of some activations ``{layer: (B, n, *positions)}``; grow them with :meth:`union`."""
+        flat = {layer: x.transpose(0, 1).flatten(1) for layer, x in activations.items()}
+        return cls(
+            torch.cat([x.amin(1).double() for x in flat.values()]),
+            torch.cat([x.amax(1).double() for x in flat.values()]),
+            Neurons({layer: len(x) for layer, x in flat.items()}),
+            margin,
+        )
+
+    def bounds(self) -> tuple[Tensor, Tensor]:
+        """Ends of each neuron's histogram: the range with its margin, two float64 tensors ``(N,)``."""
+        if self.margin == "scale":
+            return self.minimum * (1 + _MARGIN), self.maximum * (1 + _MARGIN)
+        extra = (self.maximum - self.minimum) * (_MARGIN / 2)
+        return self.minimum - extra, self.maximum + extra
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any neuron, value or margin rule, but not with the name."""
+        sha = hashlib.sha256(f"{self.margin} {self.neurons.digest}".encode())
+        sha.update(torch.stack([self.minimum, self.maximum]).numpy().astype("<f8").tobytes())
+        return sha.hexdigest()[:16]
+
+    @property
+    def label(self) -> str:
+        """The name, or the digest where there is none."""
+        return self.name or self.digest
+
+    def union(self, *others: ActivationRanges) -> ActivationRanges:
+        """The smallest ranges that hold these and the others; ValueError if neurons or margin rule differ."""
+        for other in others:
+            if other.neurons != self.neurons:
+                raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {other.neurons!r}")
+            if other.margin != self.margin:
+                raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {other.margin!r}")
+        every = (self, *others)
+        return ActivationRanges(
+            torch.stack([r.minimum for r in every]).amin(0),
+            torch.stack([r.maximum for r in every]).amax(0),
+            self.neurons,
+            self.margin,
+        )
+
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
+    ) -> ActivationRanges:
+        """The ranges of some layers or flat neuron indices."""
+        positions = self.neurons.positions(layers, neurons)
+        return replace(
+            self,
+            minimum=self.minimum[positions],
+            maximum=self.maximum[positions],
+            neurons=self.neurons.take(positions),
+        )
+
+    def restrict(self, neurons: Neurons) -> ActivationRanges:
+        """These ranges for an extractor with ``neurons``, in its order.
+
+        Raises:
+            ValueError: If a layer is missing here or has another number of neurons.
+
+        """
+        if neurons == self.neurons:
+            return self
+        for layer, width in neurons.items():
+            if layer not in self.neurons:
+                raise ValueError(
+                    f"Argument `ranges` has no layer {layer!r} (its layers: {', '.join(self.neurons)});"
+                    " give ranges that were measured with this extractor and these layers"
+                )
+            if self.neurons.numbers(layer) != neurons.numbers(layer):
+                raise ValueError(
+                    f"Argument `ranges` has {self.neurons[layer]} neurons in layer {layer!r}, but the extractor"
+                    f" has {width}; give ranges that were measured with this extractor"
+                )
+        positions = torch.cat([torch.arange(self.neurons.total)[self.neurons.slices[layer]] for layer in neurons])
+        return replace(self, minimum=self.minimum[positions], maximum=self.maximum[positions], neurons=neurons)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the official json, plus the margin rule (and the name) under keys that the official code ignores."""
+        content: dict[str, Any] = {}
+        for key, values in (("mins_per_neuron", self.minimum), ("maxs_per_neuron", self.maximum)):
+            content[key] = {
+                layer: {str(n): v for n, v in zip(self.neurons.numbers(layer), part.tolist(), strict=True)}
+                for layer, part in self.neurons.split(values).items()
+            }
+        content |= {"margin": self.margin} | ({"name": self.name} if self.name else {})
+        with replacing(path) as temporary:
+            temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> ActivationRanges:
+        """Read official json or what :meth:`save` wrote; neurons are taken by number, whatever their order.
+
+        The path may be on the Hugging Face hub, as ``hub:OWNER/REPO/path.json``; see :func:`load_dna`.
+
+        Files without a margin rule are official ones, hence ``"scale"``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            OSError: If it can't be had from the hub.
+            ValueError: If it is not such a file, or neurons are missing in it.
+
+        """
+        local = fetch(str(path)) if is_reference(path) else Path(path)
+        with refusing(path, _FILE):
+            content = read_json(local, dict)
+            mins, maxs = (check_type(key, content[key], dict) for key in ("mins_per_neuron", "maxs_per_neuron"))
+            low, high = _by_layer(mins), _by_layer(maxs)
+            neurons = Neurons({layer: len(values) for layer, values in low.items()})
+            if dict(neurons) != {layer: len(values) for layer, values in high.items()}:
+                raise ValueError("minima and maxima are of different layers or neurons")
+            return cls(
+                torch.tensor([v for layer in neurons for v in low[layer]], dtype=torch.float64),
+                torch.tensor([v for layer in neurons for v in high[layer]], dtype=torch.float64),
+                neurons,
+                content.get("margin", "scale"),
+                check_type("name", content.get("name"), str, NoneType),
+            )
+
+    def __repr__(self) -> str:
+        return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
+
+
+def _by_layer(found: dict[str, Any]) -> dict[str, list[float]]:
+    """The values of each layer in the order of its neurons, which need not be that of the file."""
+    values: dict[str, list[float]] = {}
+    for layer, by_number in found.items():
+        for n in range(len(check_type(f"layer {layer!r}", by_number, dict))):
+            if str(n) not in by_number:
+                raise ValueError(f"layer {layer!r} has no neuron {n}; the file is incomplete")
+        values[layer] = [float(check_type("value", by_number[str(n)], float, int)) for n in range(len(by_number))]
+    return values

@@ -1,0 +1,1 @@
+"""Image sets: measure, make, compare and rank them."""

@@ -1,0 +1,82 @@
+"""Kernel distance (KID) between two image sets, from features that one pass over the images keeps."""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.dna import TooFewImagesError
+from torchmetrics_dna.sets.processes import gather
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+SUBSETS, SUBSET_SIZE = 100, 1000  # as in torchmetrics
+
+
+class Features:
+    """Spatial means of the last layer, image by image; float32, on the CPU."""
+
+    def __init__(self) -> None:
+        self._numbers: list[int] = []
+        self._parts: list[Tensor] = []
+
+    def add(self, activations: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
+        """Add a batch of images, of which ``numbers`` says the places in the source."""
+        last = list(activations.values())[-1]
+        self._parts.append(spatial_means([last]).T.float().cpu())
+        self._numbers.extend(numbers)
+
+    def gather(self) -> None:
+        """Add those of all processes, on all of them."""
+        every = gather((self._numbers, self._parts))
+        self._numbers = [number for numbers, _ in every for number in numbers]
+        self._parts = [part for _, parts in every for part in parts]
+
+    def in_order(self) -> Tensor:
+        """Shape ``(images, n)``, in the order of the source, whichever process saw an image."""
+        return torch.cat(self._parts)[torch.tensor(self._numbers).argsort()]
+
+
+def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """KID between two sets of features by torchmetrics, as reproducible as the features are.
+
+    Args:
+        a: Shape ``(images, n)``.
+        b: Likewise; the number of images may differ.
+
+    Returns:
+        Mean and standard deviation over 100 random subsets of 1000 images, or of as many as the smaller set has. Of
+        two sets of one size up to that, the only subset is all images: the deviation is 0.
+
+    Raises:
+        RuntimeError: If a set has fewer than two images.
+
+    Example:
+        >>> features = torch.rand(50, 8, generator=torch.Generator().manual_seed(0))
+        >>> mean, deviation = kernel_distance(features, features + 1)
+        >>> mean > 1, deviation
+        (True, 0.0)
+
+    """
+    size = min(SUBSET_SIZE, len(a), len(b))
+    if size < 2:
+        raise TooFewImagesError(
+            f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
+        )
+    from torchmetrics.image.kid import KernelInceptionDistance  # seconds that only those who want it should wait
+
+    subsets = 1 if size == len(a) == len(b) else SUBSETS
+    # every process has all features by now
+    with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
+        warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all", UserWarning)
+        torch.default_generator.manual_seed(0)
+        metric = KernelInceptionDistance(nn.Identity(), subsets, size, sync_on_compute=False)
+        metric.update(a.double(), real=True)
+        metric.update(b.double(), real=False)
+        mean, deviation = metric.compute()
+    return float(mean), float(deviation)

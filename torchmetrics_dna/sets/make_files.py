@@ -1,0 +1,290 @@
+"""DNA files of large image sets: made in parts, by one process or several, and gone on with after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from contextlib import suppress
+from dataclasses import replace
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna.base import absorb
+from torchmetrics_dna.dna.load import load_dna
+from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.files.damage import check_type, read_json, refusing
+from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.sets.measure import Pass, check_any_read
+from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.measure import Kind, Loading
+
+_MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
+_FORMAT = "parts of a torchmetrics_dna"
+_JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
+_FILE = r"(job\.json|\d\d\.json|\d\d\.[a-z-]+\.dna\.npz)"
+_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # some may be half written
+
+
+def make_files(
+    source: Source | ImageSource,
+    output: str | os.PathLike[str],
+    extractor: DNAExtractor,
+    kinds: Sequence[Kind],
+    num_bins: int,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+    *,
+    resume: bool = False,
+    notes: str = "",
+) -> tuple[dict[str, Path], list[str]]:
+    """Write the DNA of an image set to files, all kinds from one pass.
+
+    The images are measured in parts, which lie in the folder ``OUTPUT.parts`` until the whole is written. Which
+    images are in a part does not depend on how many processes there are, nor does the order in which parts are merged,
+    so the files are the same to the last byte. The folder is locked until then, so that no other job mixes with it.
+
+    Args:
+        source: See :func:`open_source`.
+        output: Where to; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        extractor: The network, on the device where it is to run.
+        kinds: Which DNAs to make.
+        num_bins: Bins of the histograms.
+        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
+            None for the packaged ones, or else ``"auto"``.
+        loading: How images are read; if ``distributed``, all processes must see the same folder.
+        resume: Go on from the parts that an interrupted call left.
+        notes: Kept in the files.
+
+    Returns:
+        The file of each kind, and one line for each image that was left out.
+
+    Raises:
+        FileNotFoundError: If the images or the folder to write to are not there.
+        FileExistsError: If something is at ``output`` that is not a file.
+        ValueError: If there are no images, one can't be read, activations are not finite, there are parts though
+            ``resume`` is False, or parts of another job or other images, the folder of parts holds something else, or
+            another process makes parts in it.
+
+    """
+    with in_step():
+        images = open_source(source, loading.exif_orientation)
+        run = Pass(extractor, kinds, num_bins, ranges, loading)
+        paths = output_paths(Path(output), kinds)
+        parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
+    try:
+        with in_step():
+            if rank() == 0:
+                parts.begin(_job(images, run), resume)
+            missing = gather(parts.missing())[0]  # as it was before anyone finished one
+            parts.measure(images, run, missing[rank() :: world_size()])
+            run.close()  # merging needs that memory
+            gather(None)  # until all parts are there
+            unreadable = parts.unreadable()
+            check_any_read(len(images), unreadable)
+            gather(None)  # nobody reads parts any more when they are removed
+            if rank() == 0:
+                for kind, path in paths.items():
+                    replace(parts.merged(kind), notes=notes).save(path)
+                parts.remove()
+    finally:
+        parts.end()
+    return paths, unreadable
+
+
+def output_paths(output: Path, kinds: Sequence[str]) -> dict[str, Path]:
+    """Where the DNA of each kind goes; FileNotFoundError or FileExistsError if it can't be written there."""
+    paths = {kinds[0]: output}
+    if len(kinds) > 1:
+        suffix = next((end for end in (".dna.npz", ".npz") if output.name.endswith(end)), "")
+        stem = output.name.removesuffix(suffix)
+        paths = {kind: output.with_name(f"{stem}.{kind}{suffix}") for kind in kinds}
+    for path in paths.values():
+        check_folder(path)
+    return paths
+
+
+class Parts:
+    """The parts of a job, on disk.
+
+    Args:
+        folder: Where they lie.
+        num_images: Of the whole.
+        batch_size: Parts hold whole batches, so that batches are the same whoever measures which part.
+        kinds: Which DNAs each part has.
+
+    """
+
+    def __init__(self, folder: Path, num_images: int, batch_size: int, kinds: list[str]) -> None:
+        self.folder = folder
+        self.kinds = kinds
+        self._lock: Lock | None = None
+        batches = -(-num_images // batch_size)
+        size = batch_size * -(-batches // _MOST_PARTS)
+        self._images = [range(first, min(first + size, num_images)) for first in range(0, num_images, size)]
+
+    def begin(self, job: dict[str, Any], resume: bool) -> None:
+        """Make the folder, or go on with it, and lock it.
+
+        Raises:
+            ValueError: If it holds something else, another process uses it, or it has parts that are not of this job or
+                not to be gone on with.
+
+        """
+        self._check_ours()
+        self.folder.mkdir(exist_ok=True)
+        try:
+            lock = Lock(self.folder / _LOCK)
+        except BlockingIOError as err:
+            raise ValueError(
+                f"Another process is making parts in {str(self.folder)!r}; wait for it, or choose another output"
+            ) from err
+        try:
+            self._begin(job, resume)
+        except BaseException:
+            self._leave(lock)
+            raise
+        self._lock = lock
+
+    def _begin(self, job: dict[str, Any], resume: bool) -> None:
+        finished = len(list(self.folder.glob("[0-9][0-9].json")))
+        if not finished:
+            with replacing(self.folder / _JOB) as temporary:
+                temporary.write_text(json.dumps(job), encoding="utf-8")
+            return
+        if not resume:
+            raise ValueError(
+                f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: go on from them with"
+                " --resume, or delete that folder"
+            )
+        earlier = self._job()
+        for what, value in job.items():
+            if earlier.get(what) != value:
+                raise ValueError(
+                    f"The parts in {str(self.folder)!r} are of another job, whose {what} differ: {earlier.get(what)},"
+                    f" now {value}; delete that folder, or give the same arguments"
+                )
+
+    def end(self) -> None:
+        """Leave nothing behind where there is nothing to go on from, and let others have the folder."""
+        if self._lock is None:
+            return
+        if len(self.missing()) == len(self._images):
+            self.remove()
+        self._leave(self._lock)
+        self._lock = None
+
+    def _leave(self, lock: Lock) -> None:
+        lock.release()
+        with suppress(OSError):  # it is not empty
+            self.folder.rmdir()
+
+    def missing(self) -> list[int]:
+        """Numbers of the parts that are not finished."""
+        return [part for part in range(len(self._images)) if not self._record(part).is_file()]
+
+    def measure(self, images: ImageSource, run: Pass, parts: Sequence[int]) -> None:
+        """Make some parts, in one go through their images."""
+        ends, end = {}, 0
+        for part in parts:
+            end += len(self._images[part])
+            ends[end] = part
+        if not ends:
+            return
+        left_out: list[str] = []
+        for done, lines in run.run(images.take([i for part in parts for i in self._images[part]])):
+            left_out += lines
+            if done in ends:
+                self._finish(ends[done], run.dnas(), left_out)
+                run.restart()
+                left_out = []
+
+    def unreadable(self) -> list[str]:
+        """One line for each image that was left out, of all parts."""
+        records = [self._record(part) for part in range(len(self._images))]
+        absent = [record.name for record in records if not record.is_file()]
+        if absent:
+            raise FileNotFoundError(
+                f"{str(self.folder)!r} has no {absent[0]}, which another process has made; all need the same folder"
+            )
+        return [line for record in records for line in _lines(record)]
+
+    def merged(self, kind: str) -> DNA:
+        """The DNA of all parts, in their order."""
+        return reduce(absorb, (load_dna(self._path(part, kind)) for part in range(len(self._images))))
+
+    def remove(self) -> None:
+        """Delete all parts, and nothing that someone else has put there."""
+        for path in sorted(self.folder.iterdir()):  # the job after its parts
+            if _OURS.fullmatch(path.name) and path.name != _LOCK:
+                path.unlink()
+
+    def _check_ours(self) -> None:
+        """ValueError if there is something that this module has not made."""
+        if not self.folder.exists():
+            return
+        found = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
+        other = [name for name in found if not _OURS.fullmatch(name)]
+        if not other and _JOB in found:
+            self._job()
+        elif not other:
+            other = [name for name in found if re.fullmatch(_FILE, name)]
+        if other:
+            raise ValueError(
+                f"{str(self.folder)!r} is not a folder of parts, or something else is in it ({other[0]!r}); move it"
+                " away, or choose another output"
+            )
+
+    def _job(self) -> dict[str, Any]:
+        """What the parts that are there have in common."""
+        record = self.folder / _JOB
+        with refusing(record, "the job of parts"):
+            job: dict[str, Any] = read_json(record, dict)
+            if job.get("format") != _FORMAT:
+                raise ValueError(f"its format is {job.get('format')!r}, expected {_FORMAT!r}; move its folder away")
+        return job
+
+    def _finish(self, part: int, dnas: dict[str, DNA], unreadable: list[str]) -> None:
+        for kind, dna in dnas.items():
+            dna.save(self._path(part, kind))
+        with replacing(self._record(part)) as temporary:  # last, since it says that the part is there
+            temporary.write_text(json.dumps(unreadable), encoding="utf-8")
+
+    def _path(self, part: int, kind: str) -> Path:
+        return self.folder / f"{part:02}.{kind}.dna.npz"
+
+    def _record(self, part: int) -> Path:
+        return self.folder / f"{part:02}.json"
+
+
+def _lines(record: Path) -> list[str]:
+    """The images that were left out of a part."""
+    with refusing(record, "a list of images"):
+        return [check_type("lines", line, str) for line in read_json(record, list)]
+
+
+def _job(images: ImageSource, run: Pass) -> dict[str, Any]:
+    """What parts must have in common, in json's types."""
+    sha = hashlib.sha256()
+    for i, name in enumerate(images.names):
+        sha.update(f"{name}\n{images.stamp(i) if images.stamp else ''}\n".encode(errors="surrogatepass"))
+    settings = {kind: tally.configuration for kind, tally in run.tallies.items()}
+    job = {
+        "format": _FORMAT,
+        "images (digest of names, sizes and times)": f"{len(images)} {sha.hexdigest()[:16]}",
+        "batch sizes": run.loading.batch_size,
+        "settings": settings,
+        "EXIF orientations": images.exif_orientation,
+    }
+    return dict(json.loads(json.dumps(job)))

@@ -1,0 +1,87 @@
+"""The tally of activation ranges."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
+from torchmetrics_dna.tally.base import Field, Side, Tally
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.extractors import DNAExtractor
+
+
+class RangeTally(Tally):
+    """The smallest and largest activation of each neuron.
+
+    Args:
+        extractor: Gives names and neurons.
+        margin: Rule of the ranges; ``"widen"`` or ``"scale"``.
+
+    Raises:
+        ValueError: If it is another rule.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, margin: FixedMargin) -> None:
+        if margin not in get_args(FixedMargin):
+            raise ValueError(f"Argument `margin` expected to be one of {get_args(FixedMargin)}, but got {margin!r}")
+        super().__init__(extractor)
+        self.margin = margin
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {
+            "images": Field(1, torch.int64, 0),
+            "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
+        }
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return super().configuration | {"margin": self.margin}
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        self._reach(side, activation_extremes(parts))
+        side["images"] += num_images
+
+    def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:
+        """Add, in place, ranges that were measured before; ValueError if layers or margin rule do not fit."""
+        if ranges.margin != self.margin:
+            raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
+        known = ranges.restrict(self.neurons)
+        self._reach(side, torch.cat([-known.minimum, known.maximum]))
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        self._reach(side, other["extremes"])
+        side["images"] += other["images"].to(side["images"].device)
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        dist.all_reduce(side["images"], group=group)
+        dist.all_reduce(side["extremes"], op=dist.ReduceOp.MAX, group=group)
+
+    def to_ranges(self, side: Side) -> ActivationRanges:
+        """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
+        return ActivationRanges(*self.ends(side), self.neurons, self.margin)
+
+    @staticmethod
+    def ends(side: Side) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added to the side."""
+        if side["extremes"].isinf().any():
+            raise RuntimeError("At least one image is required to know activation ranges, but got 0")
+        return split_extremes(side["extremes"])
+
+    @staticmethod
+    def _reach(side: Side, extremes: Tensor) -> None:
+        side["extremes"].copy_(torch.maximum(side["extremes"], extremes.to(side["extremes"].device)))
