@@ -12,8 +12,8 @@ import torch
 from networks import Convolutions, random_images
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
+from torchmetrics_dna.dna.origin import extractor_of
 from torchmetrics_dna.functional import dna_emd
-from torchmetrics_dna.metrics.reference import extractor_of
 
 LAYERS = ["block_0", "block_6"]
 

@@ -27,16 +27,12 @@ if TYPE_CHECKING:
 
 _UNITS = {"dna_emd": ("dna-emd", "bins of {bins}"), "dna_frechet": ("dna-fd", "squared activations")}
 _UNITS["fd"] = ("fd", "squared activations, mean over layers")
-Metrics = Annotated[
-    str | None,
-    o.option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
-]
 
 
 def compare(
     a: o.SideA,
     b: o.SideB,
-    metrics: Metrics = None,
+    metrics: o.Metrics = None,
     feature: o.Feature = None,
     layers: o.Layers = None,
     num_bins: o.NumBins = None,
@@ -53,15 +49,15 @@ def compare(
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them, by dna-emd and dna-fd, or by fd and kid."""
-    import torchmetrics_dna.sets.compare as sets
+    from torchmetrics_dna.sets.compare import compare as compare_sets
     from torchmetrics_dna.sets.processes import world_size
 
-    sides = [sets.open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
     with progress() as report:
-        result = sets.compare(
-            sides[0],
-            sides[1],
-            extractor_for(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
+        result = compare_sets(
+            a,
+            b,
+            feature,
+            layers=o.names(layers),
             metrics=o.names(metrics),
             device=device,
             num_bins=num_bins,
@@ -70,9 +66,11 @@ def compare(
             confidence=confidence,
             batch_size=batch_size,
             num_workers=num_workers,
+            exif_orientation=exif_orientation,
             skip_unreadable=skip_unreadable,
             progress=report,
             distributed=world_size() > 1,
+            **o.extractor_settings(weights_path, crop),
         )
     _print_comparison(result, as_json)
     print_unreadable(result.unreadable)
@@ -92,20 +90,6 @@ def demo(
     _print_demo(result)
     plot_demo(result).savefig(output)
     talk.print(f"The figure is in {output}")
-
-
-def extractor_for(sides: list[Any], feature: str | None, layers: list[str] | None, settings: dict[str, Any]) -> Any:
-    """The extractor for the sides that are images; None if there are none."""
-    from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE, extractor_of
-
-    dnas = [side for side in sides if isinstance(side, DNA)]
-    if len(dnas) == len(sides):
-        return None
-    if dnas and feature in (None, dnas[0].extractor):
-        return extractor_of(dnas[0], **settings)
-    return DNAExtractor(feature or DEFAULT_FEATURE, layers=list(dnas[0].neurons) if dnas else layers, **settings)
 
 
 def _print_comparison(result: Comparison, as_json: bool) -> None:

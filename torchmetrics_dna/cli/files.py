@@ -45,24 +45,21 @@ def make(
     notes: Notes = "",
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
-    from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics.reference import DEFAULT_BINS, DEFAULT_FEATURE
     from torchmetrics_dna.sets.make_files import make_files, output_paths
     from torchmetrics_dna.sets.measure import Loading
     from torchmetrics_dna.sets.processes import rank, world_size
+    from torchmetrics_dna.tally.resolve import resolve
 
     kinds = _kinds(kind)
     check_output(output, ".npz")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
-    settings = o.extractor_settings(weights_path, crop)
-    extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
-    extractor.to(device)
+    counted, settings = "histogram" in kinds, o.extractor_settings(weights_path, crop)
+    way = resolve(feature, o.names(layers), num_bins, ranges, histograms=counted, device=device, **settings)
     with progress() as report, _going_on():
         loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
-        bins = DEFAULT_BINS if num_bins is None else num_bins
         paths, unreadable = make_files(
-            images, output, extractor, kinds, bins, ranges, loading, resume=resume, notes=notes
+            images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, resume=resume, notes=notes
         )
     for path in paths.values() if rank() == 0 else ():
         talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")

@@ -62,6 +62,10 @@ NumWorkers = Annotated[
     int | None, option("Processes that decode images. [default: one for each core that may be used, up to 8]")
 ]
 Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)]
+Metrics = Annotated[
+    str | None,
+    option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
+]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 Json = Annotated[bool, option("Print json.", "--json")]
 

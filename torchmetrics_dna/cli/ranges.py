@@ -42,17 +42,15 @@ def ranges(
     device: o.Device = None,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
-    from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.measure import Loading, measure_ranges
     from torchmetrics_dna.sets.processes import rank, world_size
+    from torchmetrics_dna.tally.resolve import resolve
 
     check_output(output, ".json")
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     settings = o.extractor_settings(weights_path, crop)
-    extractor = DNAExtractor(feature or DEFAULT_FEATURE, layers=o.names(layers), **settings)
-    extractor.to(device)
+    extractor = resolve(feature, o.names(layers), histograms=False, device=device, **settings).extractor
     with progress() as report:
         loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
         found = measure_ranges(given, extractor, margin.value, loading)

@@ -46,8 +46,12 @@ def rank(
     top: Top = None,
     as_csv: Csv = False,
     grid: Grid = None,
+    feature: o.Feature = None,
     layers: o.Layers = None,
+    num_bins: o.NumBins = None,
     ranges: o.Ranges = None,
+    weights_path: o.WeightsPath = None,
+    crop: o.CropOption = None,
     exif_orientation: o.ExifOrientation = False,
     skip_unreadable: o.SkipUnreadable = False,
     batch_size: o.BatchSize = 32,
@@ -68,7 +72,9 @@ def rank(
         ranking = rank_images(
             images,
             reference,
+            feature,
             layers=o.names(layers),
+            num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neurons,
             device=device,
@@ -78,6 +84,7 @@ def rank(
             skip_unreadable=skip_unreadable,
             progress=report,
             distributed=world_size() > 1,
+            **o.extractor_settings(weights_path, crop),
         )
     _print_ranking(ranking, reference, top, as_csv, as_json)
     if grid is not None and process_rank() == 0:

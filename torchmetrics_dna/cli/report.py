@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.compare import Metrics, extractor_for
 from torchmetrics_dna.cli.console import check_output, out, print_unreadable, progress, talk
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ def report(
     b: o.SideB,
     output: o.Output,
     scored: Scored = 256,
-    metrics: Metrics = None,
+    metrics: o.Metrics = None,
     feature: o.Feature = None,
     layers: o.Layers = None,
     num_bins: o.NumBins = None,
@@ -39,28 +38,29 @@ def report(
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
     import torchmetrics_dna.reporting as pages
-    from torchmetrics_dna.sets.compare import open_side
     from torchmetrics_dna.sets.processes import world_size
 
     check_output(output, ".html", ".htm")
-    sides = [open_side(side, o.names(layers), ranges, exif_orientation) for side in (a, b)]
-    reading: Any = {"batch_size": batch_size, "num_workers": num_workers, "skip_unreadable": skip_unreadable}
     with progress() as bars:
         result = pages.report(
-            sides[0],
-            sides[1],
+            a,
+            b,
             output,
-            extractor_for(sides, feature, o.names(layers), o.extractor_settings(weights_path, crop)),
-            names=(a, b),
+            feature,
+            layers=o.names(layers),
             num_scored=scored,
             metrics=o.names(metrics),
             device=device,
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neurons,
-            **reading,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            exif_orientation=exif_orientation,
+            skip_unreadable=skip_unreadable,
             progress=bars,
             distributed=world_size() > 1,
+            **o.extractor_settings(weights_path, crop),
         )
     _tell(result, output)
 

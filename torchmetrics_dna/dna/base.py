@@ -75,9 +75,19 @@ class DNA(_Fields, ABC):
     def to(self, device: torch.device | str) -> Self:
         """The same DNA on a device."""
 
-    @abstractmethod
     def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
-        """The DNA of some layers or flat neuron indices, in their order."""
+        """The DNA of some layers or flat neuron indices, in this DNA's order."""
+        positions = self.neurons.positions(layers, neurons)
+        return self._take(positions, self.neurons.take(positions))
+
+    def restrict(self, neurons: Neurons) -> Self:
+        """The DNA of an extractor's layers, in its order; ValueError if a layer is missing or has other neurons."""
+        if neurons == self.neurons:
+            return self
+        try:
+            return self._take(self.neurons.find(neurons), neurons)
+        except ValueError as err:
+            raise ValueError(f"{self!r} does not fit, {err}; give the extractor that made it") from err
 
     @abstractmethod
     def distances(self, other: Self) -> Tensor:
@@ -161,6 +171,10 @@ class DNA(_Fields, ABC):
 
     def _remarks(self) -> dict[str, Any]:
         return {"written_by": f"torchmetrics-dna {__version__}", "notes": self.notes}
+
+    @abstractmethod
+    def _take(self, positions: Tensor, neurons: Neurons) -> Self:
+        """The DNA of ``neurons``, which are at flat indices ``positions``."""
 
     @abstractmethod
     def _to_file(self) -> tuple[dict[str, Any], Arrays]:

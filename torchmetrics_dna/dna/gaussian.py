@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.base import DNA, Joined, TooFewImagesError, check_comp
 from torchmetrics_dna.functional.frechet import dna_frechet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Mapping
 
     from typing_extensions import Self
 
@@ -89,10 +89,9 @@ class GaussianDNA(DNA):
         return cls(mean, var, neurons, num_images, extractor, **common)
 
     @override
-    def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> GaussianDNA:
-        positions = self.neurons.positions(layers, neurons)
+    def _take(self, positions: Tensor, neurons: Neurons) -> GaussianDNA:
         where = positions.to(self.mean.device)
-        return replace(self, mean=self.mean[where], var=self.var[where], neurons=self.neurons.take(positions))
+        return replace(self, mean=self.mean[where], var=self.var[where], neurons=neurons)
 
     @override
     def distances(self, other: GaussianDNA) -> Tensor:

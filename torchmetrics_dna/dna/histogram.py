@@ -26,7 +26,7 @@ from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
     from typing_extensions import Self
@@ -129,16 +129,9 @@ class HistogramDNA(DNA):
         return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations", **self.origin)
 
     @override
-    def select(
-        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
-    ) -> HistogramDNA:
-        positions = self.neurons.positions(layers, neurons)
-        return replace(
-            self,
-            counts=self.counts[positions.to(self.counts.device)],
-            neurons=self.neurons.take(positions),
-            ranges=None if self.ranges is None else self.ranges.select(neurons=positions),
-        )
+    def _take(self, positions: Tensor, neurons: Neurons) -> HistogramDNA:
+        ranges = None if self.ranges is None else self.ranges.take(positions, neurons)
+        return replace(self, counts=self.counts[positions.to(self.counts.device)], neurons=neurons, ranges=ranges)
 
     def rebin(self, num_bins: int) -> HistogramDNA:
         """The same activations in fewer, wider bins; exactly what counting with so many would have given.

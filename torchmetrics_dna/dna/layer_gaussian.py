@@ -15,7 +15,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA, check_enough, check_finit
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
     from typing_extensions import Self
 
@@ -82,17 +82,13 @@ class LayerGaussianDNA(DNA):
         return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, **self.origin)
 
     @override
-    def select(
-        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
-    ) -> LayerGaussianDNA:
-        positions = self.neurons.positions(layers, neurons).to(self.mean.device)
-        taken = self.neurons.take(positions.cpu())
+    def _take(self, positions: Tensor, neurons: Neurons) -> LayerGaussianDNA:
+        positions = positions.to(self.mean.device)
         cov = {}
-        for layer in taken:
-            here = self.neurons.slices[layer]
-            inside = positions[(positions >= here.start) & (positions < here.stop)] - here.start
+        for layer, taken in neurons.split(positions).items():
+            inside = taken - self.neurons.slices[layer].start
             cov[layer] = self.cov[layer][inside][:, inside]
-        return replace(self, mean=self.mean[positions], cov=cov, neurons=taken)
+        return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
 
     @override
     def distances(self, other: LayerGaussianDNA) -> Tensor:

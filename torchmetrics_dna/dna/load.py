@@ -7,7 +7,7 @@ import warnings
 from functools import reduce
 from pathlib import Path
 from reprlib import repr as brief
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import absorb
@@ -18,8 +18,8 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Any
 
+_D = TypeVar("_D", bound=DNA)
 _KINDS: dict[str, type[DNA]] = {kind.kind: kind for kind in (HistogramDNA, GaussianDNA, LayerGaussianDNA)}
 
 
@@ -84,6 +84,34 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
         return dna
 
     return reduce(absorb, map(load, paths))
+
+
+def given_dna(
+    reference: _D | str | os.PathLike[str] | None,
+    kind: type[_D],
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+) -> list[_D]:
+    """The DNA that an argument ``reference`` gives, in a list of one; none if it is None.
+
+    Args:
+        reference: A DNA, or the path of one.
+        kind: What it has to be.
+        ranges: Activation ranges for official histograms; see :func:`load_dna`.
+
+    Raises:
+        TypeError: If it is something else.
+
+    """
+    if reference is None:
+        return []
+    found: Any = reference
+    if isinstance(reference, (str, os.PathLike)):
+        found = load_dna(reference, None if ranges == "auto" else ranges)
+    if not isinstance(found, kind):
+        raise TypeError(
+            f"Argument `reference` expected to be a {kind.__name__} or the path of one, but got {type(found).__name__}"
+        )
+    return [found]
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:

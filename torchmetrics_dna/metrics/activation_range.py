@@ -9,14 +9,15 @@ from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
 from torchmetrics_dna.tally import RangeTally
+from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
+    from torchmetrics_dna.tally.resolve import Feature
 
 _SIDE = "seen"
 
@@ -63,7 +64,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        feature: Feature | None = None,
         normalize: bool = False,
         *,
         layers: Sequence[str] | None = None,
@@ -73,7 +74,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
         super().__init__(**kwargs)
         if not isinstance(normalize, bool):
             raise ValueError("Argument `normalize` expected to be a bool")
-        self._stand_on(feature, layers)
+        self._stand_on(resolve(feature, layers, histograms=False).extractor)
         self.normalize = normalize
         self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {})
 

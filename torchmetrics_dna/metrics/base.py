@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.tally import DNATally, Side
+    from torchmetrics_dna.tally.resolve import Resolved
 
 MetricReduction = Literal["mean", "layer", "none"]
 Value = Tensor | dict[str, Tensor]
@@ -42,13 +42,11 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor,
+        resolved: Resolved,
         reset_real_features: bool,
         normalize: bool,
-        layers: Sequence[str] | None,
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
         reduction: MetricReduction,
-        reference: _D | None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -57,11 +55,11 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
                 raise ValueError(f"Argument `{name}` expected to be a bool")
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        self._stand_on(feature, layers)
+        self._stand_on(resolved.extractor)
         self.reset_real_features = reset_real_features
         self.normalize = normalize
         self.reduction = reduction
-        self.reference: _D | None = reference
+        self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
         self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
 
     def _accumulate(self, tally: DNATally[Any]) -> None:

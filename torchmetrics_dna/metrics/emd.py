@@ -4,25 +4,24 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
+from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.metrics.reference import as_reference
-from torchmetrics_dna.tally import histogram_tally
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds
+from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.tally.resolve import Feature
 
 
 class DNAEMD(DNAMetric[HistogramDNA]):
@@ -87,12 +86,12 @@ class DNAEMD(DNAMetric[HistogramDNA]):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        feature: Feature | None = None,
         reset_real_features: bool = True,
         normalize: bool = False,
         *,
         layers: Sequence[str] | None = None,
-        num_bins: int = 1000,
+        num_bins: int | None = None,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
         reference: HistogramDNA | str | os.PathLike[str] | None = None,
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
@@ -100,13 +99,10 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         num_folds: int | None = None,
         **kwargs: Any,
     ) -> None:
-        real, feature, layers, num_bins, ranges = as_reference(
-            reference, HistogramDNA, feature, layers, num_bins, ranges
-        )
-        check_num_bins(num_bins)
-        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, real, **kwargs)
-        self.num_bins = num_bins
-        tally = histogram_tally(self.extractor, num_bins, ranges)
+        resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
+        super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
+        self.num_bins = resolved.num_bins
+        tally = resolved.histogram_tally()
         self._accumulate(tally if num_folds is None else FoldedTally(tally, num_folds))
 
     def interval(self, confidence: float = 0.95) -> Interval:

@@ -5,20 +5,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.metrics.reference import as_reference
-from torchmetrics_dna.tally import MomentTally, histogram_tally
+from torchmetrics_dna.tally import MomentTally
+from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.tally.resolve import Feature
 
 
 class DNAFrechet(DNAMetric[GaussianDNA]):
@@ -84,13 +85,13 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        feature: Feature | None = None,
         reset_real_features: bool = True,
         normalize: bool = False,
         *,
         layers: Sequence[str] | None = None,
         statistics: Literal["means", "activations"] = "means",
-        num_bins: int = 1000,
+        num_bins: int | None = None,
         ranges: ActivationRanges | str | os.PathLike[str] | None = None,
         reference: GaussianDNA | str | os.PathLike[str] | None = None,
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
@@ -99,13 +100,14 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     ) -> None:
         if statistics not in ("means", "activations"):
             raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
-        real, feature, layers, *_ = as_reference(reference, GaussianDNA, feature, layers)
-        super().__init__(feature, reset_real_features, normalize, layers, neuron_weights, reduction, real, **kwargs)
+        counted = statistics == "activations"
+        if not counted and (num_bins is not None or ranges is not None):
+            raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
+        given = given_dna(reference, GaussianDNA)
+        resolved = resolve(feature, layers, num_bins, ranges, given, histograms=counted)
+        super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.statistics = statistics
-        if statistics == "activations":
-            self._accumulate(histogram_tally(self.extractor, num_bins, ranges))
-        else:
-            self._accumulate(MomentTally(self.extractor))
+        self._accumulate(resolved.histogram_tally() if counted else MomentTally(self.extractor))
 
     def _dna(self, side: Side) -> GaussianDNA:
         dna: HistogramDNA | GaussianDNA = self._tally.to_dna(side)

@@ -10,20 +10,19 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.metrics.reference import as_reference
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.tally import CrossMomentTally
+from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torch import nn
-
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.tally.resolve import Feature
 
 
 class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
@@ -83,7 +82,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor = "efficientnet_lite0",
+        feature: Feature | None = None,
         reset_real_features: bool = True,
         normalize: bool = False,
         *,
@@ -93,8 +92,8 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         reduction: MetricReduction = "mean",
         **kwargs: Any,
     ) -> None:
-        real, feature, layers, *_ = as_reference(reference, LayerGaussianDNA, feature, layers)
-        super().__init__(feature, reset_real_features, normalize, layers, None, reduction, real, **kwargs)
+        resolved = resolve(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
+        super().__init__(resolved, reset_real_features, normalize, None, reduction, **kwargs)
         self.layer_weights = None if layer_weights is None else _in_order(layer_weights, list(self.neurons))
         self._accumulate(CrossMomentTally(self.extractor))
 

@@ -7,16 +7,16 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import check_images
-from torchmetrics_dna.metrics.reference import DEFAULT_FEATURE, as_reference
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import check_agreement, digest_of
+from torchmetrics_dna.tally.resolve import resolve
 from torchmetrics_dna.tally.scores import Scorer
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.tally.resolve import Feature
 
 
 class DNARealism(ExtractorMetric):
@@ -76,7 +77,7 @@ class DNARealism(ExtractorMetric):
 
     def __init__(
         self,
-        feature: str | nn.Module | DNAExtractor | None = None,
+        feature: Feature | None = None,
         normalize: bool = False,
         *,
         reference: HistogramDNA | str | os.PathLike[str],
@@ -89,15 +90,11 @@ class DNARealism(ExtractorMetric):
         super().__init__(**kwargs)
         if not isinstance(normalize, bool):
             raise ValueError("Argument `normalize` expected to be a bool")
-        real, feature, layers, *_ = as_reference(
-            reference, HistogramDNA, feature or DEFAULT_FEATURE, layers, ranges=ranges
-        )
-        assert real is not None
-        self.extractor = feature if isinstance(feature, DNAExtractor) else DNAExtractor(feature, layers=layers)
-        self.extractor.share_with(self)
-        if list(self.neurons) != list(real.neurons):
-            real = real.select(list(self.neurons))
-        self.reference = real if num_bins is None else real.rebin(num_bins)
+        (given,) = given_dna(reference, HistogramDNA, ranges)
+        rebinned = given if num_bins is None else given.rebin(num_bins)
+        resolved = resolve(feature, layers, ranges=ranges, dnas=[rebinned])
+        self._stand_on(resolved.extractor)
+        self.reference: HistogramDNA = resolved.dnas[0]  # type: ignore[assignment]
         self.normalize = normalize
         self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
         self._scorer = Scorer(self.reference, self.extractor, self.neuron_weights)

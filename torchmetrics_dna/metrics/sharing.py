@@ -10,9 +10,7 @@ from torchmetrics import Metric
 from torchmetrics_dna.extractors import DNAExtractor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from torch import nn
+    from collections.abc import Iterator
 
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -54,15 +52,10 @@ class ExtractorMetric(Metric):
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
-    def _stand_on(self, feature: str | nn.Module | DNAExtractor, layers: Sequence[str] | None) -> None:
-        """Take the extractor that is given, or build the one that is meant."""
-        if isinstance(feature, DNAExtractor):
-            if layers is not None:
-                raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
-            self.extractor = feature
-        else:
-            self.extractor = DNAExtractor(feature, layers=layers)
-        self.extractor.share_with(self)
+    def _stand_on(self, extractor: DNAExtractor) -> None:
+        """Take an extractor, and a share in its forward passes."""
+        self.extractor = extractor
+        extractor.share_with(self)
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)

@@ -136,6 +136,21 @@ class Neurons(Mapping[str, int]):
             raise ValueError("The selection holds no neuron; choose at least one")
         return found
 
+    def find(self, neurons: Neurons) -> Tensor:
+        """Flat indices, among these, of an extractor's neurons, int64, in its order.
+
+        Raises:
+            ValueError: If a layer is not among these, or has other neurons.
+
+        """
+        for layer, width in neurons.items():
+            if layer not in self:
+                raise ValueError(f"it has no layer {layer!r} (its layers: {', '.join(self)})")
+            if self.numbers(layer) != neurons.numbers(layer):
+                raise ValueError(f"it has {self[layer]} neurons in layer {layer!r}, but the extractor has {width}")
+        every = torch.arange(self.total)
+        return torch.cat([every[self._slices[layer]] for layer in neurons])
+
     def take(self, positions: Tensor) -> Neurons:
         """The neurons at ascending flat indices, as from :meth:`positions`."""
         taken: dict[str, Sequence[int]] = {}

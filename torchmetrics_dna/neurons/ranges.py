@@ -128,12 +128,11 @@ class ActivationRanges:
     ) -> ActivationRanges:
         """The ranges of some layers or flat neuron indices."""
         positions = self.neurons.positions(layers, neurons)
-        return replace(
-            self,
-            minimum=self.minimum[positions],
-            maximum=self.maximum[positions],
-            neurons=self.neurons.take(positions),
-        )
+        return self.take(positions, self.neurons.take(positions))
+
+    def take(self, positions: Tensor, neurons: Neurons) -> ActivationRanges:
+        """The ranges of ``neurons``, which are at flat indices ``positions``."""
+        return replace(self, minimum=self.minimum[positions], maximum=self.maximum[positions], neurons=neurons)
 
     def restrict(self, neurons: Neurons) -> ActivationRanges:
         """These ranges for an extractor with ``neurons``, in its order.
@@ -144,19 +143,12 @@ class ActivationRanges:
         """
         if neurons == self.neurons:
             return self
-        for layer, width in neurons.items():
-            if layer not in self.neurons:
-                raise ValueError(
-                    f"Argument `ranges` has no layer {layer!r} (its layers: {', '.join(self.neurons)});"
-                    " give ranges that were measured with this extractor and these layers"
-                )
-            if self.neurons.numbers(layer) != neurons.numbers(layer):
-                raise ValueError(
-                    f"Argument `ranges` has {self.neurons[layer]} neurons in layer {layer!r}, but the extractor"
-                    f" has {width}; give ranges that were measured with this extractor"
-                )
-        positions = torch.cat([torch.arange(self.neurons.total)[self.neurons.slices[layer]] for layer in neurons])
-        return replace(self, minimum=self.minimum[positions], maximum=self.maximum[positions], neurons=neurons)
+        try:
+            return self.take(self.neurons.find(neurons), neurons)
+        except ValueError as err:
+            raise ValueError(
+                f"Argument `ranges` does not fit, {err}; give ranges that were measured with this extractor"
+            ) from err
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write the official json, plus the margin rule (and the name) under keys that the official code ignores."""

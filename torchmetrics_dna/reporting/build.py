@@ -12,9 +12,10 @@ from torchmetrics_dna.dna.jackknife import LEAST_FOLDS, TooFewFoldsError
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
-from torchmetrics_dna.sets.compare import compare, extractor_for, open_side
-from torchmetrics_dna.sets.measure import Loading
+from torchmetrics_dna.sets.compare import compare, open_side
+from torchmetrics_dna.sets.measure import Loading, split_options
 from torchmetrics_dna.sets.processes import in_step, rank
+from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.compare import Feature
+    from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.measure import LoadingOptions
+    from torchmetrics_dna.sets.measure import LoadingOptions, SetOptions
+    from torchmetrics_dna.tally.resolve import Feature
 
 NUM_SCORED = 256  # images of each side
 
@@ -49,7 +51,7 @@ def report(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
+    **options: Unpack[SetOptions],
 ) -> Comparison:
     """Compare two image sets, and write what differs to one html page that opens without a network.
 
@@ -68,7 +70,7 @@ def report(
         ranges: Activation ranges.
         neuron_weights: Weights of Eq. (5).
         device: Where the network runs.
-        loading: How images are read.
+        options: As for :func:`make_dna`.
 
     Returns:
         The comparison that the page shows.
@@ -86,16 +88,20 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    options = Loading.of("report", loading)
-    with in_step(options.distributed):
-        sides = _open(a, b, output, num_scored, metrics, layers, ranges, options.exif_orientation)
+    loading, settings = split_options(options)
+    reading = Loading.of("report", loading)
+    with in_step(reading.distributed):
+        sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-        extractor = extractor_for(_dnas(sides), feature, layers, device) if images else None
+        extractor = None
+        if images:
+            where = device_for(feature, device)
+            extractor = resolve(feature, layers, num_bins, ranges, _dnas(sides), device=where, **settings).extractor
         measured = partial(
             compare,
             sides["a"],
             sides["b"],
-            extractor,
+            feature if extractor is None else extractor,
             metrics=metrics,
             num_bins=num_bins,
             ranges=ranges,
@@ -103,17 +109,28 @@ def report(
             **loading,
         )
         found = _with_interval_or_not(measured, confidence if images else None, images.values())
-        scored = {}
-        if extractor is not None:
-            for name, side in images.items():
-                other = _histograms(found, "b" if name == "a" else "a")
-                scored[name] = score_some(side, num_scored, other, extractor, found.neuron_weights, **loading)
+        scored = {} if extractor is None else _score(images, found, num_scored, extractor, loading)
         if rank() == 0:
             names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
             page = render(found, names, scored, _settings(sides, extractor, num_scored))
             with replacing(output) as temporary:
                 temporary.write_text(page, encoding="utf-8")
         return found
+
+
+def _score(
+    images: dict[str, ImageSource],
+    found: Comparison,
+    num_scored: int,
+    extractor: DNAExtractor,
+    loading: LoadingOptions,
+) -> dict[str, Scored]:
+    """Some images of each side, by their distance to the other side."""
+    others = {name: _histograms(found, "b" if name == "a" else "a") for name in images}
+    return {
+        name: score_some(side, num_scored, others[name], extractor, found.neuron_weights, **loading)
+        for name, side in images.items()
+    }
 
 
 def _with_interval_or_not(

@@ -5,44 +5,42 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, get_args
 
-import torch
-from torch import Tensor, nn
-
-from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.jackknife import check_confidence
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.metrics.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured, with_interval
 from torchmetrics_dna.sets.distances import kinds_for, resolve_distances
-from torchmetrics_dna.sets.measure import Kind, Loading, LoadingOptions, Measured, measure
+from torchmetrics_dna.sets.measure import Kind, Loading, Measured, SetOptions, measure, split_options
 from torchmetrics_dna.sets.processes import in_step
+from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
+    import torch
+    from torch import Tensor
     from typing_extensions import Unpack
 
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.tally.resolve import Feature
 
-Feature = str | nn.Module | DNAExtractor
 NUM_FOLDS = 10  # of a confidence interval
 
 
 def make_dna(
     source: Source,
-    feature: Feature = DEFAULT_FEATURE,
+    feature: Feature | None = None,
     *,
     kind: Kind = "histogram",
     layers: Sequence[str] | None = None,
-    num_bins: int = DEFAULT_BINS,
+    num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
+    **options: Unpack[SetOptions],
 ) -> DNA:
     """The DNA of an image set (section 3.2 of the paper).
 
@@ -51,13 +49,13 @@ def make_dna(
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
         layers: Which layers, if ``feature`` is not an extractor.
-        num_bins: Bins of each neuron's histogram.
+        num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
             default those packaged with the extractor, or else ``"auto"``.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``, ``progress``,
-            ``distributed``; see
-            :class:`Loading`.
+        options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``,
+            ``progress``, ``distributed``, see :class:`Loading`; and of a named feature ``weights_path`` and ``crop``,
+            see :class:`DNAExtractor`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
@@ -72,11 +70,14 @@ def make_dna(
 efficientnet_lite0)
 
     """
-    options = Loading.of("make_dna", loading)
-    with in_step(options.distributed):
+    given, settings = split_options(options)
+    loading = Loading.of("make_dna", given)
+    with in_step(loading.distributed):
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-        measured = measure(source, build_extractor(feature, layers, device), [kind], num_bins, ranges, options)
+        where = device_for(feature, device)
+        way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
+        measured = measure(source, way.extractor, [kind], way.num_bins, way.ranges, loading)
     if left_out := measured.unreadable:
         were = "1 image was" if len(left_out) == 1 else f"{len(left_out)} images were"
         warnings.warn(f"{were} left out, the first: {left_out[0]}", stacklevel=2)
@@ -95,7 +96,7 @@ def compare(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     confidence: float | None = None,
     device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
+    **options: Unpack[SetOptions],
 ) -> Comparison:
     """How far two image sets are apart, by dna-emd and dna-fd, or by the distances that are asked for.
 
@@ -117,7 +118,7 @@ def compare(
             apart in 10 folds for that, by their pixels as in :class:`DNAEMD`. At least 5 must hold images, as with 20
             images a side they do. A side that is a DNA is taken for exact.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: As for :func:`make_dna`.
+        options: As for :func:`make_dna`.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
@@ -132,42 +133,32 @@ def compare(
         (True, {'a': 2, 'b': 2})
 
     """
-    options = Loading.of("compare", loading)
-    with in_step(options.distributed):
+    reading, settings = split_options(options)
+    loading = Loading.of("compare", reading)
+    with in_step(loading.distributed):
         # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-        opened = [open_side(side, layers, ranges, options.exif_orientation) for side in (a, b)]
+        opened = [open_side(side, layers, ranges, loading.exif_orientation) for side in (a, b)]
         given = [side for side in opened if isinstance(side, DNA)]
-        _check_bins(num_bins, given)
         distances = resolve_distances(metrics, given)
         if confidence is not None:
             _check_interval(confidence, distances, any_images=len(given) < len(opened))
         if len(given) == len(opened):
+            check_of_dnas(given, feature, num_bins, settings)
             return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
-        for dna in given:
-            if isinstance(dna, HistogramDNA):
-                num_bins, ranges = dna.num_bins, ranges or dna.known_ranges
-        extractor = extractor_for(given, feature, layers, device)
-        resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)  # before time is spent
-        bins = DEFAULT_BINS if num_bins is None else num_bins
+        kinds, where = kinds_for(distances), device_for(feature, device)
+        counted = "histogram" in kinds
+        way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
+        resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights)
         folds = None if confidence is None else NUM_FOLDS
+        known = iter(way.dnas)
         first, second = (
-            _as_measured(side)
+            _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(side, extractor, kinds_for(distances), bins, ranges, options, folds, "kid" in distances)
+            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, "kid" in distances)
             for side in opened
         )
         found = compare_measured(first, second, neuron_weights, distances)
         return found if confidence is None else with_interval(found, confidence)
-
-
-def _check_bins(num_bins: int | None, dnas: Sequence[DNA]) -> None:
-    """ValueError unless histograms that are given have as many bins as are asked for."""
-    for dna in dnas:
-        if num_bins is not None and isinstance(dna, HistogramDNA) and dna.num_bins != num_bins:
-            raise ValueError(
-                f"These DNAs can't be compared, their numbers of bins differ: {dna.num_bins} and {num_bins}; leave out"
-                " `num_bins`, which then is that of the DNA"
-            )
 
 
 def _check_interval(confidence: float, distances: Sequence[str], any_images: bool) -> None:
@@ -191,30 +182,6 @@ def open_side(
     if isinstance(side, DNA):
         return side if layers is None else side.select(layers)
     return open_source(side, exif_orientation)
-
-
-def extractor_for(
-    dnas: Sequence[DNA],
-    feature: Feature | None,
-    layers: Sequence[str] | None = None,
-    device: str | torch.device | None = None,
-) -> DNAExtractor:
-    """The extractor with which images can be compared with some DNAs, on its device; theirs unless one is given."""
-    for dna in dnas:
-        if feature is None:
-            feature, layers = extractor_of(dna), None
-        elif not isinstance(feature, DNAExtractor):
-            layers = list(dna.neurons)
-    return build_extractor(feature or DEFAULT_FEATURE, layers, device)
-
-
-def build_extractor(feature: Feature, layers: Sequence[str] | None, device: str | torch.device | None) -> DNAExtractor:
-    """The extractor of arguments ``feature``, ``layers`` and ``device``, on its device."""
-    if isinstance(feature, DNAExtractor):
-        if layers is not None:
-            raise ValueError("Argument `layers` goes with a named feature; give the layers to the DNAExtractor")
-        return feature if device is None else feature.to(device)
-    return DNAExtractor(feature, layers=layers).to(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
 def _as_measured(dna: DNA) -> Measured:

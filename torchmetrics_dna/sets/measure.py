@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA, HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Crop, ImageSource, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
@@ -39,6 +39,13 @@ class LoadingOptions(TypedDict, total=False):
     skip_unreadable: bool
     progress: Progress | None
     distributed: bool
+
+
+class SetOptions(LoadingOptions, total=False):
+    """Those, and keyword arguments of a named extractor; see :class:`DNAExtractor`."""
+
+    weights_path: str | os.PathLike[str] | None
+    crop: Crop | None
 
 
 @dataclass(frozen=True)
@@ -115,6 +122,12 @@ class Measured:
     def any(self) -> DNA:
         """One of the DNAs."""
         return next(iter(self.dnas.values()))
+
+
+def split_options(options: SetOptions) -> tuple[LoadingOptions, dict[str, Any]]:
+    """How images are read, and the arguments of the extractor."""
+    loading: Any = dict(options)
+    return loading, {name: loading.pop(name, None) for name in ("weights_path", "crop")}
 
 
 class MeasuredRanges(NamedTuple):

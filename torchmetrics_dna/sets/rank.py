@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.metrics.reference import DEFAULT_BINS, DEFAULT_FEATURE, extractor_of
-from torchmetrics_dna.sets.compare import build_extractor, open_side
-from torchmetrics_dna.sets.measure import Loading, activate, check_any_read, measure
+from torchmetrics_dna.sets.compare import open_side
+from torchmetrics_dna.sets.measure import Loading, activate, check_any_read, measure, split_options
 from torchmetrics_dna.sets.processes import gather, heed, in_step, world_size
 from torchmetrics_dna.sets.processes import rank as process_rank
+from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import Scorer
 
 if TYPE_CHECKING:
@@ -26,10 +25,11 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.compare import Feature
-    from torchmetrics_dna.sets.measure import LoadingOptions
+    from torchmetrics_dna.sets.measure import SetOptions
+    from torchmetrics_dna.tally.resolve import Feature
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,11 +93,11 @@ def rank(
     feature: Feature | None = None,
     *,
     layers: Sequence[str] | None = None,
-    num_bins: int = DEFAULT_BINS,
+    num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
-    **loading: Unpack[LoadingOptions],
+    **options: Unpack[SetOptions],
 ) -> Ranking:
     """Rank images by how close each of them is to a reference (sections 5.1 and 5.4 of the paper).
 
@@ -111,7 +111,7 @@ def rank(
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        loading: As for :func:`make_dna`.
+        options: As for :func:`make_dna`.
 
     Raises:
         TypeError: If the reference is a DNA without histograms.
@@ -124,20 +124,21 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    options = Loading.of("rank", loading)
-    with in_step(options.distributed):
-        source = open_source(images, options.exif_orientation)
-        side = open_side(reference, layers, ranges, options.exif_orientation)
-        if feature is None and isinstance(side, DNA):
-            feature, layers = extractor_of(side), None
-        elif isinstance(side, DNA) and not isinstance(feature, DNAExtractor):
-            layers = list(side.neurons)
-        extractor = build_extractor(feature or DEFAULT_FEATURE, layers, device)
+    given, settings = split_options(options)
+    loading = Loading.of("rank", given)
+    with in_step(loading.distributed):
+        source = open_source(images, loading.exif_orientation)
+        side = open_side(reference, layers, ranges, loading.exif_orientation)
+        if isinstance(side, DNA) and not isinstance(side, HistogramDNA):
+            raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {side!r}")
+        dnas = [side] if isinstance(side, HistogramDNA) else []
+        way = resolve(feature, layers, num_bins, ranges, dnas, device=device_for(feature, device), **settings)
+        extractor = way.extractor
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)
-        dna = side if isinstance(side, DNA) else measure(side, extractor, ["histogram"], num_bins, ranges, options).any
-        if not isinstance(dna, HistogramDNA):
-            raise TypeError(f"Argument `reference` expected to be a HistogramDNA or images, but got {dna!r}")
-        found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), options)
+        dna: Any = way.dnas[0] if way.dnas else None
+        if dna is None:
+            dna = measure(cast("ImageSource", side), extractor, ["histogram"], way.num_bins, way.ranges, loading).any
+        found, unreadable = _score(source, extractor, Scorer(dna, extractor, weights), loading)
         check_any_read(len(source), unreadable)
         order = sorted(found, key=lambda number: (found[number], number))
         scores = torch.tensor([found[number] for number in order], dtype=torch.float64)

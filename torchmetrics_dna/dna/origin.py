@@ -1,0 +1,56 @@
+"""From a DNA back to the extractor that made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.extractors import DNAExtractor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.dna.base import DNA
+
+
+def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+    """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
+
+    Args:
+        dna: The DNA.
+        layers: Which layers; by default its own.
+        settings: More keyword arguments of :class:`DNAExtractor`.
+
+    Raises:
+        ValueError: If no preset or timm model has its name, or an argument is wrong.
+
+    """
+    known = {key: value for key, value in (dna.preparation or {}).items() if key != "resize" and value is not None}
+    if "input_size" in known:
+        known["input_size"] = tuple(known["input_size"])
+    try:
+        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(known | settings))
+    except ValueError as err:
+        raise ValueError(
+            f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
+        ) from err
+
+
+def check_made_by(dna: DNA, extractor: DNAExtractor) -> None:
+    """Check that an extractor gives what a DNA was made of.
+
+    Raises:
+        ValueError: If name, weights or preparation of images differ; what a DNA does not know fits.
+
+    """
+    prepared = dna.preparation or {}
+    pairs: list[tuple[str, Any, Any]] = [
+        ("extractors", dna.extractor, extractor.name),
+        ("weights (digest)", dna.weights or extractor.weights, extractor.weights),
+        *((f"image preparations ({key})", prepared.get(key, now), now) for key, now in extractor.preparation.items()),
+    ]
+    for what, theirs, ours in pairs:
+        if theirs != ours:
+            raise ValueError(
+                f"The given DNA and `feature` don't fit, their {what} differ: {theirs!r} and {ours!r};"
+                " leave `feature` and its options out to take the DNA's"
+            )

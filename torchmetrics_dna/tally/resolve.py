@@ -1,0 +1,184 @@
+"""One way in: what a user says about the network, and about counting, becomes an extractor and a way of counting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from torchmetrics_dna.binning.histogram import check_num_bins
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.origin import check_made_by, extractor_of
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.neurons import ActivationRanges
+from torchmetrics_dna.tally.histogram import HistogramTally, SelfRangingTally, histogram_tally
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Mapping, Sequence
+
+    Ranges = ActivationRanges | str | os.PathLike[str] | None
+
+Feature = str | nn.Module | DNAExtractor
+DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Resolved:
+    """How images are measured, so that they can be compared with the given DNAs.
+
+    Attributes:
+        extractor: The extractor, on its device.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges of the histograms, or ``"auto"`` for histograms that find their own.
+        dnas: The given DNAs, of the extractor's layers and in their order.
+
+    """
+
+    extractor: DNAExtractor
+    num_bins: int
+    ranges: ActivationRanges | str
+    dnas: tuple[DNA, ...]
+
+    def histogram_tally(self) -> HistogramTally | SelfRangingTally:
+        """How histograms of this many bins, within these ranges, add up."""
+        return histogram_tally(self.extractor, self.num_bins, self.ranges)
+
+
+def resolve(
+    feature: Feature | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: Ranges = None,
+    dnas: Sequence[DNA] = (),
+    *,
+    histograms: bool = True,
+    device: str | torch.device | None = None,
+    **settings: Any,
+) -> Resolved:
+    """Resolve arguments that metrics, :func:`compare`, :func:`rank`, :func:`make_dna` and the commands have in common.
+
+    What is given wins, or is an error that names both values. What is not given follows from the DNAs, else it is the
+    default.
+
+    Args:
+        feature: A name, a module, or an extractor; by default the one that made the DNAs, else ``efficientnet_lite0``.
+        layers: Which layers, in this order; an extractor has its own.
+        num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"``; by default those of the DNAs, else those
+            packaged with the extractor, else ``"auto"``.
+        dnas: DNAs that images are to be compared with.
+        histograms: Whether images are counted; else ranges that are not given are not looked for.
+        device: Where the network runs; by default where it is.
+        settings: More keyword arguments of :class:`DNAExtractor`; None stands for not given.
+
+    Raises:
+        TypeError: If an argument has a wrong type.
+        ValueError: If an argument has a wrong value, or two don't fit together.
+
+    """
+    bins = _agree_on_bins(num_bins, dnas)
+    extractor = _extractor(
+        feature, layers, dnas, {name: value for name, value in settings.items() if value is not None}
+    )
+    for dna in dnas:
+        check_made_by(dna, extractor)
+    counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
+    return Resolved(extractor if device is None else extractor.to(device), bins, *counted)
+
+
+def device_for(feature: Feature | None, device: str | torch.device | None) -> str | torch.device | None:
+    """The device that is given; else that of a given extractor (None), or CUDA if there is one."""
+    if device is not None or isinstance(feature, DNAExtractor):
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def check_of_dnas(
+    dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None, settings: Mapping[str, Any]
+) -> None:
+    """Check arguments that have no use, since there are only DNAs: they may say again what the DNAs are.
+
+    Raises:
+        ValueError: If an argument says something else.
+
+    """
+    _agree_on_bins(num_bins, dnas)
+    name = feature.name if isinstance(feature, DNAExtractor) else feature
+    for dna in dnas:
+        if name not in (None, dna.extractor):
+            raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
+    for setting, value in settings.items():
+        if value is not None:
+            raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
+
+
+def _extractor(
+    feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], settings: dict[str, Any]
+) -> DNAExtractor:
+    if isinstance(feature, DNAExtractor):
+        for name in (["layers"] if layers is not None else []) + list(settings):
+            raise ValueError(f"Argument `{name}` goes with a named feature; give it to the DNAExtractor")
+        return feature
+    if not dnas:
+        return DNAExtractor(DEFAULT_FEATURE if feature is None else feature, layers=layers, **settings)
+    for layer in layers or []:
+        if layer not in dnas[0].neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dnas[0].neurons)}")
+    if feature is None or feature == dnas[0].extractor:
+        return extractor_of(dnas[0], layers, **settings)
+    if isinstance(feature, str):
+        raise ValueError(
+            f"Argument `feature` is {feature!r}, but the given DNA was made by {dnas[0].extractor!r};"
+            " leave `feature` out to take that"
+        )
+    return DNAExtractor(feature, layers=layers or list(dnas[0].neurons), **settings)
+
+
+def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
+    """The number of bins that is given, and that of the DNAs."""
+    if num_bins is not None:
+        check_num_bins(num_bins)
+    bins = num_bins
+    for dna in dnas:
+        if isinstance(dna, HistogramDNA):
+            if bins is not None and bins != dna.num_bins:
+                raise ValueError(
+                    f"Argument `num_bins` is {bins}, but the given DNA has {dna.num_bins} bins;"
+                    " leave `num_bins` out to take these"
+                )
+            bins = dna.num_bins
+    return DEFAULT_BINS if bins is None else bins
+
+
+def _agree_on_ranges(
+    given: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
+) -> tuple[ActivationRanges | str, tuple[DNA, ...]]:
+    """The ranges that are given, and those of the DNAs; and the DNAs, whose histograms all know theirs then."""
+    ranges = None if given is None else extractor.resolve_ranges(given) or "auto"
+    known = [_with_known_ranges(dna, ranges) for dna in dnas]
+    for dna in known:
+        if isinstance(dna, HistogramDNA):
+            theirs = "auto" if dna.self_ranging else dna.known_ranges
+            ranges = theirs if ranges is None else ranges
+            if _label(ranges) != _label(theirs):
+                raise ValueError(
+                    f"Argument `ranges` is {_label(ranges)}, but the given DNA was counted within {_label(theirs)};"
+                    " leave `ranges` out to take these"
+                )
+    if ranges is None:
+        ranges = (extractor.resolve_ranges() if histograms else None) or "auto"
+    return ranges, tuple(known)
+
+
+def _with_known_ranges(dna: DNA, ranges: ActivationRanges | str | None) -> DNA:
+    """The DNA, told its ranges if it is a histogram from an official file, which does not keep them."""
+    if isinstance(dna, HistogramDNA) and dna.ranges is None and isinstance(ranges, ActivationRanges):
+        return replace(dna, ranges=ranges)
+    return dna
+
+
+def _label(ranges: ActivationRanges | str) -> str:
+    return ranges if isinstance(ranges, str) else ranges.digest
