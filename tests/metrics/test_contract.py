@@ -293,7 +293,7 @@ def test_settings_come_from_the_reference() -> None:
     source.update(REAL, real=True)
     metric = DNAEMD(reference=source.to_dna(True))
     assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
-    with pytest.raises(ValueError, match="their numbers of bins differ: 20 and 30"):
+    with pytest.raises(ValueError, match="`num_bins` is 30, but the given DNA has 20 bins"):
         DNAEMD(reference=source.to_dna(True), num_bins=30)
     with pytest.raises(TypeError, match="expected to be a GaussianDNA or the path of one, but got HistogramDNA"):
         DNAFrechet(reference=source.to_dna(True))
@@ -311,7 +311,7 @@ def test_a_reference_may_be_a_file(tmp_path: Path) -> None:
     for fed_one in (metric, source):
         fed_one.update(FAKE, real=False)
     assert metric.compute() == source.compute() > 0
-    with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: center and none"):
+    with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: 'center' and 'none'"):
         DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
 
 

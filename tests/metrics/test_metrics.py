@@ -212,7 +212,7 @@ def test_floats_outside_0_to_1_change_nothing(make: Callable[..., Metric], value
         ({"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
         ({"neuron_weights": torch.ones(4)}, ValueError, r"expected to have shape \(9,\), but got \(4,\)"),
         ({"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN or infinity"),
-        ({"layers": ["mean"]}, ValueError, "give the layers to the DNAExtractor"),
+        ({"layers": ["mean"]}, ValueError, "`layers` goes with a named feature; give it to"),
         ({"foo": 1}, ValueError, "Unexpected keyword arguments: `foo`"),
     ],
 )

@@ -196,7 +196,7 @@ def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder:
         ({"batch_size": 0}, "Argument `batch_size` expected to be an integer of at least 1, but got 0"),
         ({"num_workers": -1}, "Argument `num_workers` expected"),
         ({"num_bins": 0}, "Argument `num_bins` expected to be integer larger than 0, but got 0"),
-        ({"layers": ["mean"]}, "give the layers to the DNAExtractor"),
+        ({"layers": ["mean"]}, "`layers` goes with a named feature; give it to"),
         ({"ranges": None, "num_bins": 1}, "expected to be integer larger than 1, but got 1"),
     ],
 )
