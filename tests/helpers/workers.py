@@ -470,7 +470,7 @@ def failures(rank: int, world: int) -> None:
 
 def distances(rank: int, world: int, expected: str) -> None:
     """All distances of a comparison are those of one process."""
-    from test_distances import ALL, A, B, figures
+    from pixel_sets import ALL, A, B, figures
 
     found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
     assert figures(found) | {"deviation": found.kid_std} == pytest.approx(torch.load(expected), rel=1e-9)

@@ -130,7 +130,7 @@ def convert(
 
 def _kinds(given: str) -> list[Any]:
     """Kinds of DNA by their names, each once."""
-    from torchmetrics_dna.sets.measure import Kind
+    from torchmetrics_dna.dna.distances import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for kind in kinds:

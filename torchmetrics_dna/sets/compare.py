@@ -6,13 +6,13 @@ import warnings
 from typing import TYPE_CHECKING, get_args
 
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.jackknife import check_confidence
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured, with_interval
-from torchmetrics_dna.sets.distances import kinds_for, resolve_distances
-from torchmetrics_dna.sets.measure import Kind, Loading, Measured, SetOptions, measure, split_options
+from torchmetrics_dna.sets.measure import Loading, Measured, SetOptions, measure, split_options
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 
@@ -149,23 +149,24 @@ def compare(
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights)
-        folds = None if confidence is None else NUM_FOLDS
+        folds, keep = None if confidence is None else NUM_FOLDS, any(not record.kinds for record in distances)
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, "kid" in distances)
+            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, keep)
             for side in opened
         )
         found = compare_measured(first, second, neuron_weights, distances)
         return found if confidence is None else with_interval(found, confidence)
 
 
-def _check_interval(confidence: float, distances: Sequence[str], any_images: bool) -> None:
+def _check_interval(confidence: float, distances: Sequence[Distance], any_images: bool) -> None:
     """ValueError unless a confidence interval can be given."""
     check_confidence(confidence)
-    if "dna-emd" not in distances:
-        raise ValueError(f"Argument `confidence` is for dna-emd, but got {', '.join(distances)}; add it to `metrics`")
+    if DISTANCES["dna-emd"] not in distances:
+        names = ", ".join(record.name for record in distances)
+        raise ValueError(f"Argument `confidence` is for dna-emd, but got {names}; add it to `metrics`")
     if not any_images:
         raise ValueError("Argument `confidence` takes images on a side at least; DNA files don't tell them apart")
 

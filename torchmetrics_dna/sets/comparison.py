@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+import torch
+
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA, check_comparable
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
-from torchmetrics_dna.sets.distances import KINDS, Distance
-from torchmetrics_dna.sets.kid import kernel_distance
 
 if TYPE_CHECKING:
     import os
@@ -28,11 +29,7 @@ class Comparison:
 
     Attributes:
         neurons: The neurons, in the order of the tensors below.
-        neuron_emd: Earth Mover's Distance of each neuron, in bins, shape ``(N,)``; None without histograms.
-        neuron_frechet: Fréchet distance of each neuron, in squared activations; None without Gaussians or
-            with only one image on a side.
-        layer_frechet: Multivariate Fréchet distance (fd) of each layer, in squared activations; None without
-            Gaussians of layers.
+        found: The distances by name: of each neuron, shape ``(N,)``, of each layer, or of the sets, shape ``(1,)``.
         num_images: Images of ``a`` and of ``b``.
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
@@ -44,15 +41,12 @@ class Comparison:
         noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
             at half its number of images; if asked for.
         noise_floor_side: Which set that is, ``"a"`` or ``"b"``.
-        kid: Kernel distance (KID) of the last layer's spatial means, without unit; the mean over subsets of images.
-        kid_std: Its standard deviation over subsets; 0 where there is but one.
+        kid_std: Standard deviation of kid over subsets of images; 0 where there is but one.
 
     """
 
     neurons: Neurons
-    neuron_emd: Tensor | None
-    neuron_frechet: Tensor | None
-    layer_frechet: Tensor | None
+    found: dict[str, Tensor]
     num_images: dict[str, int]
     extractor: str
     num_bins: int | None = None
@@ -63,35 +57,58 @@ class Comparison:
     interval: Interval | None = None
     noise_floor: float | None = None
     noise_floor_side: str | None = None
-    kid: float | None = None
     kid_std: float | None = None
+
+    def value(self, distance: str, layer: str | None = None) -> float | None:
+        """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
+        values, record = self.found.get(distance), DISTANCES[distance]
+        if values is None or (layer is not None and record.grain == "set"):
+            return None
+        if record.grain != "neuron":
+            return float(values.mean() if layer is None else values[list(self.neurons).index(layer)])
+        where = slice(None) if layer is None else self.neurons.slices[layer]
+        return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
+
+    @property
+    def neuron_emd(self) -> Tensor | None:
+        """Earth Mover's Distance of each neuron, in bins, shape ``(N,)``; None without histograms."""
+        return self.found.get("dna-emd")
+
+    @property
+    def neuron_frechet(self) -> Tensor | None:
+        """Fréchet distance of each neuron, in squared activations; None without Gaussians of two images a side."""
+        return self.found.get("dna-fd")
+
+    @property
+    def layer_frechet(self) -> Tensor | None:
+        """Multivariate Fréchet distance (fd) of each layer, in squared activations."""
+        return self.found.get("fd")
 
     @property
     def dna_emd(self) -> float | None:
         """Earth Mover's Distance over all neurons (dna-emd), in bins."""
-        return self._figure(self.neuron_emd)
+        return self.value("dna-emd")
 
     @property
     def dna_frechet(self) -> float | None:
         """1-D Fréchet distance over all neurons (dna-fd), in squared activations."""
-        return self._figure(self.neuron_frechet)
+        return self.value("dna-fd")
 
     @property
     def fd(self) -> float | None:
         """Fréchet distance (fd), the mean over layers, in squared activations."""
-        return None if self.layer_frechet is None else float(self.layer_frechet.mean())
+        return self.value("fd")
+
+    @property
+    def kid(self) -> float | None:
+        """Kernel distance (KID) of the last layer's spatial means, without unit: the mean over subsets of images."""
+        return self.value("kid")
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """The distances of each layer."""
-        return {
-            layer: {
-                "dna_emd": self._figure(self.neuron_emd, where),
-                "dna_frechet": self._figure(self.neuron_frechet, where),
-                "fd": None if self.layer_frechet is None else float(self.layer_frechet[i]),
-            }
-            for i, (layer, where) in enumerate(self.neurons.slices.items())
-        }
+        """The distances of each layer, by key."""
+        records = [record for record in DISTANCES.values() if record.grain != "set"]
+        return {layer: {record.key: self.value(record.name, layer) for record in records} for layer in self.neurons}
 
     @property
     def mean_shift(self) -> Tensor:
@@ -136,26 +153,22 @@ class Comparison:
 
     def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
         """The k neurons that differ most, by dna-emd where there is one, each with its layer, number and distances."""
-        by = self.neuron_emd if self.neuron_emd is not None else self.neuron_frechet
+        records = [record for record in DISTANCES.values() if record.grain == "neuron"]
+        by = next((self.found[record.name] for record in records if record.name in self.found), None)
         if by is None:
             return []
-        top = by.topk(min(k, len(by))).indices.tolist()
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "dna_emd": None if self.neuron_emd is None else float(self.neuron_emd[i]),
-                "dna_frechet": None if self.neuron_frechet is None else float(self.neuron_frechet[i]),
+                **{r.key: float(self.found[r.name][i]) if r.name in self.found else None for r in records},
             }
-            for i in top
+            for i in by.topk(min(k, len(by))).indices.tolist()
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
         return {
-            "dna_emd": self.dna_emd,
-            "dna_frechet": self.dna_frechet,
-            "fd": self.fd,
-            "kid": self.kid,
+            **{record.key: self.value(name) for name, record in DISTANCES.items()},
             "kid_std": self.kid_std,
             "layers": self.layers,
             "top_neurons": self.top_neurons(),
@@ -168,15 +181,9 @@ class Comparison:
             "unreadable": self.unreadable,
         }
 
-    def _figure(self, distances: Tensor | None, where: slice = slice(None)) -> float | None:
-        if distances is None:
-            return None
-        return float(mean_over_neurons(weigh_and_reduce(distances, self.neuron_weights, "none")[where]))
-
     def __repr__(self) -> str:
-        figures = {name: getattr(self, name) for name in ("dna_emd", "dna_frechet", "fd", "kid")}
-        found = "".join(f"{name}={value}, " for name, value in figures.items() if value is not None)
-        return f"Comparison({found}num_images={self.num_images}, extractor={self.extractor!r})"
+        figures = "".join(f"{DISTANCES[name].key}={self.value(name)}, " for name in self.found)
+        return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
 
 
 def with_interval(found: Comparison, confidence: float) -> Comparison:
@@ -206,32 +213,34 @@ def compare_measured(
     a: Measured,
     b: Measured,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    metrics: Sequence[Distance] = tuple(KINDS),
+    distances: Sequence[Distance] = tuple(DISTANCES.values()),
 ) -> Comparison:
-    """As :func:`compare`, for two sets that were measured before; of the metrics, those that they have in common.
+    """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
 
     Raises:
         ValueError: If they do not fit together.
-        RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the metrics.
+        RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the distances.
 
     """
     found: dict[str, Tensor] = {}
-    few = min(a.any.num_images, b.any.num_images) < 2
-    for metric in (metric for metric in metrics if metric != "kid"):
-        one, other = (_of_kind(side, KINDS[metric][0]) for side in (a, b))
-        # one image has no variance, and that is no reason to withhold the other distance
-        if one is not None and other is not None and not (few and "dna-emd" in found):
-            found[metric] = one.distances(other)
-    kid: tuple[float, float] | tuple[None, None] = (None, None)
-    if "kid" in metrics and a.features is not None and b.features is not None and not (few and found):
-        kid = kernel_distance(a.features, b.features)
+    kid_std = None
+    images = min(a.any.num_images, b.any.num_images)
+    for record in distances:
+        one, other = (_given_for(record, side) for side in (a, b))
+        # one image has no variance, and that is no reason to withhold another distance
+        if one is None or other is None or (images < record.least and found):
+            continue
+        if record.grain == "set":
+            value, kid_std = record.between(one, other)
+            found[record.name] = torch.tensor([value], dtype=torch.float64)
+        else:
+            check_comparable(one, other)
+            found[record.name] = record.between(one, other)
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights)
     return Comparison(
         dna.neurons,
-        found.get("dna-emd"),
-        found.get("dna-fd"),
-        found.get("fd"),
+        found,
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
         histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
@@ -239,14 +248,15 @@ def compare_measured(
         weights,
         a.unreadable + b.unreadable,
         (a, b),
-        kid=kid[0],
-        kid_std=kid[1],
+        kid_std=kid_std,
     )
 
 
-def _of_kind(measured: Measured, kind: str) -> DNA | None:
-    """The DNA of a kind; variances are the diagonals of covariances."""
+def _given_for(record: Distance, measured: Measured) -> Any:
+    """What a distance takes, if it was measured: a DNA, or features; variances are the diagonals of covariances."""
+    if not record.kinds:
+        return measured.features
     layers = measured.dnas.get("layer-gaussian")
-    if kind == "gaussian" and isinstance(layers, LayerGaussianDNA):
-        return measured.dnas.get(kind, layers.to_gaussian())
-    return measured.dnas.get(kind)
+    if record.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
+        return measured.dnas.get("gaussian", layers.to_gaussian())
+    return measured.dnas.get(record.kinds[0])

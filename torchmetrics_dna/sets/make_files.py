@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.measure import Kind, Loading
+    from torchmetrics_dna.sets.measure import Loading
 
 _MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
 _FORMAT = "parts of a torchmetrics_dna"

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.sets.kid import Features
+from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.processes import gather, heed, in_step, rank, world_size
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, RangeTally, Side, histogram_tally
 from torchmetrics_dna.tally.folds import FoldedImages, FoldedTally
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA, HistogramDNA
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Crop, ImageSource, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
 
-Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Progress = Callable[[str, int, int], None]
 
 

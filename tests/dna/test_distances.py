@@ -9,23 +9,13 @@ import numpy as np
 import pytest
 import torch
 import workers
-from networks import pixels
+from pixel_sets import ALL, EXTRACTOR, RANGES, A, B, figures
 from processes import run
 from scipy.linalg import sqrtm
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
-from torchmetrics_dna.sets.comparison import Comparison
-from torchmetrics_dna.sets.distances import KINDS, kinds_for, resolve_distances
-
-EXTRACTOR, RANGES = pixels()
-_random = np.random.default_rng(0)
-A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, count in ((256, 23), (200, 17)))
-ALL = tuple(KINDS)
-
-
-def figures(found: Comparison) -> dict[str, float | None]:
-    return {"dna-emd": found.dna_emd, "dna-fd": found.dna_frechet, "fd": found.fd, "kid": found.kid}
+from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -92,11 +82,15 @@ def test_one_image_gives_what_it_can() -> None:
 
 
 def test_only_what_is_needed_is_measured() -> None:
-    assert kinds_for(["dna-emd", "dna-fd"]) == ["histogram", "gaussian"]
-    assert kinds_for(["dna-emd", "dna-fd", "fd", "kid"]) == ["histogram", "layer-gaussian"]
-    assert kinds_for(["kid"]) == ["gaussian"]
+    for asked, kinds in (
+        ("dna-emd dna-fd", ["histogram", "gaussian"]),
+        ("dna-emd dna-fd fd kid", ["histogram", "layer-gaussian"]),
+        ("dna-emd kid", ["histogram"]),
+        ("kid", ["gaussian"]),
+    ):
+        assert kinds_for([DISTANCES[name] for name in asked.split()]) == kinds
     assert compare(A, B, EXTRACTOR, metrics=["fd"]).measured[0].features is None
-    assert resolve_distances(["kid", "fd"], []) == ("fd", "kid")
+    assert [record.name for record in resolve_distances(["kid", "fd"], [])] == ["fd", "kid"]
 
 
 @pytest.mark.parametrize(

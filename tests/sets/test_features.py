@@ -10,7 +10,8 @@ import torch
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna.sets.kid import Features, kernel_distance
+from torchmetrics_dna.functional.kernel import kernel_distance
+from torchmetrics_dna.sets.features import Features
 
 _generator = torch.Generator().manual_seed(0)
 A, B = (torch.randn(count, 20, generator=_generator).relu() + 0.1 * i for i, count in enumerate((70, 70)))
@@ -45,7 +46,7 @@ def test_of_subsets_it_is_torchmetrics(counts: tuple[int, int]) -> None:
 
 
 def test_large_sets_are_drawn_from_in_subsets(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("torchmetrics_dna.sets.kid.SUBSET_SIZE", 30)
+    monkeypatch.setattr("torchmetrics_dna.functional.kernel.SUBSET_SIZE", 30)
     mean, deviation = kernel_distance(A, B)
     assert deviation > 0
     assert mean == pytest.approx(formula(A.double().numpy(), B.double().numpy()), abs=deviation)

@@ -1,45 +1,13 @@
-"""Kernel distance (KID) between two image sets, from features that one pass over the images keeps."""
+"""Kernel distance (KID) between the features of two image sets."""
 
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.dna import TooFewImagesError
-from torchmetrics_dna.sets.processes import gather
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
 SUBSETS, SUBSET_SIZE = 100, 1000  # as in torchmetrics
-
-
-class Features:
-    """Spatial means of the last layer, image by image; float32, on the CPU."""
-
-    def __init__(self) -> None:
-        self._numbers: list[int] = []
-        self._parts: list[Tensor] = []
-
-    def add(self, activations: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
-        """Add a batch of images, of which ``numbers`` says the places in the source."""
-        last = list(activations.values())[-1]
-        self._parts.append(spatial_means([last]).T.float().cpu())
-        self._numbers.extend(numbers)
-
-    def gather(self) -> None:
-        """Add those of all processes, on all of them."""
-        every = gather((self._numbers, self._parts))
-        self._numbers = [number for numbers, _ in every for number in numbers]
-        self._parts = [part for _, parts in every for part in parts]
-
-    def in_order(self) -> Tensor:
-        """Shape ``(images, n)``, in the order of the source, whichever process saw an image."""
-        return torch.cat(self._parts)[torch.tensor(self._numbers).argsort()]
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
@@ -65,7 +33,7 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
     """
     size = min(SUBSET_SIZE, len(a), len(b))
     if size < 2:
-        raise TooFewImagesError(
+        raise RuntimeError(
             f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
         )
     from torchmetrics.image.kid import KernelInceptionDistance  # seconds that only those who want it should wait

@@ -1,0 +1,18 @@
+"""Two small image sets, and the distances between them by name."""
+
+from __future__ import annotations
+
+import numpy as np
+from networks import pixels
+
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.sets.comparison import Comparison
+
+EXTRACTOR, RANGES = pixels()
+_random = np.random.default_rng(0)
+A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, count in ((256, 23), (200, 17)))
+ALL = tuple(DISTANCES)
+
+
+def figures(found: Comparison) -> dict[str, float | None]:
+    return {"dna-emd": found.dna_emd, "dna-fd": found.dna_frechet, "fd": found.fd, "kid": found.kid}

@@ -1,0 +1,119 @@
+"""Which distances between image sets there are: a record for each, which everything that names a distance reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.dna.base import DNA
+
+Kind = Literal["histogram", "gaussian", "layer-gaussian"]
+Grain = Literal["neuron", "layer", "set"]
+
+
+@dataclass(frozen=True)
+class Distance:
+    """One distance.
+
+    Args:
+        name: What users call it.
+        key: Its name in json, tables and Python.
+        unit: Of its values.
+        sentence: What it tells, for people.
+        grain: What it is of: each neuron, each layer, or the set as a whole.
+        kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
+        least: How many images a side must have.
+        between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
+            features ``(images, n)``, the value and its standard deviation over subsets of images.
+
+    """
+
+    name: str
+    key: str
+    unit: str
+    sentence: str
+    grain: Grain
+    kinds: tuple[Kind, ...]
+    least: int
+    between: Callable[[Any, Any], Any]
+
+
+def _of_dnas(a: DNA, b: DNA) -> Any:
+    return a.distances(b)
+
+
+def _of_features(a: Any, b: Any) -> tuple[float, float]:
+    from torchmetrics_dna.functional.kernel import kernel_distance
+
+    return kernel_distance(a, b)
+
+
+_RECORDS = (
+    Distance(
+        "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
+        "neuron", ("histogram",), 1, _of_dnas,
+    ),
+    Distance(
+        "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
+        "neuron", ("gaussian", "layer-gaussian"), 2, _of_dnas,
+    ),
+    Distance(
+        "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
+        "layer", ("layer-gaussian",), 2, _of_dnas,
+    ),
+    Distance(
+        "kid", "kid", "", "kernel distance of the last layer's spatial means",
+        "set", (), 2, _of_features,
+    ),
+)  # fmt: skip
+DISTANCES = {record.name: record for record in _RECORDS}
+_DEFAULT = ("dna-emd", "dna-fd")
+
+
+def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tuple[Distance, ...]:
+    """The distances for an argument ``metrics``: those that are asked for, or by default all that DNAs allow.
+
+    Args:
+        asked: Their names; None for the default.
+        given: The sides of a comparison that are DNAs, not images.
+
+    Raises:
+        ValueError: If a name is unknown, or a DNA does not have what a distance takes.
+
+    """
+    if asked is None:
+        served = [record for record in _RECORDS if all(dna.kind in record.kinds for dna in given)]
+        if not served:
+            raise ValueError(f"Can't compare a {given[0].kind} DNA with a {given[-1].kind} DNA; make both of one kind")
+        return tuple(served if given else (DISTANCES[name] for name in _DEFAULT))
+    names = [asked] if isinstance(asked, str) else list(asked)
+    unknown = [name for name in names if name not in DISTANCES]
+    if unknown or not names:
+        raise ValueError(
+            f"Argument `metrics` expected to be of {', '.join(DISTANCES)}, but got"
+            f" {', '.join(map(repr, unknown)) or 'none'}"
+        )
+    chosen = tuple(record for record in _RECORDS if record.name in names)
+    for record in chosen:
+        for dna in given:
+            if dna.kind not in record.kinds:
+                kinds = " or ".join(map(repr, record.kinds))
+                remedy = f"a DNA of kind {kinds}" if kinds else "images on both sides"
+                raise ValueError(
+                    f"A {dna.kind} DNA does not have what {record.name} takes; give {remedy}, or leave it out"
+                )
+    return chosen
+
+
+def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
+    """The kinds of DNA to measure for some distances, as few as hold them all."""
+    wanted: list[Kind] = []
+    for kind in ("histogram", "layer-gaussian", "gaussian"):  # those that hold others come first
+        needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
+        if any(kind == kinds[0] for kinds in needed):
+            wanted.append(kind)
+    # features alone do not say of which images they are, and Gaussians cost next to nothing
+    return wanted or ["gaussian"]
