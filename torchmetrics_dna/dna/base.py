@@ -240,6 +240,15 @@ def check_comparable(first: DNA, *others: DNA) -> None:
             raise ValueError(f"These DNAs can't be merged or compared, their {what} differ: {mine} and {theirs}")
 
 
+def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
+    """RuntimeError unless both DNAs are of at least one image, or of more than one."""
+    if min(a.num_images, b.num_images) < least:
+        raise TooFewImagesError(
+            f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"
+            f" but got {a.num_images} and {b.num_images}"
+        )
+
+
 def differences(one: DNA, other: DNA) -> dict[str, tuple[object, object]]:
     """What keeps two DNAs from being merged or compared, in words."""
     mine, theirs = one._identity(), other._identity()

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.dna.base import DNA
+    from torch import Tensor
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Grain = Literal["neuron", "layer", "set"]
@@ -39,6 +41,19 @@ class Distance:
     kinds: tuple[Kind, ...]
     least: int
     between: Callable[[Any, Any], Any]
+
+    def of_dnas(self, a: DNA, b: DNA) -> Tensor:
+        """The distance between two DNAs.
+
+        Raises:
+            ValueError: If they do not fit together.
+            RuntimeError: If one is of too few images.
+
+        """
+        check_comparable(a, b)
+        check_enough(a, b, self.name, self.least)
+        found: Tensor = self.between(a, b)
+        return found
 
 
 def _of_dnas(a: DNA, b: DNA) -> Any:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.base import DNA, Joined, TooFewImagesError, check_comparable, split_arrays
+from torchmetrics_dna.dna.base import DNA, Joined, check_comparable, check_enough, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
 
 if TYPE_CHECKING:
@@ -160,15 +160,6 @@ def check_finite(values: Tensor, field: str) -> None:
     """ValueError if there is NaN or infinity among them."""
     if not values.isfinite().all():
         raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
-
-
-def check_enough(a: DNA, b: DNA, distance: str) -> None:
-    """RuntimeError unless both DNAs are of more than one image."""
-    if min(a.num_images, b.num_images) < 2:
-        raise TooFewImagesError(
-            f"More than one image is required for both sides to compute {distance},"
-            f" but got {a.num_images} and {b.num_images}"
-        )
 
 
 def merge_moments(

@@ -15,9 +15,9 @@ from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna.base import (
     DNA,
     Joined,
-    TooFewImagesError,
     array_name,
     check_comparable,
+    check_enough,
     split_arrays,
 )
 from torchmetrics_dna.dna.gaussian import GaussianDNA
@@ -165,11 +165,7 @@ class HistogramDNA(DNA):
 
         """
         check_comparable(self, other)
-        if min(self.num_images, other.num_images) < 1:
-            raise TooFewImagesError(
-                "At least one image is required for both sides to compute dna-emd,"
-                f" but got {self.num_images} and {other.num_images}"
-            )
+        check_enough(self, other, "dna-emd", least=1)
         where = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(where), reduction="none")

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.base import DNA, Joined, array_name, check_comparable, split_arrays
-from torchmetrics_dna.dna.gaussian import GaussianDNA, check_enough, check_finite, merge_moments
+from torchmetrics_dna.dna.base import DNA, Joined, array_name, check_comparable, check_enough, split_arrays
+from torchmetrics_dna.dna.gaussian import GaussianDNA, check_finite, merge_moments
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 
 if TYPE_CHECKING:

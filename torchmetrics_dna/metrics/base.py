@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from functools import partial
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
 from torch import Tensor
@@ -15,13 +15,14 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_r
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric, digest_of
+from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.tally import DNATally, Side
     from torchmetrics_dna.tally.resolve import Resolved
 
@@ -34,10 +35,11 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     """A distance between the DNAs of real and fake images.
 
-    A subclass says by which tally activations add up, how its sides become DNAs, and if it is not of neurons, of what
-    its distances are and how they are weighed.
+    A subclass names the distance, says by which tally activations add up and how its sides become DNAs, and for a
+    distance of layers how these are weighted.
     """
 
+    distance: ClassVar[Distance]
     _tally: DNATally[Any]
 
     def __init__(
@@ -81,7 +83,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     @property
     def _terms(self) -> Neurons:
         """What has a distance of its own, by layer."""
-        return self.neurons
+        return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
 
     @property
     def _weights(self) -> Tensor | None:
@@ -183,7 +185,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _distances(self) -> Tensor:
         """Distance of each term, shape ``(terms,)``."""
         real = self._dna(self._side("real")) if self.reference is None else self.reference
-        return real.distances(self._dna(self._side("fake")))
+        return self.distance.of_dnas(real, self._dna(self._side("fake")))
 
     def _distances_or_nan(self) -> Tensor:
         try:

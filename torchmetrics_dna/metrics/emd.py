@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
@@ -82,6 +83,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
 
     """
 
+    distance = DISTANCES["dna-emd"]
     plot_legend_name: str = "Layer"
 
     def __init__(

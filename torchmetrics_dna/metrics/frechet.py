@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
 from torchmetrics_dna.tally import MomentTally
@@ -81,6 +82,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
 
     """
 
+    distance = DISTANCES["dna-fd"]
     plot_legend_name: str = "Layer"
 
     def __init__(

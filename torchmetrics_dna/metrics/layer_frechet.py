@@ -10,10 +10,10 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.tally import CrossMomentTally
 from torchmetrics_dna.tally.resolve import resolve
 
@@ -78,6 +78,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
     """
 
+    distance = DISTANCES["fd"]
     plot_legend_name: str = "Layer"
 
     def __init__(
@@ -96,11 +97,6 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         super().__init__(resolved, reset_real_features, normalize, None, reduction, **kwargs)
         self.layer_weights = None if layer_weights is None else _in_order(layer_weights, list(self.neurons))
         self._accumulate(CrossMomentTally(self.extractor))
-
-    @property
-    @override
-    def _terms(self) -> Neurons:
-        return Neurons(dict.fromkeys(self.neurons, 1))
 
     @property
     @override

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA, check_comparable
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -234,8 +234,7 @@ def compare_measured(
             value, kid_std = record.between(one, other)
             found[record.name] = torch.tensor([value], dtype=torch.float64)
         else:
-            check_comparable(one, other)
-            found[record.name] = record.between(one, other)
+            found[record.name] = record.of_dnas(one, other)
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights)
     return Comparison(
