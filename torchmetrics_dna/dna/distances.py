@@ -100,7 +100,7 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
 
     """
     if asked is None:
-        served = [record for record in _RECORDS if all(dna.kind in record.kinds for dna in given)]
+        served = [record for record in DISTANCES.values() if all(dna.kind in record.kinds for dna in given)]
         if not served:
             raise ValueError(f"Can't compare a {given[0].kind} DNA with a {given[-1].kind} DNA; make both of one kind")
         return tuple(served if given else (DISTANCES[name] for name in _DEFAULT))
@@ -111,7 +111,7 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
             f"Argument `metrics` expected to be of {', '.join(DISTANCES)}, but got"
             f" {', '.join(map(repr, unknown)) or 'none'}"
         )
-    chosen = tuple(record for record in _RECORDS if record.name in names)
+    chosen = tuple(record for record in DISTANCES.values() if record.name in names)
     for record in chosen:
         for dna in given:
             if dna.kind not in record.kinds:
