@@ -28,7 +28,8 @@ from torchvision.transforms import v2
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.functional import generalization_discrepancy
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured
-from torchmetrics_dna.sets.measure import Loading, measure
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.measure import measure
 
 SIDE, SMALL = 64, 32  # of pictures, and of what the small networks see
 SEED = 0

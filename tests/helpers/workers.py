@@ -20,7 +20,8 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
-from torchmetrics_dna.sets.measure import Loading, measure_ranges
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.measure_ranges import measure_ranges
 from torchmetrics_dna.sets.processes import gather, heed, in_step
 
 MANY = random_images(11, 9)

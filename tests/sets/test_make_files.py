@@ -18,12 +18,14 @@ import torch
 from golden import GOLDEN
 from networks import pixels
 from PIL import Image
+from torch.multiprocessing.reductions import StorageWeakRef
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, LayerGaussianDNA, load_dna, make_dna
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.make_files import make_files, output_paths
-from torchmetrics_dna.sets.measure import Loading
+from torchmetrics_dna.tally import HistogramTally
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -66,6 +68,22 @@ def test_parts_add_up_to_the_whole(ranges: object, tmp_path: Path) -> None:
         assert made.notes == "made here"
         assert made.weights == EXTRACTOR.weights
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=ranges).digest
+
+
+def test_counts_of_one_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[StorageWeakRef] = []
+    empty = HistogramTally.empty
+
+    def recorded(tally: HistogramTally, device: torch.device) -> dict[str, torch.Tensor]:
+        assert all(earlier.expired() for earlier in counts)
+        side = empty(tally, device)
+        counts.append(StorageWeakRef(side["counts"].untyped_storage()))
+        return side
+
+    monkeypatch.setattr(HistogramTally, "empty", recorded)
+    make(tmp_path, kinds=["histogram"])
+    assert len(counts) == 18
+    assert counts[-1].expired()
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 30, 69])

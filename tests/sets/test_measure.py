@@ -14,7 +14,8 @@ from processes import run
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.measure import Loading, activate, measure_ranges
+from torchmetrics_dna.sets.loading import Loading, activate
+from torchmetrics_dna.sets.measure_ranges import measure_ranges
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from torchmetrics_dna.sets.measure import Progress as Report
+    from torchmetrics_dna.sets.loading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _QUIET = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"  # the first process speaks

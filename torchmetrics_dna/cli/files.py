@@ -45,8 +45,8 @@ def make(
     notes: Notes = "",
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
+    from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.make_files import make_files, output_paths
-    from torchmetrics_dna.sets.measure import Loading
     from torchmetrics_dna.sets.processes import rank, world_size
     from torchmetrics_dna.tally.resolve import resolve
 

@@ -43,7 +43,8 @@ def ranges(
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.measure import Loading, measure_ranges
+    from torchmetrics_dna.sets.loading import Loading
+    from torchmetrics_dna.sets.measure_ranges import measure_ranges
     from torchmetrics_dna.sets.processes import rank, world_size
     from torchmetrics_dna.tally.resolve import resolve
 

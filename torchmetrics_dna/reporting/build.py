@@ -13,7 +13,7 @@ from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
 from torchmetrics_dna.sets.compare import compare, open_side
-from torchmetrics_dna.sets.measure import Loading, split_options
+from torchmetrics_dna.sets.loading import Loading, split_options
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.measure import LoadingOptions, SetOptions
+    from torchmetrics_dna.sets.loading import LoadingOptions, SetOptions
     from torchmetrics_dna.tally.resolve import Feature
 
 NUM_SCORED = 256  # images of each side

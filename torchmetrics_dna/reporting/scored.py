@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.sets.measure import LoadingOptions
+    from torchmetrics_dna.sets.loading import LoadingOptions
 
 
 @dataclass(frozen=True)

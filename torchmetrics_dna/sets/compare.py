@@ -12,7 +12,8 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured, with_interval
-from torchmetrics_dna.sets.measure import Loading, Measured, SetOptions, measure, split_options
+from torchmetrics_dna.sets.loading import Loading, SetOptions, split_options
+from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 

@@ -17,7 +17,8 @@ from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.measure import Pass, check_any_read
+from torchmetrics_dna.sets.loading import activate, check_any_read
+from torchmetrics_dna.sets.measure import Pass
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
@@ -29,7 +30,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.measure import Loading
+    from torchmetrics_dna.sets.loading import Loading
+    from torchmetrics_dna.tally import Side
 
 _MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
 _FORMAT = "parts of a torchmetrics_dna"
@@ -90,7 +92,6 @@ def make_files(
                 parts.begin(_job(images, run), resume)
             missing = gather(parts.missing())[0]  # as it was before anyone finished one
             parts.measure(images, run, missing[rank() :: world_size()])
-            run.close()  # merging needs that memory
             gather(None)  # until all parts are there
             unreadable = parts.unreadable()
             check_any_read(len(images), unreadable)
@@ -203,13 +204,19 @@ class Parts:
             ends[end] = part
         if not ends:
             return
-        left_out: list[str] = []
-        for done, lines in run.run(images.take([i for part in parts for i in self._images[part]])):
+        share = images.take([i for part in parts for i in self._images[part]])
+        done, left_out = 0, list[str]()
+        sides: dict[Kind, Side] | None = None
+        for places, activations, lines in activate(share, run.extractor, run.loading):
+            sides = sides or run.empty()
+            if places:
+                run.add_(sides, activations, len(places))
+            del activations
             left_out += lines
+            done += len(places) + len(lines)
             if done in ends:
-                self._finish(ends[done], run.dnas(), left_out)
-                run.restart()
-                left_out = []
+                self._finish(ends[done], run.to_dnas(sides), left_out)
+                sides, left_out = None, []  # before the next part has its own: counts may be large
 
     def unreadable(self) -> list[str]:
         """One line for each image that was left out, of all parts."""

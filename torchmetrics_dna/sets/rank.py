@@ -12,9 +12,9 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.compare import open_side
-from torchmetrics_dna.sets.measure import Loading, activate, check_any_read, measure, split_options
-from torchmetrics_dna.sets.processes import gather, heed, in_step, world_size
-from torchmetrics_dna.sets.processes import rank as process_rank
+from torchmetrics_dna.sets.loading import Loading, activate, check_any_read, split_options
+from torchmetrics_dna.sets.measure import measure
+from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import Scorer
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.measure import SetOptions
+    from torchmetrics_dna.sets.loading import SetOptions
     from torchmetrics_dna.tally.resolve import Feature
 
 
@@ -149,16 +149,15 @@ def _score(
     images: ImageSource, extractor: DNAExtractor, scorer: Scorer, loading: Loading
 ) -> tuple[dict[int, float], list[str]]:
     """Scores by number, and what could not be read; of all processes where they share the work."""
-    numbers = range(process_rank(), len(images), world_size()) if loading.distributed else range(len(images))
+    numbers = loading.share(len(images))
     found: dict[int, float] = {}
     unreadable: list[str] = []
     for places, activations, left_out in activate(images.take(numbers), extractor, loading):
-        heed()
         if places:
             scores = scorer([activations]).tolist()
             found.update(zip((numbers[place] for place in places), scores, strict=True))
         del activations
-        unreadable.extend(left_out)
+        unreadable += left_out
     if not loading.distributed:
         return found, unreadable
     every = gather((found, unreadable))

@@ -1,0 +1,84 @@
+"""One pass over image sets: the activation ranges of each neuron."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from torchmetrics_dna.images.sources import open_source
+from torchmetrics_dna.neurons.ranges import ActivationRanges
+from torchmetrics_dna.sets.loading import activate, check_any_read
+from torchmetrics_dna.sets.processes import gather, in_step
+from torchmetrics_dna.tally import RangeTally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.neurons.ranges import FixedMargin
+    from torchmetrics_dna.sets.loading import Loading
+
+
+class MeasuredRanges(NamedTuple):
+    """What one pass over image sets found out about activation ranges.
+
+    Attributes:
+        ranges: Of all images, and those that were known before.
+        num_images: How many images were measured.
+        unreadable: One line for each image that was left out.
+
+    """
+
+    ranges: ActivationRanges
+    num_images: int
+    unreadable: list[str]
+
+
+def measure_ranges(
+    sources: Sequence[Source | ImageSource | ActivationRanges],
+    extractor: DNAExtractor,
+    margin: FixedMargin,
+    loading: Loading,
+) -> MeasuredRanges:
+    """Run all images of some sources through an extractor once, and see how far each neuron's activations reach.
+
+    Args:
+        sources: Image sets, see :func:`open_source`; also ranges that were measured before.
+        extractor: The network, on the device where it is to run.
+        margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
+        loading: How images are read.
+
+    Raises:
+        ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
+            other layers or another margin rule.
+        RuntimeError: If there are no sources.
+
+    Example:
+        >>> from torchmetrics_dna import DNAExtractor
+        >>> extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
+        >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
+        >>> measure_ranges([black, white], extractor, "widen", Loading()).num_images
+        3
+
+    """
+    with in_step(loading.distributed):
+        tally = RangeTally(extractor, margin)
+        side = tally.empty(extractor.device)
+        opened = []
+        for source in sources:
+            if isinstance(source, ActivationRanges):
+                tally.add_ranges_(side, source)
+            else:
+                opened.append(open_source(source, loading.exif_orientation))
+        unreadable: list[str] = []
+        for images in opened:
+            for places, activations, left_out in activate(images.take(loading.share(len(images))), extractor, loading):
+                if places:
+                    tally.add_(side, [activations], len(places))
+                del activations
+                unreadable += left_out
+        if loading.distributed:
+            unreadable = [line for lines in gather(unreadable) for line in lines]
+            tally.all_reduce_(side)
+        check_any_read(sum(map(len, opened)), unreadable)
+        return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
