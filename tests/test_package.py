@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from house import PACKAGE, floors, imports, modules, room_of, rooms
 
 import torchmetrics_dna
 
-PACKAGE = Path(torchmetrics_dna.__file__).parent
 # a file imports only from rooms before its own
 ROOMS = (
     "version",
@@ -31,6 +31,7 @@ ROOMS = (
     "sets",
     "plots",
     "reporting",
+    "__init__",
     "cli",
     "__main__",
 )
@@ -69,39 +70,46 @@ def test_public_names_are_there() -> None:
         torchmetrics_dna.nonsense  # noqa: B018
 
 
-def imports(path: Path) -> set[str]:
-    found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module)
-        elif isinstance(node, ast.Import):
-            found.update(alias.name for alias in node.names)
-    return {name for name in found if name.split(".")[0] == "torchmetrics_dna"}
+def upward(path: Path, package: Path = PACKAGE) -> list[str]:
+    """What a file imports from rooms above its own, types and modules that are named in strings included."""
+    floor = ROOMS.index(room_of(path, package))
+    return [name for name in imports(path) if ROOMS.index(name.split(".")[1]) > floor]
 
 
 @pytest.mark.parametrize("path", sorted(PACKAGE.rglob("*.py")), ids=lambda p: str(p.relative_to(PACKAGE)))
 def test_data_flows_one_way(path: Path) -> None:
-    if path == PACKAGE / "__init__.py":
-        return
-    room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-    for name in imports(path):
-        assert name != "torchmetrics_dna", "nothing imports the package's own __init__"
-        assert ROOMS.index(name.split(".")[1]) <= ROOMS.index(room), f"{path.name} imports {name}"
+    assert "torchmetrics_dna" not in imports(path), "nothing imports the package's own __init__"
+    assert upward(path) == []
+
+
+@pytest.mark.parametrize(
+    ("file", "code"),
+    [
+        ("binning/x.py", "from torchmetrics_dna.sets.rank import rank"),
+        ("binning/x.py", "if TYPE_CHECKING:\n    import torchmetrics_dna.sets.rank"),
+        ("binning/x.py", "def f():\n    return optional('sets.rank').rank"),
+        ("binning/x.py", "app = require('torchmetrics_dna.sets.rank', 'cli').app"),
+        ("binning/x.py", "importlib.import_module('torchmetrics_dna.sets.rank')"),
+        ("__init__.py", "_HOME = {'Metric': 'metrics', 'main': 'cli.console'}"),
+    ],
+)
+def test_an_import_that_points_upwards_is_found(file: str, code: str, tmp_path: Path) -> None:
+    (tmp_path / "binning").mkdir()
+    (tmp_path / file).write_text(code)
+    assert upward(tmp_path / file, tmp_path)[0].startswith(("torchmetrics_dna.sets.rank", "torchmetrics_dna.cli"))
+
+
+def test_the_house_stays_small() -> None:
+    needs = rooms()
+    by_floor, circles = floors(needs)
+    assert circles == set()
+    assert len(needs) <= 18
+    assert len(by_floor) <= 9, by_floor
+    assert floors({**needs, "kernels": {"cli"}})[1] >= {"kernels", "cli"}  # a circle is found
 
 
 def test_no_import_goes_round_in_a_circle() -> None:
-    paths = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts): p for p in PACKAGE.rglob("*.py")}
-    paths = {name.removesuffix(".__init__"): path for name, path in paths.items()}
-    paths.pop("torchmetrics_dna")  # which loads lazily
-    needs = {}
-    for name, path in paths.items():
-        # at import time only: what functions import on use, and type checkers alone, makes no circle
-        top = [node for node in ast.parse(path.read_text(encoding="utf-8")).body if isinstance(node, ast.ImportFrom)]
-        found = {node.module for node in top} | {f"{node.module}.{a.name}" for node in top for a in node.names}
-        needs[name] = (found & paths.keys()) - {name}
-    while ready := {name for name, wanted in needs.items() if not wanted}:
-        needs = {name: wanted - ready for name, wanted in needs.items() if name not in ready}
-    assert not needs, f"a circle through {sorted(needs)}"
+    assert floors(modules())[1] == set()
 
 
 def test_only_plots_knows_matplotlib() -> None:
