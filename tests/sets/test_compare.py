@@ -174,7 +174,7 @@ def test_unreadable_images_are_counted_and_named(photo_folder: Path, photos: lis
     result = compare(photo_folder, photos, extractor, ranges=ranges, skip_unreadable=True)
     assert result.num_images == {"a": 12, "b": 12}
     assert [line.split(":")[0] for line in result.unreadable] == [f"Can't read image '{photo_folder}/photo5b.png'"]
-    with pytest.warns(UserWarning, match=r"1 images were left out, the first: .*photo5b.png"):
+    with pytest.warns(UserWarning, match=r"1 image was left out, the first: .*photo5b.png"):
         make_dna(photo_folder, extractor, ranges=ranges, skip_unreadable=True)
     for path in photo_folder.glob("photo*.png"):
         path.write_text("no picture")

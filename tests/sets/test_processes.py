@@ -35,7 +35,7 @@ assert not any("gloo" in name for name in threads()), threads()
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
-@pytest.mark.parametrize("module", ["metrics", "processes"])
+@pytest.mark.parametrize("module", ["metrics", "sets.processes"])
 def test_no_thread_outlives_its_group(module: str) -> None:
     """One that does aborts the process when it exits, now and then."""
     code = GROUP.format(module=module)
