@@ -181,7 +181,7 @@ def test_interrupted_and_resumed(
     assert list(cut.iterdir()) == [parts]
     assert not list(parts.glob(".*"))
     assert run(monkeypatch, *command) == 2
-    assert "finished parts of an interrupted run: go on from them with --resume" in capsys.readouterr().err
+    assert "finished parts of an interrupted run: resume from them with --resume" in capsys.readouterr().err
     assert run(monkeypatch, *command, "--resume") == 0
     assert run(monkeypatch, *make, whole / "x.dna.npz") == 0
     written = {path.name: path.read_bytes() for path in whole.iterdir()}

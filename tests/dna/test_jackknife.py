@@ -230,7 +230,7 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     assert fixed.interval.high - fixed.interval.low < result.interval.high - result.interval.low
     assert fixed.noise_floor > 0
     assert (result.noise_floor_side, fixed.noise_floor_side) == ("a", "b")
-    with pytest.raises(ValueError, match="`confidence` takes images on a side at least"):
+    with pytest.raises(ValueError, match="`confidence` needs images on at least one side"):
         compare(reference, reference, confidence=0.9)
     with pytest.raises(ValueError, match="at least 5 folds with images on each side, but got 2, of 3 images"):
         compare(photos[:3], blurred, layers=["block_4"], confidence=0.9)

@@ -1,4 +1,4 @@
-"""DNA files of large sets: in parts, gone on with, shared among processes; the bytes are the same whichever way."""
+"""DNA files of large sets: made in parts, resumed, shared among processes; the bytes are always the same."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_counts_of_one_part_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("stop_after", [0, 1, 5, 30, 69])
-def test_going_on_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
+def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
     for name in ("once", "twice"):
         (tmp_path / name).mkdir()
     expected = make(tmp_path / "once")
@@ -96,7 +96,7 @@ def test_going_on_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
     left = sorted(path.name for path in (tmp_path / "twice").iterdir())
     assert left == ([] if stop_after < 4 else ["x.dna.npz.parts"])  # parts are of two batches of two
     if left:
-        with pytest.raises(ValueError, match=r"has \d+ finished parts of an interrupted run: go on .* --resume, or"):
+        with pytest.raises(ValueError, match=r"has \d+ finished parts of an interrupted run: resume .* --resume, or"):
             make(tmp_path / "twice")
     with pytest.raises(StoppedError):
         make(tmp_path / "twice", stop_after=1, resume=True)

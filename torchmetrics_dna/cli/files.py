@@ -21,7 +21,7 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, off
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
 Converted = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
-Resume = Annotated[bool, o.option("Go on from the parts that an interrupted run left.", "--resume")]
+Resume = Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")]
 Notes = Annotated[str, o.option("A remark to keep in the file.")]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 

@@ -1,4 +1,4 @@
-"""Files of weights into networks: what is in a file, and which of it goes where."""
+"""Load files of weights into networks."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Prese
     The file's tensors take the place of the network's, so that there are never two of each.
 
     Args:
-        network: Where they go; may be on the meta device.
+        network: The network; may be on the meta device.
         path: A ``.safetensors`` file, a TorchScript archive, or a state dict written by ``torch.save``, alone or under
             the key ``state_dict``, ``model_state_dict`` or ``model``.
-        preset: Says how files of its official implementation differ from the network.
+        preset: How files of its official implementation differ from the network.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -76,28 +76,28 @@ def _read(path: Path) -> State:
 
 
 def _translated(given: State, network: nn.Module, preset: Preset) -> State:
-    """An official file's tensors by the names that the network has for them, without those that no layer needs."""
+    """Rename an official file's tensors as the network names them, and leave out those that no layer needs."""
     given = _without_prefix(given, preset.prefix, preset.unused)
     for pattern, name in preset.renames.items():
         given = {re.sub(pattern, name, key): tensor for key, tensor in given.items()}
     if preset.architecture.startswith("timm:"):
         if "pos_embed" in given:
             given["pos_embed"] = _resampled(given["pos_embed"], network.get_parameter("pos_embed").shape[1])
-        # timm knows how its networks are called elsewhere
+        # timm knows the names that its networks have elsewhere
         convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
         given = convert(given, network) if convert else given
     return {name: tensor for name, tensor in given.items() if not name.startswith(preset.unused)}
 
 
 def _without_prefix(given: State, prefix: str, others: tuple[str, ...] = ()) -> State:
-    """Names without what they all have in front, apart from those that begin with one of the others."""
+    """Remove a prefix that all names have, but for those that begin with one of ``others``."""
     if not all(name.startswith((prefix, *others)) for name in given):
         return given
     return {name.removeprefix(prefix): tensor for name, tensor in given.items()}
 
 
 def _by_order(given: State, wanted: State) -> State:
-    """Tensors by the names of those that come in the same order; batch counters are left out."""
+    """Name tensors by their order, as the network does; batch counters are left out."""
     if given.keys() == wanted.keys():
         return given
     names = [name for name in wanted if not name.endswith(_COUNTER)]
@@ -108,7 +108,7 @@ def _by_order(given: State, wanted: State) -> State:
 
 
 def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
-    """Position embeddings ``(1, 1 + s * s, n)`` on another square grid, as DINOv2 does it (bicubic, offset 0.1)."""
+    """Resample position embeddings ``(1, 1 + s * s, n)`` to another square grid, as in DINOv2 (bicubic, offset 0.1)."""
     if pos_embed.shape[1] == tokens:
         return pos_embed
     side, wanted = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))

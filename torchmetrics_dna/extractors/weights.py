@@ -1,4 +1,4 @@
-"""Where the weights of a network are: in a package, in a cache, behind an address, or at a path."""
+"""Find the weights of a network: in a package, in a cache, behind an address, or at a path."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ _REMEDY = "give it, or a folder with it, as `weights_path`"
 
 
 def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path:
-    """The file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
+    """Find the file of a preset's weights: in the cache, downloaded, in a package, or at ``weights_path``.
 
     Raises:
         ModuleNotFoundError: If the package is not installed.
         OSError: If it can't be downloaded.
-        FileNotFoundError: If there is no such file or, in a folder, none of the names that it might have.
+        FileNotFoundError: If there is no such file or the folder has none of the names that it may have.
 
     """
     if weights_path is None:
@@ -34,7 +34,7 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = N
 
 
 def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
-    """The file of weights at a path, of a reference, or in a folder by its name there or where it comes from."""
+    """Find the file of weights at a path, by a reference, or in a folder, named as the extractor or ``source``."""
     if is_reference(weights_path):
         return fetch(str(weights_path), remedy=_REMEDY)
     path = Path(weights_path)
@@ -48,7 +48,7 @@ def local_weights(name: str, weights_path: str | os.PathLike[str], source: str =
 
 
 def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path | str | None:
-    """The activation ranges that go with the weights: the preset's, or those that a folder has; else None.
+    """Find the activation ranges that go with the weights: the preset's, or those in a folder of weights; else None.
 
     Other weights have other activations, so a file of weights alone has no ranges.
     """
@@ -59,12 +59,12 @@ def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = No
 
 
 def is_here(reference: str) -> bool:
-    """Whether what a preset refers to is on this machine."""
+    """Whether a preset's file is on this machine."""
     return not is_reference(reference) or cached(reference) is not None
 
 
 def _file_of(reference: str) -> list[str]:
-    """The path of a file in its hub repository, or the last part of its address; of what is no reference, nothing."""
+    """The path in its hub repository, or the last part of its address, of the file of a reference; else nothing."""
     if not is_reference(reference):
         return []
     return [reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]]

@@ -1,4 +1,4 @@
-"""Files from the Hugging Face hub and from plain addresses, each through the cache that others use for it too."""
+"""Fetch files from the Hugging Face hub and from plain addresses, through the caches of huggingface_hub and torch."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ _REMEDY = "give its local path instead"
 
 
 def is_reference(path: object) -> bool:
-    """Whether it is something for :func:`fetch`, rather than a local path."""
+    """Whether a path is a reference for :func:`fetch`, not a local path."""
     return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
 
 
 def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
-    """The local copy of a file; downloaded if the cache lacks it, and checked then.
+    """Return the local copy of a file; if the cache lacks it, download and check it.
 
     Args:
         reference: ``hub:OWNER/REPO/path/in/repo``; a revision may follow the repository as in
             ``hub:OWNER/REPO@main/path``, and a repository of datasets is ``hub:datasets/OWNER/REPO/path``.
             Or an address, ``https://...``.
-        sha256: First digits of the SHA-256 of what is at an address, if known. The hub tells its own.
+        sha256: First digits of the SHA-256 of what is at an address, if known; the hub gives its own.
         remedy: What to do with a copy from elsewhere, for the error message.
 
     Raises:
-        ValueError: If it is no such reference.
-        OSError: If the file can't be had: not there, no access, no network, no space, cut short, not what it should
+        ValueError: If ``reference`` has another form.
+        OSError: If the file can't be fetched: not there, no access, no network, no space, cut short, not what it should
             be, or ``HF_HUB_OFFLINE`` is set and it is not in the cache. Nothing of it is left in the cache then.
 
     """
@@ -46,7 +46,7 @@ def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
         return _from_hub(parts) if at_hub else _from_address(reference, sha256)
     except HFValidationError as err:
         raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
-    except Exception as err:  # httpx, urllib and what else is behind them have no common base
+    except Exception as err:  # errors of httpx, urllib and others have no common base class
         place = f"the hub repository {parts['repo_id']!r}" if at_hub else reference
         raise OSError(
             f"Can't fetch {parts['filename']!r} of {place} ({_first_line(err)});"
@@ -55,7 +55,7 @@ def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
 
 
 def cached(reference: str) -> Path | None:
-    """The local copy of a file, if it is in the cache; the network is not asked."""
+    """Return the local copy of a file, or None if the cache lacks it; the network is not asked."""
     if reference.startswith(_SCHEMES):
         path = _checkpoint(reference)
         return path if path.is_file() else None
@@ -66,7 +66,7 @@ def cached(reference: str) -> Path | None:
 
 
 def _parts(reference: str) -> dict[str, Any]:
-    """What a reference names, as arguments of huggingface_hub."""
+    """Parse a reference into arguments of huggingface_hub."""
     match = _REFERENCE.fullmatch(reference)
     if match is None:
         raise ValueError(f"Expected hub:OWNER/REPO/path or hub:OWNER/REPO@REVISION/path, but got {reference!r}")
@@ -88,10 +88,10 @@ def _check_content(path: Path) -> None:
     """Compare a file of the hub's cache with its hash, after which the cache names it; OSError if they differ."""
     blob = path.resolve()
     content = hashlib.sha256()
-    if len(blob.name) == 40:  # what git itself keeps; larger files have a SHA-256
+    if len(blob.name) == 40:  # git's own hash of a small file; large ones have a SHA-256
         content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
     elif len(blob.name) != 64:
-        return  # a system without links, where the cache does not tell
+        return  # without symbolic links, the cache does not name the hash
     with blob.open("rb") as file:
         while chunk := file.read(2**20):
             content.update(chunk)

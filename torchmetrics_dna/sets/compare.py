@@ -1,4 +1,4 @@
-"""Image sets in, DNAs and distances out."""
+"""Make DNAs of image sets, and compare them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def make_dna(
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> DNA:
-    """The DNA of an image set (section 3.2 of the paper).
+    """Make the DNA of an image set (section 3.2 of the paper).
 
     Args:
         source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
@@ -99,7 +99,7 @@ def compare(
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> Comparison:
-    """How far two image sets are apart, by dna-emd and dna-fd, or by the distances that are asked for.
+    """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
 
     Args:
         a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
@@ -115,9 +115,9 @@ def compare(
             default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        confidence: Give a confidence interval of dna-emd, such as 0.95, and the noise floor. The images are kept
-            apart in 10 folds for that, by their pixels as in :class:`DNAEMD`. At least 5 must hold images, as with 20
-            images a side they do. A side that is a DNA is taken for exact.
+        confidence: Level of a confidence interval of dna-emd, such as 0.95; the noise floor comes with it. Each image
+            goes to one of 10 folds by its pixels, as in :class:`DNAEMD`. At least 5 folds must hold images, as they do
+            with 20 images a side. A side that is a DNA is taken as exact.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: As for :func:`make_dna`.
 
@@ -163,13 +163,13 @@ def compare(
 
 
 def _check_interval(confidence: float, distances: Sequence[Distance], any_images: bool) -> None:
-    """ValueError unless a confidence interval can be given."""
+    """Raise ValueError unless these distances and sides can have a confidence interval."""
     check_confidence(confidence)
     if DISTANCES["dna-emd"] not in distances:
         names = ", ".join(record.name for record in distances)
         raise ValueError(f"Argument `confidence` is for dna-emd, but got {names}; add it to `metrics`")
     if not any_images:
-        raise ValueError("Argument `confidence` takes images on a side at least; DNA files don't tell them apart")
+        raise ValueError("Argument `confidence` needs images on at least one side: a DNA has no folds")
 
 
 def open_side(
@@ -178,7 +178,7 @@ def open_side(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     exif_orientation: bool = False,
 ) -> ImageSource | DNA:
-    """What one side of a comparison is: images, or a DNA, of which ``layers`` are taken."""
+    """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
     if is_dna_path(side):
         side = load_dna(side, None if ranges == "auto" else ranges)
     if isinstance(side, DNA):

@@ -62,7 +62,7 @@ class Demo:
 
 
 def photographs(num_images: int) -> list[Picture]:
-    """Crops of the photographs that scikit-image ships, as many of each; RGB, uint8, always the same ones.
+    """Crop the photographs that scikit-image ships, each in turn; RGB, uint8, always the same crops.
 
     Raises:
         ModuleNotFoundError: If scikit-image is missing.

@@ -23,13 +23,13 @@ class Features:
         self._parts: list[Tensor] = []
 
     def add(self, activations: Mapping[str, Tensor], numbers: Sequence[int]) -> None:
-        """Add a batch of images, of which ``numbers`` says the places in the source."""
+        """Add a batch of images; ``numbers`` are their places in the source."""
         last = list(activations.values())[-1]
         self._parts.append(spatial_means([last]).T.float().cpu())
         self._numbers.extend(numbers)
 
     def gather(self) -> None:
-        """Add those of all processes, on all of them."""
+        """Gather the features of all processes."""
         every = gather((self._numbers, self._parts))
         self._numbers = [number for numbers, _ in every for number in numbers]
         self._parts = [part for _, parts in every for part in parts]

@@ -1,4 +1,4 @@
-"""How images are read, and run through an extractor."""
+"""Read images, and run them through an extractor."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class LoadingOptions(TypedDict, total=False):
 
 
 class SetOptions(LoadingOptions, total=False):
-    """Those, and keyword arguments of a named extractor; see :class:`DNAExtractor`."""
+    """:class:`LoadingOptions`, and keyword arguments of a named extractor; see :class:`DNAExtractor`."""
 
     weights_path: str | os.PathLike[str] | None
     crop: Crop | None
 
 
 def split_options(options: SetOptions) -> tuple[LoadingOptions, dict[str, Any]]:
-    """How images are read, and the arguments of the extractor."""
+    """Split keyword arguments into those of :class:`Loading` and those of the extractor."""
     loading: Any = dict(options)
     return loading, {name: loading.pop(name, None) for name in ("weights_path", "crop")}
 
@@ -75,10 +75,10 @@ class Loading:
 
     @classmethod
     def of(cls, function: str, given: LoadingOptions) -> Loading:
-        """From the keyword arguments of a function.
+        """Make it from the keyword arguments of a function.
 
         Raises:
-            TypeError: As Python's own, if there is no such argument.
+            TypeError: If there is no such argument, as Python says it.
             ValueError: If a number is out of range.
 
         """
@@ -107,10 +107,11 @@ class Loading:
 def activate(
     images: ImageSource, extractor: DNAExtractor, loading: Loading
 ) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
-    """Part by part: the places of the images that could be read, their activations, and what was left out.
+    """Run images through an extractor, part by part.
 
-    On the CPU, parts are what goes through the network at once; else they are batches. Whoever asks for the next part
-    should have let go of the last one's activations.
+    Yields the places of the images that could be read, their activations, and a line for each image that was left out.
+    On the CPU, a part is what goes through the network at once; else it is a batch. Delete its activations before the
+    next part is asked for, so that there are never two.
     """
     done = 0
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
@@ -134,6 +135,6 @@ def activate(
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:
-    """ValueError if all images were left out."""
+    """Raise ValueError if all images were left out."""
     if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")

@@ -1,4 +1,4 @@
-"""DNA files of large image sets: made in parts, by one process or several, and gone on with after an interruption."""
+"""Make DNA files of large image sets: in parts, by one process or several, and resume after an interruption."""
 
 from __future__ import annotations
 
@@ -60,14 +60,14 @@ def make_files(
 
     Args:
         source: See :func:`open_source`.
-        output: Where to; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        output: Where to write; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         extractor: The network, on the device where it is to run.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
         ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
             None for the packaged ones, or else ``"auto"``.
         loading: How images are read; if ``distributed``, all processes must see the same folder.
-        resume: Go on from the parts that an interrupted call left.
+        resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
 
     Returns:
@@ -76,9 +76,9 @@ def make_files(
     Raises:
         FileNotFoundError: If the images or the folder to write to are not there.
         FileExistsError: If something is at ``output`` that is not a file.
-        ValueError: If there are no images, one can't be read, activations are not finite, there are parts though
-            ``resume`` is False, or parts of another job or other images, the folder of parts holds something else, or
-            another process makes parts in it.
+        ValueError: If there are no images, one can't be read, or activations are not finite; if there are finished
+            parts and ``resume`` is False, or they are of another job or of other images; if the folder of parts holds
+            something else, or another process makes parts in it.
 
     """
     with in_step():
@@ -90,12 +90,12 @@ def make_files(
         with in_step():
             if rank() == 0:
                 parts.begin(_job(images, run), resume)
-            missing = gather(parts.missing())[0]  # as it was before anyone finished one
+            missing = gather(parts.missing())[0]  # as it was before any process finished a part
             parts.measure(images, run, missing[rank() :: world_size()])
-            gather(None)  # until all parts are there
+            gather(None)  # wait until all parts are there
             unreadable = parts.unreadable()
             check_any_read(len(images), unreadable)
-            gather(None)  # nobody reads parts any more when they are removed
+            gather(None)  # wait until all have read them, since they are removed next
             if rank() == 0:
                 for kind, path in paths.items():
                     replace(parts.merged(kind), notes=notes).save(path)
@@ -121,8 +121,8 @@ class Parts:
     """The parts of a job, on disk.
 
     Args:
-        folder: Where they lie.
-        num_images: Of the whole.
+        folder: Where the parts are kept.
+        num_images: How many images the job has.
         batch_size: Parts hold whole batches, so that batches are the same whoever measures which part.
         kinds: Which DNAs each part has.
 
@@ -137,11 +137,11 @@ class Parts:
         self._images = [range(first, min(first + size, num_images)) for first in range(0, num_images, size)]
 
     def begin(self, job: dict[str, Any], resume: bool) -> None:
-        """Make the folder, or go on with it, and lock it.
+        """Make the folder, or resume in it, and lock it.
 
         Raises:
-            ValueError: If it holds something else, another process uses it, or it has parts that are not of this job or
-                not to be gone on with.
+            ValueError: If it holds something else, another process uses it, its parts are of another job, or it has
+                finished parts and ``resume`` is False.
 
         """
         self._check_ours()
@@ -167,7 +167,7 @@ class Parts:
             return
         if not resume:
             raise ValueError(
-                f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: go on from them with"
+                f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: resume from them with"
                 " --resume, or delete that folder"
             )
         earlier = self._job()
@@ -179,7 +179,7 @@ class Parts:
                 )
 
     def end(self) -> None:
-        """Leave nothing behind where there is nothing to go on from, and let others have the folder."""
+        """Unlock the folder; remove what is in it if no part is finished."""
         if self._lock is None:
             return
         if len(self.missing()) == len(self._images):
@@ -197,7 +197,7 @@ class Parts:
         return [part for part in range(len(self._images)) if not self._record(part).is_file()]
 
     def measure(self, images: ImageSource, run: Pass, parts: Sequence[int]) -> None:
-        """Make some parts, in one go through their images."""
+        """Make some parts, in one pass over their images."""
         ends, end = {}, 0
         for part in parts:
             end += len(self._images[part])
@@ -229,7 +229,7 @@ class Parts:
         return [line for record in records for line in _lines(record)]
 
     def merged(self, kind: str) -> DNA:
-        """The DNA of all parts, in their order."""
+        """Merge the DNAs of all parts, in their order."""
         return reduce(absorb, (load_dna(self._path(part, kind)) for part in range(len(self._images))))
 
     def remove(self) -> None:
@@ -239,7 +239,7 @@ class Parts:
                 path.unlink()
 
     def _check_ours(self) -> None:
-        """ValueError if there is something that this module has not made."""
+        """Raise ValueError if the folder holds anything that this module has not made."""
         if not self.folder.exists():
             return
         found = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
@@ -255,7 +255,7 @@ class Parts:
             )
 
     def _job(self) -> dict[str, Any]:
-        """What the parts that are there have in common."""
+        """Read what the finished parts have in common."""
         record = self.folder / _JOB
         with refusing(record, "the job of parts"):
             job: dict[str, Any] = read_json(record, dict)

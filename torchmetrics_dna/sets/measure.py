@@ -1,4 +1,4 @@
-"""One pass over an image set: every kind of DNA that is asked for."""
+"""Measure an image set in one pass: every kind of DNA that is asked for."""
 
 from __future__ import annotations
 
@@ -128,16 +128,15 @@ def measure(
         images = open_source(source, loading.exif_orientation)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds)
         numbers = loading.share(len(images))
-        share = images.take(numbers)
+        share, folds = images.take(numbers), None
         if num_folds is not None:
-            share = FoldedImages(share, num_folds)
+            share = folded = FoldedImages(share, num_folds)
+            folds = folded.folds
         sides, features = run.empty(), Features() if keep_features else None
         unreadable: list[str] = []
         for places, activations, left_out in activate(share, extractor, loading):
             if places:
-                run.add_(
-                    sides, activations, len(places), share.folds[places] if isinstance(share, FoldedImages) else None
-                )
+                run.add_(sides, activations, len(places), None if folds is None else folds[places])
                 if features is not None:
                     features.add(activations, [numbers[place] for place in places])
             del activations
@@ -150,10 +149,10 @@ def measure(
                 features.gather()
         check_any_read(len(images), unreadable)
         histograms = run.tallies.get("histogram")
-        folds = histograms.to_folds(sides["histogram"]) if isinstance(histograms, FoldedTally) else []
+        parts = histograms.to_folds(sides["histogram"]) if isinstance(histograms, FoldedTally) else []
         return Measured(
             run.to_dnas(sides),
             sorted(unreadable),
-            [fold.to("cpu") for fold in folds],
+            [part.to("cpu") for part in parts],
             None if features is None else features.in_order(),
         )

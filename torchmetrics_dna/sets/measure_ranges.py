@@ -1,4 +1,4 @@
-"""One pass over image sets: the activation ranges of each neuron."""
+"""Measure activation ranges in one pass over image sets."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 class MeasuredRanges(NamedTuple):
-    """What one pass over image sets found out about activation ranges.
+    """Activation ranges that were measured in one pass over image sets.
 
     Attributes:
-        ranges: Of all images, and those that were known before.
+        ranges: Those of all images, united with the ones that were given.
         num_images: How many images were measured.
         unreadable: One line for each image that was left out.
 
@@ -40,7 +40,7 @@ def measure_ranges(
     margin: FixedMargin,
     loading: Loading,
 ) -> MeasuredRanges:
-    """Run all images of some sources through an extractor once, and see how far each neuron's activations reach.
+    """Measure the minimum and maximum of each neuron in one pass over image sets.
 
     Args:
         sources: Image sets, see :func:`open_source`; also ranges that were measured before.

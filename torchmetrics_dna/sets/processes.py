@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 if dist.is_available():
-    # Its functions take the group that there is when they are imported (by timm, for one) for their default, and keep
-    # it: threads of a group that nobody can end abort the process when it exits. So they are imported before any is.
+    # Its functions keep the group that exists when they are imported (by timm, for one) as their default. It can't be
+    # destroyed then, and its threads abort the process when it exits. So they are imported before there is a group.
     import torch.distributed.nn
 
 _T = TypeVar("_T")
-_step: _Step | None = None  # that this process takes together with the others
+_step: _Step | None = None  # the step that this process takes together with the others
 
 
 def rank() -> int:
@@ -34,7 +34,7 @@ def world_size() -> int:
 
 
 def gather(value: _T) -> list[_T]:
-    """The values of all processes, by rank; where one has failed, its error in all of them.
+    """Gather the values of all processes, by rank; if one has failed, raise its error in all of them.
 
     Raises:
         RuntimeError: If a process has ended.
@@ -45,13 +45,13 @@ def gather(value: _T) -> list[_T]:
 
 @contextmanager
 def in_step(shared: bool = True) -> Iterator[None]:
-    """What fails in one process fails in all of them, with the first one's error, and none waits for it.
+    """Raise the error of one process in all of them, so that none waits for it.
 
     A process that fails takes part in the next :func:`gather` of the others, with its error in place of a value. So a
     gather must come right before any other collective call. A step within a step is part of it, and ends without one.
 
     Args:
-        shared: Whether all processes take this step; else nothing happens.
+        shared: Whether all processes take this step; if not, nothing is done.
 
     Raises:
         Exception: The error of the lowest rank that failed, of the nearest type that Python has, with the rank in its
@@ -82,7 +82,7 @@ def in_step(shared: bool = True) -> Iterator[None]:
 
 
 def heed() -> None:
-    """Leave the step that all processes take if another one has failed; asks once a second at most."""
+    """Stop if another process has failed in this step; asks at most once a second."""
     if _step is not None:
         _step.heed()
 
@@ -110,7 +110,7 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
         if origin == rank() or (origin is None and _first_to_tell()):
             tell(err)
         if origin is not None:
-            # torchrun ends the others as soon as one has ended: not before the error is told, nor by another code
+            # torchrun ends the others when one has ended: wait until the error is told, and end with our own code
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(RuntimeError):
                 dist.barrier()
@@ -192,7 +192,7 @@ def _first_to_tell() -> bool:
 
 
 def _store() -> Any:
-    """What processes share beside the group, and which needs no other one's attention."""
+    """The store of the default group, which answers without the other processes."""
     return dist.distributed_c10d._get_default_store()
 
 

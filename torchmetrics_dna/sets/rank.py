@@ -1,4 +1,4 @@
-"""Single images in the order of their distance to a reference."""
+"""Rank single images by their distance to a reference."""
 
 from __future__ import annotations
 
@@ -59,10 +59,10 @@ class Ranking:
         return [{"rank": i, "image": name, "score": score} for i, (name, score) in enumerate(ranked, 1)]
 
     def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
-        """How well the closest images are those that were looked for.
+        """Measure how well the ranking finds relevant images.
 
         Args:
-            relevant: Whether each image was looked for, in the order of the source.
+            relevant: Whether each image is relevant, in the order of the source.
 
         Returns:
             Precision and recall at each number of images taken, closest first, and the area under the curve (average
@@ -72,13 +72,13 @@ class Ranking:
             ValueError: Unless there is one entry for each image of the source.
 
         """
-        from torchmetrics.functional import classification  # seconds that only those who want it should wait
+        from torchmetrics.functional import classification  # which takes seconds to import
 
         if len(relevant) != len(self.images):
             raise ValueError(f"Expected one entry for each of {len(self.images)} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])
         span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
-        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], where torchmetrics takes it as it is
+        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], which torchmetrics leaves as it is
         precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
         return precision, recall, float(classification.binary_average_precision(closeness, truth))
 
@@ -103,7 +103,7 @@ def rank(
 
     Args:
         images: See :func:`make_dna`.
-        reference: A histogram DNA, or the path of one as :func:`load_dna` takes it; or images, be it a single one.
+        reference: A histogram DNA, or the path of one as :func:`load_dna` takes it; or images, even a single one.
         feature: What describes the images; by default what the reference was made with.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram, if the reference is images.
@@ -115,7 +115,8 @@ def rank(
 
     Raises:
         TypeError: If the reference is a DNA without histograms.
-        ValueError: If an argument is wrong, there are no images, one can't be read, or something does not fit.
+        ValueError: If an argument is wrong, there are no images, one can't be read, or an argument
+            does not fit the reference.
 
     Example:
         >>> import numpy as np
@@ -148,7 +149,7 @@ def rank(
 def _score(
     images: ImageSource, extractor: DNAExtractor, scorer: Scorer, loading: Loading
 ) -> tuple[dict[int, float], list[str]]:
-    """Scores by number, and what could not be read; of all processes where they share the work."""
+    """Score each image, by its number, and list those that were left out; of all processes if they share the work."""
     numbers = loading.share(len(images))
     found: dict[int, float] = {}
     unreadable: list[str] = []
