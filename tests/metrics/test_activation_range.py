@@ -184,7 +184,7 @@ def test_bad_batches_change_nothing(kind: str, images: object, error: type[Excep
         ({"margin": "auto"}, ValueError, r"`margin` expected to be one of \('scale', 'widen'\), but got 'auto'"),
         ({"margin": 0.2}, ValueError, "but got 0.2"),
         ({"normalize": 1}, ValueError, "Argument `normalize` expected to be a bool"),
-        ({"layers": ["mean"]}, ValueError, "give the layers to the DNAExtractor"),
+        ({"layers": ["mean"]}, ValueError, "`layers` goes with a named feature; give it to"),
         ({"feature": 5}, TypeError, "Got unknown input to argument `feature`"),
         ({"foo": 1}, ValueError, "Unexpected keyword arguments: `foo`"),
     ],

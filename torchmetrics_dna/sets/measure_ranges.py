@@ -54,6 +54,7 @@ def measure_ranges(
         RuntimeError: If there are no sources.
 
     Example:
+        >>> import torch
         >>> from torchmetrics_dna import DNAExtractor
         >>> extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
         >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
