@@ -10,47 +10,8 @@ import torch
 import workers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import Outputs
+from large_means import SAMPLES, add, agrees, side_of, tally
 from processes import run
-
-from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.tally import CrossMomentTally, Side
-
-WIDTHS = {"a": 4, "b": 3}
-tally = CrossMomentTally(
-    DNAExtractor(Outputs(lambda imgs: {name: imgs.new_zeros(len(imgs), n) for name, n in WIDTHS.items()}))
-)
-_random = np.random.default_rng(0)
-# means of about 10,000 with spreads from 0.01 to 1, as a layer without normalisation may give them
-SAMPLES = 1e4 * _random.uniform(-1, 1, 7) + _random.normal(size=(200, 7)) @ _random.normal(size=(7, 7)) * np.logspace(
-    -2, 0, 7
-)
-
-
-def add(side: Side, samples: np.ndarray) -> None:
-    values = torch.from_numpy(samples.copy())
-    # the second layer with two positions, of which only the mean counts
-    layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
-    tally.add_(side, [layers], len(samples))
-
-
-def side_of(samples: np.ndarray, batch: int | None = None) -> Side:
-    side = tally.empty("cpu")
-    for first in range(0, len(samples), batch or max(1, len(samples))):
-        add(side, samples[first : first + (batch or len(samples))])
-    return side
-
-
-def agrees(side: Side, samples: np.ndarray, rtol: float = 1e-10) -> None:
-    """Mean and covariance are those of numpy; errors of a covariance are seen against the two spreads."""
-    dna = tally.to_dna(side)
-    assert dna.num_images == len(samples)
-    np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
-    for layer, where in dna.neurons.slices.items():
-        expected = np.cov(samples[:, where].T)
-        spreads = np.sqrt(np.diag(expected))
-        error = np.abs(dna.cov[layer].numpy() - expected) / np.outer(spreads, spreads)
-        assert error.max() < rtol
 
 
 @pytest.mark.parametrize("batch", [1, 7, 200])

@@ -313,7 +313,7 @@ def status(key: str) -> int:
 
 def cross_moments(rank: int, world: int) -> None:
     """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
-    from binning.test_cross_moments import SAMPLES, agrees, side_of, tally
+    from large_means import SAMPLES, agrees, side_of, tally
 
     mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
     side = side_of(mine, 7)

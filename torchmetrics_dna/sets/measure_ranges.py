@@ -56,6 +56,7 @@ def measure_ranges(
     Example:
         >>> import torch
         >>> from torchmetrics_dna import DNAExtractor
+        >>> from torchmetrics_dna.sets.loading import Loading
         >>> extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
         >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
         >>> measure_ranges([black, white], extractor, "widen", Loading()).num_images
