@@ -124,7 +124,7 @@ OTHER = Neurons({"a": 2, "c": 3})
         ({"counts": torch.ones(5, 8).long()}, "their numbers of bins differ: 4 and 8"),
         (
             {"ranges": ActivationRanges(RANGES.minimum, RANGES.maximum, NEURONS, "scale")},
-            r"their activation ranges \(digest\) differ: \w{16} and \w{16}",
+            r"their activation ranges \(digest\) differ: '\w{16}' and '\w{16}'",
         ),
     ],
 )
@@ -138,7 +138,7 @@ def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str)
 
 
 def test_kinds_do_not_mix() -> None:
-    with pytest.raises(ValueError, match="their kinds differ: HistogramDNA and GaussianDNA"):
+    with pytest.raises(ValueError, match="their kinds differ: 'histogram' and 'gaussian'"):
         histogram(torch.ones(5, 4).long()).distances(gaussian(np.zeros((4, 5))))
 
 
@@ -263,7 +263,7 @@ def test_what_is_unknown_of_official_files() -> None:
     assert (unknown + unknown).distances(unknown).tolist() == [0] * 5
     assert unknown.select(["b"]).rebin(2).ranges is None
     with pytest.raises(
-        ValueError, match=r"ranges \(digest\) differ: \w{16} and unknown \(give `ranges` when loading\)"
+        ValueError, match=r"ranges \(digest\) differ: '\w{16}' and 'unknown \(give `ranges` when loading\)'"
     ):
         known.merge(unknown)
     with pytest.raises(ValueError, match=r"The activation ranges of this DNA are unknown.* load_dna\(path, ranges="):
@@ -277,8 +277,9 @@ def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
     merged = partly + dna + dna
     assert (merged.weights, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
     for changes, message in (
-        ({"weights": "bb"}, r"weights \(digest\) differ: aa and bb"),
-        ({"preparation": {"crop": "center"}}, r"image preparations \(crop\) differ: none and center"),
+        ({"weights": "bb"}, r"weights \(digest\) differ: 'aa' and 'bb'"),
+        ({"preparation": {"crop": "center"}}, r"image preparations \(crop\) differ: 'none' and 'center'"),
+        ({"preparation": {"input_size": None}}, r"image preparations \(input_size\) differ: \[9, 9\] and 'none'"),
     ):
         with pytest.raises(ValueError, match=message):
             dna.distances(histogram(torch.ones(5, 4).long(), **changes))

@@ -41,8 +41,8 @@ def test_chosen_neurons_are_a_mean() -> None:
     ("changes", "message"),
     [
         ({"neurons": Neurons({"head": 4})}, "their neurons differ"),
-        ({"extractor": "other"}, "their extractor differ: 'tiny' and 'other'"),
-        ({"network": "bb"}, r"their network weights \(digest\) differ: 'aa' and 'bb'"),
+        ({"extractor": "other"}, "their extractors differ: 'tiny' and 'other'"),
+        ({"network": "bb"}, r"their weights \(digest\) differ: 'aa' and 'bb'"),
     ],
 )
 def test_weights_of_something_else(changes: dict[str, object], message: str, tmp_path: Path) -> None:

@@ -230,17 +230,17 @@ def disagreements(rank: int, world: int) -> None:
         return DNAExtractor(net, layers=["stem"], input_size=8)
 
     mixed = {
-        "num_bins: 40 and 41": emd(num_bins=40 + (rank == 1)),
-        "ranges: ": emd(ranges=RANGES if rank else "auto"),
-        "extractor: Convolutions .* and Convolutions": DNAFrechet(network(rank == 1)),
-        "state: ": frechet() if rank else emd(),
-        "reference: ": with_reference("emd", REAL[: 3 + rank]),
+        "numbers of bins differ: 40 and 41": emd(num_bins=40 + (rank == 1)),
+        r"activation ranges \(digest\) differ: ": emd(ranges=RANGES if rank else "auto"),
+        r"weights \(digest\) differ: '\w{16}' and '\w{16}'": DNAFrechet(network(rank == 1)),
+        "kinds differ: '\\w+' and '\\w+'": frechet() if rank else emd(),
+        "references differ: ": with_reference("emd", REAL[: 3 + rank]),
     }
     for message, metric in mixed.items():
-        if "reference" not in message:
+        if "references" not in message:
             metric.update(REAL, real=True)
         metric.update(REAL, real=False)
-        with pytest.raises(RuntimeError, match=f"Processes hold metrics that can't be reduced together: .*{message}"):
+        with pytest.raises(RuntimeError, match=f"^Processes hold .* can't be reduced together, their {message}"):
             metric.compute()
         assert metric._cache is None
         assert not metric._is_synced
@@ -250,12 +250,12 @@ def disagreements(rank: int, world: int) -> None:
         images = REAL / 255 if rank == 1 else REAL
         for real in (True, False):
             metric.update(images, **({} if make in ONE_SIDED.values() else {"real": real}))
-        with pytest.raises(RuntimeError, match="can't be reduced together: normalize: False and True"):
+        with pytest.raises(RuntimeError, match="together, their values of `normalize` differ: False and True"):
             metric.compute()
         assert metric._cache is None
         assert not metric._is_synced
     weighted = emd(neuron_weights=torch.full((9,), 1 + (rank == 1)))
-    with pytest.raises(RuntimeError, match="can't be reduced together: weights: "):
+    with pytest.raises(RuntimeError, match=r"can't be reduced together, their neuron weights \(digest\) differ: "):
         fed(weighted).compute()
 
     custom = emd(num_bins=40 + (rank == 1), dist_sync_fn=lambda tensor, group=None: [tensor, tensor])
@@ -386,7 +386,7 @@ def ranges(rank: int, world: int) -> None:
         metric.update(FAKE[rank : rank + 1] + 128)
         check(metric, torch.cat([MANY, FAKE[:world] + 128]))
 
-    with pytest.raises(RuntimeError, match="can't be reduced together: margin: widen and scale"):
+    with pytest.raises(RuntimeError, match="can't be reduced together, their margins differ: 'widen' and 'scale'"):
         learned(MANY, margin="scale" if rank else "widen").to_ranges()
 
 

@@ -109,9 +109,9 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"num_bins": 20}, "settings"),
-        ({"kinds": ["histogram"]}, "settings"),
-        ({"ranges": "auto"}, "settings"),
+        ({"num_bins": 20}, "numbers of bins"),
+        ({"kinds": ["histogram"]}, "kinds"),
+        ({"ranges": "auto"}, r"activation ranges \(digest\)"),
         ({"batch_size": 4}, "batch sizes"),
         ({"images": IMAGES[:70]}, r"images \(digest of names, sizes and times\)"),
         ({"images": IMAGES + (np.arange(71) == 70)[:, None, None, None].astype(np.uint8)}, "images .*times.*"),
@@ -120,7 +120,7 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
 def test_parts_of_another_job(changes: dict[str, object], what: str, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=9)
-    with pytest.raises(ValueError, match=rf"are of another job, whose {what} differ: .*delete that folder, or give"):
+    with pytest.raises(ValueError, match=rf"are of another job, their {what} differ: .*delete that folder, or give"):
         make(tmp_path, resume=True, **changes)
     make(tmp_path, resume=True)
 
@@ -176,7 +176,7 @@ def test_images_that_have_changed_since(source: Callable[[Path, bytes], object],
     in_folder(tmp_path, png(8))
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=4, images=source(tmp_path, png(8)))
-    with pytest.raises(ValueError, match=r"another job, whose images \(digest of names, sizes and times\) differ: 9 "):
+    with pytest.raises(ValueError, match=r"another job, their images \(digest of names, sizes and times\) differ: '9 "):
         make(tmp_path, images=source(tmp_path, png(9)), resume=True)
     if source is not in_folder:  # whose last file has another time now
         make(tmp_path, images=source(tmp_path, png(8)), resume=True)

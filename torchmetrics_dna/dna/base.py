@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 from typing_extensions import Self
 
+from torchmetrics_dna.dna.identity import check_same, differences, identity
 from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
@@ -95,7 +96,7 @@ class DNA(_Fields, ABC):
 
     def matches(self, other: DNA) -> bool:
         """Whether the two may be merged and compared."""
-        return not differences(self, other)
+        return not differences(self._identity(), other._identity())
 
     def merge(self, *others: Self) -> Self:
         """The DNA of all images together.
@@ -193,9 +194,9 @@ class DNA(_Fields, ABC):
         """The same DNA, with its own copy of what :meth:`_absorbed` changes in place."""
         return self
 
-    def _identity(self) -> dict[str, object]:
-        """What must be equal in DNAs that are merged or compared, in words."""
-        return {"kinds": type(self).__name__, "extractors": repr(self.extractor), "neurons": self.neurons}
+    def _identity(self, **more: Any) -> dict[str, Any]:
+        """What must be equal in DNAs that are merged or compared."""
+        return identity(self.extractor, self.weights, self.preparation, self.neurons, self.kind, **more)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
@@ -235,9 +236,7 @@ def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
 
 def check_comparable(first: DNA, *others: DNA) -> None:
     """ValueError, naming both, unless all DNAs are of one kind, extractor, neurons, bins and bounds."""
-    for other in others:
-        for what, (mine, theirs) in differences(first, other).items():
-            raise ValueError(f"These DNAs can't be merged or compared, their {what} differ: {mine} and {theirs}")
+    check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)))
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
@@ -247,19 +246,6 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
             f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"
             f" but got {a.num_images} and {b.num_images}"
         )
-
-
-def differences(one: DNA, other: DNA) -> dict[str, tuple[object, object]]:
-    """What keeps two DNAs from being merged or compared, in words."""
-    mine, theirs = one._identity(), other._identity()
-    found = {what: (value, theirs.get(what)) for what, value in mine.items() if theirs.get(what) != value}
-    if one.weights and other.weights and one.weights != other.weights:
-        found["weights (digest)"] = (one.weights, other.weights)
-    ours, others = one.preparation or {}, other.preparation or {}
-    for key in ours.keys() & others.keys():
-        if ours[key] != others[key]:
-            found[f"image preparations ({key})"] = (ours[key], others[key])
-    return found
 
 
 def absorb(one: _D, other: _D) -> _D:

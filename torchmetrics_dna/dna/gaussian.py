@@ -139,8 +139,8 @@ class GaussianDNA(DNA):
         return {"mean": mean, "var": scatter / max(1, total - 1), "num_images": total}
 
     @override
-    def _identity(self) -> dict[str, object]:
-        return super()._identity() | {"statistics": self.statistics}
+    def _identity(self, **more: Any) -> dict[str, Any]:
+        return super()._identity(statistics=self.statistics, **more)
 
     @override
     def _to_file(self) -> tuple[dict[str, Any], Arrays]:

@@ -205,11 +205,9 @@ class HistogramDNA(DNA):
         return replace(self, counts=self.counts.clone())
 
     @override
-    def _identity(self) -> dict[str, object]:
-        ranges: object = "unknown (give `ranges` when loading)"
-        if self.ranges is not None:
-            ranges = "auto" if self.self_ranging else self.ranges.digest
-        return super()._identity() | {"numbers of bins": self.num_bins, "activation ranges (digest)": ranges}
+    def _identity(self, **more: Any) -> dict[str, Any]:
+        ranges = self.ranges or "unknown (give `ranges` when loading)"
+        return super()._identity(num_bins=self.num_bins, ranges=ranges, **more)
 
     @override
     def _remarks(self) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.base import Joined, split_arrays
+from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.container import read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.functional.reduction import check_weights
@@ -136,10 +137,9 @@ def resolve_weights(
         given = NeuronWeights.load(given)
     if not isinstance(given, NeuronWeights):
         return check_weights(given, neurons.total)
-    pairs = [("extractor", given.extractor, extractor), ("neurons", given.neurons, neurons)]
-    if given.network and network:
-        pairs.append(("network weights (digest)", given.network, network))
-    for what, theirs, ours in pairs:
-        if theirs != ours:
-            raise ValueError(f"{given!r} can't be used here, their {what} differ: {theirs!r} and {ours!r}")
+    check_same(
+        f"{given!r} can't be used here",
+        identity(given.extractor, given.network, neurons=given.neurons),
+        identity(extractor, network, neurons=neurons),
+    )
     return given.weights

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
 
 if TYPE_CHECKING:
@@ -42,15 +43,15 @@ def check_made_by(dna: DNA, extractor: DNAExtractor) -> None:
         ValueError: If name, weights or preparation of images differ; what a DNA does not know fits.
 
     """
-    prepared = dna.preparation or {}
-    pairs: list[tuple[str, Any, Any]] = [
-        ("extractors", dna.extractor, extractor.name),
-        ("weights (digest)", dna.weights or extractor.weights, extractor.weights),
-        *((f"image preparations ({key})", prepared.get(key, now), now) for key, now in extractor.preparation.items()),
-    ]
-    for what, theirs, ours in pairs:
-        if theirs != ours:
-            raise ValueError(
-                f"The given DNA and `feature` don't fit, their {what} differ: {theirs!r} and {ours!r};"
-                " leave `feature` and its options out to take the DNA's"
-            )
+    check_same(
+        "The given DNA and `feature` don't fit",
+        identity(dna.extractor, dna.weights, dna.preparation),
+        identity_of(extractor),
+        remedy="; leave `feature` and its options out to take the DNA's",
+    )
+
+
+def identity_of(extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
+    """The identity of what an extractor makes, which also knows from which submodules; see :func:`identity`."""
+    more["extractors (digest)"] = extractor.digest
+    return identity(extractor.name, extractor.weights, extractor.preparation, extractor.neurons, **more)

@@ -73,12 +73,11 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     @property
     def _mergeable(self) -> dict[str, Any]:
-        reference = None if self.reference is None else self.reference.digest
-        return super()._mergeable | {"reference": reference}
+        return super()._mergeable | {"references": "none" if self.reference is None else self.reference.digest}
 
     @property
     def _agreed(self) -> dict[str, Any]:
-        return super()._agreed | {"weights": digest_of(self._weights)}
+        return super()._agreed | {"neuron weights (digest)": digest_of(self._weights)}
 
     @property
     def _terms(self) -> Neurons:

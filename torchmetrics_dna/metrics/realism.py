@@ -13,6 +13,7 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.origin import identity_of
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import check_agreement, digest_of
@@ -106,11 +107,10 @@ class DNARealism(ExtractorMetric):
 
     @property
     def _configuration(self) -> dict[str, Any]:
-        return {
-            "extractor": f"{self.extractor.name} {self.extractor.digest}",
-            "reference": self.reference.digest,
-            "weights": digest_of(self.neuron_weights),
-            "normalize": self.normalize,
+        return identity_of(self.extractor) | {
+            "references": self.reference.digest,
+            "neuron weights (digest)": digest_of(self.neuron_weights),
+            "values of `normalize`": self.normalize,
         }
 
     def update(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> None:

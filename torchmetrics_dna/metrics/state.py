@@ -15,6 +15,8 @@ from torchmetrics.utilities.data import apply_to_collection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
+from torchmetrics_dna.dna.identity import check_same
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -50,7 +52,7 @@ class TalliedMetric(Metric):
     @property
     def _mergeable(self) -> dict[str, Any]:
         """What must be equal for states to be merged."""
-        return self._tally.configuration | {"normalize": self.normalize}
+        return self._tally.configuration | {"values of `normalize`": self.normalize}
 
     @property
     def _agreed(self) -> dict[str, Any]:
@@ -72,9 +74,7 @@ class TalliedMetric(Metric):
 
         """
         if isinstance(incoming_state, TalliedMetric):
-            if incoming_state._mergeable != self._mergeable:
-                told = differences([self._mergeable, incoming_state._mergeable])
-                raise ValueError(f"Can't merge the states of metrics that differ in {told}")
+            check_same("Can't merge the states of these metrics", self._mergeable, incoming_state._mergeable)
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict):
             raise ValueError(
@@ -209,9 +209,9 @@ def fingerprint(configuration: Mapping[str, Any]) -> Tensor:
     return torch.tensor(list(digest), dtype=torch.int64)
 
 
-def digest_of(weights: Tensor | None) -> str | None:
+def digest_of(weights: Tensor | None) -> str:
     """16 hexadecimal digits of weights, for a configuration."""
-    return None if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
+    return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
 
 
 def check_agreement(configuration: Mapping[str, Any], device: torch.device, group: Any) -> None:
@@ -230,15 +230,4 @@ def check_agreement(configuration: Mapping[str, Any], device: torch.device, grou
         return
     told: list[Any] = [None] * len(every)
     dist.all_gather_object(told, dict(configuration), group=group)
-    raise RuntimeError(f"Processes hold metrics that can't be reduced together: {differences(told)}")
-
-
-def differences(configurations: list[dict[str, Any]]) -> str:
-    """The entries that are not equal in all configurations, in one line."""
-    keys = dict.fromkeys(key for configuration in configurations for key in configuration)
-    parts = []
-    for key in keys:
-        values = [configuration.get(key) for configuration in configurations]
-        if any(value != values[0] for value in values):
-            parts.append(f"{key}: {' and '.join(str(value) for value in dict.fromkeys(map(str, values)))}")
-    return "; ".join(parts)
+    check_same("Processes hold metrics that can't be reduced together", *told, error=RuntimeError)

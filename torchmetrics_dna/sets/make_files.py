@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections import ChainMap
 from contextlib import suppress
 from dataclasses import replace
 from functools import reduce
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.base import absorb
+from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
@@ -170,13 +172,12 @@ class Parts:
                 f"{str(self.folder)!r} has {finished} finished parts of an interrupted run: resume from them with"
                 " --resume, or delete that folder"
             )
-        earlier = self._job()
-        for what, value in job.items():
-            if earlier.get(what) != value:
-                raise ValueError(
-                    f"The parts in {str(self.folder)!r} are of another job, whose {what} differ: {earlier.get(what)},"
-                    f" now {value}; delete that folder, or give the same arguments"
-                )
+        check_same(
+            f"The parts in {str(self.folder)!r} are of another job",
+            dict.fromkeys(job, "none") | self._job(),
+            job,
+            remedy="; delete that folder, or give the same arguments",
+        )
 
     def end(self) -> None:
         """Unlock the folder; remove what is in it if no part is finished."""
@@ -287,12 +288,11 @@ def _job(images: ImageSource, run: Pass) -> dict[str, Any]:
     sha = hashlib.sha256()
     for i, name in enumerate(images.names):
         sha.update(f"{name}\n{images.stamp(i) if images.stamp else ''}\n".encode(errors="surrogatepass"))
-    settings = {kind: tally.configuration for kind, tally in run.tallies.items()}
-    job = {
+    tallies = [tally.configuration for tally in run.tallies.values()]
+    return dict(ChainMap(*tallies)) | {
+        "kinds": [tally["kinds"] for tally in tallies],
         "format": _FORMAT,
         "images (digest of names, sizes and times)": f"{len(images)} {sha.hexdigest()[:16]}",
         "batch sizes": run.loading.batch_size,
-        "settings": settings,
         "EXIF orientations": images.exif_orientation,
     }
-    return dict(json.loads(json.dumps(job)))

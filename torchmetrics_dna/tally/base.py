@@ -7,13 +7,14 @@ them with torchmetrics, ``measure`` keeps them in a variable. The last entry of 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
 
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.origin import identity_of
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
@@ -36,31 +37,26 @@ class Tally(ABC):
 
     Args:
         extractor: Gives names and neurons.
+        more: What else must be equal for two sides to be merged, as :func:`identity` takes it.
 
     """
 
-    def __init__(self, extractor: DNAExtractor) -> None:
+    kind: ClassVar[str]
+    configuration: dict[str, Any]  # all that must be equal for two sides to be merged
+
+    def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.origin: dict[str, Any] = {
             "extractor": extractor.name,
             "weights": extractor.weights,
             "preparation": extractor.preparation,
         }
-        self.extractor_digest = extractor.digest
         self.neurons = extractor.neurons
+        self.configuration = identity_of(extractor, kind=self.kind, **more)
 
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
         """The tensors of a side, by name."""
-
-    @property
-    def configuration(self) -> dict[str, Any]:
-        """All that must be equal for two sides to be merged."""
-        return {
-            "extractor": f"{self.origin['extractor']} {self.extractor_digest}",
-            "layers": dict(self.neurons),
-            "state": list(self.fields),
-        }
 
     def empty(self, device: torch.device | str) -> Side:
         """The side of no images."""

@@ -41,7 +41,8 @@ class FoldedTally(DNATally["HistogramDNA"]):
             raise ValueError(
                 f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
             )
-        self.origin, self.neurons, self.extractor_digest = tally.origin, tally.neurons, tally.extractor_digest
+        self.origin, self.neurons = tally.origin, tally.neurons
+        self.configuration = tally.configuration | {"kinds": f"{tally.kind} in {num_folds} folds"}
         self.tally = tally
         self.num_folds = num_folds
 
@@ -49,11 +50,6 @@ class FoldedTally(DNATally["HistogramDNA"]):
     @override
     def fields(self) -> dict[str, Field]:
         return {f"{name}_{k}": field for k in range(self.num_folds) for name, field in self.tally.fields.items()}
-
-    @property
-    @override
-    def configuration(self) -> dict[str, Any]:
-        return self.tally.configuration | {"num_folds": self.num_folds}
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:

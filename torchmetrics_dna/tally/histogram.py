@@ -33,9 +33,11 @@ class HistogramTally(DNATally[HistogramDNA]):
 
     """
 
+    kind = HistogramDNA.kind
+
     def __init__(self, extractor: DNAExtractor, num_bins: int, ranges: ActivationRanges) -> None:
         check_num_bins(num_bins)
-        super().__init__(extractor)
+        super().__init__(extractor, num_bins=num_bins, ranges=ranges)
         self.num_bins = num_bins
         self.ranges = ranges
         self._bins = bins_within(*ranges.bounds(), num_bins)
@@ -45,11 +47,6 @@ class HistogramTally(DNATally[HistogramDNA]):
     @override
     def fields(self) -> dict[str, Field]:
         return {"counts": Field(self._cells + len(self.neurons) + 1, torch.int64, 0)}
-
-    @property
-    @override
-    def configuration(self) -> dict[str, Any]:
-        return super().configuration | {"num_bins": self.num_bins, "ranges": self.ranges.digest}
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
@@ -79,9 +76,11 @@ class SelfRangingTally(DNATally[HistogramDNA]):
 
     """
 
+    kind = HistogramDNA.kind
+
     def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
         check_num_bins(num_bins, least=2)
-        super().__init__(extractor)
+        super().__init__(extractor, num_bins=num_bins, ranges="auto")
         self.num_bins = num_bins
 
     @property
@@ -91,11 +90,6 @@ class SelfRangingTally(DNATally[HistogramDNA]):
             "counts": Field(self.neurons.total * self.num_bins + 1, torch.int64, 0),
             "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
         }
-
-    @property
-    @override
-    def configuration(self) -> dict[str, Any]:
-        return super().configuration | {"num_bins": self.num_bins, "ranges": "auto"}
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 class MomentTally(DNATally[GaussianDNA]):
     """Sums and sums of squares of spatial means."""
 
+    kind = GaussianDNA.kind
+
     @property
     @override
     def fields(self) -> dict[str, Field]:
@@ -52,6 +54,8 @@ class MomentTally(DNATally[GaussianDNA]):
 
 class CrossMomentTally(DNATally[LayerGaussianDNA]):
     """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
+
+    kind = LayerGaussianDNA.kind
 
     @property
     @override

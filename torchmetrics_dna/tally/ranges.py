@@ -30,10 +30,12 @@ class RangeTally(Tally):
 
     """
 
+    kind = "activation-ranges"
+
     def __init__(self, extractor: DNAExtractor, margin: FixedMargin) -> None:
         if margin not in get_args(FixedMargin):
             raise ValueError(f"Argument `margin` expected to be one of {get_args(FixedMargin)}, but got {margin!r}")
-        super().__init__(extractor)
+        super().__init__(extractor, margins=margin)
         self.margin = margin
 
     @property
@@ -43,11 +45,6 @@ class RangeTally(Tally):
             "images": Field(1, torch.int64, 0),
             "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
         }
-
-    @property
-    @override
-    def configuration(self) -> dict[str, Any]:
-        return super().configuration | {"margin": self.margin}
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
