@@ -272,12 +272,14 @@ def test_what_is_unknown_of_official_files() -> None:
 
 def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
     plain = {"resize": "clean", "crop": "none"}
-    dna = histogram(torch.ones(5, 4).long(), weights="aa", preparation=plain | {"input_size": [9, 9]}, notes="one")
+    dna = histogram(
+        torch.ones(5, 4).long(), weights_digest="aa", preparation=plain | {"input_size": [9, 9]}, notes="one"
+    )
     partly = histogram(torch.ones(5, 4).long(), preparation=plain, notes="two")
     merged = partly + dna + dna
-    assert (merged.weights, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
+    assert (merged.weights_digest, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
     for changes, message in (
-        ({"weights": "bb"}, r"weights \(digest\) differ: 'aa' and 'bb'"),
+        ({"weights_digest": "bb"}, r"weights \(digest\) differ: 'aa' and 'bb'"),
         ({"preparation": {"crop": "center"}}, r"image preparations \(crop\) differ: 'none' and 'center'"),
         ({"preparation": {"input_size": None}}, r"image preparations \(input_size\) differ: \[9, 9\] and 'none'"),
     ):
@@ -293,7 +295,7 @@ def test_digests_are_of_what_a_dna_is() -> None:
         histogram(torch.ones(5, 4).long() * 2),
         histogram(torch.ones(5, 2).long()),
         histogram(torch.ones(5, 4).long(), num_images=4),
-        histogram(torch.ones(5, 4).long(), weights="aa"),
+        histogram(torch.ones(5, 4).long(), weights_digest="aa"),
         histogram(torch.ones(5, 4).long(), ranges=None),
         gaussian(np.zeros((2, 5))),
         layer_gaussian(np.zeros((2, 5))),

@@ -17,7 +17,7 @@ def test_round_trip(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.weights.npz")
     back = NeuronWeights.load(tmp_path / "x.weights.npz")
     assert torch.equal(back.weights, weights.weights)
-    assert (back.neurons, back.extractor, back.network, back.name) == (NEURONS, "tiny", "aa", "ignores hats")
+    assert (back.neurons, back.extractor, back.weights_digest, back.name) == (NEURONS, "tiny", "aa", "ignores hats")
     assert repr(back) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
     content = (tmp_path / "x.weights.npz").read_bytes()
     (tmp_path / "x.weights.npz").write_bytes(content[:-9])
@@ -34,7 +34,7 @@ def test_chosen_neurons_are_a_mean() -> None:
     distances = torch.rand(dna.neurons.total).double()
     assert float(chosen.weights @ distances) == pytest.approx(float(distances[[2, 5]].mean()))
     assert chosen.num_used == 2
-    assert NeuronWeights.like(chosen.weights, dna).network == dna.weights
+    assert NeuronWeights.like(chosen.weights, dna).weights_digest == dna.weights_digest
 
 
 @pytest.mark.parametrize(
@@ -42,17 +42,17 @@ def test_chosen_neurons_are_a_mean() -> None:
     [
         ({"neurons": Neurons({"head": 4})}, "their neurons differ"),
         ({"extractor": "other"}, "their extractors differ: 'tiny' and 'other'"),
-        ({"network": "bb"}, r"their weights \(digest\) differ: 'aa' and 'bb'"),
+        ({"weights_digest": "bb"}, r"their weights \(digest\) differ: 'aa' and 'bb'"),
     ],
 )
 def test_weights_of_something_else(changes: dict[str, object], message: str, tmp_path: Path) -> None:
     weights = NeuronWeights(torch.ones(4), NEURONS, "tiny", "aa")
     weights.save(tmp_path / "x")
-    fitting = {"neurons": NEURONS, "extractor": "tiny", "network": "aa"}
+    fitting = {"neurons": NEURONS, "extractor": "tiny", "weights_digest": "aa"}
     for given in (weights, tmp_path / "x", str(tmp_path / "x"), torch.ones(4)):
         assert resolve_weights(given, **fitting).tolist() == [1] * 4
     assert resolve_weights(None, **fitting) is None
-    assert resolve_weights(weights, **fitting | {"network": None}) is not None
+    assert resolve_weights(weights, **fitting | {"weights_digest": None}) is not None
     with pytest.raises(ValueError, match=message):
         resolve_weights(weights, **fitting | changes)
     with pytest.raises(ValueError, match=r"expected to have shape \(4,\)"):

@@ -25,7 +25,7 @@ if address:
     PRESETS[name] = dataclasses.replace(PRESETS[name], weights=address)
 try:
     extractor = DNAExtractor(name)
-    print(extractor.weights, extractor.resolve_ranges().digest)
+    print(extractor.weights_digest, extractor.resolve_ranges().digest)
 except Exception as err:
     print(f"{type(err).__name__}: {err}")
 """
@@ -82,7 +82,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)
     ranges = ActivationRanges.observe(extractor(photograph[None]), margin="scale")
     ranges.save(folder / "Random" / "rand_resnet50" / "activation_ranges.json")
-    return folder, f"{extractor.weights} {ranges.digest}"
+    return folder, f"{extractor.weights_digest} {ranges.digest}"
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str
         assert requests == []
     # a copy of the repository serves as well, its ranges included
     extractor = DNAExtractor("rand_resnet50", weights_path=folder)
-    assert f"{extractor.weights} {extractor.ranges.digest}" == expected
+    assert f"{extractor.weights_digest} {extractor.ranges.digest}" == expected
     assert extractor.ranges.name == "rand_resnet50"
 
 

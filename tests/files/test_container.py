@@ -41,7 +41,7 @@ def test_round_trips_are_bit_exact(dna: DNA, tmp_path: Path) -> None:
         assert type(back) is type(dna)
         for name, values in tensors(dna).items():
             assert torch.equal(tensors(back)[name], values), name
-        for field in ("neurons", "num_images", "extractor", "weights", "preparation", "notes", "digest"):
+        for field in ("neurons", "num_images", "extractor", "weights_digest", "preparation", "notes", "digest"):
             assert getattr(back, field) == getattr(dna, field), field
         assert repr(back) == repr(dna)
         assert back.allclose(dna)

@@ -11,7 +11,7 @@ from torchmetrics_dna.dna import DNA
 # what a zip, an npz or a path could stumble over
 LAYERS = ("block.0/conv-1", "../köpf", "x.npy", "x", "dna.json", "層 1")
 PREPARATION = {"resize": "clean", "input_size": [224, 224], "crop": "center", "mean": [0.5, 0.5, 0.5], "std": None}
-_COMMON = {"weights": "0123456789abcdef", "preparation": PREPARATION, "notes": 'Ünïcode\n"notes"'}
+_COMMON = {"weights_digest": "0123456789abcdef", "preparation": PREPARATION, "notes": 'Ünïcode\n"notes"'}
 
 
 def neurons(layers: tuple[str, ...] = LAYERS) -> Neurons:
@@ -77,7 +77,7 @@ def about(dna: DNA) -> dict[str, object]:
         "layers": [[layer, list(dna.neurons.numbers(layer))] for layer in dna.neurons],
         "num_images": dna.num_images,
         "extractor": dna.extractor,
-        "weights": dna.weights,
+        "weights": dna.weights_digest,
         "preparation": dna.preparation,
         "notes": dna.notes,
     }

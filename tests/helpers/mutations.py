@@ -114,10 +114,10 @@ def value_of(found: DNA | NeuronWeights | ActivationRanges) -> dict[str, Any]:
     if isinstance(found, ActivationRanges):
         return value | {"low": found.minimum, "high": found.maximum, "margin": found.margin, "name": found.name}
     if isinstance(found, NeuronWeights):
-        about = {"extractor": found.extractor, "weights": found.network, "notes": found.name}
+        about = {"extractor": found.extractor, "weights": found.weights_digest, "notes": found.name}
         return value | about | {"weight": found.weights}
-    names = ("kind", "num_images", "extractor", "weights", "preparation", "notes")
-    value |= {name: getattr(found, name) for name in names} | dnas.tensors(found)
+    names = ("kind", "num_images", "extractor", "preparation", "notes")
+    value |= {name: getattr(found, name) for name in names} | {"weights": found.weights_digest} | dnas.tensors(found)
     known = getattr(found, "ranges", None)
     return value | ({"margin": known.margin, "name": known.name} if known else {})
 

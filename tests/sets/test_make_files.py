@@ -66,7 +66,7 @@ def test_parts_add_up_to_the_whole(ranges: object, tmp_path: Path) -> None:
         made = load_dna(path)
         assert made.allclose(whole)
         assert made.notes == "made here"
-        assert made.weights == EXTRACTOR.weights
+        assert made.weights_digest == EXTRACTOR.weights_digest
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=ranges).digest
 
 

@@ -41,7 +41,9 @@ def test_one_image_ranks_others_by_likeness() -> None:
 
 
 def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
-    weights = NeuronWeights.of_neurons(torch.tensor([20]), reference.neurons, "efficientnet_lite0", reference.weights)
+    weights = NeuronWeights.of_neurons(
+        torch.tensor([20]), reference.neurons, "efficientnet_lite0", reference.weights_digest
+    )
     weights.save(tmp_path / "x.weights.npz")
     ranking = rank(MIXED[:2], reference, neuron_weights=tmp_path / "x.weights.npz")
     one = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)

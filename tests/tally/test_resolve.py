@@ -137,7 +137,7 @@ def test_a_layer_of_another_width_is_refused() -> None:
     network = Convolutions()
     other = DNAExtractor(network)
     layer = next(iter(other.neurons))
-    wrong = replace(made, extractor=other.name, weights=None, preparation=None)
+    wrong = replace(made, extractor=other.name, weights_digest=None, preparation=None)
     with pytest.raises(ValueError, match=f"it has no layer '{layer}'"):
         DNAEMD(other, reference=wrong)
 

@@ -146,7 +146,7 @@ def _described(dna: DNA) -> dict[str, Any]:
         "kind": dna.kind,
         "digest": dna.digest,
         "extractor": dna.extractor,
-        "weights": dna.weights,
+        "weights_digest": dna.weights_digest,
         "preparation": dna.preparation,
         "num_images": dna.num_images,
         "num_neurons": dna.neurons.total,

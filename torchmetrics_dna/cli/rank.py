@@ -112,7 +112,7 @@ def select(
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
     chosen = select_neurons(distances, k)
-    found = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights, name)
+    found = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, name)
     rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
         layer, place = dna.neurons.locate(index)

@@ -44,7 +44,7 @@ class DNA(_Fields, ABC):
     """The per-neuron statistics of an image or a set of images.
 
     Args:
-        weights: Digest of the extractor's weights; None if unknown.
+        weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor: resize, input size, crop, mean, std; as far as known.
         notes: Whatever a user wants to say about it; kept in files.
 
@@ -52,7 +52,7 @@ class DNA(_Fields, ABC):
 
     kind: ClassVar[str]
 
-    weights: str | None = None
+    weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
     notes: str = ""
 
@@ -70,7 +70,7 @@ class DNA(_Fields, ABC):
     @property
     def origin(self) -> dict[str, Any]:
         """Keyword arguments that another DNA of the same images has in common with this one."""
-        return {"weights": self.weights, "preparation": self.preparation, "notes": self.notes}
+        return {"weights_digest": self.weights_digest, "preparation": self.preparation, "notes": self.notes}
 
     @abstractmethod
     def to(self, device: torch.device | str) -> Self:
@@ -151,7 +151,7 @@ class DNA(_Fields, ABC):
                 "neurons": neurons,
                 "num_images": check_type("num_images", dna["num_images"], int),
                 "extractor": check_type("extractor", dna["extractor"], str),
-                "weights": check_type("weights", dna["weights"], str, NoneType),
+                "weights_digest": check_type("weights", dna["weights"], str, NoneType),
                 "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
                 "notes": check_type("notes", header.get("notes", ""), str),
             }
@@ -162,7 +162,7 @@ class DNA(_Fields, ABC):
         dna = {
             "kind": self.kind,
             "extractor": self.extractor,
-            "weights": self.weights,
+            "weights": self.weights_digest,
             "preparation": self.preparation,
             "layers": self.neurons.to_list(),
             "num_images": self.num_images,
@@ -196,7 +196,7 @@ class DNA(_Fields, ABC):
 
     def _identity(self, **more: Any) -> dict[str, Any]:
         """What must be equal in DNAs that are merged or compared."""
-        return identity(self.extractor, self.weights, self.preparation, self.neurons, self.kind, **more)
+        return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
@@ -258,5 +258,5 @@ def absorb(one: _D, other: _D) -> _D:
     check_comparable(one, other)
     notes = "\n".join(dict.fromkeys([*one.notes.splitlines(), *other.notes.splitlines()]))
     preparation = {**(other.preparation or {}), **(one.preparation or {})} or None
-    weights = one.weights or other.weights
-    return replace(one, **one._absorbed(other), notes=notes, weights=weights, preparation=preparation)
+    digest = one.weights_digest or other.weights_digest
+    return replace(one, **one._absorbed(other), notes=notes, weights_digest=digest, preparation=preparation)

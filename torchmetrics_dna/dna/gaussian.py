@@ -34,7 +34,7 @@ class GaussianDNA(DNA):
         num_images: How many images they are from.
         extractor: Name of the extractor.
         statistics: ``"means"``: of spatial means, over images. ``"activations"``: of all activations alike.
-        weights: Digest of the extractor's weights; None if unknown.
+        weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor, as far as known.
         notes: Whatever a user wants to say about it.
 

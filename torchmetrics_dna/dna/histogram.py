@@ -46,7 +46,7 @@ class HistogramDNA(DNA):
             keep them.
         num_images: How many images were counted.
         extractor: Name of the extractor.
-        weights: Digest of the extractor's weights; None if unknown.
+        weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor, as far as known.
         notes: Whatever a user wants to say about it.
 

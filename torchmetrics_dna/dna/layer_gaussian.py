@@ -33,7 +33,7 @@ class LayerGaussianDNA(DNA):
         neurons: The N neurons, in order.
         num_images: How many images they are from.
         extractor: Name of the extractor.
-        weights: Digest of the extractor's weights; None if unknown.
+        weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor, as far as known.
         notes: Whatever a user wants to say about it.
 

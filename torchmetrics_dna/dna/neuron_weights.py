@@ -33,7 +33,7 @@ class NeuronWeights:
         weights: Shape ``(N,)``; kept as float64. The plain mean is ``1/N`` each.
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
-        network: Digest of the extractor's own weights; None if unknown.
+        weights_digest: Digest of the extractor's own weights; None if unknown.
         name: What they are good for.
 
     Raises:
@@ -50,7 +50,7 @@ class NeuronWeights:
     weights: Tensor
     neurons: Neurons
     extractor: str
-    network: str | None = None
+    weights_digest: str | None = None
     name: str = ""
 
     def __post_init__(self) -> None:
@@ -58,17 +58,17 @@ class NeuronWeights:
 
     @classmethod
     def of_neurons(
-        cls, chosen: Tensor, neurons: Neurons, extractor: str, network: str | None = None, name: str = ""
+        cls, chosen: Tensor, neurons: Neurons, extractor: str, weights_digest: str | None = None, name: str = ""
     ) -> NeuronWeights:
         """The mean over some neurons, by flat index, as :func:`select_neurons` gives them."""
         weights = torch.zeros(neurons.total, dtype=torch.float64)
         weights[chosen.cpu()] = 1 / len(chosen)
-        return cls(weights, neurons, extractor, network, name)
+        return cls(weights, neurons, extractor, weights_digest, name)
 
     @classmethod
     def like(cls, weights: Tensor, dna: DNA, name: str = "") -> NeuronWeights:
         """Weights for the neurons of a DNA."""
-        return cls(weights.cpu(), dna.neurons, dna.extractor, dna.weights, name)
+        return cls(weights.cpu(), dna.neurons, dna.extractor, dna.weights_digest, name)
 
     @property
     def num_used(self) -> int:
@@ -80,7 +80,7 @@ class NeuronWeights:
         about = {
             "kind": _KIND,
             "extractor": self.extractor,
-            "weights": self.network,
+            "weights": self.weights_digest,
             "layers": self.neurons.to_list(),
         }
         arrays = split_arrays("weight", self.neurons, self.weights)
@@ -117,7 +117,7 @@ def resolve_weights(
     given: NeuronWeights | Tensor | str | os.PathLike[str] | None,
     neurons: Neurons,
     extractor: str,
-    network: str | None = None,
+    weights_digest: str | None = None,
 ) -> Tensor | None:
     """The weights for some neurons, float64, shape ``(N,)``; None for the plain mean.
 
@@ -125,10 +125,10 @@ def resolve_weights(
         given: Weights with their neurons, the path of a file of them, or bare ones in the order of ``neurons``.
         neurons: The neurons that they are to be for.
         extractor: Name of the extractor.
-        network: Digest of the extractor's own weights, if known.
+        weights_digest: Digest of the extractor's own weights, if known.
 
     Raises:
-        ValueError: If they are for other neurons, another extractor or another network, or have another shape.
+        ValueError: If they are for other neurons, another extractor or other weights of it, or have another shape.
 
     """
     if given is None:
@@ -139,7 +139,7 @@ def resolve_weights(
         return check_weights(given, neurons.total)
     check_same(
         f"{given!r} can't be used here",
-        identity(given.extractor, given.network, neurons=given.neurons),
-        identity(extractor, network, neurons=neurons),
+        identity(given.extractor, given.weights_digest, neurons=given.neurons),
+        identity(extractor, weights_digest, neurons=neurons),
     )
     return given.weights

@@ -45,7 +45,7 @@ def check_made_by(dna: DNA, extractor: DNAExtractor) -> None:
     """
     check_same(
         "The given DNA and `feature` don't fit",
-        identity(dna.extractor, dna.weights, dna.preparation),
+        identity(dna.extractor, dna.weights_digest, dna.preparation),
         identity_of(extractor),
         remedy="; leave `feature` and its options out to take the DNA's",
     )
@@ -54,4 +54,4 @@ def check_made_by(dna: DNA, extractor: DNAExtractor) -> None:
 def identity_of(extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
     """The identity of what an extractor makes, which also knows from which submodules; see :func:`identity`."""
     more["extractors (digest)"] = extractor.digest
-    return identity(extractor.name, extractor.weights, extractor.preparation, extractor.neurons, **more)
+    return identity(extractor.name, extractor.weights_digest, extractor.preparation, extractor.neurons, **more)

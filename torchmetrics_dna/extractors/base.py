@@ -152,7 +152,7 @@ class DNAExtractor(_Shareable):
         return replace(ranges, name=ranges.name or self.name)
 
     @cached_property
-    def weights(self) -> str:
+    def weights_digest(self) -> str:
         """16 hexadecimal digits of the network's weights."""
         sha = hashlib.sha256()
         for name, tensor in self.network.state_dict().items():
@@ -163,7 +163,7 @@ class DNAExtractor(_Shareable):
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
-        settings = (self.weights, self.name, dict(self.neurons), self._submodules, self.preparation)
+        settings = (self.weights_digest, self.name, dict(self.neurons), self._submodules, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property

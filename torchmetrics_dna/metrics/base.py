@@ -62,7 +62,8 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         self.normalize = normalize
         self.reduction = reduction
         self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
-        self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
+        known = self.neurons, self.extractor.name, self.extractor.weights_digest
+        self.neuron_weights = resolve_weights(neuron_weights, *known)
 
     def _accumulate(self, tally: DNATally[Any]) -> None:
         """Register the states; ValueError if the reference is of another kind of DNA."""

@@ -97,7 +97,8 @@ class DNARealism(ExtractorMetric):
         self._stand_on(resolved.extractor)
         self.reference: HistogramDNA = resolved.dnas[0]  # type: ignore[assignment]
         self.normalize = normalize
-        self.neuron_weights = resolve_weights(neuron_weights, self.neurons, self.extractor.name, self.extractor.weights)
+        known = self.neurons, self.extractor.name, self.extractor.weights_digest
+        self.neuron_weights = resolve_weights(neuron_weights, *known)
         self._scorer = Scorer(self.reference, self.extractor, self.neuron_weights)
         # what scores depend on is in the names of the states: torchmetrics shares those of equal names and values
         digest = hashlib.sha256(json.dumps(self._configuration, sort_keys=True).encode()).hexdigest()[:12]

@@ -61,7 +61,7 @@ def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, 
     return {
         **given,
         "extractor": found.extractor,
-        "weights of the network": dna.weights or "unknown",
+        "weights of the network": dna.weights_digest or "unknown",
         "preparation of images": _in_words(dna.preparation),
         "neurons": f"{found.neurons.total:,} in {len(found.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),

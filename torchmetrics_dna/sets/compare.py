@@ -149,7 +149,7 @@ def compare(
         kinds, where = kinds_for(distances), device_for(feature, device)
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
-        resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights)
+        resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
         folds, keep = None if confidence is None else NUM_FOLDS, any(not record.kinds for record in distances)
         known = iter(way.dnas)
         first, second = (

@@ -236,7 +236,7 @@ def compare_measured(
         else:
             found[record.name] = record.of_dnas(one, other)
     dna, histogram = a.any, a.dnas.get("histogram")
-    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights)
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     return Comparison(
         dna.neurons,
         found,

@@ -135,7 +135,7 @@ def rank(
         dnas = [side] if isinstance(side, HistogramDNA) else []
         way = resolve(feature, layers, num_bins, ranges, dnas, device=device_for(feature, device), **settings)
         extractor = way.extractor
-        weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights)
+        weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
         dna: Any = way.dnas[0] if way.dnas else None
         if dna is None:
             dna = measure(cast("ImageSource", side), extractor, ["histogram"], way.num_bins, way.ranges, loading).any

@@ -47,7 +47,7 @@ class Tally(ABC):
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.origin: dict[str, Any] = {
             "extractor": extractor.name,
-            "weights": extractor.weights,
+            "weights_digest": extractor.weights_digest,
             "preparation": extractor.preparation,
         }
         self.neurons = extractor.neurons
