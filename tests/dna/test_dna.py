@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -15,6 +16,7 @@ from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerG
 from torchmetrics_dna.binning import activation_histogram, activation_moments, add_counts_
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.functional import layer_frechet_distance
 
 NEURONS = Neurons({"a": 2, "b": 3})
@@ -256,6 +258,18 @@ def test_moments_of_histograms_are_as_good_as_stated(values: np.ndarray) -> None
     width = (high - low).numpy() / 50 * (1 + 1e-6)
     assert (np.abs(found.mean.numpy() - values.mean(1)) <= width / 2).all()
     assert (np.abs(found.var.numpy() - values.var(1)) <= width**2 / 4 + width * values.std(1) + 1e-12).all()
+
+
+def test_two_dnas_are_in_memory_at_a_time() -> None:
+    made: list[weakref.ref[HistogramDNA]] = []
+
+    def make(number: int) -> HistogramDNA:
+        assert not any(one() for one in made), "only the sum of those before is left"
+        dna = histogram(torch.full((5, 4), number))
+        made.append(weakref.ref(dna))
+        return dna
+
+    assert (merged(map(make, range(5))).counts == 10).all()
 
 
 def test_what_is_unknown_of_official_files() -> None:

@@ -2,27 +2,27 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass, replace
-from functools import cached_property, reduce
+from functools import cached_property
 from reprlib import repr as brief
 from types import NoneType
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-import numpy as np
-import torch
-from torch import Tensor
-from typing_extensions import Self
+from typing_extensions import Self, override
 
+from torchmetrics_dna.dna.codec import Encoded, Joined, Stored
 from torchmetrics_dna.dna.identity import check_same, differences, identity
-from torchmetrics_dna.files.container import Arrays, content_digest, read_container, write_container
-from torchmetrics_dna.files.damage import check_type, refusing
-from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.version import __version__
+from torchmetrics_dna.files.container import content_digest
+from torchmetrics_dna.files.damage import check_type
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import torch
+    from torch import Tensor
+
+    from torchmetrics_dna.neurons.index import Neurons
 
 _D = TypeVar("_D", bound="DNA")
 
@@ -40,7 +40,7 @@ class _Fields:
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class DNA(_Fields, ABC):
+class DNA(_Fields, Stored):
     """The per-neuron statistics of an image or a set of images.
 
     Args:
@@ -49,8 +49,6 @@ class DNA(_Fields, ABC):
         notes: Whatever a user wants to say about it; kept in files.
 
     """
-
-    kind: ClassVar[str]
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
@@ -65,7 +63,7 @@ class DNA(_Fields, ABC):
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits of all that it is; notes and names of ranges left out."""
-        return content_digest(*self._packed())
+        return content_digest(*self._encode()[:2])
 
     @property
     def origin(self) -> dict[str, Any]:
@@ -105,8 +103,7 @@ class DNA(_Fields, ABC):
             ValueError: If the DNAs do not fit together.
 
         """
-        check_comparable(self, *others)
-        return reduce(absorb, others, self._copied())
+        return merged((self, *others))
 
     def __add__(self, other: Self) -> Self:
         return self.merge(other) if isinstance(other, DNA) else NotImplemented
@@ -114,52 +111,13 @@ class DNA(_Fields, ABC):
     def __radd__(self, other: Literal[0]) -> Self:
         return self if type(other) is int and other == 0 else NotImplemented  # where sum() starts
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to one file, by custom ``*.dna.npz``; the format is described in docs/format.md.
+    @abstractmethod
+    def _take(self, positions: Tensor, neurons: Neurons) -> Self:
+        """The DNA of ``neurons``, which are at flat indices ``positions``."""
 
-        Raises:
-            OSError: If it can't be written. A file that was there before stays as it was then.
-
-        """
-        dna, arrays = self._packed()
-        write_container(path, dna, arrays, **self._remarks())
-
-    @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file that :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no such file, a damaged one, or one of another kind of DNA.
-
-        """
-        header, arrays = read_container(path)
-        kind = header["dna"].get("kind")
-        if kind != cls.kind:
-            raise ValueError(
-                f"{str(path)!r} holds a DNA of kind {brief(kind)}, expected {cls.kind!r}; load_dna reads any kind"
-            )
-        return cls.unpacked(path, header, arrays)
-
-    @classmethod
-    def unpacked(cls, path: str | os.PathLike[str], header: Mapping[str, Any], arrays: Arrays) -> Self:
-        """The DNA that a container's header and arrays describe; ValueError that names the path if there is none."""
-        dna = header["dna"]
-        with refusing(path, "a DNA file"):
-            neurons = Neurons.from_list(dna["layers"])
-            common = {
-                "neurons": neurons,
-                "num_images": check_type("num_images", dna["num_images"], int),
-                "extractor": check_type("extractor", dna["extractor"], str),
-                "weights_digest": check_type("weights", dna["weights"], str, NoneType),
-                "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
-                "notes": check_type("notes", header.get("notes", ""), str),
-            }
-            return cls._from_file(header, Joined(arrays, neurons), common)
-
-    def _packed(self) -> tuple[dict[str, Any], Arrays]:
-        """What the DNA is, in json's types, and its arrays by name."""
-        dna = {
+    @override
+    def _encode(self) -> Encoded:
+        described = {
             "kind": self.kind,
             "extractor": self.extractor,
             "weights": self.weights_digest,
@@ -167,31 +125,28 @@ class DNA(_Fields, ABC):
             "layers": self.neurons.to_list(),
             "num_images": self.num_images,
         }
-        more, arrays = self._to_file()
-        return dna | more, arrays
-
-    def _remarks(self) -> dict[str, Any]:
-        return {"written_by": f"torchmetrics-dna {__version__}", "notes": self.notes}
-
-    @abstractmethod
-    def _take(self, positions: Tensor, neurons: Neurons) -> Self:
-        """The DNA of ``neurons``, which are at flat indices ``positions``."""
-
-    @abstractmethod
-    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        """What this kind has beyond the rest."""
+        return described, {}, {"notes": self.notes}
 
     @classmethod
-    @abstractmethod
-    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
-        """The inverse."""
+    @override
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        dna = header["dna"]
+        fields |= {
+            "neurons": arrays.neurons,
+            "num_images": check_type("num_images", dna["num_images"], int),
+            "extractor": check_type("extractor", dna["extractor"], str),
+            "weights_digest": check_type("weights", dna["weights"], str, NoneType),
+            "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
+            "notes": check_type("notes", header.get("notes", ""), str),
+        }
+        return cls(**fields)
 
     @abstractmethod
-    def _absorbed(self, other: Self) -> dict[str, Any]:
+    def _absorb(self, other: Self) -> dict[str, Any]:
         """The fields that change when another DNA is added; what is large is changed in place."""
 
-    def _copied(self) -> Self:
-        """The same DNA, with its own copy of what :meth:`_absorbed` changes in place."""
+    def _copy(self) -> Self:
+        """The same DNA, with its own copy of what :meth:`_absorb` changes in place."""
         return self
 
     def _identity(self, **more: Any) -> dict[str, Any]:
@@ -200,38 +155,6 @@ class DNA(_Fields, ABC):
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
-
-
-class Joined:
-    """Arrays of a container that lie in it layer by layer."""
-
-    def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
-        self._arrays, self._neurons = arrays, neurons
-
-    def parts(self, field: str) -> dict[str, np.ndarray[Any, Any]]:
-        """One array for each layer."""
-        return {layer: self._arrays[array_name(field, layer)] for layer in self._neurons}
-
-    def flat(self, field: str) -> Tensor:
-        """One number for each neuron, float64."""
-        parts = self.parts(field)
-        for layer, part in parts.items():
-            if part.shape != (self._neurons[layer],) or part.dtype != np.float64:
-                raise ValueError(f"{field} of layer {layer!r} is {part.dtype} of shape {part.shape}")
-        return torch.from_numpy(np.concatenate(list(parts.values())))
-
-
-def array_name(field: str, layer: str) -> str:
-    """What an array of one layer is called in a container."""
-    from urllib.parse import quote
-
-    return f"{field}/{quote(layer, safe='')}"
-
-
-def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
-    """The arrays of a flat per-neuron tensor, layer by layer."""
-    parts = neurons.split(values.cpu())
-    return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}
 
 
 def check_comparable(first: DNA, *others: DNA) -> None:
@@ -248,15 +171,23 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
         )
 
 
-def absorb(one: _D, other: _D) -> _D:
-    """The DNA of all images of both, in the memory of the first, which must not be used any more.
+def merged(dnas: Iterable[_D]) -> _D:
+    """The DNA of all images, a new one; if an iterator makes them, two are in memory at a time.
 
     Raises:
         ValueError: If the DNAs do not fit together.
 
     """
-    check_comparable(one, other)
-    notes = "\n".join(dict.fromkeys([*one.notes.splitlines(), *other.notes.splitlines()]))
-    preparation = {**(other.preparation or {}), **(one.preparation or {})} or None
-    digest = one.weights_digest or other.weights_digest
-    return replace(one, **one._absorbed(other), notes=notes, weights_digest=digest, preparation=preparation)
+    left = iter(dnas)
+    total = next(left)._copy()
+    for dna in left:
+        check_comparable(total, dna)
+        total = replace(
+            total,
+            **total._absorb(dna),
+            notes="\n".join(dict.fromkeys([*total.notes.splitlines(), *dna.notes.splitlines()])),
+            weights_digest=total.weights_digest or dna.weights_digest,
+            preparation={**(dna.preparation or {}), **(total.preparation or {})} or None,
+        )
+        del dna  # before the next is made
+    return total

@@ -7,17 +7,15 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.base import DNA, Joined, check_comparable, check_enough, split_arrays
+from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.codec import Encoded, Joined, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
 
-    from typing_extensions import Self
-
-    from torchmetrics_dna.files.container import Arrays
     from torchmetrics_dna.neurons.index import Neurons
 
 Statistics = Literal["means", "activations"]
@@ -127,7 +125,7 @@ class GaussianDNA(DNA):
         )
 
     @override
-    def _absorbed(self, other: GaussianDNA) -> dict[str, Any]:
+    def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
         where = self.mean.device
@@ -143,14 +141,18 @@ class GaussianDNA(DNA):
         return super()._identity(statistics=self.statistics, **more)
 
     @override
-    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        arrays = split_arrays("mean", self.neurons, self.mean) | split_arrays("var", self.neurons, self.var)
-        return {"statistics": self.statistics}, arrays
+    def _encode(self) -> Encoded:
+        described, arrays, remarks = super()._encode()
+        described["statistics"] = self.statistics
+        for field, values in (("mean", self.mean), ("var", self.var)):
+            arrays |= split_arrays(field, self.neurons, values)
+        return described, arrays, remarks
 
     @classmethod
     @override
-    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
-        return cls(arrays.flat("mean"), arrays.flat("var"), statistics=header["dna"]["statistics"], **common)
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        fields |= {field: arrays.flat(field) for field in ("mean", "var")}
+        return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
 
     def __repr__(self) -> str:
         return f"GaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"

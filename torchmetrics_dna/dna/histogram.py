@@ -9,29 +9,19 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
-from torchmetrics_dna.dna.base import (
-    DNA,
-    Joined,
-    array_name,
-    check_comparable,
-    check_enough,
-    split_arrays,
-)
+from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from numpy.typing import NDArray
-    from typing_extensions import Self
 
-    from torchmetrics_dna.files.container import Arrays
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -188,7 +178,7 @@ class HistogramDNA(DNA):
         )
 
     @override
-    def _absorbed(self, other: HistogramDNA) -> dict[str, Any]:
+    def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
         if not other.num_images:
             return {}
         ranges = self.ranges
@@ -201,7 +191,7 @@ class HistogramDNA(DNA):
         return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
     @override
-    def _copied(self) -> HistogramDNA:
+    def _copy(self) -> HistogramDNA:
         return replace(self, counts=self.counts.clone())
 
     @override
@@ -210,27 +200,25 @@ class HistogramDNA(DNA):
         return super()._identity(num_bins=self.num_bins, ranges=ranges, **more)
 
     @override
-    def _remarks(self) -> dict[str, Any]:
-        return super()._remarks() | ({"ranges_name": self.ranges.name} if self.ranges and self.ranges.name else {})
-
-    @override
-    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        more = {
+    def _encode(self) -> Encoded:
+        described, arrays, remarks = super()._encode()
+        described |= {
             "num_bins": self.num_bins,
             "num_values": {layer: int(counts[0].sum()) for layer, counts in self.by_layer().items()},
             "ranges": None,
         }
-        arrays = {array_name("counts", layer): _to_planes(counts) for layer, counts in self.by_layer().items()}
+        arrays |= {array_name("counts", layer): _to_planes(counts) for layer, counts in self.by_layer().items()}
         if self.ranges is not None:
-            more["ranges"] = {"margin": self.ranges.margin, "digest": self.ranges.digest}
+            described["ranges"] = {"margin": self.ranges.margin, "digest": self.ranges.digest}
             arrays |= split_arrays("minimum", self.neurons, self.ranges.minimum)
             arrays |= split_arrays("maximum", self.neurons, self.ranges.maximum)
-        return more, arrays
+            remarks |= {"ranges_name": self.ranges.name} if self.ranges.name else {}
+        return described, arrays, remarks
 
     @classmethod
     @override
-    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
-        dna, neurons, ranges = header["dna"], common["neurons"], None
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        dna, neurons, ranges = header["dna"], arrays.neurons, None
         num_bins = check_type("num_bins", dna["num_bins"], int)
         if dna["ranges"] is not None:
             ends = arrays.flat("minimum"), arrays.flat("maximum")
@@ -244,7 +232,7 @@ class HistogramDNA(DNA):
         counts = torch.empty(neurons.total, num_bins, dtype=torch.int64)
         for layer, planes in parts.items():
             _from_planes(planes, counts[neurons.slices[layer]].numpy())
-        return cls(counts=counts, ranges=ranges, **common)
+        return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
         """The counts of some neurons, on the grid of wider ranges if these are self-ranging."""

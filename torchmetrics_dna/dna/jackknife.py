@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 
 if TYPE_CHECKING:
@@ -113,11 +114,6 @@ def noise_floor(folds: Sequence[HistogramDNA], weights: Tensor | None = None, sp
         half = merged([within[i] for i in order[: len(order) // 2]])
         found.append(_distance(half, _without(whole, half), weights))
     return sum(found) / len(found)
-
-
-def merged(folds: Sequence[HistogramDNA]) -> HistogramDNA:
-    """The DNA of all folds."""
-    return folds[0].merge(*folds[1:])
 
 
 def check_confidence(confidence: float) -> None:

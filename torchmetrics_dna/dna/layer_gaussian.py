@@ -8,18 +8,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import torch
 from torch import Tensor
-from typing_extensions import override
+from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.base import DNA, Joined, array_name, check_comparable, check_enough, split_arrays
+from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
 from torchmetrics_dna.dna.gaussian import GaussianDNA, check_finite, merge_moments
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from typing_extensions import Self
-
-    from torchmetrics_dna.files.container import Arrays
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -119,7 +117,7 @@ class LayerGaussianDNA(DNA):
         )
 
     @override
-    def _absorbed(self, other: LayerGaussianDNA) -> dict[str, Any]:
+    def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         means, cov, total = [], {}, self.num_images + other.num_images
         for layer in self.neurons:
@@ -133,25 +131,26 @@ class LayerGaussianDNA(DNA):
         return {"mean": torch.cat(means), "cov": cov, "num_images": total}
 
     @override
-    def _to_file(self) -> tuple[dict[str, Any], Arrays]:
-        arrays = split_arrays("mean", self.neurons, self.mean)
+    def _encode(self) -> Encoded:
+        described, arrays, remarks = super()._encode()
+        arrays |= split_arrays("mean", self.neurons, self.mean)
         for layer, cov in self.cov.items():
             arrays[array_name("cov", layer)] = cov.cpu().numpy()[np.triu_indices(len(cov))]
-        return {}, arrays
+        return described, arrays, remarks
 
     @classmethod
     @override
-    def _from_file(cls, header: Mapping[str, Any], arrays: Joined, common: dict[str, Any]) -> Self:
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
         cov = {}
         for layer, triangle in arrays.parts("cov").items():
-            n = common["neurons"][layer]
+            n = arrays.neurons[layer]
             if triangle.shape != (n * (n + 1) // 2,) or triangle.dtype != np.float64:
                 raise ValueError(f"cov of layer {layer!r} is {triangle.dtype} of shape {triangle.shape}")
             full = np.empty((n, n))
             full[np.triu_indices(n)] = triangle
             full.T[np.triu_indices(n)] = triangle
             cov[layer] = torch.from_numpy(full)
-        return cls(mean=arrays.flat("mean"), cov=cov, **common)
+        return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, **fields)
 
     def __repr__(self) -> str:
         return f"LayerGaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"

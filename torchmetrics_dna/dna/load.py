@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import os
 import warnings
-from functools import reduce
 from pathlib import Path
-from reprlib import repr as brief
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.base import absorb
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
-from torchmetrics_dna.files.container import is_container, read_container
+from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -20,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _D = TypeVar("_D", bound=DNA)
-_KINDS: dict[str, type[DNA]] = {kind.kind: kind for kind in (HistogramDNA, GaussianDNA, LayerGaussianDNA)}
 
 
 def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None) -> DNA:
@@ -49,13 +46,7 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         raise FileNotFoundError(
             f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"
         )
-    header, arrays = read_container(path)
-    kind = header["dna"].get("kind")
-    if not isinstance(kind, str) or kind not in _KINDS:
-        raise ValueError(
-            f"{str(path)!r} holds a DNA of unknown kind {brief(kind)}, expected one of {', '.join(_KINDS)}"
-        )
-    dna = _KINDS[kind].unpacked(path, header, arrays)
+    dna = DNA.load(path)  # of any kind
     return dna if ranges is None else _checked(dna, ranges, path)
 
 
@@ -78,12 +69,12 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
             warnings.warn(
                 f"{str(path)!r} and {seen[dna.digest]!r} hold equal DNAs: are their {dna.num_images} images the same?"
                 " They are counted twice",
-                stacklevel=3,
+                stacklevel=4,
             )
         seen[dna.digest] = str(path)
         return dna
 
-    return reduce(absorb, map(load, paths))
+    return merged(map(load, paths))
 
 
 def given_dna(

@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from reprlib import repr as brief
 from types import NoneType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 from torch import Tensor
+from typing_extensions import Self, override
 
-from torchmetrics_dna.dna.base import Joined, split_arrays
+from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, split_arrays
 from torchmetrics_dna.dna.identity import check_same, identity
-from torchmetrics_dna.files.container import read_container, write_container
-from torchmetrics_dna.files.damage import check_type, refusing
+from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
-from torchmetrics_dna.neurons.index import Neurons
-from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
-
-_KIND = "neuron-weights"
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NeuronWeights:
+class NeuronWeights(Stored):
     r"""The weights :math:`W^n` of Eq. (5), with the neurons and the extractor that they are for.
 
     Args:
@@ -46,6 +42,8 @@ class NeuronWeights:
         (NeuronWeights('edges', 2 of 4 neurons, 'tiny'), [0.5, 0.0, 0.0, 0.5])
 
     """
+
+    kind: ClassVar[str] = "neuron-weights"
 
     weights: Tensor
     neurons: Neurons
@@ -75,39 +73,26 @@ class NeuronWeights:
         """How many neurons have a weight other than 0."""
         return int((self.weights != 0).sum())
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write them to one file, in the container of DNA files; by custom ``*.weights.npz``."""
-        about = {
-            "kind": _KIND,
+    @override
+    def _encode(self) -> Encoded:
+        described = {
+            "kind": self.kind,
             "extractor": self.extractor,
             "weights": self.weights_digest,
             "layers": self.neurons.to_list(),
         }
-        arrays = split_arrays("weight", self.neurons, self.weights)
-        write_container(path, about, arrays, written_by=f"torchmetrics-dna {__version__}", notes=self.name)
+        return described, split_arrays("weight", self.neurons, self.weights), {"notes": self.name}
 
     @classmethod
-    def load(cls, path: str | os.PathLike[str]) -> NeuronWeights:
-        """Read what :meth:`save` wrote.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If it is no such file, or a damaged one.
-
-        """
-        header, arrays = read_container(path)
-        about = header["dna"]
-        if about.get("kind") != _KIND:
-            raise ValueError(f"{str(path)!r} holds {brief(about.get('kind'))}, expected {_KIND!r}")
-        with refusing(path, "neuron weights"):
-            neurons = Neurons.from_list(about["layers"])
-            return cls(
-                Joined(arrays, neurons).flat("weight"),
-                neurons,
-                check_type("extractor", about["extractor"], str),
-                check_type("weights", about["weights"], str, NoneType),
-                check_type("notes", header.get("notes", ""), str),
-            )
+    @override
+    def _decode(cls, header: dict[str, Any], arrays: Joined) -> Self:
+        return cls(
+            arrays.flat("weight"),
+            arrays.neurons,
+            check_type("extractor", header["dna"]["extractor"], str),
+            check_type("weights", header["dna"]["weights"], str, NoneType),
+            check_type("notes", header.get("notes", ""), str),
+        )
 
     def __repr__(self) -> str:
         return f"NeuronWeights({self.name!r}, {self.num_used} of {self.neurons.total} neurons, {self.extractor!r})"

@@ -8,11 +8,10 @@ import re
 from collections import ChainMap
 from contextlib import suppress
 from dataclasses import replace
-from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.base import absorb
+from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import check_folder, replacing
@@ -231,7 +230,7 @@ class Parts:
 
     def merged(self, kind: str) -> DNA:
         """Merge the DNAs of all parts, in their order."""
-        return reduce(absorb, (load_dna(self._path(part, kind)) for part in range(len(self._images))))
+        return merged(load_dna(self._path(part, kind)) for part in range(len(self._images)))
 
     def remove(self) -> None:
         """Delete all parts, and nothing that someone else has put there."""

@@ -10,7 +10,8 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.dna.jackknife import LEAST_FOLDS, merged
+from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.jackknife import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.tally import DNATally, Field
 

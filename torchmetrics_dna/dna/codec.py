@@ -1,0 +1,102 @@
+"""How values go to files and back: a description, arrays and remarks."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from inspect import isabstract
+from reprlib import repr as brief
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor
+from typing_extensions import Self
+
+from torchmetrics_dna.files.container import Arrays, read_container, write_container
+from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.neurons.index import Neurons
+from torchmetrics_dna.version import __version__
+
+if TYPE_CHECKING:
+    import os
+
+Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
+
+
+class Stored(ABC):
+    """A value that a file may hold."""
+
+    kind: ClassVar[str]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write it to one file; the format is described in docs/format.md.
+
+        By custom DNAs are in ``*.dna.npz``, neuron weights in ``*.weights.npz``.
+
+        Raises:
+            OSError: If it can't be written. A file that was there before stays as it was then.
+
+        """
+        described, arrays, remarks = self._encode()
+        write_container(path, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file that :meth:`save` wrote.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is no such file, a damaged one, or one of another kind.
+
+        """
+        kinds = {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
+        header, arrays = read_container(path)
+        kind = header["dna"].get("kind")
+        if not isinstance(kind, str) or kind not in kinds:
+            raise ValueError(
+                f"{str(path)!r} holds {brief(kind)}, expected {' or '.join(map(repr, kinds))};"
+                " load_dna reads a DNA of any kind"
+            )
+        with refusing(path, "a DNA file"):
+            return kinds[kind]._decode(header, Joined(arrays, Neurons.from_list(header["dna"]["layers"])))
+
+    @abstractmethod
+    def _encode(self) -> Encoded:
+        """What it is in json's types, its arrays by name, and what else is said of it."""
+
+    @classmethod
+    @abstractmethod
+    def _decode(cls, header: dict[str, Any], arrays: Joined) -> Self:
+        """The inverse."""
+
+
+class Joined:
+    """Arrays of a container that lie in it layer by layer."""
+
+    def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
+        self._arrays, self.neurons = arrays, neurons
+
+    def parts(self, field: str) -> dict[str, np.ndarray[Any, Any]]:
+        """One array for each layer."""
+        return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
+
+    def flat(self, field: str) -> Tensor:
+        """One number for each neuron, float64."""
+        parts = self.parts(field)
+        for layer, part in parts.items():
+            if part.shape != (self.neurons[layer],) or part.dtype != np.float64:
+                raise ValueError(f"{field} of layer {layer!r} is {part.dtype} of shape {part.shape}")
+        return torch.from_numpy(np.concatenate(list(parts.values())))
+
+
+def array_name(field: str, layer: str) -> str:
+    """What an array of one layer is called in a container."""
+    from urllib.parse import quote
+
+    return f"{field}/{quote(layer, safe='')}"
+
+
+def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
+    """The arrays of a flat per-neuron tensor, layer by layer."""
+    parts = neurons.split(values.cpu())
+    return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}
