@@ -5,27 +5,23 @@ from __future__ import annotations
 from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
-import torch
+import numpy as np
 
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.sets.comparison import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
 
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.demo import Demo
     from torchmetrics_dna.sets.rank import Ranking
 
-# Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print
-_STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
+#: Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print.
+STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
 _LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
-_UNITS = {
-    "dna_emd": "dna-emd\n(bins)",
-    "dna_frechet": "dna-fd\n(squared activations)",
-    "fd": "fd\n(squared activations)",
-}
 
 
 def plot_demo(demo: Demo) -> Any:
@@ -41,24 +37,21 @@ def plot_demo(demo: Demo) -> Any:
         ModuleNotFoundError: If matplotlib is missing.
 
     """
-    figure = _figure(width=10, height=5)
+    figure = new_figure(width=10, height=5)
     curves, pictures = figure.subfigures(1, 2, width_ratios=(1, 1))
     axes = curves.subplots(2, 1, sharex=True)
     strengths = (0, *demo.strengths)
     for i, (name, comparisons) in enumerate(demo.comparisons.items()):
-        for axis, values in zip(
-            axes, ([c.dna_emd for c in comparisons], [c.dna_frechet for c in comparisons]), strict=True
-        ):
-            axis.plot(strengths, [0, *values], label=name, **_style(i))
+        for axis, distance in zip(axes, ("dna-emd", "dna-fd"), strict=True):
+            axis.plot(strengths, [0, *(c.value(distance) for c in comparisons)], label=name, **curve_style(i))
+            axis.set_ylabel(DISTANCES[distance].label)
     axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
-    axes[0].set_ylabel("dna-emd (bins)")
-    axes[1].set_ylabel("dna-fd (squared activations)")
     axes[1].set_xlabel("strength of the degradation")
     axes[1].set_xticks(strengths)
     axes[0].legend(frameon=False)
     for axis in axes:
         axis.set_ylim(bottom=0)
-        _plain(axis)
+        plain_axes(axis)
     _pictures(pictures, demo)
     return figure
 
@@ -70,49 +63,54 @@ def plot_layers(comparison: Comparison) -> Any:
         The matplotlib figure; a row of bars for each distance that there is, with that of all as a line.
 
     """
-    whole = comparison.to_dict()
-    shown = [key for key in _UNITS if whole[key] is not None]
-    layers = list(comparison.layers)
-    figure = _figure(width=max(6.0, 0.35 * len(layers) + 2), height=1.2 + 2.3 * len(shown))
-    for axis, key, (colour, _) in zip(
-        figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, _STYLES, strict=False
-    ):
-        axis.bar(layers, [comparison.layers[layer][key] for layer in layers], color=colour, width=0.7)
-        axis.axhline(whole[key], color="black", linestyle="--", linewidth=1, label=f"all: {whole[key]:.4g}")
-        axis.set_ylabel(_UNITS[key])
+    shown = comparison.records("neuron", "layer")
+    layers = list(comparison.neurons)
+    figure = new_figure(width=max(6.0, 0.35 * len(layers) + 2), height=1.2 + 2.3 * len(shown))
+    for i, (axis, record) in enumerate(zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True)):
+        whole, *parts = (comparison.value(record.name, layer) for layer in (None, *layers))
+        axis.bar(layers, parts, color=curve_style(i)["color"], width=0.7)
+        axis.axhline(whole, color="black", linestyle="--", linewidth=1, label=f"all: {number(whole)}")
+        axis.set_ylabel(record.label.replace(" (", "\n("))
         axis.tick_params(axis="x", labelrotation=45 if len(layers) > 6 else 0)
-        _plain(axis)
+        plain_axes(axis)
         axis.legend(frameon=False)
-    figure.suptitle(_versus(comparison), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def plot_neurons(comparison: Comparison) -> Any:
+def plot_neurons(comparison: Comparison, distance: str | None = None) -> Any:
     """Heat map: the distance of every neuron, a row for each layer, in the order of their distances within it.
+
+    Args:
+        comparison: Of histograms or Gaussians.
+        distance: Which distance; by default dna-emd where there is one.
 
     Returns:
         The matplotlib figure.
 
     Raises:
-        ValueError: If the comparison has no distances of neurons.
+        ValueError: If the comparison has no such distance of neurons.
 
     """
-    distances = comparison.neuron_emd if comparison.neuron_emd is not None else comparison.neuron_frechet
-    if distances is None:
-        raise ValueError("The comparison has no distances of neurons; compare histograms or Gaussians")
-    unit = "dna-emd (bins)" if comparison.neuron_emd is not None else "dna-fd (squared activations)"
+    records = {record.name: record for record in comparison.records("neuron")}
+    record = records.get(distance or next(iter(records), ""))
+    if record is None:
+        there = ", ".join(records) or "none; compare histograms or Gaussians"
+        raise ValueError(f"The comparison has these distances of neurons: {there}; got {distance!r}")
+    distances = comparison.found[record.name]
     rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(distances).items()}
-    # few neurons differ by much; the root of the distances leaves the others something to see
-    scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=float(distances.max()))
-    figure = _figure(width=8, height=1.4 + 0.32 * len(rows))
+    # few neurons differ by much; a quantile's and a root's scale leave the others something to see
+    largest = float(distances.quantile(0.99)) or float(distances.max())
+    scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=largest)
+    figure = new_figure(width=8, height=1.4 + 0.32 * len(rows))
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
     for axis, (layer, values) in zip(axes, rows.items(), strict=True):
         picture = axis.imshow(values[None].numpy(), aspect="auto", cmap="cividis", norm=scale)
         axis.set_yticks([0], [f"{layer} ({len(values)})"])
         axis.set_xticks([])
-    axes[0].set_title(f"{_versus(comparison)}, neuron by neuron", loc="left", fontsize=11)
+    figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     axes[-1].set_xlabel("neurons of the layer, from the one that differs most to the one that differs least")
-    figure.colorbar(picture, ax=axes.tolist(), label=unit, aspect=12)
+    figure.colorbar(picture, ax=axes.tolist(), label=record.label, aspect=12, extend="max")
     return figure
 
 
@@ -129,24 +127,26 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
     """
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
     rows = -(-len(chosen) // 3)
-    figure = _figure(width=9.5, height=0.8 + 2.4 * rows)
+    figure = new_figure(width=9.5, height=0.8 + 2.4 * rows)
     axes = figure.subplots(rows, min(3, len(chosen)), squeeze=False).flatten()
-    for axis, (layer, number) in zip(axes, chosen, strict=False):
-        *shares, edges = _grouped(*comparison.histograms(layer, number))
-        for share, name, (colour, _), style in zip(shares, "AB", _STYLES, ("-", "--"), strict=False):
-            axis.stairs((100 * share).numpy(), edges.numpy(), color=colour, linestyle=style, label=name, baseline=None)
-        emd = float(comparison.neuron_emd[comparison.neurons.index(layer, number)])  # type: ignore[index]
-        axis.set_title(f"{layer} neuron {number}: {emd:.4g} bins", fontsize=9, loc="left")
-        filled = (shares[0] + shares[1]).nonzero().flatten()
-        axis.set_xlim(float(edges[filled[0]]), float(edges[filled[-1] + 1]))
+    for axis, (layer, neuron) in zip(axes, chosen, strict=False):
+        place = comparison.neurons.index(layer, neuron)
+        shares, used, ends = (values[0] for values in grouped(*comparison.aligned([place]), 40))
+        low, high = ends.tolist()
+        edges = np.linspace(low, high, int(used) + 1)
+        for share, name, (colour, _), style in zip(shares[:, :used], "AB", STYLES, ("-", "--"), strict=False):
+            axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=name, baseline=None)
+        emd = number(float(comparison.found["dna-emd"][place]))
+        axis.set_title(f"{layer} neuron {neuron}: {emd} bins", fontsize=9, loc="left")
+        axis.set_xlim(low, high)
         axis.set_yscale("log")  # a dead zone takes most positions of many neurons
-        _plain(axis)
+        plain_axes(axis)
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
     axes[0].legend(frameon=False)
     figure.supxlabel("activation", fontsize=10)
     figure.supylabel("share of positions (%)", fontsize=10)
-    figure.suptitle(_versus(comparison), x=0.01, ha="left", fontsize=11)
+    figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     return figure
 
 
@@ -162,12 +162,12 @@ def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Seque
         The matplotlib figure: means as lines, standard deviations as bands, the last mean as a dotted line.
 
     """
-    figure = _figure(width=6, height=4)
+    figure = new_figure(width=6, height=4)
     axis = figure.subplots()
     for i, (name, draws) in enumerate(values.items()):
         means = [fmean(draw) for draw in draws]
         spreads = [pstdev(draw) for draw in draws]
-        style = _style(i)
+        style = curve_style(i)
         axis.plot(numbers, means, label=name, **style)
         low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
         axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
@@ -176,7 +176,7 @@ def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Seque
     axis.set_xlabel("number of images")
     axis.set_ylabel(f"distance ({unit})" if unit else "distance")
     axis.set_title("Mean and standard deviation over draws of images", loc="left", fontsize=11)
-    _plain(axis)
+    plain_axes(axis)
     axis.legend(frameon=False)
     return figure
 
@@ -191,18 +191,18 @@ def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[f
         The matplotlib figure.
 
     """
-    figure = _figure(width=5.5, height=4.5)
+    figure = new_figure(width=5.5, height=4.5)
     axis = figure.subplots()
     for i, (name, (precision, recall, area)) in enumerate(curves.items()):
         # without markers, which would cover steps this small
-        line = {**_style(i), "marker": None, "linestyle": _LINES[(i + i // len(_STYLES)) % len(_LINES)]}
+        line = {**curve_style(i), "marker": None, "linestyle": _LINES[(i + i // len(STYLES)) % len(_LINES)]}
         axis.step(recall, precision, where="post", label=f"{name}: {area:.3f}", **line)
     axis.set_xlabel("recall")
     axis.set_ylabel("precision")
     axis.set_xlim(0, 1)
     axis.set_ylim(0, 1.02)
     axis.set_title("Precision and recall, with the area under the curve", loc="left", fontsize=11)
-    _plain(axis)
+    plain_axes(axis)
     axis.legend(frameon=False, loc="lower left")
     return figure
 
@@ -221,44 +221,36 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
     count = len(ranking.scores)
     columns = min(columns, count)
     starts = {"closest": 0, "middle": (count - columns) // 2, "furthest": count - columns}
-    figure = _figure(width=1.25 * columns + 0.4, height=5.2)
+    figure = new_figure(width=1.25 * columns + 0.4, height=5.2)
     axes = figure.subplots(3, columns, squeeze=False)
     for (name, start), row in zip(starts.items(), axes, strict=True):
         for place, axis in enumerate(row, start):
             axis.imshow(ranking.images[ranking.numbers[place]])
             axis.set_xticks([])
             axis.set_yticks([])
-            axis.set_title(f"{place + 1}: {float(ranking.scores[place]):.4g}", fontsize=8)
+            axis.set_title(f"{place + 1}: {number(float(ranking.scores[place]))}", fontsize=8)
+            # the end of a name tells images of a folder apart
+            axis.set_xlabel(visible(ranking.names[place])[-22:], fontsize=6, parse_math=False)
         row[0].set_ylabel(name)
     title = f"{count} images by their distance to the reference: rank and dna-emd (bins)"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def _grouped(a: Tensor, b: Tensor, edges: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Shares of two histograms in bins wide enough to draw: about 40 over where they have something."""
-    filled = (a + b).nonzero().flatten()
-    first, count = int(filled[0]), int(filled[-1] - filled[0]) + 1
-    size = max(1, count // 40)
-    groups = -(-count // size)
-    places = torch.arange(count) // size
-    sums = [torch.zeros(groups).double().index_add_(0, places, side[first : first + count]) for side in (a, b)]
-    last = torch.tensor([min(first + k * size, first + count) for k in range(groups + 1)])
-    return sums[0], sums[1], edges[last]
-
-
-def _versus(comparison: Comparison) -> str:
+def versus(comparison: Comparison) -> str:
+    """What was compared, for a title."""
     a, b = comparison.num_images.values()
     return f"A ({a} images) against B ({b} images), {comparison.extractor}"
 
 
-def _style(number: int) -> dict[str, Any]:
+def curve_style(i: int) -> dict[str, Any]:
     """How one of several curves is drawn; past the palette's end, in other lines than those before."""
-    colour, marker = _STYLES[number % len(_STYLES)]
-    return {"color": colour, "marker": marker, "linestyle": _LINES[number // len(_STYLES) % len(_LINES)]}
+    colour, marker = STYLES[i % len(STYLES)]
+    return {"color": colour, "marker": marker, "linestyle": _LINES[i // len(STYLES) % len(_LINES)]}
 
 
-def _plain(axis: Any) -> None:
+def plain_axes(axis: Any) -> None:
+    """Leave out the frame, and draw a faint grid."""
     axis.spines[["top", "right"]].set_visible(False)
     axis.grid(axis="y", alpha=0.3)
 
@@ -277,6 +269,7 @@ def _pictures(figure: Any, demo: Demo) -> None:
         axis.set_title("original" if strength == 0 else f"strength {strength}", fontsize=10)
 
 
-def _figure(width: float, height: float) -> Any:
+def new_figure(width: float, height: float) -> Any:
+    """An empty figure, in inches; ModuleNotFoundError if matplotlib is missing."""
     # not pyplot: it keeps figures alive and opens windows, which a library must not
     return require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=120, layout="constrained")

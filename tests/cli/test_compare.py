@@ -99,7 +99,7 @@ def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     image = str(next(Path(A).iterdir()))
     assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
     captured = capsys.readouterr()
-    assert "dna-fd, fd and kid need more than one image on each side." in captured.err
+    assert "More images are needed on each side for dna-fd, fd, kid." in captured.err
     assert "dna-fd" not in captured.out
 
 

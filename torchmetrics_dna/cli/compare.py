@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from rich.table import Table
 from rich.text import Text
@@ -11,7 +11,6 @@ from rich.text import Text
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     check_figure,
-    number,
     numbers,
     out,
     print_json,
@@ -20,13 +19,11 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
+from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.demo import Demo
-
-_UNITS = {"dna_emd": ("dna-emd", "bins of {bins}"), "dna_frechet": ("dna-fd", "squared activations")}
-_UNITS["fd"] = ("fd", "squared activations, mean over layers")
 
 
 def compare(
@@ -48,7 +45,7 @@ def compare(
     confidence: Annotated[float | None, o.option("Give a confidence interval of dna-emd, such as 0.95.")] = None,
     as_json: o.Json = False,
 ) -> None:
-    """Compare two image sets, or DNAs of them, by dna-emd and dna-fd, or by fd and kid."""
+    """Compare two image sets, or DNAs of them."""
     from torchmetrics_dna.sets.compare import compare as compare_sets
     from torchmetrics_dna.sets.processes import world_size
 
@@ -93,32 +90,28 @@ def demo(
 
 
 def _print_comparison(result: Comparison, as_json: bool) -> None:
-    found = result.to_dict()
+    from torchmetrics_dna.dna.distances import DISTANCES
+
     if as_json:
-        print_json(found)
+        print_json(result.to_dict())
         return
-    units = {key: unit for key, unit in _UNITS.items() if found[key] is not None}
-    out.print(_summary(result, found, units))
-    if units:
-        names = [name for name, _ in units.values()]
+    out.print(_summary(result))
+    if records := result.records("neuron", "layer"):
         rows = [
-            [layer, result.neurons[layer], *(figures[key] for key in units)] for layer, figures in result.layers.items()
+            [layer, width, *(result.value(record.name, layer) for record in records)]
+            for layer, width in result.neurons.items()
         ]
-        out.print("", table(["layer", "neurons", *names], rows, "By layer"))
-    neuron_units = {key: name for key, (name, _) in units.items() if key != "fd"}
-    if neuron_units:
-        top = [[n["layer"], str(n["neuron"]), *(n[key] for key in neuron_units)] for n in result.top_neurons()]
-        out.print("", table(["layer", "neuron", *neuron_units.values()], top, "Neurons that differ most"))
-    if min(result.num_images.values()) < 2:
-        talk.print("dna-fd, fd and kid need more than one image on each side.")
+        out.print("", table(["layer", "neurons", *(record.name for record in records)], rows, "By layer"))
+    if records := result.records("neuron"):
+        top = [[n["layer"], str(n["neuron"]), *(n[record.key] for record in records)] for n in result.top_neurons()]
+        out.print("", table(["layer", "neuron", *(record.name for record in records)], top, "Neurons that differ most"))
+    if lacking := [name for name, record in DISTANCES.items() if record.least > min(result.num_images.values())]:
+        talk.print(f"More images are needed on each side for {', '.join(lacking)}.")
 
 
-def _summary(result: Comparison, found: dict[str, Any], units: dict[str, tuple[str, str]]) -> Table:
+def _summary(result: Comparison) -> Table:
     """What a comparison comes to."""
-    figures = [(name, found[key], unit.format(bins=result.num_bins)) for key, (name, unit) in units.items()]
-    if result.kid is not None:
-        spread = f", ± {number(result.kid_std)} over subsets" if result.kid_std else ""
-        figures.append(("kid", result.kid, f"of layer {list(result.neurons)[-1]}{spread}"))
+    figures = [(record.name, result.value(record.name), result.about(record)) for record in result.records()]
     main = len(figures)
     if interval := result.interval:
         sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
@@ -135,10 +128,11 @@ def _summary(result: Comparison, found: dict[str, Any], units: dict[str, tuple[s
 
 
 def _print_demo(result: Demo) -> None:
-    rows = []
-    for name, comparisons in result.comparisons.items():
-        rows.append([name, "dna-emd", *(c.dna_emd for c in comparisons)])
-        rows.append(["", "dna-fd", *(c.dna_frechet for c in comparisons)])
+    rows = [
+        [name if first else "", distance, *(c.value(distance) for c in comparisons)]
+        for name, comparisons in result.comparisons.items()
+        for first, distance in ((True, "dna-emd"), (False, "dna-fd"))
+    ]
     title = f"{result.num_images} photographs against their degraded copies"
     shown = table(["degradation", "distance", *(f"strength {s}" for s in result.strengths)], rows, title)
     for row in shown.rows[1::2]:

@@ -128,20 +128,15 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], 
     return made
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, or a dash."""
-    return "-" if value is None else f"{value:#.4g}".rstrip(".")
-
-
 def numbers(values: Sequence[float | None], width: int = 0) -> list[str]:
-    """As :func:`number`, equally long and at least so wide, with the decimal points below each other.
+    """Four significant digits or a dash, equally long and at least so wide, with the decimal points below each other.
 
     Example:
         >>> numbers([15.0, 0.1468, None])
         ['15.00  ', ' 0.1468', ' -     ']
 
     """
-    parts = [number(value).partition(".") for value in values]
+    parts = [("-" if value is None else f"{value:#.4g}".rstrip(".")).partition(".") for value in values]
     most = max(len(point + fraction) for _, point, fraction in parts)
     padded = [whole + (point + fraction).ljust(most) for whole, point, fraction in parts]
     width = max(width, *map(len, padded))

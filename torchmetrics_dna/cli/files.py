@@ -11,6 +11,7 @@ from rich.table import Table
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_output, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.files.visible import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -97,7 +98,7 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
     layers = found.pop("layers")
     summary = Table(show_header=False, box=None)
     for key, value in found.items():
-        summary.add_row(key.replace("_", " "), _in_words(value))
+        summary.add_row(key.replace("_", " "), in_words(value))
     rows = [[layer, *values.values()] for layer, values in layers.items()]
     out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
 
@@ -162,11 +163,3 @@ def _described(dna: DNA) -> dict[str, Any]:
     if isinstance(dna, GaussianDNA):
         found["statistics"] = dna.statistics
     return {**found, "notes": dna.notes, "layers": layers}
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
-    if isinstance(value, list):
-        return " ".join(map(_in_words, value))
-    return "unknown" if value is None else str(value)

@@ -42,6 +42,11 @@ class Distance:
     least: int
     between: Callable[[Any, Any], Any]
 
+    @property
+    def label(self) -> str:
+        """Its name, and its unit in brackets if it has one."""
+        return f"{self.name} ({self.unit})" if self.unit else self.name
+
     def of_dnas(self, a: DNA, b: DNA) -> Tensor:
         """The distance between two DNAs.
 

@@ -1,8 +1,9 @@
-"""Text from outside (names of files, notes, layers), as it can be shown."""
+"""What people are shown: text from outside (names of files, notes, layers), numbers, json's values."""
 
 from __future__ import annotations
 
 import re
+from typing import Any
 
 # what moves the cursor, colours the terminal, begins lines, or turns the direction of reading; and what no UTF-8 holds
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -17,3 +18,17 @@ def visible(text: str) -> str:
 
     """
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
+def number(value: float | None) -> str:
+    """Four significant digits, or a dash."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def in_words(value: Any) -> str:
+    """A value of json's types."""
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
+    if isinstance(value, (list, tuple)):
+        return " ".join(map(in_words, value))
+    return "unknown" if value is None else str(value)

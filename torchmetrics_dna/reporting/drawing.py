@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from PIL import Image
 
+from torchmetrics_dna.sets.comparison import grouped
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
@@ -46,24 +48,10 @@ def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
         b: Another one, in the same bins.
 
     """
-    parts = [_small(a.select(layers=[layer]), b.select(layers=[layer])) for layer in a.neurons]
-    return SmallHistograms(*(torch.cat(part) for part in zip(*parts, strict=True)))
-
-
-def _small(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
-    place = torch.arange(a.num_bins)
-    filled = (a.counts + b.counts) > 0
-    first = torch.where(filled, place, a.num_bins).amin(1)
-    span = torch.where(filled, place, -1).amax(1) - first + 1
-    size = -(-span // GROUPS)  # bins in a group
-    used = -(-span // size)
-    group = ((place - first[:, None]) // size[:, None]).clamp(0, GROUPS - 1)
-    empty = torch.zeros(len(group), GROUPS, dtype=torch.int64)
-    sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
-    heights = 1 + (sums / sums.sum(2, keepdim=True)).log10() / _FAINTEST
-    levels = torch.where(sums > 0, (255 * heights).round().clamp(1, 255), 0).to(torch.uint8)
-    start, second = a.bin_edges()[:, :2].T
-    ends = start[:, None] + (second - start)[:, None] * torch.stack([first, first + used * size], 1)
+    layers = [grouped(a.select(layers=[layer]), b.select(layers=[layer]), GROUPS) for layer in a.neurons]
+    shares, used, ends = (torch.cat(parts) for parts in zip(*layers, strict=True))
+    heights = 1 + shares.log10() / _FAINTEST
+    levels = torch.where(shares > 0, (255 * heights).round().clamp(1, 255), 0).to(torch.uint8)
     return SmallHistograms(levels, used, ends)
 
 

@@ -12,7 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.files.visible import number, visible
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
@@ -22,7 +22,7 @@ from torchmetrics_dna.reporting.drawing import (
     step_path,
     thumbnail,
 )
-from torchmetrics_dna.reporting.words import describe_settings, halved_side, number, verdict
+from torchmetrics_dna.reporting.words import describe_settings, halved_side, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,7 +87,8 @@ def _map(found: Comparison, order: Tensor) -> dict[str, Any]:
     """A picture for each layer, and where it begins among all neurons."""
     emd = found.neuron_emd
     assert emd is not None
-    largest, columns = float(emd.max()), _columns(found)
+    # a few neurons that differ by far more would leave the others one colour
+    largest, columns = float(emd.quantile(0.99)) or float(emd.max()), _columns(found)
     layers = [
         {
             "name": layer,

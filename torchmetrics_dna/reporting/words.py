@@ -5,9 +5,10 @@ from __future__ import annotations
 import platform
 from datetime import datetime, timezone
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.files.visible import in_words, number
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -15,11 +16,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.sets.comparison import Comparison
-
-
-def number(value: float | None) -> str:
-    """Four significant digits."""
-    return "-" if value is None else f"{value:.4g}"
 
 
 def verdict(found: Comparison) -> str:
@@ -62,7 +58,7 @@ def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, 
         **given,
         "extractor": found.extractor,
         "weights of the network": dna.weights_digest or "unknown",
-        "preparation of images": _in_words(dna.preparation),
+        "preparation of images": in_words(dna.preparation),
         "neurons": f"{found.neurons.total:,} in {len(found.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),
         "ranges of activations": bounds,
@@ -71,11 +67,3 @@ def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, 
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
         "made on": platform.platform(),
     }
-
-
-def _in_words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key} {_in_words(inner)}" for key, inner in value.items())
-    if isinstance(value, (list, tuple)):
-        return " ".join(map(_in_words, value))
-    return "unknown" if value is None else str(value)

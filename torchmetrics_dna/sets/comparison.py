@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES, Distance
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
 from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ class Comparison:
         noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
             at half its number of images; if asked for.
         noise_floor_side: Which set that is, ``"a"`` or ``"b"``.
-        kid_std: Standard deviation of kid over subsets of images; 0 where there is but one.
+        spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
 
     """
 
@@ -57,7 +58,7 @@ class Comparison:
     interval: Interval | None = None
     noise_floor: float | None = None
     noise_floor_side: str | None = None
-    kid_std: float | None = None
+    spread: dict[str, float] = field(default_factory=dict)
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -68,6 +69,22 @@ class Comparison:
             return float(values.mean() if layer is None else values[list(self.neurons).index(layer)])
         where = slice(None) if layer is None else self.neurons.slices[layer]
         return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
+
+    def records(self, *grains: Grain) -> list[Distance]:
+        """What distances were found: of neurons, of layers, of the set, or all."""
+        return [DISTANCES[name] for name in self.found if not grains or DISTANCES[name].grain in grains]
+
+    def about(self, record: Distance) -> str:
+        """The unit of a distance, and what its value is of."""
+        unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
+        mean = "mean" if self.neuron_weights is None else "weighted sum"
+        of = {
+            "neuron": f"{mean} over neurons",
+            "layer": "mean over layers",
+            "set": f"of layer {list(self.neurons)[-1]}",
+        }[record.grain]
+        spread = self.spread.get(record.name)
+        return ", ".join(filter(None, (unit, of, f"± {number(spread)} over subsets" if spread else "")))
 
     @property
     def neuron_emd(self) -> Tensor | None:
@@ -103,6 +120,11 @@ class Comparison:
     def kid(self) -> float | None:
         """Kernel distance (KID) of the last layer's spatial means, without unit: the mean over subsets of images."""
         return self.value("kid")
+
+    @property
+    def kid_std(self) -> float | None:
+        """Standard deviation of kid over subsets of images; 0 where there is but one."""
+        return self.spread.get("kid")
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
@@ -154,9 +176,9 @@ class Comparison:
     def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
         """The k neurons that differ most, by dna-emd where there is one, each with its layer, number and distances."""
         records = [record for record in DISTANCES.values() if record.grain == "neuron"]
-        by = next((self.found[record.name] for record in records if record.name in self.found), None)
-        if by is None:
+        if not (found := self.records("neuron")):
             return []
+        by = self.found[found[0].name]
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
@@ -169,7 +191,7 @@ class Comparison:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
         return {
             **{record.key: self.value(name) for name, record in DISTANCES.items()},
-            "kid_std": self.kid_std,
+            **{f"{r.key}_std": self.spread.get(name) for name, r in DISTANCES.items() if r.grain == "set"},
             "layers": self.layers,
             "top_neurons": self.top_neurons(),
             "interval": self.interval and asdict(self.interval),
@@ -184,6 +206,33 @@ class Comparison:
     def __repr__(self) -> str:
         figures = "".join(f"{DISTANCES[name].key}={self.value(name)}, " for name in self.found)
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
+
+
+def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Histograms over where A or B holds something, in bins wide enough to draw.
+
+    Args:
+        a: A histogram DNA of known ranges.
+        b: Another one, in the same bins.
+        groups: How many bins to draw at most.
+
+    Returns:
+        The shares of A and of B, ``(N, 2, groups)``; how many groups hold anything, from the first one on, ``(N,)``;
+        the activations where the first of these begins and the last one ends, ``(N, 2)``.
+
+    """
+    place = torch.arange(a.num_bins)
+    filled = (a.counts + b.counts) > 0
+    first = torch.where(filled, place, a.num_bins).amin(1)
+    span = torch.where(filled, place, -1).amax(1) - first + 1
+    size = -(-span // groups)  # bins in a group
+    used = -(-span // size)
+    group = ((place - first[:, None]) // size[:, None]).clamp(0, groups - 1)
+    empty = torch.zeros(len(group), groups, dtype=torch.int64)
+    sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
+    start, second = a.bin_edges()[:, :2].T
+    ends = start[:, None] + (second - start)[:, None] * torch.stack([first, first + used * size], 1)
+    return sums / sums.sum(2, keepdim=True), used, ends
 
 
 def with_interval(found: Comparison, confidence: float) -> Comparison:
@@ -223,7 +272,7 @@ def compare_measured(
 
     """
     found: dict[str, Tensor] = {}
-    kid_std = None
+    spread: dict[str, float] = {}
     images = min(a.any.num_images, b.any.num_images)
     for record in distances:
         one, other = (_given_for(record, side) for side in (a, b))
@@ -231,7 +280,7 @@ def compare_measured(
         if one is None or other is None or (images < record.least and found):
             continue
         if record.grain == "set":
-            value, kid_std = record.between(one, other)
+            value, spread[record.name] = record.between(one, other)
             found[record.name] = torch.tensor([value], dtype=torch.float64)
         else:
             found[record.name] = record.of_dnas(one, other)
@@ -247,7 +296,7 @@ def compare_measured(
         weights,
         a.unreadable + b.unreadable,
         (a, b),
-        kid_std=kid_std,
+        spread=spread,
     )
 
 

@@ -1,0 +1,95 @@
+"""A new distance, by one record, is wherever distances are named; one of each grain stands beside it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+from commands import run
+from golden import GOLDEN
+from pages import Page
+from pixel_sets import EXTRACTOR, A, B
+
+import torchmetrics_dna.cli.options as options
+from torchmetrics_dna import GaussianDNA, compare, report
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
+from torchmetrics_dna.plots import plot_layers, plot_neurons
+
+ROOT = Path(__file__).parents[1]
+NAMES = ["dna-emd", "fd", "kid", "dna-hellinger"]  # of neurons, of layers, of the sets; of neurons, without a unit
+PARTS = ["dna-emd", "fd", "dna-hellinger"]  # which layers have, too
+
+
+def hellinger(a: GaussianDNA, b: GaussianDNA) -> torch.Tensor:
+    total = a.var + b.var
+    overlap = (2 * (a.var * b.var).sqrt() / total).sqrt() * torch.exp(-(a.mean - b.mean).square() / (4 * total))
+    return (1 - overlap).clamp(min=0).sqrt()
+
+
+@pytest.fixture(autouse=True)
+def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    sentence = "Hellinger distance between the Gaussians of each neuron"
+    kinds = ("gaussian", "layer-gaussian")
+    record = Distance("dna-hellinger", "dna_hellinger", "", sentence, "neuron", kinds, 2, hellinger)
+    monkeypatch.setitem(DISTANCES, record.name, record)
+
+
+def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    a, b = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
+    options = ("compare", a, b, "--layers", "block_0", "--metrics", ",".join(NAMES))
+    assert run(monkeypatch, *options, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(found[DISTANCES[name].key] > 0 for name in NAMES)
+    assert found["kid_std"] > 0
+    assert found["layers"]["block_0"]["dna_hellinger"] == found["dna_hellinger"] < 1
+    assert all(0 < neuron["dna_hellinger"] < 1 for neuron in found["top_neurons"])
+
+    assert run(monkeypatch, *options) == 0
+    summary, layers, neurons = re.split(r"\n(?=By layer|Neurons)", capsys.readouterr().out)
+    value = {name: f"{found[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
+    assert dict(line.split()[:2] for line in summary.splitlines()[:4]) == value
+    names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])
+    assert names == ["layer", "neurons", *PARTS]
+    assert row == ["block_0", "16", *(value[name] for name in PARTS)]
+    assert neurons.splitlines()[2].replace("┃", " ").split() == ["layer", "neuron", "dna-emd", "dna-hellinger"]
+
+
+def test_in_figures() -> None:
+    found = compare(A, B, EXTRACTOR, metrics=NAMES)
+    axes = {axis.get_ylabel(): axis for axis in plot_layers(found).axes}
+    assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
+    heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
+    assert heights == [found.value("dna-hellinger", layer) for layer in found.layers]
+    *rows, bar = plot_neurons(found, "dna-hellinger").axes
+    assert bar.get_ylabel() == "dna-hellinger"
+    assert float(rows[0].images[0].get_array().max()) == float(found.found["dna-hellinger"].max())
+    with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
+        plot_neurons(found, "fd")
+
+
+def test_in_a_report(tmp_path: Path) -> None:
+    found = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
+    rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows
+    value = {name: f"{found.value(name):.4g}" for name in NAMES}
+    told = {row[0]: row[1:] for row in rows}
+    for name in NAMES:
+        assert told[name][0] == value[name]
+        assert DISTANCES[name].sentence in told[name][1]
+    assert ["layer", "neurons", "dna-emd(bins)", "", "fd(squared activations)", "dna-hellinger"] in rows
+    assert [cell for cell in told["all"] if cell] == ["9", *(value[name] for name in PARTS)]
+    assert ["layer", "neuron", "dna-emd(bins)", "dna-hellinger", "mean activation,B less A"] in rows
+
+
+def test_pages_and_help_name_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(DISTANCES, "dna-hellinger")
+    commands, concepts = ((ROOT / "docs" / page).read_text("utf-8") for page in ("command_line.md", "concepts.md"))
+    names = f"any of {', '.join(DISTANCES)}, with commas"
+    assert names in get_args(options.Metrics)[1].help.lower()
+    assert names in commands
+    rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
+    told = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
+    assert told == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]
