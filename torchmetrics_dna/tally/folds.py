@@ -108,8 +108,9 @@ class FoldedImages(ImageSource):
         self.folds = torch.zeros(len(source), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
         self._num_folds = num_folds
 
-    def __getitem__(self, index: int) -> RGBImage:
-        image = super().__getitem__(index)
+    @override
+    def decode(self, index: int) -> RGBImage:
+        image = super().decode(index)
         step = _step(image.size)
         some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
         self.folds[index] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
