@@ -12,6 +12,8 @@ from commands import COMMAND, run, torchrun
 from golden import GOLDEN, load
 from PIL import Image
 
+from torchmetrics_dna.dna.distances import DISTANCES
+
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
@@ -99,7 +101,7 @@ def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     image = str(next(Path(A).iterdir()))
     assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
     captured = capsys.readouterr()
-    assert "More images are needed on each side for dna-fd, fd, kid." in captured.err
+    assert f"More images are needed on each side for {', '.join(list(DISTANCES)[1:])}." in captured.err
     assert "dna-fd" not in captured.out
 
 
@@ -126,7 +128,7 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, B, "--layers", "block_9"], "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0"),
         ([A, B, "--feature", "efficientnet_lite00"], "did you mean 'efficientnet_lite0'?"),
         ([A, B, "--num-bins", "0"], "Option --num-bins expected to be integer larger than 0, but got 0"),
-        ([A, B, "--metrics", "fd,fid"], "expected to be of dna-emd, dna-fd, fd, kid, but got 'fid'"),
+        ([A, B, "--metrics", "fd,fid"], f"expected to be of {', '.join(DISTANCES)}, but got 'fid'"),
         ([A, B, "--batch-size", "-3"], "Option --batch-size expected to be an integer of at least 1"),
         ([A, B, "--device", "gpu"], "There is no device 'gpu' here; there is: cpu"),
         ([A, B, "--device", "cuda:99"], "There is no device 'cuda:99' here; there is: cpu"),
