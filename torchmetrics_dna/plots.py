@@ -46,8 +46,7 @@ def plot_demo(demo: Demo) -> Any:
             axis.plot(strengths, [0, *(c.value(distance) for c in comparisons)], label=name, **curve_style(i))
             axis.set_ylabel(DISTANCES[distance].label)
     axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
-    axes[1].set_xlabel("strength of the degradation")
-    axes[1].set_xticks(strengths)
+    axes[1].set(xlabel="strength of the degradation", xticks=strengths)
     axes[0].legend(frameon=False)
     for axis in axes:
         axis.set_ylim(bottom=0)
@@ -138,8 +137,7 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
             axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=name, baseline=None)
         emd = number(float(comparison.found["dna-emd"][place]))
         axis.set_title(f"{layer} neuron {neuron}: {emd} bins", fontsize=9, loc="left")
-        axis.set_xlim(low, high)
-        axis.set_yscale("log")  # a dead zone takes most positions of many neurons
+        axis.set(xlim=(low, high), yscale="log")  # a dead zone takes most positions of many neurons
         plain_axes(axis)
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
@@ -172,9 +170,7 @@ def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Seque
         low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
         axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
         axis.axhline(means[-1], color=style["color"], linestyle=":", linewidth=1)
-    axis.set_xscale("log")
-    axis.set_xlabel("number of images")
-    axis.set_ylabel(f"distance ({unit})" if unit else "distance")
+    axis.set(xscale="log", xlabel="number of images", ylabel=f"distance ({unit})" if unit else "distance")
     axis.set_title("Mean and standard deviation over draws of images", loc="left", fontsize=11)
     plain_axes(axis)
     axis.legend(frameon=False)
@@ -197,10 +193,7 @@ def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[f
         # without markers, which would cover steps this small
         line = {**curve_style(i), "marker": None, "linestyle": _LINES[(i + i // len(STYLES)) % len(_LINES)]}
         axis.step(recall, precision, where="post", label=f"{name}: {area:.3f}", **line)
-    axis.set_xlabel("recall")
-    axis.set_ylabel("precision")
-    axis.set_xlim(0, 1)
-    axis.set_ylim(0, 1.02)
+    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.set_title("Precision and recall, with the area under the curve", loc="left", fontsize=11)
     plain_axes(axis)
     axis.legend(frameon=False, loc="lower left")
@@ -226,13 +219,12 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
     for (name, start), row in zip(starts.items(), axes, strict=True):
         for place, axis in enumerate(row, start):
             axis.imshow(ranking.images[ranking.numbers[place]])
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
             axis.set_title(f"{place + 1}: {number(float(ranking.scores[place]))}", fontsize=8)
             # the end of a name tells images of a folder apart
             axis.set_xlabel(visible(ranking.names[place])[-22:], fontsize=6, parse_math=False)
         row[0].set_ylabel(name)
-    title = f"{count} images by their distance to the reference: rank and dna-emd (bins)"
+    title = f"{count} images by their distance to the reference: rank, {DISTANCES['dna-emd'].label}, name"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 
@@ -262,8 +254,7 @@ def _pictures(figure: Any, demo: Demo) -> None:
     for row, (name, examples) in enumerate(demo.examples.items()):
         for axis, picture in zip(axes[row], examples, strict=True):
             axis.imshow(picture)
-            axis.set_xticks([])
-            axis.set_yticks([])
+            axis.set(xticks=[], yticks=[])
         axes[row, 0].set_ylabel(name)
     for axis, strength in zip(axes[0], demo.shown, strict=True):
         axis.set_title("original" if strength == 0 else f"strength {strength}", fontsize=10)

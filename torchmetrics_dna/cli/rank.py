@@ -60,14 +60,10 @@ def rank(
     as_json: o.Json = False,
 ) -> None:
     """Rank images by how close each of them is to a reference."""
-    from torchmetrics_dna.sets.processes import rank as process_rank
     from torchmetrics_dna.sets.processes import world_size
     from torchmetrics_dna.sets.rank import rank as rank_images
 
-    if as_csv and as_json:
-        raise ValueError("Expected --csv or --json, but got both; leave one out")
-    if grid is not None:
-        check_figure(grid)
+    _check_outputs(as_csv and as_json, grid)
     with progress() as report:
         ranking = rank_images(
             images,
@@ -87,11 +83,7 @@ def rank(
             **o.extractor_settings(weights_path, crop),
         )
     _print_ranking(ranking, reference, top, as_csv, as_json)
-    if grid is not None and process_rank() == 0:
-        from torchmetrics_dna.plots import plot_ranking
-
-        plot_ranking(ranking).savefig(grid)
-        talk.print(f"The contact sheet is in {grid}")
+    _draw(ranking, grid)
 
 
 @weights.command()
@@ -163,6 +155,23 @@ def learn(
     ]
     out.print(table(columns, rows, "Share of each distance that the weights take away"))
     _save(NeuronWeights.like(found, loaded[0][0], name), output)
+
+
+def _check_outputs(both: bool, grid: Path | None) -> None:
+    if both:
+        raise ValueError("Expected --csv or --json, but got both; leave one out")
+    if grid is not None:
+        check_figure(grid)
+
+
+def _draw(ranking: Ranking, grid: Path | None) -> None:
+    from torchmetrics_dna.sets.processes import rank as process_rank
+
+    if grid is not None and process_rank() == 0:
+        from torchmetrics_dna.plots import plot_ranking
+
+        plot_ranking(ranking).savefig(grid)
+        talk.print(f"The contact sheet is in {grid}")
 
 
 def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bool, as_json: bool) -> None:
