@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 import typer
 from commands import run
+from pages import PAGES, ROOT
 from PIL import Image
-from test_docs import PAGES, ROOT
 
 from torchmetrics_dna import ActivationRanges, load_dna, make_dna
 from torchmetrics_dna.cli import app

@@ -25,7 +25,7 @@ def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brea
         (tmp_path / "numba.py").write_text(code)
         monkeypatch.syspath_prepend(tmp_path)
         for name in list(sys.modules):
-            if name == "numba" or (name.startswith("torchmetrics_dna.") and "numba" in name):
+            if name == "numba" or name.startswith("torchmetrics_dna.kernels") or name.endswith((".cpu", ".cpu_tiles")):
                 monkeypatch.delitem(sys.modules, name)
         optional.cache_clear()
 

@@ -27,7 +27,7 @@ def require(module: str, extra: str) -> Any:
 @cache
 def optional(module: str) -> Any:
     """A module of this package, or None where what it imports is not installed, or, with a warning, broken."""
-    library = module.rpartition(".")[2].partition("_")[0]  # numba_histogram stands on numba
+    library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
     try:
         return import_module(f"torchmetrics_dna.{module}")
     except Exception as err:
