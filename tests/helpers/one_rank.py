@@ -13,14 +13,14 @@ def meet(with_what: str) -> None:
     if with_what == "folder":
         sys.argv = [word.replace("shared", "elsewhere") for word in sys.argv]
         return
-    from torchmetrics_dna.images.sources import ImageSource
+    from torchmetrics_dna.extractors import DNAExtractor
 
-    def fetch(self: ImageSource, index: int) -> None:
+    def forward(self: DNAExtractor, imgs: object) -> None:
         if with_what == "death":
             os.kill(os.getpid(), signal.SIGKILL)
         raise TypeError("unsupported operand")
 
-    ImageSource.__getitem__ = fetch
+    DNAExtractor.forward = forward
 
 
 if __name__ == "__main__":
