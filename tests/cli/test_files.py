@@ -7,6 +7,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -159,6 +162,18 @@ def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert list(tmp_path.iterdir()) == []
 
 
+@contextmanager
+def interruptible(*arguments: str) -> Iterator[subprocess.Popen[str]]:
+    """A command in another process, which SIGINT interrupts also where it is ignored here; killed in the end."""
+    listen = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    process = subprocess.Popen([*COMMAND, *arguments], stderr=subprocess.PIPE, text=True, preexec_fn=listen)
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 def test_interrupted_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -168,12 +183,12 @@ def test_interrupted_and_resumed(
     whole.mkdir()
     cut.mkdir()
     command, parts = [*make, str(cut / "x.dna.npz")], cut / "x.dna.npz.parts"
-    with subprocess.Popen([*COMMAND, *command], stderr=subprocess.PIPE, text=True) as process:
+    with interruptible(*command) as process:
         while not list(parts.glob("0*.json")):
             assert process.poll() is None
             time.sleep(0.001)
         process.send_signal(signal.SIGSTOP)
-        for more in ([], ["--resume"], ["--kind", "gauss"]):
+        for more in ([], ["--resume"], ["--kind", "gaussian"]):
             assert run(monkeypatch, *command, *more) == 2
             assert f"Another process is making parts in '{parts}'; wait for it" in capsys.readouterr().err
         process.send_signal(signal.SIGCONT)
