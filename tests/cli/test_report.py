@@ -29,7 +29,7 @@ def test_a_page_and_the_verdict(
     assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
     assert run(monkeypatch, "compare", A, B, *options, "--json") == 0
     expected = json.loads(capsys.readouterr().out)
-    assert f"dna-emd is {expected['dna_emd']:.4g} bins" in page.text
+    assert f"A and B are {expected['dna_emd']:.4g} bins apart; there is no interval" in page.text
 
 
 def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -159,7 +159,8 @@ def compare(
             for side in opened
         )
         found = compare_measured(first, second, neuron_weights, distances)
-        return found if confidence is None else with_interval(found, confidence)
+    # not in step: all processes have the same folds, and a report goes on without an interval if they are too few
+    return found if confidence is None else with_interval(found, confidence)
 
 
 def _check_interval(confidence: float, distances: Sequence[Distance], any_images: bool) -> None:
