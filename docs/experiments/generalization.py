@@ -26,6 +26,7 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.functional import generalization_discrepancy
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured
 from torchmetrics_dna.sets.loading import Loading
@@ -37,7 +38,7 @@ RANDOM_ORDERS = 50  # as in the paper
 NOTO = data.Package("npm", "@expo-google-fonts/noto-emoji", "0.4.7")
 SYMBOLA = data.Package("apt", "fonts-symbola")
 FONTS = {"noto font": (NOTO, "NotoEmoji_400Regular.ttf"), "symbola font": (SYMBOLA, "Symbola_hint.ttf")}
-DISTANCES = {"dna-emd": "dna_emd", "dna-fd": "dna_frechet", "fd": "fd"}
+DISTANCES = {name: RECORDS[name] for name in ("dna-emd", "dna-fd", "fd")}
 
 
 class Split(NamedTuple):
@@ -150,7 +151,7 @@ def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
         for name, parts in domains.items()
     }
     return [
-        [compare_measured(tested, learned, metrics=list(DISTANCES)) for learned, _ in measured.values()]
+        [compare_measured(tested, learned, distances=list(DISTANCES.values())) for learned, _ in measured.values()]
         for _, tested in measured.values()
     ]
 
@@ -218,10 +219,7 @@ def main() -> None:
     names = list(domains)
     scores = accuracies(domains, seeds, epochs)
     compared = compare_all(domains, number)
-    distances = {
-        name: torch.tensor([[getattr(one, field) for one in row] for row in compared])
-        for name, field in DISTANCES.items()
-    }
+    distances = {name: torch.tensor([[one.value(name) for one in row] for row in compared]) for name in DISTANCES}
     rows, found = summary(scores, distances)
     header = ["tested on \\ trained on", *names]
     accuracy = [[name, *(f"{value:.0f}" for value in row)] for name, row in zip(names, scores.tolist(), strict=True)]
