@@ -48,7 +48,7 @@ def check_folder(path: Path) -> None:
         FileExistsError: If something is there that is not a file, such as a folder or a device.
 
     """
-    path = Path(os.path.realpath(path))
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # else a message has the path that was given
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # a link only if it leads back to itself
