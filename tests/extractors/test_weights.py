@@ -129,7 +129,7 @@ class Attention(torch.nn.Module):
         return self.blocks(x)
 
 
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit")
 @pytest.mark.parametrize("how", ["script", "trace"])
 def test_torchscript_is_read_without_running_it(tmp_path: Path, how: str) -> None:
     source, target = Attention(), Attention()
