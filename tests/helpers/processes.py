@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -36,5 +35,4 @@ def _start(rank: int, world: int, worker: Callable[..., None], meeting: str, arg
         worker(rank, world, *arguments)
         dist.barrier()
     finally:
-        time.sleep(0.1)  # see joined()
         dist.destroy_process_group()

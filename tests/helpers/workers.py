@@ -13,6 +13,7 @@ from networks import Convolutions, Pixels, random_images
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import checkpoint
+from torch.distributed.fsdp import fully_shard
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
@@ -22,11 +23,6 @@ from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure_ranges import measure_ranges
 from torchmetrics_dna.sets.processes import gather, heed, in_step
-
-try:
-    from torch.distributed.fsdp import fully_shard
-except ImportError:  # before torch 2.6
-    from torch.distributed._composable.fsdp import fully_shard
 
 MANY = random_images(11, 9)
 SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal

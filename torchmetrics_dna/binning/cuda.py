@@ -3,6 +3,8 @@
 Counts are integers, so the order in which blocks add theirs changes nothing. Nothing here waits for the device.
 """
 
+from __future__ import annotations
+
 from typing import TYPE_CHECKING, Any
 
 import triton
@@ -22,7 +24,7 @@ _MOST_SHARED_BINS = 4096  # whose counts, 16 KiB, one program keeps to itself
 _COLUMNS = 32  # neurons of a program where they lie together: a cache line of float32
 
 
-def add_counts_(counts: "Tensor", parts: "Parts", bins: "Bins", accepted: "Tensor | None" = None) -> None:
+def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
     """As the reference's, without a question to the device whether values are finite.
 
     Args:
@@ -39,7 +41,7 @@ def add_counts_(counts: "Tensor", parts: "Parts", bins: "Bins", accepted: "Tenso
             _count_layer(counts[here], layer, bins.take(here), accepted)
 
 
-def _count_layer(counts: "Tensor", layer: "Tensor", bins: "Bins", accepted: "Tensor") -> None:
+def _count_layer(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor) -> None:
     rows = picture_rows(layer)
     images, neurons, row_count, positions = rows.shape
     image_stride, neuron_stride, row_stride, stride = rows.stride()
@@ -60,7 +62,7 @@ def _count_layer(counts: "Tensor", layer: "Tensor", bins: "Bins", accepted: "Ten
 def _bin_of(x: Any, centre: Any, scale: Any, first: Any, offset: Any, factor: Any, num_bins: Any) -> Any:
     """The formula of Bins, in float64."""
     t = tl.floor(((x.to(tl.float64) - centre) / scale + offset) * factor) - first
-    return tl.minimum(tl.where(t > 0.0, t, 0.0), num_bins - 1.0).to(tl.int32)  # NaN to 0
+    return tl.minimum(tl.maximum(t, 0.0), num_bins - 1.0).to(tl.int32)  # the maximum of NaN and 0 is 0
 
 
 @triton.jit  # type: ignore[untyped-decorator]

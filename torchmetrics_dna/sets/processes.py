@@ -116,7 +116,6 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
                 dist.barrier()
         raise SystemExit(2) from None
     finally:
-        time.sleep(0.1)  # before torch 2.8, this hangs while a thread of gloo still lets go of a tensor
         dist.destroy_process_group()
 
 
