@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from binning.ways import LAYOUTS, every_cut, in_parts, laid_out
+from ways import LAYOUTS, every_cut, in_parts, laid_out
 
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
 

@@ -5,15 +5,15 @@ from types import ModuleType
 import numpy as np
 import pytest
 import torch
-from binning.ways import LAYOUTS, TRITON_DEVICE, WAYS, every_cut, histogram_by, in_parts, laid_out
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
+from ways import LAYOUTS, TRITON_DEVICE, WAYS, every_cut, histogram_by, in_parts, laid_out
 
 from torchmetrics_dna import ActivationRanges, Neurons
-from torchmetrics_dna.binning import bins_within, counting, histogram, triton_histogram
+from torchmetrics_dna.binning import bins_within, counting, cuda, histogram
 from torchmetrics_dna.binning.cpu import covers
 from torchmetrics_dna.functional import activation_histogram
 
@@ -227,7 +227,7 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
     assert (counts == 7).all()
 
 
-@pytest.mark.parametrize("module", [histogram, triton_histogram])
+@pytest.mark.parametrize("module", [histogram, cuda])
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
 def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
     where = "cpu" if module is histogram else TRITON_DEVICE

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from binning.ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out
 from golden import channels_first, load
+from ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out
 
 from torchmetrics_dna import GaussianDNA, Neurons
 from torchmetrics_dna.binning import activation_moments, add_moments_

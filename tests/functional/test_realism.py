@@ -3,11 +3,11 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from binning.ways import every_cut, in_parts, laid_out
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from ways import every_cut, in_parts, laid_out
 
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
 from torchmetrics_dna.functional.realism import realism_of_parts

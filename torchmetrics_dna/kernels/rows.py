@@ -1,6 +1,6 @@
 """What numba compiles to go through counts, row by row: distances, and moves to other bins.
 
-All in one file, as those in ``numba_kernels.py`` and for the same reason; to be touched with ``numba_compile.py``.
+All in one file, as those in ``tiles.py`` and for the same reason; to be touched with ``compile.py``.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
 
 All in one file: numba keeps compiled code for as long as the file of a function stays the same, and does not look at
-what the function calls in other files.
+what the function calls in other files. Where ``compile.py`` changes, touch this file.
 """
 
 from __future__ import annotations
