@@ -7,6 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from networks import Pixels, random_images
+from scipy.integrate import trapezoid
 from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
@@ -113,7 +114,7 @@ def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.n
         difference = np.concatenate([[0], np.cumsum(a[i] / a[i].sum() - b[i] / b[i].sum())])
         half = (high[i] - low[i]) / 2 + 1e-8
         x = np.linspace((high[i] + low[i]) / 2 - half, (high[i] + low[i]) / 2 + half, 200_001)
-        area = np.trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
+        area = trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
         np.testing.assert_allclose(found[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
 
 
