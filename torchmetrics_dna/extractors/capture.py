@@ -8,6 +8,7 @@ from copy import deepcopy
 from functools import partial
 from itertools import chain
 from threading import get_ident
+from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -64,7 +65,7 @@ class CompiledCapture:
         self._thread = 0
         for layer, path in submodules.items():
             network.get_submodule(path).register_forward_hook(partial(self._keep, layer))
-        self._compiled = torch.compile(self._run)
+        self._compiled = self._own_graph()
 
     def __call__(self, imgs: Tensor) -> dict[str, Tensor]:
         """The outputs of the layers."""
@@ -73,6 +74,11 @@ class CompiledCapture:
             return self._compiled(imgs)
         finally:
             self._found = None
+
+    def _own_graph(self) -> Callable[[Tensor], dict[str, Tensor]]:
+        # torch keeps graphs by code and does not look at hooks when it takes one, so each capture has its own code
+        run = FunctionType(CompiledCapture._run.__code__.replace(), globals())
+        return torch.compile(MethodType(run, self))
 
     def _run(self, imgs: Tensor) -> dict[str, Tensor]:
         output, found = self._network(imgs), self._found
@@ -88,7 +94,7 @@ class CompiledCapture:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__ |= state
-        self._compiled = torch.compile(self._run)
+        self._compiled = self._own_graph()
 
 
 def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
