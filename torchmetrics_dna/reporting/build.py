@@ -93,10 +93,10 @@ def report(
     with in_step(reading.distributed):
         sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
+        dnas, where = [side for side in sides.values() if isinstance(side, DNA)], device_for(feature, device)
         extractor = None
         if images:
-            where = device_for(feature, device)
-            extractor = resolve(feature, layers, num_bins, ranges, _dnas(sides), device=where, **settings).extractor
+            extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
         measured = partial(
             compare,
             sides["a"],
@@ -112,10 +112,13 @@ def report(
         scored = {} if extractor is None else _score(images, found, num_scored, extractor, loading)
         if rank() == 0:
             names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
-            page = render(found, names, scored, _settings(sides, extractor, num_scored))
-            with replacing(output) as temporary:
-                temporary.write_text(page, encoding="utf-8")
+            _write(render(found, names, scored, _settings(sides, extractor, num_scored)), output)
         return found
+
+
+def _write(page: str, output: str | os.PathLike[str]) -> None:
+    with replacing(output) as temporary:
+        temporary.write_text(page, encoding="utf-8")
 
 
 def _score(
@@ -166,10 +169,6 @@ def _open(
         elif isinstance(side, DNA):
             raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
     return sides
-
-
-def _dnas(sides: dict[str, ImageSource | DNA]) -> list[DNA]:
-    return [side for side in sides.values() if isinstance(side, DNA)]
 
 
 def _histograms(found: Comparison, name: str) -> HistogramDNA:
