@@ -347,15 +347,14 @@ def realism(rank: int, world: int, expected: str) -> None:
 
 
 def folds(rank: int, world: int, expected: str) -> None:
-    """Intervals are those of one process, whichever images a process saw."""
+    """Evidence is that of one process, whichever images a process saw."""
     metric = emd(num_folds=5)
     for images, real in ((CROWD, True), (CROWD_FAKE, False)):
         mine = shard(images, rank, world)
         if len(mine):
             metric.update(mine, real=real)
     one = torch.load(expected, weights_only=False)
-    interval = metric.interval()
-    assert (float(metric.compute()), interval, metric.noise_floor()) == one
+    assert (float(metric.compute()), *vars(metric.evidence().interval).values()) == one
 
 
 @pytest.mark.filterwarnings("ignore:The ``compute`` method")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,6 +23,9 @@ from torchmetrics_dna.cli.console import (
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.demo import Demo
 
@@ -42,7 +46,12 @@ def compare(
     num_workers: o.NumWorkers = None,
     device: o.Device = None,
     neurons: o.NeuronWeightsFile = None,
-    confidence: Annotated[float | None, o.option("Give a confidence interval of dna-emd, such as 0.95.")] = None,
+    folds: Annotated[
+        int | None,
+        o.option("Folds of images for intervals and tests; 0 for neither. [default: 20]", show_default=False),
+    ] = None,
+    group_by: o.Groups = None,
+    confidence: o.Confidence = 0.95,
     as_json: o.Json = False,
 ) -> None:
     """Compare two image sets, or DNAs of them."""
@@ -61,6 +70,8 @@ def compare(
             ranges=ranges,
             neuron_weights=neurons,
             confidence=confidence,
+            num_folds=folds,
+            groups=group_by,
             batch_size=batch_size,
             num_workers=num_workers,
             exif_orientation=exif_orientation,
@@ -95,36 +106,66 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
+    if result.dna_emd is not None:
+        from torchmetrics_dna.reporting.words import verdict
+
+        out.print(verdict(result), "")
     out.print(_summary(result))
     if records := result.records("neuron", "layer"):
-        rows = [
-            [layer, width, *(result.value(record.name, layer) for record in records)]
-            for layer, width in result.neurons.items()
-        ]
-        out.print("", table(["layer", "neurons", *(record.name for record in records)], rows, "By layer"))
-    if records := result.records("neuron"):
-        top = [[n["layer"], str(n["neuron"]), *(n[record.key] for record in records)] for n in result.top_neurons()]
-        out.print("", table(["layer", "neuron", *(record.name for record in records)], top, "Neurons that differ most"))
+        out.print("", _layers(result, records))
+    if result.records("neuron"):
+        out.print("", _top_neurons(result))
+    for notice in result.notices:
+        talk.print(f"{notice}.")
     if lacking := [name for name, record in DISTANCES.items() if record.least > min(result.num_images.values())]:
         talk.print(f"More images are needed on each side for {', '.join(lacking)}.")
 
 
 def _summary(result: Comparison) -> Table:
     """What a comparison comes to."""
-    figures = [(record.name, result.value(record.name), result.about(record)) for record in result.records()]
-    main = len(figures)
-    if interval := result.interval:
-        sure = f"{interval.confidence:.0%}: {number(interval.low)} to {number(interval.high)}"
-        figures.append(("without noise", interval.value, sure))
-        figures.append(("noise floor", result.noise_floor, "between random halves of one set"))
+    from torchmetrics_dna.reporting.words import p_in_words
+
+    figures: list[tuple[str, float | None, str]] = []
+    for record in result.records():
+        figures.append((record.name, result.value(record.name), result.about(record)))
+        if evidence := result.evidence.get(record.name):
+            interval, p = evidence.interval, result.p_value_of(record.name)
+            sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+            figures.append(("  without noise", interval.value, sure))
+            if p is not None:
+                figures.append(("  of equal sets", evidence.null, f"what chance gives; {p_in_words(p)}"))
     summary = Table(show_header=False, box=None)
     values = numbers([value for _, value, _ in figures])
-    for i, ((name, _, what), value) in enumerate(zip(figures, values, strict=True)):
-        summary.add_row(name, Text(value, "bold" if i < main else ""), what)
+    for (name, _, what), value in zip(figures, values, strict=True):
+        summary.add_row(name, Text(value, "" if name.startswith(" ") else "bold"), what)
     summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")
     return summary
+
+
+def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
+    """Distances of each layer, plain and debiased, and whether they are more than noise."""
+    columns: dict[str, Callable[[str], float | None]] = {}
+    for record in records:
+        columns[record.name] = partial(result.value, record.name)
+        if record.name in result.evidence:
+            columns["without noise"] = columns.get("without noise") or partial(result.debiased, record.name)
+            columns["p"] = columns.get("p") or partial(result.p_value_of, record.name)
+    rows = [[layer, width, *(figure(layer) for figure in columns.values())] for layer, width in result.neurons.items()]
+    return table(["layer", "neurons", *columns], rows, "By layer")
+
+
+def _top_neurons(result: Comparison) -> Table:
+    """Neurons that differ most clearly; by size where there is no test."""
+    records = result.records("neuron")
+    top = result.top_neurons()
+    tested = top[0]["z"] is not None
+    more = {"mean shift": "shift", **({"z": "z", "p": "p_value", "q": "q"} if tested else {})}
+    columns = {record.name: record.key for record in records} | more
+    rows = [[n["layer"], str(n["neuron"]), *(n[key] for key in columns.values())] for n in top]
+    title = "Neurons that differ most clearly" if tested else "Neurons that differ most"
+    return table(["layer", "neuron", *columns], rows, title)
 
 
 def _print_demo(result: Demo) -> None:

@@ -22,6 +22,9 @@ File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, off
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
 Converted = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
+KeptFolds = Annotated[
+    int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.")
+]
 Resume = Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")]
 Notes = Annotated[str, o.option("A remark to keep in the file.")]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
@@ -42,6 +45,8 @@ def make(
     batch_size: o.BatchSize = 32,
     num_workers: o.NumWorkers = None,
     device: o.Device = None,
+    folds: KeptFolds = None,
+    group_by: o.Groups = None,
     resume: Resume = False,
     notes: Notes = "",
 ) -> None:
@@ -60,7 +65,17 @@ def make(
     with progress() as report, _going_on():
         loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
         paths, unreadable = make_files(
-            images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, resume=resume, notes=notes
+            images,
+            output,
+            way.extractor,
+            kinds,
+            way.num_bins,
+            way.ranges,
+            loading,
+            num_folds=folds,
+            groups=group_by,
+            resume=resume,
+            notes=notes,
         )
     for path in paths.values() if rank() == 0 else ():
         talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")
@@ -150,6 +165,7 @@ def _described(dna: DNA) -> dict[str, Any]:
         "weights_digest": dna.weights_digest,
         "preparation": dna.preparation,
         "num_images": dna.num_images,
+        "num_folds": len(dna.folds),
         "num_neurons": dna.neurons.total,
     }
     layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}

@@ -67,6 +67,11 @@ Metrics = Annotated[
     option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
 ]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
+Groups = Annotated[
+    str | None,
+    option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]", "--group-by"),
+]
+Confidence = Annotated[float, option("Level of the confidence intervals.")]
 Json = Annotated[bool, option("Print json.", "--json")]
 
 

@@ -35,6 +35,8 @@ def report(
     num_workers: o.NumWorkers = None,
     device: o.Device = None,
     neurons: o.NeuronWeightsFile = None,
+    group_by: o.Groups = None,
+    confidence: o.Confidence = 0.95,
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
     import torchmetrics_dna.reporting as pages
@@ -49,6 +51,8 @@ def report(
             feature,
             layers=o.names(layers),
             num_scored=scored,
+            groups=group_by,
+            confidence=confidence,
             metrics=o.names(metrics),
             device=device,
             num_bins=num_bins,

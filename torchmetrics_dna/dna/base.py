@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from abc import abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -9,6 +10,7 @@ from reprlib import repr as brief
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+import numpy as np
 from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.codec import Encoded, Joined, Stored
@@ -47,22 +49,32 @@ class DNA(_Fields, Stored):
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor: resize, input size, crop, mean, std; as far as known.
         notes: Whatever a user wants to say about it; kept in files.
+        folds: The DNAs of disjoint folds of the images, from which a test and an interval follow; or none.
 
     """
 
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
     notes: str = ""
+    folds: tuple[DNA, ...] = ()
 
     def __post_init__(self) -> None:
         if not 0 <= self.num_images < 2**63:
             raise ValueError(
                 f"Argument `num_images` expected to be from 0 to 2^63 - 1, but got {brief(self.num_images)}"
             )
+        if self.folds and (
+            sum(fold.num_images for fold in self.folds) != self.num_images
+            or any(fold.neurons != self.neurons or fold.extractor != self.extractor for fold in self.folds)
+        ):
+            raise ValueError(
+                f"Argument `folds` expected to share out {self.num_images} images of {self.neurons!r}, but got"
+                f" {brief(self.folds)}"
+            )
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that it is; notes and names of ranges left out."""
+        """16 hexadecimal digits of all that it is; notes, names of ranges and folds left out."""
         return content_digest(*self._encode()[:2])
 
     @property
@@ -70,21 +82,25 @@ class DNA(_Fields, Stored):
         """Keyword arguments that another DNA of the same images has in common with this one."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation, "notes": self.notes}
 
-    @abstractmethod
     def to(self, device: torch.device | str) -> Self:
         """The same DNA on a device."""
+        return replace(self._moved(device), folds=tuple(fold._moved(device) for fold in self.folds))
+
+    @abstractmethod
+    def _moved(self, device: torch.device | str) -> Self:
+        """The same DNA on a device, but for its folds."""
 
     def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
         """The DNA of some layers or flat neuron indices, in this DNA's order."""
         positions = self.neurons.positions(layers, neurons)
-        return self._take(positions, self.neurons.take(positions))
+        return self._take_all(positions, self.neurons.take(positions))
 
     def restrict(self, neurons: Neurons) -> Self:
         """The DNA of an extractor's layers, in its order; ValueError if a layer is missing or has other neurons."""
         if neurons == self.neurons:
             return self
         try:
-            return self._take(self.neurons.find(neurons), neurons)
+            return self._take_all(self.neurons.find(neurons), neurons)
         except ValueError as err:
             raise ValueError(f"{self!r} does not fit, {err}; give the extractor that made it") from err
 
@@ -113,7 +129,11 @@ class DNA(_Fields, Stored):
 
     @abstractmethod
     def _take(self, positions: Tensor, neurons: Neurons) -> Self:
-        """The DNA of ``neurons``, which are at flat indices ``positions``."""
+        """The DNA of ``neurons``, which are at flat indices ``positions``; of one that has no folds."""
+
+    def _take_all(self, positions: Tensor, neurons: Neurons) -> Self:
+        taken = replace(self, folds=())._take(positions, neurons)
+        return replace(taken, folds=tuple(fold._take(positions, neurons) for fold in self.folds))
 
     @override
     def _encode(self) -> Encoded:
@@ -127,6 +147,19 @@ class DNA(_Fields, Stored):
         }
         return described, {}, {"notes": self.notes}
 
+    @override
+    def _encode_all(self) -> Encoded:
+        described, arrays, remarks = self._encode()
+        if self.folds:
+            described = {**described, "folds": []}
+        for number, fold in enumerate(self.folds):
+            own, inner, _ = fold._encode()
+            described["folds"].append({key: value for key, value in own.items() if described.get(key) != value})
+            # ranges that are given are those of the whole
+            shared = {name for name in inner if name in arrays and np.array_equal(inner[name], arrays[name])}
+            arrays = arrays | {f"folds/{number}/{name}": inner[name] for name in inner if name not in shared}
+        return described, arrays, remarks
+
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
@@ -139,6 +172,14 @@ class DNA(_Fields, Stored):
             "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
             "notes": check_type("notes", header.get("notes", ""), str),
         }
+        folds = [check_type("fold", fold, dict) for fold in check_type("folds", dna.get("folds", []), list)]
+        kinds = {each.kind: each for each in DNA.__subclasses__()}
+        fields["folds"] = tuple(
+            kinds[own.get("kind", cls.kind)]._decode(
+                {**header, "notes": "", "dna": {**dna, **own, "folds": []}}, arrays.of_fold(number)
+            )
+            for number, own in enumerate(folds)
+        )
         return cls(**fields)
 
     @abstractmethod
@@ -146,7 +187,7 @@ class DNA(_Fields, Stored):
         """The fields that change when another DNA is added; what is large is changed in place."""
 
     def _copy(self) -> Self:
-        """The same DNA, with its own copy of what :meth:`_absorb` changes in place."""
+        """The same DNA, with its own copy of what :meth:`_absorb` changes in place; of one that has no folds."""
         return self
 
     def _identity(self, **more: Any) -> dict[str, Any]:
@@ -179,9 +220,17 @@ def merged(dnas: Iterable[_D]) -> _D:
 
     """
     left = iter(dnas)
-    total = next(left)._copy()
+    first = next(left)
+    total, folds = replace(first, folds=())._copy(), [fold._copy() for fold in first.folds]
+    del first
     for dna in left:
         check_comparable(total, dna)
+        if len(folds) != len(dna.folds):
+            warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
+            folds = []
+        folds = [
+            replace(fold, **fold._absorb(other)) for fold, other in zip(folds, dna.folds[: len(folds)], strict=True)
+        ]
         total = replace(
             total,
             **total._absorb(dna),
@@ -190,4 +239,4 @@ def merged(dnas: Iterable[_D]) -> _D:
             preparation={**(dna.preparation or {}), **(total.preparation or {})} or None,
         )
         del dna  # before the next is made
-    return total
+    return replace(total, folds=tuple(folds))

@@ -37,7 +37,7 @@ class Stored(ABC):
             OSError: If it can't be written. A file that was there before stays as it was then.
 
         """
-        described, arrays, remarks = self._encode()
+        described, arrays, remarks = self._encode_all()
         write_container(path, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
 
     @classmethod
@@ -64,6 +64,10 @@ class Stored(ABC):
     def _encode(self) -> Encoded:
         """What it is in json's types, its arrays by name, and what else is said of it."""
 
+    def _encode_all(self) -> Encoded:
+        """As :meth:`_encode`, with the parts that it has."""
+        return self._encode()
+
     @classmethod
     @abstractmethod
     def _decode(cls, header: dict[str, Any], arrays: Joined) -> Self:
@@ -75,6 +79,12 @@ class Joined:
 
     def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
         self._arrays, self.neurons = arrays, neurons
+
+    def of_fold(self, number: int) -> Joined:
+        """Those of a fold; of the whole, where the fold has none of its own."""
+        prefix = f"folds/{number}/"
+        own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
+        return Joined({**self._arrays, **own}, self.neurons)
 
     def parts(self, field: str) -> dict[str, np.ndarray[Any, Any]]:
         """One array for each layer."""

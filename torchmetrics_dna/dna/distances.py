@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.unions import ImageFeatures, Unions, emd_unions, frechet_unions, kernel_unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +30,9 @@ class Distance:
         kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
         least: How many images a side must have.
         between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
-            features ``(images, n)``, the value and its standard deviation over subsets of images.
+            features of images, the value and its standard deviation over subsets of images.
+        unions: The folds of two such sides, from which a test and an interval follow; None if it has neither.
+        power: Which power of it grows by a share of 1/images because sets are finite.
 
     """
 
@@ -41,6 +44,8 @@ class Distance:
     kinds: tuple[Kind, ...]
     least: int
     between: Callable[[Any, Any], Any]
+    unions: Callable[[Any, Any], Unions] | None = None
+    power: int = 1
 
     @property
     def label(self) -> str:
@@ -65,20 +70,20 @@ def _of_dnas(a: DNA, b: DNA) -> Any:
     return a.distances(b)
 
 
-def _of_features(a: Any, b: Any) -> tuple[float, float]:
+def _of_features(a: ImageFeatures, b: ImageFeatures) -> tuple[float, float]:
     from torchmetrics_dna.functional.kernel import kernel_distance
 
-    return kernel_distance(a, b)
+    return kernel_distance(a.values, b.values)
 
 
 _RECORDS = (
     Distance(
         "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
-        "neuron", ("histogram",), 1, _of_dnas,
+        "neuron", ("histogram",), 1, _of_dnas, emd_unions, 2,
     ),
     Distance(
         "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",
-        "neuron", ("gaussian", "layer-gaussian"), 2, _of_dnas,
+        "neuron", ("gaussian", "layer-gaussian"), 2, _of_dnas, frechet_unions,
     ),
     Distance(
         "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
@@ -86,7 +91,7 @@ _RECORDS = (
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
-        "set", (), 2, _of_features,
+        "set", (), 2, _of_features, kernel_unions,
     ),
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}

@@ -106,7 +106,7 @@ class GaussianDNA(DNA):
         return dna_frechet(self.mean, self.var, other.mean.to(where), other.var.to(where), reduction="none")
 
     @override
-    def to(self, device: torch.device | str) -> GaussianDNA:
+    def _moved(self, device: torch.device | str) -> GaussianDNA:
         return replace(self, mean=self.mean.to(device), var=self.var.to(device))
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:

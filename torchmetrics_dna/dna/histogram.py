@@ -97,7 +97,7 @@ class HistogramDNA(DNA):
         return self._grid(self.known_ranges, self.num_bins)
 
     @override
-    def to(self, device: torch.device | str) -> HistogramDNA:
+    def _moved(self, device: torch.device | str) -> HistogramDNA:
         return replace(self, counts=self.counts.to(device))
 
     def to_gaussian(self) -> GaussianDNA:

@@ -71,13 +71,14 @@ class LayerGaussianDNA(DNA):
         object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
 
     @override
-    def to(self, device: torch.device | str) -> LayerGaussianDNA:
+    def _moved(self, device: torch.device | str) -> LayerGaussianDNA:
         return replace(self, mean=self.mean.to(device), cov={name: cov.to(device) for name, cov in self.cov.items()})
 
     def to_gaussian(self) -> GaussianDNA:
         """Mean and variance of each neuron, exactly: the diagonals."""
         var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
-        return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, **self.origin)
+        folds = tuple(fold for fold in self.folds if isinstance(fold, GaussianDNA))
+        return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, folds=folds, **self.origin)
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> LayerGaussianDNA:

@@ -24,7 +24,8 @@ from torchmetrics_dna.files.damage import check_type, parse_json, refusing
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-FORMAT, FORMAT_VERSION = "torchmetrics_dna", 1
+FORMAT = "torchmetrics_dna"
+VERSIONS = (1, 2)  # what is in folds of images needs the second
 Arrays = dict[str, NDArray[Any]]
 
 _HEADER = "dna.json"
@@ -65,7 +66,7 @@ def write_container(
     """
     header = {
         "format": FORMAT,
-        "format_version": FORMAT_VERSION,
+        "format_version": VERSIONS["folds" in dna],
         "digest": content_digest(dna, arrays),
         **remarks,
         "dna": dna,
@@ -176,10 +177,10 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
     header = parse_json(text, dict)
     if header["format"] != FORMAT:
         raise ValueError(f"its format is {header['format']!r}, expected {FORMAT!r}")
-    if header["format_version"] != FORMAT_VERSION:
+    if header["format_version"] not in VERSIONS:
         raise ValueError(
-            f"its format version is {header['format_version']!r}, and this release reads version {FORMAT_VERSION};"
-            " upgrade torchmetrics-dna"
+            f"its format version is {header['format_version']!r}, and this release reads versions"
+            f" {' and '.join(map(str, VERSIONS))}; upgrade torchmetrics-dna"
         )
     for key in ("dna", "arrays"):
         check_type(key, header[key], dict)

@@ -25,6 +25,17 @@ def number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
+def images_in_words(count: int) -> str:
+    """How many images.
+
+    Example:
+        >>> images_in_words(1), images_in_words(2000)
+        ('1 image', '2,000 images')
+
+    """
+    return f"{count:,} image{'' if count == 1 else 's'}"
+
+
 def in_words(value: Any) -> str:
     """A value of json's types."""
     if isinstance(value, dict):

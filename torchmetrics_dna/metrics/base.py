@@ -101,12 +101,16 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
             ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
 
         """
+        self._add_images(imgs, real)
+
+    def _add_images(self, imgs: Tensor, real: bool, **more: Any) -> None:
+        """As :meth:`update`; ``more`` is for :meth:`_add`."""
         if not isinstance(real, bool):
             raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
         if real and self.reference is not None:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
         check_images(imgs, self.normalize)
-        self._add(self._side(_NAMES[real]), imgs, self.extractor.in_parts(imgs))
+        self._add(self._side(_NAMES[real]), imgs, self.extractor.in_parts(imgs), **more)
 
     def compute(self) -> Value:
         """The distance between the sides.
@@ -120,7 +124,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
         """
         self.extractor.release()
-        return self._reduce(self._distances())
+        return self._value()
 
     def forward(self, imgs: Tensor, real: bool) -> Value:
         """Add images to one side, and give their own distance to the other side as accumulated so far.
@@ -132,10 +136,12 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
             ValueError: As ``update``, and as there, nothing is added.
 
         """
+        return self._forward_with(imgs, real)
+
+    def _forward_with(self, imgs: Tensor, real: bool, **more: Any) -> Value:
         if not isinstance(real, bool) or (real and self.reference is not None):
             self.update(imgs, real)  # which says what is wrong
-        update = partial(self.update, imgs, real)
-        return self._forward(_NAMES[real], update, lambda: self._reduce(self._distances_or_nan()))
+        return self._forward(_NAMES[real], partial(self.update, imgs, real, **more), self._value_or_nan)
 
     def reset(self) -> None:
         """Forget both sides, or with ``reset_real_features=False`` the fake one."""
@@ -182,16 +188,21 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _snapshot(self, real: bool) -> _D:
         return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
 
-    def _distances(self) -> Tensor:
-        """Distance of each term, shape ``(terms,)``."""
+    def _pair(self) -> tuple[_D, _D]:
+        """The DNAs of both sides."""
         real = self._dna(self._side("real")) if self.reference is None else self.reference
-        return self.distance.of_dnas(real, self._dna(self._side("fake")))
+        return real, self._dna(self._side("fake"))
 
-    def _distances_or_nan(self) -> Tensor:
+    def _value(self) -> Value:
+        """What the metric gives for its sides; RuntimeError if one has too few images."""
+        return self._reduce(self.distance.of_dnas(*self._pair()))
+
+    def _value_or_nan(self) -> Value:
         try:
-            return self._distances()
+            return self._value()
         except TooFewImagesError:
-            return torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+            nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+            return self._reduce(nothing)
 
     def _reduce(self, distances: Tensor) -> Value:
         weighted = weigh_and_reduce(distances, self._weights, "none")

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.tally.folds import FoldedTally, content_folds
+from torchmetrics_dna.metrics.folded import FoldedMetric
+from torchmetrics_dna.tally.folds import bins_of_folds
 from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.metrics.base import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
-class DNAEMD(DNAMetric[HistogramDNA]):
+class DNAEMD(FoldedMetric[HistogramDNA]):
     r"""Earth Mover's Distance between the Visual DNAs (dna-emd) of real and generated images.
 
     .. math::
@@ -61,8 +61,10 @@ class DNAEMD(DNAMetric[HistogramDNA]):
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
-        num_folds: Keep so many disjoint folds of images apart, at least 5, so that :meth:`interval` can say how sure
-            the distance is. The state grows with them; the distance is the same.
+        num_folds: Keep so many folds of images apart, at least 5, such as 20, so that :meth:`evidence` can say how sure
+            the distance is. Twenty make the state three times as large; the distance is the same.
+        debias: Give the distance without what the noise of finite sets adds to it, which needs folds (by default 20)
+            with images in 5 of them on each side; 0 if nothing is left of it.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -99,48 +101,14 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         reduction: MetricReduction = "mean",
         num_folds: int | None = None,
+        debias: bool = False,
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
         super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.num_bins = resolved.num_bins
-        tally = resolved.histogram_tally()
-        self._accumulate(tally if num_folds is None else FoldedTally(tally, num_folds))
-
-    def interval(self, confidence: float = 0.95) -> Interval:
-        """Confidence interval of the distance, over all processes; see :func:`jackknife`.
-
-        Raises:
-            ValueError: If ``num_folds`` was not given, or too few folds hold images.
-
-        """
-        with self._whole():
-            folds = {side: self._folds(side) for side in self._sides}
-            real = folds["real"] if self.reference is None else self.reference
-            return jackknife(real, folds["fake"], self.neuron_weights, confidence)
-
-    def noise_floor(self, real: bool = True) -> float:
-        """The distance between random halves of one side: what no difference looks like; see :func:`noise_floor`.
-
-        Raises:
-            ValueError: If ``num_folds`` was not given, too few folds hold images, or the side is a reference.
-
-        """
-        if real and self.reference is not None:
-            raise ValueError("The given `reference` can't be split; ask for the noise floor of the fake side")
-        with self._whole():
-            return noise_floor(self._folds("real" if real else "fake"), self.neuron_weights)
-
-    def _folds(self, side: str) -> list[HistogramDNA]:
-        if not isinstance(self._tally, FoldedTally):
-            raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=10")
-        return self._tally.to_folds(self._side(side))
-
-    def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
-        if isinstance(self._tally, FoldedTally):
-            self._tally.add_folded_(side, parts, content_folds(imgs, self._tally.num_folds))
-        else:
-            super()._add(side, imgs, parts)
+        of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins))
+        self._accumulate_folds(resolved.histogram_tally(), of_fold.histogram_tally(), num_folds, debias)
 
     def _dna(self, side: Side) -> HistogramDNA:
         dna: HistogramDNA = self._tally.to_dna(side)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+from torchmetrics_dna.metrics.folded import FoldedMetric
 from torchmetrics_dna.tally import MomentTally
 from torchmetrics_dna.tally.resolve import resolve
 
@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.metrics.base import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.tally import DNATally, Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
-class DNAFrechet(DNAMetric[GaussianDNA]):
+class DNAFrechet(FoldedMetric[GaussianDNA]):
     r"""Fréchet distance between the Visual DNAs (dna-fd) of real and generated images, neuron by neuron.
 
     .. math::
@@ -62,6 +63,8 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+        num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
+        debias: As for :class:`DNAEMD`.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -98,6 +101,8 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         reference: GaussianDNA | str | os.PathLike[str] | None = None,
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         reduction: MetricReduction = "mean",
+        num_folds: int | None = None,
+        debias: bool = False,
         **kwargs: Any,
     ) -> None:
         if statistics not in ("means", "activations"):
@@ -105,11 +110,15 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         counted = statistics == "activations"
         if not counted and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
+        if counted and (num_folds is not None or debias):
+            raise ValueError("Arguments `num_folds` and `debias` go with statistics='means'; leave them out")
         given = given_dna(reference, GaussianDNA)
         resolved = resolve(feature, layers, num_bins, ranges, given, histograms=counted)
         super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.statistics = statistics
-        self._accumulate(resolved.histogram_tally() if counted else MomentTally(self.extractor))
+        moments = MomentTally(self.extractor)
+        tally: DNATally[Any] = resolved.histogram_tally() if counted else moments
+        self._accumulate_folds(tally, moments, num_folds, debias)
 
     def _dna(self, side: Side) -> GaussianDNA:
         dna: HistogramDNA | GaussianDNA = self._tally.to_dna(side)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import os
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.jackknife import LEAST_FOLDS, TooFewFoldsError
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
@@ -18,7 +16,7 @@ from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
     import torch
     from torch import Tensor
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import LoadingOptions, SetOptions
     from torchmetrics_dna.tally.resolve import Feature
 
@@ -44,6 +43,7 @@ def report(
     *,
     names: tuple[str, str] | None = None,
     confidence: float = 0.95,
+    groups: Groups | tuple[Groups, Groups] | None = None,
     num_scored: int = NUM_SCORED,
     metrics: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
@@ -61,7 +61,8 @@ def report(
         output: The page to write.
         feature: As for :func:`compare`.
         names: What to call A and B; by default their paths.
-        confidence: Of the interval of dna-emd.
+        confidence: Level of the confidence interval.
+        groups: Which images belong together, as for :func:`compare`.
         num_scored: Images of each side that are compared with the other side one by one, of which the closest and the
             furthest are shown; drawn at random, the same ones each time. They pass through the network again.
         metrics: As for :func:`compare`, dna-emd among them.
@@ -97,8 +98,7 @@ def report(
         extractor = None
         if images:
             extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
-        measured = partial(
-            compare,
+        found = compare(
             sides["a"],
             sides["b"],
             feature if extractor is None else extractor,
@@ -106,9 +106,10 @@ def report(
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neuron_weights,
+            confidence=confidence,
+            groups=groups,
             **loading,
         )
-        found = _with_interval_or_not(measured, confidence if images else None, images.values())
         scored = {} if extractor is None else _score(images, found, num_scored, extractor, loading)
         if rank() == 0:
             names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
@@ -134,16 +135,6 @@ def _score(
         name: score_some(side, num_scored, others[name], extractor, found.neuron_weights, **loading)
         for name, side in images.items()
     }
-
-
-def _with_interval_or_not(
-    measured: Callable[..., Comparison], confidence: float | None, images: Iterable[ImageSource]
-) -> Comparison:
-    """The comparison, without an interval where there are too few images."""
-    try:
-        return measured(confidence=confidence if all(len(side) >= LEAST_FOLDS for side in images) else None)
-    except TooFewFoldsError:  # which by chance fell into few folds
-        return measured()
 
 
 def _open(

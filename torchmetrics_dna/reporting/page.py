@@ -22,7 +22,7 @@ from torchmetrics_dna.reporting.drawing import (
     step_path,
     thumbnail,
 )
-from torchmetrics_dna.reporting.words import describe_settings, halved_side, verdict
+from torchmetrics_dna.reporting.words import describe_settings, p_in_words, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,12 +63,11 @@ def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Score
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    environment.filters["number"] = number
+    environment.filters |= {"number": number, "p": p_in_words}
     return environment.get_template("page.html").render(
         found=found,
         names=dict(zip("ab", names, strict=True)),
         verdict=verdict(found),
-        halved=halved_side(found),
         largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
         map=_map(found, order),
         colour_bar=colour_bar(),

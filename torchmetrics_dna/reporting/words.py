@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.files.visible import in_words, number
 from torchmetrics_dna.version import __version__
 
@@ -17,26 +17,45 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.sets.comparison import Comparison
 
+SIGNIFICANT = 0.05
+LEAST_P = 0.001  # of a thousand relabelings
+
 
 def verdict(found: Comparison) -> str:
-    """Whether and how far the two sets differ, in one sentence."""
-    interval = found.interval
+    """Whether and how far the two sets differ, in one or two sentences.
+
+    Args:
+        found: A comparison of histograms.
+
+    """
+    interval, p = found.interval, found.p_value
+    plain = f"dna-emd is {number(found.dna_emd)} bins"
     if interval is None:
         return (
-            f"A and B are {number(found.dna_emd)} bins apart; there is no interval and no noise floor, which take"
-            f" images in {LEAST_FOLDS} folds on a side, and on both unless one is a DNA; give more images."
+            f"A and B are {number(found.dna_emd)} bins apart. Whether that is more than noise can't be said: it takes"
+            f" images in {LEAST_FOLDS} folds of a side; give more images."
         )
-    told = "B differs from A" if interval.low > 0 else "B can't be told from A"
-    return (
-        f"{told}: dna-emd is {number(found.dna_emd)} bins, against a noise floor of {number(found.noise_floor)} between"
-        f" random halves of {halved_side(found)}; without noise it is {number(interval.value)}"
-        f" ({interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)})."
+    left = (
+        f"without what noise adds it is {number(interval.value)} ({interval.confidence:.0%} interval"
+        f" {number(interval.low)} to {number(interval.high)})"
     )
+    if p is None:
+        return (
+            f"{plain}; {left}. There is no test of whether that is more than noise, for a side has no folds; give"
+            " images, or a DNA that was made with folds."
+        )
+    chance = f"; equal sets of this size would be {number(found.null)} bins apart"
+    if p > SIGNIFICANT:
+        return f"No difference between A and B can be shown ({p_in_words(p)}): {plain}{chance}."
+    by_layer = {layer: found.p_value_of("dna-emd", layer) or 0 for layer in found.neurons}
+    clear = [layer for layer, of_layer in by_layer.items() if of_layer <= SIGNIFICANT]
+    where = "in all layers" if len(clear) == len(by_layer) else f"in {', '.join(clear)}"
+    return f"B differs from A ({p_in_words(p)}), {where}: {plain}, {left}{chance}."
 
 
-def halved_side(found: Comparison) -> str:
-    """Of which set the noise floor is."""
-    return "A" if found.noise_floor_side == "a" else "B"
+def p_in_words(p: float) -> str:
+    """A p-value, as it is written in a text."""
+    return f"p = {p:.2g}" if p > LEAST_P else f"p ≤ {LEAST_P:g}"
 
 
 def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, str]) -> dict[str, str]:

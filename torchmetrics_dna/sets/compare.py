@@ -6,15 +6,16 @@ import warnings
 from typing import TYPE_CHECKING, get_args
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import DISTANCES, Distance, Kind, kinds_for, resolve_distances
-from torchmetrics_dna.dna.jackknife import check_confidence
+from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
+from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.comparison import Comparison, compare_measured, with_interval
+from torchmetrics_dna.sets.comparison import Comparison, compare_measured
 from torchmetrics_dna.sets.loading import Loading, SetOptions, split_options
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
+from torchmetrics_dna.tally.folds import check_num_folds
 from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.tally.resolve import Feature
-
-NUM_FOLDS = 10  # of a confidence interval
 
 
 def make_dna(
@@ -40,6 +40,8 @@ def make_dna(
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    num_folds: int | None = None,
+    groups: Groups | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> DNA:
@@ -53,6 +55,8 @@ def make_dna(
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
             default those packaged with the extractor, or else ``"auto"``.
+        num_folds: Keep so many folds of images apart, at least 5, such as 20: so that :func:`compare` can test.
+        groups: Which images share a fold; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``,
             ``progress``, ``distributed``, see :class:`Loading`; and of a named feature ``weights_path`` and ``crop``,
@@ -78,7 +82,7 @@ efficientnet_lite0)
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
         where = device_for(feature, device)
         way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
-        measured = measure(source, way.extractor, [kind], way.num_bins, way.ranges, loading)
+        measured = measure(source, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
     if left_out := measured.unreadable:
         were = "1 image was" if len(left_out) == 1 else f"{len(left_out)} images were"
         warnings.warn(f"{were} left out, the first: {left_out[0]}", stacklevel=2)
@@ -95,7 +99,9 @@ def compare(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    confidence: float | None = None,
+    confidence: float = 0.95,
+    num_folds: int | None = None,
+    groups: Groups | tuple[Groups, Groups] | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> Comparison:
@@ -115,9 +121,14 @@ def compare(
             default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        confidence: Level of a confidence interval of dna-emd, such as 0.95; the noise floor comes with it. Each image
-            goes to one of 10 folds by its pixels, as in :class:`DNAEMD`. At least 5 folds must hold images, as they do
-            with 20 images a side. A side that is a DNA is taken as exact.
+        confidence: Level of the confidence intervals.
+        num_folds: Folds of images that are kept apart, from which follow the debiased distances, intervals, and tests
+            of whether distances are more than noise; at least 5, by default 20, and 0 for none. An image's fold goes by
+            its pixels, as in :class:`DNAEMD`; tests need images in at least 5 folds. A DNA has the folds of its file,
+            or none: then it is taken as exact, and there is no test.
+        groups: Which images belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
+            ``"prefix:REGEX"``, a function of an image's name, or a pair of sequences, a group for each image of A and
+            of B; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: As for :func:`make_dna`.
 
@@ -141,36 +152,35 @@ def compare(
         opened = [open_side(side, layers, ranges, loading.exif_orientation) for side in (a, b)]
         given = [side for side in opened if isinstance(side, DNA)]
         distances = resolve_distances(metrics, given)
-        if confidence is not None:
-            _check_interval(confidence, distances, any_images=len(given) < len(opened))
+        check_confidence(confidence)
+        if num_folds:
+            check_num_folds(num_folds)
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
-            return compare_measured(_as_measured(given[0]), _as_measured(given[1]), neuron_weights, distances)
+            first, second = (_as_measured(dna) for dna in given)
+            return compare_measured(first, second, neuron_weights, distances, confidence)
         kinds, where = kinds_for(distances), device_for(feature, device)
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        folds, keep = None if confidence is None else NUM_FOLDS, any(not record.kinds for record in distances)
+        folds, keep = NUM_FOLDS if num_folds is None else num_folds or None, any(not r.kinds for r in distances)
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, keep)
-            for side in opened
+            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, grouped, keep)
+            for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
-        found = compare_measured(first, second, neuron_weights, distances)
-    # not in step: all processes have the same folds, and a report goes on without an interval if they are too few
-    return found if confidence is None else with_interval(found, confidence)
+        return compare_measured(first, second, neuron_weights, distances, confidence)
 
 
-def _check_interval(confidence: float, distances: Sequence[Distance], any_images: bool) -> None:
-    """Raise ValueError unless these distances and sides can have a confidence interval."""
-    check_confidence(confidence)
-    if DISTANCES["dna-emd"] not in distances:
-        names = ", ".join(record.name for record in distances)
-        raise ValueError(f"Argument `confidence` is for dna-emd, but got {names}; add it to `metrics`")
-    if not any_images:
-        raise ValueError("Argument `confidence` needs images on at least one side: a DNA has no folds")
+def _groups_of_sides(groups: Groups | tuple[Groups, Groups] | None) -> tuple[Groups | None, Groups | None]:
+    if isinstance(groups, tuple):
+        a, b = groups
+        return a, b
+    if groups is None or isinstance(groups, str) or callable(groups):
+        return groups, groups
+    raise ValueError("Argument `groups` expected to be a pair of sequences, for A and for B, but got one")
 
 
 def open_side(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
-from torchmetrics_dna.dna.jackknife import Interval, jackknife, noise_floor
+from torchmetrics_dna.dna.evidence import Evidence, Interval, weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import images_in_words, number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.images.duplicates import near_duplicates
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.sets.measure import Measured
+
+
+TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -38,11 +43,9 @@ class Comparison:
         neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
-        interval: Confidence interval of dna-emd, if asked for.
-        noise_floor: dna-emd between random halves of one set (A, or B where A is a file): what no difference looks like
-            at half its number of images; if asked for.
-        noise_floor_side: Which set that is, ``"a"`` or ``"b"``.
+        evidence: How sure distances are, by name, where folds of images were kept.
         spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
+        notices: What the reader should know of the images, one line each: those that look nearly alike.
 
     """
 
@@ -55,10 +58,9 @@ class Comparison:
     neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
-    interval: Interval | None = None
-    noise_floor: float | None = None
-    noise_floor_side: str | None = None
+    evidence: dict[str, Evidence] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
+    notices: list[str] = field(default_factory=list)
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -69,6 +71,46 @@ class Comparison:
             return float(values.mean() if layer is None else values[list(self.neurons).index(layer)])
         where = slice(None) if layer is None else self.neurons.slices[layer]
         return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
+
+    def debiased(self, distance: str, layer: str | None = None) -> float | None:
+        """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it.
+
+        None without folds of images, and for fd.
+        """
+        evidence = self.evidence.get(distance)
+        if evidence is None or (layer is not None and DISTANCES[distance].grain == "set"):
+            return None
+        return evidence.debiased if layer is None else float(evidence.layers[list(self.neurons).index(layer)])
+
+    def p_value_of(self, distance: str, layer: str | None = None) -> float | None:
+        """How often folds that are shared out at random are as far apart, by a permutation test.
+
+        Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd.
+        """
+        evidence = self.evidence.get(distance)
+        if evidence is None or evidence.test is None or (layer is not None and DISTANCES[distance].grain == "set"):
+            return None
+        return evidence.test.p_value if layer is None else float(evidence.test.layers[list(self.neurons).index(layer)])
+
+    @property
+    def _main(self) -> str:
+        """The first distance that there is evidence for."""
+        return next((name for name in DISTANCES if name in self.evidence), "")
+
+    @property
+    def p_value(self) -> float | None:
+        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one."""
+        return self.p_value_of(self._main)
+
+    @property
+    def interval(self) -> Interval | None:
+        """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
+        return self.evidence[self._main].interval if self._main else None
+
+    @property
+    def null(self) -> float | None:
+        """What no difference looks like at these numbers of images: the mean over relabelings of folds."""
+        return self.evidence[self._main].null if self._main else None
 
     def records(self, *grains: Grain) -> list[Distance]:
         """What distances were found: of neurons, of layers, of the set, or all."""
@@ -107,6 +149,16 @@ class Comparison:
         return self.value("dna-emd")
 
     @property
+    def dna_emd_debiased(self) -> float | None:
+        """dna-emd without what the noise of finite sets adds to it, in bins; 0 if nothing is left of it."""
+        return self.debiased("dna-emd")
+
+    @property
+    def dna_frechet_debiased(self) -> float | None:
+        """dna-fd without what the noise of finite sets adds to it, in squared activations."""
+        return self.debiased("dna-fd")
+
+    @property
     def dna_frechet(self) -> float | None:
         """1-D Fréchet distance over all neurons (dna-fd), in squared activations."""
         return self.value("dna-fd")
@@ -128,9 +180,15 @@ class Comparison:
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """The distances of each layer, by key."""
-        records = [record for record in DISTANCES.values() if record.grain != "set"]
-        return {layer: {record.key: self.value(record.name, layer) for record in records} for layer in self.neurons}
+        """The distances of each layer, by key: plain, debiased, and their p-values."""
+        figures = {
+            record.key + suffix: partial(figure, record.name)
+            for record in DISTANCES.values()
+            if record.grain != "set"
+            for suffix, figure in (("", self.value), ("_debiased", self.debiased), ("_p_value", self.p_value_of))
+            if record.unions or not suffix
+        }
+        return {layer: {name: figure(layer) for name, figure in figures.items()} for layer in self.neurons}
 
     @property
     def mean_shift(self) -> Tensor:
@@ -173,18 +231,38 @@ class Comparison:
             raise ValueError("This comparison does not hold the DNAs that were compared")
         return self.measured
 
-    def top_neurons(self, k: int = 10) -> list[dict[str, Any]]:
-        """The k neurons that differ most, by dna-emd where there is one, each with its layer, number and distances."""
-        records = [record for record in DISTANCES.values() if record.grain == "neuron"]
-        if not (found := self.records("neuron")):
+    def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
+        """The k neurons that differ most, by the first distance of neurons that there is.
+
+        Args:
+            k: How many.
+            by: ``"evidence"``: by distance less what chance gives, in standard deviations of chance (``z``), so that
+                noisy neurons do not come first. ``"distance"``: by size. Without a test, by size.
+
+        Returns:
+            For each its layer, number, distances, mean shift; ``z``, ``p_value`` (corrected for the number of
+            neurons) and ``q`` (share of false discoveries), or None.
+
+        """
+        found = self.records("neuron")
+        if not found:
             return []
-        by = self.found[found[0].name]
+        name = found[0].name
+        test = self.evidence[name].test if name in self.evidence else None
+        order = self.found[found[0].name] if test is None or by == "distance" else test.z
+        chosen = order.topk(min(k, len(order))).indices.tolist()
+        columns: dict[str, Tensor | None] = {
+            r.key: self.found.get(r.name) for r in DISTANCES.values() if r.grain == "neuron"
+        }
+        columns["shift"] = self.mean_shift if self.measured else None
+        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
+        columns |= dict(zip(TESTED, tested, strict=True))
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                **{r.key: float(self.found[r.name][i]) if r.name in self.found else None for r in records},
+                **{name: None if values is None else float(values[i]) for name, values in columns.items()},
             }
-            for i in by.topk(min(k, len(by))).indices.tolist()
+            for i in chosen
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -193,9 +271,13 @@ class Comparison:
             **{record.key: self.value(name) for name, record in DISTANCES.items()},
             **{f"{r.key}_std": self.spread.get(name) for name, r in DISTANCES.items() if r.grain == "set"},
             "layers": self.layers,
+            **{f"{r.key}_debiased": self.debiased(name) for name, r in DISTANCES.items() if r.unions},
             "top_neurons": self.top_neurons(),
+            "p_value": self.p_value,
+            "p_values": {r.key: self.p_value_of(name) for name, r in DISTANCES.items() if r.unions},
             "interval": self.interval and asdict(self.interval),
-            "noise_floor": self.noise_floor,
+            "null": self.null,
+            "notices": self.notices,
             "num_images": self.num_images,
             "extractor": self.extractor,
             "num_bins": self.num_bins,
@@ -235,19 +317,6 @@ def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tens
     return sums / sums.sum(2, keepdim=True), used, ends
 
 
-def with_interval(found: Comparison, confidence: float) -> Comparison:
-    """The comparison, with how sure it is, and without the folds that say so: they are ten times the rest."""
-    a, b = found._sides()
-    folds = [side.folds or side.dnas["histogram"] for side in (a, b)]
-    return replace(
-        found,
-        interval=jackknife(folds[0], folds[1], found.neuron_weights, confidence),  # type: ignore[arg-type]
-        noise_floor=noise_floor(a.folds or b.folds, found.neuron_weights),
-        noise_floor_side="a" if a.folds else "b",
-        measured=(replace(a, folds=[]), replace(b, folds=[])),
-    )
-
-
 def _gaussian(side: Measured) -> GaussianDNA:
     """Mean and variance of one side, of all activations where there are histograms."""
     histogram, layers = side.dnas.get("histogram"), side.dnas.get("layer-gaussian")
@@ -263,8 +332,11 @@ def compare_measured(
     b: Measured,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
+    confidence: float = 0.95,
 ) -> Comparison:
     """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
+
+    Where both have folds, it says how sure the distances are; the folds themselves are left behind.
 
     Raises:
         ValueError: If they do not fit together.
@@ -273,6 +345,9 @@ def compare_measured(
     """
     found: dict[str, Tensor] = {}
     spread: dict[str, float] = {}
+    evidence: dict[str, Evidence] = {}
+    dna, histogram = a.any, a.dnas.get("histogram")
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(a.any.num_images, b.any.num_images)
     for record in distances:
         one, other = (_given_for(record, side) for side in (a, b))
@@ -284,8 +359,10 @@ def compare_measured(
             found[record.name] = torch.tensor([value], dtype=torch.float64)
         else:
             found[record.name] = record.of_dnas(one, other)
-    dna, histogram = a.any, a.dnas.get("histogram")
-    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+        if record.unions is not None:
+            given = found[record.name], record.unions(one, other), dna.neurons
+            known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
+            evidence |= {} if known is None else {record.name: known}
     return Comparison(
         dna.neurons,
         found,
@@ -295,9 +372,32 @@ def compare_measured(
         histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
         weights,
         a.unreadable + b.unreadable,
-        (a, b),
-        spread=spread,
+        (a.without_folds(), b.without_folds()),
+        evidence,
+        spread,
+        _notices(a, b),
     )
+
+
+def _notices(a: Measured, b: Measured) -> list[str]:
+    """What thumbnails tell of images that look nearly alike."""
+    told = []
+    for name, side in (("A", a), ("B", b)):
+        if side.thumbnails is not None and side.folds is not None:
+            near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
+            if near:
+                told.append(
+                    f"{images_in_words(near)} of {name} look nearly like others of another fold; if these belong"
+                    " together (frames of a clip, crops of a picture), group them, or p-values are too small"
+                )
+    if a.thumbnails is not None and b.thumbnails is not None:
+        near = near_duplicates(b.thumbnails, a.thumbnails)
+        if near:
+            told.append(
+                f"{images_in_words(near)} of B look nearly like images of A; a generator that copies its training"
+                " images is close by every distance"
+            )
+    return told
 
 
 def _given_for(record: Distance, measured: Measured) -> Any:

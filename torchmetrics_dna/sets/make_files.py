@@ -18,6 +18,7 @@ from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import activate, check_any_read
 from torchmetrics_dna.sets.measure import Pass
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.tally import Side
 
@@ -50,6 +52,8 @@ def make_files(
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
     *,
+    num_folds: int | None = None,
+    groups: Groups | None = None,
     resume: bool = False,
     notes: str = "",
 ) -> tuple[dict[str, Path], list[str]]:
@@ -68,6 +72,8 @@ def make_files(
         ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
             None for the packaged ones, or else ``"auto"``.
         loading: How images are read; if ``distributed``, all processes must see the same folder.
+        num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
+        groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
         resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
 
@@ -84,7 +90,7 @@ def make_files(
     """
     with in_step():
         images = open_source(source, loading.exif_orientation)
-        run = Pass(extractor, kinds, num_bins, ranges, loading)
+        run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         paths = output_paths(Path(output), kinds)
         parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
     try:
@@ -204,13 +210,13 @@ class Parts:
             ends[end] = part
         if not ends:
             return
-        share = images.take([i for part in parts for i in self._images[part]])
+        share = run.open(images, [i for part in parts for i in self._images[part]])
         done, left_out = 0, list[str]()
         sides: dict[Kind, Side] | None = None
         for places, activations, lines in activate(share, run.extractor, run.loading):
             sides = sides or run.empty()
             if places:
-                run.add_(sides, activations, len(places))
+                run.add_(sides, activations, share, places)
             del activations
             left_out += lines
             done += len(places) + len(lines)
@@ -285,8 +291,10 @@ def _lines(record: Path) -> list[str]:
 def _job(images: ImageSource, run: Pass) -> dict[str, Any]:
     """What parts must have in common, in json's types."""
     sha = hashlib.sha256()
-    for i, name in enumerate(images.names):
-        sha.update(f"{name}\n{images.stamp(i) if images.stamp else ''}\n".encode(errors="surrogatepass"))
+    groups = [""] * len(images) if run.groups is None else group_names(images, run.groups)
+    for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
+        told = f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
+        sha.update(told.encode(errors="surrogatepass"))
     tallies = [tally.configuration for tally in run.tallies.values()]
     return dict(ChainMap(*tallies)) | {
         "kinds": [tally["kinds"] for tally in tallies],

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
+from torchmetrics_dna.dna.unions import ImageFeatures
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.sets.features import Features
+from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import activate, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Side, histogram_tally
-from torchmetrics_dna.tally.folds import FoldedImages, FoldedTally
+from torchmetrics_dna.tally.folds import FoldedImages, FoldedTally, bins_of_folds
 
 if TYPE_CHECKING:
     import os
@@ -18,11 +22,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA, HistogramDNA
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import Loading
 
 
@@ -31,22 +36,28 @@ class Measured:
     """What one pass over an image set found.
 
     Attributes:
-        dnas: A DNA of each kind that was asked for, all of the same images.
+        dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.
         unreadable: One line for each image that was left out.
-        folds: The histogram DNAs of disjoint folds of the images, if they were kept apart.
-        features: Spatial means of the last layer, ``(images, n)``, in the order of the images, if they were kept.
+        features: Spatial means of the last layer, in the order of the images, if they were kept.
+        thumbnails: Of the images, if folds were kept, uint8, ``(images, n)``.
+        folds: The fold of each image, if folds were kept.
 
     """
 
     dnas: dict[str, DNA]
     unreadable: list[str]
-    folds: list[HistogramDNA] = field(default_factory=list)
-    features: Tensor | None = None
+    features: ImageFeatures | None = None
+    thumbnails: Tensor | None = None
+    folds: Tensor | None = None
 
     @property
     def any(self) -> DNA:
         """One of the DNAs."""
         return next(iter(self.dnas.values()))
+
+    def without_folds(self) -> Measured:
+        """The same without folds, which take more than all else."""
+        return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
 
 
 class Pass:
@@ -61,7 +72,8 @@ class Pass:
         ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
             None for the packaged ones, or else ``"auto"``.
         loading: How images are read.
-        num_folds: Keep the histograms of so many folds of images apart.
+        num_folds: Keep so many folds of images apart.
+        groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
 
     """
 
@@ -73,33 +85,45 @@ class Pass:
         ranges: ActivationRanges | str | os.PathLike[str] | None,
         loading: Loading,
         num_folds: int | None = None,
+        groups: Groups | None = None,
     ) -> None:
-        def histograms() -> DNATally[Any]:
-            tally = histogram_tally(extractor, num_bins, ranges)
-            return tally if num_folds is None else FoldedTally(tally, num_folds)
-
-        makers: dict[Kind, Callable[[], DNATally[Any]]] = {
-            "histogram": histograms,
-            "gaussian": lambda: MomentTally(extractor),
-            "layer-gaussian": lambda: CrossMomentTally(extractor),
+        # how all images add up, and those of a fold
+        makers: dict[Kind, tuple[Callable[[], DNATally[Any]], Callable[[], DNATally[Any]]]] = {
+            "histogram": (
+                lambda: histogram_tally(extractor, num_bins, ranges),
+                lambda: histogram_tally(extractor, bins_of_folds(num_bins), ranges),
+            ),
+            "gaussian": (lambda: MomentTally(extractor), lambda: MomentTally(extractor)),
+            "layer-gaussian": (lambda: CrossMomentTally(extractor), lambda: MomentTally(extractor)),
         }
-        self.tallies = {kind: makers[kind]() for kind in kinds}
-        self.extractor = extractor
-        self.loading = loading
+        self.tallies: dict[Kind, DNATally[Any]] = {}
+        for kind in kinds:
+            whole, of_fold = makers[kind]
+            self.tallies[kind] = whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
+        self.extractor, self.loading = extractor, loading
+        self.num_folds, self.groups = num_folds, groups
+
+    def open(self, images: ImageSource, share: Sequence[int]) -> ImageSource:
+        """The images of a share, each of which will know its fold if folds are kept."""
+        taken = images.take(share)
+        if self.num_folds is None:
+            return taken
+        names = None if self.groups is None else group_names(images, self.groups)
+        return FoldedImages(taken, self.num_folds, names and [names[i] for i in share])
 
     def empty(self) -> dict[Kind, Side]:
         """The sides of no images."""
         return {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
 
     def add_(
-        self, sides: dict[Kind, Side], activations: dict[str, Tensor], num_images: int, folds: Tensor | None = None
+        self, sides: dict[Kind, Side], activations: dict[str, Tensor], images: ImageSource, places: list[int]
     ) -> None:
-        """Add a batch in place; ``folds``, shape ``(B,)``, says which fold each image belongs to."""
+        """Add a batch in place: the images at these places of what :meth:`open` gave."""
         for kind, tally in self.tallies.items():
-            if folds is not None and isinstance(tally, FoldedTally):
-                tally.add_folded_(sides[kind], [activations], folds)
+            if isinstance(tally, FoldedTally) and isinstance(images, FoldedImages):
+                tally.add_folded_(sides[kind], [activations], images.folds[places])
             else:
-                tally.add_(sides[kind], [activations], num_images)
+                tally.add_(sides[kind], [activations], len(places))
 
     def to_dnas(self, sides: dict[Kind, Side]) -> dict[str, DNA]:
         """The DNA of each side, on the CPU; may be a view of it."""
@@ -114,6 +138,7 @@ def measure(
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
     num_folds: int | None = None,
+    groups: Groups | None = None,
     keep_features: bool = False,
 ) -> Measured:
     """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
@@ -126,33 +151,40 @@ def measure(
     """
     with in_step(loading.distributed):
         images = open_source(source, loading.exif_orientation)
-        run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds)
+        run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         numbers = loading.share(len(images))
-        share, folds = images.take(numbers), None
-        if num_folds is not None:
-            share = folded = FoldedImages(share, num_folds)
-            folds = folded.folds
+        share = run.open(images, numbers)
         sides, features = run.empty(), Features() if keep_features else None
         unreadable: list[str] = []
+        read: list[int] = []
         for places, activations, left_out in activate(share, extractor, loading):
             if places:
-                run.add_(sides, activations, len(places), None if folds is None else folds[places])
+                run.add_(sides, activations, share, places)
                 if features is not None:
-                    features.add(activations, [numbers[place] for place in places])
+                    features.add(activations)
             del activations
+            read += places
             unreadable += left_out
         if loading.distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             for kind, tally in run.tallies.items():
                 tally.all_reduce_(sides[kind])
-            if features is not None:
-                features.gather()
         check_any_read(len(images), unreadable)
-        histograms = run.tallies.get("histogram")
-        parts = histograms.to_folds(sides["histogram"]) if isinstance(histograms, FoldedTally) else []
+        of_images = {} if features is None else {"features": features.values()}
+        if isinstance(share, FoldedImages):
+            of_images |= {"folds": share.folds[read], "thumbnails": share.thumbnails[read]}
+        kept = _in_order(of_images, [numbers[place] for place in read], loading.distributed)
+        features_of = kept.pop("features", None)
         return Measured(
             run.to_dnas(sides),
             sorted(unreadable),
-            [part.to("cpu") for part in parts],
-            None if features is None else features.in_order(),
+            None if features_of is None else ImageFeatures(features_of, kept.get("folds")),
+            **kept,
         )
+
+
+def _in_order(of_images: dict[str, Tensor], numbers: list[int], distributed: bool) -> dict[str, Tensor]:
+    """What is known of each image, in the order of the source, whichever process saw it."""
+    shares = gather((numbers, of_images)) if distributed else [(numbers, of_images)]
+    order = torch.tensor([number for some, _ in shares for number in some]).argsort()
+    return {name: torch.cat([known[name] for _, known in shares])[order] for name in of_images}

@@ -167,9 +167,10 @@ class _Step:
 
 
 def _exchange(value: _T, error: Exception | None) -> list[_T]:
-    found: list[tuple[_T, _Failure | None]] = [(value, None)] * world_size()
+    mine: tuple[_T, _Failure | None] = (value, None if error is None else _Failure.of(error))
+    found = [mine] * world_size()
     try:
-        dist.all_gather_object(found, (value, error and _Failure.of(error)))
+        dist.all_gather_object(found, mine)
     except RuntimeError as err:
         if error is not None:
             raise error from error.__cause__

@@ -1,56 +1,63 @@
-"""A state in disjoint folds of images, from which a jackknife interval follows."""
+"""Folds: a state that also keeps disjoint folds of images apart, from which tests and intervals follow."""
 
 from __future__ import annotations
 
+import hashlib
 import math
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.dna.jackknife import LEAST_FOLDS
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.duplicates import THUMBNAIL, thumbnail
 from torchmetrics_dna.tally import DNATally, Field
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.tally import Side
 
+_MOST_BINS = 100  # of a fold's histograms: tests read no finer, and twenty folds take twice what the whole takes
 _PRIME = 2_147_483_647
 _PIXELS = 2**18  # about as many of a large image are asked, so that it takes a millisecond
+_D = TypeVar("_D", bound=DNA)
 
 
-class FoldedTally(DNATally["HistogramDNA"]):
-    """As many sides of another tally as there are folds.
+class FoldedTally(DNATally[_D], Generic[_D]):
+    """A tally of all images, and beside it one of each fold.
 
     Args:
-        tally: How the images of a fold add up.
-        num_folds: How many folds; the state grows with them.
+        tally: How all images add up.
+        of_fold: How those of a fold add up; of a histogram, in fewer bins.
+        num_folds: How many folds.
 
     Raises:
         ValueError: If there are too few folds.
 
     """
 
-    def __init__(self, tally: DNATally[HistogramDNA], num_folds: int) -> None:
-        if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
-            raise ValueError(
-                f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
-            )
+    def __init__(self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int) -> None:
+        check_num_folds(num_folds)
         self.origin, self.neurons = tally.origin, tally.neurons
         self.configuration = tally.configuration | {"kinds": f"{tally.kind} in {num_folds} folds"}
-        self.tally = tally
+        self.tally, self.of_fold = tally, of_fold
         self.num_folds = num_folds
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return {f"{name}_{k}": field for k in range(self.num_folds) for name, field in self.tally.fields.items()}
+        folds = {
+            f"folds_{name}": Field(self.num_folds * field.size, field.dtype, field.fill)
+            for name, field in self.of_fold.fields.items()
+        }
+        return self.tally.fields | folds
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
@@ -58,33 +65,49 @@ class FoldedTally(DNATally["HistogramDNA"]):
 
     def add_folded_(self, side: Side, parts: Parts, folds: Tensor) -> None:
         """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
+        self.tally.add_(side, parts, len(folds))  # which refuses what is not finite before anything is added
         present = folds.unique().tolist()  # type: ignore[no-untyped-call]
-        if len(present) > 1 and next(iter(side.values())).device.type == "cpu":
-            check_finite(parts)  # before anything is added to the first fold
         for k in present:
             some = _images_of(parts, folds == k) if len(present) > 1 else parts
-            self.tally.add_(self._fold(side, k), some, int((folds == k).sum()))
+            self.of_fold.add_(self._fold(side, k), some, int((folds == k).sum()))
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
+        self.tally.merge_(side, other)
         for k in range(self.num_folds):
-            self.tally.merge_(self._fold(side, k), self._fold(other, k))
+            self.of_fold.merge_(self._fold(side, k), self._fold(other, k))
 
     @override
     def all_reduce_(self, side: Side, group: Any = None) -> None:
+        self.tally.all_reduce_(side, group)
         for k in range(self.num_folds):
-            self.tally.all_reduce_(self._fold(side, k), group)
+            self.of_fold.all_reduce_(self._fold(side, k), group)
 
     @override
-    def to_dna(self, side: Side) -> HistogramDNA:
-        return merged(self.to_folds(side))
-
-    def to_folds(self, side: Side) -> list[HistogramDNA]:
-        """The DNA of each fold; may be views of the side."""
-        return [self.tally.to_dna(self._fold(side, k)) for k in range(self.num_folds)]
+    def to_dna(self, side: Side) -> _D:
+        folds = tuple(self.of_fold.to_dna(self._fold(side, k)) for k in range(self.num_folds))
+        return replace(self.tally.to_dna(side), folds=folds)
 
     def _fold(self, side: Side, k: int) -> Side:
-        return {name: side[f"{name}_{k}"] for name in self.tally.fields}
+        """The side of one fold: views."""
+        return {
+            name: side[f"folds_{name}"][k * field.size : (k + 1) * field.size]
+            for name, field in self.of_fold.fields.items()
+        }
+
+
+def bins_of_folds(num_bins: int) -> int:
+    """Bins of folds' histograms: as few as tests need, and a divisor of the whole's, so that bins nest."""
+    divisors = [bins for bins in range(_MOST_BINS // 4, _MOST_BINS + 1) if num_bins % bins == 0]
+    return num_bins if num_bins <= _MOST_BINS or not divisors else divisors[-1]
+
+
+def check_num_folds(num_folds: int) -> None:
+    """ValueError unless there are enough folds."""
+    if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
+        raise ValueError(
+            f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
+        )
 
 
 def _images_of(parts: Parts, chosen: Tensor) -> Parts:
@@ -101,20 +124,40 @@ def _images_of(parts: Parts, chosen: Tensor) -> Parts:
 
 
 class FoldedImages(ImageSource):
-    """Images of a source; once one is read, in whichever process, ``folds`` says which fold it belongs to."""
+    """Images of a source; once one is read, in whichever process, it has its place in ``folds`` and ``thumbnails``.
 
-    def __init__(self, source: ImageSource, num_folds: int) -> None:
+    Args:
+        source: The images.
+        num_folds: How many folds.
+        groups: A name for each image's group, whose images share a fold; None to go by pixels.
+
+    """
+
+    def __init__(self, source: ImageSource, num_folds: int, groups: Sequence[Hashable] | None = None) -> None:
         super().__init__(source.names, source._fetch, source.label, source.exif_orientation)
         self.folds = torch.zeros(len(source), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
+        self.thumbnails = torch.zeros(len(source), THUMBNAIL, dtype=torch.uint8)
+        self.thumbnails.share_memory_()  # type: ignore[no-untyped-call]
         self._num_folds = num_folds
+        if groups is not None:
+            self.folds.copy_(group_folds(groups, num_folds))
+        self._by_pixels = groups is None
 
     @override
     def decode(self, index: int) -> RGBImage:
         image = super().decode(index)
-        step = _step(image.size)
-        some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
-        self.folds[index] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
+        self.thumbnails[index] = thumbnail(image)
+        if self._by_pixels:
+            step = _step(image.size)
+            some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
+            self.folds[index] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
         return image
+
+
+def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:
+    """The fold of each image by the name of its group, shape ``(B,)``: the same in any batch, order and process."""
+    digests = [hashlib.sha256(str(group).encode(errors="surrogatepass")).digest() for group in groups]
+    return torch.tensor([int.from_bytes(digest[:6], "big") % num_folds for digest in digests], dtype=torch.int64)
 
 
 def _step(size: int) -> int:

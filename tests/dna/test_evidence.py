@@ -1,0 +1,367 @@
+"""How sure a distance is: its laws against plain numpy, and how often intervals hold the truth on real activations."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from dnas import ranges
+from makers import emd, fed, frechet, self_ranging_emd
+from networks import pixels, random_images
+from processes import run
+from scipy.stats import t as student
+from torch import Tensor
+from workers import CROWD, CROWD_FAKE, folds
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, GaussianDNA, HistogramDNA, Neurons, compare, make_dna
+from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import Evidence, student_quantile, weigh_evidence
+from torchmetrics_dna.functional import activation_histogram
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.sets.demo import blur, jpeg, photographs
+from torchmetrics_dna.tally.folds import FoldedImages, content_folds
+
+NEURONS = Neurons({"a": 3})
+RANGES = ranges(NEURONS)
+
+
+def dna(counts: np.ndarray, num_images: int) -> HistogramDNA:
+    return HistogramDNA(torch.from_numpy(counts), NEURONS, RANGES, num_images, "x")
+
+
+def in_folds(parts: list[HistogramDNA] | list[GaussianDNA]) -> HistogramDNA | GaussianDNA:
+    return replace(merged(parts), folds=tuple(parts))
+
+
+def evidence(a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd") -> Evidence | None:
+    record = DISTANCES[name]
+    return weigh_evidence(record, record.of_dnas(a, b), record.unions(a, b), a.neurons, confidence=confidence)
+
+
+def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the whole, and of each neuron."""
+    a, b = (x.cumsum(1) / x.sum(1, keepdims=True) for x in (a, b))
+    distances = np.abs(a - b).sum(1)
+    return np.array([distances.mean(), *distances]) ** 2
+
+
+def test_against_the_formulas_written_out() -> None:
+    random = np.random.default_rng(0)
+    sizes = [3, 4, 1, 2, 5, 3]  # of folds, unequal
+    sides = [[random.integers(0, 9 + shift, (3, 8)) * size + 1 for size in sizes] for shift in (0, 6)]
+    sides[1] = [np.sort(fold) for fold in sides[1]]
+    whole = [sum(folds) for folds in sides]
+    value = square(*whole)
+    total, g, bias, variances = sum(sizes), len(sizes), 0.0, [0.0, 0.0]
+    for side, folds_ in enumerate(sides):
+        left = []
+        for fold in folds_:
+            rest = list(whole)
+            rest[side] = whole[side] - fold
+            left.append(square(*rest))
+        estimate = g * value - sum((1 - m / total) * v for m, v in zip(sizes, left, strict=True))
+        bias += value - estimate
+        for m, v in zip(sizes, left, strict=True):
+            h = total / m
+            variances[side] += (h * value[0] - (h - 1) * v[0] - estimate[0]) ** 2 / (h - 1) / g
+    variance = sum(variances)
+    reach = student.ppf(0.95, variance**2 / sum(v**2 / (g - 1) for v in variances)) * variance**0.5
+    expected = [max(0.0, value[0] - bias[0] + shift) ** 0.5 for shift in (0, -reach, reach)]
+    folded = [in_folds([dna(fold, m) for fold, m in zip(some, sizes, strict=True)]) for some in sides]
+    found = evidence(*folded, confidence=0.9)
+    interval = found.interval
+    assert [interval.value, interval.low, interval.high] == pytest.approx(expected, rel=1e-3)
+    assert (interval.confidence, interval.num_folds, found.debiased) == (0.9, 6, interval.value)
+    np.testing.assert_allclose(found.neurons, np.maximum(0, value - bias)[1:] ** 0.5, rtol=1e-12)
+    assert float(found.layers[0]) == pytest.approx(interval.value, rel=1e-12)
+
+
+def test_unequal_folds_of_gaussians_against_the_formula() -> None:
+    """dna-fd is debiased as it is, not its square."""
+    random = np.random.default_rng(0)
+    images = [random.normal(shift, 1 + shift, (23, 3)) for shift in (0, 1)]
+    sizes = [3, 5, 2, 6, 4, 3]
+    parts = [np.split(side, np.cumsum(sizes)[:-1]) for side in images]
+
+    def distance(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return (a.mean(0) - b.mean(0)) ** 2 + (a.std(0, ddof=1) - b.std(0, ddof=1)) ** 2
+
+    value, bias = distance(*images), 0
+    for side in (0, 1):
+        for k, size in enumerate(sizes):
+            rest = list(images)
+            rest[side] = np.concatenate(parts[side][:k] + parts[side][k + 1 :])
+            bias = bias + (1 - size / 23) * (distance(*rest) - value)
+    folded = [
+        in_folds(
+            [GaussianDNA(torch.tensor(x.mean(0)), torch.tensor(x.var(0, ddof=1)), NEURONS, len(x), "x") for x in side]
+        )
+        for side in parts
+    ]
+    found = evidence(*folded, name="dna-fd")
+    np.testing.assert_allclose(found.neurons, np.maximum(0, value - bias), rtol=1e-10)
+    assert found.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
+
+
+@pytest.mark.parametrize("freedom", [4, 9, 18, 1000])
+@pytest.mark.parametrize("probability", [0.75, 0.95, 0.975, 0.995])
+def test_students_t(probability: float, freedom: float) -> None:
+    assert student_quantile(probability, freedom) == pytest.approx(student.ppf(probability, freedom), rel=1e-2)
+
+
+def test_what_is_exact_adds_no_doubt() -> None:
+    random = np.random.default_rng(0)
+    folded = in_folds([dna(random.integers(1, 9, (3, 8)), 2) for _ in range(6)])
+    other = dna(np.sort(random.integers(1, 30, (3, 8))), 12)
+    one, both = evidence(folded, other), evidence(folded, in_folds([other] * 5))
+    assert one.interval.low < one.debiased < one.interval.high
+    assert both.debiased == pytest.approx(one.debiased)
+    assert both.interval.high == pytest.approx(one.interval.high)  # folds that are all alike vary nothing
+    assert one.test is None  # since what is exact can't be shared out anew
+    assert both.test.p_value < 0.05
+    wide, narrow = (evidence(folded, other, c).interval for c in (0.99, 0.5))
+    assert wide.low < narrow.low < narrow.high < wide.high
+
+
+def test_too_few_folds() -> None:
+    some, none = dna(np.ones((3, 8), np.int64), 2), dna(np.zeros((3, 8), np.int64), 0)
+    folded = in_folds([some] * 4 + [none])
+    assert evidence(folded, in_folds([some] * 5)) is None
+    assert evidence(some, some) is None
+
+
+def test_copies_of_one_set_have_no_distance_left() -> None:
+    random = np.random.default_rng(0)
+    folded = in_folds([dna(random.integers(1, 9, (3, 8)), 2) for _ in range(6)])
+    found = evidence(folded, folded)
+    assert found.debiased == found.interval.low == 0
+    assert found.test.p_value == 1
+    assert found.null > 0
+
+
+def test_wider_bins_of_folds_hardly_matter() -> None:
+    """Folds are kept in fewer bins than the whole; and a DNA without folds is rebinned to them."""
+    random = np.random.default_rng(0)
+
+    def side(shift: int, bins: int) -> HistogramDNA:
+        local = np.random.default_rng(random.integers(1 << 30))
+        fine = [
+            np.stack([np.bincount(local.integers(200, 600 + shift, 500), minlength=1000) for _ in range(3)])
+            for _ in range(8)
+        ]
+        parts = [dna(counts, 4) for counts in fine]
+        return replace(merged(parts), folds=tuple(part.rebin(bins) for part in parts))
+
+    state = random.bit_generator.state
+    found = []
+    for bins in (1000, 100):
+        random.bit_generator.state = state
+        a, b = side(0, bins), side(60, bins)
+        found.append((evidence(a, b), evidence(a, replace(b, folds=()))))
+    for fine, coarse in zip(*found, strict=True):
+        assert coarse.debiased == pytest.approx(fine.debiased, rel=0.01)
+        assert coarse.interval.high == pytest.approx(fine.interval.high, rel=0.02)
+
+
+def images_alone(pictures: list[np.ndarray], extractor: DNAExtractor, num_bins: int = 200) -> Tensor:
+    """Histograms of each image, ``(images, N, num_bins)``."""
+    batch = torch.stack([torch.from_numpy(p.copy()) for p in pictures]).permute(0, 3, 1, 2)
+    low, high = extractor.ranges.bounds()
+    where = extractor.neurons.slices
+    activations = [extractor(part) for part in batch.split(16)]
+    return torch.stack(
+        [
+            torch.cat(
+                [
+                    activation_histogram(values[i : i + 1], low[where[layer]], high[where[layer]], num_bins)
+                    for layer, values in part.items()
+                ]
+            )
+            for part in activations
+            for i in range(len(next(iter(part.values()))))
+        ]
+    )
+
+
+@pytest.mark.slow
+def test_coverage_on_real_activations() -> None:
+    """Samples of photographs and of degraded ones, drawn from populations whose distance is known."""
+    extractor = DNAExtractor(layers=["block_4"])
+    photos = photographs(120)
+    pictures = [photos, [blur(p, strength=6) for p in photos], [jpeg(p, strength=3) for p in photos]]
+    real, *fakes = (images_alone(some, extractor) for some in pictures)
+    generator = torch.Generator().manual_seed(0)
+
+    def whole(counts: Tensor) -> HistogramDNA:
+        return HistogramDNA(counts.sum(0), extractor.neurons, extractor.ranges, len(counts), extractor.name)
+
+    for fake in (*fakes, real[:60]):
+        truth, held, draws = float(whole(real).distances(whole(fake)).mean()), 0, 200
+        for _ in range(draws):
+            sides = [some[torch.randint(len(some), (60,), generator=generator)] for some in (real, fake)]
+            record = DISTANCES["dna-emd"]
+            a, b = (in_folds([whole(side[k::10]) for k in range(10)]) for side in sides)
+            unions = replace(record.unions(a, b), distances=record.unions(a, b).distances)
+            interval = weigh_evidence(record, a.distances(b), unions, a.neurons).interval
+            held += interval.low <= truth <= interval.high
+        assert 0.90 <= held / draws <= 0.98, (truth, held / draws)
+
+
+@pytest.mark.parametrize("make", [emd, self_ranging_emd, frechet])
+def test_folds_change_no_distance(make: object) -> None:
+    metric, plain = make(num_folds=5), make()
+    for one in (metric, plain):
+        fed(one, CROWD, CROWD_FAKE)
+    assert float(metric.compute()) == float(plain.compute())
+    assert metric.to_dna(True).digest == plain.to_dna(True).digest
+    before = metric.evidence()
+    assert before.interval.low <= before.debiased <= before.interval.high
+    assert 0 < before.test.p_value <= 1
+    metric.reset()
+    for image in CROWD.flip(0):
+        metric.update(image[None], real=True)
+    metric.update(CROWD_FAKE, real=False)
+    after = metric.evidence()  # images go by their pixels, not by when they came
+    if make is frechet:
+        assert after.debiased == pytest.approx(before.debiased, rel=1e-9)
+    else:
+        assert (after.interval, after.test.p_value, after.null) == (before.interval, before.test.p_value, before.null)
+    with pytest.raises(ValueError, match="No folds of images were kept apart; give argument `num_folds`"):
+        plain.evidence()
+    with pytest.raises(ValueError, match="`num_folds` expected to be an integer of at least 5, but got 4"):
+        make(num_folds=4)
+
+
+@pytest.mark.parametrize("make", [emd, frechet])
+def test_debiased_metrics(make: object) -> None:
+    metric = fed(make(debias=True, num_folds=5), CROWD, CROWD_FAKE)
+    found = metric.evidence()
+    assert float(metric.compute()) == found.debiased < float(fed(make(), CROWD, CROWD_FAKE).compute())
+    by_layer = fed(make(debias=True, num_folds=5, reduction="layer"), CROWD, CROWD_FAKE).compute()
+    assert list(by_layer) == list(metric.neurons)
+    assert torch.equal(torch.stack(list(by_layer.values())), found.layers)
+    neurons = fed(make(debias=True, num_folds=5, reduction="none"), CROWD, CROWD_FAKE).compute()
+    assert torch.equal(neurons, found.neurons)
+    few = make(debias=True)
+    assert few(CROWD[:2], True).isnan()
+    few.update(CROWD[2:4], real=False)
+    with pytest.raises(RuntimeError, match="At least 5 folds with images are required, but got 2 and 2"):
+        few.compute()
+    with pytest.raises(ValueError, match="`debias` expected to be a bool"):
+        make(debias=1)
+
+
+def test_groups_share_a_fold() -> None:
+    metric = emd(num_folds=10)
+    metric.update(CROWD, real=True, groups=["clip"] * len(CROWD))
+    metric.update(CROWD_FAKE, real=False, groups=range(len(CROWD_FAKE)))
+    filled = [fold.num_images for fold in metric.to_dna(True).folds if fold.num_images]
+    assert filled == [len(CROWD)]
+    with pytest.raises(ValueError, match=f"`groups` expected to have {len(CROWD)} names, but got 1"):
+        metric.update(CROWD, real=True, groups=["a"])
+    with pytest.raises(ValueError, match="`groups` goes with folds of images; give the metric `num_folds`"):
+        emd().update(CROWD, real=True, groups=["clip"] * len(CROWD))
+    assert metric.to_dna(True).num_images == len(CROWD)
+
+
+def test_a_reference_is_exact_unless_it_has_folds() -> None:
+    plain = emd(num_folds=5, reference=fed(emd()).to_dna(True))
+    plain.update(CROWD_FAKE, real=False)
+    assert plain.evidence().interval.num_folds == 5
+    assert plain.evidence().test is None
+    folded = emd(num_folds=5, reference=fed(emd(num_folds=5), CROWD).to_dna(True))
+    folded.update(CROWD_FAKE, real=False)
+    assert folded.evidence().test.p_value == fed(emd(num_folds=5), CROWD, CROWD_FAKE).evidence().test.p_value
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_processes_agree_with_one(world: int, tmp_path: Path) -> None:
+    metric = fed(emd(num_folds=5), CROWD, CROWD_FAKE)
+    torch.save((float(metric.compute()), *vars(metric.evidence().interval).values()), tmp_path / "expected")
+    run(world, folds, tmp_path, str(tmp_path / "expected"))
+
+
+def test_folds_are_about_equal_and_of_pixels_alone() -> None:
+    images = torch.randint(0, 256, (600, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+    found = content_folds(images, 10)
+    assert found.bincount(minlength=10).min() > 30
+    assert torch.equal(content_folds(images.flip(0), 10).flip(0), found)
+    assert torch.equal(content_folds(images.float() / 255, 10), found)
+    assert content_folds(images[:0], 10).shape == (0,)
+    flat = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
+    assert content_folds(flat, 10).bincount(minlength=10).min() > 5
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+@pytest.mark.parametrize("form", ["files", "tensors"])
+def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_workers: int, photo_folder: Path) -> None:
+    """In whichever process and order they are read, and as bytes or as floats."""
+    extractor, bounds = pixels()
+    images = torch.stack([torch.from_numpy(image.copy()) for image in open_source(photo_folder)]).permute(0, 3, 1, 2)
+    metric = DNAEMD(extractor, ranges=bounds, num_bins=40, num_folds=10)
+    for real, some in ((True, images.flip(0)), (False, images // 2)):
+        for batch in some.split(5):
+            metric.update(batch, real=real)
+    sources = (photo_folder, images // 2) if form == "files" else (images / 255, (images // 2) / 255)
+    options = {"ranges": bounds, "num_bins": 40, "metrics": ["dna-emd"], "num_workers": num_workers, "batch_size": 7}
+    found = compare(*sources, extractor, confidence=0.9, num_folds=10, **options)
+    if form == "files":
+        told = metric.evidence(0.9)
+        assert (found.interval, found.null, found.p_value) == (told.interval, told.null, told.test.p_value)
+    folds = FoldedImages(open_source(sources[0]), 10)
+    _ = [folds[i] for i in range(len(folds))]
+    assert torch.equal(folds.folds, content_folds(images, 10))
+
+
+def test_large_images_are_asked_for_some_of_their_pixels() -> None:
+    image = random_images(1, 0, (1200, 1600))
+    fold = content_folds(image, 10)
+    assert torch.equal(content_folds(image.contiguous(memory_format=torch.channels_last), 10), fold)
+    folds = FoldedImages(open_source(image), 10)
+    _ = folds[0]
+    assert torch.equal(folds.folds, fold)
+    others = [content_folds(random_images(1, seed, (1200, 1600)), 10) for seed in range(8)]
+    assert torch.cat(others).unique().numel() > 3
+
+
+def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
+    photos = photographs(20)
+    blurred = [blur(photo, strength=6) for photo in photos]
+    result = compare(photos, blurred, layers=["block_4"], confidence=0.9)
+    assert result.interval.low < result.interval.value < result.interval.high
+    assert result.dna_emd_debiased == result.interval.value < result.dna_emd
+    assert result.p_value == result.to_dict()["p_value"] <= 0.01
+    assert 0 < result.null < result.dna_emd
+    for side in result.measured:
+        counts = side.dnas["histogram"].counts
+        assert side.dnas["histogram"].folds == ()  # which are as large as the rest
+        assert counts.untyped_storage().nbytes() == counts.nbytes
+    plain = compare(photos, blurred, layers=["block_4"], num_folds=0)
+    assert (plain.dna_emd, plain.p_value, plain.interval) == (result.dna_emd, None, None)
+    assert result.to_dict()["interval"]["confidence"] == 0.9
+    reference = make_dna(photos, layers=["block_4"])
+    fixed = compare(reference, blurred, confidence=0.9)
+    assert fixed.interval.high - fixed.interval.low < result.interval.high - result.interval.low
+    assert fixed.p_value is None
+    few = compare(photos[:3], blurred, layers=["block_4"])
+    assert few.interval is None
+
+
+@pytest.mark.parametrize("kind", ["histogram", "gaussian"])
+def test_files_with_folds_are_tested_as_images_are(kind: str, tmp_path: Path, photo_folder: Path) -> None:
+    extractor, bounds = pixels()
+    images = torch.stack([torch.from_numpy(image.copy()) for image in open_source(photo_folder)]).permute(0, 3, 1, 2)
+    counting = {"ranges": bounds, "num_bins": 40} if kind == "histogram" else {}
+    metrics = ["dna-emd" if kind == "histogram" else "dna-fd"]
+    expected = compare(photo_folder, images // 2, extractor, metrics=metrics, **counting)
+    for name, source in (("a", photo_folder), ("b", images // 2)):
+        make_dna(source, extractor, kind=kind, num_folds=20, **counting).save(tmp_path / f"{name}.dna.npz")
+    found = compare(tmp_path / "a.dna.npz", tmp_path / "b.dna.npz")
+    mixed = compare(photo_folder, tmp_path / "b.dna.npz", extractor)
+    assert expected.p_value is not None
+    for one in (found, mixed):
+        assert (one.p_value, one.interval, one.null) == (expected.p_value, expected.interval, expected.null)

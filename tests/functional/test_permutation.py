@@ -1,0 +1,114 @@
+"""Permutation tests, against their definitions written out and by the laws that they must obey."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.stats import false_discovery_control
+
+from torchmetrics_dna.functional.permutation import (
+    false_discovery_rates,
+    permutation_test,
+    relabelings,
+    standardised,
+)
+
+
+@given(st.integers(1, 6), st.integers(1, 6))
+def test_few_ways_are_all_tried(a: int, b: int) -> None:
+    found = relabelings(a, b)
+    assert {tuple(row.nonzero().flatten().tolist()) for row in found} == set(combinations(range(a + b), a))
+    assert found[0].tolist() == [True] * a + [False] * b
+
+
+def test_many_ways_are_drawn() -> None:
+    found = relabelings(12, 20, most=3000)
+    assert found.shape == (3000, 32)
+    assert found[0].tolist() == [True] * 12 + [False] * 20
+    assert (found.sum(1) == 12).all()
+    assert len(found.unique(dim=0)) > 2990
+    share = found[1:].double().mean(0)
+    assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
+    assert torch.equal(found, relabelings(12, 20, most=3000))
+    assert not torch.equal(found, relabelings(12, 20, most=3000, seed=1))
+
+
+def written_out(distances: np.ndarray, layers: list[slice]) -> tuple[float, list[float], list[float]]:
+    """p-values of the whole, of layers and of neurons, in loops."""
+
+    def standard(values: np.ndarray) -> np.ndarray:
+        return (values - values.mean()) / values.std() if values.std() > 0 else np.zeros(len(values))
+
+    z = np.stack([standard(column) for column in distances.T], 1)
+    of_layers = np.stack([standard(z[:, rows].mean(1)) for rows in layers], 1)
+    largest, neuron = of_layers.max(1), z.max(1)
+    either = np.maximum(standard(largest), standard(neuron))
+    return (
+        np.mean(either >= either[0]),
+        [np.mean(largest >= value) for value in of_layers[0]],
+        [np.mean(neuron >= value) for value in z[0]],
+    )
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_against_loops(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    distances = random.gamma(2, size=(200, 12))
+    distances[0, 3] += 4
+    distances[:, 5] = 0  # a dead neuron
+    layers = [slice(0, 4), slice(4, 12)]
+    found = permutation_test(torch.from_numpy(distances), layers)
+    whole, of_layers, of_neurons = written_out(distances, layers)
+    assert found.p_value == pytest.approx(whole)
+    np.testing.assert_allclose(found.layers, of_layers)
+    np.testing.assert_allclose(found.neurons, of_neurons)
+    assert found.z[5] == 0
+    assert found.num_relabelings == 200
+
+
+def test_p_values_are_spread_evenly_where_nothing_differs() -> None:
+    random = np.random.default_rng(0)
+    layers = [slice(0, 10), slice(10, 40)]
+    found = [permutation_test(torch.from_numpy(random.gamma(2, size=(100, 40))), layers) for _ in range(400)]
+    for level in (0.05, 0.25, 0.5):
+        for p_values in (
+            [test.p_value for test in found],
+            [float(test.layers.min()) for test in found],
+            [float(test.neurons.min()) for test in found],
+        ):
+            share = np.mean(np.array(p_values) <= level)
+            assert abs(share - level) < 4 * (level * (1 - level) / 400) ** 0.5
+
+
+def test_what_only_rounding_moves_has_no_evidence() -> None:
+    """A dead neuron divided by a spread near zero would be the clearest of all."""
+    random = np.random.default_rng(0)
+    distances = random.gamma(2, size=(100, 3))
+    distances[:, 1] = 7 * (1 + 1e-15 * random.normal(size=100))
+    distances[0, 1] = 7 * (1 + 1e-14)
+    assert standardised(torch.from_numpy(distances))[:, 1].abs().max() == 0
+
+
+def test_neurons_without_weight_are_left_out() -> None:
+    random = np.random.default_rng(0)
+    distances = torch.from_numpy(random.gamma(2, size=(100, 6)))
+    distances[0, 0] += 100
+    weights = torch.tensor([0, 0, 1, -1, 1, 1.0])
+    layers = [slice(0, 2), slice(2, 6)]
+    assert permutation_test(distances, layers).p_value == pytest.approx(0.01)
+    assert permutation_test(distances, layers, weights).p_value > 0.05
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_false_discovery_rates_against_scipy(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    z = random.normal(size=(50, 30))
+    z[0, :5] += 3
+    null = z[1:].ravel()
+    p = np.array([(1 + (null >= value).sum()) / (1 + null.size) if value >= 1 else 1 for value in z[0]])
+    np.testing.assert_allclose(false_discovery_rates(torch.from_numpy(z)), false_discovery_control(p))

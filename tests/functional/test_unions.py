@@ -1,0 +1,94 @@
+"""Distances between unions of folds, against the distances themselves of what the unions hold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor
+
+from torchmetrics_dna.functional import dna_frechet
+from torchmetrics_dna.functional.emd import emd_of_rows
+from torchmetrics_dna.functional.unions import emd_of_unions, frechet_of_unions, kernel_of_unions
+
+FOLDS = 6
+
+
+def memberships(seed: int, rest: bool) -> tuple[Tensor, Tensor]:
+    """Which folds are on which side; each side has some, and without ``rest`` some folds are on neither."""
+    random = np.random.default_rng(seed)
+    sides = np.stack([random.permutation([0, 0, 1, 1, 0 if rest else 2, 1 if rest else 2]) for _ in range(5)])
+    return torch.from_numpy(sides == 0), torch.from_numpy(sides == 1)
+
+
+@settings(deadline=None)  # torch takes long for what it does first
+@given(st.integers(0, 1000), st.booleans())
+def test_histograms(seed: int, rest: bool) -> None:
+    random = np.random.default_rng(seed)
+    counts = torch.from_numpy(random.integers(0, 9, (FOLDS, 4, 7)))
+    counts[:, :, 0] += 1
+    in_a, in_b = memberships(seed, rest)
+    found = emd_of_unions(counts, in_a, in_b)
+    for row, a, b in zip(found, in_a, in_b, strict=True):
+        torch.testing.assert_close(row, emd_of_rows(counts[a].sum(0), counts[b].sum(0)))
+
+
+@given(st.integers(0, 1000), st.integers(1, 10**6))
+def test_histograms_in_proportion_are_no_distance_apart(seed: int, factor: int) -> None:
+    """So that the spread of a dead neuron is 0, and not what rounding leaves."""
+    random = np.random.default_rng(seed)
+    one = torch.from_numpy(random.integers(0, 1000, (3, 5)) + 1)
+    counts = torch.stack([one * factor * size for size in (1, 3, 7, 2, 5, 11)])
+    assert not emd_of_unions(counts, *memberships(seed, True)).any()
+
+
+@given(st.integers(0, 1000))
+def test_order_of_folds_and_neurons_is_nothing(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    counts = torch.from_numpy(random.integers(0, 1 << 40, (FOLDS, 4, 7)) + 1)
+    in_a, in_b = memberships(seed, True)
+    order, neurons = torch.from_numpy(random.permutation(FOLDS)), torch.from_numpy(random.permutation(4))
+    found = emd_of_unions(counts[order][:, neurons], in_a[:, order], in_b[:, order])
+    assert torch.equal(found, emd_of_unions(counts, in_a, in_b)[:, neurons])
+    torch.testing.assert_close(emd_of_unions(counts, in_b, in_a), emd_of_unions(counts, in_a, in_b))
+
+
+@given(st.integers(0, 1000), st.booleans(), st.sampled_from([0.0, 1e6]))
+def test_gaussians(seed: int, rest: bool, offset: float) -> None:
+    random = np.random.default_rng(seed)
+    sizes = random.integers(1, 5, FOLDS)
+    images = [random.normal(offset, 2, (size, 3)) for size in sizes]
+    means = torch.tensor(np.stack([fold.mean(0) for fold in images]))
+    variances = torch.tensor(np.stack([fold.var(0, ddof=1) if len(fold) > 1 else np.zeros(3) for fold in images]))
+    in_a, in_b = memberships(seed, rest)
+    found = frechet_of_unions(means, variances, torch.from_numpy(sizes), in_a, in_b)
+    for row, *sides in zip(found, in_a, in_b, strict=True):
+        a, b = (np.concatenate([fold for fold, inside in zip(images, side, strict=True) if inside]) for side in sides)
+        moments = [torch.from_numpy(x) for x in (a.mean(0), a.var(0, ddof=1), b.mean(0), b.var(0, ddof=1))]
+        torch.testing.assert_close(row, dna_frechet(*moments, reduction="none"), rtol=1e-8, atol=1e-8)
+
+
+def test_one_image_has_no_variance() -> None:
+    means, sizes = torch.arange(3.0, dtype=torch.float64)[:, None], torch.ones(3)
+    sides = torch.tensor([[True, False, False]]), torch.tensor([[False, True, True]])
+    assert frechet_of_unions(means, torch.zeros(3, 1, dtype=torch.float64), sizes, *sides).isnan().all()
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_features_against_torchmetrics(seed: int) -> None:
+    from torchmetrics.image.kid import poly_mmd
+
+    random = np.random.default_rng(seed)
+    features = torch.from_numpy(random.normal(size=(40, 5)))
+    folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
+    in_a, in_b = memberships(seed, False)
+    found = kernel_of_unions(features, folds, FOLDS, in_a, in_b)
+    for value, a, b in zip(found[:, 0], in_a, in_b, strict=True):
+        one, other = (features[side[folds]] for side in (a, b))
+        if len(one) == len(other):  # which is all that torchmetrics takes
+            torch.testing.assert_close(value, poly_mmd(one, other))
+        kernels = [(x @ y.T / 5 + 1) ** 3 for x, y in ((one, one), (other, other), (one, other))]
+        unbiased = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
+        torch.testing.assert_close(value, unbiased[0] + unbiased[1] - 2 * kernels[2].mean())

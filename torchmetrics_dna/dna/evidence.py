@@ -1,0 +1,186 @@
+"""How sure a distance is: without what noise adds, with an interval, and a test of whether it is more than noise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchmetrics_dna.functional.permutation import PermutationTest, permutation_test, relabelings
+from torchmetrics_dna.functional.reduction import mean_over_neurons
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.neurons.index import Neurons
+
+LEAST_FOLDS, NUM_FOLDS = 5, 20
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A confidence interval of a distance between two populations.
+
+    Attributes:
+        value: The distance without what the noise of finite sets adds to it: an estimate for the populations.
+        low: The interval's lower end, 0 or more; in the unit of the distance.
+        high: Its upper end.
+        confidence: The share of intervals made like this that hold the distance between the two populations.
+        num_folds: How many folds of images it is from.
+
+    """
+
+    value: float
+    low: float
+    high: float
+    confidence: float
+    num_folds: int
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """How sure a distance between two sets is.
+
+    Attributes:
+        interval: Its confidence interval, around the debiased distance.
+        layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left.
+        neurons: The debiased distance of each neuron, shape ``(N,)``.
+        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5.
+        null: What no difference looks like at these numbers of images: the mean distance over relabelings; None without
+            a test.
+        null_high: What 95 % of relabelings stay below.
+
+    """
+
+    interval: Interval
+    layers: Tensor
+    neurons: Tensor
+    test: PermutationTest | None
+    null: float | None
+    null_high: float | None
+
+    @property
+    def debiased(self) -> float:
+        """The distance without what noise adds to it; 0 where nothing is left."""
+        return self.interval.value
+
+
+def weigh_evidence(
+    record: Distance,
+    values: Tensor,
+    unions: Unions,
+    neurons: Neurons,
+    weights: Tensor | None = None,
+    confidence: float = 0.95,
+) -> Evidence | None:
+    """Say how sure a distance is, from folds of its sides; None if both have images in fewer than 5 folds.
+
+    Distances of finite sets are too large. For a distance whose square (``record.power`` 2), or which itself (1),
+    grows by a share of 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) says by how
+    much, and how much it varies. A side without folds is taken for exact there, and can't be tested.
+
+    Args:
+        record: Of the distance.
+        values: The distance of each neuron, shape ``(N,)``.
+        unions: The folds of both sides.
+        neurons: Where layers begin.
+        weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        confidence: Level of the interval.
+
+    """
+    sides = [unions.sizes_a, unions.sizes_b]
+    folded = [len(sizes) for sizes in sides if len(sizes) > 1]
+    if not folded or min(folded) < LEAST_FOLDS:
+        return None
+    slices = list(neurons.slices.values()) if len(values) == neurons.total else [slice(0, len(values))]
+    bias, variance, freedom = _delete_one(record, unions, slices, weights)
+    left = _figures(values[None], slices, weights)[0].pow(record.power) - bias
+    spread = student_quantile((1 + confidence) / 2, freedom) * variance**0.5
+    centre, low, high = (_root(left[:1] + shift, record)[0].item() for shift in (0, -spread, spread))
+    debiased = _root(left[1:], record)
+    test, null, null_high = None, None, None
+    if len(folded) == 2:
+        test, under = _test(record, unions, slices, weights)
+        null, null_high = float(under.mean()), float(under.quantile(0.95))
+    interval = Interval(centre, low, high, confidence, max(map(len, sides)))
+    return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high)
+
+
+def check_confidence(confidence: float) -> None:
+    """ValueError unless it is between 0 and 1."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
+
+
+def student_quantile(probability: float, freedom: float) -> float:
+    """Quantile of Student's t, by its expansion about the normal one (Abramowitz and Stegun, 26.7.5)."""
+    z = NormalDist().inv_cdf(probability)
+    terms = (
+        (z**3 + z) / 4,
+        (5 * z**5 + 16 * z**3 + 3 * z) / 96,
+        (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384,
+        (79 * z**9 + 776 * z**7 + 1482 * z**5 - 1920 * z**3 - 945 * z) / 92160,
+    )
+    return float(z + sum(term / freedom**i for i, term in enumerate(terms, 1)))
+
+
+def _delete_one(
+    record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
+) -> tuple[Tensor, float, float]:
+    """By how much all figures are too large, and variance and degrees of freedom of the first; in powers."""
+    sides = [unions.sizes_a, unions.sizes_b]
+    total = sum(map(len, sides))
+    first = torch.arange(total) < len(sides[0])
+    out = torch.eye(total, dtype=torch.bool)
+    found = unions.distances(torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out]))
+    value, *left = _figures(found, slices, weights).pow(record.power)
+    bias, parts = torch.zeros_like(value), []
+    for number, sizes in enumerate(sides):
+        if len(sizes) == 1:
+            continue  # taken for exact
+        rest = torch.stack(left[number * len(sides[0]) :][: len(sizes)])
+        times = (sizes.sum() / sizes).to(rest)[:, None]
+        pseudo = times * value - (times - 1) * rest
+        mean = (pseudo / times).sum(0)
+        bias += value - mean
+        variance = ((pseudo[:, 0] - mean[0]).square() / (times[:, 0] - 1)).mean().item()
+        parts.append((variance, len(sizes)))
+    variance = sum(part for part, _ in parts)
+    # Welch and Satterthwaite: how many folds the sum of two variances is worth
+    spread = sum(part**2 / (folds - 1) for part, folds in parts)
+    return bias, variance, variance**2 / spread if spread else float("inf")
+
+
+def _test(
+    record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
+) -> tuple[PermutationTest, Tensor]:
+    """The test, and the distance of the whole under each relabeling."""
+    in_a = relabelings(len(unions.sizes_a), len(unions.sizes_b))
+    distances = unions.distances(in_a, ~in_a)
+    under = mean_over_neurons(_weighted(distances[1:], weights))
+    sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()
+    images = in_a.double() @ sizes
+    # noise grows with 1/images of a side, of which a relabeling of unequal folds has more or fewer
+    scale = (images * (sizes.sum() - images)).pow(1 / record.power).to(distances)
+    return permutation_test(distances * scale[:, None], slices, weights), under
+
+
+def _figures(distances: Tensor, slices: list[slice], weights: Tensor | None) -> Tensor:
+    """The figure of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
+    weighted = _weighted(distances, weights)
+    layers = [mean_over_neurons(weighted[:, rows])[:, None] for rows in slices]
+    return torch.cat([mean_over_neurons(weighted)[:, None], *layers, weighted], 1)
+
+
+def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
+    return distances if weights is None else distances * (weights.to(distances) * len(weights))
+
+
+def _root(left: Any, record: Distance) -> Tensor:
+    """Figures from their powers; 0 where noise has eaten them up."""
+    found: Tensor = left.clamp(min=0).pow(1 / record.power)
+    return found

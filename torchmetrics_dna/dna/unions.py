@@ -1,0 +1,108 @@
+"""Distances between unions of folds, of two DNAs or of features: which folds are on which side, in; distances, out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchmetrics_dna.dna.base import check_comparable
+from torchmetrics_dna.functional.unions import emd_of_unions, frechet_of_unions, kernel_of_unions
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.histogram import HistogramDNA
+
+
+@dataclass(frozen=True, eq=False)
+class Unions:
+    """The folds of two sides.
+
+    Attributes:
+        distances: Of each neuron, shape ``(P, N)``, float64, for ``in_a`` and ``in_b``: which folds are on which side,
+            bool, ``(P, K)``. As the distance itself, but in coarser bins where it has bins.
+        sizes_a: Images of each fold of A that has some, int64; one that holds all where A has no folds. These folds
+            come first.
+        sizes_b: Likewise.
+
+    """
+
+    distances: Callable[[Tensor, Tensor], Tensor]
+    sizes_a: Tensor
+    sizes_b: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFeatures:
+    """Features of single images.
+
+    Attributes:
+        values: Shape ``(images, n)``.
+        folds: The fold of each image, int64, shape ``(images,)``; None if no folds were kept.
+
+    """
+
+    values: Tensor
+    folds: Tensor | None = None
+
+
+def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
+    """For dna-emd, in bins of the DNAs, read at the edges of their folds' wider bins."""
+    sides = [_filled(dna) for dna in (a, b)]
+    folds: list[Any] = [*sides[0], *sides[1]]
+    num_bins = min(fold.num_bins for fold in folds)
+    folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
+    check_comparable(*folds)
+    scale = torch.tensor(a.num_bins / num_bins, dtype=torch.float64)
+    if a.self_ranging:
+        united = folds[0].known_ranges
+        for fold in folds[1:]:
+            united = united.union(fold.known_ranges)
+        folds = [replace(fold, ranges=united, counts=fold.counts_within(united)) for fold in folds]
+        low, high = a.known_ranges.bounds()
+        scale = folds[0].grid.width.cpu() * a.num_bins / (high - low).clamp(min=1e-300)
+    counts = torch.stack([fold.counts for fold in folds])
+    scale = scale.to(counts.device)
+
+    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device)) * scale
+
+    return Unions(distances, *map(_sizes, sides))
+
+
+def frechet_unions(a: DNA, b: DNA) -> Unions:
+    """For dna-fd."""
+    sides = [_filled(dna) for dna in (a, b)]
+    folds: list[Any] = [*sides[0], *sides[1]]
+    check_comparable(*folds)
+    means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
+    sizes = [_sizes(side) for side in sides]
+    return Unions(partial(frechet_of_unions, means, variances, torch.cat(sizes)), *sizes)
+
+
+def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+    """For kid, of all images."""
+    numbers, sizes, first = [], [], 0
+    for side in (a, b):
+        folds = torch.zeros(len(side.values), dtype=torch.int64) if side.folds is None else side.folds
+        _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+        numbers.append(number + first)
+        sizes.append(size)
+        first += len(size)
+    given = torch.cat([a.values, b.values]), torch.cat(numbers), first
+    return Unions(partial(kernel_of_unions, *given), *sizes)
+
+
+def _filled(dna: DNA) -> list[DNA]:
+    """Folds that hold images; the DNA itself if it has no folds."""
+    return [fold for fold in dna.folds if fold.num_images] or [replace(dna, folds=())]
+
+
+def _sizes(folds: list[DNA]) -> Tensor:
+    return torch.tensor([fold.num_images for fold in folds])

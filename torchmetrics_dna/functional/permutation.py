@@ -1,0 +1,144 @@
+"""Permutation tests: could folds of images that were shared out at random be as far apart?"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import combinations
+from math import comb
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+NUM_RELABELINGS = 1000
+_TIE = 1e-9  # relative; what differs by less is equal up to rounding
+
+
+@dataclass(frozen=True, eq=False)
+class PermutationTest:
+    """What a permutation test says.
+
+    Attributes:
+        p_value: Of the whole: the share of relabelings in which a layer or a neuron stands out as much as one does here.
+        layers: p-value of each layer, corrected for their number (max-T), shape ``(layers,)``.
+        neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
+        q: Share of false discoveries among the neurons with as much evidence (Benjamini and Hochberg), shape ``(N,)``.
+        z: Distance of each neuron, less its mean over relabelings, in standard deviations over these, shape ``(N,)``.
+        num_relabelings: How many, the observed labels among them.
+        exact: Whether these are all that there are.
+
+    """
+
+    p_value: float
+    layers: Tensor
+    neurons: Tensor
+    q: Tensor
+    z: Tensor
+    num_relabelings: int
+    exact: bool
+
+
+def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
+    """Ways to share folds out between A and B: all of them if these are few, else random ones.
+
+    Args:
+        num_a: Folds of A, which come first.
+        num_b: Folds of B.
+        most: How many ways at most.
+        seed: Of the random ones.
+
+    Returns:
+        Which folds are in A, bool, shape ``(P, num_a + num_b)``; the first row is how it is.
+
+    Example:
+        >>> relabelings(1, 2).int()
+        tensor([[1, 0, 0],
+                [0, 1, 0],
+                [0, 0, 1]], dtype=torch.int32)
+
+    """
+    total = num_a + num_b
+    if comb(total, num_a) <= most:
+        chosen = torch.tensor(list(combinations(range(total), num_a)))
+    else:
+        generator = torch.Generator().manual_seed(seed)
+        keys = torch.rand(most, total, generator=generator)
+        keys[0] = torch.arange(total)
+        chosen = keys.argsort(1)[:, :num_a]
+    return torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True)
+
+
+def permutation_test(
+    distances: Tensor, layers: Sequence[slice], weights: Tensor | None = None, exact: bool = False
+) -> PermutationTest:
+    """Test by distances under relabelings.
+
+    Each neuron's distance is standardised by its mean and deviation over all relabelings. A layer's statistic is the
+    mean of its neurons, standardised likewise. That of the whole is the layer or the neuron that stands out most, each
+    of the two standardised again: a slight difference is in few layers or in few neurons, and the mean over all neurons,
+    most of which are in late layers, is blind to it.
+
+    Args:
+        distances: Of each neuron, scaled so that they do not depend on how many images a relabeling puts on either
+            side, shape ``(P, N)``, float64; the first row is observed.
+        layers: Where each layer's neurons are.
+        weights: The weights of Eq. (5), shape ``(N,)``; a neuron counts by its weight's absolute value. None: alike.
+        exact: Whether these are all relabelings.
+
+    """
+    z = standardised(distances)
+    share = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
+    share = share.to(z.device)
+    by_layer = standardised(torch.stack([z[:, rows] @ share[rows] for rows in layers], 1))
+    # the largest of each relabeling, of layers and of neurons
+    layer, neuron = by_layer.amax(1), torch.where(share > 0, z, -torch.inf).amax(1)
+    either = torch.stack([standardised(layer[:, None]), standardised(neuron[:, None])]).amax(0)
+    return PermutationTest(
+        float(_p_values(either, either[0])),
+        _p_values(layer[:, None], by_layer[0]),
+        _p_values(neuron[:, None], z[0]),
+        false_discovery_rates(z),
+        z[0],
+        len(distances),
+        exact,
+    )
+
+
+def standardised(distances: Tensor) -> Tensor:
+    """Each column less its mean, in its standard deviations; 0 where it does not vary but by rounding."""
+    mean = distances.mean(0)
+    centred = distances - mean
+    deviation = centred.square().mean(0).sqrt()
+    varies = deviation > _TIE * distances.abs().amax(0)
+    return torch.where(varies, centred / torch.where(varies, deviation, 1), 0)
+
+
+def false_discovery_rates(z: Tensor) -> Tensor:
+    """Q of each neuron by Benjamini and Hochberg, of p-values from the relabelings of all neurons together.
+
+    Args:
+        z: Standardised distances, shape ``(P, N)``; the first row is observed.
+
+    Returns:
+        float64, shape ``(N,)``.
+
+    """
+    observed, count = z[0], z.shape[1]
+    null = z[1:].flatten()
+    order = observed.argsort(descending=True)
+    # only what may exceed the smallest of interest is sorted: q is 1 for the rest
+    null = null[null >= 1].sort().values
+    above = len(null) - torch.searchsorted(null, observed[order].clamp(min=1) * (1 - _TIE))
+    p = torch.where(observed[order] >= 1, (1 + above) / (1 + (len(z) - 1) * count), 1.0).double()
+    q = p * count / torch.arange(1, count + 1, dtype=torch.float64, device=z.device)
+    q = q.flip(0).cummin(0).values.flip(0).clamp(max=1)
+    return torch.empty_like(q).scatter_(0, order, q)
+
+
+def _p_values(null: Tensor, observed: Tensor) -> Tensor:
+    """The share of relabelings, the observed one among them, with a statistic as large, shape ``(n,)``."""
+    return (null >= observed - _TIE * observed.abs()).double().mean(0)

@@ -1,0 +1,56 @@
+"""Pictures that are nearly equal, such as frames of a clip or copies: found by small thumbnails."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.images.pixels import RGBImage
+
+_SIDE = 12
+THUMBNAIL = 3 * _SIDE**2  # numbers of one
+_NEAR = 3.0  # root mean square of differences of 256 levels; see docs/significance.md for what it finds
+_MOST = 20_000  # images of a side; 4 seconds
+_ROWS = 1024
+
+
+def thumbnail(image: RGBImage) -> Tensor:
+    """What an image looks like from afar, uint8, shape ``(THUMBNAIL,)``.
+
+    Args:
+        image: ``(H, W, 3)``, uint8 or in [0, 1].
+
+    """
+    step = max(1, min(image.shape[:2]) // 256)
+    some = image[::step, ::step]
+    pixels = some if some.dtype == np.uint8 else (255 * some.clip(0, 1)).round().astype(np.uint8)
+    small = Image.fromarray(np.ascontiguousarray(pixels)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
+    return torch.from_numpy(np.asarray(small).reshape(-1).copy())
+
+
+def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = None) -> int:
+    """How many images have another one that looks nearly alike; 0 if there are too many to look.
+
+    Args:
+        thumbnails: Of the images, uint8, shape ``(n, THUMBNAIL)``.
+        others: Of those they are compared with, shape ``(m, THUMBNAIL)``.
+        apart: Numbers of the folds of both, ``(n + m,)``: only images of different folds are compared.
+
+    """
+    if max(len(thumbnails), len(others)) > _MOST:
+        return 0
+    found = 0
+    b = others.float() - 128
+    squares = b.square().sum(1)
+    for start in range(0, len(thumbnails), _ROWS):
+        a = thumbnails[start : start + _ROWS].float() - 128
+        near = (a.square().sum(1)[:, None] + squares - 2 * a @ b.T) <= _NEAR**2 * THUMBNAIL
+        if apart is not None:
+            near &= apart[start : start + len(a), None] != apart[len(thumbnails) :]
+        found += int(near.any(1).sum())
+    return found

@@ -1,0 +1,120 @@
+"""What the metrics share that may keep folds of images apart: how sure their distances are."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.dna.base import TooFewImagesError
+from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.metrics.base import _D, DNAMetric, Value
+from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
+
+if TYPE_CHECKING:
+    from collections.abc import Hashable, Sequence
+
+    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.tally import DNATally, Side
+
+
+class FoldedMetric(DNAMetric[_D]):
+    """A distance that can say how sure it is."""
+
+    debias: bool
+
+    def _accumulate_folds(
+        self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int | None, debias: bool
+    ) -> None:
+        """Register the states.
+
+        Args:
+            tally: How the images of a side add up.
+            of_fold: How those of a fold do.
+            num_folds: How many folds; None for none, or with ``debias`` for 20.
+            debias: Whether the metric's value is the debiased distance.
+
+        """
+        if not isinstance(debias, bool):
+            raise ValueError("Argument `debias` expected to be a bool")
+        self.debias = debias
+        if num_folds is None and debias:
+            num_folds = NUM_FOLDS
+        self._accumulate(tally if num_folds is None else FoldedTally(tally, of_fold, num_folds))
+
+    def evidence(self, confidence: float = 0.95) -> Evidence:
+        """Say how sure the distance is, over all processes: debiased values, an interval, and a test.
+
+        Args:
+            confidence: Level of the interval.
+
+        Raises:
+            ValueError: If ``num_folds`` was not given.
+            RuntimeError: If images are in fewer than 5 folds.
+
+        """
+        check_confidence(confidence)
+        with self._whole():
+            return self._evidence(confidence)
+
+    @override
+    def update(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> None:
+        """Add images to one side.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            real: Whether they are real images.
+            groups: A group for each image, such as the name of its clip: images of one group share a fold. By default
+                images of equal pixels do.
+
+        Raises:
+            ValueError: If images, ``real`` or ``groups`` are something else, or activations are not finite. Nothing is
+                added then.
+
+        """
+        if groups is not None and not isinstance(self._tally, FoldedTally):
+            raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")
+        if groups is not None and len(groups) != len(imgs):
+            raise ValueError(f"Argument `groups` expected to have {len(imgs)} names, but got {len(groups)}")
+        self._add_images(imgs, real, groups=groups)
+
+    @override
+    def forward(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> Value:
+        return self._forward_with(imgs, real, groups=groups)
+
+    @override
+    def _add(self, side: Side, imgs: Tensor, parts: Parts, groups: Sequence[Hashable] | None = None) -> None:
+        if isinstance(self._tally, FoldedTally):
+            count = self._tally.num_folds
+            folds = content_folds(imgs, count) if groups is None else group_folds(groups, count)
+            self._tally.add_folded_(side, parts, folds)
+        else:
+            super()._add(side, imgs, parts)
+
+    @override
+    def _value(self) -> Value:
+        if not self.debias:
+            return super()._value()
+        evidence = self._evidence()
+        if self.reduction == "layer":
+            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
+        if self.reduction == "none":
+            return evidence.neurons.to(self.device)
+        return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
+
+    def _evidence(self, confidence: float = 0.95) -> Evidence:
+        if not isinstance(self._tally, FoldedTally):
+            raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
+        sides = self._pair()
+        values = self.distance.of_dnas(*sides)
+        assert self.distance.unions is not None
+        unions = self.distance.unions(*sides)
+        found = weigh_evidence(self.distance, values, unions, self.neurons, self.neuron_weights, confidence)
+        if found is None:
+            raise TooFewImagesError(
+                f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"
+                f" {len(unions.sizes_b)}; give more images"
+            )
+        return found

@@ -1,0 +1,57 @@
+"""Which images belong together: frames of a clip, crops of a picture, slices of a patient."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import PurePath
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.images import ImageSource
+
+Groups = str | Callable[[str], object] | Sequence[object]
+_PREFIX = "prefix:"
+
+
+def group_names(images: ImageSource, groups: Groups) -> list[object]:
+    """The group of each image.
+
+    Args:
+        images: The images.
+        groups: ``"folder"``: the folder that it lies in. ``"prefix:REGEX"``: what the expression matches at the
+            beginning of the file's name, or its first group in brackets. A function of the image's name. Or the groups
+            themselves, one for each image.
+
+    Raises:
+        ValueError: If it is none of these, or an image has no group.
+
+    Example:
+        >>> from torchmetrics_dna.images import ImageSource
+        >>> images = ImageSource(["clips/a_01.png", "clips/a_02.png", "clips/b_01.png"], str, "clips")
+        >>> group_names(images, "prefix:[a-z]+")
+        ['a', 'a', 'b']
+
+    """
+    names = images.names
+    if callable(groups):
+        return [groups(name) for name in names]
+    if not isinstance(groups, str):
+        if len(groups) != len(names):
+            raise ValueError(f"Argument `groups` has {len(groups)} names, but {images.label!r} has {len(names)} images")
+        return list(groups)
+    if groups == "folder":
+        return [str(PurePath(name).parent) for name in names]
+    if not groups.startswith(_PREFIX):
+        raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
+    return [_matched(groups.removeprefix(_PREFIX), name) for name in names]
+
+
+def _matched(expression: str, name: str) -> str:
+    try:
+        found = re.match(expression, PurePath(name).name)
+    except re.error as err:
+        raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
+    if found is None:
+        raise ValueError(f"{expression!r} matches nothing at the beginning of {name!r}; give another expression")
+    return found[1] if found.re.groups else found[0]
