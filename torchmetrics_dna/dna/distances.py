@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.functional.kernel import kernel_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -65,12 +66,6 @@ def _of_dnas(a: DNA, b: DNA) -> Any:
     return a.distances(b)
 
 
-def _of_features(a: Any, b: Any) -> tuple[float, float]:
-    from torchmetrics_dna.functional.kernel import kernel_distance
-
-    return kernel_distance(a, b)
-
-
 _RECORDS = (
     Distance(
         "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
@@ -86,7 +81,7 @@ _RECORDS = (
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
-        "set", (), 2, _of_features,
+        "set", (), 2, kernel_distance,
     ),
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}
