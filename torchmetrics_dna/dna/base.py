@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from reprlib import repr as brief
@@ -31,16 +31,14 @@ class TooFewImagesError(RuntimeError):
     """A side holds too few images for the distance that was asked for."""
 
 
-class _Fields:
-    """Fields of every DNA; no dataclass, so that each kind puts them where they read well."""
+class _Counted:
+    """A field of every DNA; no dataclass, so that each kind puts it where it reads well."""
 
-    neurons: Neurons
     num_images: int
-    extractor: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class DNA(_Fields, Stored):
+class DNA(_Counted, Stored, ABC):
     """The per-neuron statistics of an image or a set of images.
 
     Args:
@@ -117,29 +115,20 @@ class DNA(_Fields, Stored):
 
     @override
     def _encode(self) -> Encoded:
-        described = {
-            "kind": self.kind,
-            "extractor": self.extractor,
-            "weights": self.weights_digest,
-            "preparation": self.preparation,
-            "layers": self.neurons.to_list(),
-            "num_images": self.num_images,
-        }
-        return described, {}, {"notes": self.notes}
+        described, arrays, remarks = super()._encode()
+        layers = described.pop("layers")  # the order of keys is part of the bytes of a file
+        described |= {"preparation": self.preparation, "layers": layers, "num_images": self.num_images}
+        return described, arrays, remarks | {"notes": self.notes}
 
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
-        dna = header["dna"]
         fields |= {
-            "neurons": arrays.neurons,
-            "num_images": check_type("num_images", dna["num_images"], int),
-            "extractor": check_type("extractor", dna["extractor"], str),
-            "weights_digest": check_type("weights", dna["weights"], str, NoneType),
-            "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
+            "num_images": check_type("num_images", header["dna"]["num_images"], int),
+            "preparation": check_type("preparation", header["dna"]["preparation"], dict, NoneType),
             "notes": check_type("notes", header.get("notes", ""), str),
         }
-        return cls(**fields)
+        return super()._decode(header, arrays, **fields)
 
     @abstractmethod
     def _absorb(self, other: Self) -> dict[str, Any]:
@@ -152,6 +141,9 @@ class DNA(_Fields, Stored):
     def _identity(self, **more: Any) -> dict[str, Any]:
         """What must be equal in DNAs that are merged or compared."""
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
