@@ -80,9 +80,8 @@ def resolve(
 
     """
     bins = _agree_on_bins(num_bins, dnas)
-    extractor = _extractor(
-        feature, layers, dnas, {name: value for name, value in settings.items() if value is not None}
-    )
+    settings = {name: value for name, value in settings.items() if value is not None}
+    extractor = _extractor(feature, layers, dnas, settings)
     for dna in dnas:
         check_made_by(dna, extractor)
     counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
@@ -119,8 +118,9 @@ def _extractor(
     feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], settings: dict[str, Any]
 ) -> DNAExtractor:
     if isinstance(feature, DNAExtractor):
-        for name in (["layers"] if layers is not None else []) + list(settings):
-            raise ValueError(f"Argument `{name}` goes with a named feature; give it to the DNAExtractor")
+        given = [name for name, value in {"layers": layers, **settings}.items() if value is not None]
+        if given:
+            raise ValueError(f"Argument `{given[0]}` goes with a named feature; give it to the DNAExtractor")
         return feature
     if not dnas:
         return DNAExtractor(DEFAULT_FEATURE if feature is None else feature, layers=layers, **settings)
