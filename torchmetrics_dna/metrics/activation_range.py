@@ -72,10 +72,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(normalize, bool):
-            raise ValueError("Argument `normalize` expected to be a bool")
-        self._stand_on(resolve(feature, layers, histograms=False).extractor)
-        self.normalize = normalize
+        self._stand_on(resolve(feature, layers, histograms=False).extractor, normalize)
         self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {})
 
     def update(self, imgs: Tensor) -> None:

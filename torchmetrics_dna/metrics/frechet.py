@@ -83,7 +83,6 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     """
 
     distance = DISTANCES["dna-fd"]
-    plot_legend_name: str = "Layer"
 
     def __init__(
         self,

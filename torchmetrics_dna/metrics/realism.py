@@ -89,14 +89,11 @@ class DNARealism(ExtractorMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(normalize, bool):
-            raise ValueError("Argument `normalize` expected to be a bool")
         (given,) = given_dna(reference, HistogramDNA, ranges)
         rebinned = given if num_bins is None else given.rebin(num_bins)
         resolved = resolve(feature, layers, ranges=ranges, dnas=[rebinned])
-        self._stand_on(resolved.extractor)
+        self._stand_on(resolved.extractor, normalize)
         self.reference: HistogramDNA = resolved.dnas[0]  # type: ignore[assignment]
-        self.normalize = normalize
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
         self._scorer = Scorer(self.reference, self.extractor, self.neuron_weights)

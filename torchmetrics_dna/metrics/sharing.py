@@ -24,6 +24,7 @@ class ExtractorMetric(Metric):
     plot_lower_bound: float | None = 0.0
     feature_network: str = "extractor"
     extractor: DNAExtractor
+    normalize: bool
 
     @property
     def neurons(self) -> Neurons:
@@ -52,8 +53,11 @@ class ExtractorMetric(Metric):
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
-    def _stand_on(self, extractor: DNAExtractor) -> None:
-        """Take an extractor, and a share in its forward passes."""
+    def _stand_on(self, extractor: DNAExtractor, normalize: bool) -> None:
+        """Take an extractor, a share in its forward passes, and images as ``normalize`` says; ValueError if no bool."""
+        if not isinstance(normalize, bool):
+            raise ValueError("Argument `normalize` expected to be a bool")
+        self.normalize = normalize
         self.extractor = extractor
         extractor.share_with(self)
 
