@@ -79,7 +79,7 @@ class GaussianDNA(DNA):
     def from_moments(
         cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
     ) -> GaussianDNA:
-        """From sums and sums of squares, shape ``(2, N)``, as ``activation_moments`` gives them."""
+        """From sums and sums of squares, shape ``(2, N)``, of spatial means over images."""
         mean = moments[0] / max(1, num_images)
         squares = moments[1] - num_images * mean.square()
         # rounding can take the variance of a constant neuron below 0
