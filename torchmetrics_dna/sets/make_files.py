@@ -62,11 +62,10 @@ def make_files(
     Args:
         source: See :func:`open_source`.
         output: Where to write; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
-        extractor: The network, on the device where it is to run.
+        extractor: As for :class:`Pass`, and so are kinds, bins and ranges.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
-        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
-            None for the packaged ones, or else ``"auto"``.
+        ranges: Activation ranges of the histograms.
         loading: How images are read; if ``distributed``, all processes must see the same folder.
         resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
@@ -226,7 +225,11 @@ class Parts:
             raise FileNotFoundError(
                 f"{str(self.folder)!r} has no {absent[0]}, which another process has made; all need the same folder"
             )
-        return [line for record in records for line in _lines(record)]
+        lines: list[str] = []
+        for record in records:
+            with refusing(record, "a list of images"):
+                lines += [check_type("lines", line, str) for line in read_json(record, list)]
+        return lines
 
     def merged(self, kind: str) -> DNA:
         """Merge the DNAs of all parts, in their order."""
@@ -274,12 +277,6 @@ class Parts:
 
     def _record(self, part: int) -> Path:
         return self.folder / f"{part:02}.json"
-
-
-def _lines(record: Path) -> list[str]:
-    """The images that were left out of a part."""
-    with refusing(record, "a list of images"):
-        return [check_type("lines", line, str) for line in read_json(record, list)]
 
 
 def _job(images: ImageSource, run: Pass) -> dict[str, Any]:
