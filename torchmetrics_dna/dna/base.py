@@ -1,4 +1,4 @@
-"""What every DNA has: where it is from, what it may be merged and compared with, and its file."""
+"""What all kinds of DNA share: their origin, their file, and what they may be merged and compared with."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class DNA(_Counted, Stored, ABC):
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that it is; notes and names of ranges left out."""
+        """16 hexadecimal digits that change with everything but notes and names of ranges."""
         return content_digest(*self._encode()[:2])
 
     @property
@@ -135,11 +135,11 @@ class DNA(_Counted, Stored, ABC):
         """The fields that change when another DNA is added; what is large is changed in place."""
 
     def _copy(self) -> Self:
-        """The same DNA, with its own copy of what :meth:`_absorb` changes in place."""
+        """The same DNA, with a copy of what :meth:`_absorb` changes in place."""
         return self
 
     def _identity(self, **more: Any) -> dict[str, Any]:
-        """What must be equal in DNAs that are merged or compared."""
+        """All that must be equal in DNAs that are merged or compared."""
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
 
     def __repr__(self) -> str:
@@ -155,7 +155,7 @@ def check_comparable(first: DNA, *others: DNA) -> None:
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
-    """RuntimeError unless both DNAs are of at least one image, or of more than one."""
+    """RuntimeError unless both DNAs are of at least ``least`` images, 1 or 2."""
     if min(a.num_images, b.num_images) < least:
         raise TooFewImagesError(
             f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"

@@ -1,4 +1,4 @@
-"""How values go to files and back: a description, arrays and remarks."""
+"""Encode values for files, and decode them: a description, arrays and remarks."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Stored:
             return kinds[kind]._decode(header, Joined(arrays, Neurons.from_list(header["dna"]["layers"])))
 
     def _encode(self) -> Encoded:
-        """What it is in json's types, its arrays by name, and what else is said of it; a subclass adds its own."""
+        """A description in json's types, arrays by name, and remarks; a subclass adds its own."""
         described = {"kind": self.kind, "extractor": self.extractor, "weights": self.weights_digest}
         return described | {"layers": self.neurons.to_list()}, {}, {}
 
@@ -80,7 +80,7 @@ class Stored:
 
 
 class Joined:
-    """Arrays of a container that lie in it layer by layer."""
+    """The arrays of a container, which holds them layer by layer."""
 
     def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
         self._arrays, self.neurons = arrays, neurons

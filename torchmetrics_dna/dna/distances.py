@@ -1,4 +1,4 @@
-"""Which distances between image sets there are: a record for each, which everything that names a distance reads."""
+"""The distances between image sets: a record for each, which everything that names a distance reads."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Distance:
         name: What users call it.
         key: Its name in json, tables and Python.
         unit: Of its values.
-        sentence: What it tells, for people.
+        sentence: What it measures, in words for people.
         grain: What it is of: each neuron, each layer, or the set as a whole.
         kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
         least: How many images a side must have.
@@ -130,5 +130,5 @@ def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features alone do not say of which images they are, and Gaussians cost next to nothing
+    # features alone do not tell extractor and neurons; a Gaussian does, and costs next to nothing
     return wanted or ["gaussian"]

@@ -29,7 +29,7 @@ class NeuronWeights(Stored):
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's own weights; None if unknown.
-        name: What they are good for.
+        name: What they are for.
 
     Raises:
         ValueError: If shapes do not fit, or a weight is not finite.

@@ -56,7 +56,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
             raise ValueError("Argument `reset_real_features` expected to be a bool")
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        self._stand_on(resolved.extractor, normalize)
+        self._use_extractor(resolved.extractor, normalize)
         self.reset_real_features = reset_real_features
         self.reduction = reduction
         self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
@@ -80,7 +80,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     @property
     def _terms(self) -> Neurons:
-        """What has a distance of its own, by layer."""
+        """The neurons, or in their place the layers, that have a distance of their own."""
         return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
 
     @property

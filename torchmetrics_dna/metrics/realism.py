@@ -92,7 +92,7 @@ class DNARealism(ExtractorMetric):
         (given,) = given_dna(reference, HistogramDNA, ranges)
         rebinned = given if num_bins is None else given.rebin(num_bins)
         resolved = resolve(feature, layers, ranges=ranges, dnas=[rebinned])
-        self._stand_on(resolved.extractor, normalize)
+        self._use_extractor(resolved.extractor, normalize)
         self.reference: HistogramDNA = resolved.dnas[0]  # type: ignore[assignment]
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
@@ -203,7 +203,7 @@ class DNARealism(ExtractorMetric):
     def state_dict(  # type: ignore[override]  # as torchmetrics has it
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """As in torchmetrics, but numbers in place of tensors, which torch.distributed loads in one length only."""
+        """As in torchmetrics, but with lists for tensors, since torch.distributed loads tensors in one length only."""
         saved: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         saved.update({prefix + name: self._joined(name).tolist() for name in self._defaults if prefix + name in saved})
         return saved
