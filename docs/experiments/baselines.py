@@ -1,4 +1,4 @@
-"""What dna-emd is compared with where single pictures are ranked by a reference: the baselines of section 5.1.
+"""The baselines of section 5.1: other ways to rank single pictures by their distance to a reference.
 
 Pictures are uint8 ``(B, 3, height, width)``, activations what an extractor gives for them.
 """
@@ -26,7 +26,7 @@ def ssim_distances(pictures: Tensor, reference: Tensor) -> Tensor:
 
 
 def perceptual_vectors(activations: dict[str, Tensor]) -> Tensor:
-    """All layers, normalised at each position, side by side: ``(B, values)``, with a sum of squares of 1."""
+    """Normalise all layers at each position and join them: ``(B, values)``, whose squares sum to 1."""
     layers = [
         normalize(x, dim=1).flatten(1) / (len(activations) * x[0, 0].numel()) ** 0.5 for x in activations.values()
     ]
@@ -34,12 +34,12 @@ def perceptual_vectors(activations: dict[str, Tensor]) -> Tensor:
 
 
 def perceptual_distances(vectors: Tensor, reference: Tensor) -> Tensor:
-    """Perceptual loss of each pair: as LPIPS, the squared difference of unit vectors, without its learned weights."""
+    """Perceptual loss of each pair: LPIPS without its learned weights, the squared difference of unit vectors."""
     return 2 - 2 * vectors @ reference.T
 
 
 def rarity(features: Tensor, reference: Tensor, k: int) -> Tensor:
-    """Han et al. 2022: the least radius, to the k-th neighbour, of a reference's sphere that holds the picture."""
+    """Rarity (Han et al. 2022): the smallest radius among the reference's k-neighbour spheres that hold the picture."""
     radii = torch.cdist(reference, reference).kthvalue(min(k + 1, len(reference))).values  # the nearest is itself
     held = torch.cdist(features, reference) <= radii
     return torch.where(held, radii, 2 * radii.max()).amin(1)  # rarest of all: what no sphere holds

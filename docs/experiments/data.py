@@ -41,14 +41,14 @@ MAKERS = ("apple", "facebook", "google", "twitter")
 
 @dataclass(frozen=True)
 class Package:
-    """A package of a registry, by name; Debian's version is the release's."""
+    """A package of a registry, by name; for Debian, the version is that of the release."""
 
     registry: Literal["apt", "npm", "pip"]
     name: str
     version: str = ""
 
     def folder(self) -> Path:
-        """Where it lies unpacked; fetched if it does not."""
+        """The folder where it is unpacked; fetch it if it is not there."""
         folder = CACHE / self.registry / f"{self.name}-{self.version}".rstrip("-")
         if not folder.exists():
             folder.parent.mkdir(parents=True, exist_ok=True)
@@ -101,7 +101,7 @@ class Emoji:
 
 
 def emoji(maker: str) -> list[Emoji]:
-    """All that a maker drew, 64 pixels wide, in the order of their code points."""
+    """All emoji of a maker, 64 pixels wide, in the order of their code points."""
     package = EMOJI[maker].folder() / "package"
     found = []
     for one in sorted(json.loads((package / "emoji.json").read_text(encoding="utf-8")), key=lambda one: one["unified"]):
@@ -112,7 +112,7 @@ def emoji(maker: str) -> list[Emoji]:
 
 
 def drawings() -> list[Path]:
-    """Clip art; without stars and gradients, which are thousands of much the same thing, and some huge pictures."""
+    """Clip art; leaves out stars and gradients, which are thousands of near copies, and some huge pictures."""
     folder = DRAWINGS.folder() / "usr/share/openclipart/png"
     paths = sorted(path for path in folder.rglob("*.png") if not path.is_symlink())
     paths = [path for path in paths if not {"stars", "gradients"} & set(path.relative_to(folder).parts)]
@@ -120,7 +120,7 @@ def drawings() -> list[Path]:
 
 
 def photographs() -> list[Path]:
-    """Photographs of 128 pixels or more; drawings, which have few colours, and mirror images are left out."""
+    """Photographs of 128 pixels or more; leaves out drawings, which have few colours, and mirror images."""
     kept = PHOTOGRAPHS.folder() / "PHOTOGRAPHS"  # telling them takes half a minute
     if not kept.exists():
         folder = PHOTOGRAPHS.folder() / "usr/share/tuxpaint/stamps"
@@ -140,7 +140,7 @@ def at_hand(num_images: int, kind: Literal["photographs", "digits"] = "photograp
 
 
 def picture(path: Path, side: int | None = None) -> NDArray[np.uint8]:
-    """A picture on white, RGB ``(height, width, 3)``; what lies under full transparency differs and is not to be seen.
+    """Put a picture on white, RGB ``(height, width, 3)``; colours that transparency hides differ from file to file.
 
     With ``side``, in the middle of a square of so many pixels: shrunk to fit, but never enlarged.
     """
@@ -159,7 +159,7 @@ def batch(pictures: list[NDArray[np.uint8]]) -> Tensor:
 
 
 def _num_pixels(png: Path) -> int:
-    """By the header alone: Pillow doesn't even open the largest."""
+    """Width and height from the header alone: Pillow does not even open the largest."""
     with png.open("rb") as file:
         head = file.read(24)
     return int.from_bytes(head[16:20], "big") * int.from_bytes(head[20:24], "big")

@@ -1,4 +1,4 @@
-"""Which training set carries over to which domain, told by distances (section 5.5, Table 3 and Eq. 8 of the paper).
+"""Predict by distances how well a training set generalizes to a domain (section 5.5, Table 3 and Eq. 8 of the paper).
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/generalization.py
@@ -52,7 +52,7 @@ Domains = dict[str, tuple[Split, Split]]  # for training and for testing
 
 
 def load() -> Domains:
-    """The same emoji of each domain, in the same halves."""
+    """Take the same emoji in each domain, split into the same halves."""
     drawn = {maker: {one.name.removesuffix("-FE0F"): one for one in data.emoji(maker)} for maker in data.MAKERS}
     fonts = {}
     for name, (package, file) in FONTS.items():
@@ -83,7 +83,7 @@ def load_at_hand() -> Domains:
 
 
 def split(pictures: dict[str, list[np.ndarray]], categories: list[str]) -> Domains:
-    """The first half to learn from, the other to be tested on."""
+    """Split into a half for training and a half for testing."""
     classes = sorted(set(categories))
     labels = torch.tensor([classes.index(category) for category in categories])
     half = len(labels) // 2
@@ -102,12 +102,12 @@ def network(classes: int) -> nn.Module:
 
 
 def small(pictures: Tensor) -> Tensor:
-    """What a small network sees: floats around 0."""
+    """Prepare pictures for a small network: floats around 0."""
     return v2.functional.resize(pictures, [SMALL, SMALL]).float() / 255 - 0.5
 
 
 def train(learned: Split, classes: int, epochs: int) -> nn.Module:
-    """A small network for one domain's classes."""
+    """Train a small network on the classes of one domain."""
     model, pictures = network(classes), small(learned.pictures)
     jitter = v2.Compose([v2.RandomHorizontalFlip(), v2.RandomAffine(10, (0.1, 0.1), (0.9, 1.1), fill=0.5)])
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3, weight_decay=1e-4)
@@ -124,7 +124,7 @@ def train(learned: Split, classes: int, epochs: int) -> nn.Module:
 
 
 def accuracies(domains: Domains, seeds: int, epochs: int) -> Tensor:
-    """Per cent that networks trained on each domain get right in each: ``(tested, trained)``, mean over seeds."""
+    """Accuracy in per cent of networks trained on each domain: ``(tested, trained)``, mean over seeds."""
     classes = 1 + int(max(tested.labels.max() for _, tested in domains.values()))
     found = torch.zeros(len(domains), len(domains))
     for seed in range(SEED, SEED + seeds):
@@ -140,7 +140,7 @@ def accuracies(domains: Domains, seeds: int, epochs: int) -> Tensor:
 
 
 def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
-    """Test pictures of each domain against training pictures of each, by all three distances."""
+    """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
     measured = {
@@ -157,12 +157,12 @@ def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
 
 
 def ranks(scores: Tensor, distances: Tensor) -> float:
-    """Spearman's correlation of scores with closeness, mean over the tested domains."""
+    """Spearman's correlation of scores with negated distances, mean over the tested domains."""
     return float(np.mean([spearmanr(s, -d).statistic for s, d in zip(scores.numpy(), distances.numpy(), strict=True)]))
 
 
 def plot(scores: Tensor, distances: dict[str, Tensor], names: list[str]) -> Figure:
-    """Accuracy over distance, a panel for each distance, a colour for each tested domain."""
+    """Plot accuracy over distance: a panel for each distance, a colour for each tested domain."""
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     colours = [colour for colour in results.COLOURS.values() if colour != "#F0E442"]
     for axis, (distance, values) in zip(
@@ -183,7 +183,7 @@ def plot(scores: Tensor, distances: dict[str, Tensor], names: list[str]) -> Figu
 
 
 def summary(scores: Tensor, distances: dict[str, Tensor]) -> tuple[list[list[str]], dict[str, float]]:
-    """Rows for each distance and for random order, and Eq. (8) by distance; also with a domain's own set left out."""
+    """Table rows of each distance and of random order, and Eq. (8) by distance; also without a domain's own set."""
     others = scores.clone().fill_diagonal_(torch.nan)
     rows, found = [], {}
     for name, values in distances.items():
@@ -201,7 +201,7 @@ def summary(scores: Tensor, distances: dict[str, Tensor]) -> tuple[list[list[str
 
 
 def conclude(found: dict[str, float]) -> str:
-    """What was found, from the numbers."""
+    """Write the text about the results from the numbers."""
     lost = ", ".join(f"{value:.2f} with {name}" for name, value in found.items() if name in DISTANCES)
     best = min(found, key=found.__getitem__)
     agrees = "as in the paper, dna-emd loses least" if best == "dna-emd" else f"unlike in the paper, {best} loses least"

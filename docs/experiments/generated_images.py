@@ -56,7 +56,7 @@ class Group(NamedTuple):
 
 
 def generate(digits: Tensor, steps: int, num_images: int) -> Tensor:
-    """What a GAN trained on some digits draws."""
+    """Digits drawn by a GAN that was trained on some digits."""
     generator, discriminator = networks()
     optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
     train(generator, discriminator, digits, steps, optimizers)
@@ -66,7 +66,7 @@ def generate(digits: Tensor, steps: int, num_images: int) -> Tensor:
 
 
 def judge(fake: Tensor, real: Tensor, labels: Tensor) -> dict[str, Tensor]:
-    """How unreal generated digits are."""
+    """Scores of generated digits, larger for less real ones: by a classifier, and by the nearest real digit."""
     classifier = SVC().fit(real.numpy(), labels.numpy())
     return {
         "classifier": -torch.from_numpy(classifier.decision_function(fake.numpy())).abs(),
@@ -87,7 +87,7 @@ def measure(fake: Tensor, real: Tensor, labels: Tensor, extractor: DNAExtractor)
 
 
 def rankings(groups: list[Group], which: int) -> dict[str, Tensor]:
-    """dna-emd of a pair's generated digits to its real ones, by all neurons and by some chosen on the other pairs."""
+    """dna-emd of a pair's generated digits to its real ones, over all neurons and over those chosen on other pairs."""
     own = groups[which].of_each
     others = torch.stack([group.of_sets for number, group in enumerate(groups) if number != which])
     chosen = {f"{k} chosen": own[:, select_neurons(others, k)].mean(1) for k in NUMBERS}
@@ -95,7 +95,7 @@ def rankings(groups: list[Group], which: int) -> dict[str, Tensor]:
 
 
 def agreement(groups: list[Group]) -> dict[str, dict[str, list[float]]]:
-    """By ranking and judge, their correlation in each group."""
+    """The correlation of each ranking with each judge, group by group."""
     found: dict[str, dict[str, list[float]]] = {}
     for which, group in enumerate(groups):
         for ranking, scores in rankings(groups, which).items():
@@ -106,7 +106,7 @@ def agreement(groups: list[Group]) -> dict[str, dict[str, list[float]]]:
 
 
 def plot(groups: list[Group]) -> Figure:
-    """Contact sheet: the closest and the furthest of each group, by all neurons and by some chosen on others."""
+    """Plot the closest and the furthest of each group, by all neurons and by those chosen on other pairs."""
     figure = Figure(figsize=(10, 0.84 * len(groups) + 0.7), layout="constrained")
     panels = figure.subplots(len(groups), 4, squeeze=False)
     for which, (group, row, pair) in enumerate(zip(groups, panels, GROUPS, strict=True)):
@@ -126,7 +126,7 @@ def plot(groups: list[Group]) -> Figure:
 
 
 def conclude(found: dict[str, dict[str, list[float]]]) -> str:
-    """What was found, from the numbers."""
+    """Write the text about the results from the numbers."""
     parts = []
     for name in found[ALL]:
         means = {ranking: float(np.mean(of[name])) for ranking, of in found.items()}
@@ -177,7 +177,7 @@ def _pictures(digits: Tensor) -> Tensor:
 
 
 def _sheet(digits: Tensor) -> Tensor:
-    """Digits in two rows, framed."""
+    """Draw digits in two rows, framed."""
     framed = torch.nn.functional.pad(digits.view(2, -1, 8, 8), (1, 1, 1, 1), value=0.35)
     return framed.transpose(1, 2).flatten(0, 1).reshape(20, -1)
 

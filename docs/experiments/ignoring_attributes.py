@@ -1,4 +1,4 @@
-"""Weights with which a distance ignores one attribute and keeps to the others: the paper's section 5.3 and Table 2.
+"""Learn weights that make a distance ignore one attribute and keep the others (section 5.3 and Table 2 of the paper).
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/ignoring_attributes.py [--weights-path FOLDER]
@@ -73,13 +73,13 @@ class Pictures:
         return torch.tensor([[attribute in pair for pair in pairs] for attribute in self.attributes])
 
     def targets(self, least: int) -> list[int]:
-        """Attributes that so many images have in each half."""
+        """The attributes that at least so many images have in each half."""
         halves = [self.has[:, half].sum(1) for half in (self.folds == UNSEEN, self.folds != UNSEEN)]
         return torch.stack(halves).amin(0).ge(least).nonzero().flatten().tolist()
 
 
 def emoji(seed: int) -> Pictures:
-    """Emoji of all makers; those of each category are dealt out to folds, whoever drew them."""
+    """Emoji of all makers; each category is dealt out to the folds, whoever drew the emoji."""
     every = [one for maker in data.MAKERS for one in data.emoji(maker)]
     folds: dict[str, int] = {}
     for category in sorted({one.category for one in every}):
@@ -109,7 +109,7 @@ def at_hand() -> Pictures:
 
 
 def extractors(weights: Path | None) -> Iterator[tuple[str, DNAExtractor]]:
-    """All that are at hand, one after another; random ones are the same each time."""
+    """The extractors whose weights are on this machine, one after another; random weights are the same each time."""
     yield "efficientnet_lite0, the default", DNAExtractor("efficientnet_lite0", input_size=SIDE)
     torch.manual_seed(0)
     resnet = timm.create_model("resnet50", zero_init_last=False)  # else no block would do anything
@@ -124,7 +124,7 @@ def extractors(weights: Path | None) -> Iterator[tuple[str, DNAExtractor]]:
 
 
 class Measured:
-    """What an extractor sees of pictures: histograms by attribute and fold, and the spatial means of each image."""
+    """What an extractor finds in pictures: histograms by attribute and fold, and the spatial means of each image."""
 
     def __init__(self, extractor: DNAExtractor, pictures: Pictures, num_bins: int) -> None:
         self.layers, self.has, self.folds = extractor.neurons.slices, pictures.has, pictures.folds
@@ -144,7 +144,7 @@ class Measured:
             self.means[numbers] = torch.cat([x.flatten(2).mean(2) for x in found.values()], 1)
 
     def distances(self, method: str, folds: Sequence[int]) -> Tensor:
-        """How far images with and without each attribute are apart, ``(attributes, neurons or layers)``."""
+        """Distances between images with and without each attribute, ``(attributes, neurons or layers)``."""
         measure = self._by_histograms if method == "dna-emd" else self._by_means
         return torch.stack([measure(method, attribute, list(folds)) for attribute in range(len(self.has))])
 
@@ -162,7 +162,7 @@ class Measured:
 
 
 def ranges(extractor: DNAExtractor, pictures: Pictures) -> ActivationRanges:
-    """Those that go with the weights, or else what a sample of the images to learn from gives."""
+    """Activation ranges: those that go with the weights, or else those of a sample of the training images."""
     if extractor.ranges is not None:
         return extractor.ranges
     sample = (pictures.folds != UNSEEN).nonzero().flatten()[::7].split(BATCH)
@@ -171,7 +171,7 @@ def ranges(extractor: DNAExtractor, pictures: Pictures) -> ActivationRanges:
 
 
 def alike(pictures: Pictures) -> Iterator[list[int]]:
-    """Batches of images of one fold and the same attributes."""
+    """Cut images into batches of one fold and of the same attributes."""
     groups: dict[tuple[str, str, int], list[int]] = {}
     for number, key in enumerate(zip(pictures.makers, pictures.kinds, pictures.folds.tolist(), strict=True)):
         groups.setdefault(key, []).append(number)
@@ -182,9 +182,9 @@ def alike(pictures: Pictures) -> Iterator[list[int]]:
 def judge(
     measured: Measured, method: str, targets: list[int], steps: int, *, nonnegative: bool
 ) -> list[tuple[float, float, float]]:
-    """For each target: its own deviation, the mean absolute deviation of the others, and Eq. (7), in percent."""
-    # several small draws: weights that stand on what a few images happen to share do badly on the next ones;
-    # the layers are too few to stand on anything of that kind, and fd needs many images
+    """For each target: its deviation, the mean absolute deviation of the others, and Eq. (7), in per cent."""
+    # several small draws, so that weights do not learn what a few images share by chance;
+    # layers are too few to learn that, and fd needs many images
     pairs = [(fold, (fold + 1) % FOLDS) for fold in range(FOLDS)]
     draws = [tuple(range(FOLDS))] if method == "fd" else pairs
     learning = torch.stack([measured.distances(method, draw) for draw in draws], 1)
@@ -225,7 +225,7 @@ def _bars(axis: Axes, by_extractor: dict[str, Found], column: int) -> None:
 
 
 def report(found: dict[str, dict[str, Found]], attributes: list[str]) -> tuple[str, list[str]]:
-    """The sentence about what was found, and the tables: means by sign, and each attribute by the first extractor."""
+    """Write the text about the results, and the tables: means by sign, and each attribute by the first extractor."""
     told, tables = [], []
     for sign, by_extractor in found.items():
         means = {name: {m: np.mean(figures, axis=0) for m, figures in by.items()} for name, by in by_extractor.items()}

@@ -1,4 +1,4 @@
-"""What it takes to keep a data set: the paper's Table 1, for this package's files and its default extractor too.
+"""How much memory a description of a data set takes: the paper's Table 1, and the same for this package's files.
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/memory.py
@@ -42,14 +42,14 @@ PAPER = {  # by row: in theory, observed
 
 @dataclass
 class Sizes:
-    """Bytes by row: in theory, and in files where they were written."""
+    """Bytes of each row of the table: in theory, and of files where some were written."""
 
     theory: dict[str, float]
     files: dict[str, float]
 
 
 def sizes(extractor: DNAExtractor, num_photographs: int) -> Sizes:
-    """Of one extractor's descriptions of the photographs."""
+    """Bytes of one extractor's descriptions of the photographs."""
     photographs = data.at_hand(num_photographs)
     neurons, widths = extractor.neurons.total, list(extractor.neurons.values())
     numbers = {
@@ -65,7 +65,7 @@ def sizes(extractor: DNAExtractor, num_photographs: int) -> Sizes:
 
 
 def written(extractor: DNAExtractor, photographs: list[np.ndarray], folder: Path) -> list[float]:
-    """Bytes of the files, in the order of the rows; all from one pass."""
+    """Write the files, all from one pass, and give their bytes in the order of the rows."""
     metrics = [DNAFrechet(extractor), DNAEMD(extractor, num_bins=BINS), LayerFrechetDistance(extractor)]
     means = []
     for images in data.batch(photographs).split(8):
@@ -81,7 +81,7 @@ def written(extractor: DNAExtractor, photographs: list[np.ndarray], folder: Path
 
 
 def grown(dna: HistogramDNA) -> HistogramDNA:
-    """The histograms of so many more images."""
+    """Histograms as of ``IMAGES`` images, drawn from these after some smoothing."""
     smooth = avg_pool1d(dna.counts.double()[None], 21, 1, 10)[0].numpy()
     totals = dna.counts.sum(1).numpy() * IMAGES // dna.num_images
     random = np.random.default_rng(0)
@@ -90,7 +90,7 @@ def grown(dna: HistogramDNA) -> HistogramDNA:
 
 
 def readable(number: float | None) -> str:
-    """Bytes in the largest unit that leaves a whole."""
+    """Bytes in the largest unit of which there is at least one."""
     if number is None:
         return "-"
     for unit in ("B", "kB", "MB", "GB"):

@@ -48,14 +48,14 @@ Pictures = list["NDArray[np.uint8]"]
 
 @dataclass
 class Images:
-    """What a set of images is compared by: histograms, and the spatial means of each image."""
+    """The statistics of a set of images: histograms, and the spatial means of each image."""
 
     counts: Tensor
     means: Tensor
 
 
 def measured(pictures: Iterator[NDArray[np.uint8]] | Pictures, extractor: DNAExtractor) -> Iterator[Images]:
-    """Pictures ten by ten."""
+    """Yield pictures in tens."""
     low, high = (extractor.neurons.split(bound) for bound in extractor.ranges.bounds())
     ten: Pictures = []
     for picture in pictures:
@@ -69,7 +69,7 @@ def measured(pictures: Iterator[NDArray[np.uint8]] | Pictures, extractor: DNAExt
 
 
 def whole(parts: Iterator[Images]) -> Images:
-    """All of them as one set."""
+    """Join several sets into one."""
     first = next(parts)
     means = [first.means]
     for part in parts:
@@ -79,7 +79,7 @@ def whole(parts: Iterator[Images]) -> Images:
 
 
 def subsets(parts: Iterator[Images], total: int, sizes: list[int], seeds: int) -> tuple[Tensor, Tensor, Tensor]:
-    """What each larger subset adds to the next smaller one.
+    """The statistics of what each larger subset adds to the next smaller one.
 
     Returns:
         Histograms ``(seeds, sizes, N, bins)``; spatial means ``(total, N)``; for each seed and image, the first subset
@@ -119,7 +119,7 @@ class Reference:
         self.covariances = {name: self.means[:, rows].T.cov() for name, rows in layers.items()}
 
     def distances(self, other: Images) -> list[float]:
-        """All of ``DISTANCES``."""
+        """All distances of ``DISTANCES``."""
         means, mine = other.means.double(), self.means
         fds = [
             layer_frechet_distance(mine[:, rows].mean(0), self.covariances[name], means[:, rows].mean(0), covariance)
@@ -137,7 +137,7 @@ class Reference:
 
 
 def compare(reference: Reference, counts: Tensor, means: Tensor, first_in: Tensor) -> Tensor:
-    """Distances of each subset, ``(seeds, sizes, distances)``; the last subset is all images, whatever the seed."""
+    """Distances of each subset, ``(seeds, sizes, distances)``; the last subset is all images for every seed."""
     seeds, sizes = counts.shape[:2]
     found = torch.empty(seeds, sizes, len(DISTANCES), dtype=torch.float64)
     for seed in range(seeds):
@@ -152,7 +152,7 @@ def compare(reference: Reference, counts: Tensor, means: Tensor, first_in: Tenso
 
 
 def needed(values: Tensor, sizes: list[int]) -> tuple[int, int]:
-    """Images from which on the mean of the seeds, and every seed, is within 5 % of the value with all."""
+    """How many images it takes for the mean of the seeds, and for every seed, to stay within 5 % of the final value."""
     off = values / values[0, -1] - 1
     inside = torch.stack([off.mean(0).abs() <= NEAR, (off.abs() <= NEAR).all(0)])
     lasting = inside.flip(1).int().cumprod(1).sum(1)
@@ -186,7 +186,7 @@ def draw(found: Tensor, lines: list[list[float]], sizes: list[int]) -> Figure:
 
 
 def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, list[str]]:
-    """The sentence about what was found here, and the tables."""
+    """Write the text about the results, and the tables."""
     enough = {name: needed(found[..., number], sizes) for number, name in enumerate(DISTANCES)}
     rows = []
     for number, name in enumerate(DISTANCES):
@@ -218,7 +218,7 @@ def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, li
 
 
 def sources(quick: bool) -> tuple[Iterator[NDArray[np.uint8]], Pictures | list[data.Emoji], list[object]]:
-    """Reference, images of which there are more and more, and what they are from."""
+    """The reference, the images of which subsets are taken, and where they come from."""
     if quick:
         here = ["scikit-image's photographs", "scikit-learn's digits"]
         return iter(data.at_hand(40)), data.at_hand(100, "digits"), here

@@ -1,4 +1,4 @@
-"""What the experiments share in telling what they found: arguments, tables, figures, and where numbers come from.
+"""What the experiments share: arguments, tables, figures, and a note on where the numbers come from.
 
 A page has two comments, ``<!-- results -->`` and ``<!-- end of results -->``; a script writes all that is between them.
 """
@@ -36,7 +36,7 @@ LIBRARIES = ("torchmetrics-dna", "torch", "torchmetrics", "timm", "numpy", "pill
 
 
 def parser(description: str | None) -> argparse.ArgumentParser:
-    """With what every experiment takes: ``--quick``, ``--threads`` and ``--output``."""
+    """A parser with the arguments of every experiment: ``--quick``, ``--threads`` and ``--output``."""
     found = argparse.ArgumentParser(description=description, formatter_class=argparse.RawDescriptionHelpFormatter)
     found.add_argument("--quick", action="store_true", help="a small run on pictures at hand, which needs no network")
     found.add_argument("--threads", type=int, help="cores to use; default: torch's")
@@ -75,7 +75,7 @@ def write(
     seeds: str,
     data: Sequence[object],
 ) -> Path:
-    """Put what was found into a page, between its two comments; make the page if there is none.
+    """Write results into a page, between its two comments; make the page if there is none.
 
     Args:
         folder: Of the page and the figures.
@@ -106,7 +106,7 @@ def write(
 
 
 def provenance(seeds: str, data: Sequence[object]) -> str:
-    """Command, seeds, data, versions and processor time, in small print; where the page goes is no part of it."""
+    """Command, seeds, data, versions and processor time, in small print; without ``--output``."""
     kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output"}]
     command = shlex.join(["python", f"docs/experiments/{Path(sys.argv[0]).name}", *kept])
     versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)

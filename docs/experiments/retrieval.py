@@ -1,4 +1,4 @@
-"""Finding augmented pictures of one domain among pictures of others (section 5.1 and Fig. 3 of the paper).
+"""Find augmented pictures of one domain among pictures of others (section 5.1 and Fig. 3 of the paper).
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/retrieval.py
@@ -59,7 +59,7 @@ Method = Callable[[Tensor, dict[str, Tensor]], Tensor]  # of pictures and their 
 
 
 class Domain(NamedTuple):
-    """Pictures of a domain, each some: the reference, and queries that are as plain as it or augmented."""
+    """Pictures of a domain: a reference, plain queries, and augmented queries."""
 
     reference: Tensor
     plain: Tensor
@@ -67,7 +67,7 @@ class Domain(NamedTuple):
 
 
 class Reference(NamedTuple):
-    """What pictures are compared with."""
+    """What describes a reference, for all the ways of comparing pictures with it."""
 
     dna: HistogramDNA
     chosen: Tensor
@@ -79,7 +79,7 @@ def augment(pictures: Tensor) -> Tensor:
 
 
 def load(num_images: int) -> Domains:
-    """As many pictures of each domain."""
+    """Take equally many pictures of each domain."""
     random = np.random.default_rng(SEED)
     paths = {"photographs": data.photographs(), "drawings": data.drawings()}
     paths |= {f"{maker}'s emoji": [one.path for one in data.emoji(maker)] for maker in data.MAKERS}
@@ -93,7 +93,7 @@ def load_at_hand(num_images: int) -> Domains:
 
 
 def choose_neurons(own: Tensor, others: Tensor) -> Tensor:
-    """The neurons that tell pictures of other domains from augmented ones of this, by their distances to it."""
+    """Choose the neurons whose distances tell pictures of other domains from augmented pictures of this one."""
     apart = (others.mean(0) - own.mean(0)) / (others.std(0) + own.std(0)).clamp(min=1e-6)
     truth = [True] * len(own) + [False] * len(others)
     distances = torch.cat([own, others])
@@ -138,7 +138,7 @@ def prepare(domains: dict[str, Domain], extractor: DNAExtractor) -> dict[str, Re
 
 
 class Search:
-    """Distances of queries to all references, and what they cost.
+    """Distances of queries to all references, and the time that they took.
 
     Attributes:
         scores: By reference and method, of each query.
@@ -162,7 +162,7 @@ class Search:
         return float(average_precision_score(self.relevant[name], -np.array(self.scores[name][method])))
 
     def add(self, pictures: Tensor, names: list[str], relevant: bool) -> None:
-        """Compare queries with some references, to which all of them belong or none."""
+        """Compare queries with references; either all queries belong to them, or none."""
         for batch in pictures.split(BATCH):
             activations = self._timed(FORWARD, len(batch), partial(self.extractor, batch))
             for name in names:
@@ -182,7 +182,7 @@ class Search:
 
 
 def plot(search: Search) -> Figure:
-    """Precision over recall, a panel for each reference domain."""
+    """Plot precision over recall, a panel for each reference domain."""
     names = list(search.references)
     columns = min(3, len(names))
     rows = -(-len(names) // columns)
@@ -208,7 +208,7 @@ def plot(search: Search) -> Figure:
 
 
 def conclude(search: Search, means: dict[str, float]) -> str:
-    """What was found, from the numbers."""
+    """Write the text about the results from the numbers."""
     chosen, everything, *others = means
     as_paper = [method for method in others if not method.endswith(", nearest")]
     best, any_best = (max(some, key=means.__getitem__) for some in (as_paper, others))

@@ -1,4 +1,4 @@
-"""Pictures alike in one attribute, found by neurons chosen on other pictures (section 5.3 and Fig. 6 of the paper).
+"""Find pictures that share an attribute, by neurons chosen on other pictures (section 5.3 and Fig. 6 of the paper).
 
     pip install "torchmetrics-dna[demo]" scikit-learn
     python docs/experiments/similar_images.py
@@ -43,7 +43,7 @@ GROUPS = ("person", "person-role", "person-fantasy")
 
 
 class Picture(NamedTuple):
-    """A picture, what it shows whatever the skin tone, and which attributes it has."""
+    """A picture, what it shows apart from the skin tone, and which attributes it has."""
 
     pixels: np.ndarray
     shows: str
@@ -67,7 +67,7 @@ def people(maker: str) -> list[Picture]:
 
 
 def at_hand(kind: str, number: int) -> list[Picture]:
-    """Pictures of a kind, every other one blurred."""
+    """Pictures of one kind, of which every other one is blurred."""
     found = []
     for i, pixels in enumerate(data.at_hand(number, kind)):
         blurred = np.asarray(Image.fromarray(pixels).filter(ImageFilter.GaussianBlur(5)))
@@ -85,7 +85,7 @@ def batch(pictures: list[Picture]) -> Tensor:
 
 
 def order_neurons(sets: list[list[Picture]], attribute: str, number: int, extractor: DNAExtractor) -> Tensor:
-    """All neurons, from those that differ most with the attribute, in all of some sets of pictures."""
+    """Rank all neurons by how much they differ with the attribute, over several sets of pictures."""
     rows = []
     for pictures in sets:
         halves = [[one for one in pictures if (attribute in one.attributes) == has] for has in (True, False)]
@@ -95,13 +95,13 @@ def order_neurons(sets: list[list[Picture]], attribute: str, number: int, extrac
 
 
 class Search(NamedTuple):
-    """What was looked for.
+    """One search for similar pictures.
 
     Attributes:
-        attribute: What the neurons are chosen for, and the pictures given all have.
-        given: Pictures.
-        pictures: In which is looked.
-        distances: dna-emd, ``(given, pictures, N)``; infinite for what shows the same.
+        attribute: What the neurons are chosen for; all given pictures have it.
+        given: The pictures that others are compared with.
+        pictures: The pictures that are searched.
+        distances: dna-emd, ``(given, pictures, N)``; infinite between pictures that show the same.
         order: All neurons, from those that differ most with the attribute.
 
     """
@@ -113,12 +113,12 @@ class Search(NamedTuple):
     order: Tensor
 
     def nearest(self, which: int, number: int | None) -> list[Picture]:
-        """The pictures closest to a given one, by so many neurons, or by all."""
+        """The pictures closest to a given one, by the first so many neurons, or by all."""
         places = self.distances[which][:, self.order[:number]].mean(1).argsort(stable=True)[:NEAREST]
         return [self.pictures[i] for i in places.tolist()]
 
     def found(self, number: int | None) -> float:
-        """The share of nearest pictures that have the attribute, in per cent."""
+        """The share of the nearest pictures that have the attribute, in per cent."""
         every = [one for which in range(len(self.given)) for one in self.nearest(which, number)]
         return 100 * float(np.mean([self.attribute in one.attributes for one in every]))
 
@@ -134,7 +134,7 @@ def search(
     orders: list[Tensor],
     extractor: DNAExtractor,
 ) -> list[Search]:
-    """Compare some pictures that have each attribute with some others, all in one pass."""
+    """Search for pictures like some that have each attribute, in one pass over all pictures."""
     num_given, num_pictures = sizes
     pictures = draw(searched, num_pictures, SEED + 1)
     given = [
@@ -150,7 +150,7 @@ def search(
 
 
 def plot(searches: list[Search]) -> Figure:
-    """Contact sheet: the first picture given for each attribute, and the nearest to it."""
+    """Plot the first picture given for each attribute, and those nearest to it."""
     rows = [(one, number) for one in searches for number in SHOWN]
     figure = Figure(figsize=(0.85 * (NEAREST + 1) + 1.2, 1.0 * len(rows) + 0.7), layout="constrained")
     for axes, (one, number) in zip(figure.subplots(len(rows), NEAREST + 1, squeeze=False), rows, strict=True):
@@ -171,7 +171,7 @@ def plot(searches: list[Search]) -> Figure:
 
 
 def conclude(searches: list[Search]) -> str:
-    """What was found, from the numbers."""
+    """Write the text about the results from the numbers."""
     few = SHOWN[0]
     parts = [
         f"{one.attribute}: {one.found(few):.0f} % by {few} chosen neurons, {one.found(None):.0f} % by all,"

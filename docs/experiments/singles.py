@@ -1,4 +1,4 @@
-"""Distances of single pictures to references, neuron by neuron, from one forward pass for all references."""
+"""Measure distances of single pictures to references, neuron by neuron, in one forward pass for all references."""
 
 from __future__ import annotations
 

@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 import torch
 from golden import channels_first, load
-from ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out
+from ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out, moments_of
 
 from torchmetrics_dna import GaussianDNA, Neurons
-from torchmetrics_dna.binning import activation_moments, add_moments_
+from torchmetrics_dna.binning import add_moments_
 from torchmetrics_dna.binning.moments import spatial_means
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -18,7 +18,7 @@ def test_moments_give_the_official_gaussians(side: str) -> None:
     golden = load("distances.npz")
     for layer in golden["layers"]:
         acts = channels_first(golden[f"acts_{side}-{layer}"], str(golden[f"layout-{layer}"]))
-        dna = GaussianDNA.from_moments(activation_moments(acts), Neurons({layer: acts.shape[1]}), len(acts), "golden")
+        dna = GaussianDNA.from_moments(moments_of(acts), Neurons({layer: acts.shape[1]}), len(acts), "golden")
         # the official means are taken in float32
         np.testing.assert_allclose(dna.mean, golden[f"lg_mu_{side}-{layer}"], rtol=1e-6, atol=1e-7)
         np.testing.assert_allclose(dna.var, np.diag(golden[f"lg_sigma_{side}-{layer}"]), rtol=1e-6)
@@ -30,7 +30,7 @@ def test_moments_equal_numpy(shape: tuple[int, ...], dtype: torch.dtype) -> None
     acts = torch.randn(shape).to(dtype)
     means = acts.double().numpy().reshape(5, 4, -1).mean(2)
     expected = np.stack([means.sum(0), (means**2).sum(0)])
-    np.testing.assert_allclose(activation_moments(acts), expected, rtol=1e-12, atol=1e-13)
+    np.testing.assert_allclose(moments_of(acts), expected, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16, torch.float64])
@@ -55,16 +55,16 @@ def test_parts_are_some_images_after_others(cut: str) -> None:
 @pytest.mark.parametrize("chunk", [1, 9, 10**9])
 def test_moments_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     acts = torch.randn(6, 5, 4, 2)
-    expected = activation_moments(acts)
+    expected = moments_of(acts)
     monkeypatch.setattr("torchmetrics_dna.binning.layouts._CHUNK", chunk)
-    torch.testing.assert_close(activation_moments(acts), expected, rtol=1e-12, atol=1e-13)
+    torch.testing.assert_close(moments_of(acts), expected, rtol=1e-12, atol=1e-13)
 
 
 def test_a_small_spread_on_a_large_mean_is_kept() -> None:
     # a one-pass sum in float32 loses 1 % of this variance
     values = 8 + 0.05 * np.random.default_rng(0).standard_normal((10_000, 1))
     acts = torch.from_numpy(values.astype(np.float32))
-    dna = GaussianDNA.from_moments(activation_moments(acts), Neurons({"a": 1}), len(acts), "x")
+    dna = GaussianDNA.from_moments(moments_of(acts), Neurons({"a": 1}), len(acts), "x")
     np.testing.assert_allclose(dna.var[0], values.astype(np.float32).astype(np.float64).var(ddof=1), rtol=1e-9)
 
 

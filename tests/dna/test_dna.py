@@ -13,7 +13,7 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
-from torchmetrics_dna.binning import activation_histogram, activation_moments, add_counts_
+from torchmetrics_dna.binning import activation_histogram, add_counts_
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
@@ -30,7 +30,8 @@ def histogram(counts: Tensor, num_images: int = 3, **changes: object) -> Histogr
 
 
 def gaussian(values: np.ndarray) -> GaussianDNA:
-    return GaussianDNA.from_moments(activation_moments(torch.from_numpy(values)), NEURONS, len(values), "x")
+    moments = torch.from_numpy(np.stack([values.sum(0), np.square(values).sum(0)]))
+    return GaussianDNA.from_moments(moments, NEURONS, len(values), "x")
 
 
 def layer_gaussian(values: np.ndarray, **changes: object) -> LayerGaussianDNA:

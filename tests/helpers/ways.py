@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning import Bins, bins_within, cpu, cuda, histogram
+from torchmetrics_dna.binning import Bins, add_moments_, bins_within, cpu, cuda, histogram
 from torchmetrics_dna.binning.histogram import check_finite
 
 Parts = Sequence[Mapping[str, Tensor]]
@@ -20,6 +20,13 @@ TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # on which Trito
 def plainly(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
     histogram.add_counts_(counts, parts, bins)
+
+
+def moments_of(activations: Tensor) -> Tensor:
+    """Sums and sums of squares of a single layer's spatial means, ``(2, n)``."""
+    moments = torch.zeros(2, activations.shape[1], dtype=torch.float64)
+    add_moments_(moments, [{"activations": activations}])
+    return moments
 
 
 def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:

@@ -12,20 +12,17 @@ from torch import Tensor
 from torchmetrics_dna.binning.cpu_tiles import Work, as_arrays, covers, share_out
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.kernels.rows import regrid_rows
-from torchmetrics_dna.kernels.threads import in_threads
-from torchmetrics_dna.kernels.tiles import count_neurons, reach_neurons, sum_neurons
+from torchmetrics_dna.kernels.threads import in_rows, in_threads
+from torchmetrics_dna.kernels.tiles import count_neurons, extremes_of_neurons, sum_neurons
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from torch import Tensor
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
 
 
 __all__ = ["add_counts_", "covers", "extremes", "regrid_", "spatial_means"]
-_ROWS = 256  # that are worth a task of their own
 
 
 def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
@@ -50,10 +47,7 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
 
 def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:
     """Move counts, shape ``(N, num_bins)``, in place to bins that are ``2**shifts`` as wide; shape ``(N,)``, int64."""
-    given = [tensor.numpy() for tensor in (counts, starts, shifts, new_starts)]
-    in_threads(
-        partial(regrid_rows, *(array[rows : rows + _ROWS] for array in given)) for rows in range(0, len(counts), _ROWS)
-    )
+    in_rows(regrid_rows, *(tensor.numpy() for tensor in (counts, starts, shifts, new_starts)))
 
 
 def _count(work: Work, bins: Any, counts: Any, step: int) -> set[str]:
@@ -70,7 +64,7 @@ def extremes(parts: Parts) -> Tensor:
     found = torch.empty(2, sum(layer.shape[1] for layer in parts[0].values()), dtype=torch.float64)
     into = found.numpy()
     in_threads(
-        partial(reach_neurons, some.memory, some.layout, some.begin, some.end, some.first, into)
+        partial(extremes_of_neurons, some.memory, some.layout, some.begin, some.end, some.first, into)
         for some in share_out(parts)
     )
     return found

@@ -1,4 +1,4 @@
-"""Activations in any memory layout as what compiled code takes, and shared out among threads.
+"""Prepare activations in any memory layout for compiled code, and share them out among threads.
 
 A tile is some neurons by some positions of one image. It is read once, along whichever axis lies together in memory,
 and its bin numbers are written one after another; the cells of its neurons stay in the first-level cache.
@@ -38,7 +38,7 @@ _VIEWS = {
 }
 
 
-class Layout(NamedTuple):  # compiled code kept on disk names it, and could not be read if it had another name
+class Layout(NamedTuple):  # keep its name, or compiled code on disk can't be read
     """How one layer lies in memory, in elements, and how it is cut into tiles."""
 
     origins: NDArray[np.int64]  # where each image begins
@@ -58,7 +58,7 @@ class Work(NamedTuple):
     """Neurons of a layer that one call counts: ``begin`` to ``end`` of it, and its first among all."""
 
     layer: str
-    pieces: list[Tensor]  # of the layer, as long as whose life is that of the memory
+    pieces: list[Tensor]  # of the layer, which keep its memory alive
     memory: NDArray[Any]
     layout: Layout
     begin: int
@@ -67,7 +67,7 @@ class Work(NamedTuple):
 
 
 def covers(parts: Parts, num_bins: int = 1) -> bool:
-    """Whether tiles can be made of these: in this machine's memory, of a floating type that has a reading."""
+    """Whether tiles can be made of these: on the CPU, and of a floating type that compiled code reads."""
     return num_bins <= _MOST_BINS and all(
         layer.device.type == "cpu" and layer.dtype in _VIEWS for _, layer in placed(parts)
     )

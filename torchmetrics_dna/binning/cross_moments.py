@@ -100,7 +100,7 @@ def mean_and_covariance(moments: CrossMoments) -> tuple[Tensor, dict[str, Tensor
 
 
 def _move_(product: Tensor, sums: Tensor, num_images: Tensor, offset: Tensor) -> None:
-    """Add ``offset`` to each x - c of which ``product`` holds the products, and ``sums`` the sums."""
+    """Add ``offset`` to each x - c, whose products are in ``product`` and whose sums are in ``sums``."""
     # S d' + d S' + n d d', as two updates that need no room and leave the product symmetric
     half = sums + offset * (num_images / 2)
     product.addr_(half, offset).addr_(offset, half)

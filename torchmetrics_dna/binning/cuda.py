@@ -1,6 +1,6 @@
 """Counting activations on CUDA in one pass over them, by Triton; equal to the reference to the last count.
 
-Counts are integers, so the order in which blocks add theirs changes nothing. Nothing here waits for the device.
+Counts are integers, so it does not matter in which order blocks add theirs. Nothing here waits for the device.
 """
 
 from __future__ import annotations
@@ -25,15 +25,7 @@ _COLUMNS = 32  # neurons of a program where they lie together: a cache line of f
 
 
 def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
-    """As the reference's, without a question to the device whether values are finite.
-
-    Args:
-        counts: Shape ``(N, num_bins)``, int64, contiguous.
-        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``.
-        bins: Of all neurons.
-        accepted: 1 to count, 0 to count nothing; one int64 on the device. By default 1.
-
-    """
+    """As :func:`torchmetrics_dna.binning.histogram.add_counts_`, which is the reference; ``counts`` are contiguous."""
     if accepted is None:
         accepted = counts.new_ones(())
     for here, layer in placed(parts):

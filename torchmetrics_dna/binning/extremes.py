@@ -1,4 +1,4 @@
-"""The smallest and largest activation of each neuron, as one tensor that grows by a maximum alone."""
+"""The minimum and maximum of each neuron, in one tensor that grows by a maximum alone."""
 
 from __future__ import annotations
 

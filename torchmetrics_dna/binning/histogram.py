@@ -23,7 +23,7 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order, finite
             unless ``accepted`` is given.
         bins: Of all neurons.
-        accepted: What each activation counts, without a question to the device: 1, or 0 to change nothing; one int64.
+        accepted: What each activation counts, an int64 on the device: 1, or 0 to change nothing.
 
     """
     for where, layer in placed(parts):
@@ -70,7 +70,7 @@ def finite_layers(parts: Parts) -> Tensor:
 
 
 def not_finite(layer: str) -> ValueError:
-    """What is said about a layer that holds NaN or infinity."""
+    """The error for a layer that holds NaN or infinity."""
     return ValueError(
         f"Layer {layer!r} gives activations that are NaN or infinite;"
         " check the images and the network (half precision overflows)"

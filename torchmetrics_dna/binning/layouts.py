@@ -11,11 +11,9 @@ if TYPE_CHECKING:
 
     Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
 
-    from torch import Tensor
-
 
 def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
-    """Each layer of each part, after where its neurons are among those of all layers."""
+    """Yield each layer of each part, with the slice of its neurons among those of all layers."""
     for part in parts:
         first = 0
         for layer in part.values():
@@ -26,7 +24,7 @@ def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
 def picture_rows(layer: Tensor) -> Tensor:
     """A view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row where all lie evenly.
 
-    Only what has more than two axes of positions, and lies in pieces, is copied.
+    It is a copy only where there are more than two axes of positions and these do not lie evenly.
     """
     if layer.ndim == 2:
         return layer[..., None, None]

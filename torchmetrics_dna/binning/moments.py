@@ -18,30 +18,13 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 
-def activation_moments(activations: Tensor) -> Tensor:
-    """Sum and sum of squares, over images, of each neuron's spatial mean (section 3.1 of the paper).
-
-    Args:
-        activations: Shape ``(B, n, *positions)``, floating point.
-
-    Returns:
-        Shape ``(2, n)``, float64: sums, and sums of squares. In float64 the variance that follows from
-        them is good to about 1e-11 of the squared mean; in float32 it would not be.
-
-    Example:
-        >>> activation_moments(torch.tensor([[[1.0, 3.0]], [[5.0, 5.0]]]))
-        tensor([[ 7.],
-                [29.]], dtype=torch.float64)
-
-    """
-    return _moments([activations])
-
-
 def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) -> None:
-    """Add the moments of all layers to ``moments``, shape ``(2, N)``, in place; bad activations change nothing.
+    """Add the moments of all layers in place; bad activations change nothing.
 
     Args:
-        moments: Shape ``(2, N)``, float64, layers one after another.
+        moments: Sums and sums of squares, over images, of each neuron's spatial mean (section 3.1 of the paper), shape
+            ``(2, N)``, layers one after another. In float64, the variance that follows from them is good to about 1e-11
+            of the squared mean.
         parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order.
         accepted: 1 if the activations are finite and 0 if not, on their device, which then is not asked.
 
@@ -51,7 +34,8 @@ def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) 
     """
     if accepted is None:
         check_finite(parts)
-    found = torch.cat([_moments([part[layer] for part in parts]) for layer in parts[0]], dim=1)
+    by_layer = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
+    found = torch.cat([torch.stack([means.sum(1), means.square().sum(1)]) for means in by_layer], dim=1)
     moments += found if accepted is None else torch.where(accepted > 0, found, 0.0)
 
 
@@ -61,11 +45,6 @@ def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
     if fast and fast.covers([{"activations": piece} for piece in pieces]):
         return cast("Tensor", fast.spatial_means(pieces))
     return torch.cat([_plain_means(piece) for piece in pieces], 1)
-
-
-def _moments(pieces: Sequence[Tensor]) -> Tensor:
-    means = spatial_means(pieces)
-    return torch.stack([means.sum(1), means.square().sum(1)])
 
 
 def _plain_means(activations: Tensor) -> Tensor:

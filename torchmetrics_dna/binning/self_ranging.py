@@ -15,7 +15,7 @@ from torchmetrics_dna.binning.bins import Bins
 from torchmetrics_dna.extras import optional
 
 _FINEST = 40  # bits below the largest activation; what spreads less than that is a constant
-_LEAST_EXPONENT = -160  # of neurons that are always 0, and below all that float32 tells apart
+_LEAST_EXPONENT = -160  # for neurons that are always 0; finer than float32 tells apart
 
 
 class Grid(NamedTuple):
@@ -69,7 +69,7 @@ def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
 
 def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     """Move counts, shape ``(N, num_bins)``, from a grid to one that is coarser or shifted, in place and exactly."""
-    # the most that is defined, and far beyond any index
+    # 62 is the largest shift that is defined, and leaves 0 of any index
     shifts = (new.exponent - old.exponent).clamp(0, 62)
     fast = optional("binning.cpu") if counts.device.type == "cpu" else None
     if fast:

@@ -1,4 +1,4 @@
-"""What the command line says: results on stdout, talk and progress on stderr."""
+"""Print results on stdout, talk and progress on stderr."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _QUIET = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") !
 
 
 class _Console(Console):
-    """A console for text from outside: it is shown as it is, whatever it holds."""
+    """A console that shows text from outside as it is: no markup, no control characters."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
@@ -56,12 +56,12 @@ def progress() -> Iterator[Report]:
 
 
 def print_json(value: Any) -> None:
-    """One json document on stdout, in ASCII."""
+    """Print one json document on stdout, in ASCII."""
     out.print_json(json.dumps(value), ensure_ascii=True)
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    """Comma-separated values on stdout, of which no spreadsheet makes a formula."""
+    """Print comma-separated values on stdout; no cell begins as a spreadsheet's formula does."""
     if _QUIET:
         return
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
@@ -83,7 +83,7 @@ def print_unreadable(lines: Sequence[str]) -> None:
 
 
 def images(count: int) -> str:
-    """How many images."""
+    """The number of images, in words."""
     return f"{count} image{'' if count == 1 else 's'}"
 
 
@@ -105,7 +105,7 @@ def check_output(path: Path, *suffixes: str) -> None:
 
 
 def check_figure(path: Path) -> None:
-    """As :func:`check_output`, for a figure; also that matplotlib is there."""
+    """As :func:`check_output`, for a figure; ModuleNotFoundError if matplotlib is missing."""
     from torchmetrics_dna.extras import require
 
     require("matplotlib", "plot")

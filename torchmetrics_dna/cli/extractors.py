@@ -60,7 +60,7 @@ def _described(preset: Preset) -> dict[str, Any]:
 
 
 def _place(source: str | None) -> str:
-    """Where something comes from, in short: the owner of a repository at the hub, or the host of an address."""
+    """The source of a file, in short: the owner of a repository on the hub, or the host of an address."""
     if source is None:
         return "-"
     if source.startswith("hub:"):

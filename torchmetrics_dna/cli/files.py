@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -11,11 +10,10 @@ from rich.table import Table
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_output, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.measuring import measures_images, take_reading
 from torchmetrics_dna.files.visible import in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from torchmetrics_dna.dna import DNA
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
@@ -25,71 +23,45 @@ Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; s
 KeptFolds = Annotated[
     int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.")
 ]
-Resume = Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")]
-Notes = Annotated[str, o.option("A remark to keep in the file.")]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
+@measures_images()
 def make(
     images: o.Images,
     output: o.Output,
     kind: Kinds = "histogram",
-    feature: o.Feature = None,
-    layers: o.Layers = None,
-    num_bins: o.NumBins = None,
-    ranges: o.Ranges = None,
-    weights_path: o.WeightsPath = None,
-    crop: o.CropOption = None,
-    exif_orientation: o.ExifOrientation = False,
-    skip_unreadable: o.SkipUnreadable = False,
-    batch_size: o.BatchSize = 32,
-    num_workers: o.NumWorkers = None,
-    device: o.Device = None,
     folds: KeptFolds = None,
     group_by: o.Groups = None,
-    resume: Resume = False,
-    notes: Notes = "",
+    resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
+    notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
+    **options: Any,
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.make_files import make_files, output_paths
-    from torchmetrics_dna.sets.processes import rank, world_size
+    from torchmetrics_dna.sets.processes import rank
     from torchmetrics_dna.tally.resolve import resolve
 
     kinds = _kinds(kind)
     check_output(output, ".npz")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
-    counted, settings = "histogram" in kinds, o.extractor_settings(weights_path, crop)
-    way = resolve(feature, o.names(layers), num_bins, ranges, histograms=counted, device=device, **settings)
-    with progress() as report, _going_on():
-        loading = Loading(batch_size, num_workers, exif_orientation, skip_unreadable, report, world_size() > 1)
-        paths, unreadable = make_files(
-            images,
-            output,
-            way.extractor,
-            kinds,
-            way.num_bins,
-            way.ranges,
-            loading,
-            num_folds=folds,
-            groups=group_by,
-            resume=resume,
-            notes=notes,
-        )
-    for path in paths.values() if rank() == 0 else ():
-        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")
-    print_unreadable(unreadable)
-
-
-@contextmanager
-def _going_on() -> Iterator[None]:
-    """Say how, when the user interrupts."""
+    reading = take_reading(options)
+    way = resolve(histograms="histogram" in kinds, **options)
     try:
-        yield
+        with progress() as report:
+            loading = Loading(progress=report, **reading)
+            kept: dict[str, Any] = {"num_folds": folds, "groups": group_by, "resume": resume, "notes": notes}
+            paths, unreadable = make_files(
+                images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, **kept
+            )
     except KeyboardInterrupt:
         talk.print("Interrupted; if parts are finished, --resume goes on from them.")
         raise
+    for path in paths.values() if rank() == 0 else ():
+        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")
+    print_unreadable(unreadable)
 
 
 def merge(files: Files, output: o.Output) -> None:
@@ -118,11 +90,7 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
     out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
 
 
-def convert(
-    file: File,
-    output: Converted,
-    ranges: AttachedRanges = None,
-) -> None:
+def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
     """Convert official files into one of ours, or one of ours into official files."""
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.load import is_official, load_dna

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -19,16 +19,13 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
+from torchmetrics_dna.cli.measuring import measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.sets.rank import Ranking
 
-Reference = Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")]
-Top = Annotated[int | None, o.option("Show so many of the closest ones only.", min=1)]
-Csv = Annotated[bool, o.option("Print all as comma-separated values.", "--csv")]
-Grid = Annotated[Path | None, o.option("Draw a contact sheet of closest, middle and furthest images.")]
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
 Pairs = Annotated[
     list[str],
@@ -39,51 +36,34 @@ Name = Annotated[str, o.option("What to call the weights.")]
 weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_help=True)
 
 
+@measures_images()
 def rank(
     images: o.Images,
-    reference: Reference,
+    reference: Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")],
     neurons: o.NeuronWeightsFile = None,
-    top: Top = None,
-    as_csv: Csv = False,
-    grid: Grid = None,
-    feature: o.Feature = None,
-    layers: o.Layers = None,
-    num_bins: o.NumBins = None,
-    ranges: o.Ranges = None,
-    weights_path: o.WeightsPath = None,
-    crop: o.CropOption = None,
-    exif_orientation: o.ExifOrientation = False,
-    skip_unreadable: o.SkipUnreadable = False,
-    batch_size: o.BatchSize = 32,
-    num_workers: o.NumWorkers = None,
-    device: o.Device = None,
+    top: Annotated[int | None, o.option("Show so many of the closest ones only.", min=1)] = None,
+    as_csv: Annotated[bool, o.option("Print all as comma-separated values.", "--csv")] = False,
+    grid: Annotated[Path | None, o.option("Draw a contact sheet of closest, middle and furthest images.")] = None,
     as_json: o.Json = False,
+    **options: Any,
 ) -> None:
     """Rank images by how close each of them is to a reference."""
-    from torchmetrics_dna.sets.processes import world_size
+    from torchmetrics_dna.sets.processes import rank as process_rank
     from torchmetrics_dna.sets.rank import rank as rank_images
 
-    _check_outputs(as_csv and as_json, grid)
+    if as_csv and as_json:
+        raise ValueError("Expected --csv or --json, but got both; leave one out")
+    if grid is not None:
+        check_figure(grid)
     with progress() as report:
-        ranking = rank_images(
-            images,
-            reference,
-            feature,
-            layers=o.names(layers),
-            num_bins=num_bins,
-            ranges=ranges,
-            neuron_weights=neurons,
-            device=device,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            exif_orientation=exif_orientation,
-            skip_unreadable=skip_unreadable,
-            progress=report,
-            distributed=world_size() > 1,
-            **o.extractor_settings(weights_path, crop),
-        )
+        ranking = rank_images(images, reference, neuron_weights=neurons, progress=report, **options)
     _print_ranking(ranking, reference, top, as_csv, as_json)
-    _draw(ranking, grid)
+    print_unreadable(ranking.unreadable)
+    if grid is not None and process_rank() == 0:
+        from torchmetrics_dna.plots import plot_ranking
+
+        plot_ranking(ranking).savefig(grid)
+        talk.print(f"The contact sheet is in {grid}")
 
 
 @weights.command()
@@ -157,23 +137,6 @@ def learn(
     _save(NeuronWeights.like(found, loaded[0][0], name), output)
 
 
-def _check_outputs(both: bool, grid: Path | None) -> None:
-    if both:
-        raise ValueError("Expected --csv or --json, but got both; leave one out")
-    if grid is not None:
-        check_figure(grid)
-
-
-def _draw(ranking: Ranking, grid: Path | None) -> None:
-    from torchmetrics_dna.sets.processes import rank as process_rank
-
-    if grid is not None and process_rank() == 0:
-        from torchmetrics_dna.plots import plot_ranking
-
-        plot_ranking(ranking).savefig(grid)
-        talk.print(f"The contact sheet is in {grid}")
-
-
 def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bool, as_json: bool) -> None:
     rows = ranking.rows(top)
     if as_csv:
@@ -185,7 +148,6 @@ def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bo
         shown = table(["rank", "dna-emd", "image"], [[r["rank"], r["score"], r["image"]] for r in rows], title)
         shown.columns[2].overflow = "fold"
         out.print(shown)
-    print_unreadable(ranking.unreadable)
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:

@@ -1,9 +1,9 @@
-"""What every DNA has: where it is from, what it may be merged and compared with, and its file."""
+"""What all kinds of DNA share: their origin, their file, and what they may be merged and compared with."""
 
 from __future__ import annotations
 
 import warnings
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
 from reprlib import repr as brief
@@ -33,16 +33,14 @@ class TooFewImagesError(RuntimeError):
     """A side holds too few images for the distance that was asked for."""
 
 
-class _Fields:
-    """Fields of every DNA; no dataclass, so that each kind puts them where they read well."""
+class _Counted:
+    """A field of every DNA; no dataclass, so that each kind puts it where it reads well."""
 
-    neurons: Neurons
     num_images: int
-    extractor: str
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
-class DNA(_Fields, Stored):
+class DNA(_Counted, Stored, ABC):
     """The per-neuron statistics of an image or a set of images.
 
     Args:
@@ -137,15 +135,10 @@ class DNA(_Fields, Stored):
 
     @override
     def _encode(self) -> Encoded:
-        described = {
-            "kind": self.kind,
-            "extractor": self.extractor,
-            "weights": self.weights_digest,
-            "preparation": self.preparation,
-            "layers": self.neurons.to_list(),
-            "num_images": self.num_images,
-        }
-        return described, {}, {"notes": self.notes}
+        described, arrays, remarks = super()._encode()
+        layers = described.pop("layers")  # the order of keys is part of the bytes of a file
+        described |= {"preparation": self.preparation, "layers": layers, "num_images": self.num_images}
+        return described, arrays, remarks | {"notes": self.notes}
 
     @override
     def _encode_all(self) -> Encoded:
@@ -163,36 +156,34 @@ class DNA(_Fields, Stored):
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
-        dna = header["dna"]
         fields |= {
-            "neurons": arrays.neurons,
-            "num_images": check_type("num_images", dna["num_images"], int),
-            "extractor": check_type("extractor", dna["extractor"], str),
-            "weights_digest": check_type("weights", dna["weights"], str, NoneType),
-            "preparation": check_type("preparation", dna["preparation"], dict, NoneType),
+            "num_images": check_type("num_images", header["dna"]["num_images"], int),
+            "preparation": check_type("preparation", header["dna"]["preparation"], dict, NoneType),
             "notes": check_type("notes", header.get("notes", ""), str),
         }
-        folds = [check_type("fold", fold, dict) for fold in check_type("folds", dna.get("folds", []), list)]
+        described = check_type("folds", header["dna"].get("folds", []), list)
         kinds = {each.kind: each for each in DNA.__subclasses__()}
-        fields["folds"] = tuple(
-            kinds[own.get("kind", cls.kind)]._decode(
-                {**header, "notes": "", "dna": {**dna, **own, "folds": []}}, arrays.of_fold(number)
-            )
-            for number, own in enumerate(folds)
-        )
-        return cls(**fields)
+        folds = []
+        for number, own in enumerate(described):
+            of_fold = {**header["dna"], **check_type("fold", own, dict), "folds": []}
+            inner = {**header, "notes": "", "dna": of_fold}
+            folds.append(kinds[of_fold["kind"]]._decode(inner, arrays.of_fold(number)))
+        return super()._decode(header, arrays, folds=tuple(folds), **fields)
 
     @abstractmethod
     def _absorb(self, other: Self) -> dict[str, Any]:
         """The fields that change when another DNA is added; what is large is changed in place."""
 
     def _copy(self) -> Self:
-        """The same DNA, with its own copy of what :meth:`_absorb` changes in place; of one that has no folds."""
+        """The same DNA without folds, with a copy of what :meth:`_absorb` changes in place."""
         return self
 
     def _identity(self, **more: Any) -> dict[str, Any]:
-        """What must be equal in DNAs that are merged or compared."""
+        """All that must be equal in DNAs that are merged or compared."""
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
@@ -204,7 +195,7 @@ def check_comparable(first: DNA, *others: DNA) -> None:
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
-    """RuntimeError unless both DNAs are of at least one image, or of more than one."""
+    """RuntimeError unless both DNAs are of at least ``least`` images, 1 or 2."""
     if min(a.num_images, b.num_images) < least:
         raise TooFewImagesError(
             f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"

@@ -1,10 +1,10 @@
-"""How values go to files and back: a description, arrays and remarks."""
+"""Encode values for files, and decode them: a description, arrays and remarks."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from inspect import isabstract
 from reprlib import repr as brief
+from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
@@ -13,7 +13,7 @@ from torch import Tensor
 from typing_extensions import Self
 
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
-from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.damage import check_type, refusing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
@@ -23,10 +23,13 @@ if TYPE_CHECKING:
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
-class Stored(ABC):
-    """A value that a file may hold."""
+class Stored:
+    """A value that a file may hold, about the neurons of an extractor."""
 
     kind: ClassVar[str]
+    neurons: Neurons
+    extractor: str
+    weights_digest: str | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to one file; the format is described in docs/format.md.
@@ -60,22 +63,28 @@ class Stored(ABC):
         with refusing(path, "a DNA file"):
             return kinds[kind]._decode(header, Joined(arrays, Neurons.from_list(header["dna"]["layers"])))
 
-    @abstractmethod
     def _encode(self) -> Encoded:
-        """What it is in json's types, its arrays by name, and what else is said of it."""
+        """A description in json's types, arrays by name, and remarks; a subclass adds its own."""
+        described = {"kind": self.kind, "extractor": self.extractor, "weights": self.weights_digest}
+        return described | {"layers": self.neurons.to_list()}, {}, {}
 
     def _encode_all(self) -> Encoded:
         """As :meth:`_encode`, with the parts that it has."""
         return self._encode()
 
     @classmethod
-    @abstractmethod
-    def _decode(cls, header: dict[str, Any], arrays: Joined) -> Self:
-        """The inverse."""
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        """The inverse; ``fields`` are those that a subclass has decoded."""
+        fields |= {
+            "neurons": arrays.neurons,
+            "extractor": check_type("extractor", header["dna"]["extractor"], str),
+            "weights_digest": check_type("weights", header["dna"]["weights"], str, NoneType),
+        }
+        return cls(**fields)
 
 
 class Joined:
-    """Arrays of a container that lie in it layer by layer."""
+    """The arrays of a container, which holds them layer by layer."""
 
     def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
         self._arrays, self.neurons = arrays, neurons

@@ -1,4 +1,4 @@
-"""Which distances between image sets there are: a record for each, which everything that names a distance reads."""
+"""The distances between image sets: a record for each, which everything that names a distance reads."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.unions import ImageFeatures, Unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.functional.kernel import kernel_distance
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ class Distance:
         name: What users call it.
         key: Its name in json, tables and Python.
         unit: Of its values.
-        sentence: What it tells, for people.
+        sentence: What it measures, in words for people.
         grain: What it is of: each neuron, each layer, or the set as a whole.
         kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
         least: How many images a side must have.
@@ -71,8 +72,6 @@ def _of_dnas(a: DNA, b: DNA) -> Any:
 
 
 def _of_features(a: ImageFeatures, b: ImageFeatures) -> tuple[float, float]:
-    from torchmetrics_dna.functional.kernel import kernel_distance
-
     return kernel_distance(a.values, b.values)
 
 
@@ -140,5 +139,5 @@ def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features alone do not say of which images they are, and Gaussians cost next to nothing
+    # features alone do not tell extractor and neurons; a Gaussian does, and costs next to nothing
     return wanted or ["gaussian"]

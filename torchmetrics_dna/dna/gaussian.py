@@ -79,7 +79,7 @@ class GaussianDNA(DNA):
     def from_moments(
         cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
     ) -> GaussianDNA:
-        """From sums and sums of squares, shape ``(2, N)``, as ``activation_moments`` gives them."""
+        """From sums and sums of squares, shape ``(2, N)``, of spatial means over images."""
         mean = moments[0] / max(1, num_images)
         squares = moments[1] - num_images * mean.square()
         # rounding can take the variance of a constant neuron below 0
@@ -128,13 +128,11 @@ class GaussianDNA(DNA):
     def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":
             raise ValueError("Gaussians of activations can't be merged; merge the histograms that they are from")
-        where = self.mean.device
-        mean, scatter, total = merge_moments(
-            (self.mean, self.var * (self.num_images - 1), self.num_images),
-            (other.mean.to(where), other.var.to(where) * (other.num_images - 1), other.num_images),
-            lambda shift: shift.square(),
+        theirs = other.to(self.mean.device)
+        mean, var = merge_moments(
+            (self.mean, self.var, self.num_images), (theirs.mean, theirs.var, other.num_images), torch.square
         )
-        return {"mean": mean, "var": scatter / max(1, total - 1), "num_images": total}
+        return {"mean": mean, "var": var, "num_images": self.num_images + other.num_images}
 
     @override
     def _identity(self, **more: Any) -> dict[str, Any]:
@@ -154,9 +152,6 @@ class GaussianDNA(DNA):
         fields |= {field: arrays.flat(field) for field in ("mean", "var")}
         return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
 
-    def __repr__(self) -> str:
-        return f"GaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
-
 
 def check_finite(values: Tensor, field: str) -> None:
     """ValueError if there is NaN or infinity among them."""
@@ -166,10 +161,17 @@ def check_finite(values: Tensor, field: str) -> None:
 
 def merge_moments(
     a: tuple[Tensor, Tensor, int], b: tuple[Tensor, Tensor, int], square: Callable[[Tensor], Tensor]
-) -> tuple[Tensor, Tensor, int]:
-    """Mean, scatter about it and number of two sets together (Chan et al., 1979); ``square`` of a shift of means."""
-    (mean_a, scatter_a, count_a), (mean_b, scatter_b, count_b) = a, b
+) -> tuple[Tensor, Tensor]:
+    """Mean and unbiased (co)variance of two sets together (Chan et al., 1979).
+
+    Args:
+        a: Mean, (co)variance and number of images of one set.
+        b: Likewise, of the other.
+        square: Of a shift of means, what a (co)variance is of.
+
+    """
+    (mean_a, var_a, count_a), (mean_b, var_b, count_b) = a, b
     total = count_a + count_b
     shift = mean_b - mean_a
-    mean = mean_a + shift * (count_b / max(1, total))
-    return mean, scatter_a + scatter_b + square(shift) * (count_a * count_b / max(1, total)), total
+    scatter = var_a * (count_a - 1) + var_b * (count_b - 1) + square(shift) * (count_a * count_b / max(1, total))
+    return mean_a + shift * (count_b / max(1, total)), scatter / max(1, total - 1)

@@ -23,9 +23,9 @@ def identity(
     ranges: ActivationRanges | str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """What is known, in words and json's types; None stands for what is not, but in a preparation for a setting.
+    """Everything that is known, in json's types; None stands for what is not known, except within a preparation.
 
-    In place of ``ranges`` there may be words for them; ``more`` is what else must be equal.
+    ``ranges`` may be given as words; ``more`` is what else must be equal.
     """
     if isinstance(ranges, ActivationRanges):
         ranges = "auto" if ranges.margin == "auto" else ranges.digest
@@ -43,7 +43,7 @@ def identity(
 
 
 def differences(*identities: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The values of what is not equal in all; what one of them does not know fits any."""
+    """The values that are not equal in all identities; what an identity does not know fits any value."""
     found = {}
     for what in dict.fromkeys(chain.from_iterable(identities)):
         known = [each[what] for each in identities if each.get(what) is not None]
@@ -56,6 +56,6 @@ def differences(*identities: Mapping[str, Any]) -> dict[str, list[Any]]:
 def check_same(
     told: str, *identities: Mapping[str, Any], remedy: str = "", error: type[Exception] = ValueError
 ) -> None:
-    """An error that says what can't be done, and names the values of the first difference, if there is one."""
+    """Raise an error that names the values of the first difference, if there is one; it begins with ``told``."""
     for what, values in differences(*identities).items():
         raise error(f"{told}, their {what} differ: {' and '.join(map(repr, values))}{remedy}")

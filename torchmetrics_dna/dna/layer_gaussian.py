@@ -120,16 +120,12 @@ class LayerGaussianDNA(DNA):
     @override
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
-        means, cov, total = [], {}, self.num_images + other.num_images
+        means, cov = [], {}
         for layer in self.neurons:
-            mean, scatter, _ = merge_moments(
-                (mine[layer][0], mine[layer][1] * (self.num_images - 1), self.num_images),
-                (theirs[layer][0], theirs[layer][1] * (other.num_images - 1), other.num_images),
-                lambda shift: torch.outer(shift, shift),
-            )
+            a, b = (*mine[layer], self.num_images), (*theirs[layer], other.num_images)
+            mean, cov[layer] = merge_moments(a, b, lambda shift: torch.outer(shift, shift))
             means.append(mean)
-            cov[layer] = scatter / max(1, total - 1)
-        return {"mean": torch.cat(means), "cov": cov, "num_images": total}
+        return {"mean": torch.cat(means), "cov": cov, "num_images": self.num_images + other.num_images}
 
     @override
     def _encode(self) -> Encoded:
@@ -152,9 +148,6 @@ class LayerGaussianDNA(DNA):
             full.T[np.triu_indices(n)] = triangle
             cov[layer] = torch.from_numpy(full)
         return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, **fields)
-
-    def __repr__(self) -> str:
-        return f"LayerGaussianDNA({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
 
 
 def _symmetric(cov: Tensor, layer: str) -> Tensor:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -30,7 +29,7 @@ class NeuronWeights(Stored):
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's own weights; None if unknown.
-        name: What they are good for.
+        name: What they are for.
 
     Raises:
         ValueError: If shapes do not fit, or a weight is not finite.
@@ -76,24 +75,14 @@ class NeuronWeights(Stored):
 
     @override
     def _encode(self) -> Encoded:
-        described = {
-            "kind": self.kind,
-            "extractor": self.extractor,
-            "weights": self.weights_digest,
-            "layers": self.neurons.to_list(),
-        }
+        described, _, _ = super()._encode()
         return described, split_arrays("weight", self.neurons, self.weights), {"notes": self.name}
 
     @classmethod
     @override
-    def _decode(cls, header: dict[str, Any], arrays: Joined) -> Self:
-        return cls(
-            arrays.flat("weight"),
-            arrays.neurons,
-            check_type("extractor", header["dna"]["extractor"], str),
-            check_type("weights", header["dna"]["weights"], str, NoneType),
-            check_type("notes", header.get("notes", ""), str),
-        )
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        name = check_type("notes", header.get("notes", ""), str)
+        return super()._decode(header, arrays, weights=arrays.flat("weight"), name=name, **fields)
 
     def __repr__(self) -> str:
         return f"NeuronWeights({self.name!r}, {self.num_used} of {self.neurons.total} neurons, {self.extractor!r})"

@@ -58,7 +58,7 @@ def _own(name: str) -> nn.Module:
     if name == "hrnet_w48":
         from torchmetrics_dna.extractors.hrnet import HRNetRepresentation
 
-        return HRNetRepresentation("hrnet_w48")
+        return HRNetRepresentation()
     require("diffusers", "diffusers")
     from torchmetrics_dna.extractors.autoencoder import StableDiffusionEncoder
 

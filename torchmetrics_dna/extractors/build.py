@@ -64,7 +64,9 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
         return _from_preset(PRESETS[feature], layers, weights_path)
     if is_timm_name(feature):
         return _from_timm(_create(feature, weights_path), feature, layers)
-    close = difflib.get_close_matches(feature, [*PRESETS, *_timm_names()], n=1)
+    import timm
+
+    close = difflib.get_close_matches(feature, [*PRESETS, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")
@@ -141,9 +143,3 @@ def _timm_name(network: nn.Module) -> str:
     config = network.pretrained_cfg
     found = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
     return str(found or type(network).__name__)
-
-
-def _timm_names() -> list[str]:
-    import timm
-
-    return list(timm.list_models())

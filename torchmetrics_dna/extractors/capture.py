@@ -107,13 +107,19 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
 
     """
     errors: list[Exception] = []
-    for on_meta, dtype in _WAYS:
+    for way in _WAYS:
+        seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
         try:
-            return _shapes(*_tried(network, size, on_meta, dtype), submodules)
-        except _NotOnce as err:
-            raise ValueError(str(err)) from None
+            _note_shapes(network, submodules, size, way, seen)
         except Exception as err:
             errors.append(err)
+            continue
+        for layer, shapes in seen.items():
+            if len(shapes) != 1:
+                raise ValueError(
+                    f"Layer {layer!r} runs {len(shapes)} times in a forward pass; choose submodules that run once"
+                )
+        return {layer: shapes[0] for layer, shapes in seen.items()}
     raise ValueError(
         f"The network can't take an image of {size[0]} x {size[1]} pixels ({errors[-2]});"
         " say which size it takes with `input_size`"
@@ -122,19 +128,12 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
 
 def shapes_reached(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
     """As :func:`probe`, for a size that the network may not take: of the layers that such a pass reaches."""
-    for on_meta, dtype in _WAYS:
-        seen: dict[str, torch.Size] = {}
-
-        def note(layer: str, output: Tensor, seen: dict[str, torch.Size] = seen) -> None:
-            seen[layer] = output.shape
-
-        with suppress(Exception), torch.inference_mode():
-            shadow, imgs = _tried(network, size, on_meta, dtype)
-            with _hooked(shadow, submodules, note):
-                output = shadow(imgs)
-            return seen if submodules else {layer: value.shape for layer, value in named_outputs(output).items()}
+    for way in _WAYS:
+        seen: dict[str, list[torch.Size]] = {}
+        with suppress(Exception):
+            _note_shapes(network, submodules, size, way, seen)
         if seen:
-            return seen
+            return {layer: shapes[-1] for layer, shapes in seen.items()}
     return {}
 
 
@@ -162,32 +161,26 @@ def device_of(network: nn.Module) -> torch.device:
     return next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
 
 
-class _NotOnce(Exception):  # noqa: N818
-    pass
-
-
-def _tried(network: nn.Module, size: tuple[int, int], on_meta: bool, dtype: torch.dtype) -> tuple[nn.Module, Tensor]:
-    """What to call, on which dummy image."""
-    device = "meta" if on_meta else device_of(network)
-    return _on_meta(network) if on_meta else network, torch.zeros(1, 3, *size, dtype=dtype, device=device)
-
-
-def _shapes(network: nn.Module, imgs: Tensor, submodules: Mapping[str, str]) -> dict[str, torch.Size]:
-    seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
+def _note_shapes(
+    network: nn.Module,
+    submodules: Mapping[str, str],
+    size: tuple[int, int],
+    way: tuple[bool, torch.dtype],
+    seen: dict[str, list[torch.Size]],
+) -> None:
+    """Add what each layer gives for a dummy image to ``seen``, as far as the pass comes."""
+    on_meta, dtype = way
 
     def note(layer: str, output: Tensor) -> None:
-        seen[layer].append(output.shape)
+        seen.setdefault(layer, []).append(output.shape)
 
-    with torch.inference_mode(), _hooked(network, submodules, note):
-        output = network(imgs)
+    shadow = _on_meta(network) if on_meta else network
+    imgs = torch.zeros(1, 3, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
+    with torch.inference_mode(), _hooked(shadow, submodules, note):
+        output = shadow(imgs)
     if not submodules:
-        return {layer: value.shape for layer, value in named_outputs(output).items()}
-    for layer, shapes in seen.items():
-        if len(shapes) != 1:
-            raise _NotOnce(
-                f"Layer {layer!r} runs {len(shapes)} times in a forward pass; choose submodules that run once"
-            )
-    return {layer: shapes[0] for layer, shapes in seen.items()}
+        for layer, value in named_outputs(output).items():
+            note(layer, value)
 
 
 @contextmanager

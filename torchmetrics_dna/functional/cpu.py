@@ -1,4 +1,4 @@
-"""Distances of histograms on the CPU, row by row, compiled by numba: nothing larger than a row is ever made."""
+"""Distances of histograms on the CPU, compiled by numba, which never hold more than one row of shares."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import torch
 from torchmetrics_dna.binning.cpu_tiles import Work, as_arrays, covers, share_out
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.kernels.rows import area_rows, emd_rows
-from torchmetrics_dna.kernels.threads import in_threads
+from torchmetrics_dna.kernels.threads import in_rows, in_threads
 from torchmetrics_dna.kernels.tiles import fill_neurons
 
 if TYPE_CHECKING:
@@ -22,17 +22,10 @@ if TYPE_CHECKING:
 
 __all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_"]
 _BINS = 4  # of a histogram that take as long as to count an activation
-_ROWS = 256  # that are worth a task of their own
 
 
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """Sum of absolute differences of cumulative shares, float64, shape ``(N,)``; NaN where a row has no counts.
-
-    Args:
-        counts_a: Shape ``(N, num_bins)``, integers.
-        counts_b: Likewise.
-
-    """
+    """As :func:`torchmetrics_dna.functional.emd.emd_of_rows`."""
     return _row_by_row(emd_rows, counts_a, counts_b)
 
 
@@ -52,12 +45,9 @@ def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bi
 
 
 def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
-    """What a kernel finds for the rows of all that is given, float64."""
+    """What a kernel finds for each row of some tensors, float64."""
     found = torch.empty(len(given[0]), dtype=torch.float64)
-    arrays = [tensor.numpy() for tensor in (*given, found)]
-    in_threads(
-        partial(kernel, *(array[rows : rows + _ROWS] for array in arrays)) for rows in range(0, len(found), _ROWS)
-    )
+    in_rows(kernel, *(tensor.numpy() for tensor in (*given, found)))
     return found
 
 

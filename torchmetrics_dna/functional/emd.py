@@ -12,6 +12,8 @@ from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, weigh_and_reduce
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from torchmetrics_dna.binning.self_ranging import Grid
 
 _CHUNK = 1 << 20  # cells whose cumulative shares are held in float64 at a time: 8 MiB a side
@@ -59,13 +61,9 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
 
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
     """The EMD of Eq. (3) of each neuron, float64, shape ``(N,)``; NaN where one has no counts."""
-    neurons, num_bins = counts_a.shape
-    distances = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
-    rows = max(1, _CHUNK // num_bins)
-    for start in range(0, neurons, rows):
-        chunk = slice(start, start + rows)
-        difference = _cumulative_share(counts_a[chunk]).sub_(_cumulative_share(counts_b[chunk]))
-        distances[chunk] = difference.abs_().sum(1)
+    distances = torch.empty(len(counts_a), dtype=torch.float64, device=counts_a.device)
+    for rows, differences in _share_differences(counts_a, counts_b):
+        distances[rows] = differences.abs_().sum(1)
     return distances
 
 
@@ -106,16 +104,13 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
     """
     neurons, num_bins = counts_a.shape
     found = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
-    rows = max(1, _CHUNK // num_bins)
     number = torch.arange(num_bins, dtype=torch.float64, device=counts_a.device)
-    for start in range(0, neurons, rows):
-        chunk = slice(start, start + rows)
-        after = _cumulative_share(counts_a[chunk]).sub_(_cumulative_share(counts_b[chunk]))
+    for rows, after in _share_differences(counts_a, counts_b):
         before = torch.nn.functional.pad(after, (1, 0))[:, :-1]
         # how far into each bin the area begins and ends, from 0 to 1
-        first, last = ((place[chunk, None] - number).clamp_(0, 1) for place in (begin, end))
+        first, last = ((place[rows, None] - number).clamp_(0, 1) for place in (begin, end))
         slope = after - before
-        found[chunk] = _area(before + slope * first, before + slope * last, last - first).sum(1)
+        found[rows] = _area(before + slope * first, before + slope * last, last - first).sum(1)
     return found
 
 
@@ -130,6 +125,14 @@ def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:
     both = left.abs() + right.abs()
     crossing = (left.square() + right.square()) / both.clamp(min=torch.finfo(torch.float64).tiny)
     return torch.where(left * right < 0, crossing, both) * (length / 2)
+
+
+def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[slice, Tensor]]:
+    """Differences of cumulative shares, float64, some neurons at a time."""
+    rows = max(1, _CHUNK // counts_a.shape[1])
+    for first in range(0, len(counts_a), rows):
+        some = slice(first, first + rows)
+        yield some, _cumulative_share(counts_a[some]).sub_(_cumulative_share(counts_b[some]))
 
 
 def _cumulative_share(counts: Tensor) -> Tensor:

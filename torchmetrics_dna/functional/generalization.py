@@ -1,4 +1,4 @@
-"""How well distances between data sets predict what a model trained on one is worth on another."""
+"""How well distances between data sets predict the score of a model that was trained on another set."""
 
 from __future__ import annotations
 

@@ -7,7 +7,7 @@ from torch import Tensor
 
 _LARGE = 512  # neurons from which it pays to look for a faster way
 _SPARE = 10
-_TOLERANCE = 1e-8  # of a bound on the relative error that is 10**4 times what happens and more
+_TOLERANCE = 1e-8  # of the relative error, by a bound that is at least 10**4 times the error that occurs
 
 
 def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
 
 
 def _root(cov: Tensor) -> Tensor:
-    """R of ``R @ R.T = cov``, without columns that are but rounding; by the cheapest way that loses nothing."""
+    """R of ``R @ R.T = cov``, without columns of mere rounding, by the cheapest way that loses nothing."""
     rounding = _rounding(cov)
     for cheap in (_cholesky, _few_columns):
         root = cheap(cov, rounding)
@@ -95,7 +95,7 @@ def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
 
 
 def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
-    """The root of a large covariance whose rank is at most about a quarter; None if it is none such.
+    """The root of a large covariance of low rank, up to about a quarter; None if it is small or of higher rank.
 
     Products with a few random vectors span the range of such a matrix, and within that, eigenvectors are cheap.
     """
@@ -108,7 +108,7 @@ def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
     inner = basis.T @ image
     root, noise = _eigen_root((inner + inner.T) / 2, rounding)
     missed = torch.maximum(cov.trace() - inner.trace(), (image - basis @ inner).norm())
-    # with some directions to spare, for else the range might not be spanned well
+    # some directions must be left over, or they might not span the range well
     if missed > noise or root.shape[1] > n // 4 - _SPARE:
         return None
     found: Tensor = basis @ root

@@ -23,7 +23,7 @@ class PermutationTest:
     """What a permutation test says.
 
     Attributes:
-        p_value: Of the whole: the share of relabelings in which a layer or a neuron stands out as much as one does here.
+        p_value: Of the whole: in which share of relabelings a layer or a neuron stands out as much as one does here.
         layers: p-value of each layer, corrected for their number (max-T), shape ``(layers,)``.
         neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
         q: Share of false discoveries among the neurons with as much evidence (Benjamini and Hochberg), shape ``(N,)``.
@@ -79,8 +79,8 @@ def permutation_test(
 
     Each neuron's distance is standardised by its mean and deviation over all relabelings. A layer's statistic is the
     mean of its neurons, standardised likewise. That of the whole is the layer or the neuron that stands out most, each
-    of the two standardised again: a slight difference is in few layers or in few neurons, and the mean over all neurons,
-    most of which are in late layers, is blind to it.
+    of the two standardised again: a slight difference is in few layers or in few neurons, to which the mean over all is
+    blind.
 
     Args:
         distances: Of each neuron, scaled so that they do not depend on how many images a relabeling puts on either

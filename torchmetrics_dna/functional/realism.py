@@ -84,7 +84,7 @@ def realism_of_parts(
 
 
 def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:
-    """Write the Earth Mover's Distance of each image alone to a reference, for neurons whose weight is not 0.
+    """Write the Earth Mover's Distance of each image to a reference, for neurons whose weight is not 0.
 
     Args:
         distances: Shape ``(B, N)``, float64, zeros.

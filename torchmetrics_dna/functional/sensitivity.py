@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_STEPS, _LEARNING_RATE = 2000, 0.02
-
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
     """The neurons that differ most between two sets, or most consistently between several pairs of sets.
@@ -85,8 +83,8 @@ def learn_neuron_weights(
     *,
     held_out: tuple[Tensor, Tensor] | None = None,
     nonnegative: bool = False,
-    steps: int = _STEPS,
-    learning_rate: float = _LEARNING_RATE,
+    steps: int = 2000,
+    learning_rate: float = 0.02,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
@@ -105,8 +103,8 @@ def learn_neuron_weights(
         held_out: Target and others of other images. The weights returned are those of the step that is best there.
         nonnegative: Keep weights from going below 0.
         steps: How many steps to take.
-        learning_rate: Of the first step, for weights in units of :math:`1/N`.
-        seed: Of the draws.
+        learning_rate: Learning rate of the first step, for weights in units of :math:`1/N`.
+        seed: Seed of the draws.
         progress: Called now and then with the number of steps done and of all.
 
     Returns:

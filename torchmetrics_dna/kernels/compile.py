@@ -8,7 +8,7 @@ from numba import njit
 
 
 def compiled(function: Any, **options: Any) -> Any:
-    """The function, compiled when it is first called, and kept on disk where there is a place for that."""
+    """Compile a function when it is first called, and keep the code on disk where that can be written to."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
@@ -19,9 +19,9 @@ def compiled(function: Any, **options: Any) -> Any:
 def compiled_in_any_order(function: Any) -> Any:
     """Likewise; terms may be added in any order, so that several are at once.
 
-    The order depends on nothing but how many there are, so results do not change from call to call. What calls the
-    function takes it in, or there were two of it, one compiled by itself and one together with what calls it, with
-    orders of their own; which one runs would depend on whether code is compiled in this process or comes from the disk.
+    The order depends only on how many terms there are, so results do not change from call to call. The function is
+    always inlined: else there would be two versions, one compiled alone and one with its caller, whose orders differ,
+    and which of them runs would depend on whether code was compiled in this process or comes from the disk.
     """
     return compiled(function, fastmath={"reassoc", "nsz"}, forceinline=True)
 

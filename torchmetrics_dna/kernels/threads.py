@@ -1,4 +1,4 @@
-"""Work shared among torch's own threads, for code that lets go of Python's lock.
+"""Share work among torch's own threads, for code that releases Python's lock.
 
 After an operation torch's threads wait for the next one busily, for milliseconds, so any other threads would have to
 share the processor's cores with them just when the network is done.
@@ -10,7 +10,7 @@ import ctypes
 import os
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from functools import cache, lru_cache
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _PROCESS = os.getpid()
+_ROWS = 256  # that are worth a task of their own
 
 
 def in_threads(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
@@ -66,6 +67,14 @@ def in_threads(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
     if errors:
         raise errors[0]
     return done
+
+
+def in_rows(kernel: Callable[..., None], *arrays: Any) -> None:
+    """Call compiled code on all rows of arrays, some at a time, on these threads."""
+    in_threads(
+        partial(kernel, *(array[first : first + _ROWS] for array in arrays))
+        for first in range(0, len(arrays[0]), _ROWS)
+    )
 
 
 @cache

@@ -173,7 +173,7 @@ def fill_neurons(
                         return False
                     _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
                     if are_few:
-                        _spread(numbers, width, length, layout.along_neurons, low, high)
+                        _widen_bins(numbers, width, length, layout.along_neurons, low, high)
             for j in range(width):
                 row_begin = j * num_bins
                 distance = _distance(cells, low[j], high[j], expected, row_begin, num_bins, activations, sums)
@@ -207,7 +207,7 @@ def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> No
 
 
 @compiled
-def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
+def extremes_of_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
     """Write the negated minimum and the maximum of some neurons to ``extremes``, shape ``(2, N)``.
 
     NaN for a tile's neurons if not all are finite; the rest as :func:`count_neurons`.
@@ -226,11 +226,11 @@ def reach_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, ex
                     here = place(layout, image, neuron, row, position)
                     stage(memory, layout, here, width, length, staged)
                     if layout.along_neurons:
-                        _reach(staged, 0, length, width, low, high)
+                        _widen(staged, 0, length, width, low, high)
                     else:
                         whole = length // _LANES
-                        _reach(staged, 0, whole, _LANES, low, high)
-                        _reach(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
+                        _widen(staged, 0, whole, _LANES, low, high)
+                        _widen(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
                     fine &= are_finite(staged, 0, width * length)
         if not layout.along_neurons:
             low[0], high[0] = low.min(), high.max()
@@ -341,7 +341,7 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
 
 
 @compiled
-def _reach(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> None:
+def _widen(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> None:
     """Lower ``low`` and raise ``high``, one for each column, as far as values reach."""
     for k in range(rows):
         for j in range(width):
@@ -377,7 +377,7 @@ def _sum(values: Any, length: Any) -> Any:
 
 
 @compiled
-def _spread(numbers: Any, width: Any, length: Any, along_neurons: Any, low: Any, high: Any) -> None:
+def _widen_bins(numbers: Any, width: Any, length: Any, along_neurons: Any, low: Any, high: Any) -> None:
     """Lower ``low`` and raise ``high``, one for each neuron, as far as a tile's numbers reach."""
     if along_neurons:
         for k in range(length):

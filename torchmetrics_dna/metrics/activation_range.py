@@ -1,4 +1,4 @@
-"""ActivationRange: how far each neuron's activations reach."""
+"""ActivationRange: the minimum and maximum of each neuron."""
 
 from __future__ import annotations
 
@@ -72,10 +72,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(normalize, bool):
-            raise ValueError("Argument `normalize` expected to be a bool")
-        self._stand_on(resolve(feature, layers, histograms=False).extractor)
-        self.normalize = normalize
+        self._use_extractor(resolve(feature, layers, histograms=False).extractor, normalize)
         self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {})
 
     def update(self, imgs: Tensor) -> None:
@@ -116,5 +113,5 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
             return self._tally.to_ranges(self._side(_SIDE))
 
     def _value(self) -> dict[str, Tensor]:
-        minimum, maximum = self._tally.ends(self._side(_SIDE))
+        minimum, maximum = self._tally.minimum_and_maximum(self._side(_SIDE))
         return {"minimum": minimum, "maximum": maximum.clone()}  # no views of a state that goes on

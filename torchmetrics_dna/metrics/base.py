@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
@@ -35,11 +34,12 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     """A distance between the DNAs of real and fake images.
 
-    A subclass names the distance, says by which tally activations add up and how its sides become DNAs, and for a
-    distance of layers how these are weighted.
+    A subclass names the distance, says by which tally activations add up, and for a distance of layers how these are
+    weighted.
     """
 
     distance: ClassVar[Distance]
+    plot_legend_name: str = "Layer"
     _tally: DNATally[Any]
 
     def __init__(
@@ -52,14 +52,12 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
-            if not isinstance(value, bool):
-                raise ValueError(f"Argument `{name}` expected to be a bool")
+        if not isinstance(reset_real_features, bool):
+            raise ValueError("Argument `reset_real_features` expected to be a bool")
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        self._stand_on(resolved.extractor)
+        self._use_extractor(resolved.extractor, normalize)
         self.reset_real_features = reset_real_features
-        self.normalize = normalize
         self.reduction = reduction
         self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
@@ -82,7 +80,7 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
 
     @property
     def _terms(self) -> Neurons:
-        """What has a distance of its own, by layer."""
+        """The neurons, or in their place the layers, that have a distance of their own."""
         return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
 
     @property
@@ -181,9 +179,10 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
         self._tally.add_(side, parts, len(imgs))
 
-    @abstractmethod
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
+        dna: _D = self._tally.to_dna(side)
+        return dna
 
     def _snapshot(self, real: bool) -> _D:
         return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})

@@ -86,7 +86,6 @@ class DNAFrechet(FoldedMetric[GaussianDNA]):
     """
 
     distance = DISTANCES["dna-fd"]
-    plot_legend_name: str = "Layer"
 
     def __init__(
         self,

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
@@ -79,7 +78,6 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     """
 
     distance = DISTANCES["fd"]
-    plot_legend_name: str = "Layer"
 
     def __init__(
         self,
@@ -102,10 +100,6 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     @override
     def _weights(self) -> Tensor | None:
         return self.layer_weights
-
-    def _dna(self, side: Side) -> LayerGaussianDNA:
-        dna: LayerGaussianDNA = self._tally.to_dna(side)
-        return dna
 
 
 def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:

@@ -89,14 +89,11 @@ class DNARealism(ExtractorMetric):
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
-        if not isinstance(normalize, bool):
-            raise ValueError("Argument `normalize` expected to be a bool")
         (given,) = given_dna(reference, HistogramDNA, ranges)
         rebinned = given if num_bins is None else given.rebin(num_bins)
         resolved = resolve(feature, layers, ranges=ranges, dnas=[rebinned])
-        self._stand_on(resolved.extractor)
+        self._use_extractor(resolved.extractor, normalize)
         self.reference: HistogramDNA = resolved.dnas[0]  # type: ignore[assignment]
-        self.normalize = normalize
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
         self._scorer = Scorer(self.reference, self.extractor, self.neuron_weights)
@@ -206,7 +203,7 @@ class DNARealism(ExtractorMetric):
     def state_dict(  # type: ignore[override]  # as torchmetrics has it
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """As in torchmetrics, but numbers in place of tensors, which torch.distributed loads in one length only."""
+        """As in torchmetrics, but with lists for tensors, since torch.distributed loads tensors in one length only."""
         saved: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         saved.update({prefix + name: self._joined(name).tolist() for name in self._defaults if prefix + name in saved})
         return saved

@@ -1,4 +1,4 @@
-"""What metrics on an extractor have in common: one network for all of them, in nobody's hands but the extractor's."""
+"""Metrics over the activations of an extractor, which share its network and its forward passes."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ class ExtractorMetric(Metric):
     plot_lower_bound: float | None = 0.0
     feature_network: str = "extractor"
     extractor: DNAExtractor
+    normalize: bool
 
     @property
     def neurons(self) -> Neurons:
@@ -52,8 +53,11 @@ class ExtractorMetric(Metric):
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
 
-    def _stand_on(self, extractor: DNAExtractor) -> None:
-        """Take an extractor, and a share in its forward passes."""
+    def _use_extractor(self, extractor: DNAExtractor, normalize: bool) -> None:
+        """Take an extractor, a share in its forward passes, and images as ``normalize`` says; ValueError if no bool."""
+        if not isinstance(normalize, bool):
+            raise ValueError("Argument `normalize` expected to be a bool")
+        self.normalize = normalize
         self.extractor = extractor
         extractor.share_with(self)
 

@@ -1,4 +1,4 @@
-"""States that are tallies: how they are registered, moved, loaded, merged and reduced over processes."""
+"""Metrics whose states are tallies: register, move, load, merge and reduce them over processes."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ class TalliedMetric(Metric):
             yield
 
     def _forward(self, side: str, update: Callable[[], None], value: Callable[[], _V]) -> _V:
-        """Add a batch to a side by ``update``; gives ``value`` of the state whose side is that batch alone."""
+        """Add a batch to a side by ``update``, and give the ``value`` of a state whose side is that batch alone."""
         if self._is_synced:
             raise TorchMetricsUserError(
                 "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
@@ -149,7 +149,7 @@ class TalliedMetric(Metric):
             cache |= {f"{side}_{name}": tensor for name, tensor in waiting.items()}
 
     def _sync_gathered(self, dist_sync_fn: Callable[..., Any], group: Any) -> None:
-        """By a function of the user's, which gives the list of all processes' tensors."""
+        """Sync by a function of the user's, which gives a list of all processes' tensors."""
         gathered = {name: dist_sync_fn(getattr(self, name), group=group) for name in self._defaults}
         if not all(self._can_merge(configuration) for configuration in gathered["configuration"]):
             raise RuntimeError("Processes hold metrics that can't be reduced together")
@@ -210,7 +210,7 @@ def fingerprint(configuration: Mapping[str, Any]) -> Tensor:
 
 
 def digest_of(weights: Tensor | None) -> str:
-    """16 hexadecimal digits of weights, for a configuration."""
+    """16 hexadecimal digits that change with any weight, or 'none'."""
     return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
 
 

@@ -1,4 +1,4 @@
-"""How far each neuron's activations reach, and the histogram bounds that follow."""
+"""The observed range of each neuron, and the histogram bounds that follow from it."""
 
 from __future__ import annotations
 
@@ -90,7 +90,7 @@ class ActivationRanges:
         )
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """Ends of each neuron's histogram: the range with its margin, two float64 tensors ``(N,)``."""
+        """The bounds of each neuron's histogram: the range with its margin, two float64 tensors ``(N,)``."""
         if self.margin == "scale":
             return self.minimum * (1 + _MARGIN), self.maximum * (1 + _MARGIN)
         extra = (self.maximum - self.minimum) * (_MARGIN / 2)

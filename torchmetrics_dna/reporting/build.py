@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import score_some
 from torchmetrics_dna.sets.compare import compare, open_side
-from torchmetrics_dna.sets.loading import Loading, split_options
+from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
@@ -89,8 +89,8 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    loading, settings = split_options(options)
-    reading = Loading.of("report", loading)
+    reading, settings = Loading.of("report", options)
+    loading: Any = {name: value for name, value in options.items() if name not in settings}
     with in_step(reading.distributed):
         sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}

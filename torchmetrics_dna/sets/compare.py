@@ -12,7 +12,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.comparison import Comparison, compare_measured
-from torchmetrics_dna.sets.loading import Loading, SetOptions, split_options
+from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.tally.folds import check_num_folds
@@ -75,8 +75,7 @@ def make_dna(
 efficientnet_lite0)
 
     """
-    given, settings = split_options(options)
-    loading = Loading.of("make_dna", given)
+    loading, settings = Loading.of("make_dna", options)
     with in_step(loading.distributed):
         if kind not in get_args(Kind):
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
@@ -145,8 +144,7 @@ def compare(
         (True, {'a': 2, 'b': 2})
 
     """
-    reading, settings = split_options(options)
-    loading = Loading.of("compare", reading)
+    loading, settings = Loading.of("compare", options)
     with in_step(loading.distributed):
         # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
         opened = [open_side(side, layers, ranges, loading.exif_orientation) for side in (a, b)]

@@ -41,12 +41,6 @@ class SetOptions(LoadingOptions, total=False):
     crop: Crop | None
 
 
-def split_options(options: SetOptions) -> tuple[LoadingOptions, dict[str, Any]]:
-    """Split keyword arguments into those of :class:`Loading` and those of the extractor."""
-    loading: Any = dict(options)
-    return loading, {name: loading.pop(name, None) for name in ("weights_path", "crop")}
-
-
 @dataclass(frozen=True)
 class Loading:
     """How images are read.
@@ -74,25 +68,22 @@ class Loading:
     distributed: bool = False
 
     @classmethod
-    def of(cls, function: str, given: LoadingOptions) -> Loading:
-        """Make it from the keyword arguments of a function.
+    def of(cls, function: str, options: SetOptions) -> tuple[Loading, dict[str, Any]]:
+        """Split the keyword arguments of a function into how images are read, and those of the extractor.
 
         Raises:
             TypeError: If there is no such argument, as Python says it.
             ValueError: If a number is out of range.
 
         """
+        given: dict[str, Any] = dict(options)
+        settings = {name: given.pop(name, None) for name in ("weights_path", "crop")}
         known = list(LoadingOptions.__annotations__)
-        for name in given:
-            if name not in known:
-                close = get_close_matches(name, known, 1)
-                hint = (
-                    f"; did you mean {close[0]!r}?"
-                    if close
-                    else f"; those that say how to read images: {', '.join(known)}"
-                )
-                raise TypeError(f"{function}() got an unexpected keyword argument {name!r}{hint}")
-        return cls(**given)
+        if unknown := [name for name in given if name not in known]:
+            close = get_close_matches(unknown[0], known, 1)
+            hint = f"did you mean {close[0]!r}?" if close else f"those that say how to read images: {', '.join(known)}"
+            raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}; {hint}")
+        return cls(**given), settings
 
     def __post_init__(self) -> None:
         for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):

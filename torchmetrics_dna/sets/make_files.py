@@ -66,11 +66,10 @@ def make_files(
     Args:
         source: See :func:`open_source`.
         output: Where to write; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
-        extractor: The network, on the device where it is to run.
+        extractor: As for :class:`Pass`, and so are kinds, bins and ranges.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
-        ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``;
-            None for the packaged ones, or else ``"auto"``.
+        ranges: Activation ranges of the histograms.
         loading: How images are read; if ``distributed``, all processes must see the same folder.
         num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
         groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
@@ -232,7 +231,11 @@ class Parts:
             raise FileNotFoundError(
                 f"{str(self.folder)!r} has no {absent[0]}, which another process has made; all need the same folder"
             )
-        return [line for record in records for line in _lines(record)]
+        lines: list[str] = []
+        for record in records:
+            with refusing(record, "a list of images"):
+                lines += [check_type("lines", line, str) for line in read_json(record, list)]
+        return lines
 
     def merged(self, kind: str) -> DNA:
         """Merge the DNAs of all parts, in their order."""
@@ -280,12 +283,6 @@ class Parts:
 
     def _record(self, part: int) -> Path:
         return self.folder / f"{part:02}.json"
-
-
-def _lines(record: Path) -> list[str]:
-    """The images that were left out of a part."""
-    with refusing(record, "a list of images"):
-        return [check_type("lines", line, str) for line in read_json(record, list)]
 
 
 def _job(images: ImageSource, run: Pass) -> dict[str, Any]:

@@ -167,10 +167,9 @@ class _Step:
 
 
 def _exchange(value: _T, error: Exception | None) -> list[_T]:
-    mine: tuple[_T, _Failure | None] = (value, None if error is None else _Failure.of(error))
-    found = [mine] * world_size()
+    found: list[Any] = [None] * world_size()
     try:
-        dist.all_gather_object(found, mine)
+        dist.all_gather_object(found, (value, error and _Failure.of(error)))
     except RuntimeError as err:
         if error is not None:
             raise error from error.__cause__
@@ -180,7 +179,7 @@ def _exchange(value: _T, error: Exception | None) -> list[_T]:
         first, (kind, message) = next(iter(failures.items()))
         alike = len(failures) == world_size() and len(set(failures.values())) == 1
         raised = kind(message if alike else f"rank {first}: {message}")
-        raised.from_rank = first  # type: ignore[attr-defined]
+        raised.from_rank = first
         raise raised from error
     return [value for value, _ in found]
 

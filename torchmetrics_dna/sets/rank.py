@@ -12,7 +12,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.compare import open_side
-from torchmetrics_dna.sets.loading import Loading, activate, check_any_read, split_options
+from torchmetrics_dna.sets.loading import Loading, activate, check_any_read
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -125,8 +125,7 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    given, settings = split_options(options)
-    loading = Loading.of("rank", given)
+    loading, settings = Loading.of("rank", options)
     with in_step(loading.distributed):
         source = open_source(images, loading.exif_orientation)
         side = open_side(reference, layers, ranges, loading.exif_orientation)

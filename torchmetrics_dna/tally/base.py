@@ -33,7 +33,7 @@ class Field(NamedTuple):
 
 
 class Tally(ABC):
-    """The laws of one kind of state.
+    """How one kind of state is made, grows, merges and is reduced.
 
     Args:
         extractor: Gives names and neurons.

@@ -1,8 +1,8 @@
-"""Activations that are not finite, on devices that should not be waited for.
+"""Activations that are not finite, found without waiting for the device.
 
-On the CPU counting finds them and raises at once. Elsewhere an answer would hold up the host, so the device itself
-leaves such a batch out and notes it at the end of the state, and whoever reads the state is told: the tail is how many
-images each layer refused, and how many were added.
+On the CPU, counting finds them and raises at once. On other devices the host would have to wait for the answer, so the
+device itself leaves such a batch out and notes it at the end of the state, in its tail: how many images each layer
+refused, and how many were added. Whoever reads the state raises.
 """
 
 from __future__ import annotations

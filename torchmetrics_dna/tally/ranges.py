@@ -48,7 +48,7 @@ class RangeTally(Tally):
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        self._reach(side, activation_extremes(parts))
+        self._widen(side, activation_extremes(parts))
         side["images"] += num_images
 
     def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:
@@ -56,11 +56,11 @@ class RangeTally(Tally):
         if ranges.margin != self.margin:
             raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         known = ranges.restrict(self.neurons)
-        self._reach(side, torch.cat([-known.minimum, known.maximum]))
+        self._widen(side, torch.cat([-known.minimum, known.maximum]))
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
-        self._reach(side, other["extremes"])
+        self._widen(side, other["extremes"])
         side["images"] += other["images"].to(side["images"].device)
 
     @override
@@ -70,15 +70,15 @@ class RangeTally(Tally):
 
     def to_ranges(self, side: Side) -> ActivationRanges:
         """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
-        return ActivationRanges(*self.ends(side), self.neurons, self.margin)
+        return ActivationRanges(*self.minimum_and_maximum(side), self.neurons, self.margin)
 
     @staticmethod
-    def ends(side: Side) -> tuple[Tensor, Tensor]:
+    def minimum_and_maximum(side: Side) -> tuple[Tensor, Tensor]:
         """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added to the side."""
         if side["extremes"].isinf().any():
             raise RuntimeError("At least one image is required to know activation ranges, but got 0")
         return split_extremes(side["extremes"])
 
     @staticmethod
-    def _reach(side: Side, extremes: Tensor) -> None:
+    def _widen(side: Side, extremes: Tensor) -> None:
         side["extremes"].copy_(torch.maximum(side["extremes"], extremes.to(side["extremes"].device)))

@@ -80,9 +80,8 @@ def resolve(
 
     """
     bins = _agree_on_bins(num_bins, dnas)
-    extractor = _extractor(
-        feature, layers, dnas, {name: value for name, value in settings.items() if value is not None}
-    )
+    settings = {name: value for name, value in settings.items() if value is not None}
+    extractor = _extractor(feature, layers, dnas, settings)
     for dna in dnas:
         check_made_by(dna, extractor)
     counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
@@ -119,8 +118,9 @@ def _extractor(
     feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], settings: dict[str, Any]
 ) -> DNAExtractor:
     if isinstance(feature, DNAExtractor):
-        for name in (["layers"] if layers is not None else []) + list(settings):
-            raise ValueError(f"Argument `{name}` goes with a named feature; give it to the DNAExtractor")
+        given = [name for name, value in {"layers": layers, **settings}.items() if value is not None]
+        if given:
+            raise ValueError(f"Argument `{given[0]}` goes with a named feature; give it to the DNAExtractor")
         return feature
     if not dnas:
         return DNAExtractor(DEFAULT_FEATURE if feature is None else feature, layers=layers, **settings)
@@ -157,10 +157,12 @@ def _agree_on_ranges(
     given: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
 ) -> tuple[ActivationRanges | str, tuple[DNA, ...]]:
     """The ranges that are given, and those of the DNAs; and the DNAs, whose histograms all know theirs then."""
-    ranges = None if given is None else extractor.resolve_ranges(given) or "auto"
-    known = [_with_known_ranges(dna, ranges) for dna in dnas]
-    for dna in known:
+    asked = ranges = None if given is None else extractor.resolve_ranges(given) or "auto"
+    known = []
+    for dna in dnas:
         if isinstance(dna, HistogramDNA):
+            if dna.ranges is None and isinstance(asked, ActivationRanges):  # official files don't keep theirs
+                dna = replace(dna, ranges=asked)
             theirs = "auto" if dna.self_ranging else dna.known_ranges
             ranges = theirs if ranges is None else ranges
             if _label(ranges) != _label(theirs):
@@ -168,16 +170,10 @@ def _agree_on_ranges(
                     f"Argument `ranges` is {_label(ranges)}, but the given DNA was counted within {_label(theirs)};"
                     " leave `ranges` out to take these"
                 )
+        known.append(dna)
     if ranges is None:
         ranges = (extractor.resolve_ranges() if histograms else None) or "auto"
     return ranges, tuple(known)
-
-
-def _with_known_ranges(dna: DNA, ranges: ActivationRanges | str | None) -> DNA:
-    """The DNA, told its ranges if it is a histogram from an official file, which does not keep them."""
-    if isinstance(dna, HistogramDNA) and dna.ranges is None and isinstance(ranges, ActivationRanges):
-        return replace(dna, ranges=ranges)
-    return dna
 
 
 def _label(ranges: ActivationRanges | str) -> str:

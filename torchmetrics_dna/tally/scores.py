@@ -1,4 +1,4 @@
-"""Scores of single images against a reference, whatever its bins."""
+"""Score single images against a reference, of fixed bounds or self-ranging."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Scorer:
 
     def __init__(self, reference: HistogramDNA, extractor: DNAExtractor, weights: Tensor | None) -> None:
         ranges, bins = reference.known_ranges, reference.num_bins
-        # an image's histograms have ends of their own where the reference's have
+        # where the reference's histograms found their own bounds, so do those of each image
         self._tally = SelfRangingTally(extractor, bins) if reference.self_ranging else None
         tally = self._tally or HistogramTally(extractor, bins, ranges.restrict(extractor.neurons))
         check_comparable(reference, tally.to_dna(tally.empty("cpu")))
