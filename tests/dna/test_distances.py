@@ -112,11 +112,17 @@ def test_what_can_not_be_is_an_error_before_any_image_is_read(asked: list[str], 
     assert not calls
 
 
-def test_an_interval_takes_dna_emd() -> None:
-    with pytest.raises(ValueError, match="Argument `confidence` is for dna-emd, but got fd; add it to `metrics`"):
-        compare(A, B, EXTRACTOR, metrics=["fd"], confidence=0.9)
-    with pytest.raises(ValueError, match="Argument `confidence` is for dna-emd, but got dna-fd.*; add it"):
-        compare(make_dna(A, EXTRACTOR, kind="gaussian"), B, EXTRACTOR, confidence=0.9)
+def test_each_distance_has_its_own_evidence() -> None:
+    found = compare(A, B, EXTRACTOR, metrics=ALL)
+    assert list(found.evidence) == [name for name in ALL if DISTANCES[name].unions]
+    for name, evidence in found.evidence.items():
+        assert evidence.test.p_value == found.p_value_of(name)
+        assert evidence.interval.low <= found.debiased(name) <= evidence.interval.high
+    assert found.p_value == found.p_value_of("dna-emd")
+    assert found.p_value_of("fd") is None
+    alone = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
+    assert alone.p_value == found.p_value_of("dna-fd")  # of the same moments, from covariances or not
+    assert compare(A, B, EXTRACTOR, metrics=["fd"]).p_value is None
 
 
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
+from dataclasses import replace
 
+import dnas
 import numpy as np
 import pytest
 import torch
@@ -316,3 +318,27 @@ def test_digests_are_of_what_a_dna_is() -> None:
         layer_gaussian(np.zeros((2, 5))),
     ]
     assert len({dna.digest, *(other.digest for other in others)}) == 8
+
+
+@pytest.mark.parametrize("dna", dnas.in_folds(), ids=lambda dna: dna.kind)
+def test_folds_go_with_what_is_done_to_a_dna(dna: DNA) -> None:
+    layer = next(iter(dna.neurons))
+    some = dna.select(layers=[layer])
+    assert [fold.neurons for fold in some.folds] == [some.neurons] * 2
+    assert some.folds[1].digest == dna.folds[1].select(layers=[layer]).digest
+    assert [fold.digest for fold in dna.to("cpu").folds] == [fold.digest for fold in dna.folds]
+    twice = dna + dna
+    assert [fold.num_images for fold in twice.folds] == [24, 48]
+    assert twice.folds[0].digest == (dna.folds[0] + dna.folds[0]).digest
+    with pytest.warns(UserWarning, match="Not all DNAs have as many folds, so the merged one has none"):
+        assert (dna + replace(dna, folds=())).folds == ()
+    if isinstance(dna, LayerGaussianDNA):
+        assert dna.to_gaussian().folds == dna.folds
+
+
+def test_folds_share_out_the_images() -> None:
+    dna = dnas.in_folds()[0]
+    with pytest.raises(ValueError, match=r"`folds` expected to share out 36 images of Neurons.*, but got"):
+        replace(dna, folds=dna.folds[:1])
+    with pytest.raises(ValueError, match="`folds` expected to share out"):
+        replace(dna, folds=(dna.folds[0], dna.folds[1].select(layers=[next(iter(dna.neurons))])))

@@ -26,7 +26,7 @@ from mutations import npy, unzipped, zipped
 from torchmetrics_dna import HistogramDNA, load_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.load import merge_files
-from torchmetrics_dna.files.container import is_container, read_container, write_container
+from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
 
 KINDS = every_kind()
 NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]
@@ -127,6 +127,45 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
     dnas.gaussian().save(tmp_path / "x")
     with pytest.raises(ValueError, match=r"holds 'gaussian', expected 'histogram'; load_dna reads a DNA of any"):
         HistogramDNA.load(tmp_path / "x")
+
+
+@pytest.mark.parametrize("dna", dnas.in_folds(), ids=NAMES)
+def test_files_keep_folds(dna: DNA, tmp_path: Path) -> None:
+    dna.save(tmp_path / "x")
+    found = load_dna(tmp_path / "x")
+    assert (found.digest, len(found.folds)) == (dna.digest, 2)
+    for fold, expected in zip(found.folds, dna.folds, strict=True):
+        assert (fold.digest, fold.num_images, fold.kind) == (expected.digest, expected.num_images, expected.kind)
+    plain = replace(dna, folds=())
+    assert plain.digest == dna.digest
+    plain.save(tmp_path / "y")
+    versions = [json.loads(np.load(tmp_path / name)["dna.json"])["format_version"] for name in "xy"]
+    assert versions == [2, 1]
+
+
+def test_folds_of_damaged_files_are_refused(tmp_path: Path) -> None:
+    good, bad = tmp_path / "good", tmp_path / "bad"
+    dnas.in_folds()[0].save(good)
+
+    def changed(value: object) -> str:
+        def change(members: dict[str, bytes], header: dict) -> None:
+            header["dna"]["folds"] = value
+            arrays = {name: np.lib.format.read_array(io.BytesIO(members[f"{name}.npy"])) for name in header["arrays"]}
+            header["digest"] = content_digest(header["dna"], arrays)  # so that the folds themselves have to tell
+
+        bad.write_bytes(rewritten(good, change))
+        return refused(bad)
+
+    for value in (
+        [{}, {}],
+        [{"num_images": 12}],
+        {},
+        [1],
+        [{"kind": "histogram", "layers": []}],
+        [[]] * 9,
+        [{"kind": "x"}],
+    ):
+        changed(value)
 
 
 @pytest.mark.parametrize("path", OLD_FILES, ids=lambda path: path.name)
@@ -273,7 +312,7 @@ DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
     "more images than can be": set_header(num_images=10**400),
     "an unknown kind of kind": set_header(kind=[]),
     "deep json": lambda members, header: header.update(dna=json.loads("[" * 900 + "]" * 900)),
-    "a newer format": set_header(format_version=2),
+    "a newer format": set_header(format_version=3),
     "another format": set_header(format="png"),
     "no arrays": set_header(arrays={}),
     "arrays of nonsense": set_header(arrays=[1]),
@@ -319,8 +358,8 @@ def test_what_is_said_of_changed_files(tmp_path: Path) -> None:
     assert "checksum is wrong" in said(content[:99] + bytes([content[99] ^ 1]) + content[100:])
     assert "its content is not what its digest says" in said(rewritten(good, set_header(num_images=13)))
     assert "would unpack from" in said(rewritten(good, DECEITS["declared larger than memory"]))
-    assert "this release reads version 1; upgrade torchmetrics-dna" in said(
-        rewritten(good, set_header(format_version=2))
+    assert "this release reads versions 1 and 2; upgrade torchmetrics-dna" in said(
+        rewritten(good, set_header(format_version=3))
     )
 
 

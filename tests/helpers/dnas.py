@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import torch
 
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.base import merged
 
 # what a zip, an npz or a path could stumble over
 LAYERS = ("block.0/conv-1", "../köpf", "x.npy", "x", "dna.json", "層 1")
@@ -59,6 +62,18 @@ def layer_gaussian(of: Neurons | None = None) -> LayerGaussianDNA:
 
 def every_kind(of: Neurons | None = None) -> list[DNA]:
     return [histogram(of), histogram(of, margin="auto"), gaussian(of), layer_gaussian(of)]
+
+
+def in_folds(of: Neurons | None = None) -> list[DNA]:
+    """A DNA of each kind with two folds, whose histograms have fewer bins."""
+    found = []
+    for dna in every_kind(of):
+        parts = [dna, merged([dna, dna])]
+        fixed = isinstance(dna, HistogramDNA) and not dna.self_ranging
+        folds = [part.rebin(3) if fixed else part for part in parts]
+        folds = [part.to_gaussian() if isinstance(part, LayerGaussianDNA) else part for part in folds]
+        found.append(replace(merged(parts), folds=tuple(replace(fold, notes="") for fold in folds)))
+    return found
 
 
 def _rows(of: Neurons, num_bins: int, largest: int) -> list[tuple[int, np.ndarray]]:

@@ -47,6 +47,7 @@ from torchmetrics_dna.files.container import content_digest
 Members = dict[str, bytes]
 SECONDS, MEGABYTES = 1, 200
 REMARKS = {"notes", "name"}
+FOLDED = ("histogram", "self-ranging", "gaussian", "layer-gaussian")
 WHOLE = Neurons({"block.0/conv-1": 3, "层": 2, "x": 1})  # official files hold whole layers
 
 # --- files and their readers ------------------------------------------------------------------------------------------
@@ -93,7 +94,8 @@ def subjects() -> dict[str, Subject]:
     histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
     whole = dnas.every_kind(WHOLE)
     weights = NeuronWeights(torch.arange(6) / 3, WHOLE, "tiny", "aa", "of nothing")
-    return {
+    folded = {f"{name}, in folds": ours(dna) for name, dna in zip(FOLDED, dnas.in_folds(), strict=True)}
+    return folded | {
         "histogram": ours(histogram),
         "self-ranging": ours(self_ranging),
         "gaussian": ours(gaussian),
@@ -118,6 +120,8 @@ def value_of(found: DNA | NeuronWeights | ActivationRanges) -> dict[str, Any]:
         return value | about | {"weight": found.weights}
     names = ("kind", "num_images", "extractor", "preparation", "notes")
     value |= {name: getattr(found, name) for name in names} | {"weights": found.weights_digest} | dnas.tensors(found)
+    for k, fold in enumerate(found.folds):
+        value |= {f"folds/{k}/{name}": of_fold for name, of_fold in value_of(fold).items()}
     known = getattr(found, "ranges", None)
     return value | ({"margin": known.margin, "name": known.name} if known else {})
 
@@ -154,7 +158,17 @@ def plain_container(path: Path) -> dict[str, Any]:
     """As docs/format.md says how to."""
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(file["dna.json"])
-        about, arrays = header["dna"], {name: file[f"{name}.npy"] for name in header["arrays"]}
+        arrays = {name: file[f"{name}.npy"] for name in header["arrays"]}
+    value = _plain(header, header["dna"], arrays)
+    for k, own in enumerate(header["dna"].get("folds", [])):
+        prefix = f"folds/{k}/"
+        inner = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+        of_fold = _plain({**header, "notes": ""}, {**header["dna"], **own}, {**arrays, **inner})
+        value |= {f"{prefix}{name}": found for name, found in of_fold.items()}
+    return value
+
+
+def _plain(header: dict[str, Any], about: dict[str, Any], arrays: dict[str, np.ndarray]) -> dict[str, Any]:
     layers = [[layer, list(range(n)) if type(n) is int else n] for layer, n in about["layers"]]
     join = lambda name: np.concatenate([arrays[f"{name}/{quote(layer, safe='')}"] for layer, _ in layers])  # noqa: E731
     value = {"layers": layers, "extractor": about["extractor"], "weights": about["weights"]}

@@ -39,7 +39,7 @@ def test_folders_give_the_official_distances(default_extractor: DNAExtractor, ba
     assert result.num_images == {"a": 7, "b": 5}
     order = np.argsort(-np.concatenate([golden[f"emd_neuron-{layer}"] for layer in golden["layers"]]))[:10]
     located = [default_extractor.neurons.locate(i) for i in order]
-    assert [(n["layer"], n["neuron"]) for n in result.top_neurons()] == located
+    assert [(n["layer"], n["neuron"]) for n in result.top_neurons(by="distance")] == located
 
 
 def test_files_and_update_give_the_same(default_extractor: DNAExtractor, photo_folder: Path) -> None:

@@ -1,0 +1,49 @@
+"""Pictures that are nearly equal, on photographs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from torchmetrics_dna.images import duplicates
+from torchmetrics_dna.images.duplicates import near_duplicates, thumbnail
+from torchmetrics_dna.sets.demo import jpeg, photographs
+
+PHOTOS = photographs(40)
+
+
+def of(pictures: list[np.ndarray]) -> torch.Tensor:
+    return torch.stack([thumbnail(picture) for picture in pictures])
+
+
+def test_photographs_are_not_alike_but_their_copies_are() -> None:
+    plain, copies = of(PHOTOS), of([jpeg(photo, 1) for photo in PHOTOS])
+    apart = torch.arange(40).repeat(2)
+    assert near_duplicates(plain, plain, apart) == 0
+    assert near_duplicates(plain, copies) == 40
+    assert near_duplicates(plain, copies[:7]) == 7
+    assert near_duplicates(plain, copies, torch.zeros(80)) == 0  # of one fold
+
+
+def test_frames_are_alike() -> None:
+    random = np.random.default_rng(0)
+    photo = PHOTOS[3]
+    frames = [photo[i : i + 128, i : i + 128] for i in range(10)]
+    noisy = [np.clip(frame + random.normal(0, 3, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
+    assert near_duplicates(of(noisy), of(noisy), torch.arange(10).repeat(2)) == 10
+
+
+def test_bytes_and_floats_look_the_same() -> None:
+    assert torch.equal(thumbnail(PHOTOS[0]), thumbnail((PHOTOS[0] / 255).astype(np.float32)))
+
+
+def test_chunks_change_nothing_and_too_many_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    plain, copies = of(PHOTOS), of(PHOTOS[::-1])
+    apart = torch.arange(80) % 7
+    expected = near_duplicates(plain, copies, apart)
+    assert 0 < expected < 40
+    monkeypatch.setattr(duplicates, "_ROWS", 7)
+    assert near_duplicates(plain, copies, apart) == expected
+    monkeypatch.setattr(duplicates, "_MOST", 39)
+    assert near_duplicates(plain, copies, apart) == 0
