@@ -75,7 +75,7 @@ def test_hashes_differ(make_class: Make) -> None:
 
 
 @pytest.mark.parametrize("make", [*CLASSES.values(), *ONE_SIDED.values()])
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:This property will be:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:This property will be:DeprecationWarning")
 def test_scripts_go_around_metrics(make: Make) -> None:
     """As torchmetrics' network metrics, none can be scripted; modules that leave it out can, and all can be traced."""
 
