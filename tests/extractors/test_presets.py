@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -143,3 +145,25 @@ def every_metric(extractor: DNAExtractor, real: Tensor, fake: Tensor) -> None:
 def test_without_weights_a_network_takes_no_memory() -> None:
     for name in ("mugs_vit_large", "inception", "vgg16"):
         assert {parameter.device.type for parameter in build_network(PRESETS[name]).parameters()} == {"meta"}
+
+
+IMPORTS = """
+import sys
+import torch
+from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.presets import PRESETS
+
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        assert not torch.empty(0).is_meta, name
+
+sys.meta_path.insert(0, Finder())
+for name in ("inception", "vgg16", "efficientnet_lite0", "hrnet_w48", "sd_vae_encoder"):
+    build_network(PRESETS[name])
+"""
+
+
+def test_nothing_is_imported_while_tensors_take_no_memory() -> None:
+    """What a module makes when it is imported must have values: with torch 2.8, torchvision's import fails without."""
+    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

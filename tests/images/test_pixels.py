@@ -63,7 +63,11 @@ def test_tiffs_that_are_read(pixels: np.ndarray, options: dict, expected: np.nda
         (np.stack([BYTES[..., 0]] * 6), {}, "6 pages; save the one that is meant"),
         (BYTES[:, :, [0, 1, 2, 0, 1, 2]], {}, "9 pages"),
         (BYTES[:, :, [0, 1, 2, 0, 1, 2]], {"photometric": "rgb"}, "6 channels; expected 1, 3 or 4"),
-        (BYTES[:, :, :2], {"photometric": "minisblack", "planarconfig": "contig"}, "2 channels"),
+        (
+            BYTES[:, :, :2],
+            {"photometric": "minisblack", "planarconfig": "contig"},
+            "(2 channels|not a TIFF that Pillow reads; .* 1, 3 or 4 channels)",  # older Pillow does not read it
+        ),
         (np.moveaxis(DEEP, 2, 0), {"photometric": "rgb", "planarconfig": "separate"}, "16-bit channels apart"),
         (BYTES[..., 0].view(np.int8), {}, "8-bit signed integers; expected"),
         (DEEP[..., 0].view(np.int16), {}, "16-bit signed integers"),

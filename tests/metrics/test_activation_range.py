@@ -322,6 +322,7 @@ def test_equal_ones_share_a_state_and_others_do_not() -> None:
     assert metrics["same"].to_ranges().digest == learned(REAL, BRIGHT).to_ranges().digest
 
 
+@pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
 def test_wrappers_hold_one_network() -> None:
     tracker = MetricTracker(learned(), maximize=False)
     for images in (REAL // 2, BRIGHT):

@@ -75,7 +75,7 @@ def test_hashes_differ(make_class: Make) -> None:
 
 
 @pytest.mark.parametrize("make", [*CLASSES.values(), *ONE_SIDED.values()])
-@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning", "ignore:This property will be:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:`torch.jit", "ignore:This property will be:DeprecationWarning")
 def test_scripts_go_around_metrics(make: Make) -> None:
     """As torchmetrics' network metrics, none can be scripted; modules that leave it out can, and all can be traced."""
 
@@ -315,6 +315,7 @@ def test_a_reference_may_be_a_file(tmp_path: Path) -> None:
         DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
 
 
+@pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
 def test_a_tracker_of_epochs_holds_one_network(make_class: Make) -> None:
     tracker = MetricTracker(make_class(), maximize=False)
     for epoch in range(5):

@@ -54,7 +54,8 @@ def _count_layer(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor) ->
 def _bin_of(x: Any, centre: Any, scale: Any, first: Any, offset: Any, factor: Any, num_bins: Any) -> Any:
     """The formula of Bins, in float64."""
     t = tl.floor(((x.to(tl.float64) - centre) / scale + offset) * factor) - first
-    return tl.minimum(tl.maximum(t, 0.0), num_bins - 1.0).to(tl.int32)  # the maximum of NaN and 0 is 0
+    t = tl.where(t > 0.0, t, 0.0)  # 0 also where t is NaN, which tl.maximum may keep
+    return tl.minimum(t, num_bins - 1.0).to(tl.int32)
 
 
 @triton.jit  # type: ignore[untyped-decorator]

@@ -106,7 +106,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
     described = json.dumps(_description(value, list(source)), indent=4)
     with replacing(f"{stem}.npz") as npz, replacing(f"{stem}.json") as about:
         with npz.open("wb") as file:
-            np.savez_compressed(file, allow_pickle=False, **arrays)
+            np.savez_compressed(file, **arrays)
         about.write_text(described, encoding="utf-8")
 
 

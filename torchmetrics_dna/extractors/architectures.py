@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -23,46 +24,49 @@ def build_network(preset: Preset) -> nn.Module:
 
     """
     library, _, name = preset.architecture.partition(":")
+    build = _LIBRARIES[library](name, **preset.options)  # not below: a module may make tensors when it is imported
     with torch.device("meta"):
-        network = _LIBRARIES[library](name, **preset.options)
+        network = build()
     if not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
         # no file of weights has the buffers that a network computes for itself
-        network = _LIBRARIES[library](name, **preset.options)
+        network = build()
     for part in (prefix.removesuffix(".") for prefix in preset.unused):
         if isinstance(getattr(network, part, None), nn.Module):
             setattr(network, part, nn.Identity())
     return network
 
 
-def _timm(name: str, **options: Any) -> nn.Module:
+def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
     import timm
 
-    network: nn.Module = timm.create_model(name, pretrained=False, **options)
-    return network
+    return partial(timm.create_model, name, pretrained=False, **options)
 
 
-def _torchvision(name: str, **options: Any) -> nn.Module:
+def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
     """A model, or with a dot in the name a part of it."""
     import torchvision.models
 
     model, _, part = name.partition(".")
-    network: nn.Module = getattr(torchvision.models, model)(weights=None, **options)
-    return network.get_submodule(part)
+    return lambda: getattr(torchvision.models, model)(weights=None, **options).get_submodule(part)
 
 
-def _own(name: str) -> nn.Module:
+def _own(name: str) -> Callable[[], nn.Module]:
     if name == "inception":
         from torchmetrics_dna.extractors.inception import fid_inception
 
-        return fid_inception()
+        return fid_inception
     if name == "hrnet_w48":
         from torchmetrics_dna.extractors.hrnet import HRNetRepresentation
 
-        return HRNetRepresentation()
+        return HRNetRepresentation
     require("diffusers", "diffusers")
     from torchmetrics_dna.extractors.autoencoder import StableDiffusionEncoder
 
-    return StableDiffusionEncoder()
+    return StableDiffusionEncoder
 
 
-_LIBRARIES: dict[str, Callable[..., nn.Module]] = {"timm": _timm, "torchvision": _torchvision, "own": _own}
+_LIBRARIES: dict[str, Callable[..., Callable[[], nn.Module]]] = {
+    "timm": _timm,
+    "torchvision": _torchvision,
+    "own": _own,
+}

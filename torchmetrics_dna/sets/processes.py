@@ -101,7 +101,8 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
+    with _stdout_to_stderr():
+        dist.init_process_group("cpu:gloo,cuda:nccl" if cuda else "gloo")
     try:
         with in_step():
             yield
@@ -117,6 +118,18 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
         raise SystemExit(2) from None
     finally:
         dist.destroy_process_group()
+
+
+@contextmanager
+def _stdout_to_stderr() -> Iterator[None]:
+    """Of C++, too: gloo of torch 2.8 prints that it is connected, and our output may be for programs."""
+    stdout = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        yield
+    finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
 
 
 class _OtherFailedError(Exception):
