@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -17,39 +18,48 @@ from torchmetrics_dna import load_dna, make_dna
 from torchmetrics_dna.sets.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+IN_TURN = str(Path(__file__).parent / "helpers" / "in_turn.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
-def figures(*command: str, timeout: float = 240) -> dict[str, float]:
+def figures(said: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", said, re.MULTILINE)}
+
+
+def run(*command: str, timeout: float = 240) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
     done = subprocess.run(
         [sys.executable, *command],
         capture_output=True, text=True, check=False, timeout=timeout, cwd=EXAMPLES, env=environment,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", done.stdout, re.MULTILINE)}
+    return done.stdout
 
 
 @pytest.mark.slow
-def test_plain_pytorch_accelerate_and_ignite_over_two_processes() -> None:
-    one = figures("ddp_pytorch.py")
+@pytest.mark.usefixtures("one_thread")
+def test_plain_pytorch_accelerate_and_ignite_over_two_processes(capsys: pytest.CaptureFixture[str]) -> None:
+    runpy.run_path(str(EXAMPLES / "ddp_pytorch.py"), run_name="__main__")
+    one = figures(capsys.readouterr().out)
     assert one["dna-emd"] > 1
-    assert figures(*TORCHRUN, "ddp_pytorch.py") == one
-    assert figures(*TORCHRUN, "accelerate_loop.py") == one
-    assert figures("ignite_evaluator.py", "--processes", "2") == one
+    assert figures(run(*TORCHRUN, "ddp_pytorch.py")) == one
+    assert figures(run(*TORCHRUN, "accelerate_loop.py")) == one
+    assert figures(run("ignite_evaluator.py", "--processes", "2")) == one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("devices", ["1", "2"])
-def test_lightning_logs_saves_and_resumes(devices: str) -> None:
-    found = figures("lightning_validation.py", "--devices", devices)
-    assert found["dna-emd"] == found["alone"] > 1
-    assert found["dna-fd"] > 0
+def test_lightning_logs_saves_and_resumes() -> None:
+    said = run(IN_TURN, *(f"lightning_validation.py --devices {devices}" for devices in (1, 2)))
+    both = [figures(part) for part in said.split("== ")[1:]]
+    assert len(both) == 2
+    for found in both:
+        assert found["dna-emd"] == found["alone"] > 1
+        assert found["dna-fd"] > 0
 
 
 @pytest.mark.slow
 def test_artefact_neurons_on_other_photographs(tmp_path: Path) -> None:
-    for i, photo in enumerate(photographs(90)):
+    for i, photo in enumerate(photographs(40)):
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     command = [sys.executable, "artefact_neurons.py", "--data", str(tmp_path), "--seeds", "0"]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240, cwd=EXAMPLES)
@@ -61,14 +71,14 @@ def test_artefact_neurons_on_other_photographs(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_gan_loop(tmp_path: Path) -> None:
-    figures("gan_loop.py", "--num-images", "32", "--steps", "300", "-o", str(tmp_path / "gan.png"))
+    run("gan_loop.py", "--num-images", "16", "--steps", "200", "-o", str(tmp_path / "gan.png"))
     with Image.open(tmp_path / "gan.png") as figure:
         assert figure.width > 1000
 
 
 @pytest.mark.slow
 def test_the_pictures_of_the_page_on_concepts(tmp_path: Path) -> None:
-    figures("concept_figures.py", "-o", str(tmp_path))
+    run("concept_figures.py", "-o", str(tmp_path))
     page = (EXAMPLES.parent / "concepts.md").read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"\(concepts/(\w+\.png)\)", page))
     for path in tmp_path.iterdir():
@@ -83,5 +93,5 @@ def test_the_pictures_of_the_page_on_concepts(tmp_path: Path) -> None:
 def test_ray_data_merges_shards_to_the_dna_of_all(tmp_path: Path) -> None:
     pytest.importorskip("ray")
     folder, output = GOLDEN / "endtoend" / "fd_a", tmp_path / "ray.dna.npz"
-    figures("ray_shards.py", str(folder), str(output), "--shard-size", "8", timeout=180)
+    run("ray_shards.py", str(folder), str(output), "--shard-size", "8", timeout=180)
     assert load_dna(output).digest == make_dna(folder, batch_size=8).digest

@@ -95,8 +95,8 @@ def at_hand() -> Pictures:
     """Photographs and digits as they are, blurred and noisy."""
     changes = {"as it is": lambda p: p, "blurred": lambda p: demo.blur(p, 3), "noisy": lambda p: demo.noise(p, 3)}
     plain = {
-        "photograph": [photograph[::3, ::3] for photograph in data.at_hand(32)],
-        "digit": data.at_hand(32, "digits"),
+        "photograph": [photograph[::3, ::3] for photograph in data.at_hand(16)],
+        "digit": data.at_hand(16, "digits"),
     }
     rows = [
         (change(image), maker, kind, min(number % (2 * FOLDS), UNSEEN))
@@ -179,16 +179,19 @@ def alike(pictures: Pictures) -> Iterator[list[int]]:
         yield from (numbers[first : first + BATCH] for first in range(0, len(numbers), BATCH))
 
 
-def judge(
-    measured: Measured, method: str, targets: list[int], steps: int, *, nonnegative: bool
-) -> list[tuple[float, float, float]]:
-    """For each target: its deviation, the mean absolute deviation of the others, and Eq. (7), in per cent."""
-    # several small draws, so that weights do not learn what a few images share by chance;
-    # layers are too few to learn that, and fd needs many images
+def to_learn_and_judge(measured: Measured, method: str) -> tuple[Tensor, Tensor]:
+    """Distances of the draws to learn from, ``(attributes, draws, neurons or layers)``, and of the unseen images."""
+    # several small draws: weights that stand on what a few images happen to share do badly on the next ones;
+    # the layers are too few to stand on anything of that kind, and fd needs many images
     pairs = [(fold, (fold + 1) % FOLDS) for fold in range(FOLDS)]
     draws = [tuple(range(FOLDS))] if method == "fd" else pairs
-    learning = torch.stack([measured.distances(method, draw) for draw in draws], 1)
-    unseen = measured.distances(method, [UNSEEN])
+    return torch.stack([measured.distances(method, draw) for draw in draws], 1), measured.distances(method, [UNSEEN])
+
+
+def judge(
+    learning: Tensor, unseen: Tensor, targets: list[int], steps: int, *, nonnegative: bool
+) -> list[tuple[float, float, float]]:
+    """For each target: its own deviation, the mean absolute deviation of the others, and Eq. (7), in percent."""
     found = []
     for target in targets:
         others = [number for number in range(len(unseen)) if number != target]
@@ -257,11 +260,14 @@ def main() -> None:
     found: dict[str, dict[str, Found]] = {sign: {} for sign in SIGNS}
     for name, extractor in extractors(arguments.weights_path):
         measured = Measured(extractor, pictures, 100 if arguments.quick else BINS)
-        steps = 200 if arguments.quick else STEPS
-        for sign, nonnegative in SIGNS.items():
-            found[sign][name] = {m: judge(measured, m, targets, steps, nonnegative=nonnegative) for m in METHODS}
-            print(f"{name}: weights {sign}", flush=True)
+        distances = {m: to_learn_and_judge(measured, m) for m in METHODS}
         del measured
+        steps = 100 if arguments.quick else STEPS
+        for sign, nonnegative in SIGNS.items():
+            found[sign][name] = {
+                m: judge(*pair, targets, steps, nonnegative=nonnegative) for m, pair in distances.items()
+            }
+            print(f"{name}: weights {sign}", flush=True)
     here, tables = report(found, [pictures.attributes[target] for target in targets])
     results.write(
         folder,

@@ -86,7 +86,7 @@ def test_the_network_has_these_layers(name: str) -> None:
 
 
 def shallow(name: str) -> dict[str, int]:
-    """Only the first blocks of a large network, from here on."""
+    """Only the first blocks of a network, from here on."""
     preset = PRESETS[name]
     layers = tokens(SHALLOW[name], preset.neurons["last_norm"])
     PRESETS[name] = replace(

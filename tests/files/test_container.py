@@ -378,7 +378,7 @@ def test_mutated_files_are_refused_or_read_as_they_are() -> None:
     command = [sys.executable, script, "--files", "990", "--processes", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:12]]
+    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:16]]
     assert sum(int(count) for row in rows for count in row) == 990
     assert all(int(refused) > 60 and wrong == "0" for refused, _, _, wrong in rows)  # of 90 of each kind
 

@@ -19,7 +19,8 @@ from torch.nn.functional import interpolate
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
 State = dict[str, Tensor]
-SHALLOW = {"mugs_vit_large": 3, "dinov2_vit_large": 3}  # blocks of large networks; the others are like them
+# blocks of networks; the others are like them, and one network, dino_vit_base, has them all
+SHALLOW = {"mugs_vit_base": 3, "mugs_vit_large": 3, "clip_im_vit_b16": 3, "dinov2_vit_large": 3, "dinov3_vit_base": 3}
 
 
 class Official(NamedTuple):
@@ -149,8 +150,14 @@ _CLIP = (
 
 def clip() -> Official:
     """CLIP's image side of transformers, in the form of OpenAI's file, with something of the text side."""
+    depth = SHALLOW["clip_im_vit_b16"]
     config = transformers.CLIPVisionConfig(
-        hidden_size=768, intermediate_size=3072, num_attention_heads=12, patch_size=16, hidden_act="quick_gelu"
+        hidden_size=768,
+        num_hidden_layers=depth,
+        intermediate_size=3072,
+        num_attention_heads=12,
+        patch_size=16,
+        hidden_act="quick_gelu",
     )
     network = randomised(transformers.CLIPVisionModel(config))
     state = fused(renamed(network.state_dict(), *_CLIP), r"attn\.([qkv])_proj\.", "attn.in_proj_")
@@ -160,7 +167,7 @@ def clip() -> Official:
         "ln_final.weight": torch.ones(512),
     }
     state |= {"transformer.resblocks.0.ln_1.weight": torch.ones(512)}
-    layers = watched(network, tokens("encoder.layers", 12, "post_layernorm"))
+    layers = watched(network, tokens("encoder.layers", depth, "post_layernorm"))
 
     def activations(images: Tensor) -> State:
         found = layers(images)
@@ -199,8 +206,14 @@ def dinov2() -> Official:
 
 def dinov3() -> Official:
     """transformers' DINOv3, in the form of timm's file."""
+    depth = SHALLOW["dinov3_vit_base"]
     config = transformers.DINOv3ViTConfig(
-        hidden_size=768, num_attention_heads=12, intermediate_size=3072, num_register_tokens=4, image_size=256
+        hidden_size=768,
+        num_hidden_layers=depth,
+        num_attention_heads=12,
+        intermediate_size=3072,
+        num_register_tokens=4,
+        image_size=256,
     )
     network = randomised(transformers.DINOv3ViTModel(config))
     for name, value in network.state_dict().items():
@@ -219,7 +232,7 @@ def dinov3() -> Official:
         (r"mlp\.down_proj", "mlp.fc2"),
     )
     state = fused(renamed(network.state_dict(), *rules), *_FUSED)
-    return Official(state, watched(network, tokens("model.layer", 12, "norm")))
+    return Official(state, watched(network, tokens("model.layer", depth, "norm")))
 
 
 def resnet50(wrap: Callable[[State], Any]) -> Official:
@@ -307,7 +320,7 @@ def mseg(state: State) -> Any:
 
 
 _MAKERS: dict[str, Callable[[], Official]] = {
-    "mugs_vit_base": lambda: mugs(12, 768),
+    "mugs_vit_base": lambda: mugs(SHALLOW["mugs_vit_base"], 768),
     "mugs_vit_large": lambda: mugs(SHALLOW["mugs_vit_large"], 1024),
     "dino_vit_base": lambda: vit(12, 768),
     "dino_resnet50": lambda: resnet50(

@@ -75,9 +75,14 @@ def _parts(reference: str) -> dict[str, Any]:
 
 
 def _from_hub(parts: dict[str, Any]) -> Path:
-    from huggingface_hub import hf_hub_download, try_to_load_from_cache
+    from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
+    from huggingface_hub.utils import http_backoff
 
     before = try_to_load_from_cache(**parts)
+    if not isinstance(before, str):
+        # where nothing answers, hf_hub_download tries for half a minute; whatever the answer is, it knows what to do
+        http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
     if str(path) != before:
         _check_content(path)
