@@ -339,7 +339,7 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     for side in result.measured:
         counts = side.dnas["histogram"].counts
         assert side.dnas["histogram"].folds == ()  # which are as large as the rest
-        assert counts.untyped_storage().nbytes() == counts.nbytes
+        assert counts.untyped_storage().nbytes() < 1.001 * counts.nbytes
     plain = compare(photos, blurred, layers=["block_4"], num_folds=0)
     assert (plain.dna_emd, plain.p_value, plain.interval) == (result.dna_emd, None, None)
     assert result.to_dict()["interval"]["confidence"] == 0.9

@@ -143,7 +143,7 @@ def _delete_one(
         if len(sizes) == 1:
             continue  # taken for exact
         rest = torch.stack(left[number * len(sides[0]) :][: len(sizes)])
-        times = (sizes.sum() / sizes).to(rest)[:, None]
+        times = (sizes.double().sum() / sizes).to(rest)[:, None]
         pseudo = times * value - (times - 1) * rest
         mean = (pseudo / times).sum(0)
         bias += value - mean
