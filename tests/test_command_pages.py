@@ -90,7 +90,7 @@ def test_what_is_mistyped_is_not_understood() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages' commands speak of."""
     folder = tmp_path_factory.mktemp("pages")
-    photos = photographs(12)
+    photos = photographs(8)
     blurred = [blur(photo, 3) for photo in photos]
     for name in ("photos", "generated", "lists", "shards", "official"):
         (folder / name).mkdir()
@@ -106,7 +106,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "clean": clean,
         "blurred": make_dna(blurred),
         "noisy": make_dna([noise(photo, 3) for photo in photos]),
-        "shards/a": make_dna(photos[:6]),
+        "shards/a": make_dna(photos[:4]),
     }.items():
         dna.save(folder / f"{name}.dna.npz")
     save_vdna(clean, folder / "official" / "mugs_photos")
@@ -135,4 +135,4 @@ def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.Monk
         words = [os.path.expandvars(word) for word in line]
         files = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]  # noqa: PTH207
         assert run(monkeypatch, *itertools.chain(*files)) == 0, line
-    assert load_dna("photos.dna.npz").num_images == 12
+    assert load_dna("photos.dna.npz").num_images == 8

@@ -14,6 +14,7 @@ from types import ModuleType
 import pytest
 from PIL import Image
 
+IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
 SHARED = ("baselines", "data", "results", "singles")
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
@@ -45,16 +46,17 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", NAMES)
-def test_a_quick_run_writes_table_and_figure(name: str, tmp_path: Path) -> None:
-    run(f"{name}.py", "--quick", "--threads", "1", "-o", str(tmp_path))
-    page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
-    assert re.search(r"^\| --- \|", page, re.MULTILINE)
-    figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
-    assert figures
-    for figure in figures:
-        with Image.open(tmp_path / figure) as image:
-            assert image.width > 500
+@pytest.mark.parametrize("names", [NAMES[::2], NAMES[1::2]], ids=",".join)
+def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -> None:
+    run(str(IN_TURN), *(f"{name}.py --quick --threads 1 -o {tmp_path}" for name in names))
+    for name in names:
+        page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
+        assert re.search(r"^\| --- \|", page, re.MULTILINE)
+        figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
+        assert figures
+        for figure in figures:
+            with Image.open(tmp_path / figure) as image:
+                assert image.width > 500
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -5,6 +5,7 @@ torchrun --standalone --nproc-per-node 2 ddp_pytorch.py
 
 import os
 
+import numpy as np
 import torch
 from torch import distributed
 from torch.utils.data import DataLoader, Subset, TensorDataset
@@ -16,8 +17,8 @@ from torchmetrics_dna.sets.demo import noise, photographs
 def pairs(count: int = 12) -> TensorDataset:
     """Photographs and what a "generator" makes of them: noisy copies, uint8."""
     photos = photographs(count)
-    stacked = [torch.tensor([f(photo).tolist() for photo in photos]) for f in (lambda p: p, lambda p: noise(p, 2))]
-    return TensorDataset(*(images.byte().permute(0, 3, 1, 2) for images in stacked))
+    sides = photos, [noise(photo, 2) for photo in photos]
+    return TensorDataset(*(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in sides))
 
 
 def main() -> None:

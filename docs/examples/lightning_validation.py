@@ -7,6 +7,7 @@ import argparse
 import tempfile
 
 import lightning
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
@@ -61,7 +62,7 @@ def main() -> None:
     parser.add_argument("--devices", type=int, default=1)
     devices = parser.parse_args().devices
     lightning.seed_everything(0, verbose=False)
-    photos = torch.tensor([photo[::2, ::2].tolist() for photo in photographs(12)]).permute(0, 3, 1, 2) / 255
+    photos = torch.from_numpy(np.stack([photo[::2, ::2] for photo in photographs(12)])).permute(0, 3, 1, 2) / 255
     data = DataLoader(TensorDataset(photos), batch_size=2)
     with tempfile.TemporaryDirectory() as folder:
         first = trainer(devices, 2, folder)

@@ -8,8 +8,11 @@ from __future__ import annotations
 import runpy
 import shlex
 import sys
+from pathlib import Path
 
-for command in sys.argv[1:]:
+commands = sys.argv[1:]
+sys.path[0] = ""  # programs import what lies beside them
+for command in commands:
     print(f"== {command}", flush=True)
     sys.argv = shlex.split(command)
-    runpy.run_path(sys.argv[0], run_name="__main__")
+    runpy.run_path(str(Path(sys.argv[0]).absolute()), run_name="__main__")
