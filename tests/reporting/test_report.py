@@ -119,7 +119,7 @@ def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
     assert said(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
     assert said(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
     assert ", in a few neurons and in no layer as a whole: " in said(0.02, [0.5, 0.5])
-    assert "nothing is left of dna-emd over all neurons (95% interval 0 to 4)" in said(0.02, [0.5, 0.5], 0)
+    assert "nothing is left of dna-emd (95% interval 0 to 4)" in said(0.02, [0.5, 0.5], 0)
     assert said(0.051, [0.5, 0.5]).startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
 
 

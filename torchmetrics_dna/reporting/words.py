@@ -48,7 +48,10 @@ def verdict(found: Comparison) -> str:
         )
     told = f"B differs from A ({p_in_words(p)}), {_where(found)}"
     if interval.value == 0:
-        return f"{told}. It is so slight that without noise nothing is left of dna-emd over all neurons ({ends})."
+        return (
+            f"{told}. How large the difference is over all neurons can't be said from these images: without what noise"
+            f" adds, nothing is left of dna-emd ({ends})."
+        )
     return f"{told}: {plain}; {left}."
 
 
