@@ -77,12 +77,13 @@ def test_the_gan_loop(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_the_pictures_of_the_page_on_concepts(tmp_path: Path) -> None:
-    run("concept_figures.py", "-o", str(tmp_path))
-    page = (EXAMPLES.parent / "concepts.md").read_text(encoding="utf-8")
-    assert {path.name for path in tmp_path.iterdir()} == set(re.findall(r"\(concepts/(\w+\.png)\)", page))
+@pytest.mark.parametrize(("program", "page"), [("concept", "concepts"), ("significance", "significance")])
+def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None:
+    run(f"{program}_figures.py", "-o", str(tmp_path))
+    text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")
+    assert {path.name for path in tmp_path.iterdir()} == set(re.findall(rf"\({page}/(\w+\.png)\)", text))
     for path in tmp_path.iterdir():
-        with Image.open(path) as made, Image.open(EXAMPLES.parent / "concepts" / path.name) as kept:
+        with Image.open(path) as made, Image.open(EXAMPLES.parent / page / path.name) as kept:
             assert made.size == kept.size
             assert np.asarray(made.convert("L"), float).std() > 10
         assert path.stat().st_size < 150_000

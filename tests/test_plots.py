@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ from torchmetrics_dna.plots import (
 from torchmetrics_dna.sets.demo import Demo, blur, photographs
 
 LAYERS = ["block_0", "block_3", "head"]
-PHOTOS = photographs(6)
+PHOTOS = photographs(20)
 BLURRED = [blur(photo, strength=4) for photo in PHOTOS]
 
 
@@ -39,24 +40,41 @@ def comparison() -> object:
 def test_layer_profile(comparison: object) -> None:
     figure = plot_layers(comparison)
     emd, frechet = figure.axes
-    assert [bar.get_height() for bar in emd.patches] == [comparison.layers[layer]["dna_emd"] for layer in LAYERS]
+    plain, left = ([comparison.layers[layer][key] for layer in LAYERS] for key in ("dna_emd", "dna_emd_debiased"))
+    assert [bar.get_height() for bar in emd.patches] == [*plain, *left]
+    assert comparison.null in [line.get_ydata()[0] for line in emd.lines]
     assert emd.get_ylabel() == "dna-emd\n(bins)"
     assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
-    assert emd.get_legend().get_texts()[0].get_text() == f"all: {comparison.dna_emd:.4g}"
-    assert "A (6 images) against B (6 images), efficientnet_lite0" in figure.get_suptitle()
+    assert [text.get_text() for text in emd.get_legend().get_texts()] == [
+        f"all: {comparison.dna_emd:.4g}",
+        f"all, by chance: {comparison.null:.4g}",
+        "with noise",
+        f"without noise (all: {comparison.dna_emd_debiased:.4g})",
+    ]
+    assert "A (20 images) against B (20 images), efficientnet_lite0" in figure.get_suptitle()
+    untested = plot_layers(replace(comparison, evidence={})).axes[0]
+    assert [bar.get_height() for bar in untested.patches] == plain
+    assert [text.get_text() for text in untested.get_legend().get_texts()] == [f"all: {comparison.dna_emd:.4g}"]
     assert drawn(figure).std() > 1
-    layer_gaussians = (make_dna(side, layers=LAYERS[:2], kind="layer-gaussian") for side in (PHOTOS, BLURRED))
+    layer_gaussians = (make_dna(side, layers=LAYERS[:2], kind="layer-gaussian") for side in (PHOTOS[:6], BLURRED[:6]))
     assert [axis.get_ylabel() for axis in plot_layers(compare(*layer_gaussians)).axes][1] == "fd\n(squared activations)"
 
 
 def test_neuron_heat_map(comparison: object) -> None:
-    figure = plot_neurons(comparison)
-    *rows, bar = figure.axes
-    for axis, layer in zip(rows, LAYERS, strict=True):
-        values = axis.images[0].get_array()[0]
-        expected = comparison.neurons.split(comparison.neuron_emd)[layer].sort(descending=True).values
-        assert np.array_equal(values, expected)
-    assert bar.get_ylabel() == "dna-emd (bins)"
+    figure = plot_neurons(comparison, by="distance")
+    z = comparison.evidence["dna-emd"].test.z.clamp(min=0)
+    clear = plot_neurons(comparison)
+    for drawn_by, known, label in (
+        (figure, comparison.neuron_emd, "dna-emd (bins)"),
+        (clear, z, "dna-emd: z (deviations above chance)"),
+        (plot_neurons(replace(comparison, evidence={})), comparison.neuron_emd, "dna-emd (bins)"),
+    ):
+        *rows, bar = drawn_by.axes
+        for axis, layer in zip(rows, LAYERS, strict=True):
+            values = axis.images[0].get_array()[0]
+            assert np.array_equal(values, comparison.neurons.split(known)[layer].sort(descending=True).values)
+        assert bar.get_ylabel() == label
+    *rows, _ = figure.axes
     shown = np.concatenate([axis.images[0].norm(axis.images[0].get_array()[0]) for axis in rows])
     assert (shown < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
     assert drawn(figure).std() > 1
@@ -67,7 +85,9 @@ def test_histogram_pairs(comparison: object) -> None:
     assert len(figure.axes) == 6
     first = comparison.top_neurons(1)[0]
     assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}: ")
-    one = plot_histograms(comparison, [("block_0", 3)])
+    assert figure.axes[0].get_title(loc="left").endswith(f" bins, q = {first['q']:.2g}")
+    one = plot_histograms(replace(comparison, evidence={}), [("block_0", 3)])
+    assert one.axes[0].get_title(loc="left").endswith(" bins")
     a, b = one.axes[0].patches
     assert a.get_data().values.sum() == pytest.approx(100)
     assert b.get_data().values.sum() == pytest.approx(100)
@@ -111,7 +131,7 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str) -> None
 
 
 def test_contact_sheet() -> None:
-    ranking = rank([*PHOTOS, *BLURRED], PHOTOS[0], layers=["block_0"])
+    ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[0], layers=["block_0"])
     figure = plot_ranking(ranking, columns=3)
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"

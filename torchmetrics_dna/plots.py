@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from statistics import fmean, pstdev
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from torchmetrics_dna.sets.comparison import grouped
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.dna.evidence import Evidence
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.demo import Demo
     from torchmetrics_dna.sets.rank import Ranking
@@ -59,30 +60,39 @@ def plot_layers(comparison: Comparison) -> Any:
     """Layer profile: how far the two sets are apart in each layer, from the first layer to the last.
 
     Returns:
-        The matplotlib figure; a row of bars for each distance that there is, with that of all as a line.
+        The matplotlib figure; a row of bars for each distance that there is, with that of all as a line. Where there is
+        evidence, beside each bar what is left of it without noise, and what chance gives to all as a dotted line.
 
     """
     shown = comparison.records("neuron", "layer")
     layers = list(comparison.neurons)
-    figure = new_figure(width=max(6.0, 0.35 * len(layers) + 2), height=1.2 + 2.3 * len(shown))
+    figure = new_figure(width=max(7.5, 0.35 * len(layers) + 3.5), height=1.2 + 2.3 * len(shown))
     for i, (axis, record) in enumerate(zip(figure.subplots(len(shown), squeeze=False)[:, 0], shown, strict=True)):
         whole, *parts = (comparison.value(record.name, layer) for layer in (None, *layers))
-        axis.bar(layers, parts, color=curve_style(i)["color"], width=0.7)
+        colour, evidence = curve_style(i)["color"], comparison.evidence.get(record.name)
         axis.axhline(whole, color="black", linestyle="--", linewidth=1, label=f"all: {number(whole)}")
+        if evidence is None:
+            axis.bar(layers, parts, color=colour, width=0.7)
+        else:
+            _bars_and_what_is_left(axis, layers, parts, evidence, colour)
         axis.set_ylabel(record.label.replace(" (", "\n("))
         axis.tick_params(axis="x", labelrotation=45 if len(layers) > 6 else 0)
         plain_axes(axis)
-        axis.legend(frameon=False)
+        axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     return figure
 
 
-def plot_neurons(comparison: Comparison, distance: str | None = None) -> Any:
-    """Heat map: the distance of every neuron, a row for each layer, in the order of their distances within it.
+def plot_neurons(
+    comparison: Comparison, distance: str | None = None, by: Literal["evidence", "distance"] = "evidence"
+) -> Any:
+    """Heat map: how clearly every neuron differs, a row for each layer, in the order of that within it.
 
     Args:
         comparison: Of histograms or Gaussians.
         distance: Which distance; by default dna-emd where there is one.
+        by: ``"evidence"``: by z, the distance less what chance gives, in standard deviations of chance.
+            ``"distance"``: by the distance itself. Without a test, by the distance.
 
     Returns:
         The matplotlib figure.
@@ -96,20 +106,23 @@ def plot_neurons(comparison: Comparison, distance: str | None = None) -> Any:
     if record is None:
         there = ", ".join(records) or "none; compare histograms or Gaussians"
         raise ValueError(f"The comparison has these distances of neurons: {there}; got {distance!r}")
-    distances = comparison.found[record.name]
-    rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(distances).items()}
+    values, label = comparison.found[record.name], record.label
+    evidence = comparison.evidence.get(record.name)
+    if by == "evidence" and evidence is not None and evidence.test is not None:
+        values, label = evidence.test.z, f"{record.name}: z (deviations above chance)"
+    rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(values).items()}
     # few neurons differ by much; a quantile's and a root's scale leave the others something to see
-    largest = float(distances.quantile(0.99)) or float(distances.max())
+    largest = max(float(values.quantile(0.99)) or float(values.max()), 0)
     scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=largest)
     figure = new_figure(width=8, height=1.4 + 0.32 * len(rows))
     axes = figure.subplots(len(rows), 1, squeeze=False)[:, 0]
-    for axis, (layer, values) in zip(axes, rows.items(), strict=True):
-        picture = axis.imshow(values[None].numpy(), aspect="auto", cmap="cividis", norm=scale)
-        axis.set_yticks([0], [f"{layer} ({len(values)})"])
+    for axis, (layer, part) in zip(axes, rows.items(), strict=True):
+        picture = axis.imshow(part[None].clamp(min=0).numpy(), aspect="auto", cmap="cividis", norm=scale)
+        axis.set_yticks([0], [f"{layer} ({len(part)})"])
         axis.set_xticks([])
     figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     axes[-1].set_xlabel("neurons of the layer, from the one that differs most to the one that differs least")
-    figure.colorbar(picture, ax=axes.tolist(), label=record.label, aspect=12, extend="max")
+    figure.colorbar(picture, ax=axes.tolist(), label=label, aspect=12, extend="max")
     return figure
 
 
@@ -118,13 +131,14 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
 
     Args:
         comparison: Of histograms.
-        neurons: Layer and number of each neuron; by default the six that differ most.
+        neurons: Layer and number of each neuron; by default the six that differ most clearly.
 
     Returns:
         The matplotlib figure.
 
     """
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
+    evidence = comparison.evidence.get("dna-emd")
     rows = -(-len(chosen) // 3)
     figure = new_figure(width=9.5, height=0.8 + 2.4 * rows)
     axes = figure.subplots(rows, min(3, len(chosen)), squeeze=False).flatten()
@@ -135,8 +149,10 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
         edges = np.linspace(low, high, int(used) + 1)
         for share, name, (colour, _), style in zip(shares[:, :used], "AB", STYLES, ("-", "--"), strict=False):
             axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=name, baseline=None)
-        emd = number(float(comparison.found["dna-emd"][place]))
-        axis.set_title(f"{layer} neuron {neuron}: {emd} bins", fontsize=9, loc="left")
+        told = f"{layer} neuron {neuron}: {number(float(comparison.found['dna-emd'][place]))} bins"
+        if evidence is not None and evidence.test is not None:
+            told += f", q = {float(evidence.test.q[place]):.2g}"
+        axis.set_title(told, fontsize=8, loc="left")
         axis.set(xlim=(low, high), yscale="log")  # a dead zone takes most positions of many neurons
         plain_axes(axis)
     for axis in axes[len(chosen) :]:
@@ -146,6 +162,17 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
     figure.supylabel("share of positions (%)", fontsize=10)
     figure.suptitle(versus(comparison), x=0.01, ha="left", fontsize=11)
     return figure
+
+
+def _bars_and_what_is_left(axis: Any, layers: list[str], parts: Sequence[Any], evidence: Evidence, colour: str) -> None:
+    places = np.arange(len(layers))
+    axis.bar(places - 0.2, parts, color=colour, alpha=0.4, width=0.38, label="with noise")
+    left = f"without noise (all: {number(evidence.debiased)})"
+    axis.bar(places + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label=left)
+    axis.set_xticks(places, layers)
+    if evidence.null is not None:
+        by_chance = f"all, by chance: {number(evidence.null)}"
+        axis.axhline(evidence.null, color="black", linestyle=":", linewidth=1, label=by_chance)
 
 
 def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Sequence[float]]], unit: str = "") -> Any:

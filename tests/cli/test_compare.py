@@ -13,6 +13,7 @@ from golden import GOLDEN, load
 from PIL import Image
 
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.sets.demo import blur, photographs
 
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
@@ -63,9 +64,66 @@ def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
     printed = capsys.readouterr().out
-    for text in ("dna-emd", "dna-fd", "7 and 5", "bins of 50", "1296 neurons", "block_0", "Neurons that differ most"):
+    for text in ("dna-emd", "dna-fd", "7 and 5", "bins of 50", "1,296 neurons", "block_0", "Neurons that differ most"):
         assert text in printed
     assert max(map(len, printed.splitlines())) <= 80
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
+    """Photographs, others that are blurred, and others as they are."""
+    root = tmp_path_factory.mktemp("folders")
+    photos = photographs(36)
+    others = photos[18:]
+    sets = {"a": photos[:18], "blurred": [blur(photo, 3) for photo in others], "others": others}
+    for name, pictures in sets.items():
+        (root / name).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(picture).save(root / name / f"{i:02}.png")
+    return str(root / "a"), str(root / "blurred"), str(root / "others")
+
+
+def test_how_sure_it_is(
+    folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, blurred, others = folders
+    options = ("--layers", "block_0,block_3")
+    assert run(monkeypatch, "compare", a, blurred, *options) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
+    assert all(text in printed for text in ("without noise", "by chance", "95% interval", "of 96 significantly"))
+    assert max(map(len, printed.splitlines())) <= 80
+
+    assert run(monkeypatch, "compare", a, blurred, *options, "--confidence", "0.8", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["p_value"] <= 0.001
+    assert found["interval"]["confidence"] == 0.8
+    assert found["layers"]["block_0"]["dna_emd_p_value"] <= 0.05
+    assert 0 < found["dna_emd_debiased"] < found["dna_emd"]
+    q = [neuron["q"] for neuron in found["top_neurons"]]
+    assert q == sorted(q)
+
+    assert run(monkeypatch, "compare", a, others, *options) == 0
+    printed = capsys.readouterr().out
+    assert printed.startswith("No difference between A and B can be shown (p = ")
+    assert "0 of 96 significantly" in printed
+
+
+def test_folds_and_groups(
+    folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, blurred, _ = folders
+    options = ("--layers", "block_0")
+    assert run(monkeypatch, "compare", a, blurred, *options, "--folds", "0") == 0
+    printed = capsys.readouterr().out
+    assert "Whether that is more than noise can't be said" in " ".join(printed.split())
+    assert "without noise" not in printed
+    assert "clearly" not in printed
+
+    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
+    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
 
 
 def test_other_distances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -130,10 +188,8 @@ def test_unreadable_images_are_named_at_the_end(
         ([A, B, "--device", "gpu"], "There is no device 'gpu' here; there is: cpu"),
         ([A, B, "--device", "cuda:99"], "There is no device 'cuda:99' here; there is: cpu"),
         ([A, B, "--confidence", "2"], "Option --confidence expected"),
-        (
-            [A, B, "--metrics", "fd", "--confidence", "0.9"],
-            "Option --confidence is for dna-emd, but got fd; add it to --metrics",
-        ),
+        ([A, B, "--folds", "3"], "Option --folds expected to be an integer of at least 5, but got 3"),
+        ([A, B, "--group-by", "clip"], "Option --group-by expected to be 'folder' or 'prefix:REGEX', but got 'clip'"),
     ],
 )
 def test_bad_input_is_one_line_and_exit_code_2(

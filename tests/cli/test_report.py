@@ -29,7 +29,8 @@ def test_a_page_and_the_verdict(
     assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
     assert run(monkeypatch, "compare", A, B, *options, "--json") == 0
     expected = json.loads(capsys.readouterr().out)
-    assert f"A and B are {expected['dna_emd']:.4g} bins apart; there is no interval" in page.text
+    assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna_emd']:.4g}"
+    assert next(row for row in page.rows if row[0] == "A")[1] == f"images, {A}"
 
 
 def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

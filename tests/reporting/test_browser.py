@@ -46,13 +46,13 @@ def test_pictures_are_shown_and_names_are_text(chromium: Any, made: tuple[Path, 
         assert page.locator("figcaption", has_text=NAME).count() == 1
         assert page.locator("header dd").nth(1).inner_text().startswith("<img src=x onerror=alert(2)>")
         assert page.locator("[onerror]").count() == 0
-        assert page.locator("#verdict").inner_text().startswith("B differs from A: dna-emd is ")
+        assert page.locator("#verdict").inner_text().startswith("B differs from A (p ≤ 0.001), ")
 
 
 def test_the_map_answers_to_the_mouse(chromium: Any, made: tuple[Path, Comparison]) -> None:
     path, found = made
     with opened(chromium, path) as page:
-        top = found.top_neurons(1)[0]
+        top = found.top_neurons(1, by="distance")[0]
         first = page.locator("#neuron").inner_text()
         assert first.startswith(f"{top['layer']}, neuron {top['neuron']}: {top['dna_emd']:.4g} bins, number 1 of ")
         before = page.locator("#pair").inner_html()

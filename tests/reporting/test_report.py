@@ -28,6 +28,7 @@ from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import Scored
+from torchmetrics_dna.reporting.words import p_figure, verdict
 from torchmetrics_dna.sets.comparison import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured
@@ -57,17 +58,20 @@ def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extrac
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
     assert f"dna-emd is {expected.dna_emd:.4g} bins" in page.text
-    assert f"a noise floor of {expected.noise_floor:.4g} between random halves of A" in page.text
-    assert f"without noise it is {interval.value:.4g}" in page.text
+    assert f"without what noise adds, {interval.value:.4g}" in page.text
     assert f"(95% interval {interval.low:.4g} to {interval.high:.4g})" in page.text
+    assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
+        assert row[3:5] == [f"{figures['dna_emd_debiased']:.4g}", p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
     for neuron in expected.top_neurons(12):
-        shift = float(expected.mean_shift[expected.neurons.index(neuron["layer"], neuron["neuron"])])
         row = [neuron["layer"], str(neuron["neuron"]), f"{neuron['dna_emd']:.4g}", f"{neuron['dna_frechet']:.4g}"]
-        assert [*row, f"{shift:+.4g}"] in page.rows
+        assert [*row, f"{neuron['shift']:+.4g}", p_figure(neuron["p_value"]), p_figure(neuron["q"])] in page.rows
+        told = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
+        assert f"{neuron['layer']} neuron {neuron['neuron']}: {told}" in page.text
+    assert "Histograms of the neurons that differ most clearly" in page.text
     assert "real & true (12 images)" in " ".join(page.text.split())
     assert "made (14 images)" in " ".join(page.text.split())
 
@@ -103,6 +107,29 @@ def test_images_are_those_of_rank(made: tuple[Page, Comparison, str], extractor:
     assert len([image for image in page.all("img") if image["src"].startswith("data:image/jpeg")]) == 18
 
 
+def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
+    _, found, _ = made
+
+    def said(p: float, layers: list[float], value: float = 3) -> str:
+        evidence = found.evidence["dna-emd"]
+        test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
+        interval = replace(evidence.interval, value=value, low=0, high=4)
+        return verdict(replace(found, evidence={"dna-emd": replace(evidence, test=test, interval=interval)}))
+
+    assert said(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
+    assert said(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
+    assert ", in a few neurons and in no layer as a whole: " in said(0.02, [0.5, 0.5])
+    assert "nothing is left of dna-emd (95% interval 0 to 4)" in said(0.02, [0.5, 0.5], 0)
+    assert said(0.051, [0.5, 0.5]).startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
+
+
+def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
+    found = report(PHOTOS, [*PHOTOS[:1], *BLURRED], tmp_path / "x.html", extractor)
+    assert len(found.notices) == 1
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert f"{found.notices[0]}." in page.text
+
+
 def test_the_ends_of_a_ranking() -> None:
     ranking = Ranking([str(i) for i in range(5)], torch.arange(5.0), list(range(5)), None, None, [])
     assert Scored(ranking, 5).ends(8) == ([0, 1, 2], [4, 3])
@@ -131,7 +158,8 @@ def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) ->
 
 def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:
     found = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
-    assert found.interval is None  # so few images fall into 4 folds, and the page is written all the same
+    page = (tmp_path / "x.html").read_text(encoding="utf-8")
+    assert ("differ most clearly" in page) == (found.p_value is not None)
     a, b = found.aligned()
     assert torch.equal(a.bin_edges(), b.bin_edges())
     share_a, share_b, edges = found.histograms("block_0", 5)
@@ -181,7 +209,7 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     assert page.data["layers"][0][0] == "</script><script>alert(1)</script>"
     assert page.data["layers"][1][0] == r"<img src=x onerror=alert(2)>\u202e"
     assert "\u202e" not in (tmp_path / "x.html").read_text(encoding="utf-8")
-    assert "there is no interval and no noise floor" in page.text
+    assert "Whether that is more than noise can't be said" in page.text
     assert "Images of" not in page.text
 
 
@@ -239,7 +267,8 @@ def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     found = report(dna, BLURRED[:5], tmp_path / "x.html")
     assert found.interval is not None
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    assert "between random halves of B" in page.text
+    assert "can't be tested, since one side has no folds" in page.text
+    assert not any(row[0] == "by chance" for row in page.rows)
     assert "Images of B" in page.text
     assert "Images of A" not in page.text
     report(dna, BLURRED[:1], tmp_path / "x.html", extractor, neuron_weights=torch.full((96,), 1 / 96))

@@ -111,39 +111,47 @@ def _summary(result: Comparison) -> Table:
             sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
             figures.append(("  without noise", interval.value, sure))
             if p is not None:
-                figures.append(("  of equal sets", evidence.null, f"what chance gives; {p_in_words(p)}"))
+                about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
+                figures.append(("  by chance", evidence.null, about))
     summary = Table(show_header=False, box=None)
     values = numbers([value for _, value, _ in figures])
     for (name, _, what), value in zip(figures, values, strict=True):
         summary.add_row(name, Text(value, "" if name.startswith(" ") else "bold"), what)
     summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
     ranges = f", ranges {result.ranges}" if result.ranges else ""
-    summary.add_row("extractor", result.extractor, f"{result.neurons.total} neurons{ranges}")
+    summary.add_row("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}")
     return summary
 
 
 def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
     """Distances of each layer, plain and debiased, and whether they are more than noise."""
-    columns: dict[str, Callable[[str], float | None]] = {}
+    from torchmetrics_dna.reporting.words import p_figure
+
+    def p_of(name: str, layer: str) -> str:
+        return p_figure(result.p_value_of(name, layer))
+
+    columns: dict[str, Callable[[str], float | str | None]] = {}
     for record in records:
         columns[record.name] = partial(result.value, record.name)
-        if record.name in result.evidence:
-            columns["without noise"] = columns.get("without noise") or partial(result.debiased, record.name)
-            columns["p"] = columns.get("p") or partial(result.p_value_of, record.name)
+        if record.name in result.evidence and "p" not in columns:
+            columns |= {"without noise": partial(result.debiased, record.name), "p": partial(p_of, record.name)}
     rows = [[layer, width, *(figure(layer) for figure in columns.values())] for layer, width in result.neurons.items()]
     return table(["layer", "neurons", *columns], rows, "By layer")
 
 
 def _top_neurons(result: Comparison) -> Table:
     """Neurons that differ most clearly; by size where there is no test."""
-    records = result.records("neuron")
-    top = result.top_neurons()
-    tested = top[0]["z"] is not None
-    more = {"mean shift": "shift", **({"z": "z", "p": "p_value", "q": "q"} if tested else {})}
-    columns = {record.name: record.key for record in records} | more
-    rows = [[n["layer"], str(n["neuron"]), *(n[key] for key in columns.values())] for n in top]
-    title = "Neurons that differ most clearly" if tested else "Neurons that differ most"
-    return table(["layer", "neuron", *columns], rows, title)
+    from torchmetrics_dna.reporting.words import clearly, p_figure
+
+    records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)
+    keys = {record.name: record.key for record in records} | {"mean shift": "shift"}
+    more = {"p": "p_value", "q": "q"} if tested else {}
+    rows = [
+        [n["layer"], str(n["neuron"]), *(n[key] for key in keys.values()), *(p_figure(n[key]) for key in more.values())]
+        for n in top
+    ]
+    title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"
+    return table(["layer", "neuron", *keys, *more], rows, title)
 
 
 def _print_demo(result: Demo) -> None:

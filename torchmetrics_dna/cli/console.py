@@ -136,7 +136,9 @@ def numbers(values: Sequence[float | None], width: int = 0) -> list[str]:
         ['15.00  ', ' 0.1468', ' -     ']
 
     """
-    parts = [("-" if value is None else f"{value:#.4g}".rstrip(".")).partition(".") for value in values]
+    parts = [
+        ("-" if value is None else f"{value:#.4g}".rstrip(".") if value else "0").partition(".") for value in values
+    ]
     most = max(len(point + fraction) for _, point, fraction in parts)
     padded = [whole + (point + fraction).ljust(most) for whole, point, fraction in parts]
     width = max(width, *map(len, padded))

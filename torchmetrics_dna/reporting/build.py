@@ -113,7 +113,7 @@ def report(
         scored = {} if extractor is None else _score(images, found, num_scored, extractor, loading)
         if rank() == 0:
             names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
-            _write(render(found, names, scored, _settings(sides, extractor, num_scored)), output)
+            _write(render(found, names, scored, _settings(sides, found, extractor, num_scored)), output)
         return found
 
 
@@ -170,9 +170,15 @@ def _histograms(found: Comparison, name: str) -> HistogramDNA:
     return dna
 
 
-def _settings(sides: dict[str, ImageSource | DNA], extractor: DNAExtractor | None, num_scored: int) -> dict[str, str]:
-    """What the comparison does not know, for the record."""
-    kinds = {name.upper(): "a DNA" if isinstance(side, DNA) else "images" for name, side in sides.items()}
+def _settings(
+    sides: dict[str, ImageSource | DNA], found: Comparison, extractor: DNAExtractor | None, num_scored: int
+) -> dict[str, str]:
+    """What else figures depend on, for the record."""
+    kinds = {
+        name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
+    }
+    if interval := found.interval:
+        kinds["folds of images"] = str(interval.num_folds)
     if extractor is None:
         return kinds
     return {

@@ -50,9 +50,10 @@ function draw(place) {
 function show(place) {
   const [layer, first, count] = data.layers[layerOf(place)];
   const shift = data.shift[place];
+  const sure = data.q.length ? `; q ${data.q[place]}` : "";
   document.getElementById("neuron").textContent =
     `${layer}, neuron ${data.number[place]}: ${data.emd[place]} bins, number ${place - first + 1} of ${count}` +
-    ` in its layer; mean activation ${shift < 0 ? "lower" : "higher"} in B by ${Math.abs(shift)}`;
+    ` in its layer; mean activation ${shift < 0 ? "lower" : "higher"} in B by ${Math.abs(shift)}${sure}`;
   draw(place);
   const rows = Math.ceil(count / data.columns);
   Object.assign(cursor.style, {

@@ -22,7 +22,7 @@ from torchmetrics_dna.reporting.drawing import (
     step_path,
     thumbnail,
 )
-from torchmetrics_dna.reporting.words import describe_settings, p_in_words, verdict
+from torchmetrics_dna.reporting.words import clearly, describe_settings, p_figure, p_in_words, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,11 +63,13 @@ def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Score
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    environment.filters |= {"number": number, "p": p_in_words}
+    environment.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
     return environment.get_template("page.html").render(
         found=found,
         names=dict(zip("ab", names, strict=True)),
         verdict=verdict(found),
+        sure="dna-emd" in found.evidence,
+        tested=clearly(found),
         largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
         map=_map(found, order),
         colour_bar=colour_bar(),
@@ -111,6 +113,8 @@ def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict
     """What the script knows of each neuron, in the order of the map."""
     numbers = [number for layer in found.neurons for number in found.neurons.numbers(layer)]
     low, high = histograms.ends[order].T
+    evidence = found.evidence.get("dna-emd")
+    test = evidence.test if evidence else None
     return {
         "columns": _columns(found),
         "layers": [
@@ -119,6 +123,7 @@ def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict
         "number": [numbers[i] for i in order.tolist()],
         "emd": _short(found.neuron_emd[order]),  # type: ignore[index]
         "shift": _short(found.mean_shift[order]),
+        "q": [] if test is None else [p_figure(q) for q in test.q[order].tolist()],
         "low": _short(low),
         "high": _short(high),
         "used": histograms.used[order].tolist(),
@@ -131,11 +136,10 @@ def _short(values: Tensor) -> list[float]:
 
 
 def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]:
-    """The neurons that differ most, each with its figures and the outlines of its histograms."""
-    shift, top = found.mean_shift, found.top_neurons(_TOP)
+    """The neurons that differ most clearly, each with its figures and the outlines of its histograms."""
+    top = found.top_neurons(_TOP)
     for neuron in top:
         i = found.neurons.index(neuron["layer"], neuron["neuron"])
-        neuron["shift"] = float(shift[i])
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()

@@ -28,34 +28,67 @@ def verdict(found: Comparison) -> str:
         found: A comparison of histograms.
 
     """
-    interval, p = found.interval, found.p_value
-    plain = f"dna-emd is {number(found.dna_emd)} bins"
+    interval, p, plain = found.interval, found.p_value, f"dna-emd is {number(found.dna_emd)} bins"
     if interval is None:
         return (
-            f"A and B are {number(found.dna_emd)} bins apart. Whether that is more than noise can't be said: it takes"
-            f" images in {LEAST_FOLDS} folds of a side; give more images."
+            f"A and B are {number(found.dna_emd)} bins apart. Whether that is more than noise can't be said: that takes"
+            f" {LEAST_FOLDS} folds of images on a side; give more images, or DNAs that were made with folds."
         )
-    left = (
-        f"without what noise adds it is {number(interval.value)} ({interval.confidence:.0%} interval"
-        f" {number(interval.low)} to {number(interval.high)})"
-    )
+    ends = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+    left = f"without what noise adds, {number(interval.value)} ({ends})"
     if p is None:
         return (
-            f"{plain}; {left}. There is no test of whether that is more than noise, for a side has no folds; give"
-            " images, or a DNA that was made with folds."
+            f"A and B are {number(found.dna_emd)} bins apart; {left}. Whether they differ can't be tested,"
+            " since one side has no folds; give its images, or a DNA that was made with folds."
         )
-    chance = f"; equal sets of this size would be {number(found.null)} bins apart"
     if p > SIGNIFICANT:
-        return f"No difference between A and B can be shown ({p_in_words(p)}): {plain}{chance}."
-    by_layer = {layer: found.p_value_of("dna-emd", layer) or 0 for layer in found.neurons}
-    clear = [layer for layer, of_layer in by_layer.items() if of_layer <= SIGNIFICANT]
-    where = "in all layers" if len(clear) == len(by_layer) else f"in {', '.join(clear)}"
-    return f"B differs from A ({p_in_words(p)}), {where}: {plain}, {left}{chance}."
+        return (
+            f"No difference between A and B can be shown ({p_in_words(p)}): {plain}, and chance alone would give"
+            f" {number(found.null)} to equal sets of this size."
+        )
+    told = f"B differs from A ({p_in_words(p)}), {_where(found)}"
+    if interval.value == 0:
+        return (
+            f"{told}. How large the difference is over all neurons can't be said from these images: without what noise"
+            f" adds, nothing is left of dna-emd ({ends})."
+        )
+    return f"{told}: {plain}; {left}."
+
+
+def _where(found: Comparison) -> str:
+    """In which layers the test finds a difference."""
+    p_values = {layer: found.p_value_of("dna-emd", layer) or 0 for layer in found.neurons}
+    clear = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
+    if len(clear) == len(p_values):
+        return "in all layers"
+    return f"most clearly in {', '.join(clear)}" if clear else "in a few neurons and in no layer as a whole"
 
 
 def p_in_words(p: float) -> str:
     """A p-value, as it is written in a text."""
-    return f"p = {p:.2g}" if p > LEAST_P else f"p ≤ {LEAST_P:g}"
+    return f"p {'= ' if p > LEAST_P else ''}{p_figure(p)}"
+
+
+def p_figure(p: float | None) -> str:
+    """A p-value or q in two digits; a dash for None.
+
+    Example:
+        >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0)
+        ('0.012', '≤ 0.001', '1')
+
+    """
+    if p is None:
+        return "-"
+    return f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
+
+
+def clearly(found: Comparison) -> str:
+    """How many neurons differ significantly; an empty text without a test."""
+    evidence = next((found.evidence[r.name] for r in found.records("neuron") if r.name in found.evidence), None)
+    if evidence is None or evidence.test is None:
+        return ""
+    count = int((evidence.test.neurons <= SIGNIFICANT).sum())
+    return f"{count:,} of {found.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
 
 
 def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, str]) -> dict[str, str]:
@@ -77,7 +110,9 @@ def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, 
         **given,
         "extractor": found.extractor,
         "weights of the network": dna.weights_digest or "unknown",
-        "preparation of images": in_words(dna.preparation),
+        "preparation of images": in_words(
+            dna.preparation and {what: how for what, how in dna.preparation.items() if how is not None}
+        ),
         "neurons": f"{found.neurons.total:,} in {len(found.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),
         "ranges of activations": bounds,
