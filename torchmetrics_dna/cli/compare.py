@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from rich.table import Table
 from rich.text import Text
@@ -20,6 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
+from torchmetrics_dna.cli.measuring import measures_images
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
@@ -30,21 +31,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.demo import Demo
 
 
+@measures_images()
 def compare(
     a: o.SideA,
     b: o.SideB,
     metrics: o.Metrics = None,
-    feature: o.Feature = None,
-    layers: o.Layers = None,
-    num_bins: o.NumBins = None,
-    ranges: o.Ranges = None,
-    weights_path: o.WeightsPath = None,
-    crop: o.CropOption = None,
-    exif_orientation: o.ExifOrientation = False,
-    skip_unreadable: o.SkipUnreadable = False,
-    batch_size: o.BatchSize = 32,
-    num_workers: o.NumWorkers = None,
-    device: o.Device = None,
     neurons: o.NeuronWeightsFile = None,
     folds: Annotated[
         int | None,
@@ -53,32 +44,22 @@ def compare(
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     as_json: o.Json = False,
+    **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them."""
     from torchmetrics_dna.sets.compare import compare as compare_sets
-    from torchmetrics_dna.sets.processes import world_size
 
     with progress() as report:
         result = compare_sets(
             a,
             b,
-            feature,
-            layers=o.names(layers),
             metrics=o.names(metrics),
-            device=device,
-            num_bins=num_bins,
-            ranges=ranges,
             neuron_weights=neurons,
             confidence=confidence,
             num_folds=folds,
             groups=group_by,
-            batch_size=batch_size,
-            num_workers=num_workers,
-            exif_orientation=exif_orientation,
-            skip_unreadable=skip_unreadable,
             progress=report,
-            distributed=world_size() > 1,
-            **o.extractor_settings(weights_path, crop),
+            **options,
         )
     _print_comparison(result, as_json)
     print_unreadable(result.unreadable)
