@@ -52,11 +52,14 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert run(monkeypatch, *options) == 0
     summary, layers, neurons = re.split(r"\n(?=By layer|Neurons)", capsys.readouterr().out)
     value = {name: f"{found[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
-    assert dict(line.split()[:2] for line in summary.splitlines()[:4]) == value
+    told = dict(
+        line.split()[:2] for line in summary.splitlines() if line.startswith(tuple(f" {name} " for name in NAMES))
+    )
+    assert told == value
     names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])
-    assert names == ["layer", "neurons", *PARTS]
-    assert row == ["block_0", "16", *(value[name] for name in PARTS)]
-    assert neurons.splitlines()[2].replace("┃", " ").split() == ["layer", "neuron", "dna-emd", "dna-hellinger"]
+    assert names == ["layer", "neurons", PARTS[0], "without", "noise", "p", *PARTS[1:]]
+    assert [row[0], *row[2:3], *row[5:]] == ["block_0", *(value[name] for name in PARTS)]
+    assert neurons.splitlines()[2].replace("┃", " ").split()[:4] == ["layer", "neuron", "dna-emd", "dna-hellinger"]
 
 
 @pytest.mark.usefixtures("_registered")
@@ -82,9 +85,10 @@ def test_in_a_report(tmp_path: Path) -> None:
     for name in NAMES:
         assert told[name][0] == value[name]
         assert DISTANCES[name].sentence in told[name][1]
-    assert ["layer", "neurons", "dna-emd(bins)", "", "fd(squared activations)", "dna-hellinger"] in rows
-    assert [cell for cell in told["all"] if cell] == ["9", *(value[name] for name in PARTS)]
-    assert ["layer", "neuron", "dna-emd(bins)", "dna-hellinger", "mean activation,B less A"] in rows
+    others = ["fd(squared activations)", "dna-hellinger"]
+    assert ["layer", "neurons", "dna-emd(bins)", "withoutnoise", "p", "", *others] in rows
+    assert told["all"][:2] + told["all"][5:] == ["9", *(value[name] for name in PARTS)]
+    assert ["layer", "neuron", "dna-emd(bins)", "dna-hellinger", "mean activation,B less A", "p", "q"] in rows
 
 
 def test_pages_and_help_name_all() -> None:

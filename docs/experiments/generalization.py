@@ -11,7 +11,7 @@ training and test pictures are then to say which training sets do best on which 
 from __future__ import annotations
 
 import itertools
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import data
 import numpy as np
@@ -28,9 +28,12 @@ from torchvision.transforms import v2
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.functional import generalization_discrepancy
-from torchmetrics_dna.sets.comparison import Comparison, compare_measured
+from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.sets.comparison import Comparison
 
 SIDE, SMALL = 64, 32  # of pictures, and of what the small networks see
 SEED = 0

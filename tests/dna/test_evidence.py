@@ -123,6 +123,8 @@ def test_what_is_exact_adds_no_doubt() -> None:
     assert both.interval.high == pytest.approx(one.interval.high)  # folds that are all alike vary nothing
     assert one.test is None  # since what is exact can't be shared out anew
     assert both.test.p_value < 0.05
+    assert both.test.exact
+    assert both.test.num_relabelings == 462
     wide, narrow = (evidence(folded, other, c).interval for c in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.high < wide.high
 

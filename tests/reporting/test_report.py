@@ -29,7 +29,7 @@ from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_pa
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.words import p_figure, verdict
-from torchmetrics_dna.sets.comparison import compare_measured
+from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured
 from torchmetrics_dna.sets.rank import Ranking

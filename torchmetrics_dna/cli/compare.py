@@ -37,7 +37,10 @@ def compare(
     b: o.SideB,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
-    folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
+    folds: Annotated[
+        int | None,
+        o.option("Folds of images for intervals and tests; 0 for neither. [default: 20]", show_default=False),
+    ] = None,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     as_json: o.Json = False,
@@ -52,9 +55,9 @@ def compare(
             b,
             metrics=o.names(metrics),
             neuron_weights=neurons,
+            confidence=confidence,
             num_folds=folds,
             groups=group_by,
-            confidence=confidence,
             progress=report,
             **options,
         )

@@ -78,9 +78,3 @@ Json = Annotated[bool, option("Print json.", "--json")]
 def names(layers: str | None) -> list[str] | None:
     """The layers of a list with commas."""
     return None if layers is None else [name.strip() for name in layers.split(",")]
-
-
-def extractor_settings(weights_path: Path | None, crop: Crop | None) -> dict[str, Any]:
-    """Keyword arguments of :class:`DNAExtractor` that were given."""
-    given = {"weights_path": weights_path, "crop": crop and crop.value}
-    return {name: value for name, value in given.items() if value is not None}

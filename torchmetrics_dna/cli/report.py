@@ -40,10 +40,10 @@ def report(
             b,
             output,
             num_scored=scored,
-            metrics=o.names(metrics),
-            neuron_weights=neurons,
             groups=group_by,
             confidence=confidence,
+            metrics=o.names(metrics),
+            neuron_weights=neurons,
             progress=bars,
             **options,
         )

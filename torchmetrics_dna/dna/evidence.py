@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import comb
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -166,7 +167,8 @@ def _test(
     images = in_a.double() @ sizes
     # noise grows with 1/images of a side, of which a relabeling of unequal folds has more or fewer
     scale = (images * (sizes.sum() - images)).pow(1 / record.power).to(distances)
-    return permutation_test(distances * scale[:, None], slices, weights), under
+    exact = len(in_a) == comb(len(sizes), len(unions.sizes_a))
+    return permutation_test(distances * scale[:, None], slices, weights, exact), under
 
 
 def _figures(distances: Tensor, slices: list[slice], weights: Tensor | None) -> Tensor:

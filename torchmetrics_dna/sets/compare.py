@@ -11,7 +11,7 @@ from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.comparison import Comparison, compare_measured
+from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.tally.resolve import Feature
 

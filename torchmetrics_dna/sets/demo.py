@@ -14,11 +14,12 @@ from PIL import Image, ImageFilter
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.comparison import Comparison, compare_measured
+from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.loading import Progress
 
 PHOTOGRAPHS = (

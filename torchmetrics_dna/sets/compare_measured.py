@@ -1,0 +1,106 @@
+"""Compare two sets that were measured."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.distances import DISTANCES, Distance
+from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.duplicates import near_duplicates
+from torchmetrics_dna.sets.comparison import Comparison
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.sets.measure import Measured
+
+
+def compare_measured(
+    a: Measured,
+    b: Measured,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    distances: Sequence[Distance] = tuple(DISTANCES.values()),
+    confidence: float = 0.95,
+) -> Comparison:
+    """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
+
+    Where both have folds, it says how sure the distances are; the folds themselves are left behind.
+
+    Raises:
+        ValueError: If they do not fit together.
+        RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the distances.
+
+    """
+    found: dict[str, Tensor] = {}
+    spread: dict[str, float] = {}
+    evidence: dict[str, Evidence] = {}
+    dna, histogram = a.any, a.dnas.get("histogram")
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    images = min(a.any.num_images, b.any.num_images)
+    for record in distances:
+        one, other = (_given_for(record, side) for side in (a, b))
+        # one image has no variance, and that is no reason to withhold another distance
+        if one is None or other is None or (images < record.least and found):
+            continue
+        if record.grain == "set":
+            value, spread[record.name] = record.between(one, other)
+            found[record.name] = torch.tensor([value], dtype=torch.float64)
+        else:
+            found[record.name] = record.of_dnas(one, other)
+        if record.unions is not None:
+            given = found[record.name], record.unions(one, other), dna.neurons
+            known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
+            evidence |= {} if known is None else {record.name: known}
+    return Comparison(
+        dna.neurons,
+        found,
+        {"a": a.any.num_images, "b": b.any.num_images},
+        dna.extractor,
+        histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
+        histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
+        weights,
+        a.unreadable + b.unreadable,
+        (a.without_folds(), b.without_folds()),
+        evidence,
+        spread,
+        _notices(a, b),
+    )
+
+
+def _notices(a: Measured, b: Measured) -> list[str]:
+    """What thumbnails tell of images that look nearly alike."""
+    told = []
+    for name, side in (("A", a), ("B", b)):
+        if side.thumbnails is not None and side.folds is not None:
+            near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
+            if near:
+                told.append(
+                    f"{images_in_words(near)} of {name} look nearly like others of another fold; if these belong"
+                    " together (frames of a clip, crops of a picture), group them, or p-values are too small"
+                )
+    if a.thumbnails is not None and b.thumbnails is not None:
+        near = near_duplicates(b.thumbnails, a.thumbnails)
+        if near:
+            told.append(
+                f"{images_in_words(near)} of B look nearly like images of A; a generator that copies its training"
+                " images is close by every distance"
+            )
+    return told
+
+
+def _given_for(record: Distance, measured: Measured) -> Any:
+    """What a distance takes, if it was measured: a DNA, or features; variances are the diagonals of covariances."""
+    if not record.kinds:
+        return measured.features
+    layers = measured.dnas.get("layer-gaussian")
+    if record.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
+        return measured.dnas.get("gaussian", layers.to_gaussian())
+    return measured.dnas.get(record.kinds[0])
