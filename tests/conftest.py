@@ -52,10 +52,20 @@ def photos() -> list[np.ndarray]:
 @pytest.fixture
 def one_thread() -> Iterator[None]:
     """As processes beside each other run: convolutions round alike only for the same number of threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
+    yield from _with_threads(1)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    """Torch by itself leaves oneDNN out for 1 x 1 convolutions on one thread, and rounds otherwise."""
+    yield from _with_threads(2)
+
+
+def _with_threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
     yield
-    torch.set_num_threads(threads)
+    torch.set_num_threads(before)
 
 
 @pytest.fixture

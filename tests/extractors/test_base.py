@@ -40,6 +40,7 @@ def test_the_network_runs_no_deeper_than_needed() -> None:
     assert reached == ["blocks.1"]
 
 
+@pytest.mark.usefixtures("two_threads")
 def test_activations_are_those_of_the_network(default_extractor: DNAExtractor) -> None:
     images = torch.rand(2, 3, 224, 224)
     found = default_extractor(images)
