@@ -1,0 +1,82 @@
+"""What it costs to say how sure a distance is: the test, folds beside plain counting, and files that keep folds.
+
+    python tests/benchmarks/evidence.py [--images 100] [--rounds 3] [--threads 2]
+
+Counts are drawn at random, as many as some images of a ViT give. The rest is of photographs and the default extractor:
+``update`` of 32 images with and without folds in one run, and files with and without folds.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+from statistics import median
+
+import torch
+from timing import in_turns
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.sets.demo import photographs
+
+POSITIONS, FOLDS = 197, 20
+
+
+def drawn(total: int, num_images: int, seed: int) -> HistogramDNA:
+    """A DNA in folds, of random counts: 1000 bins, and 100 in the folds."""
+    generator = torch.Generator().manual_seed(seed)
+    neurons = Neurons({f"layer {i}": total // 8 for i in range(7)} | {"layer 7": total - 7 * (total // 8)})
+    ranges = ActivationRanges(torch.zeros(total), torch.ones(total), neurons)
+    each = num_images // FOLDS
+    folds = []
+    for _ in range(FOLDS):
+        counts = torch.zeros(total, 100, dtype=torch.int64)
+        values = torch.randint(0, 100, (total, each * POSITIONS), generator=generator)
+        counts.scatter_add_(1, values, torch.ones_like(values))
+        folds.append(HistogramDNA(counts, neurons, ranges, each, "drawn"))
+    whole = sum(fold.counts for fold in folds).repeat_interleave(10, 1) // 10
+    return HistogramDNA(whole, neurons, ranges, FOLDS * each, "drawn", folds=tuple(folds))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--threads", type=int, default=2)
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    record = DISTANCES["dna-emd"]
+    print(f"| {arguments.threads} threads | median |\n|---|---|")
+    for total in (2064, 9984):
+        a, b = (drawn(total, arguments.images, seed) for seed in (0, 1))
+        values = a.distances(b)
+
+        def weigh(a: HistogramDNA = a, b: HistogramDNA = b, values: torch.Tensor = values) -> None:
+            weigh_evidence(record, values, record.unions(a, b), a.neurons)
+
+        seconds = in_turns(arguments.rounds, test=weigh)["test"]
+        held = sum(fold.counts.nbytes for fold in a.folds)
+        print(f"| evidence of {total} neurons, {FOLDS} folds a side | {median(seconds):.2f} s |")
+        print(f"| folds of a side | {held / 1e6:.0f} MB |")
+    extractor = DNAExtractor()
+    photos = photographs(64)
+    images = torch.stack([torch.tensor(photo.tolist(), dtype=torch.uint8) for photo in photos[:32]]).permute(0, 3, 1, 2)
+    plain, folded = DNAEMD(extractor), DNAEMD(extractor, num_folds=FOLDS)
+    seconds = in_turns(
+        arguments.rounds, plain=lambda: plain.update(images, True), folded=lambda: folded.update(images, True)
+    )
+    ratio = median(seconds["folded"]) / median(seconds["plain"])
+    print(f"| `update` of 32 images with folds, over that without | {ratio:.3f} |")
+    dna = make_dna(photos, extractor, num_folds=FOLDS)
+    with tempfile.TemporaryDirectory() as folder:
+        for name, value in (("with folds", dna), ("without", replace(dna, folds=()))):
+            path = Path(folder) / "x.dna.npz"
+            took = median(in_turns(arguments.rounds, save=lambda v=value, p=path: v.save(p))["save"])
+            print(f"| file of 64 images {name} | {path.stat().st_size / 1e6:.2f} MB, written in {took:.2f} s |")
+
+
+if __name__ == "__main__":
+    main()
