@@ -283,7 +283,9 @@ def test_a_reference_is_exact_unless_it_has_folds() -> None:
 @pytest.mark.parametrize("world", [2, 4])
 def test_processes_agree_with_one(world: int, tmp_path: Path) -> None:
     metric = fed(emd(num_folds=5), CROWD, CROWD_FAKE)
-    torch.save((float(metric.compute()), *vars(metric.evidence().interval).values()), tmp_path / "expected")
+    found = metric.evidence()
+    told = {"value": float(metric.compute()), "interval": found.interval, "null": found.null, "p": found.test.p_value}
+    torch.save((told, found.neurons, found.test.z), tmp_path / "expected")
     run(world, folds, tmp_path, str(tmp_path / "expected"))
 
 
