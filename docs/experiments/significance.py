@@ -13,8 +13,11 @@ instead of 1000. 4 GB of memory.
 from __future__ import annotations
 
 import io
+import json
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from itertools import product
+from typing import TYPE_CHECKING, Any
 
 import data
 import numpy as np
@@ -34,7 +37,8 @@ from torchmetrics_dna.functional.unions import kernel_of_unions
 from torchmetrics_dna.tally.folds import group_folds
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -147,17 +151,21 @@ def draw_many(
     return found
 
 
-def levels(measure: Measure, sets: dict[str, Images], sizes: Sequence[int], draws: int) -> list[list[str]]:
-    rows = []
-    for name, images in sets.items():
-        for size in sizes:
-            for num_folds in (10, 20):
-                if 2 * size <= len(images):
-                    found = draw_many(measure, images, images, size, num_folds, draws)
-                    shares = found.alarms(), np.mean(found.any_neuron), np.mean(found.false_share)
-                    rows.append([name, f"{size}", f"{num_folds}", *(f"{100 * x:.1f} %" for x in shares), f"{draws}"])
-                    print(rows[-1], flush=True)
-    return rows
+def level_of(measure: Measure, name: str, images: Images, size: int, num_folds: int, draws: int) -> list[str]:
+    found = draw_many(measure, images, images, size, num_folds, draws)
+    shares = found.alarms(), np.mean(found.any_neuron), np.mean(found.false_share)
+    return [name, f"{size}", f"{num_folds}", *(f"{100 * x:.1f} %" for x in shares), f"{draws}"]
+
+
+def remember(path: Path | None, key: str, compute: Callable[[], Any]) -> Any:
+    """What was computed before, or else what is computed now: a full run takes an hour, and may be interrupted."""
+    known = json.loads(path.read_text(encoding="utf-8")) if path is not None and path.exists() else {}
+    if key not in known:
+        known[key] = compute()
+        print(key, known[key], flush=True)
+        if path is not None:
+            path.write_text(json.dumps(known), encoding="utf-8")
+    return known[key]
 
 
 def powers(
@@ -172,7 +180,6 @@ def powers(
                     for folds in (10, 20)
                 ]
                 rows.append([name, change, f"{size}", *found, f"{draws}"])
-                print(rows[-1], flush=True)
     return rows
 
 
@@ -203,7 +210,6 @@ def planted(measure: Measure, images: Images, draws: int, size: int) -> list[lis
     rows = [[name, f"{100 * np.mean(share):.0f} %"] for name, share in hits.items()]
     rows.append(["false among those with q ≤ 0.05", f"{100 * np.mean(false):.1f} %"])
     rows.append(["of the changed ones found so", f"{100 * np.mean(found_share):.0f} %"])
-    print(rows, flush=True)
     return rows
 
 
@@ -228,7 +234,9 @@ def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tenso
 NAMES = ("dna-emd, debiased", "dna-emd", "dna-fd", "fd, last layer", "KID, last layer")
 
 
-def biases(measure: Measure, pairs: dict[str, tuple[Images, Images]], sizes: Sequence[int], draws: int) -> dict:
+def biases(
+    measure: Measure, pairs: dict[str, tuple[Images, Images]], sizes: Sequence[int], draws: int
+) -> dict[str, list[Any]]:
     """By how much distances of few images are off that of all, in percent: ``(draws, sizes, distances)``."""
     found = {}
     for name, (some, reference) in pairs.items():
@@ -244,8 +252,7 @@ def biases(measure: Measure, pairs: dict[str, tuple[Images, Images]], sizes: Seq
                 chosen = torch.randperm(len(some), generator=generator)[:size]
                 few = measure.in_folds(some, chosen, random_folds(size, 20, generator))
                 values[i, j] = torch.tensor(distances(measure, few, fixed, some.means[chosen], reference.means))
-        found[name] = 100 * (values / full - 1)
-        print(name, found[name].mean(0), flush=True)
+        found[name] = (100 * (values / full - 1)).tolist()
     return found
 
 
@@ -277,7 +284,6 @@ def clips(measure: Measure, pictures: list[Picture], draws: int, of_a_side: int)
         p.append(evidence(*halves).test.p_value)
     rows.append(["one clip cut in two, not grouped", f"{100 * np.mean(np.array(p) <= 0.05):.1f} %"])
     rows.append(["one clip cut in two, grouped", "no test: each side has one group"])
-    print(rows, flush=True)
     return rows
 
 
@@ -287,7 +293,6 @@ def needed(measure: Measure, plain: Images, others: dict[str, Images], sizes: Se
     for change, other in others.items():
         found = [draw_many(measure, plain, other, size, 20, draws).alarms() for size in sizes]
         rows.append([change, *(f"{100 * share:.0f} %" for share in found)])
-        print(rows[-1], flush=True)
     return rows
 
 
@@ -337,14 +342,24 @@ def main() -> None:
     degraded = {name: large([change(p) for p in some]) for name, change in changed.items()}
     draws = 3 if quick else arguments.draws
     few = 3 if quick else 200
-    level = levels(measure, {"emoji": emoji, "photographs": photographs}, (12,) if quick else (50, 100, 400), draws)
-    power = powers(large, {"emoji": (plain, degraded)}, (12,) if quick else (50, 100), few)
-    top = planted(measure, emoji, 2 if quick else 100, 12 if quick else 100)
+    kept = partial(remember, data.CACHE / "significance.json" if not quick else None)
+    numbers = (12,) if quick else (50, 100, 400)
+    level = []
+    for name, images in (("emoji", emoji), ("photographs", photographs)):
+        for size, num_folds in product(numbers, (10, 20)):
+            if 2 * size <= len(images):
+                asked_for = name, images, size, num_folds, draws
+                level.append(kept(f"{name} {size} {num_folds}", partial(level_of, measure, *asked_for)))
+    power = kept("power", lambda: powers(large, {"emoji": (plain, degraded)}, (12,) if quick else (50, 100), few))
+    top = kept("planted", lambda: planted(measure, emoji, 2 if quick else 100, 12 if quick else 100))
     sizes = SIZES[:2] if quick else SIZES
     pairs = {"emoji of two makers": (emoji, others), "photographs to emoji": (photographs, emoji)}
-    off = biases(measure, pairs, sizes, 2 if quick else 10)
-    clip = clips(measure, given["photographs"][: 10 if quick else CLIPS], few, 5 if quick else OF_A_SIDE)
-    enough = needed(large, plain, degraded, (12,) if quick else (20, 50, 100, 200, 400), 3 if quick else 100)
+    off = kept("bias", lambda: biases(measure, pairs, sizes, 2 if quick else 10))
+    off = {name: torch.tensor(values) for name, values in off.items()}
+    filmed = given["photographs"][: 10 if quick else CLIPS]
+    clip = kept("clips", lambda: clips(measure, filmed, few, 5 if quick else OF_A_SIDE))
+    amounts = (12,) if quick else (20, 50, 100, 200, 400)
+    enough = kept("needed", lambda: needed(large, plain, degraded, amounts, 3 if quick else 100))
     worst = max(float(values.mean(0)[1:, 0].abs().max()) for values in off.values())
     alarms = [float(row[3].rstrip(" %")) for row in level]
     results.write(
