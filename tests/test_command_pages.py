@@ -97,6 +97,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for i, (photo, other) in enumerate(zip(photos, blurred, strict=True)):
         Image.fromarray(photo).save(folder / "photos" / f"{i}.png")
         Image.fromarray(other).save(folder / "generated" / f"{i}.png")
+    for clip in range(2):
+        (folder / "clips" / f"{clip}").mkdir(parents=True)
+        Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
     (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)

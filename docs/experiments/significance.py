@@ -50,7 +50,7 @@ BINS, SIDE, RELABELINGS = 100, 64, 200
 SIZES = (10, 20, 50, 100, 200)
 PLANTED, SHIFT = 100, 3  # neurons that are changed, and by how many bins
 ENLARGED = 800  # emoji for power, which the network sees at its own size: changes are slight
-CLIPS, FRAMES, OF_A_SIDE = 60, 40, 10
+CLIPS, FRAMES, OF_A_SIDE = 40, 40, 10
 RECORD = DISTANCES["dna-emd"]
 
 
@@ -357,7 +357,7 @@ def main() -> None:
     off = kept("bias", lambda: biases(measure, pairs, sizes, 2 if quick else 10))
     off = {name: torch.tensor(values) for name, values in off.items()}
     filmed = given["photographs"][: 10 if quick else CLIPS]
-    clip = kept("clips", lambda: clips(measure, filmed, few, 5 if quick else OF_A_SIDE))
+    clip = kept("clips", lambda: clips(measure, filmed, 3 if quick else 100, 5 if quick else OF_A_SIDE))
     amounts = (12,) if quick else (20, 50, 100, 200, 400)
     enough = kept("needed", lambda: needed(large, plain, degraded, amounts, 3 if quick else 100))
     worst = max(float(values.mean(0)[1:, 0].abs().max()) for values in off.values())

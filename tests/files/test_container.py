@@ -375,11 +375,11 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
 def test_mutated_files_are_refused_or_read_as_they_are() -> None:
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
     script = Path(__file__).parents[1] / "helpers" / "mutations.py"
-    command = [sys.executable, script, "--files", "990", "--processes", "1"]
+    command = [sys.executable, script, "--files", "1350", "--processes", "1"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:16]]
-    assert sum(int(count) for row in rows for count in row) == 990
+    assert sum(int(count) for row in rows for count in row) == 1350
     assert all(int(refused) > 60 and wrong == "0" for refused, _, _, wrong in rows)  # of 90 of each kind
 
 
