@@ -15,7 +15,7 @@ from __future__ import annotations
 import io
 import json
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cache, partial
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -63,6 +63,9 @@ def jpeg(picture: Picture) -> Picture:
 
 def blur(picture: Picture) -> Picture:
     return np.asarray(Image.fromarray(picture).filter(ImageFilter.GaussianBlur(0.5)))
+
+
+CHANGES = {"": np.asarray, "JPEG of quality 90": jpeg, "blur of 0.5 pixels": blur}
 
 
 @dataclass
@@ -287,15 +290,6 @@ def clips(measure: Measure, pictures: list[Picture], draws: int, of_a_side: int)
     return rows
 
 
-def needed(measure: Measure, plain: Images, others: dict[str, Images], sizes: Sequence[int], draws: int) -> list:
-    """How often a difference is found, by the number of images a side."""
-    rows = []
-    for change, other in others.items():
-        found = [draw_many(measure, plain, other, size, 20, draws).alarms() for size in sizes]
-        rows.append([change, *(f"{100 * share:.0f} %" for share in found)])
-    return rows
-
-
 def draw(found: dict, sizes: Sequence[int]) -> Figure:
     figure = Figure(figsize=(11, 4.2), layout="constrained")
     figure.suptitle("How far distances of few images are off that of all, mean of the draws")
@@ -335,31 +329,32 @@ def main() -> None:
     asked.relabelings = lambda a, b: relabelings(a, b, RELABELINGS)
     given, origin = pictures(quick)
     measure, large = Measure(input_size=SIDE), Measure()
-    emoji, photographs, others = (measure(given[name]) for name in ("emoji", "photographs", "others"))
-    changed = {"JPEG of quality 90": jpeg, "blur of 0.5 pixels": blur}
-    some = given["emoji"][::2][:ENLARGED]
-    plain = large(some)
-    degraded = {name: large([change(p) for p in some]) for name, change in changed.items()}
-    draws = 3 if quick else arguments.draws
-    few = 3 if quick else 200
-    kept = partial(remember, data.CACHE / "significance.json" if not quick else None)
-    numbers = (12,) if quick else (50, 100, 400)
+    measured = cache(lambda name: measure(given[name]))  # what was remembered needs no images
+    enlarged = cache(lambda change: large([CHANGES[change](p) for p in given["emoji"][::2][:ENLARGED]]))
+    kept = partial(remember, None if quick else data.CACHE / "significance.json")
+
+    def degraded() -> dict[str, Images]:
+        return {name: enlarged(name) for name in CHANGES if name}
+
     level = []
-    for name, images in (("emoji", emoji), ("photographs", photographs)):
-        for size, num_folds in product(numbers, (10, 20)):
-            if 2 * size <= len(images):
-                asked_for = name, images, size, num_folds, draws
-                level.append(kept(f"{name} {size} {num_folds}", partial(level_of, measure, *asked_for)))
-    power = kept("power", lambda: powers(large, {"emoji": (plain, degraded)}, (12,) if quick else (50, 100), few))
-    top = kept("planted", lambda: planted(measure, emoji, 2 if quick else 100, 12 if quick else 100))
-    sizes = SIZES[:2] if quick else SIZES
-    pairs = {"emoji of two makers": (emoji, others), "photographs to emoji": (photographs, emoji)}
-    off = kept("bias", lambda: biases(measure, pairs, sizes, 2 if quick else 10))
+    for name, size, num_folds in product(("emoji", "photographs"), (12,) if quick else (50, 100, 400), (10, 20)):
+        if 2 * size <= len(given[name]):
+            draws = 3 if quick else arguments.draws
+            compute = lambda n=name, s=size, f=num_folds, d=draws: level_of(measure, n, measured(n), s, f, d)  # noqa: E731
+            level.append(kept(f"{name} {size} {num_folds}", compute))
+    few = 3 if quick else 200
+    power = kept(
+        "power", lambda: powers(large, {"emoji": (enlarged(""), degraded())}, (12,) if quick else (50, 100), few)
+    )
+    top = kept("planted", lambda: planted(measure, measured("emoji"), 2 if quick else 100, 12 if quick else 100))
+    sizes, times = (SIZES[:2], 2) if quick else (SIZES, 10)
+    pairs = {"emoji of two makers": ("emoji", "others"), "photographs to emoji": ("photographs", "emoji")}
+    off = kept(
+        "bias", lambda: biases(measure, {n: tuple(map(measured, pair)) for n, pair in pairs.items()}, sizes, times)
+    )
     off = {name: torch.tensor(values) for name, values in off.items()}
     filmed = given["photographs"][: 10 if quick else CLIPS]
     clip = kept("clips", lambda: clips(measure, filmed, 3 if quick else 100, 5 if quick else OF_A_SIDE))
-    amounts = (12,) if quick else (20, 50, 100, 200, 400)
-    enough = kept("needed", lambda: needed(large, plain, degraded, amounts, 3 if quick else 100))
     worst = max(float(values.mean(0)[1:, 0].abs().max()) for values in off.values())
     alarms = [float(row[3].rstrip(" %")) for row in level]
     results.write(
@@ -384,13 +379,6 @@ def main() -> None:
                 level,
             ),
             results.table(["difference", "", "images a side", "found, 10 folds", "found, 20 folds", "draws"], power),
-            results.table(
-                [
-                    "difference (20 folds)",
-                    *(f"{n} images a side" for n in ((12,) if quick else (20, 50, 100, 200, 400))),
-                ],
-                enough,
-            ),
             results.table(
                 [f"{PLANTED} neurons moved by {SHIFT} bins of {BINS}", "of the first ten, truly changed"], top
             ),
