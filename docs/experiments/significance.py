@@ -16,7 +16,9 @@ import io
 import json
 from dataclasses import dataclass, replace
 from functools import cache, partial
+from hashlib import sha256
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import data
@@ -38,7 +40,6 @@ from torchmetrics_dna.tally.folds import group_folds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -331,7 +332,8 @@ def main() -> None:
     measure, large = Measure(input_size=SIDE), Measure()
     measured = cache(lambda name: measure(given[name]))  # what was remembered needs no images
     enlarged = cache(lambda change: large([CHANGES[change](p) for p in given["emoji"][::2][:ENLARGED]]))
-    kept = partial(remember, None if quick else data.CACHE / "significance.json")
+    script = sha256(Path(__file__).read_bytes()).hexdigest()[:8]  # after any change, all is computed anew
+    kept = partial(remember, None if quick else data.CACHE / f"significance-{script}.json")
 
     def degraded() -> dict[str, Images]:
         return {name: enlarged(name) for name in CHANGES if name}

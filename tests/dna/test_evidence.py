@@ -136,6 +136,10 @@ def test_too_few_folds() -> None:
     folded = in_folds([some] * 4 + [none])
     assert evidence(folded, in_folds([some] * 5)) is None
     assert evidence(some, some) is None
+    # all images of a side in one group: that is not a side without folds, which is taken for exact
+    one_group = in_folds([some, *[none] * 9])
+    assert evidence(one_group, in_folds([some] * 6)) is None
+    assert evidence(some, in_folds([some] * 6)) is not None
 
 
 def test_copies_of_one_set_have_no_distance_left() -> None:

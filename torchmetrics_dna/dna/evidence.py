@@ -78,7 +78,7 @@ def weigh_evidence(
     weights: Tensor | None = None,
     confidence: float = 0.95,
 ) -> Evidence | None:
-    """Say how sure a distance is, from folds of its sides; None if both have images in fewer than 5 folds.
+    """Say how sure a distance is, from folds of its sides; None where one has too few with images, or both have none.
 
     Distances of finite sets are too large. For a distance whose square (``record.power`` 2), or which itself (1),
     grows by a share of 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) says by how
@@ -94,7 +94,7 @@ def weigh_evidence(
 
     """
     sides = [unions.sizes_a, unions.sizes_b]
-    folded = [len(sizes) for sizes in sides if len(sizes) > 1]
+    folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
     if not folded or min(folded) < LEAST_FOLDS:
         return None
     slices = list(neurons.slices.values()) if len(values) == neurons.total else [slice(0, len(values))]

@@ -30,12 +30,14 @@ class Unions:
         sizes_a: Images of each fold of A that has some, int64; one that holds all where A has no folds. These folds
             come first.
         sizes_b: Likewise.
+        exact: Whether A, and B, have no folds. One fold that holds all, since they are of one group, is not exact.
 
     """
 
     distances: Callable[[Tensor, Tensor], Tensor]
     sizes_a: Tensor
     sizes_b: Tensor
+    exact: tuple[bool, bool]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,7 +75,7 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
         return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device)) * scale
 
-    return Unions(distances, *map(_sizes, sides))
+    return Unions(distances, _sizes(sides[0]), _sizes(sides[1]), (not a.folds, not b.folds))
 
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
@@ -83,7 +85,8 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
     check_comparable(*folds)
     means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
     sizes = [_sizes(side) for side in sides]
-    return Unions(partial(frechet_of_unions, means, variances, torch.cat(sizes)), *sizes)
+    distances = partial(frechet_of_unions, means, variances, torch.cat(sizes))
+    return Unions(distances, sizes[0], sizes[1], (not a.folds, not b.folds))
 
 
 def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
@@ -95,8 +98,8 @@ def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
         numbers.append(number + first)
         sizes.append(size)
         first += len(size)
-    given = torch.cat([a.values, b.values]), torch.cat(numbers), first
-    return Unions(partial(kernel_of_unions, *given), *sizes)
+    distances = partial(kernel_of_unions, torch.cat([a.values, b.values]), torch.cat(numbers), first)
+    return Unions(distances, sizes[0], sizes[1], (a.folds is None, b.folds is None))
 
 
 def _filled(dna: DNA) -> list[DNA]:

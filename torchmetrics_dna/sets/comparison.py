@@ -74,8 +74,8 @@ class Comparison:
 
         None without folds of images, and for fd.
         """
-        evidence = self.evidence.get(distance)
-        if evidence is None or (layer is not None and DISTANCES[distance].grain == "set"):
+        evidence = self._evidence(distance, layer)
+        if evidence is None:
             return None
         return evidence.debiased if layer is None else float(evidence.layers[list(self.neurons).index(layer)])
 
@@ -84,10 +84,15 @@ class Comparison:
 
         Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd.
         """
-        evidence = self.evidence.get(distance)
-        if evidence is None or evidence.test is None or (layer is not None and DISTANCES[distance].grain == "set"):
+        evidence = self._evidence(distance, layer)
+        if evidence is None or evidence.test is None:
             return None
-        return evidence.test.p_value if layer is None else float(evidence.test.layers[list(self.neurons).index(layer)])
+        test = evidence.test
+        return test.p_value if layer is None else float(test.layers[list(self.neurons).index(layer)])
+
+    def _evidence(self, distance: str, layer: str | None) -> Evidence | None:
+        """The evidence for a distance; None if there is none, or a layer is asked for and it has none."""
+        return None if layer is not None and DISTANCES[distance].grain == "set" else self.evidence.get(distance)
 
     @property
     def _main(self) -> str:
