@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from torch import Tensor
 from ways import every_cut, in_parts, laid_out
 
+from torchmetrics_dna.binning.single_rows import SingleRows
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
-from torchmetrics_dna.functional.realism import realism_of_parts
+from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -71,8 +72,49 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
     whole = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
-    parts = realism_of_parts(in_parts(values, cut), reference, *bounds)
+    parts = realism_of_parts(in_parts(values, cut), reference[None], *bounds)[0]
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("bins", [1000, 50, 7])
+@pytest.mark.parametrize("layer", GOLDEN["layers"].tolist())
+def test_a_contrast_is_the_difference_of_two_distances(layer: str, bins: int) -> None:
+    activations = channels_first(GOLDEN[f"acts-{layer}"], str(GOLDEN[f"layout-{layer}"]))
+    reference = torch.from_numpy(GOLDEN[f"counts-B{bins}-{layer}"])
+    pool = activation_histogram(activations[1:], *bounds(layer), bins)
+    scores = dna_realism(activations, reference, *bounds(layer), contrast_counts=pool)
+    for image, score in zip(activations, scores, strict=True):
+        one = activation_histogram(image[None], *bounds(layer), bins)
+        assert float(score) == pytest.approx(float(dna_emd(one, reference) - dna_emd(one, pool)), abs=1e-9)
+    with pytest.raises(ValueError, match="`contrast_counts` expected to have the shape"):
+        dna_realism(activations, reference, *bounds(layer), contrast_counts=pool[:, 1:])
+
+
+@every_cut
+@pytest.mark.parametrize("bins", [3, 30, 40_000])
+@pytest.mark.parametrize("layout", ["convolution", "channels last", "tokens", "pooled", "a window", "no images"])
+def test_kept_histograms_are_exact(layout: str, bins: int, cut: str) -> None:
+    """More positions than bins, and fewer; some neurons left out; two layers of the same values."""
+    values = laid_out(layout, torch.float32)
+    images, neurons = len(values), 2 * values.shape[1]
+    bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
+    generator = torch.Generator().manual_seed(0)
+    references = torch.randint(1, 9, (2, neurons, bins), generator=generator)
+    weights = torch.rand(neurons, generator=generator).double()
+    weights[::3] = 0
+    parts = in_parts(values, cut)
+    rows_of = SingleRows([values[0, 0].numel()] * 2 if images else [0, 0], weights, bins, [values.shape[1]] * 2)
+    rows = rows_of.empty(images, "cpu")
+    scores = realism_of_parts(parts, references, *bounds, weights, (rows_of, rows))
+    assert torch.equal(realism_of_rows(rows, rows_of, references, weights), scores)
+    counts = torch.zeros(neurons, bins, dtype=torch.int64)
+    rows_of.add_counts_(counts, rows)
+    doubled = torch.cat([values * 2, values], 1)
+    expected = activation_histogram(doubled, *bounds, bins) if images else torch.zeros_like(counts)
+    expected[::3] = 0
+    assert torch.equal(counts, expected)
+    assert rows.dtype == (torch.int16 if bins < 40_000 else torch.int32)
+    assert rows.shape[1] == (weights > 0).sum() * min(bins, values[0, 0].numel() if images else 0)
 
 
 def test_without_numba_scores_differ_in_the_last_digits_at_most(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,6 +9,7 @@ from numba.core.dispatcher import Dispatcher
 from torch import Tensor
 
 from torchmetrics_dna.binning import bins_within, cpu
+from torchmetrics_dna.binning.single_rows import SingleRows
 from torchmetrics_dna.functional import cpu as distances_on_cpu
 from torchmetrics_dna.kernels import rows, tiles
 
@@ -28,10 +29,19 @@ def go_through(what: str, values: Tensor) -> None:
     counts = torch.zeros(neurons, BINS, dtype=torch.int64)
     cpu.add_counts_(counts, parts, bins)
     show(f"count {what}", counts)
-    reference = torch.randint(0, 50, (neurons, BINS), generator=random)
-    distances = torch.zeros(len(values), neurons, dtype=torch.float64)
-    distances_on_cpu.fill_distances_(distances, parts, reference, bins, torch.ones(neurons, dtype=torch.float64))
+    references = torch.randint(0, 50, (2, neurons, BINS), generator=random)
+    weights = torch.ones(neurons, dtype=torch.float64)
+    distances = torch.zeros(2, len(values), neurons, dtype=torch.float64)
+    layout = SingleRows([values[0, 0].numel()], weights, BINS, [neurons])
+    rows = layout.empty(len(values), "cpu")
+    distances_on_cpu.fill_distances_(distances, parts, references, bins, weights, (layout, rows))
     show(f"distances {what}", distances)
+    show(f"rows {what}", rows)
+    distances_on_cpu.fill_from_rows_(distances.zero_(), rows, layout, references)
+    show(f"distances of rows {what}", distances)
+    counts.zero_()
+    cpu.count_rows_(counts, rows, layout)
+    show(f"counts of rows {what}", counts)
     show(f"means {what}", cpu.spatial_means([values]))
     show(f"extremes {what}", cpu.extremes(parts))
 

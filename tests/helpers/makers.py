@@ -43,6 +43,10 @@ def realism(**kwargs: object) -> DNARealism:
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
 
 
+def contrasted_realism(**kwargs: object) -> DNARealism:
+    return realism(**{"contrast": "pool"} | kwargs)
+
+
 def activation_range(**kwargs: object) -> ActivationRange:
     return ActivationRange(EXTRACTOR, **kwargs)
 
@@ -54,7 +58,9 @@ MAKERS: dict[str, Callable[..., Metric]] = {
 
 # without the forms that differ in what they count by alone
 CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet)}
-ONE_SIDED: dict[str, Callable[..., Metric]] = {made.__name__: made for made in (realism, activation_range)}
+ONE_SIDED: dict[str, Callable[..., Metric]] = {
+    made.__name__: made for made in (realism, contrasted_realism, activation_range)
+}
 
 
 def with_reference(name: str, images: Tensor = REAL, **kwargs: object) -> Metric:

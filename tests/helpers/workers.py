@@ -154,7 +154,7 @@ def contract(rank: int, world: int, folder: str) -> None:
                 assert metric._is_synced is False
             assert metric.state_dict() == {}
             in_turn = [batches[step * world + r] for r in range(world) for step in range(2)]
-            agree(tensor_of(metric.compute()), value(in_turn if name == "realism" else batches))
+            agree(tensor_of(metric.compute()), value(in_turn if "realism" in name else batches))
 
         metric.persistent(True)
         with metric.sync_context():
@@ -164,7 +164,7 @@ def contract(rank: int, world: int, folder: str) -> None:
         saved = {"metric": loaded.state_dict()}
         checkpoint.load(saved, checkpoint_id=f"{folder}/{name}")
         loaded.load_state_dict(saved["metric"])
-        agree(tensor_of(loaded.compute()), value(in_turn if name == "realism" else batches))
+        agree(tensor_of(loaded.compute()), value(in_turn if "realism" in name else batches))
 
 
 def tensor_of(value: Tensor | dict[str, Tensor]) -> Tensor:
@@ -344,6 +344,34 @@ def realism(rank: int, world: int, expected: str) -> None:
     # and the shard goes on where it was
     metric.update(images[:1], indices=[0])
     assert torch.equal(metric.compute(), scores)
+
+
+def contrasted_realism(rank: int, world: int, expected: str) -> None:
+    """Likewise, contrasted with all images of all ranks, each once."""
+    images = random_images(9, 7)
+    make = ONE_SIDED["contrasted_realism"]
+    metric = make()
+    busy = max(1, world - 1)
+    if rank < busy:
+        padded = [*range(9), *range(-9 % busy)]
+        mine = torch.tensor(padded[rank::busy])
+        for part in mine.split(2 + rank):
+            metric.update(images[part], indices=part)
+    scores = metric.compute()
+    torch.testing.assert_close(scores, torch.load(expected), rtol=0, atol=1e-9)
+    assert torch.equal(scores, make(sync_on_compute=False)(images))
+    metric.update(images[:1], indices=[0])
+    assert torch.equal(metric.compute(), scores)
+    # a function of the user's gathers what each process has
+    gathered = make(dist_sync_fn=lambda tensor, group: gather_all_tensors(tensor, group))
+    if rank < busy:
+        gathered.update(images[mine], indices=mine)
+    assert torch.equal(gathered.compute(), scores)
+    # without indices as they came, rank by rank
+    plain = make()
+    plain.update(images[:2] if rank else images)
+    together = torch.cat([images, *[images[:2]] * (world - 1)])
+    assert torch.equal(plain.compute(), make(sync_on_compute=False)(together))
 
 
 def folds(rank: int, world: int, expected: str) -> None:

@@ -10,7 +10,7 @@ from makers import EXTRACTOR, FAKE, RANGES, REAL
 from networks import Outputs, Pixels, random_images
 from processes import run
 from torchmetrics import MetricCollection
-from workers import realism
+from workers import contrasted_realism, realism
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNARealism, NeuronWeights, make_dna
 
@@ -68,6 +68,79 @@ def test_processes_get_all_scores_in_order(world: int, tmp_path: Path) -> None:
     metric.update(IMAGES)
     torch.save(metric.compute(), tmp_path / "expected")
     run(world, realism, tmp_path, str(tmp_path / "expected"))
+
+
+@pytest.mark.parametrize("world", [1, 2, 4])
+def test_processes_share_a_pool(world: int, tmp_path: Path) -> None:
+    dnas = [make_dna(image[None], EXTRACTOR, num_bins=40, ranges=RANGES) for image in IMAGES]
+    reference, pool = REFERENCES["fixed"], sum(dnas)
+    expected = torch.stack([(reference.distances(one) - pool.distances(one)).mean() for one in dnas])
+    torch.save(expected, tmp_path / "expected")
+    run(world, contrasted_realism, tmp_path, str(tmp_path / "expected"))
+
+
+def test_a_contrast_is_the_difference_of_two_distances(reference: object, tmp_path: Path) -> None:
+    pool = make_dna(FAKE, EXTRACTOR, num_bins=40, ranges=reference.ranges)
+    pool.save(tmp_path / "pool.dna.npz")
+    weights = torch.rand(reference.neurons.total).double()
+    weights[0] = 0
+    for kwargs in ({}, {"neuron_weights": weights}):
+        both = [DNARealism(EXTRACTOR, reference=one, **kwargs)(IMAGES) for one in (reference, pool)]
+        metric = DNARealism(EXTRACTOR, reference=reference, contrast=tmp_path / "pool.dna.npz", **kwargs)
+        torch.testing.assert_close(metric(IMAGES), both[0] - both[1], rtol=0, atol=1e-9)
+    with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or the path of one, but got int"):
+        DNARealism(EXTRACTOR, reference=reference, contrast=3)
+
+
+def test_a_pool_is_all_that_is_scored(tmp_path: Path) -> None:
+    reference = REFERENCES["fixed"]
+    weights = torch.rand(reference.neurons.total).double()
+    weights[4] = 0
+    metric = DNARealism(EXTRACTOR, reference=reference, contrast="pool", neuron_weights=weights)
+    for part in IMAGES.split(4):
+        batch = metric(part)
+        alone = make_dna(part, EXTRACTOR, num_bins=40, ranges=RANGES)
+        expected = DNARealism(EXTRACTOR, reference=reference, contrast=alone, neuron_weights=weights)(part)
+        torch.testing.assert_close(batch, expected, rtol=0, atol=1e-9)
+    pool = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
+    expected = DNARealism(EXTRACTOR, reference=reference, contrast=pool, neuron_weights=weights)(IMAGES)
+    torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=1e-9)
+    # a row holds no more numbers than an image has activations, and none for a neuron of weight 0
+    (rows,) = (found for name, found in metric.metric_state.items() if name.startswith("histograms"))
+    assert {some.dtype for some in rows} == {torch.int16}
+    activations = EXTRACTOR(IMAGES[:1])
+    every = torch.tensor([values[0, 0].numel() for values in activations.values() for _ in range(values.shape[1])])
+    assert rows[0].shape[1] == int(every.clamp(max=40)[weights > 0].sum())
+    metric.persistent(True)
+    torch.save(metric.state_dict(), tmp_path / "state")
+    other = DNARealism(EXTRACTOR, reference=reference, contrast="pool", neuron_weights=weights)
+    other.persistent(True)
+    other.load_state_dict(torch.load(tmp_path / "state"))
+    assert torch.equal(other.compute(), metric.compute())
+    for one in (metric, other):
+        one.update(IMAGES[:2])
+    assert torch.equal(other.compute(), metric.compute())
+    fewer = DNARealism(EXTRACTOR, reference=reference, contrast="pool", num_bins=20)
+    coarse = [make_dna(some, EXTRACTOR, num_bins=20, ranges=RANGES) for some in (REAL, IMAGES)]
+    fine = DNARealism(EXTRACTOR, reference=coarse[0], contrast=coarse[1])
+    torch.testing.assert_close(fewer(IMAGES), fine(IMAGES), rtol=0, atol=1e-9)
+
+
+def test_pools_that_can_not_be() -> None:
+    with pytest.raises(ValueError, match="can't be 'pool' where histograms find their own ranges; make the reference"):
+        DNARealism(EXTRACTOR, reference=REFERENCES["auto"], contrast="pool")
+    metric = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"], contrast="pool")
+    metric.update(IMAGES)
+    before = metric.compute()
+    with pytest.raises(ValueError, match="all images expected to give .* resize them to one size"):
+        metric.update(IMAGES[..., 1:])
+    assert torch.equal(metric.compute(), before)
+    metric.persistent(True)
+    saved = metric.state_dict()
+    saved[next(name for name in saved if name.startswith("histograms"))] = b""  # as it is saved while synced
+    metric.load_state_dict(saved)
+    with pytest.raises(RuntimeError, match="no image can join it now; call `reset` first"):
+        metric.update(IMAGES)
 
 
 def test_weights_layers_and_files(tmp_path: Path) -> None:

@@ -13,16 +13,17 @@ from torchmetrics_dna.binning.cpu_tiles import Work, as_arrays, covers, share_ou
 from torchmetrics_dna.binning.histogram import not_finite
 from torchmetrics_dna.kernels.rows import regrid_rows
 from torchmetrics_dna.kernels.threads import in_rows, in_threads
-from torchmetrics_dna.kernels.tiles import count_neurons, extremes_of_neurons, sum_neurons
+from torchmetrics_dna.kernels.tiles import count_from_rows, count_neurons, extremes_of_neurons, sum_neurons
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning.single_rows import SingleRows
 
-
-__all__ = ["add_counts_", "covers", "extremes", "regrid_", "spatial_means"]
+__all__ = ["add_counts_", "count_rows_", "covers", "extremes", "regrid_", "spatial_means"]
+_TASK = 256  # neurons, whose histograms are worth a task of their own
 
 
 def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
@@ -48,6 +49,19 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
 def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:
     """Move counts, shape ``(N, num_bins)``, in place to bins that are ``2**shifts`` as wide; shape ``(N,)``, int64."""
     in_rows(regrid_rows, *(tensor.numpy() for tensor in (counts, starts, shifts, new_starts)))
+
+
+def count_rows_(counts: Tensor, rows: Tensor, layout: SingleRows) -> None:
+    """Add histograms of single images that were kept to ``counts``, shape ``(N, num_bins)``, int64, in place."""
+    given = rows.numpy(), layout.starts.numpy(), layout.activations.numpy()
+    into = counts.numpy()
+    in_threads(partial(count_from_rows, *given, *some, into) for some in neurons_in_tasks(len(into)))
+
+
+def neurons_in_tasks(neurons: int) -> Iterator[tuple[int, int]]:
+    """First neuron and the one after the last of each task."""
+    for first in range(0, neurons, _TASK):
+        yield first, min(first + _TASK, neurons)
 
 
 def _count(work: Work, bins: Any, counts: Any, step: int) -> set[str]:

@@ -81,13 +81,15 @@ def given_dna(
     reference: _D | str | os.PathLike[str] | None,
     kind: type[_D],
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    argument: str = "reference",
 ) -> list[_D]:
-    """The DNA that an argument ``reference`` gives, in a list of one; none if it is None.
+    """The DNA that an argument gives, in a list of one; none if it is None.
 
     Args:
         reference: A DNA, or the path of one.
         kind: What it has to be.
         ranges: Activation ranges for official histograms; see :func:`load_dna`.
+        argument: Its name.
 
     Raises:
         TypeError: If it is something else.
@@ -100,7 +102,7 @@ def given_dna(
         found = load_dna(reference, None if ranges == "auto" else ranges)
     if not isinstance(found, kind):
         raise TypeError(
-            f"Argument `reference` expected to be a {kind.__name__} or the path of one, but got {type(found).__name__}"
+            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got {type(found).__name__}"
         )
     return [found]
 

@@ -1,4 +1,4 @@
-"""The distance of single images to a set (sections 5.1 and 5.4 of the paper)."""
+"""The distance of single images to sets (sections 5.1 and 5.4 of the paper), and its contrast to two of them."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics_dna.binning.bins import Bins, bins_within
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.layouts import chunks, placed
+from torchmetrics_dna.binning.single_rows import histograms_of, row_of_bins
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.binning.single_rows import SingleRows
+
+    Kept = tuple[SingleRows, Tensor]  # how rows are laid out, and the rows of the images, which are to be filled
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -27,10 +31,13 @@ def dna_realism(
     low: Tensor,
     high: Tensor,
     weights: Tensor | None = None,
+    contrast_counts: Tensor | None = None,
 ) -> Tensor:
     r"""dna-emd between each image alone and a reference: the lower, the closer.
 
     What :func:`dna_emd` gives for the DNA of one image, without ever making it: histograms live for one chunk only.
+    With ``contrast_counts`` of the pool that the images come from, what it gives for the reference less what it gives
+    for the pool: below 0 for an image that is more like the reference than like the pool.
 
     Args:
         activations: ``{layer: (B, n, *positions)}``, or of a single layer; floating point, finite.
@@ -39,59 +46,116 @@ def dna_realism(
         high: Upper bounds, shape ``(N,)``, float64.
         weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 cost
             nothing.
+        contrast_counts: As ``reference_counts``, of the pool; None for the plain distance.
 
     Returns:
         float64, shape ``(B,)``, in bins.
 
     Raises:
-        ValueError: If shapes do not fit, a value is not finite, or a neuron of the reference has no counts.
+        ValueError: If shapes do not fit, a value is not finite, or a neuron of a set has no counts.
 
     Example:
         >>> images = torch.tensor([[[0.1, 0.2]], [[0.9, 0.8]]])  # two images, one neuron, two positions
-        >>> dna_realism(images, torch.tensor([[8, 0, 0, 0]]), torch.tensor([0.0]), torch.tensor([1.0]))
+        >>> bounds = torch.tensor([0.0]), torch.tensor([1.0])
+        >>> dna_realism(images, torch.tensor([[8, 0, 0, 0]]), *bounds)
         tensor([0., 3.], dtype=torch.float64)
+        >>> dna_realism(images, torch.tensor([[8, 0, 0, 0]]), *bounds, contrast_counts=torch.tensor([[0, 0, 0, 5]]))
+        tensor([-3.,  3.], dtype=torch.float64)
 
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
-    return realism_of_parts([layers], reference_counts, low, high, weights)
+    if contrast_counts is None:
+        return realism_of_parts([layers], reference_counts[None], low, high, weights)[0]
+    if contrast_counts.shape != reference_counts.shape:
+        raise ValueError(
+            f"Argument `contrast_counts` expected to have the shape {tuple(reference_counts.shape)} of"
+            f" `reference_counts`, but got {tuple(contrast_counts.shape)}"
+        )
+    both = torch.stack([reference_counts, contrast_counts.to(reference_counts)])
+    scores = realism_of_parts([layers], both, low, high, weights)
+    return scores[0] - scores[1]
 
 
 def realism_of_parts(
-    parts: Parts, reference_counts: Tensor, low: Tensor, high: Tensor, weights: Tensor | None = None
+    parts: Parts,
+    references: Tensor,
+    low: Tensor,
+    high: Tensor,
+    weights: Tensor | None = None,
+    kept: Kept | None = None,
 ) -> Tensor:
-    """As :func:`dna_realism`, for activations of some images after others, each ``{layer: (b, n, *positions)}``."""
-    neurons = len(reference_counts)
+    """As :func:`dna_realism`, to several references at once, for activations of some images after others.
+
+    Args:
+        parts: Each ``{layer: (b, n, *positions)}``.
+        references: Counts, shape ``(S, N, num_bins)``.
+        low: As there.
+        high: As there.
+        weights: As there.
+        kept: Where to keep the histograms of the images, too.
+
+    Returns:
+        float64, shape ``(S, B)``, in bins.
+
+    """
+    neurons = references.shape[1]
     given = sum(layer.shape[1] for layer in parts[0].values())
     if given != neurons or low.shape != (neurons,) or high.shape != (neurons,):
         raise ValueError(
             f"Expected activations and bounds of the {neurons} neurons that the reference has, but got"
             f" {[tuple(layer.shape) for layer in parts[0].values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
-    where = reference_counts.device
-    if weights is None:
-        weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64, device=where)
-    weights = check_weights(weights, neurons).to(where)
-    bins = bins_within(low, high, reference_counts.shape[1])
+    where = references.device
+    weights = weights_or_mean(weights, neurons).to(where)
+    bins = bins_within(low, high, references.shape[2])
     images = sum(len(next(iter(part.values()))) for part in parts)
-    distances = torch.zeros(images, neurons, dtype=torch.float64, device=where)
+    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=where)
     fast = optional("functional.cpu") if where.type == "cpu" else None
     fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
-    fill(distances, parts, reference_counts, bins, weights)
+    fill(distances, parts, references, bins, weights, kept)
+    return _scores(distances, weights)
+
+
+def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weights: Tensor | None = None) -> Tensor:
+    """As :func:`realism_of_parts`, to the last bit, for histograms that it has kept, of shape ``(B, L)``."""
+    neurons = references.shape[1]
+    weights = weights_or_mean(weights, neurons).to(references.device)
+    distances = torch.zeros(len(references), len(rows), neurons, dtype=torch.float64, device=references.device)
+    fast = optional("functional.cpu") if references.device.type == "cpu" else None
+    if fast:
+        fast.fill_from_rows_(distances, rows, layout, references)
+    else:
+        for chosen, positions, found in layout.histograms(rows):
+            distances[:, :, chosen] = _apart(found, references[:, chosen], positions)
+    return _scores(distances, weights)
+
+
+def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
+    """The weights, checked; ``1/N`` each where none are given."""
+    if weights is None:
+        weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64)
+    return check_weights(weights, neurons)
+
+
+def _scores(distances: Tensor, weights: Tensor) -> Tensor:
     if distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
     # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
     return sum_over_neurons(distances * weights)
 
 
-def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bins, weights: Tensor) -> None:
-    """Write the Earth Mover's Distance of each image to a reference, for neurons whose weight is not 0.
+def fill_distances_(
+    distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor, kept: Kept | None = None
+) -> None:
+    """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
 
     Args:
-        distances: Shape ``(B, N)``, float64, zeros.
+        distances: Shape ``(S, B, N)``, float64, zeros.
         parts: Activations of some images after others, each ``{layer: (b, n, *positions)}``.
-        reference: Counts, shape ``(N, num_bins)``.
+        references: Counts, shape ``(S, N, num_bins)``.
         bins: Of all neurons.
         weights: Shape ``(N,)``.
+        kept: Where to keep the histograms, too.
 
     Raises:
         ValueError: If a value is not finite.
@@ -101,30 +165,41 @@ def fill_distances_(distances: Tensor, parts: Parts, reference: Tensor, bins: Bi
     image = 0
     for part in parts:
         for here, layer in placed([part]):
-            rows = slice(image, image + len(layer))
+            images = slice(image, image + len(layer))
             used = weights[here].nonzero().flatten()
             if len(used):
                 chosen = used + here.start
                 values = layer if len(used) == layer.shape[1] else layer[:, used]
-                distances[rows, chosen] = _layer_distances(values, reference[chosen], bins.take(chosen))
-        image = rows.stop
+                given = references[:, chosen], bins.take(chosen)
+                distances[:, images, chosen] = _layer_distances(values, *given, chosen, images, kept)
+        image = images.stop
 
 
-def _layer_distances(activations: Tensor, reference: Tensor, bins: Bins) -> Tensor:
-    """Distances of some neurons of one layer, shape ``(B, n)``."""
-    num_bins = bins.num_bins
-    found = activations.new_empty(activations.shape[:2], dtype=torch.float64)
+def _layer_distances(
+    activations: Tensor, references: Tensor, bins: Bins, neurons: Tensor, image: slice, kept: Kept | None
+) -> Tensor:
+    """Distances of some neurons of one layer, shape ``(S, B, n)``, whose histograms go to these images of ``kept``."""
+    found = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
     first = 0
-    for rows, values in chunks(activations, least=num_bins, size=_CELLS):
+    for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
         images, positions = values.shape[1:]
-        numbers = bins.take(rows).numbers(values).view(-1, positions)
-        share = reference[rows].double()
-        share *= -positions / share.sum(1, keepdim=True)
-        # the image's histogram on top of the reference's, negated and as large; all in place, since at this size
-        # fetching memory costs more than the arithmetic
-        difference = share[:, None].repeat(1, images, 1).view(-1, num_bins)
-        difference.scatter_add_(1, numbers, difference.new_ones(1, 1).expand_as(numbers))
-        emd = difference.cumsum_(1).abs_().sum(1).view(-1, images) / positions
-        found[first : first + images, rows] = emd.T
+        numbers = bins.take(rows).numbers(values).view(-1, images, positions)
+        some = slice(first, first + images)
+        found[:, some, rows] = _apart(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
+        if kept is not None:
+            layout, into = kept
+            row = row_of_bins(numbers, bins.num_bins).transpose(0, 1).flatten(1)
+            into[image][some, layout.place(neurons[rows])] = row.to(into.dtype)
         first = (first + images) % len(activations)
     return found
+
+
+def _apart(histograms: Tensor, references: Tensor, positions: int) -> Tensor:
+    """Distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to references ``(S, n, num_bins)``."""
+    sums = histograms.cumsum(2).double()
+    found = []
+    for counts in references:
+        known = counts.cumsum(1).double()
+        expected = known * (positions / known[:, -1:])  # as if of as many activations as an image
+        found.append((sums - expected[:, None]).abs_().sum(2).T / positions)
+    return torch.stack(found)

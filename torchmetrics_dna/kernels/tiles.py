@@ -135,21 +135,22 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
 
 @compiled
 def fill_neurons(
-    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, reference: Any, weights: Any, distances: Any,
-    cells: Any,
+    memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, references: Any, weights: Any,
+    distances: Any, kept: Any, starts: Any, cells: Any,
 ) -> Any:  # fmt: skip
-    """Write the distances between single images and a reference, for some neurons of a layer; whether all are finite.
+    """Write the distances between single images and references, for some neurons of a layer; whether all are finite.
 
-    ``reference`` has counts, shape ``(N, num_bins)``; ``weights`` shape ``(N,)``, and neurons of weight 0 are left out;
-    ``distances`` shape ``(B, N)``. ``cells`` are zeros for a tile's histograms, of an integer type that holds the count
-    of an image's activations. The rest as :func:`count_neurons`.
+    ``references`` has counts, shape ``(S, N, num_bins)``; ``weights`` shape ``(N,)``, and neurons of weight 0 are left
+    out; ``distances`` shape ``(S, B, N)``. ``kept`` gets the histograms of the images as :class:`SingleRows` says,
+    shape ``(B, L)``, where ``starts``, shape ``(N + 1,)``, gives a neuron room. ``cells`` are zeros for a tile's
+    histograms, of an integer type that holds the count of an image's activations. The rest as :func:`count_neurons`.
 
     """
-    num_bins = reference.shape[1]
+    num_bins = references.shape[2]
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
     known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
-    expected = np.empty(layout.width * num_bins)
+    expected = np.empty(len(references) * layout.width * num_bins)
     low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
     activations = layout.rows * layout.positions
     are_few = activations < num_bins  # else going through all bins is faster than to see how far activations reach
@@ -157,10 +158,10 @@ def fill_neurons(
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
             continue
-        for j in range(width):
-            # the reference's sums, as if it had as many activations as an image
-            total = _running_sums(reference[first + neuron + j], known)
-            expected[j * num_bins : (j + 1) * num_bins] = known * (activations / total)
+        for s in range(len(references)):
+            for j in range(width):
+                there = (s * layout.width + j) * num_bins
+                _expect(references[s, first + neuron + j], activations, known, expected, there)
         rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
             for j in range(width):
@@ -175,11 +176,54 @@ def fill_neurons(
                     if are_few:
                         _widen_bins(numbers, width, length, layout.along_neurons, low, high)
             for j in range(width):
-                row_begin = j * num_bins
-                distance = _distance(cells, low[j], high[j], expected, row_begin, num_bins, activations, sums)
-                if weights[first + neuron + j] != 0:
-                    distances[image, first + neuron + j] = distance / activations
+                n, row_begin = first + neuron + j, j * num_bins
+                _sum_cells(cells, low[j], high[j], sums)
+                if weights[n] == 0:
+                    continue
+                if starts[n] < starts[n + 1]:
+                    _keep(kept[image], starts[n], sums, low[j] - row_begin, high[j] - row_begin, are_few)
+                for s in range(len(references)):
+                    there = (s * layout.width + j) * num_bins
+                    distance = _distance(
+                        sums, low[j] - row_begin, high[j] - row_begin, expected, there, num_bins, activations
+                    )
+                    distances[s, image, n] = distance / activations
     return True
+
+
+@compiled
+def fill_from_rows(
+    kept: Any, starts: Any, activations: Any, begin: Any, end: Any, references: Any, distances: Any
+) -> None:
+    """As :func:`fill_neurons`, from histograms that were kept, of images whose neurons have so many ``activations``."""
+    num_bins = references.shape[2]
+    known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
+    expected = np.empty(len(references) * num_bins)
+    for n in range(begin, end):
+        size, count = starts[n + 1] - starts[n], activations[n]
+        if size == 0:
+            continue
+        for s in range(len(references)):
+            _expect(references[s, n], count, known, expected, s * num_bins)
+        for image in range(len(kept)):
+            low, high = _sums_of_kept(kept[image], starts[n], size, count < num_bins, sums)
+            for s in range(len(references)):
+                distance = _distance(sums, low, high, expected, s * num_bins, num_bins, count)
+                distances[s, image, n] = distance / count
+
+
+@compiled
+def count_from_rows(kept: Any, starts: Any, activations: Any, begin: Any, end: Any, counts: Any) -> None:
+    """Add histograms that were kept, of some neurons, to ``counts``, shape ``(N, num_bins)``."""
+    num_bins = counts.shape[1]
+    for n in range(begin, end):
+        here, there = starts[n], starts[n + 1]
+        for image in range(len(kept)):
+            for i in range(here, there):
+                if activations[n] < num_bins:
+                    counts[n, kept[image, i]] += 1
+                else:
+                    counts[n, i - here] += kept[image, i]
 
 
 @compiled
@@ -395,23 +439,69 @@ def _widen_bins(numbers: Any, width: Any, length: Any, along_neurons: Any, low: 
             low[j], high[j] = lowest, highest
 
 
-@compiled_in_any_order
-def _distance(
-    cells: Any, low: Any, high: Any, expected: Any, begin: Any, num_bins: Any, activations: Any, sums: Any
-) -> Any:
-    """Sum of the differences between a histogram's running sums and those expected; cells are zeros again after it.
+@compiled
+def _expect(counts: Any, activations: Any, known: Any, expected: Any, begin: Any) -> None:
+    """Write a reference's running sums, as if it had as many activations as an image, from ``begin`` on."""
+    total = _running_sums(counts, known)
+    for k in range(len(counts)):
+        expected[begin + k] = known[k] * (activations / total)
 
-    The histogram is that of the cells from ``begin`` on, of which those from ``low`` to ``high`` hold all activations.
-    """
-    distance, total = 0.0, np.int32(0)
-    for k in range(begin, low):
-        distance += expected[np.uint64(k)]
+
+@compiled
+def _sum_cells(cells: Any, low: Any, high: Any, sums: Any) -> None:
+    """Write the running sums of the cells from ``low`` to ``high``, which are zeros again after it."""
+    total: Any = np.int32(0)
     for k in range(low, high + 1):
         total = np.int32(total + cells[np.uint64(k)])
         sums[np.uint64(k - low)] = total
         cells[np.uint64(k)] = 0
+
+
+@compiled
+def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -> None:
+    """Write one histogram: the bin of each activation, ascending, where these are few; else all counts."""
+    before: Any = np.int32(0)
     for k in range(low, high + 1):
-        distance += abs(sums[np.uint64(k - low)] - expected[np.uint64(k)])
-    for k in range(high + 1, begin + num_bins):
+        total = sums[np.uint64(k - low)]
+        if are_few:
+            for i in range(before, total):
+                kept[np.uint64(start + i)] = k
+        else:
+            kept[np.uint64(start + k)] = total - before
+        before = total
+
+
+@compiled
+def _sums_of_kept(kept: Any, start: Any, size: Any, are_few: Any, sums: Any) -> Any:
+    """Write the running sums of one histogram that was kept; gives the first and the last bin that they are of."""
+    if not are_few:
+        total: Any = np.int32(0)
+        for k in range(size):
+            total = np.int32(total + kept[np.uint64(start + k)])
+            sums[np.uint64(k)] = total
+        return np.int32(0), np.int32(size - 1)
+    low, high = np.int32(kept[np.uint64(start)]), np.int32(kept[np.uint64(start + size - 1)])
+    last = low
+    for i in range(size):
+        number = np.int32(kept[np.uint64(start + i)])
+        for k in range(last, number):
+            sums[np.uint64(k - low)] = i
+        last = number
+    sums[np.uint64(high - low)] = size
+    return low, high
+
+
+@compiled_in_any_order
+def _distance(sums: Any, low: Any, high: Any, expected: Any, begin: Any, num_bins: Any, activations: Any) -> Any:
+    """Sum of the differences between a histogram's running sums and those expected, which lie from ``begin`` on.
+
+    Bins from ``low`` to ``high`` hold all ``activations``, and ``sums`` begins with that of ``low``.
+    """
+    distance = 0.0
+    for k in range(begin, begin + low):
+        distance += expected[np.uint64(k)]
+    for k in range(low, high + 1):
+        distance += abs(sums[np.uint64(k - low)] - expected[np.uint64(begin + k)])
+    for k in range(begin + high + 1, begin + num_bins):
         distance += abs(activations - expected[np.uint64(k)])
     return distance

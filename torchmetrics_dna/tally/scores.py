@@ -1,4 +1,4 @@
-"""Score single images against a reference, of fixed bounds or self-ranging."""
+"""Score single images against references, of fixed bounds or self-ranging."""
 
 from __future__ import annotations
 
@@ -7,43 +7,58 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
-from torchmetrics_dna.functional.realism import realism_of_parts
+from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
 from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.tally import HistogramTally, SelfRangingTally
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
+POOL = "pool"  # a contrast with all images that are scored
+
 
 class Scorer:
-    """dna-emd of single images to a reference (sections 5.1 and 5.4 of the paper).
+    """dna-emd of single images to one reference or several (sections 5.1 and 5.4 of the paper).
 
     Args:
-        reference: The DNA to score against.
+        references: The DNAs to score against; the first one says how images are counted.
         extractor: Gives the activations.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
 
     Raises:
-        ValueError: If the reference is of another extractor or has no images.
+        ValueError: If a reference is of another extractor or has no images.
 
     """
 
-    def __init__(self, reference: HistogramDNA, extractor: DNAExtractor, weights: Tensor | None) -> None:
-        ranges, bins = reference.known_ranges, reference.num_bins
+    def __init__(self, references: Sequence[HistogramDNA], extractor: DNAExtractor, weights: Tensor | None) -> None:
+        first = references[0]
+        ranges, bins = first.known_ranges, first.num_bins
         # where the reference's histograms found their own bounds, so do those of each image
-        self._tally = SelfRangingTally(extractor, bins) if reference.self_ranging else None
+        self._tally = SelfRangingTally(extractor, bins) if first.self_ranging else None
         tally = self._tally or HistogramTally(extractor, bins, ranges.restrict(extractor.neurons))
-        check_comparable(reference, tally.to_dna(tally.empty("cpu")))
-        if not reference.num_images:
-            raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
-        self.reference = reference
-        self.weights = weights
+        for reference in references:
+            check_comparable(reference, tally.to_dna(tally.empty("cpu")))
+            if not reference.num_images:
+                raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
+        self.references = list(references)
+        self.extractor, self.weights = extractor, weights
         self._bounds = ranges.bounds()
+        # side by side, so that one pass over an image's histograms serves them all
+        every = [reference.counts for reference in references]
+        self._counts = every[0][None] if len(every) == 1 or self._tally else torch.stack(every)
+
+    @property
+    def can_keep(self) -> bool:
+        """Whether histograms of images can be kept: those on grids of their own take too much room."""
+        return self._tally is None
 
     def __call__(self, parts: Parts) -> Tensor:
-        """Scores of a batch, in bins: float64, shape ``(B,)``, on its device.
+        """Distances of a batch to each reference, in bins: float64, shape ``(S, B)``, on its device.
 
         Args:
             parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
@@ -52,10 +67,31 @@ class Scorer:
         where = next(iter(parts[0].values())).device
         if self._tally is not None:
             return self._one_by_one(parts, self._tally, where)
-        if self.reference.counts.device != where:
-            self.reference = self.reference.to(where)
+        self._move(where)
+        return realism_of_parts(parts, self._counts, *self._bounds, self.weights)
+
+    def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
+        """Likewise, and the histograms of the images, a row for each, with how these are laid out."""
+        where = next(iter(parts[0].values())).device
+        self._move(where)
+        layout = self.layout(positions_of(parts[0]))
+        rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), where)
+        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, (layout, rows)), rows, layout
+
+    def layout(self, positions: list[int]) -> SingleRows:
+        """How rows are laid out, for images of which each neuron of a layer has so many activations."""
+        neurons = self.extractor.neurons
+        widths = [rows.stop - rows.start for rows in neurons.slices.values()]
+        return SingleRows(positions, weights_or_mean(self.weights, neurons.total), self.references[0].num_bins, widths)
+
+    def distances_to(self, counts: Tensor, rows: Tensor, layout: SingleRows) -> Tensor:
+        """Distances to a set of counts ``(N, num_bins)`` of images whose histograms were kept, shape ``(B,)``."""
+        return realism_of_rows(rows, layout, counts[None], self.weights)[0]
+
+    def _move(self, where: torch.device) -> None:
+        if self._counts.device != where:
+            self._counts = self._counts.to(where)
             self._bounds = self._bounds[0].to(where), self._bounds[1].to(where)
-        return realism_of_parts(parts, self.reference.counts, *self._bounds, self.weights)
 
     def _one_by_one(self, parts: Parts, tally: SelfRangingTally, device: torch.device) -> Tensor:
         scores = []
@@ -63,6 +99,7 @@ class Scorer:
             for i in range(len(next(iter(part.values())))):
                 side = tally.empty(device)
                 tally.add_(side, [{layer: values[i : i + 1] for layer, values in part.items()}], 1)
-                distances = self.reference.to(device).distances(tally.to_dna(side))
-                scores.append(weigh_and_reduce(distances, self.weights, "mean"))
-        return torch.stack(scores) if scores else torch.zeros(0, dtype=torch.float64, device=device)
+                one = tally.to_dna(side)
+                found = [reference.to(device).distances(one) for reference in self.references]
+                scores.append(torch.stack([weigh_and_reduce(each, self.weights, "mean") for each in found]))
+        return torch.stack(scores, 1) if scores else torch.zeros(len(self.references), 0, device=device).double()

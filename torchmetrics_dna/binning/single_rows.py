@@ -1,0 +1,109 @@
+"""Histograms of single images, in as few numbers as hold them exactly, until it is known what to compare them with."""
+
+from __future__ import annotations
+
+from math import prod
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.extras import optional
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+_CELLS = 1 << 20  # of histograms at a time: 8 MiB of int64
+
+
+class KeptLayer(NamedTuple):
+    """Where the histograms of one layer lie in a row.
+
+    Attributes:
+        neurons: Those that are kept, among all of the extractor, int64.
+        positions: Activations of an image for each neuron.
+        start: Where the first neuron's numbers begin.
+        size: How many numbers each neuron has.
+
+    """
+
+    neurons: Tensor
+    positions: int
+    start: int
+    size: int
+
+
+class SingleRows:
+    """How the histograms of one image are laid out in a row of integers.
+
+    A neuron has the bin of each activation, in ascending order, where there are fewer of these than bins; else the
+    count of each bin. Neurons of weight 0 have none. For the default extractor with 1000 bins that is 0.4 MB an image.
+
+    Args:
+        positions: Activations of an image for each neuron, by layer.
+        weights: The weights of Eq. (5), shape ``(N,)``.
+        num_bins: Bins of each neuron.
+        widths: Neurons of each layer.
+
+    """
+
+    def __init__(self, positions: list[int], weights: Tensor, num_bins: int, widths: list[int]) -> None:
+        self.num_bins = num_bins
+        self.layers: list[KeptLayer] = []
+        weights = weights.cpu()
+        sizes, first, start = torch.zeros(len(weights), dtype=torch.int64), 0, 0
+        self.activations = torch.tensor(positions).repeat_interleave(torch.tensor(widths))
+        for count, width in zip(positions, widths, strict=True):
+            neurons = weights[first : first + width].nonzero().flatten() + first
+            size = min(count, num_bins)
+            self.layers.append(KeptLayer(neurons, count, start, size))
+            sizes[neurons] = size
+            start, first = start + size * len(neurons), first + width
+        self.starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
+        largest = max([num_bins, *(count for count in positions if count >= num_bins)])
+        self.dtype = torch.int16 if largest < 1 << 15 else torch.int32
+
+    def empty(self, images: int, device: torch.device | str) -> Tensor:
+        """Room for the rows of some images, ``(images, L)``."""
+        return torch.zeros(images, int(self.starts[-1]), dtype=self.dtype, device=device)
+
+    def place(self, neurons: Tensor) -> slice:
+        """Where some neurons of one layer lie that follow each other among those that are kept."""
+        return slice(int(self.starts[neurons[0]]), int(self.starts[neurons[-1] + 1]))
+
+    def histograms(self, rows: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
+        """Some neurons of a layer, their activations of an image, and their histograms ``(n, images, num_bins)``."""
+        step = max(1, _CELLS // (max(1, len(rows)) * self.num_bins))
+        for layer in self.layers:
+            for neurons in torch.split(layer.neurons, step):
+                if len(neurons):
+                    found = rows[:, self.place(neurons)].view(len(rows), len(neurons), layer.size)
+                    found = found.transpose(0, 1).long()
+                    if layer.positions < self.num_bins:
+                        found = histograms_of(found, self.num_bins)
+                    yield neurons.to(rows.device), layer.positions, found
+
+    def add_counts_(self, counts: Tensor, rows: Tensor) -> None:
+        """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64."""
+        fast = optional("binning.cpu") if counts.device.type == "cpu" else None
+        if fast:
+            fast.count_rows_(counts, rows, self)
+            return
+        for neurons, _, found in self.histograms(rows):
+            counts[neurons] += found.sum(1)
+
+
+def row_of_bins(numbers: Tensor, num_bins: int) -> Tensor:
+    """The numbers that are kept of bins ``(n, images, positions)``: ``(n, images, size)``."""
+    return numbers.sort(2).values if numbers.shape[2] < num_bins else histograms_of(numbers, num_bins)
+
+
+def histograms_of(numbers: Tensor, num_bins: int) -> Tensor:
+    """Counts ``(n, images, num_bins)``, int64, of bins ``(n, images, positions)``."""
+    counts = numbers.new_zeros(*numbers.shape[:2], num_bins)
+    return counts.scatter_add_(2, numbers, numbers.new_ones(1, 1, 1).expand_as(numbers))
+
+
+def positions_of(activations: Mapping[str, Tensor]) -> list[int]:
+    """Activations of an image for each neuron, by layer."""
+    return [prod(layer.shape[2:]) for layer in activations.values()]
