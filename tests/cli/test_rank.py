@@ -50,10 +50,30 @@ def test_a_table_csv_json_and_a_sheet(
     assert [row["image"] for row in found] == [row["image"] for row in rows[:2]]
     assert found[0]["score"] == pytest.approx(float(rows[0]["score"]))
     query = str(next(A.iterdir()))
-    assert run(monkeypatch, "rank", A, "--reference", query, "--layers", "block_0") == 0
-    printed = capsys.readouterr().out
-    assert "7 images by distance to" in printed
-    assert max(map(len, printed.splitlines())) <= 80
+    for contrast, title in (("none", "7 images by distance to"), ("pool", "7 images by how much closer they are to")):
+        assert run(monkeypatch, "rank", A, "--reference", query, "--layers", "block_0", "--contrast", contrast) == 0
+        printed = capsys.readouterr().out
+        assert title in printed
+        assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_copies_and_a_contrast_with_a_file(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    index = tmp_path / "x.safetensors"
+    options = ["rank", A, "--reference", A, "--layers", "block_0,block_4", "--contrast", files / "fit.blur.dna.npz"]
+    assert run(monkeypatch, *options, "--nearest", A, "--save-index", index) == 0
+    captured = capsys.readouterr()
+    assert "copies" in captured.err
+    assert "ImageIndex(7 images" in captured.err
+    for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
+        assert header in captured.out
+    assert max(map(len, captured.out.splitlines())) <= 80
+    assert run(monkeypatch, *options, "--nearest", index, "--json") == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
+    assert run(monkeypatch, *options, "--save-index", index) == 2
+    assert "Option --save-index goes with --nearest" in capsys.readouterr().err
 
 
 def test_selected_neurons(

@@ -33,6 +33,17 @@ Pairs = Annotated[
 ]
 Name = Annotated[str, o.option("What to call the weights.")]
 
+# of the table, in its order
+_HEADERS = {
+    "rank": "rank",
+    "score": "score",
+    "dna_emd": "dna-emd",
+    "share_worse": "worse",
+    "image": "image",
+    "nearest_ratio": "ratio",
+    "nearest": "nearest",
+}
+
 weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_help=True)
 
 
@@ -40,14 +51,21 @@ weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_he
 def rank(
     images: o.Images,
     reference: Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")],
+    contrast: Annotated[
+        str, o.option("What else to compare with: pool (all IMAGES), none, a DNA file, or other images.")
+    ] = "pool",
+    nearest: Annotated[
+        str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
+    ] = None,
+    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.safetensors).")] = None,
     neurons: o.NeuronWeightsFile = None,
-    top: Annotated[int | None, o.option("Show so many of the closest ones only.", min=1)] = None,
+    top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     as_csv: Annotated[bool, o.option("Print all as comma-separated values.", "--csv")] = False,
-    grid: Annotated[Path | None, o.option("Draw a contact sheet of closest, middle and furthest images.")] = None,
+    grid: Annotated[Path | None, o.option("Draw a contact sheet of the best, middle and worst images.")] = None,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
-    """Rank images by how close each of them is to a reference."""
+    """Rank images by how much closer each of them is to a reference than to the pool of all."""
     from torchmetrics_dna.sets.processes import rank as process_rank
     from torchmetrics_dna.sets.rank import rank as rank_images
 
@@ -55,10 +73,27 @@ def rank(
         raise ValueError("Expected --csv or --json, but got both; leave one out")
     if grid is not None:
         check_figure(grid)
+    if save_index is not None:
+        if nearest is None:
+            raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
+        check_output(save_index, ".safetensors")
     with progress() as report:
-        ranking = rank_images(images, reference, neuron_weights=neurons, progress=report, **options)
-    _print_ranking(ranking, reference, top, as_csv, as_json)
+        ranking = rank_images(
+            images,
+            reference,
+            contrast=None if contrast == "none" else contrast,
+            nearest=nearest,
+            neuron_weights=neurons,
+            progress=report,
+            **options,
+        )
+    _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
+    for notice in ranking.notices:
+        talk.print(notice)
     print_unreadable(ranking.unreadable)
+    if save_index is not None and ranking.index is not None and process_rank() == 0:
+        ranking.index.save(save_index)
+        talk.print(f"{save_index}: {ranking.index!r}")
     if grid is not None and process_rank() == 0:
         from torchmetrics_dna.plots import plot_ranking
 
@@ -137,16 +172,26 @@ def learn(
     _save(NeuronWeights.like(found, loaded[0][0], name), output)
 
 
-def _print_ranking(ranking: Ranking, reference: str, top: int | None, as_csv: bool, as_json: bool) -> None:
+def _print_ranking(
+    ranking: Ranking, reference: str, contrast: str, top: int | None, as_csv: bool, as_json: bool
+) -> None:
     rows = ranking.rows(top)
     if as_csv:
         print_csv(rows)
     elif as_json:
         print_json(rows)
     else:
-        title = f"{len(ranking.names)} images by distance to {reference}"
-        shown = table(["rank", "dna-emd", "image"], [[r["rank"], r["score"], r["image"]] for r in rows], title)
-        shown.columns[2].overflow = "fold"
+        than = {"none": "", "pool": " than to the pool of all"}.get(contrast, f" than to {contrast}")
+        by = "how much closer they are" if than else "distance"
+        headers = [header for key, header in _HEADERS.items() if key in rows[0]]
+        if not than:
+            headers[1] = "dna-emd"
+        cells: list[list[str | float | None]] = [
+            [f"{row[key]:4.0%}" if key == "share_worse" else row[key] for key in _HEADERS if key in row] for row in rows
+        ]
+        shown = table(headers, cells, f"{len(ranking.names)} images by {by} to {reference}{than}")
+        for column in shown.columns:
+            column.overflow = "fold"
         out.print(shown)
 
 

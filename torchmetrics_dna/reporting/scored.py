@@ -60,5 +60,5 @@ def score_some(
     """
     count = len(images)
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:num_scored].sort().values.tolist()
-    found = rank(images.take(drawn), reference, extractor, neuron_weights=weights, **loading)
+    found = rank(images.take(drawn), reference, extractor, contrast=None, neuron_weights=weights, **loading)
     return Scored(found, count)

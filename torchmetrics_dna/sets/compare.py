@@ -12,6 +12,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -162,12 +163,22 @@ def compare(
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        folds, keep = NUM_FOLDS if num_folds is None else num_folds or None, any(not r.kinds for r in distances)
+        folds, of_images = NUM_FOLDS if num_folds is None else num_folds or None, any(not r.kinds for r in distances)
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, grouped, keep)
+            else measure(
+                side,
+                way.extractor,
+                kinds,
+                way.num_bins,
+                way.ranges,
+                loading,
+                folds,
+                grouped,
+                {"features": Features()} if of_images else None,
+            )
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
         return compare_measured(first, second, neuron_weights, distances, confidence)

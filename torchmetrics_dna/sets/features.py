@@ -1,10 +1,12 @@
-"""Features of single images, which one pass over the images keeps."""
+"""What one pass over images keeps of each of them."""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING
 
 import torch
+from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
 
@@ -13,18 +15,32 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna import DNA
 
-class Features:
-    """Spatial means of the last layer, image by image; float32, on the CPU."""
+
+class PerImage(ABC):
+    """What is kept of single images, in the order in which they are added."""
+
+    @abstractmethod
+    def add(self, activations: dict[str, Tensor]) -> None:
+        """Add a batch of images, ``{layer: (B, n, *positions)}``."""
+
+    @abstractmethod
+    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
+        """A row for each image, on the CPU, once it is known which DNAs they make, by kind, with those of others."""
+
+
+class Features(PerImage):
+    """Spatial means of the last layer, float32, ``(images, n)``."""
 
     def __init__(self) -> None:
         self._parts: list[Tensor] = []
 
-    def add(self, activations: Mapping[str, Tensor]) -> None:
-        """Add a batch of images."""
+    @override
+    def add(self, activations: dict[str, Tensor]) -> None:
         last = list(activations.values())[-1]
         self._parts.append(spatial_means([last]).T.float().cpu())
 
-    def values(self) -> Tensor:
-        """Shape ``(images, n)``, in the order in which they were added."""
+    @override
+    def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
         return torch.cat(self._parts) if self._parts else torch.zeros(0)  # which joins with any shape

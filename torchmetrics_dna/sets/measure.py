@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
 from torchmetrics_dna.dna.unions import ImageFeatures
 from torchmetrics_dna.images.sources import open_source
-from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import activate, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
@@ -18,7 +17,7 @@ from torchmetrics_dna.tally.folds import FoldedImages, FoldedTally, bins_of_fold
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import Loading
 
@@ -41,6 +41,8 @@ class Measured:
         features: Spatial means of the last layer, in the order of the images, if they were kept.
         thumbnails: Of the images, if folds were kept, uint8, ``(images, n)``.
         folds: The fold of each image, if folds were kept.
+        numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each.
+        kept: What else was kept of each image, by name.
 
     """
 
@@ -49,6 +51,8 @@ class Measured:
     features: ImageFeatures | None = None
     thumbnails: Tensor | None = None
     folds: Tensor | None = None
+    numbers: Sequence[int] = ()
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
     def any(self) -> DNA:
@@ -139,11 +143,11 @@ def measure(
     loading: Loading,
     num_folds: int | None = None,
     groups: Groups | None = None,
-    keep_features: bool = False,
+    keep: Mapping[str, PerImage] | None = None,
 ) -> Measured:
     """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
 
-    With ``keep_features``, the spatial means of the last layer are kept for each image.
+    What is to ``keep`` of single images is named; ``"features"`` are those of :class:`Features`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
@@ -152,16 +156,16 @@ def measure(
     with in_step(loading.distributed):
         images = open_source(source, loading.exif_orientation)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
-        numbers = loading.share(len(images))
-        share = run.open(images, numbers)
-        sides, features = run.empty(), Features() if keep_features else None
+        mine = loading.share(len(images))
+        share = run.open(images, mine)
+        sides, keep = run.empty(), keep or {}
         unreadable: list[str] = []
         read: list[int] = []
         for places, activations, left_out in activate(share, extractor, loading):
             if places:
                 run.add_(sides, activations, share, places)
-                if features is not None:
-                    features.add(activations)
+                for one in keep.values():
+                    one.add(activations)
             del activations
             read += places
             unreadable += left_out
@@ -170,21 +174,28 @@ def measure(
             for kind, tally in run.tallies.items():
                 tally.all_reduce_(sides[kind])
         check_any_read(len(images), unreadable)
-        of_images = {} if features is None else {"features": features.values()}
+        dnas = run.to_dnas(sides)
+        of_images = {name: one.values(dnas) for name, one in keep.items()}
         if isinstance(share, FoldedImages):
             of_images |= {"folds": share.folds[read], "thumbnails": share.thumbnails[read]}
-        kept = _in_order(of_images, [numbers[place] for place in read], loading.distributed)
-        features_of = kept.pop("features", None)
+        numbers, kept = _in_order(of_images, [mine[place] for place in read], loading.distributed)
+        folds, features = kept.pop("folds", None), kept.pop("features", None)
         return Measured(
-            run.to_dnas(sides),
+            dnas,
             sorted(unreadable),
-            None if features_of is None else ImageFeatures(features_of, kept.get("folds")),
-            **kept,
+            None if features is None else ImageFeatures(features, folds),
+            kept.pop("thumbnails", None),
+            folds,
+            numbers,
+            kept,
         )
 
 
-def _in_order(of_images: dict[str, Tensor], numbers: list[int], distributed: bool) -> dict[str, Tensor]:
-    """What is known of each image, in the order of the source, whichever process saw it."""
+def _in_order(
+    of_images: dict[str, Tensor], numbers: list[int], distributed: bool
+) -> tuple[list[int], dict[str, Tensor]]:
+    """The numbers of all images, and what is known of each, in the order of the source, whichever process saw it."""
     shares = gather((numbers, of_images)) if distributed else [(numbers, of_images)]
-    order = torch.tensor([number for some, _ in shares for number in some]).argsort()
-    return {name: torch.cat([known[name] for _, known in shares])[order] for name in of_images}
+    every = torch.tensor([number for some, _ in shares for number in some])
+    order = every.argsort()
+    return every[order].tolist(), {name: torch.cat([known[name] for _, known in shares])[order] for name in of_images}
