@@ -228,7 +228,7 @@ def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[f
 
 
 def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
-    """Contact sheet: the closest images to the reference, those in the middle and the furthest, with their scores.
+    """Contact sheet: the images of the best scores, those in the middle and the worst, with their scores.
 
     Args:
         ranking: From :func:`rank`.
@@ -240,7 +240,7 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
     """
     count = len(ranking.scores)
     columns = min(columns, count)
-    starts = {"closest": 0, "middle": (count - columns) // 2, "furthest": count - columns}
+    starts = {"best": 0, "middle": (count - columns) // 2, "worst": count - columns}
     figure = new_figure(width=1.25 * columns + 0.4, height=5.2)
     axes = figure.subplots(3, columns, squeeze=False)
     for (name, start), row in zip(starts.items(), axes, strict=True):
@@ -251,7 +251,10 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
             # the end of a name tells images of a folder apart
             axis.set_xlabel(visible(ranking.names[place])[-22:], fontsize=6, parse_math=False)
         row[0].set_ylabel(name)
-    title = f"{count} images by their distance to the reference: rank, {DISTANCES['dna-emd'].label}, name"
+    by = "their distance to the reference"
+    if ranking.contrast is not None:
+        by = "how much closer they are to the reference than to the contrast"
+    title = f"{count} images by {by}: rank, {DISTANCES['dna-emd'].label}, name"
     figure.suptitle(title, x=0.01, ha="left", fontsize=11)
     return figure
 

@@ -6,6 +6,7 @@ rights are needed, and no network by a second run. The cache is ``$XDG_CACHE_HOM
 - :func:`emoji`: what four makers drew for the same 1,900 emoji, by category; skin-tone variants are left out.
 - :func:`drawings`: clip art by hundreds of people.
 - :func:`photographs`: things and animals, cut out or whole.
+- :func:`icons`: those of a desktop; :func:`game_art`: figures and pieces of ground; :func:`letters`: of many scripts.
 - :func:`at_hand`: photographs and digits of scikit-image and scikit-learn, for quick runs without a network.
 """
 
@@ -23,9 +24,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import matplotlib
 import numpy as np
 import torch
-from PIL import Image
+from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 from torch import Tensor
 
@@ -87,6 +89,8 @@ class Package:
 
 PHOTOGRAPHS = Package("apt", "tuxpaint-stamps-default")
 DRAWINGS = Package("apt", "openclipart-png")
+ICONS = Package("apt", "gnome-icon-theme")
+GAME_ART = Package("apt", "pingus-data")
 EMOJI = {maker: Package("npm", f"emoji-datasource-{maker}", "16.0.0") for maker in MAKERS}
 
 
@@ -129,6 +133,32 @@ def photographs() -> list[Path]:
         temporary.write_text("\n".join(str(path) for path in paths if _is_photograph(path)), encoding="utf-8")
         temporary.rename(kept)
     return [Path(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def icons() -> list[Path]:
+    """Icons of 48 pixels, for actions, programs and devices."""
+    folder = ICONS.folder() / "usr/share/icons/gnome/48x48"
+    return sorted(path for path in folder.rglob("*.png") if not path.is_symlink())
+
+
+def game_art() -> list[Path]:
+    """Pieces of ground, traps and figures of a game, of 20 pixels or more."""
+    folder = GAME_ART.folder() / "usr/share/games/pingus/data/images"
+    return [path for path in sorted(folder.rglob("*.png")) if 400 <= _num_pixels(path) <= 1_000_000]
+
+
+def letters(num_images: int, side: int) -> list[NDArray[np.uint8]]:
+    """Letters of the Latin, Greek, Cyrillic and Armenian alphabets, in fonts that matplotlib ships; RGB."""
+    fonts = sorted(Path(matplotlib.get_data_path(), "fonts", "ttf").glob("DejaVuS*.ttf"))
+    codes = [*range(0x41, 0x5B), *range(0x61, 0x7B), *range(0x391, 0x3A2), *range(0x410, 0x450), *range(0x561, 0x587)]
+    found = []
+    for i in range(num_images):
+        page = Image.new("RGB", (side, side), "white")
+        font = ImageFont.truetype(str(fonts[i % len(fonts)]), side * 3 // 4)
+        letter = chr(codes[i * 7 % len(codes)])
+        ImageDraw.Draw(page).text((side // 2, side // 2), letter, "black", font, anchor="mm")
+        found.append(np.asarray(page))
+    return found
 
 
 def at_hand(num_images: int, kind: Literal["photographs", "digits"] = "photographs") -> list[NDArray[np.uint8]]:

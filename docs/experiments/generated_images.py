@@ -20,7 +20,7 @@ import results
 import torch
 from matplotlib.figure import Figure
 from scipy.stats import spearmanr
-from singles import counts_of_each, dna_of
+from singles import dna_of, neuron_distances
 from sklearn.datasets import load_digits
 from sklearn.svm import SVC
 from torch import Tensor
@@ -45,6 +45,7 @@ class Group(NamedTuple):
         fake: Generated digits in [0, 1], ``(images, 64)``.
         of_sets: dna-emd of each neuron between real and generated digits, ``(N,)``.
         of_each: dna-emd of each neuron between real digits and each generated one, ``(images, N)``.
+        to_pool: Likewise, between all generated digits and each of them.
         judged: By judge, how unreal each generated digit is.
 
     """
@@ -52,6 +53,7 @@ class Group(NamedTuple):
     fake: Tensor
     of_sets: Tensor
     of_each: Tensor
+    to_pool: Tensor
     judged: dict[str, Tensor]
 
 
@@ -78,20 +80,25 @@ def measure(fake: Tensor, real: Tensor, labels: Tensor, extractor: DNAExtractor)
     """Compare generated digits with as many real ones."""
     shown = torch.randperm(len(real))[: len(fake)]
     real_counts = dna_of(_pictures(real[shown]), extractor).counts
-    fake_counts, rows = torch.zeros_like(real_counts), []
-    for counts in counts_of_each(_pictures(fake), extractor, real_counts.shape[1]):
-        fake_counts += counts
-        rows.append(dna_emd(counts, real_counts, reduction="none"))
+    fake_counts = dna_of(_pictures(fake), extractor).counts
     of_sets = dna_emd(real_counts, fake_counts, reduction="none")
-    return Group(fake, of_sets, torch.stack(rows), judge(fake, real, labels))
+    of_each, to_pool = neuron_distances(_pictures(fake), [real_counts, fake_counts], extractor)
+    return Group(fake, of_sets, of_each, to_pool, judge(fake, real, labels))
 
 
 def rankings(groups: list[Group], which: int) -> dict[str, Tensor]:
-    """dna-emd of a pair's generated digits to its real ones, over all neurons and over those chosen on other pairs."""
+    """Scores of a pair's generated digits, over all neurons and over those chosen on other pairs.
+
+    They are the dna-emd to the pair's real digits, and in contrast that less the dna-emd to all that are generated.
+    """
     own = groups[which].of_each
+    apart = own - groups[which].to_pool
     others = torch.stack([group.of_sets for number, group in enumerate(groups) if number != which])
-    chosen = {f"{k} chosen": own[:, select_neurons(others, k)].mean(1) for k in NUMBERS}
-    return {ALL: own.mean(1), **chosen}
+    found = {ALL: own.mean(1), f"{ALL}, contrast": apart.mean(1)}
+    for k in NUMBERS:
+        chosen = select_neurons(others, k)
+        found |= {f"{k} chosen": own[:, chosen].mean(1), f"{k} chosen, contrast": apart[:, chosen].mean(1)}
+    return found
 
 
 def agreement(groups: list[Group]) -> dict[str, dict[str, list[float]]]:
@@ -135,8 +142,11 @@ def conclude(found: dict[str, dict[str, list[float]]]) -> str:
             f"by the {name}, chosen neurons agree {'better' if means[SHOWN] > means[ALL] else 'no better'} than all"
             f" ({means[SHOWN]:.2f} for {SHOWN}, {means[ALL]:.2f} for all; ahead for {wins} of {len(GROUPS)} pairs)"
         )
-    best = max(abs(float(np.mean(values))) for judges in found.values() for values in judges.values())
-    return f"no mean correlation is above {best:.2f}. {'; '.join(parts).capitalize()}."
+        contrast = f"{ALL}, contrast"
+        parts.append(f"in contrast with all that is generated, all neurons have {means[contrast]:.2f}")
+    best = max(float(np.mean(values)) for judges in found.values() for values in judges.values())
+    text = "; ".join(parts)
+    return f"no mean correlation is above {best:.2f}. {text[0].upper()}{text[1:]}."
 
 
 def main() -> None:

@@ -1,6 +1,6 @@
 """What counting costs: a table for docs/performance.md, measured in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update distance sync growth]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast distance sync growth]
 
 Calls take turns, and what is told are medians, or medians of the ratio to the bare call of the same turn, so that a
 machine whose speed drifts does not matter.
@@ -174,6 +174,32 @@ def computing(images: Tensor, rounds: int) -> None:
         print(f"{name:24}" + "".join(f"{median(times) * 1e3:12.1f}" for times in seconds.values()))
 
 
+def contrast(rounds: int) -> None:
+    """Scores of 32 images, and of a pool all that it takes until they are there."""
+    images = pictures(32)
+    known = DNAEMD(DNAExtractor())
+    known.update(images, real=True)
+    dna = known.to_dna(True)
+    bare = DNAExtractor()
+    ways = {"distance": None, "contrast with a DNA": dna, "contrast with the pool": "pool"}
+    metrics = {
+        name: DNARealism(DNAExtractor(), reference=dna, contrast=way, compute_with_cache=False)
+        for name, way in ways.items()
+    }
+
+    def score(metric: DNARealism) -> None:
+        metric.reset()
+        metric.update(images)
+        metric.compute()
+
+    calls = {name: partial(score, metric) for name, metric in metrics.items()}
+    seconds = in_turns(rounds, bare=partial(bare, images), again=partial(bare, images), **calls)
+    print(f"\nscores of 32 images, default extractor; bare call {median(seconds['bare']) * 1e3:.0f} ms")
+    for name in ("again", *calls):
+        ratio = median(u / b for u, b in zip(seconds[name], seconds["bare"], strict=True)) - 1
+        print(f"{name:24} {ratio:+9.1%}")
+
+
 def distance(rounds: int) -> None:
     a, b = (torch.randint(0, 9, (9984, BINS)) for _ in "ab")
     dna_emd(a[:2], b[:2])
@@ -232,6 +258,7 @@ SECTIONS = {
     "counting": counting,
     "parts": parts,
     "update": update,
+    "contrast": contrast,
     "distance": distance,
     "sync": sync,
     "growth": growth,

@@ -117,7 +117,7 @@ def realism_of_parts(
 
 
 def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weights: Tensor | None = None) -> Tensor:
-    """As :func:`realism_of_parts`, to the last bit, for histograms that it has kept, of shape ``(B, L)``."""
+    """As :func:`realism_of_parts`, for histograms that it has kept, of shape ``(B, L)``."""
     neurons = references.shape[1]
     weights = weights_or_mean(weights, neurons).to(references.device)
     distances = torch.zeros(len(references), len(rows), neurons, dtype=torch.float64, device=references.device)

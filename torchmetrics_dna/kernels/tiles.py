@@ -198,32 +198,39 @@ def fill_from_rows(
     """As :func:`fill_neurons`, from histograms that were kept, of images whose neurons have so many ``activations``."""
     num_bins = references.shape[2]
     known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
-    expected = np.empty(len(references) * num_bins)
+    expected, areas = np.empty(num_bins), np.empty(num_bins + 1)
+    crossings = np.empty(num_bins + 1, np.int64)
     for n in range(begin, end):
         size, count = starts[n + 1] - starts[n], activations[n]
         if size == 0:
             continue
         for s in range(len(references)):
-            _expect(references[s, n], count, known, expected, s * num_bins)
-        for image in range(len(kept)):
-            low, high = _sums_of_kept(kept[image], starts[n], size, count < num_bins, sums)
-            for s in range(len(references)):
-                distance = _distance(sums, low, high, expected, s * num_bins, num_bins, count)
+            _expect(references[s, n], count, known, expected, 0)
+            if count < num_bins:
+                _prepare_few(expected, count, areas, crossings)
+            for image in range(len(kept)):
+                if count < num_bins:
+                    distance = _distance_of_few(kept[image], starts[n], size, areas, crossings)
+                else:
+                    _sum_kept(kept[image], starts[n], size, sums)
+                    distance = _distance(sums, 0, num_bins - 1, expected, 0, num_bins, count)
                 distances[s, image, n] = distance / count
 
 
 @compiled
 def count_from_rows(kept: Any, starts: Any, activations: Any, begin: Any, end: Any, counts: Any) -> None:
     """Add histograms that were kept, of some neurons, to ``counts``, shape ``(N, num_bins)``."""
-    num_bins = counts.shape[1]
-    for n in range(begin, end):
-        here, there = starts[n], starts[n + 1]
-        for image in range(len(kept)):
-            for i in range(here, there):
-                if activations[n] < num_bins:
-                    counts[n, kept[image, i]] += 1
-                else:
-                    counts[n, i - here] += kept[image, i]
+    cells, num_bins = counts.reshape(-1), counts.shape[1]
+    for image in range(len(kept)):
+        row = kept[image]
+        for n in range(begin, end):
+            here, size, first = starts[n], starts[n + 1] - starts[n], n * num_bins
+            if activations[n] < num_bins:
+                for i in range(size):
+                    cells[np.uint64(first + row[np.uint64(here + i)])] += 1
+            else:
+                for i in range(size):
+                    cells[np.uint64(first + i)] += row[np.uint64(here + i)]
 
 
 @compiled
@@ -472,23 +479,47 @@ def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -
 
 
 @compiled
-def _sums_of_kept(kept: Any, start: Any, size: Any, are_few: Any, sums: Any) -> Any:
-    """Write the running sums of one histogram that was kept; gives the first and the last bin that they are of."""
-    if not are_few:
-        total: Any = np.int32(0)
-        for k in range(size):
-            total = np.int32(total + kept[np.uint64(start + k)])
-            sums[np.uint64(k)] = total
-        return np.int32(0), np.int32(size - 1)
-    low, high = np.int32(kept[np.uint64(start)]), np.int32(kept[np.uint64(start + size - 1)])
-    last = low
+def _sum_kept(kept: Any, start: Any, size: Any, sums: Any) -> None:
+    """Write the running sums of counts that were kept."""
+    total: Any = np.int32(0)
+    for k in range(size):
+        total = np.int32(total + kept[np.uint64(start + k)])
+        sums[np.uint64(k)] = total
+
+
+@compiled
+def _prepare_few(expected: Any, count: Any, areas: Any, crossings: Any) -> None:
+    """Write what :func:`_distance_of_few` needs of what is expected, which never falls.
+
+    ``areas`` are running sums, and ``crossings`` the first bin that reaches each number of activations.
+    """
+    reached, area = 0, 0.0
+    for k in range(len(expected)):
+        areas[k] = area
+        area += expected[k]
+        while reached <= count and expected[k] >= reached:
+            crossings[reached] = k
+            reached += 1
+    areas[len(expected)] = area
+    crossings[reached : count + 1] = len(expected)
+
+
+@compiled
+def _distance_of_few(kept: Any, start: Any, size: Any, areas: Any, crossings: Any) -> Any:
+    """As :func:`_distance`, from one bin for each activation, ascending: between two bins running sums are level.
+
+    There what is expected crosses them once, and areas on either side come from running sums.
+    """
+    here = np.int64(kept[np.uint64(start)])
+    distance = areas[np.uint64(here)]
     for i in range(size):
-        number = np.int32(kept[np.uint64(start + i)])
-        for k in range(last, number):
-            sums[np.uint64(k - low)] = i
-        last = number
-    sums[np.uint64(high - low)] = size
-    return low, high
+        level = i + 1
+        there = np.int64(kept[np.uint64(start + level)]) if level < size else np.int64(len(areas) - 1)
+        middle = min(max(crossings[np.uint64(level)], here), there)
+        distance += level * (2 * middle - here - there)
+        distance += areas[np.uint64(here)] + areas[np.uint64(there)] - 2 * areas[np.uint64(middle)]
+        here = there
+    return distance
 
 
 @compiled_in_any_order
