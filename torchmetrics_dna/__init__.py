@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.sets.compare import compare, make_dna
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.rank import Ranking, rank
+    from torchmetrics_dna.sets.rank import rank
+    from torchmetrics_dna.sets.ranking import Ranking
 
 __all__ = [
     "DNAEMD",
@@ -58,7 +59,7 @@ _HOME = {
     "LayerGaussianDNA": "dna",
     "NeuronWeights": "dna.neuron_weights",
     "Neurons": "neurons",
-    "Ranking": "sets.rank",
+    "Ranking": "sets.ranking",
     "compare": "sets.compare",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",

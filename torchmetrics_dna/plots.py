@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.evidence import Evidence
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.demo import Demo
-    from torchmetrics_dna.sets.rank import Ranking
+    from torchmetrics_dna.sets.ranking import Ranking
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))

@@ -32,7 +32,7 @@ from torchmetrics_dna.reporting.words import p_figure, verdict
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured
-from torchmetrics_dna.sets.rank import Ranking
+from torchmetrics_dna.sets.ranking import Ranking
 
 LAYERS = ["block_0", "block_3"]
 PHOTOS = photographs(12)

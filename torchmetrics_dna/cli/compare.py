@@ -37,10 +37,7 @@ def compare(
     b: o.SideB,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
-    folds: Annotated[
-        int | None,
-        o.option("Folds of images for intervals and tests; 0 for neither. [default: 20]", show_default=False),
-    ] = None,
+    folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     as_json: o.Json = False,

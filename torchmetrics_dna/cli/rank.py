@@ -24,7 +24,7 @@ from torchmetrics_dna.cli.measuring import measures_images
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.sets.rank import Ranking
+    from torchmetrics_dna.sets.ranking import Ranking
 
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
 Pairs = Annotated[
@@ -66,7 +66,6 @@ def rank(
     **options: Any,
 ) -> None:
     """Rank images by how much closer each of them is to a reference than to the pool of all."""
-    from torchmetrics_dna.sets.processes import rank as process_rank
     from torchmetrics_dna.sets.rank import rank as rank_images
 
     if as_csv and as_json:
@@ -77,24 +76,26 @@ def rank(
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".safetensors")
+    options |= {"contrast": None if contrast == "none" else contrast, "nearest": nearest, "neuron_weights": neurons}
     with progress() as report:
-        ranking = rank_images(
-            images,
-            reference,
-            contrast=None if contrast == "none" else contrast,
-            nearest=nearest,
-            neuron_weights=neurons,
-            progress=report,
-            **options,
-        )
+        ranking = rank_images(images, reference, progress=report, **options)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
-    if save_index is not None and ranking.index is not None and process_rank() == 0:
+    _write(ranking, save_index, grid)
+
+
+def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:
+    """Write what was asked for, in one process."""
+    from torchmetrics_dna.sets.processes import rank as process_rank
+
+    if process_rank() != 0:
+        return
+    if save_index is not None and ranking.index is not None:
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
-    if grid is not None and process_rank() == 0:
+    if grid is not None:
         from torchmetrics_dna.plots import plot_ranking
 
         plot_ranking(ranking).savefig(grid)

@@ -158,10 +158,7 @@ def fill_neurons(
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
             continue
-        for s in range(len(references)):
-            for j in range(width):
-                there = (s * layout.width + j) * num_bins
-                _expect(references[s, first + neuron + j], activations, known, expected, there)
+        _expect_tile(references, first + neuron, width, layout.width, activations, known, expected)
         rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
             for j in range(width):
@@ -452,6 +449,17 @@ def _expect(counts: Any, activations: Any, known: Any, expected: Any, begin: Any
     total = _running_sums(counts, known)
     for k in range(len(counts)):
         expected[begin + k] = known[k] * (activations / total)
+
+
+@compiled
+def _expect_tile(
+    references: Any, neuron: Any, width: Any, step: Any, activations: Any, known: Any, expected: Any
+) -> None:
+    """Likewise, of all references for a tile's neurons; of each reference, ``step`` neurons after the one before."""
+    for s in range(len(references)):
+        for j in range(width):
+            there = (s * step + j) * references.shape[2]
+            _expect(references[s, neuron + j], activations, known, expected, there)
 
 
 @compiled

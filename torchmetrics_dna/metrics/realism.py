@@ -20,7 +20,7 @@ from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import check_agreement, digest_of
 from torchmetrics_dna.tally.resolve import resolve
-from torchmetrics_dna.tally.scores import POOL, Scorer
+from torchmetrics_dna.tally.scores import POOL, Scorer, each_once
 
 if TYPE_CHECKING:
     import os
@@ -207,7 +207,7 @@ class DNARealism(ExtractorMetric):
             scores = self._joined(self._scores)
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
-        return scores[_each_once(self._joined(self._indices))]
+        return scores[each_once(self._joined(self._indices))]
 
     def _keep(self, parts: Parts) -> Tensor:
         """The distances of a batch to the reference; its histograms are kept."""
@@ -239,7 +239,7 @@ class DNARealism(ExtractorMetric):
         """
         scores = self._joined(self._scores)
         once = torch.zeros(len(indices), dtype=torch.bool, device=self.device)
-        once[_each_once(indices)] = True
+        once[each_once(indices)] = True
         parts = [rows.to(self.device) for rows in getattr(self, self._rows)]
         counts = torch.zeros_like(self.reference.counts, device=self.device)
         layout = self._scorer.layout(getattr(self, self._positions).tolist())
@@ -338,14 +338,3 @@ class DNARealism(ExtractorMetric):
     def _tensor(self, state: str, values: list[float]) -> Tensor:
         dtype = torch.float64 if state == self._scores else torch.int64
         return torch.tensor(values, dtype=dtype, device=self.device)
-
-
-def _each_once(indices: Tensor) -> Tensor:
-    """Places of the images in the order of their indices, each image once; as they came where there are no indices."""
-    if (indices < 0).any():
-        return torch.arange(len(indices), device=indices.device)
-    order = indices.argsort(stable=True)
-    ordered = indices[order]
-    first = torch.ones_like(ordered, dtype=torch.bool)
-    first[1:] = ordered[1:] != ordered[:-1]
-    return order[first]

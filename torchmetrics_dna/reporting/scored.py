@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.sets.rank import Ranking, rank
+from torchmetrics_dna.sets.rank import rank
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.sets.loading import LoadingOptions
+    from torchmetrics_dna.sets.ranking import Ranking
 
 
 @dataclass(frozen=True)

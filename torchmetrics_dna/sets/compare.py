@@ -101,7 +101,7 @@ def compare(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     confidence: float = 0.95,
-    num_folds: int | None = None,
+    num_folds: int = NUM_FOLDS,
     groups: Groups | tuple[Groups, Groups] | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
@@ -124,7 +124,7 @@ def compare(
             default the plain mean.
         confidence: Level of the confidence intervals.
         num_folds: Folds of images that are kept apart, from which follow the debiased distances, intervals, and tests
-            of whether distances are more than noise; at least 5, by default 20, and 0 for none. An image's fold goes by
+            of whether distances are more than noise; at least 5, or 0 for none. An image's fold goes by
             its pixels, as in :class:`DNAEMD`; tests need images in at least 5 folds. A DNA has the folds of its file,
             or none: then it is taken as exact, and there is no test.
         groups: Which images belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
@@ -163,21 +163,14 @@ def compare(
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        folds, of_images = NUM_FOLDS if num_folds is None else num_folds or None, any(not r.kinds for r in distances)
+        of_images = any(not record.kinds for record in distances)
+        given_for = way.num_bins, way.ranges, loading, num_folds or None
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
             else measure(
-                side,
-                way.extractor,
-                kinds,
-                way.num_bins,
-                way.ranges,
-                loading,
-                folds,
-                grouped,
-                {"features": Features()} if of_images else None,
+                side, way.extractor, kinds, *given_for, grouped, {"features": Features()} if of_images else None
             )
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )

@@ -38,21 +38,30 @@ class Measured:
     Attributes:
         dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.
         unreadable: One line for each image that was left out.
-        features: Spatial means of the last layer, in the order of the images, if they were kept.
-        thumbnails: Of the images, if folds were kept, uint8, ``(images, n)``.
-        folds: The fold of each image, if folds were kept.
         numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each.
-        kept: What else was kept of each image, by name.
+        kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
 
     """
 
     dnas: dict[str, DNA]
     unreadable: list[str]
-    features: ImageFeatures | None = None
-    thumbnails: Tensor | None = None
-    folds: Tensor | None = None
     numbers: Sequence[int] = ()
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def features(self) -> ImageFeatures | None:
+        """Spatial means of the last layer, and the fold of each image, if they were kept."""
+        return ImageFeatures(self.kept["features"], self.folds) if "features" in self.kept else None
+
+    @property
+    def folds(self) -> Tensor | None:
+        """The fold of each image, if folds were kept."""
+        return self.kept.get("folds")
+
+    @property
+    def thumbnails(self) -> Tensor | None:
+        """Of the images, if folds were kept, uint8, ``(images, n)``."""
+        return self.kept.get("thumbnails")
 
     @property
     def any(self) -> DNA:
@@ -179,16 +188,7 @@ def measure(
         if isinstance(share, FoldedImages):
             of_images |= {"folds": share.folds[read], "thumbnails": share.thumbnails[read]}
         numbers, kept = _in_order(of_images, [mine[place] for place in read], loading.distributed)
-        folds, features = kept.pop("folds", None), kept.pop("features", None)
-        return Measured(
-            dnas,
-            sorted(unreadable),
-            None if features is None else ImageFeatures(features, folds),
-            kept.pop("thumbnails", None),
-            folds,
-            numbers,
-            kept,
-        )
+        return Measured(dnas, sorted(unreadable), numbers, kept)
 
 
 def _in_order(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -14,14 +14,14 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.sets.compare import open_side
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
-from torchmetrics_dna.sets.nearest import COPY, SUFFIX, ImageIndex, Nearest
+from torchmetrics_dna.sets.nearest import SUFFIX, ImageIndex
 from torchmetrics_dna.sets.processes import in_step
+from torchmetrics_dna.sets.ranking import Ranking
 from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import POOL, Scorer
 
@@ -39,101 +39,6 @@ if TYPE_CHECKING:
 
 _MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run through the network twice
 _MOST_TYPICAL = 200  # images of the reference whose scores say what is typical
-
-
-@dataclass(frozen=True, eq=False, repr=False)
-class Ranking:
-    """Images from the best to the worst score.
-
-    Attributes:
-        names: What each image is called.
-        scores: dna-emd of each image to the reference, less that to the contrast if there is one; in bins, float64,
-            ascending. Below 0, an image is more like the reference than like the contrast.
-        distances: dna-emd of each image to the reference alone, in bins, float64.
-        numbers: Where each image stands in the source.
-        images: The source that was ranked.
-        reference: What the images were compared with.
-        unreadable: One line for each image that was left out.
-        contrast: What else they were compared with, such as the pool of all of them; None for nothing.
-        shares: The share of the reference's own images that score worse, each left out of the reference: 0.5 for a
-            typical one. None where the reference is no set of images.
-        nearest: The nearest image of a set to each; None if none were looked for.
-        index: Where these were looked up.
-        p_value: Of a test of whether pool and reference differ at all; None if there was none.
-
-    """
-
-    names: list[str]
-    scores: Tensor
-    distances: Tensor
-    numbers: list[int]
-    images: ImageSource
-    reference: HistogramDNA
-    unreadable: list[str]
-    contrast: HistogramDNA | None = None
-    shares: Tensor | None = None
-    nearest: Nearest | None = None
-    index: ImageIndex | None = None
-    p_value: float | None = None
-
-    @property
-    def notices(self) -> list[str]:
-        """What to know before the scores are trusted, a line each."""
-        told = []
-        if self.p_value is not None and self.p_value > 0.05:
-            told.append(
-                f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
-                " says nothing about single images; contrast with other images, or rank by the distance alone"
-            )
-        copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
-        if copies:
-            told.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {COPY:.0%} as far from an"
-                " image that was looked up as that image is from all others there"
-            )
-        return told
-
-    def rows(self, top: int | None = None) -> list[dict[str, Any]]:
-        """What is known of each image, or of the best ones only, in plain types."""
-        columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
-        if self.contrast is not None:
-            columns["dna_emd"] = self.distances.tolist()
-        if self.shares is not None:
-            columns["share_worse"] = self.shares.tolist()
-        if self.nearest is not None:
-            columns["nearest"] = self.nearest.names
-            columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]
-            columns["copy"] = self.nearest.copies.tolist()
-        every = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [{"rank": i, **row} for i, row in enumerate(every[:top], 1)]
-
-    def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
-        """Measure how well the ranking finds relevant images.
-
-        Args:
-            relevant: Whether each image is relevant, in the order of the source.
-
-        Returns:
-            Precision and recall at each number of images taken, closest first, and the area under the curve (average
-            precision), by torchmetrics.
-
-        Raises:
-            ValueError: Unless there is one entry for each image of the source.
-
-        """
-        from torchmetrics.functional import classification  # which takes seconds to import
-
-        if len(relevant) != len(self.images):
-            raise ValueError(f"Expected one entry for each of {len(self.images)} images, but got {len(relevant)}")
-        truth = torch.tensor([int(relevant[number]) for number in self.numbers])
-        span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
-        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], which torchmetrics leaves as it is
-        precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
-        return precision, recall, float(classification.binary_average_precision(closeness, truth))
-
-    def __repr__(self) -> str:
-        ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"
-        return f"Ranking({len(self.names)} images{ends})"
 
 
 def rank(
@@ -290,7 +195,7 @@ class _Run:
         if pools and found.kept["distances"].isnan().any():  # histograms could not be kept
             both = [*references, cast("HistogramDNA", found.dnas["histogram"])]
             again = self._measure(source, False, False, {"distances": _Distances(self._scorer(both))})
-            return Measured(found.dnas, found.unreadable, found.features, numbers=again.numbers, kept=again.kept)
+            return Measured(found.dnas, found.unreadable, found.numbers, {**found.kept, **again.kept})
         return found
 
     def _typical(self, side: ImageSource | HistogramDNA, references: list[HistogramDNA]) -> Tensor | None:

@@ -103,3 +103,14 @@ class Scorer:
                 found = [reference.to(device).distances(one) for reference in self.references]
                 scores.append(torch.stack([weigh_and_reduce(each, self.weights, "mean") for each in found]))
         return torch.stack(scores, 1) if scores else torch.zeros(len(self.references), 0, device=device).double()
+
+
+def each_once(indices: Tensor) -> Tensor:
+    """Places of the images in the order of their indices, each image once; as they came where there are no indices."""
+    if (indices < 0).any():
+        return torch.arange(len(indices), device=indices.device)
+    order = indices.argsort(stable=True)
+    ordered = indices[order]
+    first = torch.ones_like(ordered, dtype=torch.bool)
+    first[1:] = ordered[1:] != ordered[:-1]
+    return order[first]
