@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.comparison import Comparison
 
 Scored = Annotated[
-    int, o.option("Images of each side, drawn at random, among which to look for the closest and furthest.")
+    int, o.option("Images of each side, drawn at random, among which to look for those most and least like the other.")
 ]
 
 

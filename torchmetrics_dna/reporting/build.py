@@ -63,8 +63,9 @@ def report(
         names: What to call A and B; by default their paths.
         confidence: Level of the confidence interval.
         groups: Which images belong together, as for :func:`compare`.
-        num_scored: Images of each side that are compared with the other side one by one, of which the closest and the
-            furthest are shown; drawn at random, the same ones each time. They pass through the network again.
+        num_scored: Images of each side that are compared with both sides one by one, of which those most and
+            least like the other side are shown; drawn at random, the same ones each time. They pass through the
+            network again.
         metrics: As for :func:`compare`, dna-emd among them.
         layers: As for :func:`compare`, and so are all that follow.
         num_bins: Bins of each neuron's histogram.
@@ -129,10 +130,17 @@ def _score(
     extractor: DNAExtractor,
     loading: LoadingOptions,
 ) -> dict[str, Scored]:
-    """Some images of each side, by their distance to the other side."""
-    others = {name: _histograms(found, "b" if name == "a" else "a") for name in images}
+    """Some images of each side, by how much closer they are to the other side than to their own."""
     return {
-        name: score_some(side, num_scored, others[name], extractor, found.neuron_weights, **loading)
+        name: score_some(
+            side,
+            num_scored,
+            _histograms(found, "b" if name == "a" else "a"),
+            _histograms(found, name),
+            extractor,
+            found.neuron_weights,
+            **loading,
+        )
         for name, side in images.items()
     }
 

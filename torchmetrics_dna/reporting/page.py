@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.comparison import Comparison
 
 _TOP = 12  # neurons whose histograms are shown at once
-_PICTURES = 8  # closest, and furthest
+_PICTURES = 8  # at either end
 _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
 
@@ -44,7 +44,7 @@ def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Score
     Args:
         found: A comparison with histograms of known ranges.
         names: What A and B are called.
-        scored: Images of ``"a"``, of ``"b"``, or of both, by their distance to the other.
+        scored: Images of ``"a"``, of ``"b"``, or of both, by how much closer they are to the other.
         settings: To say for the record, beside what the comparison knows.
 
     """
@@ -148,10 +148,10 @@ def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]
 
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
-    """The closest and the furthest images of a side."""
+    """The images of a side that are most and least like the other."""
     ranking = scored.ranking
     folder = f"{Path(ranking.images.label)}/"
-    closest, furthest = (
+    most, least = (
         [
             {
                 "name": ranking.names[place].removeprefix(folder),
@@ -168,5 +168,5 @@ def _side(side: str, scored: Scored) -> dict[str, Any]:
         "count": len(ranking.names),
         "whole": scored.num_images,
         "median": float(ranking.scores.median()),
-        "groups": {"Closest to": closest, "Furthest from": furthest},
+        "groups": {"Most like": most, "Least like": least},
     }

@@ -1,4 +1,4 @@
-"""The images of one side in the order of their distance to the other side: of some, or of all of them."""
+"""Images of one side by how much closer they are to the other side than to their own: some, or all of them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scored:
-    """Images of one side, by their distance to the other.
+    """Images of one side, by how much closer they are to the other.
 
     Attributes:
         ranking: Of the images that were drawn; its numbers count these.
@@ -34,7 +34,7 @@ class Scored:
     num_images: int
 
     def ends(self, most: int) -> tuple[list[int], list[int]]:
-        """Places in the ranking of the closest and of the furthest images, no image in both; furthest first."""
+        """Places in the ranking of the images most like the other side, and of those least like it, least first."""
         places = list(range(len(self.ranking.names)))
         half = (len(places) + 1) // 2
         return places[:half][:most], places[half:][::-1][:most]
@@ -44,16 +44,18 @@ def score_some(
     images: ImageSource,
     num_scored: int,
     reference: HistogramDNA,
+    contrast: HistogramDNA,
     extractor: DNAExtractor,
     weights: Tensor | None,
     **loading: Unpack[LoadingOptions],
 ) -> Scored:
-    """Rank images by their distance to a reference.
+    """Rank images by how much closer they are to a reference than to a contrast.
 
     Args:
         images: Of one side.
         num_scored: How many to draw at random, the same ones each time.
         reference: The DNA of the other side.
+        contrast: The DNA of their own side.
         extractor: What made it.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
         loading: See :class:`Loading`.
@@ -61,5 +63,5 @@ def score_some(
     """
     count = len(images)
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(0))[:num_scored].sort().values.tolist()
-    found = rank(images.take(drawn), reference, extractor, contrast=None, neuron_weights=weights, **loading)
+    found = rank(images.take(drawn), reference, extractor, contrast=contrast, neuron_weights=weights, **loading)
     return Scored(found, count)

@@ -156,11 +156,11 @@ class _Run:
         return Ranking(
             names=[source.names[i] for i in numbers],
             scores=scores[order],
-            distances=distances[order, 0],
             numbers=numbers,
             images=source,
             reference=replace(references[0], folds=()),
             unreadable=found.unreadable,
+            distances=distances[order, 0] if len(references) > 1 else None,
             contrast=replace(references[1], folds=()) if len(references) > 1 else None,
             shares=None if typical is None else _shares(scores[order], typical),
             nearest=near,

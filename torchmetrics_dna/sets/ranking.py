@@ -27,11 +27,11 @@ class Ranking:
         names: What each image is called.
         scores: dna-emd of each image to the reference, less that to the contrast if there is one; in bins, float64,
             ascending. Below 0, an image is more like the reference than like the contrast.
-        distances: dna-emd of each image to the reference alone, in bins, float64.
         numbers: Where each image stands in the source.
         images: The source that was ranked.
         reference: What the images were compared with.
         unreadable: One line for each image that was left out.
+        distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
         contrast: What else they were compared with, such as the pool of all of them; None for nothing.
         shares: The share of the reference's own images that score worse, each left out of the reference: 0.5 for a
             typical one. None where the reference is no set of images.
@@ -43,11 +43,11 @@ class Ranking:
 
     names: list[str]
     scores: Tensor
-    distances: Tensor
     numbers: list[int]
     images: ImageSource
     reference: HistogramDNA
     unreadable: list[str]
+    distances: Tensor | None = None
     contrast: HistogramDNA | None = None
     shares: Tensor | None = None
     nearest: Nearest | None = None
@@ -74,7 +74,7 @@ class Ranking:
     def rows(self, top: int | None = None) -> list[dict[str, Any]]:
         """What is known of each image, or of the best ones only, in plain types."""
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
-        if self.contrast is not None:
+        if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()
         if self.shares is not None:
             columns["share_worse"] = self.shares.tolist()
