@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, get_args
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.layer_unions import plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
@@ -114,7 +115,7 @@ def compare(
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"`` and ``"kid"``, all from one pass over the images. By
             default the first two, or what the DNAs that are given allow. kid is of the last layer's spatial means,
-            which are kept for it, ``(images, n)`` in float32.
+            which are kept for it, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
         layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -163,11 +164,14 @@ def compare(
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
         folds, keep = NUM_FOLDS if num_folds is None else num_folds or None, any(not r.kinds for r in distances)
+        sizes = [len(side) for side in opened if not isinstance(side, DNA)]
+        by_image = len(sizes) == len(opened) and any(record.by_image for record in distances)
+        plan = plan_for(way.extractor.neurons, sizes, folds) if folds and by_image else None
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, grouped, keep)
+            else measure(side, way.extractor, kinds, way.num_bins, way.ranges, loading, folds, grouped, keep, plan)
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
         return compare_measured(first, second, neuron_weights, distances, confidence)

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.sets.measure import Measured
 
 
@@ -42,6 +43,7 @@ def compare_measured(
     found: dict[str, Tensor] = {}
     spread: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
+    told: list[str] = []
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(a.any.num_images, b.any.num_images)
@@ -55,10 +57,12 @@ def compare_measured(
             found[record.name] = torch.tensor([value], dtype=torch.float64)
         else:
             found[record.name] = record.of_dnas(one, other)
-        if record.unions is not None:
-            given = found[record.name], record.unions(one, other), dna.neurons
+        unions = _unions_of(record, a, b)
+        if unions is not None:
+            given = found[record.name], unions, dna.neurons
             known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
             evidence |= {} if known is None else {record.name: known}
+            told += [] if known is None else unions.limits
     return Comparison(
         dna.neurons,
         found,
@@ -71,7 +75,7 @@ def compare_measured(
         (a.without_folds(), b.without_folds()),
         evidence,
         spread,
-        _notices(a, b),
+        _notices(a, b) + told,
     )
 
 
@@ -94,6 +98,12 @@ def _notices(a: Measured, b: Measured) -> list[str]:
                 " images is close by every distance"
             )
     return told
+
+
+def _unions_of(record: Distance, a: Measured, b: Measured) -> Unions | None:
+    """The folds of both sides; None if the distance has none, or was not measured so that it has."""
+    one, other = (side.layer_features if record.by_image else _given_for(record, side) for side in (a, b))
+    return None if record.unions is None or one is None or other is None else record.unions(one, other)
 
 
 def _given_for(record: Distance, measured: Measured) -> Any:

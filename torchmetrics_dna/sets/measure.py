@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.unions import ImageFeatures
 from torchmetrics_dna.images.sources import open_source
 from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.groups import group_names
+from torchmetrics_dna.sets.layer_means import LayerMeans
 from torchmetrics_dna.sets.loading import activate, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Side, histogram_tally
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -41,6 +44,7 @@ class Measured:
         features: Spatial means of the last layer, in the order of the images, if they were kept.
         thumbnails: Of the images, if folds were kept, uint8, ``(images, n)``.
         folds: The fold of each image, if folds were kept.
+        layer_features: Spatial means of all layers, in the order of the images, if they were kept.
 
     """
 
@@ -49,6 +53,7 @@ class Measured:
     features: ImageFeatures | None = None
     thumbnails: Tensor | None = None
     folds: Tensor | None = None
+    layer_features: LayerFeatures | None = None
 
     @property
     def any(self) -> DNA:
@@ -140,10 +145,12 @@ def measure(
     num_folds: int | None = None,
     groups: Groups | None = None,
     keep_features: bool = False,
+    plan: Plan | None = None,
 ) -> Measured:
     """Run all images of a source through an extractor once; arguments as for :class:`Pass`.
 
-    With ``keep_features``, the spatial means of the last layer are kept for each image.
+    With ``keep_features``, the spatial means of the last layer are kept for each image; with a ``plan`` for fd, which
+    takes folds, those of all layers, if it has a use for them.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
@@ -154,14 +161,14 @@ def measure(
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         numbers = loading.share(len(images))
         share = run.open(images, numbers)
-        sides, features = run.empty(), Features() if keep_features else None
+        sides, keepers = run.empty(), _keepers(keep_features, plan)
         unreadable: list[str] = []
         read: list[int] = []
         for places, activations, left_out in activate(share, extractor, loading):
             if places:
                 run.add_(sides, activations, share, places)
-                if features is not None:
-                    features.add(activations)
+                for keeper in keepers.values():
+                    keeper.add(activations)
             del activations
             read += places
             unreadable += left_out
@@ -170,17 +177,20 @@ def measure(
             for kind, tally in run.tallies.items():
                 tally.all_reduce_(sides[kind])
         check_any_read(len(images), unreadable)
-        of_images = {} if features is None else {"features": features.values()}
+        of_images = {name: keeper.values() for name, keeper in keepers.items()}
         if isinstance(share, FoldedImages):
             of_images |= {"folds": share.folds[read], "thumbnails": share.thumbnails[read]}
         kept = _in_order(of_images, [numbers[place] for place in read], loading.distributed)
-        features_of = kept.pop("features", None)
-        return Measured(
-            run.to_dnas(sides),
-            sorted(unreadable),
-            None if features_of is None else ImageFeatures(features_of, kept.get("folds")),
-            **kept,
-        )
+        last, means, folds = kept.get("features"), kept.get("means", torch.zeros(0)), kept.get("folds")
+        features = None if last is None else ImageFeatures(last, folds)
+        by_layer = None if plan is None or folds is None else LayerFeatures(means, folds, extractor.neurons, plan)
+        return Measured(run.to_dnas(sides), sorted(unreadable), features, kept.get("thumbnails"), folds, by_layer)
+
+
+def _keepers(keep_features: bool, plan: Plan | None) -> dict[str, Features | LayerMeans]:
+    """What keeps activations of single images."""
+    keepers: dict[str, Features | LayerMeans] = {"features": Features()} if keep_features else {}
+    return keepers | ({"means": LayerMeans()} if plan is not None and plan.anything else {})
 
 
 def _in_order(of_images: dict[str, Tensor], numbers: list[int], distributed: bool) -> dict[str, Tensor]:
