@@ -136,6 +136,6 @@ def test_contact_sheet() -> None:
     titles = [axis.get_title() for axis in figure.axes]
     assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
-    assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("closest", ranking.names[0])
+    assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
     assert np.array_equal(figure.axes[0].images[0].get_array(), PHOTOS[0])
     assert drawn(plot_ranking(rank(PHOTOS[:2], PHOTOS[0], layers=["block_0"]))).std() > 1

@@ -167,7 +167,7 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
 def _bars_and_what_is_left(axis: Any, layers: list[str], parts: Sequence[Any], evidence: Evidence, colour: str) -> None:
     places = np.arange(len(layers))
     axis.bar(places - 0.2, parts, color=colour, alpha=0.4, width=0.38, label="with noise")
-    left = f"without noise (all: {number(evidence.debiased)})"
+    left = "without noise" + (f" (all: {number(evidence.debiased)})" if evidence.interval else "")
     axis.bar(places + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label=left)
     axis.set_xticks(places, layers)
     if evidence.null is not None:

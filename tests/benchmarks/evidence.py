@@ -2,8 +2,9 @@
 
     python tests/benchmarks/evidence.py [--images 100] [--rounds 3] [--threads 2]
 
-Counts are drawn at random, as many as some images of a ViT give. The rest is of photographs and the default extractor:
-``update`` of 32 images with and without folds in one run, and files with and without folds.
+Counts are drawn at random, as many as some images of a ViT give, and spatial means for fd, as many as the default
+extractor gives. The rest is of photographs and that extractor: ``update`` of 32 images with and without folds in one
+run, and files with and without folds.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from timing import in_turns
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
 from torchmetrics_dna.sets.demo import photographs
 
 POSITIONS, FOLDS = 197, 20
@@ -39,6 +41,13 @@ def drawn(total: int, num_images: int, seed: int) -> HistogramDNA:
         folds.append(HistogramDNA(counts, neurons, ranges, each, "drawn"))
     whole = sum(fold.counts for fold in folds).repeat_interleave(10, 1) // 10
     return HistogramDNA(whole, neurons, ranges, FOLDS * each, "drawn", folds=tuple(folds))
+
+
+def layer_features(neurons: Neurons, num_images: int, seed: int) -> LayerFeatures:
+    """Spatial means in folds, drawn at random."""
+    generator = torch.Generator().manual_seed(seed)
+    values = torch.randn(num_images, neurons.total, generator=generator)
+    return LayerFeatures(values, torch.arange(num_images) % FOLDS, neurons, plan_for(neurons, [num_images] * 2))
 
 
 def main() -> None:
@@ -62,6 +71,16 @@ def main() -> None:
         print(f"| evidence of {total} neurons, {FOLDS} folds a side | {median(seconds):.2f} s |")
         print(f"| folds of a side | {held / 1e6:.0f} MB |")
     extractor = DNAExtractor()
+    of_layers = DISTANCES["fd"]
+    for images in (50, 200, 380):
+        one, other = (layer_features(extractor.neurons, images, seed) for seed in (0, 1))
+        nothing = torch.zeros(len(extractor.neurons), dtype=torch.float64)
+
+        def weigh_fd(a: LayerFeatures = one, b: LayerFeatures = other, values: torch.Tensor = nothing) -> None:
+            weigh_evidence(of_layers, values, of_layers.unions(a, b), a.neurons)
+
+        took = median(in_turns(1, fd=weigh_fd)["fd"])
+        print(f"| evidence of fd, {images} images a side | {took:.2f} s |")
     photos = photographs(64)
     images = torch.stack([torch.tensor(photo.tolist(), dtype=torch.uint8) for photo in photos[:32]]).permute(0, 3, 1, 2)
     # an extractor each, for metrics on one share a forward pass

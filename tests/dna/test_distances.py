@@ -119,13 +119,14 @@ def test_each_distance_has_its_own_evidence() -> None:
         assert evidence.test.p_value == found.p_value_of(name)
         assert evidence.interval.low <= found.debiased(name) <= evidence.interval.high
     assert found.p_value == found.p_value_of("dna-emd")
-    assert found.p_value_of("fd") is None
     alone = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
     assert alone.p_value == found.p_value_of("dna-fd")  # of the same moments, from covariances or not
-    assert compare(A, B, EXTRACTOR, metrics=["fd"]).p_value is None
+    layers = compare(A, B, EXTRACTOR, metrics=["fd", "kid"])
+    assert (layers.p_value, layers.interval.value) == (found.p_value_of("fd"), found.debiased("fd"))
 
 
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     found = compare(A, B, EXTRACTOR, metrics=ALL)
-    torch.save(figures(found) | {"deviation": found.kid_std}, tmp_path / "expected")
+    told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
+    torch.save(figures(found) | told, tmp_path / "expected")
     run(2, workers.distances, tmp_path, str(tmp_path / "expected"))

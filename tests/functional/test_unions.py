@@ -9,9 +9,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmetrics_dna.functional import dna_frechet
+from torchmetrics_dna.functional import dna_frechet, layer_frechet_distance
 from torchmetrics_dna.functional.emd import emd_of_rows
-from torchmetrics_dna.functional.unions import emd_of_unions, frechet_of_unions, kernel_of_unions
+from torchmetrics_dna.functional.unions import (
+    emd_of_unions,
+    frechet_of_unions,
+    kernel_of_unions,
+    layer_frechet_of_unions,
+)
+from torchmetrics_dna.sets.demo import photographs
 
 FOLDS = 6
 
@@ -92,3 +98,38 @@ def test_features_against_torchmetrics(seed: int) -> None:
         kernels = [(x @ y.T / 5 + 1) ** 3 for x, y in ((one, one), (other, other), (one, other))]
         unbiased = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
         torch.testing.assert_close(value, unbiased[0] + unbiased[1] - 2 * kernels[2].mean())
+
+
+def root_of(cov: np.ndarray) -> np.ndarray:
+    values, vectors = np.linalg.eigh(cov)
+    return vectors * np.sqrt(values.clip(0)) @ vectors.T
+
+
+@pytest.mark.parametrize("rest", [True, False])
+@pytest.mark.parametrize("cells", [1, 2, 8])  # a side: 3, 12 and 192 neurons for 24 images
+def test_layers(cells: int, rest: bool) -> None:
+    """By products of images and by covariances, of more images than neurons and of fewer."""
+    photos = np.stack(photographs(24)).astype(np.float64)
+    step = photos.shape[1] // cells
+    means = photos[:, : step * cells, : step * cells].reshape(24, cells, step, cells, step, 3).mean((2, 4))
+    features = means.reshape(24, -1)
+    folds = np.random.default_rng(0).permutation(np.arange(24) % FOLDS)
+    in_a, in_b = memberships(cells, rest)
+    found = layer_frechet_of_unions(torch.from_numpy(features), torch.from_numpy(folds), in_a, in_b)
+    assert found.dtype == torch.float64
+    for value, *sides in zip(found.tolist(), in_a.numpy(), in_b.numpy(), strict=True):
+        moments = [(x.mean(0), np.cov(x.T)) for x in (features[side[folds]] for side in sides)]
+        (mean_a, cov_a), (mean_b, cov_b) = moments
+        root = root_of(root_of(cov_a) @ cov_b @ root_of(cov_a)).trace()
+        expected = np.square(mean_a - mean_b).sum() + cov_a.trace() + cov_b.trace() - 2 * root
+        assert value == pytest.approx(expected, rel=1e-6)
+        plain = layer_frechet_distance(*(torch.from_numpy(x) for side in moments for x in side))
+        assert value == pytest.approx(float(plain), rel=1e-9)
+
+
+def test_a_side_of_equal_images_has_no_spread() -> None:
+    images = torch.tensor([[1.0, 2.0]] * 3 + [[4.0, 6.0]] * 3)
+    sides = torch.tensor([[True, False]]), torch.tensor([[False, True]])
+    for features in (images, torch.cat([images, torch.zeros(6, 9)], 1)):
+        found = layer_frechet_of_unions(features, torch.arange(6) // 3, *sides)
+        torch.testing.assert_close(found, torch.tensor([25.0], dtype=torch.float64))

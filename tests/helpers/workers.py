@@ -505,5 +505,6 @@ def distances(rank: int, world: int, expected: str) -> None:
     from pixel_sets import ALL, A, B, figures
 
     found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
-    assert figures(found) | {"deviation": found.kid_std} == pytest.approx(torch.load(expected), rel=1e-9)
+    told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
+    assert figures(found) | told == pytest.approx(torch.load(expected), rel=1e-9)
     equal_everywhere(torch.tensor([found.fd, found.kid]))

@@ -108,8 +108,9 @@ def _summary(result: Comparison) -> Table:
         figures.append((record.name, result.value(record.name), result.about(record)))
         if evidence := result.evidence.get(record.name):
             interval, p = evidence.interval, result.p_value_of(record.name)
-            sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
-            figures.append(("  without noise", interval.value, sure))
+            if interval is not None:
+                sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+                figures.append(("  without noise", interval.value, sure))
             if p is not None:
                 about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
                 figures.append(("  by chance", evidence.null, about))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.unions import ImageFeatures, Unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.functional.kernel import kernel_distance
 
@@ -34,6 +35,7 @@ class Distance:
             features of images, the value and its standard deviation over subsets of images.
         unions: The folds of two such sides, from which a test and an interval follow; None if it has neither.
         power: Which power of it grows by a share of 1/images because sets are finite.
+        by_image: Whether ``unions`` takes spatial means of all layers, image by image, not what ``between`` takes.
 
     """
 
@@ -47,6 +49,7 @@ class Distance:
     between: Callable[[Any, Any], Any]
     unions: Callable[[Any, Any], Unions] | None = None
     power: int = 1
+    by_image: bool = False
 
     @property
     def label(self) -> str:
@@ -86,7 +89,7 @@ _RECORDS = (
     ),
     Distance(
         "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
-        "layer", ("layer-gaussian",), 2, _of_dnas,
+        "layer", ("layer-gaussian",), 2, _of_dnas, layer_frechet_unions, by_image=True,
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb
+from math import comb, isnan
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -47,17 +47,19 @@ class Evidence:
     """How sure a distance between two sets is.
 
     Attributes:
-        interval: Its confidence interval, around the debiased distance.
-        layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left.
-        neurons: The debiased distance of each neuron, shape ``(N,)``.
-        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5.
+        interval: Its confidence interval, around the debiased distance; None for fd of too few images.
+        layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
+            with too many neurons for these images.
+        neurons: The debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
+        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, or where it
+            would take too long (fd).
         null: What no difference looks like at these numbers of images: the mean distance over relabelings; None without
             a test.
         null_high: What 95 % of relabelings stay below.
 
     """
 
-    interval: Interval
+    interval: Interval | None
     layers: Tensor
     neurons: Tensor
     test: PermutationTest | None
@@ -65,9 +67,9 @@ class Evidence:
     null_high: float | None
 
     @property
-    def debiased(self) -> float:
-        """The distance without what noise adds to it; 0 where nothing is left."""
-        return self.interval.value
+    def debiased(self) -> float | None:
+        """The distance without what noise adds to it; 0 where nothing is left, None without an interval."""
+        return None if self.interval is None else self.interval.value
 
 
 def weigh_evidence(
@@ -97,17 +99,19 @@ def weigh_evidence(
     folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
     if not folded or min(folded) < LEAST_FOLDS:
         return None
-    slices = list(neurons.slices.values()) if len(values) == neurons.total else [slice(0, len(values))]
+    slices = _layers_of(record, values, neurons)
     bias, variance, freedom = _delete_one(record, unions, slices, weights)
     left = _figures(values[None], slices, weights)[0].pow(record.power) - bias
-    spread = student_quantile((1 + confidence) / 2, freedom) * variance**0.5
-    centre, low, high = (_root(left[:1] + shift, record)[0].item() for shift in (0, -spread, spread))
+    interval = None
+    if not isnan(variance):
+        spread = student_quantile((1 + confidence) / 2, freedom) * variance**0.5
+        centre, low, high = (_root(left[:1] + shift, record)[0].item() for shift in (0, -spread, spread))
+        interval = Interval(centre, low, high, confidence, max(map(len, sides)))
     debiased = _root(left[1:], record)
     test, null, null_high = None, None, None
-    if len(folded) == 2:
+    if len(folded) == 2 and unions.num_relabelings != 0:
         test, under = _test(record, unions, slices, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-    interval = Interval(centre, low, high, confidence, max(map(len, sides)))
     return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high)
 
 
@@ -129,6 +133,13 @@ def student_quantile(probability: float, freedom: float) -> float:
     return float(z + sum(term / freedom**i for i, term in enumerate(terms, 1)))
 
 
+def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice]:
+    """Where each layer's values are; the distance of a set is of one."""
+    if record.grain == "neuron":
+        return list(neurons.slices.values())
+    return [slice(i, i + 1) for i in range(len(values))]
+
+
 def _delete_one(
     record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
 ) -> tuple[Tensor, float, float]:
@@ -137,7 +148,8 @@ def _delete_one(
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
     out = torch.eye(total, dtype=torch.bool)
-    found = unions.distances(torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out]))
+    rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
+    found = (unions.jackknifed or unions.distances)(*rows)
     value, *left = _figures(found, slices, weights).pow(record.power)
     bias, parts = torch.zeros_like(value), []
     for number, sizes in enumerate(sides):
@@ -160,7 +172,8 @@ def _test(
     record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
 ) -> tuple[PermutationTest, Tensor]:
     """The test, and the distance of the whole under each relabeling."""
-    in_a = relabelings(len(unions.sizes_a), len(unions.sizes_b))
+    fewer = {} if unions.num_relabelings is None else {"most": unions.num_relabelings}
+    in_a = relabelings(len(unions.sizes_a), len(unions.sizes_b), **fewer)
     distances = unions.distances(in_a, ~in_a)
     under = mean_over_neurons(_weighted(distances[1:], weights))
     sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()

@@ -31,6 +31,10 @@ class Unions:
             come first.
         sizes_b: Likewise.
         exact: Whether A, and B, have no folds. One fold that holds all, since they are of one group, is not exact.
+        jackknifed: As ``distances``, but NaN where noise does not fall with 1/images, so that no jackknife removes it;
+            None if it does everywhere.
+        num_relabelings: How many a test takes at most; 0 for no test, None for as many as usual.
+        limits: What is left out and why, one line each.
 
     """
 
@@ -38,6 +42,9 @@ class Unions:
     sizes_a: Tensor
     sizes_b: Tensor
     exact: tuple[bool, bool]
+    jackknifed: Callable[[Tensor, Tensor], Tensor] | None = None
+    num_relabelings: int | None = None
+    limits: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,15 +98,21 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
 
 def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
     """For kid, of all images."""
+    known = (torch.zeros(len(s.values), dtype=torch.int64) if s.folds is None else s.folds for s in (a, b))
+    folds, sizes_a, sizes_b = numbered_folds(*known)
+    distances = partial(kernel_of_unions, torch.cat([a.values, b.values]), folds, len(sizes_a) + len(sizes_b))
+    return Unions(distances, sizes_a, sizes_b, (a.folds is None, b.folds is None))
+
+
+def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """The fold of each image of A and then of B, numbered from 0 on, and the sizes of A's folds and of B's."""
     numbers, sizes, first = [], [], 0
-    for side in (a, b):
-        folds = torch.zeros(len(side.values), dtype=torch.int64) if side.folds is None else side.folds
+    for folds in (a, b):
         _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
         numbers.append(number + first)
         sizes.append(size)
         first += len(size)
-    distances = partial(kernel_of_unions, torch.cat([a.values, b.values]), torch.cat(numbers), first)
-    return Unions(distances, sizes[0], sizes[1], (a.folds is None, b.folds is None))
+    return torch.cat(numbers), sizes[0], sizes[1]
 
 
 def _filled(dna: DNA) -> list[DNA]:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -83,6 +85,38 @@ def frechet_of_unions(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Ten
     return found
 
 
+def layer_frechet_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Fréchet distance (fd) of one layer between unions of folds, in squared activations.
+
+    Of few images, it comes from products of images, ``(images, images)``; of many, from covariances, ``(n, n)``. Both
+    give :func:`layer_frechet_distance` but for rounding.
+
+    Args:
+        features: Spatial means of the layer's neurons, of each image, shape ``(images, n)``.
+        folds: The fold of each image, from 0 to K - 1, shape ``(images,)``.
+        in_a: Which folds are in A, bool, shape ``(P, K)``; each row has two images or more.
+        in_b: Likewise.
+
+    Returns:
+        float64, shape ``(P,)``.
+
+    Example:
+        >>> features = torch.tensor([[0.0], [2.0], [3.0], [5.0]])
+        >>> layer_frechet_of_unions(features, torch.arange(4) // 2, torch.eye(2).bool()[:1], torch.eye(2).bool()[1:])
+        tensor([9.], dtype=torch.float64)
+
+    """
+    features = features.double()
+    features = features - features.mean(0)  # about the common mean, products lose no digits
+    sides = in_a[:, folds], in_b[:, folds]
+    if len(features) <= 2 * features.shape[1]:  # then a side has fewer images than there are neurons
+        products = features @ features.T
+        found = [_of_products(products, *pair) for pair in zip(*sides, strict=True)]
+    else:
+        found = [layer_frechet_distance(*a, *b) for a, b in zip(*(_moments(features, s) for s in sides), strict=True)]
+    return torch.stack(found)
+
+
 def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tensor, in_b: Tensor) -> Tensor:
     """Unbiased kernel distance (squared MMD, by KID's kernel of degree 3) between unions of folds, of all images.
 
@@ -115,6 +149,40 @@ def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tens
         within.append((((side @ blocks) * side).sum(1) - side @ diagonal) / (images * (images - 1)))
     between = ((a @ blocks) * b).sum(1) / ((a @ sizes) * (b @ sizes))
     return (within[0] + within[1] - 2 * between)[:, None]
+
+
+def _of_products(products: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Fd of two sides from the products of all images, ``(images, images)``; of which images, ``(images,)``, bool.
+
+    The trace of the root of the product of two covariances is the sum of the singular values of the products between
+    the centred images of either side.
+    """
+    a, b = (side.nonzero()[:, 0] for side in (in_a, in_b))
+    of_a, of_b = (products[side][:, side].mean() for side in (a, b))
+    between = products[a][:, b]
+    distance = of_a + of_b - 2 * between.mean()
+    for side, mean in ((a, of_a), (b, of_b)):
+        distance += (products.diagonal()[side].sum() - len(side) * mean) / (len(side) - 1)
+    centred = between - between.mean(0) - between.mean(1, keepdim=True) + between.mean()
+    distance -= 2 * torch.linalg.svdvals(centred).sum() / ((len(a) - 1) * (len(b) - 1)) ** 0.5
+    return distance.clamp(min=0)
+
+
+def _moments(features: Tensor, sides: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """Mean and unbiased covariance of the images of a side, one side after another, bool, ``(P, images)``.
+
+    From one side to the next, only images that come or go are added or taken away.
+    """
+    sums, products = (features.new_zeros(shape) for shape in (features.shape[1], (features.shape[1],) * 2))
+    before = torch.zeros_like(sides[0])
+    for side in sides:
+        changed = side ^ before
+        some = features[changed]
+        signed = torch.where(side[changed], 1.0, -1.0).to(some)[:, None] * some
+        sums += signed.sum(0)
+        products += signed.T @ some
+        before, count = side, side.sum()
+        yield sums / count, (products - torch.outer(sums, sums) / count) / (count - 1)
 
 
 def _chunks(length: int, size: int) -> Iterator[slice]:

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, get_args
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.layer_unions import Plan, plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.features import Features
+from torchmetrics_dna.sets.features import Features, LayerMeans, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -27,7 +28,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
+    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups
@@ -115,7 +118,7 @@ def compare(
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"`` and ``"kid"``, all from one pass over the images. By
             default the first two, or what the DNAs that are given allow. kid is of the last layer's spatial means,
-            which are kept for it, ``(images, n)`` in float32.
+            which are kept for it, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
         layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -163,18 +166,35 @@ def compare(
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        of_images = any(not record.kinds for record in distances)
+        plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds)
         given_for = way.num_bins, way.ranges, loading, num_folds or None
         known = iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
-            else measure(
-                side, way.extractor, kinds, *given_for, grouped, {"features": Features()} if of_images else None
-            )
+            else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
-        return compare_measured(first, second, neuron_weights, distances, confidence)
+        return compare_measured(first, second, neuron_weights, distances, confidence, plan)
+
+
+def _plan_for_fd(
+    sides: Sequence[ImageSource | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
+) -> Plan | None:
+    """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
+    sizes = [len(side) for side in sides if not isinstance(side, DNA)]
+    asked = any(record.by_image for record in distances)
+    return plan_for(neurons, sizes, num_folds) if asked and num_folds and len(sizes) == len(sides) else None
+
+
+def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
+    """What distances take of single images."""
+    kept: dict[str, PerImage] = {}
+    if any(not record.kinds for record in distances):
+        kept["features"] = Features()
+    if plan is not None and plan.anything:
+        kept["means"] = LayerMeans()
+    return kept
 
 
 def _groups_of_sides(groups: Groups | tuple[Groups, Groups] | None) -> tuple[Groups | None, Groups | None]:

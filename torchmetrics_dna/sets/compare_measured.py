@@ -9,6 +9,7 @@ import torch
 from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
+from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import near_duplicates
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.layer_unions import Plan
+    from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.sets.measure import Measured
 
 
@@ -29,6 +32,7 @@ def compare_measured(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
+    plan: Plan | None = None,
 ) -> Comparison:
     """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
 
@@ -42,6 +46,7 @@ def compare_measured(
     found: dict[str, Tensor] = {}
     spread: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
+    told: list[str] = []
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(a.any.num_images, b.any.num_images)
@@ -55,10 +60,12 @@ def compare_measured(
             found[record.name] = torch.tensor([value], dtype=torch.float64)
         else:
             found[record.name] = record.of_dnas(one, other)
-        if record.unions is not None:
-            given = found[record.name], record.unions(one, other), dna.neurons
+        unions = _unions_of(record, a, b, plan)
+        if unions is not None:
+            given = found[record.name], unions, dna.neurons
             known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
             evidence |= {} if known is None else {record.name: known}
+            told += [] if known is None else unions.limits
     return Comparison(
         dna.neurons,
         found,
@@ -71,7 +78,7 @@ def compare_measured(
         (a.without_folds(), b.without_folds()),
         evidence,
         spread,
-        _notices(a, b),
+        _notices(a, b) + told,
     )
 
 
@@ -94,6 +101,18 @@ def _notices(a: Measured, b: Measured) -> list[str]:
                 " images is close by every distance"
             )
     return told
+
+
+def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:
+    """The folds of both sides; None if the distance has none, or was not measured so that it has."""
+    if record.unions is None:
+        return None
+    if not record.by_image:
+        return record.unions(*(_given_for(record, side) for side in (a, b)))
+    if plan is None or a.folds is None or b.folds is None:
+        return None
+    of_images = ((side.kept.get("means", torch.zeros(0)), folds) for side, folds in ((a, a.folds), (b, b.folds)))
+    return record.unions(*(LayerFeatures(*given, a.any.neurons, plan) for given in of_images))
 
 
 def _given_for(record: Distance, measured: Measured) -> Any:

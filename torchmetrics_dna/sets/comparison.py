@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
+from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 import torch
@@ -42,7 +43,8 @@ class Comparison:
         measured: The DNAs of A and of B that were compared.
         evidence: How sure distances are, by name, where folds of images were kept.
         spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
-        notices: What the reader should know of the images, one line each: those that look nearly alike.
+        notices: What the reader should know, one line each: of images that look nearly alike, and of what could not be
+            said.
 
     """
 
@@ -72,17 +74,21 @@ class Comparison:
     def debiased(self, distance: str, layer: str | None = None) -> float | None:
         """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it.
 
-        None without folds of images, and for fd.
+        None without folds of images, and for fd of fewer than two images a side for each neuron of a layer.
         """
         evidence = self._evidence(distance, layer)
         if evidence is None:
             return None
-        return evidence.debiased if layer is None else float(evidence.layers[list(self.neurons).index(layer)])
+        if layer is None:
+            return evidence.debiased
+        figure = float(evidence.layers[list(self.neurons).index(layer)])
+        return None if isnan(figure) else figure
 
     def p_value_of(self, distance: str, layer: str | None = None) -> float | None:
         """How often folds that are shared out at random are as far apart, by a permutation test.
 
-        Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd.
+        Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd where it
+        would take too long.
         """
         evidence = self._evidence(distance, layer)
         if evidence is None or evidence.test is None:
@@ -95,24 +101,24 @@ class Comparison:
         return None if layer is not None and DISTANCES[distance].grain == "set" else self.evidence.get(distance)
 
     @property
-    def _main(self) -> str:
-        """The first distance that there is evidence for."""
-        return next((name for name in DISTANCES if name in self.evidence), "")
+    def _in_order(self) -> list[Evidence]:
+        """The evidence there is, that of dna-emd first."""
+        return [self.evidence[name] for name in DISTANCES if name in self.evidence]
 
     @property
     def p_value(self) -> float | None:
         """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one."""
-        return self.p_value_of(self._main)
+        return next((found.test.p_value for found in self._in_order if found.test), None)
 
     @property
     def interval(self) -> Interval | None:
         """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
-        return self.evidence[self._main].interval if self._main else None
+        return next((found.interval for found in self._in_order if found.interval), None)
 
     @property
     def null(self) -> float | None:
         """What no difference looks like at these numbers of images: the mean over relabelings of folds."""
-        return self.evidence[self._main].null if self._main else None
+        return next((found.null for found in self._in_order if found.test), None)
 
     def records(self, *grains: Grain) -> list[Distance]:
         """What distances were found: of neurons, of layers, of the set, or all."""

@@ -44,3 +44,18 @@ class Features(PerImage):
     @override
     def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
         return torch.cat(self._parts) if self._parts else torch.zeros(0)  # which joins with any shape
+
+
+class LayerMeans(PerImage):
+    """Spatial means of all layers, float32, ``(images, N)``."""
+
+    def __init__(self) -> None:
+        self._parts: list[Tensor] = []
+
+    @override
+    def add(self, activations: dict[str, Tensor]) -> None:
+        self._parts.append(torch.cat([spatial_means([values]) for values in activations.values()]).T.float().cpu())
+
+    @override
+    def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
+        return torch.cat(self._parts) if self._parts else torch.zeros(0)
