@@ -159,8 +159,8 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
     return (
         f"the rank correlation of mean scores with the truth is {each(POOL, order)} in contrast with the pool,"
         f" {each(PLAIN, order)} for the distance alone; the area for real digits against the last checkpoint's is"
-        f" {each(POOL, real)} and {each(PLAIN, real)}, and {each(LAST, real)} in contrast with the last checkpoint alone."
-        f" A fault in a fifth of the images that are ranked has an area of"
+        f" {each(POOL, real)} and {each(PLAIN, real)}, and {each(LAST, real)} in contrast with the last checkpoint"
+        f" alone. A fault in a fifth of the images that are ranked has an area of"
         f" {each(POOL, fault)} and {each(PLAIN, fault)}: a contrast tells kinds apart, not rare faults within"
         f" its own pool; the nearest digit in pixels has {each('nearest digit, pixels', fault)}."
     )

@@ -102,6 +102,7 @@ class Search(NamedTuple):
         given: The pictures that others are compared with.
         pictures: The pictures that are searched.
         distances: dna-emd, ``(given, pictures, N)``; infinite between pictures that show the same.
+        to_pool: dna-emd to all the pictures that are searched, ``(pictures, N)``.
         order: All neurons, from those that differ most with the attribute.
 
     """
@@ -110,16 +111,18 @@ class Search(NamedTuple):
     given: list[Picture]
     pictures: list[Picture]
     distances: Tensor
+    to_pool: Tensor
     order: Tensor
 
-    def nearest(self, which: int, number: int | None) -> list[Picture]:
-        """The pictures closest to a given one, by the first so many neurons, or by all."""
-        places = self.distances[which][:, self.order[:number]].mean(1).argsort(stable=True)[:NEAREST]
+    def nearest(self, which: int, number: int | None, contrast: bool = False) -> list[Picture]:
+        """The pictures closest to a given one, by the first so many neurons, or by all; or closer than to the pool."""
+        scores = self.distances[which] - self.to_pool if contrast else self.distances[which]
+        places = scores[:, self.order[:number]].mean(1).argsort(stable=True)[:NEAREST]
         return [self.pictures[i] for i in places.tolist()]
 
-    def found(self, number: int | None) -> float:
+    def found(self, number: int | None, contrast: bool = False) -> float:
         """The share of the nearest pictures that have the attribute, in per cent."""
-        every = [one for which in range(len(self.given)) for one in self.nearest(which, number)]
+        every = [one for which in range(len(self.given)) for one in self.nearest(which, number, contrast)]
         return 100 * float(np.mean([self.attribute in one.attributes for one in every]))
 
     @property
@@ -142,11 +145,13 @@ def search(
     ]
     together = [one for some in given for one in some]
     references = list(counts_of_each(batch(together), extractor, NUM_BINS))
-    distances = neuron_distances(batch(pictures), references, extractor)
+    pool = dna_of(batch(pictures), extractor, NUM_BINS).counts
+    *rows, to_pool = neuron_distances(batch(pictures), [*references, pool], extractor)
+    distances = torch.stack(rows)
     for row, one in zip(distances, together, strict=True):
         row[[other.shows == one.shows for other in pictures]] = torch.inf
     parts = distances.split([len(some) for some in given])
-    return [Search(a, g, pictures, d, o) for a, g, d, o in zip(attributes, given, parts, orders, strict=True)]
+    return [Search(a, g, pictures, d, to_pool, o) for a, g, d, o in zip(attributes, given, parts, orders, strict=True)]
 
 
 def plot(searches: list[Search]) -> Figure:
@@ -179,9 +184,11 @@ def conclude(searches: list[Search]) -> str:
         for one in searches
     ]
     ahead = sum(one.found(few) > one.found(None) for one in searches)
+    gains = [one.found(few, contrast=True) - one.found(few) for one in searches]
     return (
         f"chosen neurons find an attribute better than all for {ahead} of {len(searches)}. Of the {NEAREST} nearest,"
-        f" these have it: {'; '.join(parts)}."
+        f" these have it: {'; '.join(parts)}. A contrast with all that is searched changes the {few} neurons' figures"
+        f" by {min(gains):+.0f} to {max(gains):+.0f} points."
     )
 
 
@@ -199,7 +206,9 @@ def main() -> None:
     searches = search(attributes, searched, sizes, orders, extractor)
     header = [f"of the {NEAREST} nearest (%)", *(f"{k} neuron{'s' * (k > 1)}" for k in NUMBERS), "all", "chance"]
     rows = [
-        [one.attribute, *(f"{one.found(k):.0f}" for k in (*NUMBERS, None)), f"{one.chance:.0f}"] for one in searches
+        [one.attribute + way, *(f"{one.found(k, contrast):.0f}" for k in (*NUMBERS, None)), f"{one.chance:.0f}"]
+        for one in searches
+        for way, contrast in (("", False), (", contrast", True))
     ]
     results.write(
         folder,

@@ -65,8 +65,9 @@ def rank(
         contrast: ``"pool"``: all images that are ranked, of which histograms are kept, or beyond 2 GB a second pass is
             made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
             (sections 5.1 and 5.4 of the paper), which takes plain images for close to everything.
-        nearest: Images, or an :class:`ImageIndex` or the path of one, among which the nearest to each image is looked
-            up, to find copies; best the reference's images, which are then measured but once.
+        nearest: Images, or an :class:`~torchmetrics_dna.sets.nearest.ImageIndex` or the path of one, among which the
+            nearest to each image is looked up, to find copies; best the reference's images, which are then measured
+            but once.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram, if the reference is images.
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
@@ -267,4 +268,4 @@ def _shares(scores: Tensor, typical: Tensor) -> Tensor:
     """The share of typical scores that are worse, with half of those that are equal."""
     typical = typical.sort().values
     below, up_to = (torch.searchsorted(typical, scores, right=right) for right in (False, True))
-    return 1 - (below + up_to) / (2 * len(typical))
+    return 1 - (below + up_to).double() / (2 * len(typical))
