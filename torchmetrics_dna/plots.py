@@ -10,6 +10,7 @@ import numpy as np
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.neurons.names import in_words
 from torchmetrics_dna.sets.comparison import grouped
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
         edges = np.linspace(low, high, int(used) + 1)
         for share, name, (colour, _), style in zip(shares[:, :used], "AB", STYLES, ("-", "--"), strict=False):
             axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=name, baseline=None)
-        told = f"{layer} neuron {neuron}: {number(float(comparison.found['dna-emd'][place]))} bins"
+        told = f"{in_words(layer, neuron)}: {number(float(comparison.found['dna-emd'][place]))} bins"
         if evidence is not None and evidence.test is not None:
             told += f", q = {float(evidence.test.q[place]):.2g}"
         axis.set_title(told, fontsize=8, loc="left")

@@ -148,7 +148,7 @@ def _top_neurons(result: Comparison) -> Table:
     keys = {record.name: record.key for record in records} | {"mean shift": "shift"}
     more = {"p": "p_value", "q": "q"} if tested else {}
     rows = [
-        [n["layer"], str(n["neuron"]), *(n[key] for key in keys.values()), *(p_figure(n[key]) for key in more.values())]
+        [n["layer"], n["name"], *(n[key] for key in keys.values()), *(p_figure(n[key]) for key in more.values())]
         for n in top
     ]
     title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"

@@ -20,6 +20,7 @@ _OPTIONS = {
     "ranges": (o.Ranges, None),
     "weights_path": (o.WeightsPath, None),
     "crop": (o.CropOption, None),
+    "properties": (o.Properties, None),
     "exif_orientation": (o.ExifOrientation, False),
     "skip_unreadable": (o.SkipUnreadable, False),
     "batch_size": (o.BatchSize, 32),

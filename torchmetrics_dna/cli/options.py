@@ -51,6 +51,9 @@ Feature = Annotated[
 Layers = Annotated[str | None, option("Layers, separated by commas. [default: the extractor's]")]
 NumBins = Annotated[int | None, option("Bins of each neuron's histogram. [default: the DNA's, else 1000]")]
 Ranges = Annotated[str | None, option("File of activation ranges, or auto. [default: packaged, else auto]")]
+Properties = Annotated[
+    bool | None, option("Watch sharpness, noise, size and other properties of images, too.", "--properties")
+]
 WeightsPath = Annotated[Path | None, option("Local file of the extractor's weights.")]
 CropOption = Annotated[Crop | None, option("Cut out of images before they are resized. [default: none]")]
 ExifOrientation = Annotated[bool, option("Turn images as their EXIF tag says.", "--exif-orientation")]

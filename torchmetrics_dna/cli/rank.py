@@ -114,6 +114,7 @@ def select(
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import select_neurons
+    from torchmetrics_dna.neurons.names import name_of
 
     check_output(output, ".npz")
     loaded = _load_pairs(pairs)
@@ -124,7 +125,7 @@ def select(
     rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
         layer, place = dna.neurons.locate(index)
-        rows.append([layer, str(place), float(distances[:, index].mean())])
+        rows.append([layer, name_of(layer, place), float(distances[:, index].mean())])
     out.print(table(["layer", "neuron", "dna-emd"], rows, f"{len(chosen)} most sensitive neurons"))
     _save(found, output)
 

@@ -25,7 +25,11 @@ def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any)
         ValueError: If no preset or timm model has its name, or an argument is wrong.
 
     """
-    known = {key: value for key, value in (dna.preparation or {}).items() if key != "resize" and value is not None}
+    known = {
+        key: value
+        for key, value in (dna.preparation or {}).items()
+        if key not in ("resize", "properties") and value is not None
+    }
     if "input_size" in known:
         known["input_size"] = tuple(known["input_size"])
     try:

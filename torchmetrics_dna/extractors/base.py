@@ -17,9 +17,11 @@ from torchmetrics_dna.extractors.build import Plan, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
-from torchmetrics_dna.extractors.sharing import SharedPass
+from torchmetrics_dna.extractors.pooled import PooledLayer
+from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
 from torchmetrics_dna.images import Crop, check_images, resize_tensor
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -27,20 +29,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _DUMMY_SIZE = (224, 224)
+PROPERTY_RANGES = ActivationRanges(
+    torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
+)
 # on the CPU: intermediate results of more images lie in blocks that the system maps anew, page by page, each time
 _AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
 
 
-class _Shareable(nn.Module):
-    """A module whose ``forward`` stays its own."""
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare puts a cache there that takes a reused buffer for the same images
-        if name != "forward":
-            super().__setattr__(name, value)
-
-
-class DNAExtractor(_Shareable):
+class DNAExtractor(Shareable):
     """Images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
     The network runs in evaluation mode and without gradients. A module that you give is left as it was after each
@@ -66,12 +62,16 @@ class DNAExtractor(_Shareable):
         std: Per channel, divided by.
         dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
             Changes activations, so such DNAs are not comparable with others; see the page on numbers.
+        properties: Watch properties of the images, too, as they are given, before any resize. They are the layer
+            ``"properties"``, whose neurons have names: see :func:`image_properties`. It comes first, unless ``layers``
+            says where. The feature ``"properties"`` has nothing else, and no network.
         compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
             than between batch sizes.
 
     Attributes:
         name: What extractors are told apart by.
         neurons: The layers and how many neurons each has.
+        has_properties: Whether properties of images are among them.
         bytes_per_image: Memory that the activations of one image take, in bytes.
         images_at_once: How many images go through the network at once on the CPU, where larger batches are cut.
         network: The network.
@@ -103,6 +103,7 @@ class DNAExtractor(_Shareable):
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: str | torch.dtype | None = None,
+        properties: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         super().__init__()
@@ -125,7 +126,12 @@ class DNAExtractor(_Shareable):
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
         self._submodules = built.submodules
-        self._axes, self.neurons = self._layout(built)
+        self._axes, widths = self._layout(built)
+        order = list(widths) if layers is None else list(layers)
+        if LAYER not in order and (properties or feature == LAYER):
+            order.insert(0, LAYER)
+        self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
+        self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
         self._ranges = built.ranges
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
@@ -144,11 +150,11 @@ class DNAExtractor(_Shareable):
 
         """
         if self._ranges is None:
-            return None
+            return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
         path = self._ranges
         if isinstance(path, str):
             path = cached(path) or fetch(path, remedy="give it as `ranges`, or give `ranges='auto'`")
-        ranges = ActivationRanges.load(path).restrict(self.neurons)
+        ranges = self._fitting(ActivationRanges.load(path))
         return replace(ranges, name=ranges.name or self.name)
 
     @cached_property
@@ -172,30 +178,40 @@ class DNAExtractor(_Shareable):
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
-        return {"resize": "clean" if size else "none", "input_size": size, "crop": self.crop, **as_list, "dtype": dtype}
+        found = {
+            "resize": "clean" if size else "none",
+            "input_size": size,
+            "crop": self.crop,
+            **as_list,
+            "dtype": dtype,
+        }
+        return found | ({"properties": VERSION} if self.has_properties else {})
 
-    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
+    def forward(self, imgs: Tensor, properties: Tensor | None = None) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
+            properties: Those of the images before they were resized, ``(B, 16)``; by default measured now.
 
         Raises:
             ValueError: If images are something else.
 
         """
-        parts = self.in_parts(imgs)
+        parts = self.in_parts(imgs, properties)
         return (
             parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
         )
 
-    def in_parts(self, imgs: Tensor) -> list[dict[str, Tensor]]:
+    def in_parts(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
         """As :meth:`forward`, but as they went through the network: activations of some images after others.
 
         What only goes through activations once, as metrics do, saves the time and memory of joining them.
         """
         check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
         with lock_of(self.network):
+            if properties is not None:
+                return self._run(imgs, properties)
             return self._shared.get(imgs, self._run)
 
     def share_with(self, consumer: object) -> None:
@@ -207,13 +223,18 @@ class DNAExtractor(_Shareable):
         """Let go of activations that are kept for other consumers."""
         self._shared.drop()
 
-    def _run(self, imgs: Tensor) -> list[dict[str, Tensor]]:
+    def _run(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
         if self.device != imgs.device:  # whoever else holds the network may have moved it
             self.network.to(imgs.device)
         with evaluating(self.network, forever=self._own), torch.inference_mode():
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
-            outputs = [self._outputs(imgs[part]) for part in cut(len(imgs), at_once)]
-            parts = [{layer: part[layer].movedim(axis, 1) for layer, axis in self._axes.items()} for part in outputs]
+            parts = []
+            for some in cut(len(imgs), at_once):
+                outputs = self._outputs(imgs[some]) if self._axes else {}
+                part = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
+                if self.has_properties:
+                    part[LAYER] = image_properties(imgs[some]) if properties is None else properties[some]
+                parts.append({layer: part[layer] for layer in self.neurons})
         for layer, values in parts[0].items():
             if values.shape[1] != self.neurons[layer]:
                 raise ValueError(
@@ -250,9 +271,15 @@ class DNAExtractor(_Shareable):
             raise TypeError(
                 f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
             )
-        restricted = ranges.restrict(self.neurons)
+        restricted = self._fitting(ranges)
         # what a self-ranging histogram found are no bounds for another: that one finds its own
         return None if restricted.margin == "auto" else restricted
+
+    def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
+        """Ranges for these neurons; those of properties are known."""
+        if self.has_properties and LAYER not in ranges.neurons:
+            ranges = ranges.beside(PROPERTY_RANGES)
+        return ranges.restrict(self.neurons)
 
     def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
         """Does nothing: the network never trains."""
@@ -281,9 +308,12 @@ class DNAExtractor(_Shareable):
         parameter = next(self.network.parameters(), imgs)
         return imgs.to(parameter.dtype)
 
-    def _layout(self, built: Plan) -> tuple[dict[str, int], Neurons]:
+    def _layout(self, built: Plan) -> tuple[dict[str, int], dict[str, int]]:
         """Which axis of each layer's output holds its neurons, and how many there are."""
         size = self.input_size or _DUMMY_SIZE
+        if built.outputs == ():  # of the network nothing is asked
+            self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
+            return {}, {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
             shapes = probe(self.network, self._submodules, size)
             for layer in built.outputs or []:
@@ -293,7 +323,7 @@ class DNAExtractor(_Shareable):
             axes = neuron_axes(self.network, self._submodules, {layer: shapes[layer] for layer in chosen}, size)
         self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
-        return axes, Neurons({layer: shapes[layer][axis] for layer, axis in axes.items()})
+        return axes, {layer: shapes[layer][axis] for layer, axis in axes.items()}
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
         with lock_of(self.network):
@@ -303,33 +333,6 @@ class DNAExtractor(_Shareable):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
         return self
-
-
-class PooledLayer(_Shareable):
-    """Spatial means of one layer of an extractor, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
-
-    Attributes:
-        num_features: The number of neurons n.
-
-    """
-
-    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
-        super().__init__()
-        if layer not in extractor.neurons:
-            raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")
-        self.extractor = extractor
-        self.layer = layer
-        self.num_features = extractor.neurons[layer]
-        extractor.share_with(self)
-
-    def forward(self, imgs: Tensor) -> Tensor:
-        """Spatial means for images as the extractor takes them."""
-        pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
-        return torch.cat([piece.flatten(2).mean(2) if piece.ndim > 2 else piece for piece in pieces])
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)  # type: ignore[no-untyped-call]
-        self.extractor.share_with(self)
 
 
 @lru_cache

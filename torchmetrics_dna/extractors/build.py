@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from torch import nn
@@ -13,11 +13,15 @@ from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, local_weights
+from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+
+_OF_NO_NETWORK = 16, 16  # pixels; images are loaded at some size
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,7 @@ class Plan:
         name: What it is called.
         network: The network, with its weights.
         submodules: ``{layer: path}`` of the submodules to read; empty to read the network's own output.
-        outputs: Which entries of its output; None for all.
+        outputs: Which entries of its output; None for all, and none if nothing is asked of the network.
         input_size: Height and width, None to leave images as they are.
         mean: Per channel, or None.
         std: Per channel, or None.
@@ -47,9 +51,21 @@ class Plan:
 
 
 def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
-    """Resolve the arguments of :class:`DNAExtractor`."""
+    """Resolve the arguments of :class:`DNAExtractor`; properties among the layers are not the network's."""
     if layers is not None:
         _check_layer_names(layers)
+    if feature == LAYER:
+        if any(layer != LAYER for layer in layers or []):
+            raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
+        return Plan(LAYER, nn.Identity(), outputs=(), input_size=_OF_NO_NETWORK)
+    if layers is None or LAYER not in layers:
+        return _plan(feature, layers, weights_path)
+    of_network = [layer for layer in layers if layer != LAYER]
+    found = _plan(feature, of_network or None, weights_path)
+    return found if of_network else replace(found, submodules={}, outputs=())
+
+
+def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
     if isinstance(feature, nn.Module):
         if weights_path is not None:
             raise ValueError("Argument `weights_path` goes with a named extractor; load the weights into the module")
@@ -66,7 +82,7 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
         return _from_timm(_create(feature, weights_path), feature, layers)
     import timm
 
-    close = difflib.get_close_matches(feature, [*PRESETS, *timm.list_models()], n=1)
+    close = difflib.get_close_matches(feature, [*PRESETS, LAYER, *timm.list_models()], n=1)
     raise ValueError(
         f"Argument `feature` expected to be a preset ({', '.join(PRESETS)}), a timm model or an nn.Module,"
         f" but got {feature!r}" + (f"; did you mean {close[0]!r}?" if close else "")

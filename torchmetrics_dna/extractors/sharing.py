@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import nn
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -86,3 +87,12 @@ class _Kept:
             return self.alive() is imgs and imgs._version == self.version
         same_kind = imgs.dtype == self.content.dtype and imgs.device == self.content.device
         return same_kind and torch.equal(imgs, self.content)
+
+
+class Shareable(nn.Module):
+    """A module whose ``forward`` stays its own."""
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torchmetrics' FeatureShare puts a cache there that takes a reused buffer for the same images
+        if name != "forward":
+            super().__setattr__(name, value)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
+from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.resize import Crop, resize_image
 from torchmetrics_dna.images.sources import unreadable
 
@@ -31,6 +32,7 @@ class Batch:
         unreadable: What is wrong with the images that could not be read, one line each.
         readable: Which images of the batch, by number, the readable ones are.
         error: Why the readable ones make no batch, if they don't.
+        properties: Of the images before they were resized, ``(B, 16)``, if they were asked for.
 
     """
 
@@ -38,6 +40,7 @@ class Batch:
     unreadable: list[str]
     readable: list[int]
     error: str | None = None
+    properties: Tensor | None = None
 
 
 def load_batches(
@@ -48,6 +51,7 @@ def load_batches(
     batch_size: int = 32,
     num_workers: int | None = None,
     skip_unreadable: bool = False,
+    properties: bool = False,
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
@@ -58,6 +62,7 @@ def load_batches(
         batch_size: Images in a batch; the last may be smaller.
         num_workers: Processes that decode; None: see :func:`default_workers`.
         skip_unreadable: Leave out, and report, images that can't be read.
+        properties: Measure properties of the images, too.
 
     Raises:
         ValueError: If an image can't be read (unless left out), or sizes differ where nothing is resized.
@@ -66,7 +71,7 @@ def load_batches(
     if num_workers is None:
         num_workers = default_workers(len(source))
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(source, size, crop), batch_size=batch_size, num_workers=num_workers, collate_fn=_collate
+        _Decoded(source, size, crop, properties), batch_size=batch_size, num_workers=num_workers, collate_fn=_collate
     )
     for batch in loader:
         if batch.error:
@@ -94,31 +99,33 @@ def default_workers(num_images: int) -> int:
     return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-class _Decoded(Dataset["Tensor | str"]):
-    """Images as tensors; a message in place of one that can't be read, since workers bury exceptions."""
+class _Decoded(Dataset["tuple[Tensor, ...] | str"]):
+    """Images as tensors, with their properties; a message for one that can't be read, since workers bury exceptions."""
 
-    def __init__(self, source: ImageSource, size: tuple[int, int] | None, crop: Crop) -> None:
-        self.source, self.size, self.crop = source, size, crop
+    def __init__(self, source: ImageSource, size: tuple[int, int] | None, crop: Crop, properties: bool) -> None:
+        self.source, self.size, self.crop, self.properties = source, size, crop, properties
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> Tensor | str:
+    def __getitem__(self, index: int) -> tuple[Tensor, ...] | str:
         try:
             image = self.source.decode(index)
-            if self.size is None:
-                return torch.from_numpy(image.transpose(2, 0, 1).copy())
-            return torch.from_numpy(resize_image(image, self.size, self.crop))
+            given = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            made = given if self.size is None else torch.from_numpy(resize_image(image, self.size, self.crop))
+            return (made, image_properties(given[None])[0]) if self.properties else (made,)
         except Exception as err:
             return unreadable(self.source.names[index], err)
 
 
-def _collate(items: list[Tensor | str]) -> Batch:
-    images = [item for item in items if isinstance(item, Tensor)]
+def _collate(items: list[tuple[Tensor, ...] | str]) -> Batch:
+    made = [item for item in items if not isinstance(item, str)]
+    images = [image for image, *_ in made]
     unreadable = [item for item in items if isinstance(item, str)]
     kinds = {(tuple(image.shape[1:]), image.dtype) for image in images}
     if len(kinds) > 1:
         sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
         return Batch(torch.empty(0), [], [], f"Images differ in size ({sizes}); give the extractor an `input_size`")
-    readable = [i for i, item in enumerate(items) if isinstance(item, Tensor)]
-    return Batch(torch.stack(images) if images else torch.empty(0), unreadable, readable)
+    readable = [i for i, item in enumerate(items) if not isinstance(item, str)]
+    properties = torch.stack([found[1] for found in made]) if made and len(made[0]) > 1 else None
+    return Batch(torch.stack(images) if images else torch.empty(0), unreadable, readable, None, properties)

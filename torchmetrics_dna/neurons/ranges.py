@@ -123,6 +123,15 @@ class ActivationRanges:
             self.margin,
         )
 
+    def beside(self, other: ActivationRanges) -> ActivationRanges:
+        """These ranges, and those of other layers, under the margin rule and the name of these."""
+        return replace(
+            self,
+            minimum=torch.cat([self.minimum, other.minimum]),
+            maximum=torch.cat([self.maximum, other.maximum]),
+            neurons=Neurons.from_list([*self.neurons.to_list(), *other.neurons.to_list()]),
+        )
+
     def select(
         self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
     ) -> ActivationRanges:

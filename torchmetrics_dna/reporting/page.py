@@ -13,6 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.neurons.names import in_words, name_of
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
@@ -111,7 +112,9 @@ def _columns(found: Comparison) -> int:
 
 def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
     """What the script knows of each neuron, in the order of the map."""
-    numbers = [number for layer in found.neurons for number in found.neurons.numbers(layer)]
+    neurons = found.neurons
+    named = [(layer, number, name_of(layer, number)) for layer in neurons for number in neurons.numbers(layer)]
+    numbers = [number if name == str(number) else name for _, number, name in named]
     low, high = histograms.ends[order].T
     evidence = found.evidence.get("dna-emd")
     test = evidence.test if evidence else None
@@ -140,6 +143,7 @@ def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]
     top = found.top_neurons(_TOP)
     for neuron in top:
         i = found.neurons.index(neuron["layer"], neuron["neuron"])
+        neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()

@@ -64,8 +64,8 @@ def make_dna(
         groups: Which images share a fold; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``,
-            ``progress``, ``distributed``, see :class:`Loading`; and of a named feature ``weights_path`` and ``crop``,
-            see :class:`DNAExtractor`.
+            ``progress``, ``distributed``, see :class:`Loading`; and of a named feature ``weights_path``, ``crop``
+            and ``properties``, see :class:`DNAExtractor`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.

@@ -13,6 +13,7 @@ from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.neurons.names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -248,8 +249,8 @@ class Comparison:
                 noisy neurons do not come first. ``"distance"``: by size. Without a test, by size.
 
         Returns:
-            For each its layer, number, distances, mean shift; ``z``, ``p_value`` (corrected for the number of
-            neurons) and ``q`` (share of false discoveries), or None.
+            For each its layer, number, name (or again the number), distances, mean shift; ``z``, ``p_value`` (corrected
+            for the number of neurons) and ``q`` (share of false discoveries), or None.
 
         """
         found = self.records("neuron")
@@ -268,6 +269,7 @@ class Comparison:
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
+                "name": name_of(*self.neurons.locate(i)),
                 **{name: None if values is None else float(values[i]) for name, values in columns.items()},
             }
             for i in chosen

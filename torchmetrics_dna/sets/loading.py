@@ -39,6 +39,7 @@ class SetOptions(LoadingOptions, total=False):
 
     weights_path: str | os.PathLike[str] | None
     crop: Crop | None
+    properties: bool | None
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Loading:
 
         """
         given: dict[str, Any] = dict(options)
-        settings = {name: given.pop(name, None) for name in ("weights_path", "crop")}
+        settings = {name: given.pop(name, None) for name in ("weights_path", "crop", "properties")}
         known = list(LoadingOptions.__annotations__)
         if unknown := [name for name in given if name not in known]:
             close = get_close_matches(unknown[0], known, 1)
@@ -113,12 +114,15 @@ def activate(
         batch_size=loading.batch_size,
         num_workers=loading.num_workers,
         skip_unreadable=loading.skip_unreadable,
+        properties=extractor.has_properties,
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
+        measured = None if batch.properties is None else batch.properties.to(extractor.device, non_blocking=True)
         places, left_out = [done + i for i in batch.readable], batch.unreadable
         for part in cut(len(places), most):
             heed()
-            yield places[part], extractor(pixels[part]) if places else {}, left_out
+            properties = None if measured is None else measured[part]
+            yield places[part], extractor(pixels[part], properties) if places else {}, left_out
             left_out = []
         done += len(batch.readable) + len(batch.unreadable)
         if loading.progress:

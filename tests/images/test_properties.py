@@ -1,0 +1,136 @@
+"""Properties of images: by their formulas in numpy, and by what changes of photographs do to them."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from scipy.ndimage import convolve
+from torch import Tensor
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, load_dna, make_dna
+from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
+from torchmetrics_dna.sets.demo import blur, jpeg, noise, photographs
+
+PHOTOS = photographs(6)
+
+
+def as_tensor(*pictures: np.ndarray) -> Tensor:
+    return torch.stack([torch.from_numpy(picture.copy()).permute(2, 0, 1) for picture in pictures])
+
+
+def named(picture: np.ndarray) -> dict[str, float]:
+    return dict(zip(PROPERTIES, image_properties(as_tensor(picture))[0].tolist(), strict=True))
+
+
+def test_they_are_their_formulas() -> None:
+    picture = PHOTOS[0][:120, :90]
+    found, values = named(picture), picture.astype(float) / 255
+    grey = values @ [0.299, 0.587, 0.114]
+    across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
+    narrow = across.mean() + down.mean()
+    wide = np.abs(grey[:, 2:] - grey[:, :-2]).mean() + np.abs(grey[2:] - grey[:-2]).mean()
+    laplacian = convolve(grey, [[0, 1, 0], [1, -4, 1], [0, 1, 0]])[1:-1, 1:-1]
+    immerkaer = convolve(grey, [[1, -2, 1], [-2, 4, -2], [1, -2, 1]])[1:-1, 1:-1]
+    codes = {tuple(pixel) for pixel in (picture // 8).reshape(-1, 3)}
+    borders, elsewhere = 0.0, 0.0
+    for steps in (across, down.T):
+        at = np.arange(steps.shape[1]) % 8 == 7
+        borders += steps[:, at].mean()
+        elsewhere += steps[:, ~at].mean()
+    expected = {
+        "width": np.log2(90) / 16,
+        "height": np.log2(120) / 16,
+        "aspect ratio": 0.5 + np.log2(90 / 120) / 8,
+        "brightness": grey.mean(),
+        "contrast": 2 * grey.std(),
+        "dark pixels": (grey < 0.05).mean(),
+        "bright pixels": (grey > 0.95).mean(),
+        "saturation": (values.max(2) - values.min(2)).mean(),
+        "red against green": 0.5 + (values[..., 0] - values[..., 1]).mean() / 2,
+        "blue against yellow": 0.5 + (2 * values[..., 2] - values[..., 0] - values[..., 1]).mean() / 4,
+        "colours": np.sqrt(len(codes) / (90 * 120)),
+        "sharpness": np.abs(laplacian).mean() / (4 * narrow),
+        "noise": np.abs(immerkaer).mean() * np.sqrt(np.pi / 2) / 6 * 8,
+        "fine detail": narrow / (narrow + wide),
+        "flat areas": (np.isclose(across, 0).sum() + np.isclose(down, 0).sum()) / (across.size + down.size),
+        "blockiness": borders / (borders + elsewhere),
+    }
+    assert found == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
+
+
+def test_the_same_in_any_batch_and_as_floats() -> None:
+    imgs = as_tensor(*PHOTOS)
+    whole = image_properties(imgs)
+    assert torch.equal(whole, torch.cat([image_properties(one[None]) for one in imgs]))
+    assert torch.equal(whole, image_properties(imgs / 255))
+    assert ((whole >= 0) & (whole <= 1)).all()
+    assert image_properties(imgs[:0]).shape == (0, len(PROPERTIES))
+    for size in ((1, 1), (2, 9), (8, 8), (9, 2)):
+        assert image_properties(torch.zeros(1, 3, *size, dtype=torch.uint8)).isfinite().all()
+
+
+@pytest.mark.parametrize(
+    ("change", "property_", "sign"),
+    [
+        (lambda p: blur(p, 3), "sharpness", -1),
+        (lambda p: noise(p, 3), "noise", 1),
+        (lambda p: jpeg(p, 4), "blockiness", 1),
+        (lambda p: (p * 0.6).astype(np.uint8), "brightness", -1),
+        (lambda p: (p // 2 + 64).astype(np.uint8), "contrast", -1),
+        (lambda p: np.repeat(p.mean(2, keepdims=True).astype(np.uint8), 3, 2), "saturation", -1),
+        (lambda p: p[:, :90], "aspect ratio", -1),
+    ],
+)
+def test_changes_move_the_property_that_is_named(change: object, property_: str, sign: int) -> None:
+    moved = [named(change(photo))[property_] - named(photo)[property_] for photo in PHOTOS]
+    assert sign * float(np.mean(moved)) > 0.01  # some of the photographs are grey
+
+
+def test_a_layer_like_any_other(tmp_path: object) -> None:
+    extractor = DNAExtractor(layers=["head"], properties=True)
+    assert list(extractor.neurons) == [LAYER, "head"]
+    assert list(DNAExtractor(layers=["head", LAYER]).neurons) == ["head", LAYER]
+    blurred = [blur(photo, 3) for photo in PHOTOS]
+    result = compare(PHOTOS, blurred, extractor)
+    given = [torch.cat([image_properties(as_tensor(p)) for p in some]).double() for some in (PHOTOS, blurred)]
+    shift = given[1].mean(0) - given[0].mean(0)
+    assert result.mean_shift[: len(PROPERTIES)].sign()[PROPERTIES.index("sharpness")] == -1
+    assert torch.equal(
+        result.mean_shift[PROPERTIES.index("sharpness")].sign().double(), shift[PROPERTIES.index("sharpness")].sign()
+    )
+    # of images as they are given: a metric that gets them whole counts the same
+    metric = DNAEMD(extractor)
+    metric.update(as_tensor(*PHOTOS), real=True)
+    metric.update(as_tensor(*blurred), real=False)
+    rows = slice(0, len(PROPERTIES))
+    dna = make_dna(PHOTOS, extractor)
+    assert torch.equal(metric.to_dna(True).counts[rows], dna.counts[rows])
+    dna.save(tmp_path / "x.dna.npz")
+    again = compare(load_dna(tmp_path / "x.dna.npz"), blurred)
+    assert again.dna_emd == pytest.approx(result.dna_emd)
+    plain = compare(PHOTOS, blurred, layers=["head"])
+    assert plain.layers["head"]["dna_emd"] == pytest.approx(result.layers["head"]["dna_emd"])
+
+
+def test_without_a_network() -> None:
+    extractor = DNAExtractor(LAYER)
+    assert dict(extractor.neurons) == {LAYER: len(PROPERTIES)}
+    small = [photo[: 40 + 10 * i, :60] for i, photo in enumerate(PHOTOS)]
+    dna = make_dna(small, LAYER)
+    assert dna.num_images == 6
+    assert compare(dna, small).dna_emd == 0
+    alone = make_dna(PHOTOS, layers=[LAYER])
+    assert torch.equal(alone.counts, make_dna(PHOTOS, LAYER).counts)
+    with pytest.raises(ValueError, match="Feature 'properties' has no layers but 'properties', but got"):
+        DNAExtractor(LAYER, layers=["head"])
+
+
+def test_ranges_of_the_network_alone_will_do() -> None:
+    extractor = DNAExtractor(layers=["head"], properties=True)
+    head = DNAExtractor(layers=["head"]).ranges
+    assert isinstance(head, ActivationRanges)
+    ranges = extractor.resolve_ranges(head)
+    assert ranges is not None
+    assert ranges.digest == extractor.ranges.digest
+    assert ranges.maximum[: len(PROPERTIES)].tolist() == [1] * len(PROPERTIES)
