@@ -1,6 +1,6 @@
 """What counting costs: a table for docs/performance.md, measured in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast distance sync growth]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast properties distance]
 
 Calls take turns, and what is told are medians, or medians of the ratio to the bare call of the same turn, so that a
 machine whose speed drifts does not matter.
@@ -200,6 +200,19 @@ def contrast(rounds: int) -> None:
         print(f"{name:24} {ratio:+9.1%}")
 
 
+def properties(rounds: int) -> None:
+    """What a layer of properties adds to counting images of two sizes, as a share of the bare call."""
+    print(f"\n{'properties of images':24}")
+    for side in (224, 512):
+        images = torch.nn.functional.interpolate(pictures(16).float(), (side, side)).to(torch.uint8)
+        bare = DNAExtractor()
+        metrics = {name: DNAEMD(DNAExtractor(properties=name == "with")) for name in ("without", "with")}
+        calls = {name: partial(metric.update, images, real=True) for name, metric in metrics.items()}
+        seconds = in_turns(rounds, bare=partial(bare, images), **calls)
+        pairs = zip(seconds["with"], seconds["without"], seconds["bare"], strict=True)
+        print(f"{side} pixels: {median((w - o) / b for w, o, b in pairs):+.1%}")
+
+
 def distance(rounds: int) -> None:
     a, b = (torch.randint(0, 9, (9984, BINS)) for _ in "ab")
     dna_emd(a[:2], b[:2])
@@ -259,6 +272,7 @@ SECTIONS = {
     "parts": parts,
     "update": update,
     "contrast": contrast,
+    "properties": properties,
     "distance": distance,
     "sync": sync,
     "growth": growth,

@@ -14,8 +14,8 @@ PROPERTIES = (
     "red against green", "blue against yellow", "colours", "sharpness", "noise", "fine detail", "flat areas",
     "blockiness",
 )  # fmt: skip
-_WINDOW = 256  # pixels, of the middle of an image, in which neighbours are compared
-_PIXELS = 1 << 16  # of which colours are taken
+_WINDOW = 192  # pixels, of the middle of an image, in which neighbours are compared
+_PIXELS = 1 << 14  # of which colours are taken
 _WHITE = 255_000  # of grey, in thousandths
 
 
@@ -62,7 +62,7 @@ def _grey(image: Tensor) -> Tensor:
 
 def _colours(image: Tensor) -> list[Tensor]:
     """From brightness to the number of colours, of an image ``(3, H, W)``."""
-    step = max(1, math.isqrt(image[0].numel() // _PIXELS))
+    step = math.ceil(math.sqrt(image[0].numel() / _PIXELS))
     image = image[:, ::step, ::step]
     grey, count = _grey(image).long(), image[0].numel()
     red, green, blue = image.int()
