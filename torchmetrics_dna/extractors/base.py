@@ -62,9 +62,9 @@ class DNAExtractor(Shareable):
         std: Per channel, divided by.
         dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
             Changes activations, so such DNAs are not comparable with others; see the page on numbers.
-        properties: Watch properties of the images, too, as they are given, before any resize. They are the layer
-            ``"properties"``, whose neurons have names: see :func:`~torchmetrics_dna.images.properties.image_properties`. It comes first, unless ``layers``
-            says where. The feature ``"properties"`` has nothing else, and no network.
+        properties: Watch properties of the images, too, as they are given, before any resize: the layer
+            ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
+            It comes first, unless ``layers`` says where. The feature ``"properties"`` has that layer and no network.
         compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
             than between batch sizes.
 
