@@ -34,7 +34,6 @@ from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import activation_histogram, dna_frechet, layer_frechet_distance
-from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.functional.unions import kernel_of_unions
 from torchmetrics_dna.tally.folds import group_folds
 
@@ -327,7 +326,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = results.begin(arguments)
     quick = arguments.quick
-    asked.relabelings = lambda a, b: relabelings(a, b, RELABELINGS)
+    asked.NUM_RELABELINGS = RELABELINGS
     given, origin = pictures(quick)
     measure, large = Measure(input_size=SIDE), Measure()
     measured = cache(lambda name: measure(given[name]))  # what was remembered needs no images

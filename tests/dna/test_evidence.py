@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +21,6 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
-from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.demo import blur, jpeg, photographs
 from torchmetrics_dna.tally.folds import FoldedImages, content_folds
@@ -118,7 +116,7 @@ def test_students_t(probability: float, freedom: float) -> None:
 def test_what_is_exact_adds_no_doubt() -> None:
     random = np.random.default_rng(0)
     folded = in_folds([dna(random.integers(1, 9, (3, 8)), 2) for _ in range(6)])
-    other = dna(np.sort(random.integers(1, 30, (3, 8))), 12)
+    other = dna(np.sort(random.integers(1, 30, (3, 8))), 3)
     one, both = evidence(folded, other), evidence(folded, in_folds([other] * 5))
     assert one.interval.low < one.debiased < one.interval.high
     assert both.debiased == pytest.approx(one.debiased)
@@ -127,6 +125,8 @@ def test_what_is_exact_adds_no_doubt() -> None:
     assert both.test.p_value < 0.05
     assert both.test.exact
     assert both.test.num_relabelings == 462
+    uneven = evidence(folded, in_folds([replace(other, num_images=12)] * 5))
+    assert uneven.test is None  # for no few folds of 12 images make up for folds of 2
     wide, narrow = (evidence(folded, other, c).interval for c in (0.99, 0.5))
     assert wide.low < narrow.low < narrow.high < wide.high
 
@@ -198,9 +198,7 @@ def images_alone(pictures: list[np.ndarray], extractor: DNAExtractor, num_bins: 
 @pytest.mark.slow
 def test_coverage_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of photographs and of degraded ones, drawn from populations whose distance is known."""
-    monkeypatch.setattr(
-        "torchmetrics_dna.dna.evidence.relabelings", partial(relabelings, most=2)
-    )  # no test is asked for
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 2)  # no test is asked for
     extractor = DNAExtractor(layers=["block_4"])
     photos = photographs(120)
     pictures = [photos, [blur(p, strength=6) for p in photos], [jpeg(p, strength=3) for p in photos]]

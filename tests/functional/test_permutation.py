@@ -15,6 +15,7 @@ from torchmetrics_dna.functional.permutation import (
     false_discovery_rates,
     permutation_test,
     relabelings,
+    relabelings_of_size,
     standardised,
 )
 
@@ -36,6 +37,23 @@ def test_many_ways_are_drawn() -> None:
     assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
     assert torch.equal(found, relabelings(12, 20, most=3000))
     assert not torch.equal(found, relabelings(12, 20, most=3000, seed=1))
+
+
+@given(st.lists(st.integers(1, 9), min_size=3, max_size=8), st.lists(st.integers(1, 40), min_size=3, max_size=8))
+def test_sides_keep_their_numbers_of_images(a: list[int], b: list[int]) -> None:
+    found = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=200)
+    images = found.long() @ torch.tensor(a + b)
+    assert found[0].tolist() == [True] * len(a) + [False] * len(b)
+    assert len(found.unique(dim=0)) == len(found) <= 200
+    assert ((sum(a) - images) * 10 <= sum(a)).all()
+    assert (images <= sum(a)).all()
+
+
+def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
+    a, b = [2, 2, 2], [4, 4, 4, 2]
+    ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
+    found = relabelings_of_size(torch.tensor(a), torch.tensor(b))
+    assert {tuple(row.nonzero().flatten().tolist()) for row in found} == ways
 
 
 def written_out(distances: np.ndarray, layers: list[slice]) -> tuple[float, list[float], list[float]]:

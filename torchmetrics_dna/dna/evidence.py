@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.functional.permutation import PermutationTest, permutation_test, relabelings
+from torchmetrics_dna.functional.permutation import (
+    NUM_RELABELINGS,
+    PermutationTest,
+    permutation_test,
+    relabelings,
+    relabelings_of_size,
+)
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 
 if TYPE_CHECKING:
@@ -20,6 +26,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 LEAST_FOLDS, NUM_FOLDS = 5, 20
+_LEAST_WAYS = 100  # to exchange folds of the larger of two unequal sides, or there is no test
+_UNEQUAL = 1.5  # times as many images, beyond which folds are exchanged by the number of their images
 
 
 @dataclass(frozen=True)
@@ -109,8 +117,10 @@ def weigh_evidence(
         interval = Interval(centre, low, high, confidence, max(map(len, sides)))
     debiased = _root(left[1:], record)
     test, null, null_high = None, None, None
-    if len(folded) == 2 and unions.num_relabelings != 0:
-        test, under = _test(record, unions, slices, weights)
+    asked = len(folded) == 2 and unions.num_relabelings != 0
+    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if asked else None
+    if in_a is not None:
+        test, under = _test(record, unions, in_a, slices, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
     return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high)
 
@@ -168,12 +178,25 @@ def _delete_one(
     return bias, variance, variance**2 / spread if spread else float("inf")
 
 
+def _relabelings(unions: Unions, most: int) -> Tensor | None:
+    """Ways to exchange folds, as many of each side where sides are of about the same size; None if there are few."""
+    sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
+    few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
+    if many <= _UNEQUAL * few:
+        return relabelings(len(sizes_a), len(sizes_b), most)
+    a_is_smaller = sizes_a.sum() <= sizes_b.sum()
+    smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
+    found = relabelings_of_size(smaller, larger, most)
+    # ways that exchange the same large folds are nearly the same
+    if len(torch.unique(found[:, len(smaller) :], dim=0)) < _LEAST_WAYS:
+        return None
+    return found if a_is_smaller else ~found.roll(len(sizes_a), 1)
+
+
 def _test(
-    record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
+    record: Distance, unions: Unions, in_a: Tensor, slices: list[slice], weights: Tensor | None
 ) -> tuple[PermutationTest, Tensor]:
     """The test, and the distance of the whole under each relabeling."""
-    fewer = {} if unions.num_relabelings is None else {"most": unions.num_relabelings}
-    in_a = relabelings(len(unions.sizes_a), len(unions.sizes_b), **fewer)
     distances = unions.distances(in_a, ~in_a)
     under = mean_over_neurons(_weighted(distances[1:], weights))
     sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()

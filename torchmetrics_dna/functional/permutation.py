@@ -72,6 +72,41 @@ def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int =
     return torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True)
 
 
+def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
+    """Random ways to share folds out so that A has as many images as it has, but for a tenth; no way comes twice.
+
+    Where one side has many more images, its folds are larger. To exchange them for as many folds of the other would
+    compare sides of other sizes, whose distances are spread in another way: so folds go for images.
+
+    Args:
+        sizes_a: Images of each fold of A, which come first, int64.
+        sizes_b: Likewise, of B.
+        most: How many ways at most.
+        seed: Of the draws.
+
+    Returns:
+        Which folds are in A, bool, shape ``(P, num_a + num_b)``; the first row is how it is. There may be few others.
+
+    Example:
+        >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4])).int()[:, :2].sum(1)
+        tensor([2, 0, 0])
+
+    """
+    sizes, target = torch.cat([sizes_a, sizes_b]), int(sizes_a.sum())
+    order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(seed)).argsort(1)
+    left = torch.full((len(order),), target)
+    chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
+    for folds in order.T:
+        fits = sizes[folds] <= left
+        chosen.scatter_(1, folds[:, None], fits[:, None])
+        left -= sizes[folds] * fits
+    observed = torch.arange(len(sizes)) < len(sizes_a)
+    found = torch.unique(chosen[left * 10 <= target], dim=0)
+    found = found[(found != observed).any(1)]
+    drawn = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[: most - 1]
+    return torch.cat([observed[None], found[drawn]])
+
+
 def permutation_test(
     distances: Tensor, layers: Sequence[slice], weights: Tensor | None = None, exact: bool = False
 ) -> PermutationTest:

@@ -26,6 +26,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.measure import Measured
 
 
+_UNTESTABLE = (
+    "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
+    " compare with a part of it, or keep more folds"
+)
+
+
 def compare_measured(
     a: Measured,
     b: Measured,
@@ -66,6 +72,7 @@ def compare_measured(
             known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
             evidence |= {} if known is None else {record.name: known}
             told += [] if known is None else unions.limits
+            told += [] if known is None or known.test or any(unions.exact) or unions.limits else [_UNTESTABLE]
     return Comparison(
         dna.neurons,
         found,
@@ -78,7 +85,7 @@ def compare_measured(
         (a.without_folds(), b.without_folds()),
         evidence,
         spread,
-        _notices(a, b) + told,
+        _notices(a, b) + list(dict.fromkeys(told)),
     )
 
 
