@@ -26,7 +26,6 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.functional.permutation import relabelings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,7 +36,7 @@ if TYPE_CHECKING:
 
 SIZES, FOLDS, CHOSEN = (20, 50, 100, 200, 400), 20, 32
 SHARES = (0.05, 0.2)  # of the images of B that are of another kind
-UNEQUAL = ((50, 100), (50, 200), (100, 400), (50, 400))
+UNEQUAL = ((50, 100), (50, 200), (50, 400), (100, 400))
 
 
 @dataclass
@@ -183,7 +182,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = results.begin(arguments)
     quick = arguments.quick
-    asked.relabelings = partial(relabelings, most=RELABELINGS)
+    asked.NUM_RELABELINGS = RELABELINGS
     sizes, draws = ((10, 12), 2) if quick else (SIZES, arguments.draws)
     script = sha256(Path(__file__).read_bytes()).hexdigest()[:8]
     kept = partial(remember, None if quick else data.CACHE / f"how_many_images-{script}-{draws}.json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from networks import random_images
 from pixel_sets import EXTRACTOR, RANGES, A, B
 
 from torchmetrics_dna import compare
@@ -67,6 +68,17 @@ def test_frames_of_one_clip_are_no_test() -> None:
     assert not any("another fold" in notice for notice in grouped.notices)
     one = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
     assert one.p_value is None
+
+
+def test_sides_of_very_unequal_size_have_no_test() -> None:
+    many = random_images(300, 21).permute(0, 2, 3, 1).numpy()
+    found = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert found.p_value is None
+    assert found.interval is not None
+    assert [line for line in found.notices if line.startswith("There is no test: one side has so many more images")]
+    few = compare(A, many[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert few.p_value is not None
+    assert not any("no test" in line for line in few.notices)
 
 
 def test_copies_are_noticed() -> None:
