@@ -117,12 +117,12 @@ def activate(
         properties=extractor.has_properties,
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
-        measured = None if batch.properties is None else batch.properties.to(extractor.device, non_blocking=True)
+        more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
         places, left_out = [done + i for i in batch.readable], batch.unreadable
         for part in cut(len(places), most):
             heed()
-            properties = None if measured is None else measured[part]
-            yield places[part], extractor(pixels[part], properties) if places else {}, left_out
+            given = [pixels[part], *(values[part] for values in more)]
+            yield places[part], extractor(*given) if places else {}, left_out
             left_out = []
         done += len(batch.readable) + len(batch.unreadable)
         if loading.progress:
