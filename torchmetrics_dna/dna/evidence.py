@@ -59,8 +59,8 @@ class Evidence:
         layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
             with too many neurons for these images.
         neurons: The debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
-        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, or where it
-            would take too long (fd).
+        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
+            is so much larger that its folds can't be exchanged, or where it would take too long (fd).
         null: What no difference looks like at these numbers of images: the mean distance over relabelings; None without
             a test.
         null_high: What 95 % of relabelings stay below.
