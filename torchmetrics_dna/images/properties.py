@@ -42,10 +42,12 @@ def image_properties(imgs: Tensor) -> Tensor:
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     height, width = imgs.shape[2:]
-    sizes = torch.tensor(_sizes(height, width), dtype=torch.float64, device=imgs.device)
     found = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
+    sizes = _sizes(height, width)
+    for column, value in enumerate(sizes):
+        found[:, column] = value  # not sent as a tensor, which would wait for the device
     for image, into in zip(imgs, found, strict=True):
-        into.copy_(torch.cat([sizes, torch.stack([*_colours(image), *_texture(image)])]))
+        into[len(sizes) :] = torch.stack([*_colours(image), *_texture(image)])
     return found.clamp_(0, 1).float()
 
 
