@@ -71,8 +71,7 @@ def compare_measured(
             given = found[record.name], unions, dna.neurons
             known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
             evidence |= {} if known is None else {record.name: known}
-            told += [] if known is None else unions.limits
-            told += [] if known is None or known.test or any(unions.exact) or unions.limits else [_UNTESTABLE]
+            told += _limits(known, unions)
     return Comparison(
         dna.neurons,
         found,
@@ -108,6 +107,13 @@ def _notices(a: Measured, b: Measured) -> list[str]:
                 " images is close by every distance"
             )
     return told
+
+
+def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:
+    """What is not said of a distance, and why."""
+    if known is None or unions.limits:
+        return () if known is None else unions.limits
+    return () if known.test or any(unions.exact) else (_UNTESTABLE,)
 
 
 def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:
