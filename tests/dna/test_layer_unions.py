@@ -20,7 +20,7 @@ from torchmetrics_dna.functional import layer_frechet_distance
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.plots import plot_layers
 from torchmetrics_dna.sets.demo import blur, photographs
-from torchmetrics_dna.sets.features import LayerMeans
+from torchmetrics_dna.sets.features import Features
 
 NEURONS = Neurons({"colour": 3, "light": 1})
 SIZES = [3, 5, 2, 6, 4, 3]  # of folds, unequal
@@ -164,7 +164,7 @@ def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
 @pytest.mark.slow
 def test_level_and_value_on_real_activations() -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
-    extractor, kept = DNAExtractor(layers=["block_0", "block_1"]), LayerMeans()
+    extractor, kept = DNAExtractor(layers=["block_0", "block_1"]), Features(all_layers=True)
     photos = photographs(160)
     for picture in [*photos, *(blur(photo, strength=2) for photo in photos)]:
         kept.add(extractor(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]))

@@ -328,17 +328,23 @@ def cross_moments(rank: int, world: int) -> None:
     assert tally.to_dna(nothing).num_images == 0
 
 
+def score_shard(metric: Metric, images: Tensor, rank: int, busy: int) -> Tensor:
+    """Score what a distributed sampler with padding gives one of the busy processes; gives the images' indices."""
+    padded = [*range(len(images)), *range(-len(images) % busy)]
+    mine = torch.tensor(padded[rank::busy] if rank < busy else []).long()
+    for part in mine.split(2 + rank):
+        if len(part):
+            metric.update(images[part], indices=part)
+    return mine
+
+
 def realism(rank: int, world: int, expected: str) -> None:
     """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
     images = random_images(9, 7)
     reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
     metric = DNARealism(EXTRACTOR, reference=reference)
     busy = world - 1
-    if rank < busy:
-        padded = [*range(9), *range(-9 % busy)]
-        mine = torch.tensor(padded[rank::busy])
-        for part in mine.split(2 + rank):
-            metric.update(images[part], indices=part)
+    score_shard(metric, images, rank, busy)
     scores = metric.compute()
     assert torch.equal(scores, torch.load(expected))
     # and the shard goes on where it was
@@ -352,11 +358,7 @@ def contrasted_realism(rank: int, world: int, expected: str) -> None:
     make = ONE_SIDED["contrasted_realism"]
     metric = make()
     busy = max(1, world - 1)
-    if rank < busy:
-        padded = [*range(9), *range(-9 % busy)]
-        mine = torch.tensor(padded[rank::busy])
-        for part in mine.split(2 + rank):
-            metric.update(images[part], indices=part)
+    mine = score_shard(metric, images, rank, busy)
     scores = metric.compute()
     torch.testing.assert_close(scores, torch.load(expected), rtol=0, atol=1e-9)
     assert torch.equal(scores, make(sync_on_compute=False)(images))

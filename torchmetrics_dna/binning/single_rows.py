@@ -17,19 +17,17 @@ _CELLS = 1 << 20  # of histograms at a time: 8 MiB of int64
 
 
 class KeptLayer(NamedTuple):
-    """Where the histograms of one layer lie in a row.
+    """What a row holds of one layer.
 
     Attributes:
         neurons: Those that are kept, among all of the extractor, int64.
         positions: Activations of an image for each neuron.
-        start: Where the first neuron's numbers begin.
         size: How many numbers each neuron has.
 
     """
 
     neurons: Tensor
     positions: int
-    start: int
     size: int
 
 
@@ -51,14 +49,14 @@ class SingleRows:
         self.num_bins = num_bins
         self.layers: list[KeptLayer] = []
         weights = weights.cpu()
-        sizes, first, start = torch.zeros(len(weights), dtype=torch.int64), 0, 0
+        sizes, first = torch.zeros(len(weights), dtype=torch.int64), 0
         self.activations = torch.tensor(positions).repeat_interleave(torch.tensor(widths))
         for count, width in zip(positions, widths, strict=True):
             neurons = weights[first : first + width].nonzero().flatten() + first
             size = min(count, num_bins)
-            self.layers.append(KeptLayer(neurons, count, start, size))
+            self.layers.append(KeptLayer(neurons, count, size))
             sizes[neurons] = size
-            start, first = start + size * len(neurons), first + width
+            first += width
         self.starts = torch.cat([sizes.new_zeros(1), sizes.cumsum(0)])
         largest = max([num_bins, *(count for count in positions if count >= num_bins)])
         self.dtype = torch.int16 if largest < 1 << 15 else torch.int32

@@ -111,9 +111,13 @@ class _Decoded(Dataset["tuple[Tensor, ...] | str"]):
     def __getitem__(self, index: int) -> tuple[Tensor, ...] | str:
         try:
             image = self.source.decode(index)
-            given = torch.from_numpy(image.transpose(2, 0, 1).copy())
-            made = given if self.size is None else torch.from_numpy(resize_image(image, self.size, self.crop))
-            return (made, image_properties(given[None])[0]) if self.properties else (made,)
+            if self.size is None:
+                made = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            else:
+                made = torch.from_numpy(resize_image(image, self.size, self.crop))
+            if not self.properties:
+                return (made,)
+            return made, image_properties(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0]
         except Exception as err:
             return unreadable(self.source.names[index], err)
 

@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.features import Features, LayerMeans, PerImage
+from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -193,7 +193,7 @@ def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Per
     if any(not record.kinds for record in distances):
         kept["features"] = Features()
     if plan is not None and plan.anything:
-        kept["means"] = LayerMeans()
+        kept["means"] = Features(all_layers=True)
     return kept
 
 

@@ -61,11 +61,8 @@ def compare_measured(
         # one image has no variance, and that is no reason to withhold another distance
         if one is None or other is None or (images < record.least and found):
             continue
-        if record.grain == "set":
-            value, spread[record.name] = record.between(one, other)
-            found[record.name] = torch.tensor([value], dtype=torch.float64)
-        else:
-            found[record.name] = record.of_dnas(one, other)
+        found[record.name], deviation = _between(record, one, other)
+        spread |= {} if deviation is None else {record.name: deviation}
         unions = _unions_of(record, a, b, plan)
         if unions is not None:
             given = found[record.name], unions, dna.neurons
@@ -86,6 +83,14 @@ def compare_measured(
         spread,
         _notices(a, b) + list(dict.fromkeys(told)),
     )
+
+
+def _between(record: Distance, one: Any, other: Any) -> tuple[Tensor, float | None]:
+    """The distance, and of one of the sets its standard deviation over subsets of images."""
+    if record.grain != "set":
+        return record.of_dnas(one, other), None
+    value, deviation = record.between(one, other)
+    return torch.tensor([value], dtype=torch.float64), deviation
 
 
 def _notices(a: Measured, b: Measured) -> list[str]:
@@ -111,9 +116,10 @@ def _notices(a: Measured, b: Measured) -> list[str]:
 
 def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:
     """What is not said of a distance, and why."""
-    if known is None or unions.limits:
-        return () if known is None else unions.limits
-    return () if known.test or any(unions.exact) else (_UNTESTABLE,)
+    if known is None:
+        return ()
+    untestable = known.test is None and not any(unions.exact)
+    return unions.limits or ((_UNTESTABLE,) if untestable else ())
 
 
 def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:

@@ -31,31 +31,17 @@ class PerImage(ABC):
 
 
 class Features(PerImage):
-    """Spatial means of the last layer, float32, ``(images, n)``."""
+    """Spatial means of the last layer, float32, ``(images, n)``; or of all layers, ``(images, N)``."""
 
-    def __init__(self) -> None:
+    def __init__(self, all_layers: bool = False) -> None:
+        self._all_layers = all_layers
         self._parts: list[Tensor] = []
 
     @override
     def add(self, activations: dict[str, Tensor]) -> None:
-        last = list(activations.values())[-1]
-        self._parts.append(spatial_means([last]).T.float().cpu())
+        layers = list(activations.values())[0 if self._all_layers else -1 :]
+        self._parts.append(torch.cat([spatial_means([values]) for values in layers]).T.float().cpu())
 
     @override
     def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
         return torch.cat(self._parts) if self._parts else torch.zeros(0)  # which joins with any shape
-
-
-class LayerMeans(PerImage):
-    """Spatial means of all layers, float32, ``(images, N)``."""
-
-    def __init__(self) -> None:
-        self._parts: list[Tensor] = []
-
-    @override
-    def add(self, activations: dict[str, Tensor]) -> None:
-        self._parts.append(torch.cat([spatial_means([values]) for values in activations.values()]).T.float().cpu())
-
-    @override
-    def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
-        return torch.cat(self._parts) if self._parts else torch.zeros(0)

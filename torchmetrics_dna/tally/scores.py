@@ -48,6 +48,7 @@ class Scorer:
         self.references = list(references)
         self.extractor, self.weights = extractor, weights
         self._bounds = ranges.bounds()
+        self._layouts: dict[tuple[int, ...], SingleRows] = {}
         # side by side, so that one pass over an image's histograms serves them all
         every = [reference.counts for reference in references]
         self._counts = every[0][None] if len(every) == 1 or self._tally else torch.stack(every)
@@ -80,9 +81,11 @@ class Scorer:
 
     def layout(self, positions: list[int]) -> SingleRows:
         """How rows are laid out, for images of which each neuron of a layer has so many activations."""
-        neurons = self.extractor.neurons
-        widths = [rows.stop - rows.start for rows in neurons.slices.values()]
-        return SingleRows(positions, weights_or_mean(self.weights, neurons.total), self.references[0].num_bins, widths)
+        if tuple(positions) not in self._layouts:
+            neurons = self.extractor.neurons
+            weights, bins = weights_or_mean(self.weights, neurons.total), self.references[0].num_bins
+            self._layouts[tuple(positions)] = SingleRows(positions, weights, bins, list(neurons.values()))
+        return self._layouts[tuple(positions)]
 
     def distances_to(self, counts: Tensor, rows: Tensor, layout: SingleRows) -> Tensor:
         """Distances to a set of counts ``(N, num_bins)`` of images whose histograms were kept, shape ``(B,)``."""
