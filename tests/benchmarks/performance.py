@@ -196,8 +196,9 @@ def contrast(rounds: int) -> None:
     seconds = in_turns(rounds, bare=partial(bare, images), again=partial(bare, images), **calls)
     print(f"\nscores of 32 images, default extractor; bare call {median(seconds['bare']) * 1e3:.0f} ms")
     for name in ("again", *calls):
-        ratio = median(u / b for u, b in zip(seconds[name], seconds["bare"], strict=True)) - 1
-        print(f"{name:24} {ratio:+9.1%}")
+        rounds_of = list(zip(seconds[name], seconds["distance"], seconds["bare"], strict=True))
+        ratio, beyond = median(u / b for u, _, b in rounds_of) - 1, median((u - d) / b for u, d, b in rounds_of)
+        print(f"{name:24} {ratio:+9.1%} beyond the bare call, {beyond:+.1%} of it beyond the distance")
 
 
 def properties(rounds: int) -> None:

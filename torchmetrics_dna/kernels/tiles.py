@@ -154,6 +154,7 @@ def fill_neurons(
     low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
     activations = layout.rows * layout.positions
     are_few = activations < num_bins  # else going through all bins is faster than to see how far activations reach
+    is_whole = are_few and layout.rows == 1 and layout.length >= layout.positions  # a tile holds all of an image
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
@@ -177,14 +178,18 @@ def fill_neurons(
                 _sum_cells(cells, low[j], high[j], sums)
                 if weights[n] == 0:
                     continue
-                if starts[n] < starts[n + 1]:
-                    _keep(kept[image], starts[n], sums, low[j] - row_begin, high[j] - row_begin, are_few)
                 for s in range(len(references)):
                     there = (s * layout.width + j) * num_bins
                     distance = _distance(
                         sums, low[j] - row_begin, high[j] - row_begin, expected, there, num_bins, activations
                     )
                     distances[s, image, n] = distance / activations
+                if starts[n] < starts[n + 1]:
+                    if is_whole:
+                        here, there = (j, width) if layout.along_neurons else (j * activations, 1)
+                        _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, here, there, activations)
+                    else:
+                        _keep(kept[image], starts[n], sums, low[j] - row_begin, high[j] - row_begin, are_few)
     return True
 
 
@@ -484,6 +489,18 @@ def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -
         else:
             kept[np.uint64(start + k)] = total - before
         before = total
+
+
+@compiled
+def _sort(
+    kept: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, begin: Any, step: Any, activations: Any
+) -> None:
+    """As :func:`_keep` where activations are few, from their numbers and running sums, which are lost."""
+    for i in range(activations):
+        number = numbers[np.uint64(begin + i * step)]
+        place = sums[np.uint64(number - low)] - 1
+        sums[np.uint64(number - low)] = place
+        kept[np.uint64(start + place)] = number - row_begin
 
 
 @compiled
