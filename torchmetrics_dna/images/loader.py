@@ -32,7 +32,7 @@ class Batch:
         unreadable: What is wrong with the images that could not be read, one line each.
         readable: Which images of the batch, by number, the readable ones are.
         error: Why the readable ones make no batch, if they don't.
-        properties: Of the images before they were resized, ``(B, 16)``, if they were asked for.
+        properties: Of the images before they were resized, ``(B, 21)``, if they were asked for.
 
     """
 
@@ -117,7 +117,8 @@ class _Decoded(Dataset["tuple[Tensor, ...] | str"]):
                 made = torch.from_numpy(resize_image(image, self.size, self.crop))
             if not self.properties:
                 return (made,)
-            return made, image_properties(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()))[0]
+            pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
+            return made, image_properties(pixels, self.source.file_facts(index))[0]
         except Exception as err:
             return unreadable(self.source.names[index], err)
 

@@ -7,7 +7,8 @@ import re
 import stat
 from contextlib import contextmanager
 from io import BytesIO
-from typing import TYPE_CHECKING, Any, TypeAlias
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -34,6 +35,24 @@ _MOVES = {
     (True, 3): (2, "imgs.permute(2, 0, 1)"),
     (True, 4): (3, "imgs.permute(0, 3, 1, 2)"),
 }
+
+
+class FileFacts(NamedTuple):
+    """What is known of the file that an image was read from: its format, such as ``"JPEG"``, and its size."""
+
+    format: str
+    num_bytes: int
+
+
+def file_facts(image: Any) -> FileFacts | None:
+    """Of a path or the bytes of a file; None for an image that is in memory."""
+    if isinstance(image, (tuple, list)) and image:
+        image = image[0]
+    if not isinstance(image, (str, os.PathLike, BytesIO)):
+        return None
+    size = image.getbuffer().nbytes if isinstance(image, BytesIO) else Path(image).stat().st_size
+    with opened(image) as file:
+        return FileFacts(file.format or "", size)
 
 
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:

@@ -3,34 +3,42 @@
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from torchmetrics_dna.images.pixels import FileFacts
+
 LAYER = "properties"
-VERSION = 1  # of what the figures mean; to be raised with any change of a value
+VERSION = 2  # of what the figures mean; to be raised with any change of a value
 PROPERTIES = (
     "width", "height", "aspect ratio", "brightness", "contrast", "dark pixels", "bright pixels", "saturation",
-    "red against green", "blue against yellow", "colours", "sharpness", "noise", "fine detail", "flat areas",
-    "blockiness",
+    "red against green", "blue against yellow", "colours", "dark corners", "sharpness", "noise", "fine detail",
+    "flat areas", "pixelation", "blockiness", "JPEG file", "PNG file", "bytes per pixel",
 )  # fmt: skip
+NUM_OF_FILES = 3  # the last ones, which only a file has
 _WINDOW = 192  # pixels, of the middle of an image, in which neighbours are compared
 _PIXELS = 1 << 14  # of which colours are taken
 _WHITE = 255_000  # of grey, in thousandths
+_NEAR = 4  # pixels around a row or column, in which pixelation looks for a step
+_MOST_BYTES = 8  # of a pixel
 
 
-def image_properties(imgs: Tensor) -> Tensor:
+def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
     """Measure properties of each image, as given.
 
     All are sums of integers but for a last division, so an image has the same figures in any batch and process.
 
     Args:
         imgs: Shape ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        file: Of what the images were read from, if that is known; else the last three properties are 0.
 
     Returns:
-        float32 in [0, 1], shape ``(B, 16)``, in the order of ``PROPERTIES``. Width and height are logarithms to the
-        base 2, a sixteenth of them; 0.5 is a square, no red or green cast, and no more difference at the borders of
-        blocks of 8 pixels than elsewhere.
+        float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are logarithms to the
+        base 2, a sixteenth of them; 0.5 is a square, no red or green cast, corners as bright as the middle, and no more
+        difference at the borders of blocks of 8 pixels than elsewhere; bytes per pixel are an eighth of them.
 
     Example:
         >>> grey = torch.full((1, 3, 16, 16), 128, dtype=torch.uint8)
@@ -41,82 +49,134 @@ def image_properties(imgs: Tensor) -> Tensor:
     """
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
-    height, width = imgs.shape[2:]
     found = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
-    sizes = _sizes(height, width)
-    for column, value in enumerate(sizes):
-        found[:, column] = value  # not sent as a tensor, which would wait for the device
-    for image, into in zip(imgs, found, strict=True):
-        into[len(sizes) :] = torch.stack([*_colours(image), *_texture(image)])
+    sizes = _sizes(*imgs.shape[2:])
+    of_file = [0.0] * NUM_OF_FILES if file is None else _of_file(file, imgs[0, 0].numel())
+    # not sent as tensors, which would wait for the device
+    for column, value in (*enumerate(sizes), *enumerate(of_file, len(PROPERTIES) - NUM_OF_FILES)):
+        found[:, column] = value
+    if len(imgs):
+        found[:, len(sizes) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
     return found.clamp_(0, 1).float()
+
+
+def property_in_words(name: str, value: float) -> str:
+    """A value of a property in its unit.
+
+    Example:
+        >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
+        ('256 pixels', '25 %', '0.012')
+
+    """
+    if name in ("width", "height"):
+        return f"{2 ** (16 * value):,.0f} pixels"
+    if name == "aspect ratio":
+        return f"{2 ** (8 * (value - 0.5)):.3g}"
+    if name == "bytes per pixel":
+        return f"{value * _MOST_BYTES:.2g}"
+    if name in ("dark pixels", "bright pixels", "flat areas", "JPEG file", "PNG file"):
+        return f"{value * 100:.0f} %"
+    return f"{value:.2g}"
 
 
 def _sizes(height: int, width: int) -> list[float]:
     return [math.log2(width) / 16, math.log2(height) / 16, 0.5 + math.log2(width / height) / 8]
 
 
-def _grey(image: Tensor) -> Tensor:
+def _of_file(file: FileFacts, pixels: int) -> list[float]:
+    return [float(file.format == "JPEG"), float(file.format == "PNG"), file.num_bytes / (pixels * _MOST_BYTES)]
+
+
+def _grey(imgs: Tensor) -> Tensor:
     """Brightness of each pixel, in thousandths of 255, int32."""
-    red, green, blue = image.int()
+    red, green, blue = imgs.int().unbind(1)
     grey: Tensor = red * 299 + green * 587 + blue * 114
     return grey
 
 
-def _colours(image: Tensor) -> list[Tensor]:
-    """From brightness to the number of colours, of an image ``(3, H, W)``."""
-    step = math.ceil(math.sqrt(image[0].numel() / _PIXELS))
-    image = image[:, ::step, ::step]
-    grey, count = _grey(image).long(), image[0].numel()
-    red, green, blue = image.int()
-    mean = grey.sum().double() / count
-    spread = ((grey * grey).sum().double() / count - mean * mean).clamp(min=0).sqrt()
+def _colours(imgs: Tensor) -> list[Tensor]:
+    """From brightness to dark corners, of images ``(B, 3, H, W)``."""
+    step = math.ceil(math.sqrt(imgs[0, 0].numel() / _PIXELS))
+    imgs = imgs[:, :, ::step, ::step].contiguous()
+    grey, count = _grey(imgs), imgs[0, 0].numel()
+    red, green, blue = imgs.int().unbind(1)
+    # less than 2^31: of at most 2^14 pixels
+    mean, squares = _total(grey) / count, _total(grey.long() * grey) / count
+    spread = (squares - mean * mean).clamp(min=0).sqrt()
     codes = (red // 8 * 32 + green // 8) * 32 + blue // 8
-    seen = torch.zeros(1 << 15, dtype=torch.int64, device=image.device)
-    seen[codes.flatten().long()] = 1
+    seen = torch.zeros(len(imgs), 1 << 15, dtype=torch.uint8, device=imgs.device)
+    seen.scatter_(1, codes.flatten(1).long(), 1)
     return [
         mean / _WHITE,
         spread * 2 / _WHITE,
-        (grey < _WHITE // 20).sum().double() / count,
-        (grey > _WHITE - _WHITE // 20).sum().double() / count,
-        (image.amax(0).int() - image.amin(0).int()).sum().double() / (255 * count),
-        0.5 + (red - green).sum().double() / (510 * count),
-        0.5 + (2 * blue - red - green).sum().double() / (1020 * count),
-        (seen.sum().double() / min(count, 1 << 15)).sqrt(),
+        _total(grey < _WHITE // 20) / count,
+        _total(grey > _WHITE - _WHITE // 20) / count,
+        _total(imgs.amax(1).int() - imgs.amin(1).int()) / (255 * count),
+        0.5 + _total(red - green) / (510 * count),
+        0.5 + _total(2 * blue - red - green) / (1020 * count),
+        (_total(seen) / min(count, 1 << 15)).sqrt(),
+        _dark_corners(grey),
     ]
 
 
-def _texture(image: Tensor) -> list[Tensor]:
-    """From sharpness to blockiness, of the middle of an image ``(3, H, W)``; 0 where it is too small."""
-    top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in image.shape[1:])  # so that blocks of 8 stay blocks
-    grey = _grey(image[:, top : top + _WINDOW, left : left + _WINDOW])
-    if min(grey.shape) < 3:
-        return [grey.sum().double() * 0] * 5
-    across, down = grey.diff(dim=1), grey.diff(dim=0)
-    second, below = across.diff(dim=1), down.diff(dim=0)  # which add up to the Laplacian
-    noise = second[2:] - 2 * second[1:-1] + second[:-2]  # Immerkaer's kernel (1996): blind to edges
-    wide = _mean(grey[:, 2:] - grey[:, :-2]) + _mean(grey[2:] - grey[:-2])
-    narrow = _mean(across) + _mean(down)
-    flat = (across == 0).sum().double() + (down == 0).sum().double()
+def _dark_corners(grey: Tensor) -> Tensor:
+    """How much darker the corners are than the middle, each an eighth of the height and width."""
+    down, right = (max(1, extent // 8) for extent in grey.shape[1:])
+    top, left = ((extent - size) // 2 for extent, size in zip(grey.shape[1:], (down, right), strict=True))
+    corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
+    around = torch.stack([_total(corner) for corner in corners]).sum(0) / 4
+    middle = _total(grey[:, top : top + down, left : left + right])
+    return 0.5 + (middle - around) / (2 * _WHITE * down * right)
+
+
+def _texture(imgs: Tensor) -> list[Tensor]:
+    """From sharpness to blockiness, of the middle of images ``(B, 3, H, W)``; 0 where they are too small."""
+    top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in imgs.shape[2:])  # so that blocks of 8 stay blocks
+    grey = _grey(imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
+    if min(grey.shape[1:]) < 3:
+        return [_total(grey) * 0] * 6
+    across, down = grey.diff(dim=2), grey.diff(dim=1)
+    second, below = across.diff(dim=2), down.diff(dim=1)  # which add up to the Laplacian
+    noise = second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]  # Immerkaer's kernel (1996): blind to edges
+    wide = _mean(grey[:, :, 2:] - grey[:, :, :-2]) + _mean(grey[:, 2:] - grey[:, :-2])
+    columns, rows = across.abs().sum(1), down.abs().sum(2)  # at most 192 steps of 255,000 each
+    sizes = across[0].numel(), down[0].numel()
+    narrow = _total(columns) / sizes[0] + _total(rows) / sizes[1]
     return [
-        _mean(second[1:-1] + below[:, 1:-1]) / (narrow * 4).clamp(min=1),
+        _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
         _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
         narrow / (narrow + wide).clamp(min=1),
-        flat / (across.numel() + down.numel()),
-        _blockiness(across.abs(), down.abs()),
+        (_total(across == 0) + _total(down == 0)) / sum(sizes),
+        _pixelation(columns, rows),
+        _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
     ]
+
+
+def _total(values: Tensor) -> Tensor:
+    """Sum over an image, exact, float64, shape ``(B,)``."""
+    return values.flatten(1).sum(1, dtype=torch.int64).double()
 
 
 def _mean(values: Tensor) -> Tensor:
     """Mean absolute value of integers, exact but for the division."""
-    return values.abs().sum(dtype=torch.int64).double() / values.numel()
+    return _total(values.abs()) / values[0].numel()
 
 
-def _blockiness(across: Tensor, down: Tensor) -> Tensor:
+def _pixelation(columns: Tensor, rows: Tensor) -> Tensor:
+    """Share of rows and columns with next to no difference beside some with much: so are pixels that were enlarged."""
+    still, size = torch.zeros_like(columns[:, 0]).double(), 0
+    for steps in (columns, rows):
+        most = torch.nn.functional.max_pool1d(steps.double()[:, None], 2 * _NEAR + 1, 1, _NEAR)[:, 0]
+        still, size = still + _total(steps * 10 < most), size + steps.shape[1]
+    return still / size
+
+
+def _blockiness(columns: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
     """Differences at the borders of blocks of 8 pixels, over these and those elsewhere."""
-    borders = elsewhere = across.sum().double() * 0
-    for steps in (across, down.T):
+    borders = elsewhere = torch.zeros_like(columns[:, 0]).double()
+    for steps, length in ((columns, height), (rows, width)):
         border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7
-        borders = borders + (steps * border).sum().double() / (border.sum() * len(steps)).clamp(min=1)
-        elsewhere = elsewhere + (steps * ~border).sum().double() / ((~border).sum() * len(steps)).clamp(min=1)
-    small = min(across.shape[1], down.shape[0]) <= 8
+        borders = borders + _total(steps * border) / (border.sum() * length).clamp(min=1)
+        elsewhere = elsewhere + _total(steps * ~border) / ((~border).sum() * length).clamp(min=1)
+    small = min(columns.shape[1], rows.shape[1]) <= 8
     return borders * 0 + 0.5 if small else borders / (borders + elsewhere).clamp(min=1)

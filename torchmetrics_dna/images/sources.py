@@ -20,10 +20,17 @@ from PIL import Image, UnidentifiedImageError
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from torchmetrics_dna.images.pixels import check_array, check_no_address, check_size, is_image_file, to_rgb
+from torchmetrics_dna.images.pixels import (
+    check_array,
+    check_no_address,
+    check_size,
+    file_facts,
+    is_image_file,
+    to_rgb,
+)
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
 ImageLike = Union[str, "os.PathLike[str]", Image.Image, NDArray[Any], Tensor]
 Source = Union[ImageLike, Sequence[ImageLike], "Dataset[Any]"]
@@ -98,6 +105,10 @@ class ImageSource(Dataset["RGBImage"]):
     def decode(self, index: int) -> RGBImage:
         """As ``self[index]``, but with the errors as they are."""
         return to_rgb(self._fetch(index), self.exif_orientation)
+
+    def file_facts(self, index: int) -> FileFacts | None:
+        """Format and size of the file of image ``index``; None where it is in memory."""
+        return file_facts(self._fetch(index))
 
 
 def unreadable(name: str, err: Exception) -> str:
