@@ -37,6 +37,7 @@ def compare(
     b: o.SideB,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
+    neuron_names: o.NeuronNamesFile = None,
     folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
@@ -52,6 +53,7 @@ def compare(
             b,
             metrics=o.names(metrics),
             neuron_weights=neurons,
+            neuron_names=neuron_names,
             confidence=confidence,
             num_folds=folds,
             groups=group_by,
@@ -142,13 +144,19 @@ def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
 
 def _top_neurons(result: Comparison) -> Table:
     """Neurons that differ most clearly; by size where there is no test."""
+    from torchmetrics_dna.neurons.names import number_and_name as named
     from torchmetrics_dna.reporting.words import clearly, p_figure
 
     records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)
     keys = {record.name: record.key for record in records} | {"mean shift": "shift"}
     more = {"p": "p_value", "q": "q"} if tested else {}
     rows = [
-        [n["layer"], n["name"], *(n[key] for key in keys.values()), *(p_figure(n[key]) for key in more.values())]
+        [
+            n["layer"],
+            named(n["layer"], n["neuron"], result.neuron_names),
+            *(n[key] for key in keys.values()),
+            *(p_figure(n[key]) for key in more.values()),
+        ]
         for n in top
     ]
     title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"

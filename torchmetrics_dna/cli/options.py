@@ -70,6 +70,9 @@ Metrics = Annotated[
     option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
 ]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
+NeuronNamesFile = Annotated[
+    Path | None, option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names")
+]
 Groups = Annotated[
     str | None,
     option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]", "--group-by"),

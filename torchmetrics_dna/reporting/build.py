@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
@@ -50,6 +51,7 @@ def report(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    neuron_names: GivenNames | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> Comparison:
@@ -71,6 +73,7 @@ def report(
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
         neuron_weights: Weights of Eq. (5).
+        neuron_names: What to call neurons.
         device: Where the network runs.
         options: As for :func:`make_dna`.
 
@@ -107,6 +110,7 @@ def report(
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neuron_weights,
+            neuron_names=neuron_names,
             confidence=confidence,
             groups=groups,
             **loading,
