@@ -12,6 +12,7 @@ from rich.text import Text
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     check_figure,
+    check_output,
     numbers,
     out,
     print_json,
@@ -41,25 +42,30 @@ def compare(
     folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
+    cards: o.CardsFile = None,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them."""
-    from torchmetrics_dna.sets.compare import compare as compare_sets
-
+    options |= {
+        "metrics": o.names(metrics),
+        "neuron_weights": neurons,
+        "neuron_names": neuron_names,
+        "confidence": confidence,
+        "num_folds": folds,
+        "groups": group_by,
+    }
     with progress() as report:
-        result = compare_sets(
-            a,
-            b,
-            metrics=o.names(metrics),
-            neuron_weights=neurons,
-            neuron_names=neuron_names,
-            confidence=confidence,
-            num_folds=folds,
-            groups=group_by,
-            progress=report,
-            **options,
-        )
+        if cards is None:
+            from torchmetrics_dna.sets.compare import compare as compare_sets
+
+            result = compare_sets(a, b, progress=report, **options)
+        else:
+            from torchmetrics_dna.reporting.cards import compare_with_cards
+
+            check_output(cards, ".html", ".htm")
+            result = compare_with_cards(a, b, cards, progress=report, **options)
+            talk.print(f"The cards are in {cards}")
     _print_comparison(result, as_json)
     print_unreadable(result.unreadable)
 
