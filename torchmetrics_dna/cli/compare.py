@@ -55,6 +55,8 @@ def compare(
         "num_folds": folds,
         "groups": group_by,
     }
+    if cards is not None:
+        check_output(cards, ".html", ".htm")
     with progress() as report:
         if cards is None:
             from torchmetrics_dna.sets.compare import compare as compare_sets
@@ -63,10 +65,10 @@ def compare(
         else:
             from torchmetrics_dna.reporting.cards import compare_with_cards
 
-            check_output(cards, ".html", ".htm")
             result = compare_with_cards(a, b, cards, progress=report, **options)
-            talk.print(f"The cards are in {cards}")
     _print_comparison(result, as_json)
+    if cards is not None:
+        talk.print(f"The cards are in {cards}")
     print_unreadable(result.unreadable)
 
 

@@ -87,9 +87,10 @@ def describe_cards(cards: Cards) -> dict[str, Any]:
 
     """
     pictures = _pictures(cards)
+    folders = {side: f"{Path(source.label)}/" for side, source in cards.images.items()}
     return {
         "how": _how(cards),
-        "cards": [_described(card, pictures) for card in cards.cards],
+        "cards": [_described(card, pictures, folders) for card in cards.cards],
         "classes": None if cards.classes is None else _of_classes(cards.classes),
     }
 
@@ -106,11 +107,11 @@ def _how(cards: Cards) -> str:
     )
 
 
-def _described(card: Card, pictures: Pictures) -> dict[str, Any]:
+def _described(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
     def of(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
-                "image": crop.image,
+                "image": crop.image.removeprefix(folders[side]),
                 "activation": crop.activation,
                 "picture": pictures[side, crop.number, crop.box],
             }
@@ -243,9 +244,7 @@ def compare_with_cards(
         open_images(sides[0], sides[1])
         dnas = [side for side in sides if isinstance(side, DNA)]
         if not any(record.grain == "neuron" for record in resolve_distances(metrics, dnas)):
-            raise ValueError(
-                f"Cards take dna-emd or dna-fd; add it to `metrics`, which got {', '.join(metrics or [])}"
-            )
+            raise ValueError(f"Cards take dna-emd or dna-fd; add it to `metrics`, which got {', '.join(metrics or [])}")
         where = device_for(feature, device)
         extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
         given = {name: value for name, value in options.items() if name not in settings}
