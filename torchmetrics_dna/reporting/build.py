@@ -98,10 +98,9 @@ def report(
     with in_step(reading.distributed):
         sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-        dnas, where = [side for side in sides.values() if isinstance(side, DNA)], device_for(feature, device)
-        extractor = None
-        if images:
-            extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
+        dnas = [side for side in sides.values() if isinstance(side, DNA)]
+        given: Any = {**settings, "device": device_for(feature, device)}
+        extractor = resolve(feature, layers, num_bins, ranges, dnas, **given).extractor if images else None
         found = compare(
             sides["a"],
             sides["b"],

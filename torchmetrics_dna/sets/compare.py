@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import warnings
-from dataclasses import replace
 from typing import TYPE_CHECKING, get_args
 
 from torchmetrics_dna.dna import DNA
@@ -167,26 +166,23 @@ def compare(
             check_num_folds(num_folds)
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
-            named = names_for(neuron_names, given[0].neurons, given[0].extractor)
             first, second = (_as_measured(dna) for dna in given)
-            found = compare_measured(first, second, neuron_weights, distances, confidence)
-            return replace(found, neuron_names=named)
+            named = names_for(neuron_names, given[0].neurons, given[0].extractor)
+            return compare_measured(first, second, neuron_weights, distances, confidence, named)
         kinds, where = kinds_for(distances), device_for(feature, device)
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
         named = names_for(neuron_names, way.extractor.neurons, way.extractor.name)
         plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds)
-        given_for = way.num_bins, way.ranges, loading, num_folds or None
-        known = iter(way.dnas)
+        given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
             else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
-        found = compare_measured(first, second, neuron_weights, distances, confidence, plan)
-        return replace(found, neuron_names=named)
+        return compare_measured(first, second, neuron_weights, distances, confidence, named, plan)
 
 
 def names_for(given: GivenNames | None, neurons: Neurons, extractor: str) -> dict[str, dict[int, str]]:
