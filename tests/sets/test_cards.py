@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
 from networks import Outputs, Pixels
 from numpy.typing import NDArray
@@ -318,3 +319,30 @@ def test_everyone_can_read_it(tmp_path: Path, extractor: DNAExtractor) -> None:
                 assert page.locator("[onerror]").count() == 0
                 results = Axe().run(page)
                 assert results.violations_count == 0, results.generate_report()
+
+
+def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
+    for i, photo in enumerate(A[:4]):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_text("no picture")
+    extractor = DNAExtractor(layers=["block_0"])
+    found = compare(tmp_path, B[:4], extractor, num_folds=0, skip_unreadable=True)
+    with pytest.raises(ValueError, match=r"Can't read image .*1\.png"):
+        make_cards(tmp_path, B[:4], found, extractor)
+    cards = make_cards(tmp_path, B[:4], found, extractor, skip_unreadable=True, num_neurons=2)
+    assert cards.num_images == {"a": 3, "b": 4}
+    for card in cards.cards:
+        for crop in card.most["a"]:
+            assert crop.image == str(tmp_path / f"{crop.number}.png")
+            largest = activations(extractor, [A[crop.number]], card.layer, card.neuron).max()
+            assert crop.activation == pytest.approx(float(largest), abs=1e-4)
+
+
+def test_a_transformer_of_timm() -> None:
+    torch.manual_seed(0)
+    network = timm.create_model("vit_tiny_patch16_224")
+    extractor = DNAExtractor(network, layers=["blocks.0"], input_size=224)
+    found = compare(A[:4], B[:4], extractor, num_folds=0)
+    cards = make_cards(A[:4], B[:4], found, extractor, num_neurons=3)
+    sides = {round(crop.box[2] - crop.box[0], 6) for card in cards.cards for crop in card.most["a"]}
+    assert sides <= {0.25, 1}  # a patch and what is around it, or all for the class token
