@@ -150,7 +150,8 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
         edges = np.linspace(low, high, int(used) + 1)
         for share, name, (colour, _), style in zip(shares[:, :used], "AB", STYLES, ("-", "--"), strict=False):
             axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=name, baseline=None)
-        told = f"{in_words(layer, neuron)}: {number(float(comparison.found['dna-emd'][place]))} bins"
+        called = visible(in_words(layer, neuron, comparison.neuron_names))
+        told = f"{called}: {number(float(comparison.found['dna-emd'][place]))} bins"
         if evidence is not None and evidence.test is not None:
             told += f", q = {float(evidence.test.q[place]):.2g}"
         axis.set_title(told, fontsize=8, loc="left")

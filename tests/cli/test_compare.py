@@ -116,6 +116,53 @@ def test_how_sure_it_is(
     assert "0 of 96 significantly" in printed
 
 
+def test_cards_and_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    cards, names = tmp_path / "cards.html", tmp_path / "names.json"
+    names.write_text(json.dumps({"block_0": {str(i): f"kernel {i}" for i in range(16)}, "head": {"7": "other"}}))
+    options = ("compare", A, B, "--layers", "block_0", "--neuron-names", names)
+    assert run(monkeypatch, *options, "--cards", cards) == 0
+    captured = capsys.readouterr()
+    assert f"The cards are in {cards}" in "".join(captured.err.splitlines())
+    html = cards.read_text(encoding="utf-8")
+    assert f"<dd>{A}</dd>" in html
+    assert html.count('<article class="card"') >= 1
+    assert f'alt="Part of {A}' not in html, "names are told within their folder"
+    first = captured.out.split("Neurons that differ most")[1]
+    assert "kernel" in first
+
+    assert run(monkeypatch, *options, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert all(neuron["name"] == f"kernel {neuron['neuron']}" for neuron in found["top_neurons"])
+    # what is wrong comes before any work
+    (tmp_path / "broken.png").write_text("no picture")
+    broken = ("compare", tmp_path / "broken.png", A, "--layers", "block_0")
+    for more, told in (
+        (("--cards", tmp_path / "no" / "cards.html"), "There is no folder"),
+        (("--cards", tmp_path / "cards.txt"), "Expected the name of a file that ends in .html or .htm"),
+        (("--cards", cards, "--metrics", "kid"), "add it to --metrics, which got kid"),
+        (("--neuron-names", tmp_path / "no.json"), "no.json"),
+        (("--neuron-names", _written(tmp_path / "x.json", '{"block_0": {"16": "x"}}')), "has no neuron '16'"),
+    ):
+        assert run(monkeypatch, *broken, *more) == 2
+        error = capsys.readouterr().err
+        assert told in " ".join(error.split())
+        assert "broken.png" not in error
+
+
+def _written(path: Path, text: str) -> Path:
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("one_thread")
+def test_torchrun_writes_the_same_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    options = ("compare", A, B, "--layers", "block_0,head", "--batch-size", "1", "--cards")
+    assert run(monkeypatch, *options, tmp_path / "one.html") == 0
+    torchrun(*options, tmp_path / "two.html")
+    assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
+
+
 def test_folds_and_groups(
     folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

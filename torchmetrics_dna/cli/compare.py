@@ -12,6 +12,7 @@ from rich.text import Text
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     check_figure,
+    check_output,
     numbers,
     out,
     print_json,
@@ -37,28 +38,37 @@ def compare(
     b: o.SideB,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
+    neuron_names: o.NeuronNamesFile = None,
     folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
+    cards: o.CardsFile = None,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them."""
-    from torchmetrics_dna.sets.compare import compare as compare_sets
-
+    options |= {
+        "metrics": o.names(metrics),
+        "neuron_weights": neurons,
+        "neuron_names": neuron_names,
+        "confidence": confidence,
+        "num_folds": folds,
+        "groups": group_by,
+    }
+    if cards is not None:
+        check_output(cards, ".html", ".htm")
     with progress() as report:
-        result = compare_sets(
-            a,
-            b,
-            metrics=o.names(metrics),
-            neuron_weights=neurons,
-            confidence=confidence,
-            num_folds=folds,
-            groups=group_by,
-            progress=report,
-            **options,
-        )
+        if cards is None:
+            from torchmetrics_dna.sets.compare import compare as compare_sets
+
+            result = compare_sets(a, b, progress=report, **options)
+        else:
+            from torchmetrics_dna.reporting.cards import compare_with_cards
+
+            result = compare_with_cards(a, b, cards, progress=report, **options)
     _print_comparison(result, as_json)
+    if cards is not None:
+        talk.print(f"The cards are in {cards}")
     print_unreadable(result.unreadable)
 
 
@@ -142,13 +152,19 @@ def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
 
 def _top_neurons(result: Comparison) -> Table:
     """Neurons that differ most clearly; by size where there is no test."""
+    from torchmetrics_dna.neurons.names import number_and_name as named
     from torchmetrics_dna.reporting.words import clearly, p_figure
 
     records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)
     keys = {record.name: record.key for record in records} | {"mean shift": "shift"}
     more = {"p": "p_value", "q": "q"} if tested else {}
     rows = [
-        [n["layer"], n["name"], *(n[key] for key in keys.values()), *(p_figure(n[key]) for key in more.values())]
+        [
+            n["layer"],
+            named(n["layer"], n["neuron"], result.neuron_names),
+            *(n[key] for key in keys.values()),
+            *(p_figure(n[key]) for key in more.values()),
+        ]
         for n in top
     ]
     title = f"Neurons that differ most clearly ({tested})" if tested else "Neurons that differ most"

@@ -70,6 +70,12 @@ Metrics = Annotated[
     option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
 ]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
+NeuronNamesFile = Annotated[
+    Path | None, option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names")
+]
+CardsFile = Annotated[
+    Path | None, option("Write this html page of what the neurons that differ most clearly are about.", "--cards")
+]
 Groups = Annotated[
     str | None,
     option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]", "--group-by"),

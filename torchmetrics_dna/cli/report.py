@@ -26,6 +26,7 @@ def report(
     scored: Scored = 256,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
+    neuron_names: o.NeuronNamesFile = None,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     **options: Any,
@@ -44,6 +45,7 @@ def report(
             confidence=confidence,
             metrics=o.names(metrics),
             neuron_weights=neurons,
+            neuron_names=neuron_names,
             progress=bars,
             **options,
         )

@@ -35,7 +35,7 @@ def resize_image(image: RGBImage, size: tuple[int, int], crop: Crop = "none") ->
 
     """
     if crop == "center":
-        top, left, side = _square(*image.shape[:2])
+        top, left, side = central_square(*image.shape[:2])
         image = image[top : top + side, left : left + side]
     height, width = size
     resized = np.empty((3, height, width), np.float32)
@@ -67,7 +67,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none") -> T
 
     """
     if crop == "center":
-        top, left, side = _square(*imgs.shape[-2:])
+        top, left, side = central_square(*imgs.shape[-2:])
         imgs = imgs[..., top : top + side, left : left + side]
     values = imgs / 255 if imgs.dtype == torch.uint8 else imgs.float()
     if imgs.shape[-2:] != size:
@@ -75,6 +75,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none") -> T
     return values.clamp(0, 1)
 
 
-def _square(height: int, width: int) -> tuple[int, int, int]:
+def central_square(height: int, width: int) -> tuple[int, int, int]:
+    """Top, left and side of the largest square in the middle of an image, in pixels."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
@@ -50,6 +51,7 @@ def report(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    neuron_names: GivenNames | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> Comparison:
@@ -71,6 +73,7 @@ def report(
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
         neuron_weights: Weights of Eq. (5).
+        neuron_names: What to call neurons.
         device: Where the network runs.
         options: As for :func:`make_dna`.
 
@@ -95,10 +98,9 @@ def report(
     with in_step(reading.distributed):
         sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
-        dnas, where = [side for side in sides.values() if isinstance(side, DNA)], device_for(feature, device)
-        extractor = None
-        if images:
-            extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
+        dnas = [side for side in sides.values() if isinstance(side, DNA)]
+        given: Any = {**settings, "device": device_for(feature, device)}
+        extractor = resolve(feature, layers, num_bins, ranges, dnas, **given).extractor if images else None
         found = compare(
             sides["a"],
             sides["b"],
@@ -107,6 +109,7 @@ def report(
             num_bins=num_bins,
             ranges=ranges,
             neuron_weights=neuron_weights,
+            neuron_names=neuron_names,
             confidence=confidence,
             groups=groups,
             **loading,

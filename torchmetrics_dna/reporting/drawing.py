@@ -107,4 +107,15 @@ def _palette(scaled: NDArray[Any]) -> NDArray[np.uint8]:
 def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
     file = BytesIO()
     picture.save(file, kind, **options)
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}"
+    return data_uri(file.getvalue(), kind.lower())
+
+
+def data_uri(data: bytes, kind: str) -> str:
+    """The file of a picture as a data URI.
+
+    Example:
+        >>> data_uri(b"GIF89a", "gif")
+        'data:image/gif;base64,R0lGODlh'
+
+    """
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"

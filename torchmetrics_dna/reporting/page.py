@@ -13,7 +13,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from torchmetrics_dna.files.visible import number, visible
-from torchmetrics_dna.neurons.names import in_words, name_of
+from torchmetrics_dna.neurons.names import in_words, number_and_name
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
@@ -113,8 +113,9 @@ def _columns(found: Comparison) -> int:
 def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
     """What the script knows of each neuron, in the order of the map."""
     neurons = found.neurons
-    named = [(layer, number, name_of(layer, number)) for layer in neurons for number in neurons.numbers(layer)]
-    numbers = [number if name == str(number) else name for _, number, name in named]
+    every = [(layer, number) for layer in neurons for number in neurons.numbers(layer)]
+    named = [(number, number_and_name(layer, number, found.neuron_names)) for layer, number in every]
+    numbers = [number if name == str(number) else visible(name) for number, name in named]
     low, high = histograms.ends[order].T
     evidence = found.evidence.get("dna-emd")
     test = evidence.test if evidence else None
@@ -143,7 +144,8 @@ def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]
     top = found.top_neurons(_TOP)
     for neuron in top:
         i = found.neurons.index(neuron["layer"], neuron["neuron"])
-        neuron["called"] = in_words(neuron["layer"], neuron["neuron"])
+        which = neuron["layer"], neuron["neuron"], found.neuron_names
+        neuron["called"], neuron["name"] = in_words(*which), number_and_name(*which)
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()

@@ -11,7 +11,9 @@ from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
 from torchmetrics_dna.dna.layer_unions import Plan, plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.neurons.names import resolve_names
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups
@@ -103,6 +106,7 @@ def compare(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    neuron_names: GivenNames | None = None,
     confidence: float = 0.95,
     num_folds: int = NUM_FOLDS,
     groups: Groups | tuple[Groups, Groups] | None = None,
@@ -125,6 +129,8 @@ def compare(
             default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
+        neuron_names: What to call neurons where they are shown: ``{layer: {number: text}}``, or the path of a json
+            file of it.
         confidence: Level of the confidence intervals.
         num_folds: Folds of images that are kept apart, from which follow the debiased distances, intervals, and tests
             of whether distances are more than noise; at least 5, or 0 for none. An image's fold goes by
@@ -161,21 +167,27 @@ def compare(
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
             first, second = (_as_measured(dna) for dna in given)
-            return compare_measured(first, second, neuron_weights, distances, confidence)
+            named = names_for(neuron_names, given[0].neurons, given[0].extractor)
+            return compare_measured(first, second, neuron_weights, distances, confidence, named)
         kinds, where = kinds_for(distances), device_for(feature, device)
         counted = "histogram" in kinds
         way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
+        named = names_for(neuron_names, way.extractor.neurons, way.extractor.name)
         plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds)
-        given_for = way.num_bins, way.ranges, loading, num_folds or None
-        known = iter(way.dnas)
+        given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
         first, second = (
             _as_measured(next(known))
             if isinstance(side, DNA)
             else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
-        return compare_measured(first, second, neuron_weights, distances, confidence, plan)
+        return compare_measured(first, second, neuron_weights, distances, confidence, named, plan)
+
+
+def names_for(given: GivenNames | None, neurons: Neurons, extractor: str) -> dict[str, dict[int, str]]:
+    """Names of neurons, checked; those of other layers of a preset are left out, so that one file does for all."""
+    return resolve_names(given, neurons, PRESETS[extractor].neurons if extractor in PRESETS else None)
 
 
 def _plan_for_fd(

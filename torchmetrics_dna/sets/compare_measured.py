@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.neurons.names import NeuronNames
     from torchmetrics_dna.sets.measure import Measured
 
 
@@ -38,6 +39,7 @@ def compare_measured(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
+    neuron_names: NeuronNames | None = None,
     plan: Plan | None = None,
 ) -> Comparison:
     """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
@@ -82,6 +84,7 @@ def compare_measured(
         evidence,
         spread,
         _notices(a, b) + list(dict.fromkeys(told)),
+        neuron_names or {},
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.names import NeuronNames
     from torchmetrics_dna.sets.measure import Measured
 
 
@@ -46,6 +47,7 @@ class Comparison:
         spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
         notices: What the reader should know, one line each: of images that look nearly alike, and of what could not be
             said.
+        neuron_names: What neurons are called, ``{layer: {number: text}}``.
 
     """
 
@@ -61,6 +63,7 @@ class Comparison:
     evidence: dict[str, Evidence] = field(default_factory=dict)
     spread: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
+    neuron_names: NeuronNames = field(default_factory=dict)
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -269,7 +272,7 @@ class Comparison:
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),
-                "name": name_of(*self.neurons.locate(i)),
+                "name": name_of(*self.neurons.locate(i), self.neuron_names),
                 **{name: None if values is None else float(values[i]) for name, values in columns.items()},
             }
             for i in chosen

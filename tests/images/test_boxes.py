@@ -1,0 +1,73 @@
+"""Where positions of a layer lie in an image: cells of grids and tokens, and windows around them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from torchmetrics_dna.images.boxes import WHOLE, Box, cells_of, window
+
+
+def test_a_grid_divides_the_image() -> None:
+    cells = cells_of((3, 5))
+    assert cells.shape == (15, 4)
+    for row in range(3):
+        for column in range(5):
+            expected = torch.tensor([column / 5, row / 3, (column + 1) / 5, (row + 1) / 3])
+            assert torch.allclose(cells[row * 5 + column], expected)
+
+
+@pytest.mark.parametrize(
+    ("tokens", "size", "grid"),
+    [
+        (197, (224, 224), (14, 14)),
+        (196, (224, 224), (14, 14)),
+        (261, (256, 256), (16, 16)),  # a class token and four registers
+        (50, None, (7, 7)),
+        (8 + 49, None, (7, 7)),
+        (1 + 4 * 6, (64, 96), (4, 6)),
+        (1 + 6 * 4, (96, 64), (6, 4)),
+    ],
+)
+def test_tokens_are_a_grid_after_some_others(tokens: int, size: tuple[int, int] | None, grid: tuple[int, int]) -> None:
+    cells = cells_of((tokens,), size)
+    count = grid[0] * grid[1]
+    assert torch.equal(cells[tokens - count :], cells_of(grid))
+    assert torch.equal(cells[: tokens - count], torch.tensor([WHOLE]).expand(tokens - count, 4))
+
+
+@pytest.mark.parametrize("positions", [(), (58,), (3, 4, 5)])
+def test_other_layouts_stand_for_the_whole_image(positions: tuple[int, ...]) -> None:
+    count = torch.zeros(positions).numel()
+    assert torch.equal(cells_of(positions), torch.tensor([WHOLE]).expand(count, 4))
+
+
+@pytest.mark.parametrize("size", [(100, 100), (60, 200), (300, 90), (7, 5)])
+@pytest.mark.parametrize("crop", ["none", "center"])
+@pytest.mark.parametrize("cell", [(0.0, 0.0, 0.02, 0.02), (0.5, 0.5, 0.6, 0.6), (0.9, 0.0, 1.0, 0.5)])
+def test_a_window_holds_its_cell_and_lies_within_what_was_seen(size: tuple[int, int], crop: str, cell: Box) -> None:
+    height, width = size
+    side = min(size)
+    left, top, seen = (0, 0, (width, height))
+    if crop == "center":
+        left, top, seen = (width - side) // 2, (height - side) // 2, (side, side)
+    found = window(cell, height, width, crop)
+    pixels = [share * whole for share, whole in zip(found, (width, height, width, height), strict=True)]
+    held = [left + cell[0] * seen[0], top + cell[1] * seen[1], left + cell[2] * seen[0], top + cell[3] * seen[1]]
+    assert pixels[0] <= held[0] + 1e-9
+    assert pixels[1] <= held[1] + 1e-9
+    assert pixels[2] >= held[2] - 1e-9
+    assert pixels[3] >= held[3] - 1e-9
+    assert pixels[0] >= left - 1e-9
+    assert pixels[1] >= top - 1e-9
+    assert pixels[2] <= left + seen[0] + 1e-9
+    assert pixels[3] <= top + seen[1] + 1e-9
+    # a square, unless there is no room for it
+    expected = max(side / 4, 3 * (cell[2] - cell[0]) * seen[0], 3 * (cell[3] - cell[1]) * seen[1])
+    assert pixels[2] - pixels[0] == pytest.approx(min(expected, seen[0]))
+    assert pixels[3] - pixels[1] == pytest.approx(min(expected, seen[1]))
+
+
+def test_the_whole_stays_the_whole() -> None:
+    assert window(WHOLE, 100, 300) == WHOLE
+    assert window(WHOLE, 100, 300, "center") == pytest.approx((1 / 3, 0, 2 / 3, 1))

@@ -1,0 +1,267 @@
+"""Neuron cards as a page, or as a part of one."""
+
+from __future__ import annotations
+
+import os
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import resolve_distances
+from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.neurons.names import in_words
+from torchmetrics_dna.reporting.drawing import data_uri
+from torchmetrics_dna.reporting.templates import environment, styles
+from torchmetrics_dna.sets.cards import make_cards, open_images
+from torchmetrics_dna.sets.compare import compare, open_side
+from torchmetrics_dna.sets.loading import Loading, LoadingOptions, SetOptions
+from torchmetrics_dna.sets.processes import in_step, rank
+from torchmetrics_dna.tally.resolve import device_for, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import torch
+    from numpy.typing import NDArray
+
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images.boxes import Box
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.cards import Card, Cards, Classes, ImageCrop
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.tally.resolve import Feature
+
+_SIDE = 96  # pixels of a crop
+_LARGEST = 6000  # bytes of a crop, so that a page of twelve cards stays under 2 MB
+_QUALITIES = (75, 50, 25, 10)
+_NAMED = 6  # neurons that move together with that of a card
+
+Pictures = dict[tuple[str, int, "Box"], str]
+
+
+def write_cards(cards: Cards, path: str | os.PathLike[str], names: tuple[str, str] = ("A", "B")) -> None:
+    """Write neuron cards as one html page that opens without a network.
+
+    Args:
+        cards: What :func:`~torchmetrics_dna.sets.cards.make_cards` found.
+        path: The page to write.
+        names: What to call A and B.
+
+    Raises:
+        FileNotFoundError: If there is no folder to write to.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> from torchmetrics_dna import DNAExtractor, compare
+        >>> from torchmetrics_dna.sets.cards import make_cards
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> extractor = DNAExtractor(layers=["block_0"])
+        >>> made = make_cards(black, white, compare(black, white, extractor), extractor)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     write_cards(made, f"{folder}/cards.html", ("black", "white"))
+
+    """
+    page = (
+        environment()
+        .get_template("cards_page.html")
+        .render(
+            shown=describe_cards(cards),
+            names=dict(zip("ab", names, strict=True)),
+            style=styles("page.css", "cards.css"),
+        )
+    )
+    with replacing(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def describe_cards(cards: Cards) -> dict[str, Any]:
+    """What the macro ``cards`` of ``cards.html`` takes: texts, numbers, and pictures as data URIs.
+
+    Args:
+        cards: What :func:`~torchmetrics_dna.sets.cards.make_cards` found; their images are read once more.
+
+    """
+    pictures = _pictures(cards)
+    folders = {side: f"{Path(source.label)}/" for side, source in cards.images.items()}
+    return {
+        "how": _how(cards),
+        "cards": [_described(card, pictures, folders) for card in cards.cards],
+        "classes": None if cards.classes is None else _of_classes(cards.classes),
+    }
+
+
+def _how(cards: Cards) -> str:
+    looked_at = " and ".join(
+        f"{images_in_words(count)} of {side.upper()}"
+        + (f" (of {len(cards.images[side]):,})" if count < len(cards.images[side]) else "")
+        for side, count in cards.num_images.items()
+    )
+    return (
+        "Each card is of one neuron. It shows the parts of images that excite the neuron most, the strongest first, and"
+        f" those that excite it least, among {looked_at}."
+    )
+
+
+def _described(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
+    def of(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
+        return [
+            {
+                "image": crop.image.removeprefix(folders[side]),
+                "activation": crop.activation,
+                "picture": pictures[side, crop.number, crop.box],
+            }
+            for crop in crops
+        ]
+
+    others = [in_words(one.layer, one.neuron, _named(one.layer, one.neuron, one.name)) for one in card.others]
+    return {
+        "called": in_words(card.layer, card.neuron, _named(card.layer, card.neuron, card.name)),
+        "higher": card.higher,
+        "z": card.z,
+        "p_value": card.p_value,
+        "q": card.q,
+        "sides": {
+            side: {"most": of(side, most), "least": of(side, card.least[side])} for side, most in card.most.items()
+        },
+        "others": others[:_NAMED],
+        "more": len(others[_NAMED:]),
+    }
+
+
+def _named(layer: str, neuron: int, name: str) -> dict[str, dict[int, str]]:
+    return {layer: {neuron: name}}
+
+
+def _of_classes(classes: Classes) -> dict[str, Any]:
+    """A sentence and rows of a table."""
+    rows = [{**one._asdict(), "more": side} for side, some in classes.more.items() for one in some]
+    told = [
+        f"{side.upper()} has more of {', '.join(one.name for one in some)}"
+        for side, some in classes.more.items()
+        if some
+    ]
+    return {"rows": rows, "sentence": f"{'; '.join(told) or 'Much the same on both sides'}."}
+
+
+def _pictures(cards: Cards) -> Pictures:
+    """A picture of each crop, by side, number of the image and box; each image is read once."""
+    wanted: dict[tuple[str, int], set[Box]] = {}
+    for card in cards.cards:
+        for part in (card.most, card.least):
+            for side, crops in part.items():
+                for crop in crops:
+                    wanted.setdefault((side, crop.number), set()).add(crop.box)
+    found: Pictures = {}
+    for (side, number), boxes in wanted.items():
+        pixels = _read(cards.images, side, number)
+        found |= {(side, number, box): crop_picture(pixels, box) for box in boxes}
+    return found
+
+
+def _read(images: Mapping[str, ImageSource], side: str, number: int) -> NDArray[np.uint8]:
+    pixels = images[side][number]
+    return np.asarray(pixels if pixels.dtype == np.uint8 else 255 * pixels).round().astype(np.uint8)
+
+
+def crop_picture(pixels: NDArray[np.uint8], box: Box) -> str:
+    """A part of an image, at most 96 pixels wide and high, as the data URI of a JPEG of at most 6,000 bytes or so.
+
+    Args:
+        pixels: Shape ``(H, W, 3)``.
+        box: Left, top, right and bottom in shares.
+
+    """
+    height, width = pixels.shape[:2]
+    left, right = _pixels(box[0], box[2], width)
+    top, bottom = _pixels(box[1], box[3], height)
+    picture = Image.fromarray(pixels[top:bottom, left:right])
+    picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
+    for quality in _QUALITIES:
+        file = BytesIO()
+        picture.save(file, "JPEG", quality=quality)
+        if file.tell() <= _LARGEST:
+            break
+    return data_uri(file.getvalue(), "jpeg")
+
+
+def _pixels(begin: float, end: float, whole: int) -> tuple[int, int]:
+    """The nearest pixels, at least one."""
+    first = min(round(begin * whole), whole - 1)
+    return first, max(first + 1, round(end * whole))
+
+
+def compare_with_cards(
+    a: Source | DNA,
+    b: Source | DNA,
+    output: str | os.PathLike[str],
+    feature: Feature | None = None,
+    *,
+    names: tuple[str, str] | None = None,
+    metrics: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **options: Any,
+) -> Comparison:
+    """Compare two image sets, and write the cards of the neurons that differ most clearly.
+
+    Args:
+        a: Images, or a DNA or the path of one, as for :func:`compare`.
+        b: Likewise; one side at least must be images.
+        output: The html page to write.
+        feature: As for :func:`compare`.
+        names: What to call A and B; by default their paths.
+        metrics: As for :func:`compare`, a distance of neurons among them.
+        layers: As for :func:`compare`.
+        num_bins: Likewise.
+        ranges: Likewise.
+        device: Likewise.
+        options: Further arguments of :func:`compare`.
+
+    Raises:
+        FileNotFoundError: If images, or the folder to write to, are not there.
+        ValueError: As :func:`compare` and :func:`make_cards` raise it; what can be known before is told before any
+            work.
+
+    Example:
+        >>> import tempfile, numpy as np
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     compare_with_cards(black, white, f"{folder}/cards.html", layers=["block_0"]).num_images
+        {'a': 2, 'b': 2}
+
+    """
+    reading, settings = Loading.of("compare", _among(options, SetOptions))
+    with in_step(reading.distributed):
+        check_folder(Path(output))
+        sides = [open_side(side, layers, ranges, reading.exif_orientation) for side in (a, b)]
+        open_images(sides[0], sides[1])
+        dnas = [side for side in sides if isinstance(side, DNA)]
+        if not any(record.grain == "neuron" for record in resolve_distances(metrics, dnas)):
+            raise ValueError(f"Cards take dna-emd or dna-fd; add it to `metrics`, which got {', '.join(metrics or [])}")
+        where = device_for(feature, device)
+        extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
+        given = {name: value for name, value in options.items() if name not in settings}
+        found = compare(sides[0], sides[1], extractor, metrics=metrics, num_bins=num_bins, ranges=ranges, **given)
+        made = make_cards(sides[0], sides[1], found, extractor, **_among(given, LoadingOptions))
+        if rank() == 0:
+            write_cards(made, output, names or (_called(a, sides[0]), _called(b, sides[1])))
+        return found
+
+
+def _called(given: Source | DNA, side: ImageSource | DNA) -> str:
+    """What to call a side: its path, or what it is."""
+    if isinstance(given, (str, os.PathLike)):
+        return os.fspath(given)
+    return repr(side) if isinstance(side, DNA) else side.label
+
+
+def _among(options: Mapping[str, Any], those: type) -> Any:
+    """The options that a dictionary of such options may hold."""
+    return {name: value for name, value in options.items() if name in those.__annotations__}

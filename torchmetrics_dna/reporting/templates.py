@@ -1,0 +1,32 @@
+"""Templates of pages: everything that they are given is escaped and made visible."""
+
+from __future__ import annotations
+
+from importlib.resources import files
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.reporting.words import p_figure, p_in_words
+
+_HERE = "torchmetrics_dna.reporting"
+
+
+def environment() -> Environment:
+    """Where the templates beside this file are, and what they may call."""
+    made = Environment(
+        loader=PackageLoader(_HERE, ""),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
+    )
+    made.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
+    return made
+
+
+def styles(*names: str) -> Markup:
+    """Style sheets beside this file, one after another."""
+    return Markup("\n".join(files(_HERE).joinpath(name).read_text(encoding="utf-8") for name in names))
