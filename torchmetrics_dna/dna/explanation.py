@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -44,7 +45,7 @@ class PropertyDifference(NamedTuple):
     @property
     def effect(self) -> float:
         """Difference of the means in standard deviations."""
-        spread = ((self.spread_a**2 + self.spread_b**2) / 2) ** 0.5
+        spread = math.sqrt((self.spread_a**2 + self.spread_b**2) / 2)
         return (self.b - self.a) / max(spread, 1e-6)
 
 
@@ -128,9 +129,11 @@ def _differences(
     found = []
     where = a.neurons.slices[LAYER]
     for number, place in zip(a.neurons.numbers(LAYER), range(where.start, where.stop), strict=True):
-        spreads = [float(side.var[place]) ** 0.5 for side in (a, b)]
+        means, spreads = (
+            [float(values[place]) for values in pair] for pair in ((a.mean, b.mean), (a.var.sqrt(), b.var.sqrt()))
+        )
         q = None if test is None else float(test.q[place])
-        one = PropertyDifference(PROPERTIES[number], float(a.mean[place]), float(b.mean[place]), *spreads, q)
+        one = PropertyDifference(PROPERTIES[number], means[0], means[1], spreads[0], spreads[1], q)
         clear = float(test.z[place]) if test is not None else abs(one.effect)
         if (q is None and clear >= _CLEAR) or (q is not None and q <= level):
             found.append((clear, one))

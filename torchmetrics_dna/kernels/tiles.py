@@ -178,18 +178,16 @@ def fill_neurons(
                 _sum_cells(cells, low[j], high[j], sums)
                 if weights[n] == 0:
                     continue
+                lowest, highest = low[j] - row_begin, high[j] - row_begin
                 for s in range(len(references)):
                     there = (s * layout.width + j) * num_bins
-                    distance = _distance(
-                        sums, low[j] - row_begin, high[j] - row_begin, expected, there, num_bins, activations
-                    )
+                    distance = _distance(sums, lowest, highest, expected, there, num_bins, activations)
                     distances[s, image, n] = distance / activations
-                if starts[n] < starts[n + 1]:
-                    if is_whole:
-                        here, there = (j, width) if layout.along_neurons else (j * activations, 1)
-                        _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, here, there, activations)
-                    else:
-                        _keep(kept[image], starts[n], sums, low[j] - row_begin, high[j] - row_begin, are_few)
+                if starts[n] < starts[n + 1] and is_whole:
+                    here, there = (j, width) if layout.along_neurons else (j * activations, 1)
+                    _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, here, there, activations)
+                elif starts[n] < starts[n + 1]:
+                    _keep(kept[image], starts[n], sums, lowest, highest, are_few)
     return True
 
 
