@@ -146,13 +146,12 @@ def fill_neurons(
     histograms, of an integer type that holds the count of an image's activations. The rest as :func:`count_neurons`.
 
     """
-    num_bins = references.shape[2]
+    num_bins, activations = references.shape[2], layout.rows * layout.positions
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
     known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
     expected = np.empty(len(references) * layout.width * num_bins)
     low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
-    activations = layout.rows * layout.positions
     are_few = activations < num_bins  # else going through all bins is faster than to see how far activations reach
     is_whole = are_few and layout.rows == 1 and layout.length >= layout.positions  # a tile holds all of an image
     for neuron in range(begin, end, layout.width):
@@ -184,8 +183,7 @@ def fill_neurons(
                     distance = _distance(sums, lowest, highest, expected, there, num_bins, activations)
                     distances[s, image, n] = distance / activations
                 if starts[n] < starts[n + 1] and is_whole:
-                    here, there = (j, width) if layout.along_neurons else (j * activations, 1)
-                    _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, here, there, activations)
+                    _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, layout, j, width)
                 elif starts[n] < starts[n + 1]:
                     _keep(kept[image], starts[n], sums, lowest, highest, are_few)
     return True
@@ -491,10 +489,11 @@ def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -
 
 @compiled
 def _sort(
-    kept: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, begin: Any, step: Any, activations: Any
+    kept: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, layout: Any, column: Any, width: Any
 ) -> None:
-    """As :func:`_keep` where activations are few, from their numbers and running sums, which are lost."""
-    for i in range(activations):
+    """As :func:`_keep` where activations are few, from a tile's numbers and running sums, which are lost."""
+    begin, step = (column, width) if layout.along_neurons else (column * layout.positions, 1)
+    for i in range(layout.positions):
         number = numbers[np.uint64(begin + i * step)]
         place = sums[np.uint64(number - low)] - 1
         sums[np.uint64(number - low)] = place
