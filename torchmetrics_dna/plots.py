@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number, visible
 from torchmetrics_dna.neurons.names import in_words
-from torchmetrics_dna.sets.comparison import grouped
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -6,6 +6,7 @@ rights are needed, and no network by a second run. The cache is ``$XDG_CACHE_HOM
 - :func:`emoji`: what four makers drew for the same 1,900 emoji, by category; skin-tone variants are left out.
 - :func:`drawings`: clip art by hundreds of people.
 - :func:`photographs`: things and animals, cut out or whole.
+- :func:`backgrounds`: large photographs.
 - :func:`icons`: those of a desktop; :func:`game_art`: figures and pieces of ground; :func:`letters`: of many scripts.
 - :func:`at_hand`: photographs and digits of scikit-image and scikit-learn, for quick runs without a network.
 """
@@ -89,6 +90,7 @@ class Package:
 
 PHOTOGRAPHS = Package("apt", "tuxpaint-stamps-default")
 DRAWINGS = Package("apt", "openclipart-png")
+BACKGROUNDS = (Package("apt", "mate-backgrounds"), Package("apt", "budgie-backgrounds"))
 ICONS = Package("apt", "gnome-icon-theme")
 GAME_ART = Package("apt", "pingus-data")
 EMOJI = {maker: Package("npm", f"emoji-datasource-{maker}", "16.0.0") for maker in MAKERS}
@@ -133,6 +135,15 @@ def photographs() -> list[Path]:
         temporary.write_text("\n".join(str(path) for path in paths if _is_photograph(path)), encoding="utf-8")
         temporary.rename(kept)
     return [Path(line) for line in kept.read_text(encoding="utf-8").splitlines()]
+
+
+def backgrounds() -> list[Path]:
+    """Large photographs of landscapes, plants, animals and towns."""
+    mate, budgie = (package.folder() / "usr/share/backgrounds" for package in BACKGROUNDS)
+    return [
+        *sorted((mate / "mate/nature").glob("*.jpg")),
+        *sorted(path for path in (budgie / "budgie").glob("*.jpg") if "abstract" not in path.name),
+    ]
 
 
 def icons() -> list[Path]:

@@ -24,11 +24,12 @@ from torchmetrics_dna import (
     rank,
     report,
 )
+from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
 from torchmetrics_dna.reporting.page import render
 from torchmetrics_dna.reporting.scored import Scored
-from torchmetrics_dna.reporting.words import p_figure, verdict
+from torchmetrics_dna.reporting.words import verdict
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured

@@ -4,6 +4,7 @@ from typing import Annotated
 
 import typer
 
+from torchmetrics_dna.cli.changes import changes
 from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
@@ -36,6 +37,6 @@ def main(
     """Visual DNA: compare image sets neuron by neuron."""
 
 
-for command in (compare, make, merge, info, convert, ranges, rank, report, extractors, demo):
+for command in (compare, make, merge, info, convert, ranges, changes, rank, report, extractors, demo):
     app.command()(command)
 app.add_typer(weights, name="weights")

@@ -42,6 +42,7 @@ def compare(
     folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
+    changes: o.ChangesFile = None,
     cards: o.CardsFile = None,
     as_json: o.Json = False,
     **options: Any,
@@ -51,6 +52,7 @@ def compare(
         "metrics": o.names(metrics),
         "neuron_weights": neurons,
         "neuron_names": neuron_names,
+        "changes": changes,
         "confidence": confidence,
         "num_folds": folds,
         "groups": group_by,
@@ -97,7 +99,10 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
     if result.dna_emd is not None:
         from torchmetrics_dna.reporting.words import verdict
 
-        out.print(verdict(result), "")
+        out.print(verdict(result))
+        for sentence in result.explain().sentences:
+            out.print(sentence)
+        out.print()
     out.print(_summary(result))
     if records := result.records("neuron", "layer"):
         out.print("", _layers(result, records))
@@ -111,7 +116,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 def _summary(result: Comparison) -> Table:
     """What a comparison comes to."""
-    from torchmetrics_dna.reporting.words import p_in_words
+    from torchmetrics_dna.files.visible import p_in_words
 
     figures: list[tuple[str, float | None, str]] = []
     for record in result.records():
@@ -136,7 +141,7 @@ def _summary(result: Comparison) -> Table:
 
 def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
     """Distances of each layer, plain and debiased, and whether they are more than noise."""
-    from torchmetrics_dna.reporting.words import p_figure
+    from torchmetrics_dna.files.visible import p_figure
 
     def p_of(name: str, layer: str) -> str:
         return p_figure(result.p_value_of(name, layer))
@@ -152,8 +157,9 @@ def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
 
 def _top_neurons(result: Comparison) -> Table:
     """Neurons that differ most clearly; by size where there is no test."""
+    from torchmetrics_dna.files.visible import p_figure
     from torchmetrics_dna.neurons.names import number_and_name as named
-    from torchmetrics_dna.reporting.words import clearly, p_figure
+    from torchmetrics_dna.reporting.words import clearly
 
     records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)
     keys = {record.name: record.key for record in records} | {"mean shift": "shift"}

@@ -76,6 +76,10 @@ NeuronNamesFile = Annotated[
 CardsFile = Annotated[
     Path | None, option("Write this html page of what the neurons that differ most clearly are about.", "--cards")
 ]
+ChangesFile = Annotated[
+    str | None,
+    option("Dictionary of changes, from the command changes. [default: packaged, if there is one]", "--changes"),
+]
 Groups = Annotated[
     str | None,
     option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]", "--group-by"),

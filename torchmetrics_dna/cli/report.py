@@ -27,6 +27,7 @@ def report(
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
+    changes: o.ChangesFile = None,
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     **options: Any,
@@ -46,6 +47,7 @@ def report(
             metrics=o.names(metrics),
             neuron_weights=neurons,
             neuron_names=neuron_names,
+            changes=changes,
             progress=bars,
             **options,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
@@ -12,13 +13,17 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, split_arrays
 from torchmetrics_dna.dna.identity import check_same, identity
+from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.changes import ChangeFit, fit_changes
 
 if TYPE_CHECKING:
+    import os
+    from pathlib import Path
+
     from torchmetrics_dna.neurons.index import Neurons
 
-LEAST_EXPLAINED = 0.3  # of a shift, below which no change is named
+LEAST_EXPLAINED = 0.2  # of a shift, below which no change is named
 
 
 class NamedChange(NamedTuple):
@@ -85,26 +90,23 @@ class ChangeDictionary(Stored):
         paths, content = (values[..., places] * scale for values in (self.shifts, self.content * self.spread))
         return fit_changes(shift.double().cpu() * scale, paths, content, most, least_gain)
 
-    def explain(self, shift: Tensor, neurons: Neurons) -> tuple[list[NamedChange], float]:
-        """The changes that a shift is made of, and the share that is unexplained; none where they explain too little.
+    def explain(self, shift: Tensor, neurons: Neurons) -> tuple[list[NamedChange], float] | None:
+        """The changes that a shift is made of, and the share that is unexplained; no change where that is too much.
 
         Args:
             shift: Mean activation of B less that of A, shape ``(N,)``.
-            neurons: Those that it is of, of whole layers.
+            neurons: Those that it is of. Layers of which the dictionary does not have these very neurons are left out;
+                with no layer left, there is None.
 
         """
-        found = self.fit(shift, neurons)
-        if 1 - found.unexplained < LEAST_EXPLAINED:
-            return [], found.unexplained
-        return [NamedChange(self.names[change], strength) for change, strength in found.changes], found.unexplained
-
-    def check(self, extractor: str, weights_digest: str | None) -> None:
-        """Raise ValueError if it is for another extractor, or other weights of it."""
-        check_same(
-            f"{self!r} can't be used here",
-            identity(self.extractor, self.weights_digest),
-            identity(extractor, weights_digest),
-        )
+        own = {name: self.neurons.numbers(name) for name in self.neurons}
+        known = [name for name in neurons if own.get(name) == neurons.numbers(name)]
+        if not known:
+            return None
+        places = neurons.positions(known)
+        found = self.fit(shift[places], neurons.take(places))
+        named = [NamedChange(self.names[change], strength) for change, strength in found.changes]
+        return (named if 1 - found.unexplained >= LEAST_EXPLAINED else []), found.unexplained
 
     def _scale(self, neurons: Neurons) -> Tensor:
         """What a shift is multiplied by, so that noise of a neuron is 1 and layers weigh the same."""
@@ -147,3 +149,30 @@ class ChangeDictionary(Stored):
             f"ChangeDictionary({len(self.names)} changes in {self.num_strengths} strengths, {self.num_images} images,"
             f" {self.extractor!r})"
         )
+
+
+def changes_for(
+    given: ChangeDictionary | str | os.PathLike[str] | None, extractor: str, weights_digest: str | None = None
+) -> ChangeDictionary | None:
+    """A dictionary of changes for an extractor: the one that is given, or else what is packaged with the extractor.
+
+    Raises:
+        ValueError: If the given one is for another extractor, or other weights of it.
+
+    """
+    if given is None:
+        preset = PRESETS.get(extractor)
+        found = None if preset is None or preset.changes is None else _packaged(preset.changes)
+        return found if found is not None and weights_digest in (None, found.weights_digest) else None
+    found = given if isinstance(given, ChangeDictionary) else ChangeDictionary.load(given)
+    check_same(
+        f"{found!r} can't be used here",
+        identity(found.extractor, found.weights_digest),
+        identity(extractor, weights_digest),
+    )
+    return found
+
+
+@lru_cache(maxsize=2)
+def _packaged(path: Path) -> ChangeDictionary:
+    return ChangeDictionary.load(path)

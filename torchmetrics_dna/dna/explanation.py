@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.files.visible import p_in_words
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.functional.permutation import PermutationTest
 
 _MOST = 4  # properties that are named
-_SIGNIFICANT = 0.05
+SIGNIFICANT = 0.05  # of p and q
 _CLEAR = 0.5  # standard deviations between means that are named where there is no test
 _SHIFTED = 0.2  # standard deviations between means, from which on a property is called higher or lower
 
@@ -51,35 +52,52 @@ class PropertyDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What differs between two sets A and B.
+    """What differs between two sets A and B; as a text, ``str()`` of it.
 
     Attributes:
-        differs: Whether a test finds a difference; None without a test.
-        properties: Those that differ most clearly come first; none where properties were not watched.
+        p_value: Of the test of whether they differ at all; None without one.
+        properties: Properties of images that differ, the clearest first; none where they were not watched.
         changes: What would turn A into something like B, the largest change first; none where they explain too little,
             and None where there is no dictionary of changes for the extractor.
-        unexplained: The share of the shift of all neurons that these changes leave.
+        unexplained: The share of the shift of all neurons that is left by these changes, or by the best ones there are.
+        names: What A and B are called.
 
     """
 
-    differs: bool | None
+    p_value: float | None
     properties: list[PropertyDifference]
     changes: list[NamedChange] | None
     unexplained: float | None
+    names: tuple[str, str] = ("A", "B")
 
-    def sentences(self, a: str = "A", b: str = "B") -> list[str]:
-        """The same in words, one sentence for each kind of finding; none where nothing can be said."""
-        if self.differs is False:
-            return [f"No difference between {a} and {b} can be shown."]
-        told = []
+    @property
+    def differs(self) -> bool | None:
+        """Whether the test finds a difference; None without a test."""
+        return None if self.p_value is None else self.p_value <= SIGNIFICANT
+
+    @property
+    def sentences(self) -> list[str]:
+        """One for each kind of finding; none where no difference is found."""
+        (a, b), told = self.names, []
         if self.properties:
-            told.append(f"{b} against {a}: " + "; ".join(map(_property_in_words, self.properties)) + ".")
+            told.append(f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}.")
         if self.changes:
             told.append(
                 f"To the network, {b} looks like {a} after {_changes_in_words(self.changes)};"
                 f" {self.unexplained:.0%} of the shift of its neurons is unexplained."
             )
+        elif self.unexplained is not None:
+            told.append(
+                f"No named change of images explains the shift of the neurons: {self.unexplained:.0%} would be left."
+            )
         return told
+
+    def __str__(self) -> str:
+        (a, b), told = self.names, self.sentences
+        if self.p_value is not None:
+            differs = f"{b} differs from {a}" if self.differs else f"No difference between {a} and {b} can be shown"
+            told = [f"{differs} ({p_in_words(self.p_value)}).", *told]
+        return " ".join(told) or f"No words are known for what differs between {a} and {b}."
 
 
 def explain(
@@ -87,7 +105,7 @@ def explain(
     b: DNA,
     test: PermutationTest | None = None,
     changes: ChangeDictionary | None = None,
-    level: float = _SIGNIFICANT,
+    names: tuple[str, str] = ("A", "B"),
 ) -> Explanation:
     """Say what differs between two DNAs of the same extractor.
 
@@ -96,47 +114,46 @@ def explain(
         b: Another one.
         test: Of a distance of neurons between them; where it finds no difference, nothing is said.
         changes: What named changes do to the neurons.
-        level: At which p and q count as a finding.
+        names: What to call A and B.
 
     """
-    differs = None if test is None else test.p_value <= level
-    if differs is False:
-        return Explanation(differs, [], None if changes is None else [], None)
-    one, other = _as_gaussian(a), _as_gaussian(b)
-    properties = _differences(one, other, test, level)
-    network = [layer for layer in one.neurons if layer != LAYER]
-    if changes is None or not network:
-        return Explanation(differs, properties, None, None)
-    places = one.neurons.positions(network)
-    shift = (other.mean - one.mean).cpu()[places]
-    found, unexplained = changes.explain(shift, one.neurons.take(places))
-    return Explanation(differs, properties, found, unexplained)
+    p_value = None if test is None else test.p_value
+    properties = property_differences(a, b, test)
+    if p_value is not None and p_value > SIGNIFICANT:
+        return Explanation(p_value, properties, None if changes is None else [], None, names)
+    one, other = (as_gaussian(dna.to("cpu")) for dna in (a, b))
+    found = None if changes is None else changes.explain(other.mean - one.mean, one.neurons)
+    named, unexplained = (None, None) if found is None else found
+    return Explanation(p_value, properties, named, unexplained, names)
 
 
-def _as_gaussian(dna: DNA) -> GaussianDNA:
+def as_gaussian(dna: DNA) -> GaussianDNA:
+    """Mean and variance of each neuron: of all activations where there are histograms, else of spatial means."""
     if isinstance(dna, (HistogramDNA, LayerGaussianDNA)):
         return dna.to_gaussian()
     assert isinstance(dna, GaussianDNA)
     return dna
 
 
-def _differences(
-    a: GaussianDNA, b: GaussianDNA, test: PermutationTest | None, level: float
-) -> list[PropertyDifference]:
-    """Properties that differ, the clearest first."""
+def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
+    """Properties of images that differ, the clearest first; by a test of all neurons, or else by their size."""
     if LAYER not in a.neurons:
         return []
-    found = []
     where = a.neurons.slices[LAYER]
-    for number, place in zip(a.neurons.numbers(LAYER), range(where.start, where.stop), strict=True):
-        means, spreads = (
-            [float(values[place]) for values in pair] for pair in ((a.mean, b.mean), (a.var.sqrt(), b.var.sqrt()))
+    one, other = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
+    found = []
+    for i, number in enumerate(one.neurons.numbers(LAYER)):
+        difference = PropertyDifference(
+            PROPERTIES[number],
+            float(one.mean[i]),
+            float(other.mean[i]),
+            math.sqrt(one.var[i]),
+            math.sqrt(other.var[i]),
+            None if test is None else float(test.q[where][i]),
         )
-        q = None if test is None else float(test.q[place])
-        one = PropertyDifference(PROPERTIES[number], means[0], means[1], spreads[0], spreads[1], q)
-        clear = float(test.z[place]) if test is not None else abs(one.effect)
-        if (q is None and clear >= _CLEAR) or (q is not None and q <= level):
-            found.append((clear, one))
+        clear = abs(difference.effect) if test is None else float(test.z[where][i])
+        if clear >= _CLEAR if difference.q is None else difference.q <= SIGNIFICANT:
+            found.append((clear, difference))
     return [one for _, one in sorted(found, key=lambda pair: -pair[0])[:_MOST]]
 
 

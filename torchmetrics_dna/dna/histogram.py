@@ -289,3 +289,30 @@ def _from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
     counts[:] = planes[0]
     for k in range(1, len(planes)):
         counts += planes[k].astype(np.int64) << (8 * k)
+
+
+def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Histograms over where A or B holds something, in bins wide enough to draw.
+
+    Args:
+        a: A histogram DNA of known ranges.
+        b: Another one, in the same bins.
+        groups: How many bins to draw at most.
+
+    Returns:
+        The shares of A and of B, ``(N, 2, groups)``; how many groups hold anything, from the first one on, ``(N,)``;
+        the activations where the first of these begins and the last one ends, ``(N, 2)``.
+
+    """
+    place = torch.arange(a.num_bins)
+    filled = (a.counts + b.counts) > 0
+    first = torch.where(filled, place, a.num_bins).amin(1)
+    span = torch.where(filled, place, -1).amax(1) - first + 1
+    size = -(-span // groups)  # bins in a group
+    used = -(-span // size)
+    group = ((place - first[:, None]) // size[:, None]).clamp(0, groups - 1)
+    empty = torch.zeros(len(group), groups, dtype=torch.int64)
+    sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
+    start, second = a.bin_edges()[:, :2].T
+    ends = start[:, None] + (second - start)[:, None] * torch.stack([first, first + used * size], 1)
+    return sums / sums.sum(2, keepdim=True), used, ends

@@ -36,6 +36,7 @@ class Preset:
         by_order: Whether tensors are told by their order, since the names have nothing in common.
         options: Keyword arguments of the architecture.
         ranges: A packaged file of activation ranges, or a reference for ``download.py``, if there are any.
+        changes: A packaged dictionary of changes of images, if there is one.
 
     """
 
@@ -55,6 +56,7 @@ class Preset:
     by_order: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     ranges: Path | str | None = None
+    changes: Path | None = None
 
 
 def _vit(
@@ -116,6 +118,7 @@ _RECORDS = (
         licence="Apache-2.0",
         by_order=True,
         ranges=Path(__file__).parent / "efficientnet_lite0.ranges.json",
+        changes=Path(__file__).parent / "efficientnet_lite0.changes.npz",
     ),
     _vit(
         "mugs_vit_base",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+LEAST_P = 0.001  # of a thousand relabelings
 # what moves the cursor, colours the terminal, begins lines, or turns the direction of reading; and what no UTF-8 holds
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -43,3 +44,21 @@ def in_words(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return " ".join(map(in_words, value))
     return "unknown" if value is None else str(value)
+
+
+def p_in_words(p: float) -> str:
+    """A p-value, as it is written in a text."""
+    return f"p {'= ' if p > LEAST_P else ''}{p_figure(p)}"
+
+
+def p_figure(p: float | None) -> str:
+    """A p-value or q in two digits; a dash for None.
+
+    Example:
+        >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0)
+        ('0.012', '≤ 0.001', '1')
+
+    """
+    if p is None:
+        return "-"
+    return f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"

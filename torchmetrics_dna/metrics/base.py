@@ -9,12 +9,16 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.base import check_enough
+from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric, digest_of
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.neurons.index import network_of
 
 if TYPE_CHECKING:
     import os
@@ -22,6 +26,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.tally import DNATally, Side
     from torchmetrics_dna.tally.resolve import Resolved
 
@@ -155,6 +160,31 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         with self._whole():
             return self._snapshot(real)
 
+    def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
+        """Say in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
+
+        It names properties of images, if they are watched (``DNAExtractor(properties=True)``), and changes of images
+        that explain the shift of the neurons. With ``num_folds`` it names nothing where the test finds no difference.
+
+        Args:
+            changes: What named changes do to the neurons, as :func:`make_changes` measures it, or the path of a file of
+                it; by default what is packaged with the extractor, if anything is.
+
+        Raises:
+            ValueError: If the dictionary of changes is for another extractor.
+            RuntimeError: If a side has too few images.
+
+        """
+        with self._whole():
+            a, b = self._pair()
+            check_enough(a, b, type(self).__name__, 1)
+            known = changes_for(changes, self.extractor.name, self.extractor.weights_digest)
+            return explain(a, b, self._test(), known, ("real", "fake"))
+
+    def _test(self) -> PermutationTest | None:
+        """Whether the sides differ at all; None where no folds are kept."""
+        return None
+
     def plot(
         self,
         val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
@@ -207,7 +237,11 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         weighted = weigh_and_reduce(distances, self._weights, "none")
         if self.reduction == "layer":
             return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
-        return mean_over_neurons(weighted) if self.reduction == "mean" else weighted
+        if self.reduction == "none":
+            return weighted
+        network = network_of(self._terms) if self._weights is None else None
+        places = None if network is None else self._terms.find(network).to(weighted.device)
+        return mean_over_neurons(weighted if places is None else weighted[places])
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:
         super()._apply(fn, exclude_state)

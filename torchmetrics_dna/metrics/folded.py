@@ -11,12 +11,14 @@ from typing_extensions import override
 from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.metrics.base import _D, DNAMetric, Value
+from torchmetrics_dna.neurons.index import network_of
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.tally import DNATally, Side
 
 
@@ -104,14 +106,25 @@ class FoldedMetric(DNAMetric[_D]):
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
 
-    def _evidence(self, confidence: float = 0.95) -> Evidence:
+    @override
+    def _test(self) -> PermutationTest | None:
+        try:
+            return self._evidence(of_all=True).test if isinstance(self._tally, FoldedTally) else None
+        except TooFewImagesError:  # for folds, which is no reason to say nothing
+            return None
+
+    def _evidence(self, confidence: float = 0.95, of_all: bool = False) -> Evidence:
         if not isinstance(self._tally, FoldedTally):
             raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
         sides = self._pair()
         values = self.distance.of_dnas(*sides)
         assert self.distance.unions is not None
         unions = self.distance.unions(*sides)
-        found = weigh_evidence(self.distance, values, unions, self.neurons, self.neuron_weights, confidence)
+        weights, network = self.neuron_weights, network_of(self.neurons)
+        if weights is None and network is not None and not of_all:  # as the mean, which leaves out properties of images
+            weights = torch.zeros(len(values), dtype=torch.float64)
+            weights[self.neurons.find(network)] = 1 / network.total
+        found = weigh_evidence(self.distance, values, unions, self.neurons, weights, confidence)
         if found is None:
             raise TooFewImagesError(
                 f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
+    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
@@ -52,6 +53,7 @@ def report(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     neuron_names: GivenNames | None = None,
+    changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     **options: Unpack[SetOptions],
 ) -> Comparison:
@@ -74,6 +76,7 @@ def report(
         ranges: Activation ranges.
         neuron_weights: Weights of Eq. (5).
         neuron_names: What to call neurons.
+        changes: What named changes of images do to neurons.
         device: Where the network runs.
         options: As for :func:`make_dna`.
 
@@ -110,6 +113,7 @@ def report(
             ranges=ranges,
             neuron_weights=neuron_weights,
             neuron_names=neuron_names,
+            changes=changes,
             confidence=confidence,
             groups=groups,
             **loading,

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from torchmetrics_dna.sets.comparison import grouped
+from torchmetrics_dna.dna.histogram import grouped
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

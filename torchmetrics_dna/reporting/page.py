@@ -12,7 +12,7 @@ import torch
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
 from torchmetrics_dna.neurons.names import in_words, number_and_name
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
@@ -23,7 +23,7 @@ from torchmetrics_dna.reporting.drawing import (
     step_path,
     thumbnail,
 )
-from torchmetrics_dna.reporting.words import clearly, describe_settings, p_figure, p_in_words, verdict
+from torchmetrics_dna.reporting.words import clearly, describe_settings, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

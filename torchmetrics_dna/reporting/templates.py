@@ -7,8 +7,7 @@ from importlib.resources import files
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.files.visible import number, visible
-from torchmetrics_dna.reporting.words import p_figure, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
 
 _HERE = "torchmetrics_dna.reporting"
 

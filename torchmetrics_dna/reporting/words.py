@@ -8,7 +8,8 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS
-from torchmetrics_dna.files.visible import in_words, number
+from torchmetrics_dna.dna.explanation import SIGNIFICANT
+from torchmetrics_dna.files.visible import in_words, number, p_in_words
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.sets.comparison import Comparison
-
-SIGNIFICANT = 0.05
-LEAST_P = 0.001  # of a thousand relabelings
 
 
 def verdict(found: Comparison) -> str:
@@ -62,24 +60,6 @@ def _where(found: Comparison) -> str:
     if len(clear) == len(p_values):
         return "in all layers"
     return f"most clearly in {', '.join(clear)}" if clear else "in a few neurons and in no layer as a whole"
-
-
-def p_in_words(p: float) -> str:
-    """A p-value, as it is written in a text."""
-    return f"p {'= ' if p > LEAST_P else ''}{p_figure(p)}"
-
-
-def p_figure(p: float | None) -> str:
-    """A p-value or q in two digits; a dash for None.
-
-    Example:
-        >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0)
-        ('0.012', '≤ 0.001', '1')
-
-    """
-    if p is None:
-        return "-"
-    return f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
 
 
 def clearly(found: Comparison) -> str:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import warnings
-from typing import TYPE_CHECKING, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
 
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
 from torchmetrics_dna.dna.layer_unions import Plan, plan_for
@@ -13,6 +15,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.neurons.index import Neurons, network_of
 from torchmetrics_dna.neurons.names import resolve_names
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.features import Features, PerImage
@@ -31,8 +34,8 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
@@ -107,6 +110,7 @@ def compare(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     neuron_names: GivenNames | None = None,
+    changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     confidence: float = 0.95,
     num_folds: int = NUM_FOLDS,
     groups: Groups | tuple[Groups, Groups] | None = None,
@@ -131,6 +135,8 @@ def compare(
             default the plain mean.
         neuron_names: What to call neurons where they are shown: ``{layer: {number: text}}``, or the path of a json
             file of it.
+        changes: What named changes of images, such as blur, do to the neurons, from :func:`make_changes`, or the path
+            of a file of it, for :meth:`Comparison.explain`; by default what is packaged with the extractor, if any.
         confidence: Level of the confidence intervals.
         num_folds: Folds of images that are kept apart, from which follow the debiased distances, intervals, and tests
             of whether distances are more than noise; at least 5, or 0 for none. An image's fold goes by
@@ -166,15 +172,13 @@ def compare(
             check_num_folds(num_folds)
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
-            first, second = (_as_measured(dna) for dna in given)
-            named = names_for(neuron_names, given[0].neurons, given[0].extractor)
-            return compare_measured(first, second, neuron_weights, distances, confidence, named)
-        kinds, where = kinds_for(distances), device_for(feature, device)
-        counted = "histogram" in kinds
-        way = resolve(feature, layers, num_bins, ranges, given, histograms=counted, device=where, **settings)
+            words, (first, second) = _words(neuron_names, changes, given[0]), map(_as_measured, given)
+            return replace(compare_measured(first, second, neuron_weights, distances, confidence), **words)
+        kinds, settings["device"] = kinds_for(distances), device_for(feature, device)
+        way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        named = names_for(neuron_names, way.extractor.neurons, way.extractor.name)
-        plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds)
+        words = _words(neuron_names, changes, way.extractor)
+        plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
         given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
         first, second = (
             _as_measured(next(known))
@@ -182,19 +186,27 @@ def compare(
             else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
             for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
         )
-        return compare_measured(first, second, neuron_weights, distances, confidence, named, plan)
+        return replace(compare_measured(first, second, neuron_weights, distances, confidence, plan), **words)
 
 
-def names_for(given: GivenNames | None, neurons: Neurons, extractor: str) -> dict[str, dict[int, str]]:
-    """Names of neurons, checked; those of other layers of a preset are left out, so that one file does for all."""
-    return resolve_names(given, neurons, PRESETS[extractor].neurons if extractor in PRESETS else None)
+def _words(
+    names: GivenNames | None, changes: ChangeDictionary | str | os.PathLike[str] | None, of: DNA | DNAExtractor
+) -> dict[str, Any]:
+    """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
+    extractor = of.extractor if isinstance(of, DNA) else of.name
+    others = PRESETS[extractor].neurons if extractor in PRESETS else None
+    return {
+        "neuron_names": resolve_names(names, of.neurons, others),
+        "changes": changes_for(changes, extractor, of.weights_digest),
+    }
 
 
 def _plan_for_fd(
-    sides: Sequence[ImageSource | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
+    sides: Sequence[ImageSource | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
 ) -> Plan | None:
     """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
     sizes = [len(side) for side in sides if not isinstance(side, DNA)]
+    neurons = (split and network_of(neurons)) or neurons
     asked = any(record.by_image for record in distances)
     return plan_for(neurons, sizes, num_folds) if asked and num_folds and len(sizes) == len(sides) else None
 

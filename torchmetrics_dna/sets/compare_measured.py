@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,10 @@ from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import near_duplicates
+from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.neurons.index import network_of
 from torchmetrics_dna.sets.comparison import Comparison
+from torchmetrics_dna.sets.measure import Measured
 
 if TYPE_CHECKING:
     import os
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.dna.unions import Unions
-    from torchmetrics_dna.neurons.names import NeuronNames
-    from torchmetrics_dna.sets.measure import Measured
 
 
 _UNTESTABLE = (
@@ -39,18 +41,36 @@ def compare_measured(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
-    neuron_names: NeuronNames | None = None,
     plan: Plan | None = None,
 ) -> Comparison:
     """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
 
-    Where both have folds, it says how sure the distances are; the folds themselves are left behind.
+    Where both have folds, it says how sure the distances are; the folds themselves are left behind. Properties of
+    images that were watched beside a network are compared by themselves, unless neuron weights are given.
 
     Raises:
         ValueError: If they do not fit together.
         RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the distances.
 
     """
+    network = network_of(a.any.neurons) if neuron_weights is None else None
+    if network is None:
+        return _compare(a, b, neuron_weights, distances, confidence, plan)
+    one, other = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
+    a, b = (side.select(list(network)) for side in (a, b))
+    found = _compare(a, b, None, distances, confidence, plan)
+    by_neuron = [record for record in distances if record.grain == "neuron"]
+    return replace(found, properties=_compare(one, other, None, by_neuron, confidence, None)) if by_neuron else found
+
+
+def _compare(
+    a: Measured,
+    b: Measured,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+    distances: Sequence[Distance],
+    confidence: float,
+    plan: Plan | None,
+) -> Comparison:
     found: dict[str, Tensor] = {}
     spread: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
@@ -84,7 +104,6 @@ def compare_measured(
         evidence,
         spread,
         _notices(a, b) + list(dict.fromkeys(told)),
-        neuron_names or {},
     )
 
 

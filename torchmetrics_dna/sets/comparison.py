@@ -7,10 +7,9 @@ from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
-import torch
-
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
+from torchmetrics_dna.dna.explanation import Explanation, as_gaussian, explain, property_differences
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons.names import name_of
@@ -20,7 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.names import NeuronNames
     from torchmetrics_dna.sets.measure import Measured
@@ -48,6 +49,9 @@ class Comparison:
         notices: What the reader should know, one line each: of images that look nearly alike, and of what could not be
             said.
         neuron_names: What neurons are called, ``{layer: {number: text}}``.
+        changes: What named changes of images do to the neurons, or None.
+        properties: The comparison of properties of images, if these were watched beside the neurons of a network; its
+            tests are its own.
 
     """
 
@@ -64,6 +68,8 @@ class Comparison:
     spread: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     neuron_names: NeuronNames = field(default_factory=dict)
+    changes: ChangeDictionary | None = None
+    properties: Comparison | None = None
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -205,7 +211,7 @@ class Comparison:
     @property
     def mean_shift(self) -> Tensor:
         """Mean activation of each neuron in B less that in A, shape ``(N,)``; from histograms good to half a bin."""
-        a, b = (_gaussian(side) for side in self._sides())
+        a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
         return b.mean - a.mean
 
     def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
@@ -278,6 +284,26 @@ class Comparison:
             for i in chosen
         ]
 
+    def explain(self, names: tuple[str, str] = ("A", "B")) -> Explanation:
+        """Say in words what differs: properties of images if they were watched, and named changes that explain it.
+
+        Args:
+            names: What to call A and B.
+
+        """
+        a, b = (side.any for side in self._sides())
+        found = explain(a, b, self._test, self.changes, names)
+        if self.properties is None:
+            return found
+        a, b = (side.any for side in self.properties._sides())
+        return replace(found, properties=property_differences(a, b, self.properties._test))
+
+    @property
+    def _test(self) -> PermutationTest | None:
+        """Of the first distance of neurons that has one."""
+        tests = [self.evidence[r.name].test for r in self.records("neuron") if r.name in self.evidence]
+        return next((test for test in tests if test), None)
+
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
         return {
@@ -286,11 +312,13 @@ class Comparison:
             "layers": self.layers,
             **{f"{r.key}_debiased": self.debiased(name) for name, r in DISTANCES.items() if r.unions},
             "top_neurons": self.top_neurons(),
+            "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
             "p_values": {r.key: self.p_value_of(name) for name, r in DISTANCES.items() if r.unions},
             "interval": self.interval and asdict(self.interval),
             "null": self.null,
             "notices": self.notices,
+            "words": self.explain().sentences if self.measured else [],
             "num_images": self.num_images,
             "extractor": self.extractor,
             "num_bins": self.num_bins,
@@ -301,40 +329,3 @@ class Comparison:
     def __repr__(self) -> str:
         figures = "".join(f"{DISTANCES[name].key}={self.value(name)}, " for name in self.found)
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
-
-
-def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Histograms over where A or B holds something, in bins wide enough to draw.
-
-    Args:
-        a: A histogram DNA of known ranges.
-        b: Another one, in the same bins.
-        groups: How many bins to draw at most.
-
-    Returns:
-        The shares of A and of B, ``(N, 2, groups)``; how many groups hold anything, from the first one on, ``(N,)``;
-        the activations where the first of these begins and the last one ends, ``(N, 2)``.
-
-    """
-    place = torch.arange(a.num_bins)
-    filled = (a.counts + b.counts) > 0
-    first = torch.where(filled, place, a.num_bins).amin(1)
-    span = torch.where(filled, place, -1).amax(1) - first + 1
-    size = -(-span // groups)  # bins in a group
-    used = -(-span // size)
-    group = ((place - first[:, None]) // size[:, None]).clamp(0, groups - 1)
-    empty = torch.zeros(len(group), groups, dtype=torch.int64)
-    sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
-    start, second = a.bin_edges()[:, :2].T
-    ends = start[:, None] + (second - start)[:, None] * torch.stack([first, first + used * size], 1)
-    return sums / sums.sum(2, keepdim=True), used, ends
-
-
-def _gaussian(side: Measured) -> GaussianDNA:
-    """Mean and variance of one side, of all activations where there are histograms."""
-    histogram, layers = side.dnas.get("histogram"), side.dnas.get("layer-gaussian")
-    if isinstance(histogram, HistogramDNA):
-        return histogram.to_gaussian()
-    found = layers.to_gaussian() if isinstance(layers, LayerGaussianDNA) else side.dnas["gaussian"]
-    assert isinstance(found, GaussianDNA)
-    return found

@@ -68,6 +68,13 @@ class Measured:
         """One of the DNAs."""
         return next(iter(self.dnas.values()))
 
+    def select(self, layers: Sequence[str]) -> Measured:
+        """The same of some layers; of images, spatial means of these and all else as it is."""
+        total, positions = self.any.neurons.total, self.any.neurons.positions(layers)
+        means = {name: values[:, positions] for name, values in self.kept.items() if values.shape[1:] == (total,)}
+        dnas = {kind: dna.select(layers) for kind, dna in self.dnas.items()}
+        return replace(self, dnas=dnas, kept={**self.kept, **means})
+
     def without_folds(self) -> Measured:
         """The same without folds, which take more than all else."""
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)

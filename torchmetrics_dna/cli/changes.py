@@ -1,0 +1,23 @@
+"""The command that makes a dictionary of changes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torchmetrics_dna.cli.options as o  # noqa: TC001 - typer reads annotations when it runs
+from torchmetrics_dna.cli.console import check_output, progress, talk
+from torchmetrics_dna.cli.measuring import measures_images
+
+
+@measures_images(without=("num_bins", "ranges", "properties"))
+def changes(images: o.Images, output: o.Output, **options: Any) -> None:
+    """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
+    from torchmetrics_dna.sets.make_changes import make_changes
+    from torchmetrics_dna.sets.processes import rank
+
+    check_output(output, ".npz")
+    with progress() as report:
+        found = make_changes(images, progress=report, **options)
+    if rank() == 0:
+        found.save(output)
+    talk.print(f"{output}: {found!r}")
