@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import zipfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from scipy.ndimage import convolve
 from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, load_dna, make_dna
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.changes import change_image
+from torchmetrics_dna.images.pixels import FileFacts
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
 from torchmetrics_dna.sets.demo import blur, jpeg, noise, photographs
 
@@ -38,6 +45,8 @@ def test_they_are_their_formulas() -> None:
         at = np.arange(steps.shape[1]) % 8 == 7
         borders += steps[:, at].mean()
         elsewhere += steps[:, ~at].mean()
+    corners = np.mean([grey[y, x] for y in (slice(15), slice(-15, None)) for x in (slice(11), slice(-11, None))])
+    middle = grey[(120 - 15) // 2 : (120 + 15) // 2, (90 - 11) // 2 : (90 + 11) // 2].mean()
     expected = {
         "width": np.log2(90) / 16,
         "height": np.log2(120) / 16,
@@ -55,6 +64,9 @@ def test_they_are_their_formulas() -> None:
         "fine detail": narrow / (narrow + wide),
         "flat areas": (np.isclose(across, 0).sum() + np.isclose(down, 0).sum()) / (across.size + down.size),
         "blockiness": borders / (borders + elsewhere),
+        "dark corners": 0.5 + (middle - corners) / 2,
+        "pixelation": 0.0,
+        **dict.fromkeys(("JPEG files", "PNG files", "bytes per pixel"), 0.0),
     }
     assert found == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
 
@@ -80,6 +92,9 @@ def test_the_same_in_any_batch_and_as_floats() -> None:
         (lambda p: (p // 2 + 64).astype(np.uint8), "contrast", -1),
         (lambda p: np.repeat(p.mean(2, keepdims=True).astype(np.uint8), 3, 2), "saturation", -1),
         (lambda p: p[:, :90], "aspect ratio", -1),
+        (lambda p: change_image(p, "pixelation", 2), "pixelation", 1),
+        (lambda p: change_image(p, "vignette", 5), "dark corners", 1),
+        (lambda p: change_image(p, "fewer colours", 5), "flat areas", 1),
     ],
 )
 def test_changes_move_the_property_that_is_named(change: object, property_: str, sign: int) -> None:
@@ -95,22 +110,50 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     result = compare(PHOTOS, blurred, extractor)
     given = [torch.cat([image_properties(as_tensor(p)) for p in some]).double() for some in (PHOTOS, blurred)]
     shift = given[1].mean(0) - given[0].mean(0)
-    assert result.mean_shift[: len(PROPERTIES)].sign()[PROPERTIES.index("sharpness")] == -1
-    assert torch.equal(
-        result.mean_shift[PROPERTIES.index("sharpness")].sign().double(), shift[PROPERTIES.index("sharpness")].sign()
-    )
+    # the distance is that of the network, and properties are compared by themselves
+    assert list(result.neurons) == ["head"]
+    assert result.dna_emd == pytest.approx(compare(PHOTOS, blurred, layers=["head"]).dna_emd)
+    assert list(result.properties.neurons) == [LAYER]
+    torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
+    assert result.properties.top_neurons(1)[0]["name"] == "sharpness"
+    assert [row["name"] for row in result.to_dict()["properties"]][0] == "sharpness"
+    # unless weights say otherwise
+    weights = torch.full((extractor.neurons.total,), 1 / extractor.neurons.total)
+    assert compare(PHOTOS, blurred, extractor, neuron_weights=weights).neurons == extractor.neurons
     # of images as they are given: a metric that gets them whole counts the same
     metric = DNAEMD(extractor)
     metric.update(as_tensor(*PHOTOS), real=True)
     metric.update(as_tensor(*blurred), real=False)
+    assert float(metric.compute()) == pytest.approx(result.dna_emd, rel=1e-5)  # resized on its own
     rows = slice(0, len(PROPERTIES))
     dna = make_dna(PHOTOS, extractor)
     assert torch.equal(metric.to_dna(True).counts[rows], dna.counts[rows])
     dna.save(tmp_path / "x.dna.npz")
     again = compare(load_dna(tmp_path / "x.dna.npz"), blurred)
     assert again.dna_emd == pytest.approx(result.dna_emd)
-    plain = compare(PHOTOS, blurred, layers=["head"])
-    assert plain.layers["head"]["dna_emd"] == pytest.approx(result.layers["head"]["dna_emd"])
+    assert torch.equal(again.properties.neuron_emd, result.properties.neuron_emd)
+
+
+def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
+    picture = Image.fromarray(PHOTOS[0])
+    for name, options in (("x.png", {}), ("x.jpg", {"quality": 60}), ("x.bmp", {})):
+        picture.save(tmp_path / name, **options)
+    with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
+        archive.write(tmp_path / "x.png", "x.png")
+    found = {}
+    for name in ("x.png", "x.jpg", "x.bmp", "x.zip"):
+        source = open_source(tmp_path / name)
+        given = source.file_facts(0)
+        inside = tmp_path / name.replace("zip", "png")
+        assert given == FileFacts({"png": "PNG", "jpg": "JPEG", "bmp": "BMP"}[inside.suffix[1:]], inside.stat().st_size)
+        found[name] = dict(zip(PROPERTIES, image_properties(as_tensor(source[0]), given)[0].tolist(), strict=True))
+    assert [(one["JPEG files"], one["PNG files"]) for one in found.values()] == [(0, 1), (1, 0), (0, 0), (0, 1)]
+    size = (tmp_path / "x.jpg").stat().st_size
+    assert found["x.jpg"]["bytes per pixel"] == pytest.approx(size / PHOTOS[0][..., 0].size / 8)
+    assert open_source(PHOTOS).file_facts(0) is None
+    # they are counted when a folder is measured
+    counts = make_dna(tmp_path / "x.jpg", LAYER).counts[PROPERTIES.index("JPEG files")]
+    assert int(counts[len(counts) // 2 :].sum()) == 1
 
 
 def test_without_a_network() -> None:

@@ -240,8 +240,10 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
         assert [abs(one.a - one.b) for one in some] == sorted((abs(one.a - one.b) for one in some), reverse=True)
     assert min(cards.classes.top.values()) > 0.3
     shown = describe_cards(cards)["classes"]
-    assert shown["sentence"].startswith(f"A has more of {cards.classes.more['a'][0].name}")
-    assert "; B has more of espresso" in shown["sentence"]
+    assert shown["sentence"].startswith(
+        f"The network's own classifier sees more in A of {cards.classes.more['a'][0].name}"
+    )
+    assert "; more in B of espresso" in shown["sentence"]
 
     # a network that does not know what it sees says nothing
     noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(3)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
@@ -13,6 +14,15 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.sets.comparison import Comparison
 
+
+class Format(Enum):
+    """How a report is written."""
+
+    HTML = "html"
+    MD = "md"
+    JSON = "json"
+
+
 Scored = Annotated[
     int, o.option("Images of each side, drawn at random, among which to look for those most and least like the other.")
 ]
@@ -23,6 +33,7 @@ def report(
     a: o.SideA,
     b: o.SideB,
     output: o.Output,
+    format: Annotated[Format | None, o.option("html, md or json. [default: by the name of the file]")] = None,  # noqa: A002
     scored: Scored = 256,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
@@ -32,15 +43,16 @@ def report(
     confidence: o.Confidence = 0.95,
     **options: Any,
 ) -> None:
-    """Compare two image sets, or DNAs of them, and write what differs to one html page that opens offline."""
+    """Compare two image sets, or DNAs of them, and write what differs: one page that opens offline, or a text."""
     import torchmetrics_dna.reporting as pages
 
-    check_output(output, ".html", ".htm")
+    check_output(output, *([f".{format.value}"] if format else [".html", ".htm", ".md", ".json"]))
     with progress() as bars:
         result = pages.report(
             a,
             b,
             output,
+            format=format and format.value,
             num_scored=scored,
             groups=group_by,
             confidence=confidence,
@@ -58,5 +70,7 @@ def _tell(result: Comparison, output: Path) -> None:
     from torchmetrics_dna.reporting.words import verdict
 
     out.print(verdict(result))
+    for sentence in result.explain().sentences:
+        out.print(sentence)
     talk.print(f"The report is in {output}")
     print_unreadable(result.unreadable)

@@ -160,8 +160,19 @@ def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[P
 def _property_in_words(found: PropertyDifference) -> str:
     if abs(found.effect) >= _SHIFTED:
         values = (property_in_words(found.name, value) for value in (found.a, found.b))
-        return f"{found.name} {'higher' if found.b > found.a else 'lower'} ({' to '.join(values)})"
+        return f"{_compared(found.name, found.b > found.a)} ({' to '.join(values)})"
     return f"{found.name} {'varies more' if found.spread_b > found.spread_a else 'varies less'}"
+
+
+def _compared(name: str, more: bool) -> str:
+    """Such as "sharpness lower", "larger width" and "fewer dark pixels"."""
+    if name in ("width", "height"):
+        return f"{'larger' if more else 'smaller'} {name}"
+    return (
+        f"{'more' if more else 'fewer'} {name}"
+        if name.endswith("s") and not name.endswith("ss")
+        else (f"{name} {'higher' if more else 'lower'}")
+    )
 
 
 def _changes_in_words(changes: list[NamedChange]) -> str:

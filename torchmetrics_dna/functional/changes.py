@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+_ROUNDING = 1e-20  # of a shift's square, which is left where it is nothing but content
 _SWEEPS = 4  # over the changes that are chosen, each fitted anew beside the others
 
 
@@ -46,10 +47,11 @@ def fit_changes(shift: Tensor, paths: Tensor, content: Tensor, most: int = 3, le
 
     """
     basis = torch.linalg.qr(content.T)[0]
+    least = _ROUNDING * float(shift @ shift)
     shift, paths = (values - (values @ basis) @ basis.T for values in (shift, paths))
     paths = torch.cat([torch.zeros_like(paths[:, :1]), paths], 1)
     whole, left = float(shift @ shift), shift
-    if whole == 0:
+    if whole <= least:
         return ChangeFit([], 1.0, torch.ones(len(paths), dtype=torch.float64))
     alone = _closest(shift, paths)[0]
     strengths: dict[int, float] = {}

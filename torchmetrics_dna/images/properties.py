@@ -16,7 +16,7 @@ VERSION = 2  # of what the figures mean; to be raised with any change of a value
 PROPERTIES = (
     "width", "height", "aspect ratio", "brightness", "contrast", "dark pixels", "bright pixels", "saturation",
     "red against green", "blue against yellow", "colours", "dark corners", "sharpness", "noise", "fine detail",
-    "flat areas", "pixelation", "blockiness", "JPEG file", "PNG file", "bytes per pixel",
+    "flat areas", "pixelation", "blockiness", "JPEG files", "PNG files", "bytes per pixel",
 )  # fmt: skip
 NUM_OF_FILES = 3  # the last ones, which only a file has
 _WINDOW = 192  # pixels, of the middle of an image, in which neighbours are compared
@@ -74,7 +74,7 @@ def property_in_words(name: str, value: float) -> str:
         return f"{2 ** (8 * (value - 0.5)):.3g}"
     if name == "bytes per pixel":
         return f"{value * _MOST_BYTES:.2g}"
-    if name in ("dark pixels", "bright pixels", "flat areas", "JPEG file", "PNG file"):
+    if name in ("dark pixels", "bright pixels", "flat areas", "JPEG files", "PNG files"):
         return f"{value * 100:.0f} %"
     return f"{value:.2g}"
 

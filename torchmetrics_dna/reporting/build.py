@@ -1,40 +1,41 @@
-"""Two image sets in, one page out."""
+"""Two image sets in, one report out: a page, Markdown or json."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
-from torchmetrics_dna.reporting.page import render
+from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import score_some
+from torchmetrics_dna.reporting.texts import as_json, as_markdown
+from torchmetrics_dna.sets.cards import make_cards
 from torchmetrics_dna.sets.compare import compare, open_side
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import torch
-    from torch import Tensor
-    from typing_extensions import Unpack
 
-    from torchmetrics_dna.dna.changes import ChangeDictionary
-    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.groups import Groups
-    from torchmetrics_dna.sets.loading import LoadingOptions, SetOptions
+    from torchmetrics_dna.sets.loading import LoadingOptions
     from torchmetrics_dna.tally.resolve import Feature
 
+Format = Literal["html", "md", "json"]
+_PASSED = ("neuron_weights", "neuron_names", "changes", "confidence", "num_folds", "groups")  # to compare
 NUM_SCORED = 256  # images of each side
+FORMATS = {"html": as_html, "md": as_markdown, "json": as_json}
 
 
 def report(
@@ -43,45 +44,38 @@ def report(
     output: str | os.PathLike[str],
     feature: Feature | None = None,
     *,
+    format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
-    confidence: float = 0.95,
-    groups: Groups | tuple[Groups, Groups] | None = None,
     num_scored: int = NUM_SCORED,
     metrics: Sequence[str] | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    neuron_names: GivenNames | None = None,
-    changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    **options: Any,
 ) -> Comparison:
-    """Compare two image sets, and write what differs to one html page that opens without a network.
+    """Compare two image sets, and write what differs: to one html page that opens without a network, or as a text.
 
     Args:
         a: Images, or a histogram DNA or the path of one, as for :func:`compare`.
         b: Likewise.
-        output: The page to write.
+        output: The file to write.
         feature: As for :func:`compare`.
+        format: ``"html"``, ``"md"`` (Markdown) or ``"json"``; by default as the name of ``output`` ends, else html.
         names: What to call A and B; by default their paths.
-        confidence: Level of the confidence interval.
-        groups: Which images belong together, as for :func:`compare`.
-        num_scored: Images of each side that are compared with both sides one by one, of which those most and
-            least like the other side are shown; drawn at random, the same ones each time. They pass through the
-            network again.
+        num_scored: Images of each side that are looked at one by one, drawn at random, the same ones each time. Of
+            these the parts that excite neurons most are shown, and the images most and least like the other side. They
+            pass through the network twice more.
         metrics: As for :func:`compare`, dna-emd among them.
         layers: As for :func:`compare`, and so are all that follow.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
-        neuron_weights: Weights of Eq. (5).
-        neuron_names: What to call neurons.
-        changes: What named changes of images do to neurons.
         device: Where the network runs.
-        options: As for :func:`make_dna`.
+        options: Further arguments of :func:`compare`. ``properties`` of images are watched by default where both sides
+            are images and the extractor is named.
 
     Returns:
-        The comparison that the page shows.
+        The comparison that the report shows.
 
     Raises:
         FileNotFoundError: If images, or the folder to write to, are not there.
@@ -96,38 +90,41 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    reading, settings = Loading.of("report", options)
+    passed = {name: options.pop(name) for name in _PASSED if name in options}
+    reading, settings = Loading.of("report", options)  # type: ignore[arg-type]
     loading: Any = {name: value for name, value in options.items() if name not in settings}
+    write = _writer(format, output)
     with in_step(reading.distributed):
         sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
         dnas = [side for side in sides.values() if isinstance(side, DNA)]
-        given: Any = {**settings, "device": device_for(feature, device)}
-        extractor = resolve(feature, layers, num_bins, ranges, dnas, **given).extractor if images else None
-        found = compare(
-            sides["a"],
-            sides["b"],
-            feature if extractor is None else extractor,
-            metrics=metrics,
-            num_bins=num_bins,
-            ranges=ranges,
-            neuron_weights=neuron_weights,
-            neuron_names=neuron_names,
-            changes=changes,
-            confidence=confidence,
-            groups=groups,
-            **loading,
-        )
-        scored = {} if extractor is None else _score(images, found, num_scored, extractor, loading)
+        if len(images) == len(sides) and isinstance(feature, (str, type(None))) and settings["properties"] is None:
+            settings["properties"] = True
+        where = device_for(feature, device)
+        asked: Any = {"metrics": metrics, "num_bins": num_bins, "ranges": ranges, **passed, **loading}
+        extractor = None
+        if images:
+            extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
+        found = compare(sides["a"], sides["b"], feature if extractor is None else extractor, **asked)
+        scored, cards = {}, None
+        if extractor is not None:
+            alone = without_properties(extractor) if found.properties else extractor
+            scored = _score(images, found, num_scored, alone, loading)
+            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, **loading)
         if rank() == 0:
             names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
-            _write(render(found, names, scored, _settings(sides, found, extractor, num_scored)), output)
+            told = Findings(found, names, scored, cards, _settings(sides, found, extractor, num_scored))
+            with replacing(output) as temporary:
+                temporary.write_text(write(told), encoding="utf-8")
         return found
 
 
-def _write(page: str, output: str | os.PathLike[str]) -> None:
-    with replacing(output) as temporary:
-        temporary.write_text(page, encoding="utf-8")
+def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002
+    """How findings become text; ValueError if there is no such format."""
+    name = format or Path(output).suffix.lstrip(".").lower()
+    if format is not None and format not in FORMATS:
+        raise ValueError(f"Argument `format` expected to be one of {', '.join(FORMATS)}, but got {format!r}")
+    return FORMATS.get(name, as_html)
 
 
 def _score(

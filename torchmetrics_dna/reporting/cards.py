@@ -141,11 +141,14 @@ def _of_classes(classes: Classes) -> dict[str, Any]:
     """A sentence and rows of a table."""
     rows = [{**one._asdict(), "more": side} for side, some in classes.more.items() for one in some]
     told = [
-        f"{side.upper()} has more of {', '.join(one.name for one in some)}"
+        f"more in {side.upper()} of {', '.join(one.name for one in some)}"
         for side, some in classes.more.items()
         if some
     ]
-    return {"rows": rows, "sentence": f"{'; '.join(told) or 'Much the same on both sides'}."}
+    return {
+        "rows": rows,
+        "sentence": f"The network's own classifier sees {'; '.join(told) or 'much the same in both'}.",
+    }
 
 
 def _pictures(cards: Cards) -> Pictures:

@@ -9,10 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
+from torchmetrics_dna.files.visible import p_figure, visible
 from torchmetrics_dna.neurons.names import in_words, number_and_name
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
@@ -23,13 +22,13 @@ from torchmetrics_dna.reporting.drawing import (
     step_path,
     thumbnail,
 )
-from torchmetrics_dna.reporting.words import clearly, describe_settings, verdict
+from torchmetrics_dna.reporting.templates import environment, styles
+from torchmetrics_dna.reporting.words import clearly, describe_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from torch import Tensor
 
+    from torchmetrics_dna.reporting.findings import Findings
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
 
@@ -39,49 +38,37 @@ _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
 
 
-def render(found: Comparison, names: tuple[str, str], scored: Mapping[str, Scored], settings: Mapping[str, str]) -> str:
-    """The page, as html.
-
-    Args:
-        found: A comparison with histograms of known ranges.
-        names: What A and B are called.
-        scored: Images of ``"a"``, of ``"b"``, or of both, by how much closer they are to the other.
-        settings: To say for the record, beside what the comparison knows.
-
-    """
+def as_html(findings: Findings) -> str:
+    """The page of a report."""
+    found = findings.found
     a, b = found.aligned()
     histograms = small_histograms(a, b)
     emd = found.neuron_emd
     assert emd is not None
     # by layer, those that differ most come first
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in found.neurons.slices.values()])
-    style, script = (files(_HERE).joinpath(name).read_text(encoding="utf-8") for name in ("page.css", "page.js"))
-    environment = Environment(
-        loader=PackageLoader(_HERE, ""),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
-    )
-    environment.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
-    return environment.get_template("page.html").render(
-        found=found,
-        names=dict(zip("ab", names, strict=True)),
-        verdict=verdict(found),
-        sure="dna-emd" in found.evidence,
-        tested=clearly(found),
-        largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
-        map=_map(found, order),
-        colour_bar=colour_bar(),
-        data=_data(found, order, histograms),
-        top=_top(found, histograms),
-        sides=[_side(side, some) for side, some in scored.items()],
-        unreadable=found.unreadable[:_NAMED],
-        settings=describe_settings(found, a, settings),
-        style=Markup(style),
-        script=Markup(script),
-        script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    script = files(_HERE).joinpath("page.js").read_text(encoding="utf-8")
+    return (
+        environment()
+        .get_template("page.html")
+        .render(
+            told=findings,
+            found=found,
+            names=dict(zip("ab", findings.names, strict=True)),
+            sure="dna-emd" in found.evidence,
+            tested=clearly(found),
+            largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
+            map=_map(found, order),
+            colour_bar=colour_bar(),
+            data=_data(found, order, histograms),
+            top=_top(found, histograms),
+            sides=[_side(side, some) for side, some in findings.scored.items()],
+            unreadable=found.unreadable[:_NAMED],
+            settings=describe_settings(found, a, findings.settings),
+            style=styles("page.css", "cards.css"),
+            script=Markup(script),
+            script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+        )
     )
 
 

@@ -62,6 +62,19 @@ def _where(found: Comparison) -> str:
     return f"most clearly in {', '.join(clear)}" if clear else "in a few neurons and in no layer as a whole"
 
 
+def made_with(found: Comparison) -> str:
+    """What the figures are by, in a few words."""
+    interval = found.interval
+    parts = [
+        f"torchmetrics-dna {__version__}",
+        found.extractor,
+        f"{found.neurons.total:,} neurons in {len(found.neurons)} layers",
+        f"{found.num_bins:,} bins" if found.num_bins else "",
+        f"{interval.num_folds} folds" if interval else "",
+    ]
+    return ", ".join(filter(None, parts))
+
+
 def clearly(found: Comparison) -> str:
     """How many neurons differ significantly; an empty text without a test."""
     evidence = next((found.evidence[r.name] for r in found.records("neuron") if r.name in found.evidence), None)

@@ -20,6 +20,7 @@ from torchmetrics_dna.sets.processes import in_step
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torch import Tensor
     from typing_extensions import Unpack
 
     from torchmetrics_dna.extractors import DNAExtractor
@@ -35,6 +36,7 @@ SURE = 0.3  # median top probability on both sides; photographs have 0.43 to 0.6
 _CANDIDATES = 5  # for each card
 _CLASSES = 5  # of which a side has more
 _LEAST_MORE = 0.01  # of a mean probability
+_SHARED_OUT, _LEVEL = 1000, 0.05  # ways to share images out between A and B, and the level of that test
 
 
 class ImageCrop(NamedTuple):
@@ -157,7 +159,8 @@ def make_cards(
 
     The classes are those of the default extractor's own classifier, if it has its packaged weights and the layer
     ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides:
-    otherwise the network does not know what it sees.
+    otherwise the network does not know what it sees. None is named unless a permutation test of the images, of the sum
+    of all differences, has a p-value of 0.05 or less.
 
     Args:
         a: Images, or a DNA or the path of one, whose side has no crops.
@@ -304,10 +307,24 @@ def _classes(extremes: Mapping[str, Extremes], names: Sequence[str]) -> Classes 
     top = {side: float(one.probabilities.amax(1).median()) for side, one in extremes.items()}
     if min(top.values()) <= SURE:
         return None
-    a, b = (extremes[side].probabilities.double().mean(0) for side in "ab")
+    found = [extremes[side].probabilities.double() for side in "ab"]
+    a, b = (of_images.mean(0) for of_images in found)
+    if _chance_of(found[0], found[1]) > _LEVEL:
+        return Classes({"a": [], "b": []}, top)
     more: dict[str, list[ClassShare]] = {}
     for side, difference in (("a", a - b), ("b", b - a)):
         first = difference.topk(min(_CLASSES, len(names))).indices.tolist()
         chosen = [i for i in first if difference[i] >= _LEAST_MORE]
         more[side] = [ClassShare(names[i], float(a[i]), float(b[i])) for i in chosen]
     return Classes(more, top)
+
+
+def _chance_of(a: Tensor, b: Tensor) -> float:
+    """p-value of a permutation test: whether mean probabilities of two sets of images differ more than by chance."""
+    every, count = torch.cat([a, b]), len(a)
+    generator = torch.Generator().manual_seed(0)
+    orders = torch.rand(_SHARED_OUT - 1, len(every), generator=generator).argsort(1)
+    sides = torch.cat([torch.arange(len(every))[None], orders]) < count
+    means = sides.double() @ every / count, (~sides).double() @ every / (len(every) - count)
+    apart = (means[0] - means[1]).abs().sum(1)
+    return float((apart >= apart[0] * (1 - 1e-9)).double().mean())

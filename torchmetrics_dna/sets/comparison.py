@@ -209,10 +209,16 @@ class Comparison:
         return {layer: {name: figure(layer) for name, figure in figures.items()} for layer in self.neurons}
 
     @property
-    def mean_shift(self) -> Tensor:
-        """Mean activation of each neuron in B less that in A, shape ``(N,)``; from histograms good to half a bin."""
+    def means(self) -> tuple[Tensor, Tensor]:
+        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms good to half a bin."""
         a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
-        return b.mean - a.mean
+        return a.mean, b.mean
+
+    @property
+    def mean_shift(self) -> Tensor:
+        """Mean activation of each neuron in B less that in A, shape ``(N,)``."""
+        a, b = self.means
+        return b - a
 
     def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
         """Shares of one neuron's activations, of A and of B, each ``(num_bins,)``, and the bins' edges.

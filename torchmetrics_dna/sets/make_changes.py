@@ -125,7 +125,7 @@ def _dictionary(means: Tensor, sums: Tensor, extractor: DNAExtractor) -> ChangeD
     weights = (1 / widths.double().sqrt()).repeat_interleave(widths)  # so that layers weigh the same
     apart = (means - means.mean(0)) / spread * weights / (len(means) - 1) ** 0.5
     _, sizes, components = torch.linalg.svd(apart, full_matrices=False)
-    count = min(_COMPONENTS, len(means) // 2)
+    count = min(_COMPONENTS, len(means) // 2, neurons.total // 4)  # or nothing would be left of few
     content = sizes[:count, None] * components[:count] / weights
     shifts = (sums / len(means) - means.mean(0)).view(len(CHANGES), len(STRENGTHS), -1)
     return ChangeDictionary(

@@ -1,0 +1,31 @@
+"""An extractor's network by itself."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.extractors.sharing import SharedPass
+from torchmetrics_dna.neurons.index import network_of
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.extractors.base import DNAExtractor
+
+
+def without_properties(extractor: DNAExtractor) -> DNAExtractor:
+    """The same network without properties of images; the extractor itself where it does not watch both.
+
+    Example:
+        >>> from torchmetrics_dna import DNAExtractor
+        >>> without_properties(DNAExtractor(layers=["head"], properties=True)).neurons
+        Neurons(1280 in 1 layers: head 1280)
+
+    """
+    network = network_of(extractor.neurons)
+    if network is None:
+        return extractor
+    made = copy(extractor)
+    for known in ("ranges", "digest"):  # which were found for all neurons
+        made.__dict__.pop(known, None)
+    made.neurons, made.has_properties, made._shared = network, False, SharedPass()
+    return made
