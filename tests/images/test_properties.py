@@ -116,7 +116,7 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     assert list(result.properties.neurons) == [LAYER]
     torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
     assert result.properties.top_neurons(1)[0]["name"] == "sharpness"
-    assert [row["name"] for row in result.to_dict()["properties"]][0] == "sharpness"
+    assert result.to_dict()["properties"][0]["name"] == "sharpness"
     # unless weights say otherwise
     weights = torch.full((extractor.neurons.total,), 1 / extractor.neurons.total)
     assert compare(PHOTOS, blurred, extractor, neuron_weights=weights).neurons == extractor.neurons

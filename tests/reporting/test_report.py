@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import io
+import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,14 +28,17 @@ from torchmetrics_dna import (
 )
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, open_source
+from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
-from torchmetrics_dna.reporting.page import render
+from torchmetrics_dna.reporting.findings import Findings
+from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.words import verdict
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured
 from torchmetrics_dna.sets.ranking import Ranking
+from torchmetrics_dna.version import __version__
 
 LAYERS = ["block_0", "block_3"]
 PHOTOS = photographs(12)
@@ -105,7 +110,7 @@ def test_images_are_those_of_rank(made: tuple[Page, Comparison, str], extractor:
         ranking = rank(images, found.measured[other].any, extractor)
         shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
         assert sum(shown) == 9
-    assert len([image for image in page.all("img") if image["src"].startswith("data:image/jpeg")]) == 18
+    assert len([image for image in page.all("img") if (image["alt"] or "").startswith("Image ")]) == 18
 
 
 def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
@@ -122,6 +127,64 @@ def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
     assert ", in a few neurons and in no layer as a whole: " in said(0.02, [0.5, 0.5])
     assert "nothing is left of dna-emd (95% interval 0 to 4)" in said(0.02, [0.5, 0.5], 0)
     assert said(0.051, [0.5, 0.5]).startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Photographs, and others that were blurred and saved as JPEG."""
+    folder = tmp_path_factory.mktemp("folders")
+    for name, pictures, end in (("a|b", photographs(24), "png"), ("<c>", BLURRED + BLURRED[::-1], "jpg")):
+        (folder / name).mkdir()
+        for i, picture in enumerate(pictures):
+            Image.fromarray(np.roll(picture, i, 1)).save(folder / name / f"{i:02}.{end}")
+    return folder / "a|b", folder / "<c>"
+
+
+@pytest.mark.parametrize("ending", ["html", "md", "json"])
+def test_all_formats_say_the_same(folders: tuple[Path, Path], ending: str, tmp_path: Path) -> None:
+    path = tmp_path / f"report.{ending}"
+    found = report(*folders, path, layers=LAYERS)
+    text = path.read_text(encoding="utf-8")
+    # properties are watched where both sides are images, and the distance is none of theirs
+    assert list(found.neurons) == LAYERS
+    assert found.dna_emd == pytest.approx(compare(*folders, layers=LAYERS).dna_emd)
+    sentences = found.explain().sentences
+    assert sentences[0].startswith("Images of B against those of A: ")
+    assert "more JPEG files (0 % to 100 %)" in sentences[0]
+    summary = (
+        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(found)} {' '.join(sentences)}"
+        f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins, {found.interval.num_folds} folds.)"
+    )
+    if ending == "json":
+        told = json.loads(text)
+        assert (told["summary"], told["sentences"], told["dna_emd"]) == (summary, sentences, found.dna_emd)
+        assert {row["name"] for row in told["properties"]} == set(PROPERTIES)
+        assert told["cards"][0]["called"].startswith("block_")
+        assert told["settings"]["folds of images"] == str(found.interval.num_folds)
+    elif ending == "md":
+        plain = text.replace("\\", "")
+        assert verdict(found) in plain
+        assert all(sentence in plain for sentence in sentences)
+        assert r"a\|b (24 images)" in text  # nothing that it is given acts as Markdown or html
+        assert r"\<c\>" in text
+        assert "| blockiness |" in text
+        assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in text.splitlines() if line.startswith("|"))
+    else:
+        page = Page(text)
+        assert summary in page.text
+        words = " ".join(page.text.split())
+        parts = ["Is it real, and how large?", "What differs, in words", "What differs, in pictures", "Where in the"]
+        places = [words.index(part) for part in [*parts, "Which neurons?", "What was done?"]]
+        assert places == sorted(places)
+        assert next(row for row in page.rows if row[0] == "JPEG files")[1:4] == ["0 %", "100 %", "higher"]
+        assert len(text.encode()) < 5e6
+
+
+def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="^Argument `format` expected to be one of html, md, json, but got 'pdf'"):
+        report(PHOTOS, BLURRED, tmp_path / "x.pdf", format="pdf", progress=pytest.fail)
+    with pytest.raises(TypeError, match=r"^report\(\) got an unexpected keyword argument 'batchsize'"):
+        report(PHOTOS, BLURRED, tmp_path / "x.html", batchsize=3)
 
 
 def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
@@ -236,7 +299,7 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
     ranking = Ranking(names, torch.linspace(1, 9, 50_000), list(range(50_000)), source, dnas[0], [])
-    html = render(found, ("a", "b"), {side: Scored(ranking, 50_000) for side in "ab"}, {})
+    html = as_html(Findings(found, ("a", "b"), {side: Scored(ranking, 50_000) for side in "ab"}, None, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 _STEPS = [(name, strength) for name in CHANGES for strength in STRENGTHS]
 _LEAST = 20  # images
-_COMPONENTS = 10  # in which images differ by what they show
+_COMPONENTS = 5  # in which images differ by what they show
 
 
 class ChangedImages(ImageSource):
