@@ -153,7 +153,8 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], ending: str, tmp_p
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     summary = (
         f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(found)} {' '.join(sentences)}"
-        f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins, {found.interval.num_folds} folds.)"
+        f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
+        f" {found.interval.num_folds} folds.)"
     )
     if ending == "json":
         told = json.loads(text)
