@@ -16,7 +16,7 @@ from PIL import Image
 
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
-SHARED = ("baselines", "data", "results", "singles")
+SHARED = ("baselines", "data", "make_changes", "results", "singles", "three_reports")  # which have no page
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 
@@ -57,6 +57,12 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
         for figure in figures:
             with Image.open(tmp_path / figure) as image:
                 assert image.width > 500
+
+
+@pytest.mark.slow
+def test_the_three_reports(tmp_path: Path) -> None:
+    run("three_reports.py", str(tmp_path), "--quick")
+    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["copies.html", "digits.html", "emoji.html"]
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -3,7 +3,7 @@
 It measures what 22 changes do to photographs and drawings, from packages that anyone can install:
 
     pip install torchmetrics-dna[demo] scikit-learn
-    python make_changes.py -o efficientnet_lite0.changes.npz
+    python docs/experiments/make_changes.py -o efficientnet_lite0.changes.npz
 
 Downloads go to a cache folder (Debian packages by name, so this needs a Debian machine). Set --most to a small number
 for a quick look.
@@ -12,17 +12,13 @@ for a quick look.
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 
+import data
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import Progress
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "experiments"))
-
-import data
 
 from torchmetrics_dna.sets.demo import photographs
 from torchmetrics_dna.sets.make_changes import make_changes
