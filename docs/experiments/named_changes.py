@@ -168,7 +168,7 @@ def main() -> None:
     silent = float(np.mean([explained < LEAST_EXPLAINED for explained in null]))
     orders = property_orders(measured, draws, size)
     named = {name: bool(set(RIGHT[name]) & set(of.most_common(1)[0][0])) for name, of in orders.items()}
-    rows = []
+    rows, strengths = [], [f"strength {s}" for s in STRENGTHS]
     for what, found in (("same photographs", same), ("other photographs", other)):
         spoken = [one for one in found if one.explained >= LEAST_EXPLAINED]
         rows.append([
@@ -193,7 +193,7 @@ def main() -> None:
         f" {', '.join(name for name, right in named.items() if not right) or 'none'}.",
         tables=[
             results.table(
-                ["pairs", "right", "among three", *(f"strength {s}" for s in STRENGTHS), "spoken of", "right then"],
+                ["named right", "first", "among three", *strengths, "spoken of", "right then"],
                 rows,
             ),
             results.table(

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary, NamedChange
     from torchmetrics_dna.functional.permutation import PermutationTest
 
-_MOST = 4  # properties that are named
+_MOST = 6  # properties that are named
 SIGNIFICANT = 0.05  # of p and q
 _CLEAR = 0.5  # standard deviations between means that are named where there is no test
 _SHIFTED = 0.2  # standard deviations between means, from which on a property is called higher or lower

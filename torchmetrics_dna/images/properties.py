@@ -65,7 +65,7 @@ def property_in_words(name: str, value: float) -> str:
 
     Example:
         >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
-        ('256 pixels', '25 %', '0.012')
+        ('256 pixels', '25 %', '0.0123')
 
     """
     if name in ("width", "height"):
@@ -76,7 +76,7 @@ def property_in_words(name: str, value: float) -> str:
         return f"{value * _MOST_BYTES:.2g}"
     if name in ("dark pixels", "bright pixels", "flat areas", "JPEG files", "PNG files"):
         return f"{value * 100:.0f} %"
-    return f"{value:.2g}"
+    return f"{value:.3g}"
 
 
 def _sizes(height: int, width: int) -> list[float]:

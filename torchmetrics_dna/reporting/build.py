@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -189,6 +191,8 @@ def _settings(
     kinds = {
         name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
     }
+    if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
+        kinds["command"] = shlex.join(["torchmetrics-dna", *sys.argv[1:]])
     if interval := found.interval:
         kinds["folds of images"] = str(interval.num_folds)
     if extractor is None:
