@@ -14,6 +14,7 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, IterableDataset
 
+from torchmetrics_dna.images.arrays import ARRAY
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Reading, by_number
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, refuse
 from torchmetrics_dna.images.iterables import open_iterable
@@ -42,7 +43,7 @@ Source = Union[
     ImageStream,
 ]
 
-KINDS: tuple[Kind, ...] = (ZIP, LIST, IMAGE)
+KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, IMAGE)
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
