@@ -20,6 +20,7 @@ from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder
 from torchmetrics_dna.images.iterables import open_iterable
 from torchmetrics_dna.images.memory import open_array, open_image, open_sequence
 from torchmetrics_dna.images.names import EXTENSIONS
+from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.places import check_there, expand, is_address, is_folder, suffix_of
 from torchmetrics_dna.images.rows import is_file
@@ -44,7 +45,7 @@ Source = Union[
     ImageStream,
 ]
 
-KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, IMAGE)
+KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, PARQUET, IMAGE)
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
