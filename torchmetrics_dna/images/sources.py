@@ -25,6 +25,7 @@ from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.places import check_there, expand, is_address, is_folder, suffix_of
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.images.tars import TAR
+from torchmetrics_dna.images.video import VIDEO
 from torchmetrics_dna.images.zips import ZIP
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ Source = Union[
     ImageStream,
 ]
 
-KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, PARQUET, IMAGE)
+KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, PARQUET, VIDEO, IMAGE)
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
