@@ -124,6 +124,10 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
         return f"{column}.npy"
     if _USUAL in names:
         return f"{_USUAL}.npy"
+    if not names or "dna.json" in archive.namelist():
+        raise ValueError(
+            "it is a DNA file, or of no arrays; a DNA is read from this machine, or as hub:OWNER/REPO/path"
+        )
     found = _of_four_axes(archive)
     if len(found) != 1:
         raise ValueError(

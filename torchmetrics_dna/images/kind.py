@@ -44,6 +44,8 @@ def stream_of(
 
 def joined(sources: Sequence[ImageSource], label: str, reading: Reading) -> ImageSource:
     """The images of several sources as those of one."""
+    if len(sources) == 1:
+        return sources[0]
     places = [(k, i) for k, source in enumerate(sources) for i in range(len(source))]
     names = [sources[k].names[i] for k, i in places]
     fetch, stamp = partial(_fetch_joined, sources, places), partial(_stamp_joined, sources, places)

@@ -101,7 +101,8 @@ def make_files(
                     f"{images.label!r} is a stream, which has no parts to resume from; leave out `resume`, or make a"
                     " DNA of each of its shards, and merge them"
                 )
-            found = measure(images, extractor, kinds, num_bins, ranges, loading, num_folds, groups)
+            shared = replace(loading, distributed=world_size() > 1)
+            found = measure(images, extractor, kinds, num_bins, ranges, shared, num_folds, groups)
             if rank() == 0:
                 for kind, path in paths.items():
                     replace(found.dnas[kind], notes=notes).save(path)
