@@ -52,11 +52,11 @@ ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("co
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
-    """Whether an ``.npz`` of this machine is of images: by ``arr_0``, or by its only array of four axes."""
+    """Whether an ``.npz`` of this machine is of images: by ``arr_0``, or any array of four axes."""
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
-            return _USUAL in names or len(_of_four_axes(archive)) == 1
+            return _USUAL in names or bool(_of_four_axes(archive))
     except Exception:  # what is wrong with it is said where it is read
         return False
 
