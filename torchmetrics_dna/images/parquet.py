@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
@@ -22,7 +22,7 @@ def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStr
     """The images of some Parquet files; the first is looked into before anything else is done."""
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(files[0], "Parquet"), open_file(files[0]) as file:
-        _column(parquet.ParquetFile(file), files[0], reading)
+        _column(_opened(parquet, file), files[0], reading)
     count = None if any(map(is_address, files)) else sum(parquet.read_metadata(file).num_rows for file in files)
     return stream_of(files, label, reading, _read, count=count)
 
@@ -33,20 +33,25 @@ PARQUET = Kind(".parquet", (".parquet",), open_parquet, ("column",))
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     parquet = require("pyarrow.parquet", "parquet")
     with open_file(path) as file:
-        table = parquet.ParquetFile(file)
+        table = _opened(parquet, file)
         column, number = _column(table, path, reading), 0
         if column is None:
             return
         for group in range(table.num_row_groups):
-            for batch in table.iter_batches(_AT_ONCE, [group], [column]):
+            for batch in table.iter_batches(_AT_ONCE, [group], [column], use_threads=False):
                 for image in batch.column(0).to_pylist():
                     yield f"{path}/{number}", image
                     number += 1
 
 
+def _opened(parquet: Any, file: BinaryIO) -> Any:
+    """Without threads of Arrow: a worker is a fork of this process, in which they are gone, and would be waited for."""
+    return parquet.ParquetFile(file, pre_buffer=False)
+
+
 def _column(table: Any, path: str, reading: Reading) -> str | None:
     """Which column has the images, by the first row; None if there are no rows."""
-    for batch in table.iter_batches(1):
+    for batch in table.iter_batches(1, use_threads=False):
         if batch.num_rows:
             row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
             return find_column(row, reading.column, path)

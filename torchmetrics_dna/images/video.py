@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from torch.utils.data import get_worker_info
+
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.kind import Kind, stream_of
@@ -32,7 +34,11 @@ VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", 
 def _stream(container: Any) -> Any:
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if get_worker_info() is not None:
+        # threads of FFmpeg that were there when this process was forked are gone, and would be waited for
+        stream.thread_count, stream.thread_type = 1, "NONE"
+    return stream
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
