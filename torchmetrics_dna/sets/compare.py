@@ -163,8 +163,7 @@ def compare(
     loading, settings = Loading.of("compare", options)
     with in_step(loading.distributed):
         # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-        opened = [open_side(side, layers, ranges, loading) for side in (a, b)]
-        check_used(loading.reading, *opened)
+        opened = _open_sides((a, b), layers, ranges, loading)
         given = [side for side in opened if isinstance(side, DNA)]
         distances = resolve_distances(metrics, given)
         check_confidence(confidence)
@@ -248,6 +247,17 @@ def open_side(
     return (loading or Loading()).open(side)
 
 
+def _open_sides(
+    sides: Sequence[Source | DNA],
+    layers: Sequence[str] | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+) -> list[Images | DNA]:
+    opened = [open_side(side, layers, ranges, loading) for side in sides]
+    check_used(loading.reading, *opened)
+    return opened
+
+
 def open_indexed_sides(
     sides: Sequence[Source | DNA],
     what: str,
@@ -256,13 +266,11 @@ def open_indexed_sides(
     loading: Loading | None = None,
 ) -> list[ImageSource | DNA]:
     """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
-    loading, found = loading or Loading(), list[ImageSource | DNA]()
-    for side in sides:
-        opened = open_side(side, layers, ranges, loading)
+    found = list[ImageSource | DNA]()
+    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
         if isinstance(opened, ImageStream):
             raise ValueError(by_number(opened, what))
         found.append(opened)
-    check_used(loading.reading, *found)
     return found
 
 

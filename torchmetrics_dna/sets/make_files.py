@@ -96,17 +96,7 @@ def make_files(
         run.begin(images)
         paths = output_paths(Path(output), kinds)
         if isinstance(images, ImageStream):
-            if resume:
-                raise ValueError(
-                    f"{images.label!r} is a stream, which has no parts to resume from; leave out `resume`, or make a"
-                    " DNA of each of its shards, and merge them"
-                )
-            shared = replace(loading, distributed=world_size() > 1)
-            found = measure(images, extractor, kinds, num_bins, ranges, shared, num_folds, groups)
-            if rank() == 0:
-                for kind, path in paths.items():
-                    replace(found.dnas[kind], notes=notes).save(path)
-            return paths, found.unreadable
+            return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
         parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
     try:
         with in_step():
@@ -125,6 +115,23 @@ def make_files(
     finally:
         parts.end()
     return paths, unreadable
+
+
+def _measure_stream(
+    images: ImageStream, run: Pass, kinds: Sequence[Kind], paths: dict[str, Path], resume: bool, notes: str
+) -> list[str]:
+    """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
+    if resume:
+        raise ValueError(
+            f"{images.label!r} is a stream, which has no parts to resume from; leave out `resume`, or make a DNA of"
+            " each of its shards, and merge them"
+        )
+    loading = replace(run.loading, distributed=world_size() > 1)
+    found = measure(images, run.extractor, kinds, *run.counting, loading, run.num_folds, run.groups)
+    if rank() == 0:
+        for kind, path in paths.items():
+            replace(found.dnas[kind], notes=notes).save(path)
+    return found.unreadable
 
 
 def output_paths(output: Path, kinds: Sequence[str]) -> dict[str, Path]:

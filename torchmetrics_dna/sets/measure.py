@@ -117,6 +117,7 @@ class Pass:
             whole, of_fold = makers[kind]
             self.tallies[kind] = whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
         self.extractor, self.loading = extractor, loading
+        self.counting = num_bins, ranges
         self.num_folds, self.groups = num_folds, groups
 
     @property
