@@ -23,6 +23,8 @@ from torchmetrics_dna.images import ImageSource, ImageStream, open_source
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure_ranges import measure_ranges
 
+# servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 EXTRACTOR = DNAExtractor(Pixels(), input_size=16)
 
 

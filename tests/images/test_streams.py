@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import socket
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -33,6 +34,8 @@ from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.make_changes import make_changes
 from torchmetrics_dna.sets.make_files import make_files
 
+# servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
 EXTRACTOR = DNAExtractor(Pixels(), input_size=16)
 MEASURE: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
 
@@ -299,13 +302,15 @@ def test_broken_connections_are_told_in_one_line(
 def test_objects_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     server_of_moto = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
-    server = server_of_moto.ThreadedMotoServer("127.0.0.1", 0)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = server_of_moto.ThreadedMotoServer("127.0.0.1", port)
     server.start()
     try:
-        host, port = server.get_host_and_port()
         for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
             monkeypatch.setenv(f"AWS_{name}", value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://{host}:{port}")
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
         import s3fs
 
         files = s3fs.S3FileSystem()

@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_in
 
 from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
+from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.resize import Crop, resize_image
 
@@ -89,7 +90,9 @@ def load_batches(
     else:
         dataset = _Decoded(source, make)
         num_workers = default_workers(len(source)) if num_workers is None else num_workers
-    loader: DataLoader[Any] = DataLoader(dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate)
+    loader: DataLoader[Any] = DataLoader(
+        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate, worker_init_fn=forget_threads
+    )
     for batch in loader:
         if batch.error:
             raise ValueError(batch.error)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import sys
 from contextlib import contextmanager
 from glob import glob
 from pathlib import Path, PurePosixPath
@@ -117,6 +118,14 @@ def read_address(address: str, most: int) -> bytes:
             parts.append(part)
             size += len(part)
         return b"".join(parts)
+
+
+def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
+    """To be called in a forked process, where the thread that fsspec waits for is gone, which old ones don't see."""
+    asyn = sys.modules.get("fsspec.asyn")
+    if asyn is not None and not hasattr(asyn, "reset_after_fork"):
+        asyn.iothread[0] = asyn.loop[0] = None
+        asyn.reset_lock()
 
 
 @contextmanager
