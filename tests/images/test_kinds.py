@@ -312,3 +312,12 @@ def test_missing_packages_are_named(
         ModuleNotFoundError, match=rf"^This needs {package}, which is not installed; run `pip install '.*\[{extra}\]'`$"
     ):
         open_source(source)
+
+
+def test_a_dna_is_no_image_set(tmp_path: Path, expected: DNA) -> None:
+    expected.save(tmp_path / "x.dna.npz")
+    assert compare(tmp_path / "x.dna.npz", kinds.packed_npz(tmp_path), EXTRACTOR).dna_emd == 0
+    with pytest.raises(
+        ValueError, match=r"Can't read '.*x.dna.npz' as an array of images: it is a DNA file, but images"
+    ):
+        make_dna(tmp_path / "x.dna.npz", EXTRACTOR)

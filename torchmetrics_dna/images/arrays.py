@@ -124,10 +124,9 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
         return f"{column}.npy"
     if _USUAL in names:
         return f"{_USUAL}.npy"
-    if not names or "dna.json" in archive.namelist():
-        raise ValueError(
-            "it is a DNA file, or of no arrays; a DNA is read from this machine, or as hub:OWNER/REPO/path"
-        )
+    if "dna.json" in archive.namelist():
+        where = "; a DNA is read from this machine, or as hub:OWNER/REPO/path" if is_address(path) else ""
+        raise ValueError(f"it is a DNA file, but images are expected{where}")
     found = _of_four_axes(archive)
     if len(found) != 1:
         raise ValueError(

@@ -72,7 +72,7 @@ def open_source(
         fps: Frames of a video to take for each second; all by default.
 
     Returns:
-        An :class:`ImageSource`, or an :class:`ImageStream` where there is no way to ask for an image by its number.
+        An ``ImageSource``, or an ``ImageStream`` where there is no way to ask for an image by its number.
 
     Raises:
         FileNotFoundError: If the path does not exist.
