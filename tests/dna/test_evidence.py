@@ -23,7 +23,7 @@ from torchmetrics_dna.dna.evidence import Evidence, student_quantile, weigh_evid
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.demo import blur, jpeg, photographs
-from torchmetrics_dna.tally.folds import FoldedImages, content_folds
+from torchmetrics_dna.tally.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})
 RANGES = ranges(NEURONS)
@@ -322,18 +322,16 @@ def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_worke
     if form == "files":
         told = metric.evidence(0.9)
         assert (found.interval, found.null, found.p_value) == (told.interval, told.null, told.test.p_value)
-    folds = FoldedImages(open_source(sources[0]), 10)
-    _ = [folds[i] for i in range(len(folds))]
-    assert torch.equal(folds.folds, content_folds(images, 10))
+    notes = ImageNotes(10)
+    folds = torch.stack([notes(image)["folds"] for image in open_source(sources[0])])
+    assert torch.equal(folds, content_folds(images, 10))
 
 
 def test_large_images_are_asked_for_some_of_their_pixels() -> None:
     image = random_images(1, 0, (1200, 1600))
     fold = content_folds(image, 10)
     assert torch.equal(content_folds(image.contiguous(memory_format=torch.channels_last), 10), fold)
-    folds = FoldedImages(open_source(image), 10)
-    _ = folds[0]
-    assert torch.equal(folds.folds, fold)
+    assert torch.equal(ImageNotes(10)(open_source(image)[0])["folds"][None], fold)
     others = [content_folds(random_images(1, seed, (1200, 1600)), 10) for seed in range(8)]
     assert torch.cat(others).unique().numel() > 3
 

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import checkpoint
 from torch.distributed.fsdp import fully_shard
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
@@ -510,3 +511,33 @@ def distances(rank: int, world: int, expected: str) -> None:
     told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
     assert figures(found) | told == pytest.approx(torch.load(expected), rel=1e-9)
     equal_everywhere(torch.tensor([found.fd, found.kid]))
+
+
+def streams(rank: int, world: int, *sources: str) -> None:
+    """Processes share shards, or else images; names and scores are those of one process."""
+    extractor = DNAExtractor(Pixels(), input_size=8)
+    options = {"ranges": "auto", "num_bins": 20}
+    for source in sources:
+        alone = make_dna(source, extractor, num_folds=5, **options)
+        shared = make_dna(source, extractor, num_folds=5, distributed=True, batch_size=2, **options)
+        assert shared.digest == alone.digest
+        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in alone.folds]
+        found, known = (
+            rank_images(source, REAL, extractor, nearest=source, distributed=distributed, **options)
+            for distributed in (True, False)
+        )
+        assert (found.names, found.numbers, found.nearest.names) == (known.names, known.numbers, known.nearest.names)
+        assert torch.equal(found.scores, known.scores)
+    with pytest.raises(ValueError, match="There are no images in"):
+        make_dna(iter(()), extractor, distributed=True, **options)
+
+
+def shared_loader(rank: int, world: int) -> None:
+    dataset = TensorDataset(MANY)
+    loader = DataLoader(dataset, sampler=DistributedSampler(dataset))
+    with pytest.raises(
+        ValueError, match="can't be shared among processes, since its DataLoader has a DistributedSampler"
+    ):
+        make_dna(loader, EXTRACTOR, distributed=True)
+    alone = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
+    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == alone.digest

@@ -47,10 +47,10 @@ def progress() -> Iterator[Report]:
     with Progress(*columns, console=talk, disable=_QUIET) as bars:
         tasks: dict[str, TaskID] = {}
 
-        def report(source: str, done: int, total: int) -> None:
+        def report(source: str, done: int, total: int | None) -> None:
             if source not in tasks or bars.tasks[tasks[source]].finished:
                 tasks[source] = bars.add_task(visible(source), total=total)
-            bars.update(tasks[source], completed=done)
+            bars.update(tasks[source], completed=done, total=total)
 
         yield report
 

@@ -21,13 +21,15 @@ _OPTIONS = {
     "weights_path": (o.WeightsPath, None),
     "crop": (o.CropOption, None),
     "properties": (o.Properties, None),
+    "column": (o.Column, None),
+    "fps": (o.Fps, None),
     "exif_orientation": (o.ExifOrientation, False),
     "skip_unreadable": (o.SkipUnreadable, False),
     "batch_size": (o.BatchSize, 32),
     "num_workers": (o.NumWorkers, None),
     "device": (o.Device, None),
 }
-_READING = ("exif_orientation", "skip_unreadable", "batch_size", "num_workers", "distributed")
+_READING = ("exif_orientation", "column", "fps", "skip_unreadable", "batch_size", "num_workers", "distributed")
 
 
 def measures_images(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:

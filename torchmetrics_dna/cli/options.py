@@ -39,7 +39,10 @@ def known_device(given: str | None) -> str:
     return given
 
 
-_IMAGES = "Folder, .zip, .txt with one path a line, or image file."
+_IMAGES = (
+    "Folder, .zip, .txt with one path a line, image file, .npz, .npy, .tar, .parquet or video; many by a quoted"
+    " pattern, such as 'x/*.tar'; also at an address."
+)
 _SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
 SideA = Annotated[str, typer.Argument(metavar="A", help=_SIDE)]
 SideB = Annotated[str, typer.Argument(metavar="B", help=_SIDE)]
@@ -56,6 +59,11 @@ Properties = Annotated[
 ]
 WeightsPath = Annotated[Path | None, option("Local file of the extractor's weights.")]
 CropOption = Annotated[Crop | None, option("Cut out of images before they are resized. [default: none]")]
+Column = Annotated[
+    str | None,
+    option("Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]"),
+]
+Fps = Annotated[float | None, option("Frames of a video to take for each second. [default: all]")]
 ExifOrientation = Annotated[bool, option("Turn images as their EXIF tag says.", "--exif-orientation")]
 SkipUnreadable = Annotated[
     bool, option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")

@@ -19,7 +19,7 @@ class Rule(Enum):
     SCALE = "scale"
 
 
-_SOURCES = "Folders, .zip, .txt with one path a line, image files; also .json of earlier ranges."
+_SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 
 
 @measures_images(without=("num_bins", "ranges"))

@@ -70,20 +70,32 @@ def rank(
 
     if as_csv and as_json:
         raise ValueError("Expected --csv or --json, but got both; leave one out")
+    given: Any = images
     if grid is not None:
         check_figure(grid)
+        given = _with_an_index(images, options)
     if save_index is not None:
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".safetensors")
     options |= {"contrast": None if contrast == "none" else contrast, "nearest": nearest, "neuron_weights": neurons}
     with progress() as report:
-        ranking = rank_images(images, reference, progress=report, **options)
+        ranking = rank_images(given, reference, progress=report, **options)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
     _write(ranking, save_index, grid)
+
+
+def _with_an_index(images: str, options: dict[str, Any]) -> Any:
+    """The images, for a contact sheet, which shows some of them."""
+    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.sources import open_indexed
+
+    return open_indexed(
+        images, "A contact sheet", Reading(*(options[k] for k in ("exif_orientation", "column", "fps")))
+    )
 
 
 def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:

@@ -12,6 +12,8 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
+from torchmetrics_dna.images.arrays import holds_images
+from torchmetrics_dna.images.places import is_address
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -112,8 +114,12 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     if not isinstance(source, (str, os.PathLike)):
         return False
     text = str(source)
-    if text.startswith(PREFIX) or text.endswith(".npz"):
+    if text.startswith(PREFIX):
         return True
+    if is_address(text):
+        return False
+    if text.endswith(".npz"):  # also one of images, as samples are written
+        return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
 
 

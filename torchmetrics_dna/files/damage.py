@@ -41,6 +41,20 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
 
 
+def reason_of(err: Exception) -> str:
+    """What went wrong, in one line.
+
+    Example:
+        >>> reason_of(KeyError("image"))
+        "KeyError: 'image'"
+
+    """
+    reason = " ".join(str(err).split())
+    if not reason or isinstance(err, LookupError):
+        reason = f"{type(err).__name__}: {reason}".removesuffix(": ")
+    return reason
+
+
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
     """The object or list in a json file; to be called within :func:`refusing`.
 

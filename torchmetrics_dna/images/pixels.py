@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+from collections.abc import Mapping
 from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
@@ -14,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from torchmetrics_dna.images.places import is_address, read_address
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:
@@ -46,8 +48,7 @@ class FileFacts(NamedTuple):
 
 def file_facts(image: Any) -> FileFacts | None:
     """Of a path or the bytes of a file; None for an image that is in memory."""
-    if isinstance(image, (tuple, list)) and image:
-        image = image[0]
+    image = unwrapped(image)
     if not isinstance(image, (str, os.PathLike, BytesIO)):
         return None
     size = image.getbuffer().nbytes if isinstance(image, BytesIO) else Path(image).stat().st_size
@@ -55,13 +56,32 @@ def file_facts(image: Any) -> FileFacts | None:
         return FileFacts(file.format or "", size)
 
 
+def unwrapped(image: Any) -> Any:
+    """What an image is made of, without what is around it.
+
+    Args:
+        image: Also one that is first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with either of
+            them, or an address, of which the file is read.
+
+    """
+    if isinstance(image, (tuple, list)) and image:
+        image = image[0]
+    if isinstance(image, Mapping) and image and image.keys() <= {"bytes", "path"}:
+        image = image["path"] if image.get("bytes") is None else image["bytes"]
+    if is_address(image):
+        image = read_address(image, _most_bytes())
+    if isinstance(image, (bytes, bytearray, memoryview)):
+        check_size(len(image))
+        image = BytesIO(image)
+    return image
+
+
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
     """Anything that can be an image, as an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
 
     Alpha is dropped, other colours are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
     """
-    if isinstance(image, (tuple, list)) and image:
-        image = image[0]
+    image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
         return _array_to_rgb(image)
     if isinstance(image, (str, os.PathLike)):
@@ -168,7 +188,7 @@ def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
         Image.MAX_IMAGE_PIXELS = before
 
 
-def is_image_file(path: str | os.PathLike[str]) -> bool:
+def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
     """Whether a file is an image, by its content."""
     try:
         with opened(path):
@@ -181,9 +201,13 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
 
 def check_size(num_bytes: int) -> None:
     """ValueError if a file, or what a packed one claims to hold, is larger than an image may be."""
-    limit = 4 * _max_pixels()
+    limit = _most_bytes()
     if num_bytes > limit:
         raise ValueError(f"it has {num_bytes} bytes, more than {limit} (4 for each pixel that is allowed); {_LIFT}")
+
+
+def _most_bytes() -> int:
+    return 4 * _max_pixels()
 
 
 def _max_pixels() -> int:
@@ -206,10 +230,10 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 
 
 def check_no_address(path: str | os.PathLike[str]) -> None:
-    """ValueError if something that is no file is an address."""
+    """ValueError if something that is no file is an address that was made a path, which takes a slash out of it."""
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
-        raise ValueError(f"{text!r} is an address; download it and give its path")
+        raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
 
 
 def _check_tiff(image: Any) -> None:

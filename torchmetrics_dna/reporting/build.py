@@ -16,7 +16,7 @@ from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import score_some
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.sets.cards import make_cards
-from torchmetrics_dna.sets.compare import compare, open_side
+from torchmetrics_dna.sets.compare import compare, open_indexed_sides
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -97,7 +97,7 @@ def report(
     loading: Any = {name: value for name, value in options.items() if name not in settings}
     write = _writer(format, output)
     with in_step(reading.distributed):
-        sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading.exif_orientation)
+        sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
         dnas = [side for side in sides.values() if isinstance(side, DNA)]
         if len(images) == len(sides) and isinstance(feature, (str, type(None))) and settings["properties"] is None:
@@ -159,7 +159,7 @@ def _open(
     metrics: Sequence[str] | None,
     layers: Sequence[str] | None,
     ranges: ActivationRanges | str | os.PathLike[str] | None,
-    exif_orientation: bool,
+    loading: Loading,
 ) -> dict[str, ImageSource | DNA]:
     """Both sides; errors come before any work."""
     check_folder(Path(output))
@@ -167,7 +167,8 @@ def _open(
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     if metrics is not None and "dna-emd" not in metrics:
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
-    sides = {name: open_side(side, layers, ranges, exif_orientation) for name, side in (("a", a), ("b", b))}
+    opened = open_indexed_sides((a, b), "A report", layers, ranges, loading)
+    sides = dict(zip("ab", opened, strict=True))
     for side in sides.values():
         if isinstance(side, HistogramDNA):
             _ = side.known_ranges

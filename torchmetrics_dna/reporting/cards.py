@@ -18,7 +18,7 @@ from torchmetrics_dna.neurons.names import in_words
 from torchmetrics_dna.reporting.drawing import data_uri
 from torchmetrics_dna.reporting.templates import environment, styles
 from torchmetrics_dna.sets.cards import make_cards, open_images
-from torchmetrics_dna.sets.compare import compare, open_side
+from torchmetrics_dna.sets.compare import compare, open_indexed_sides
 from torchmetrics_dna.sets.loading import Loading, LoadingOptions, SetOptions
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -243,7 +243,7 @@ def compare_with_cards(
     reading, settings = Loading.of("compare", _among(options, SetOptions))
     with in_step(reading.distributed):
         check_folder(Path(output))
-        sides = [open_side(side, layers, ranges, reading.exif_orientation) for side in (a, b)]
+        sides = open_indexed_sides((a, b), "A card", layers, ranges, reading)
         open_images(sides[0], sides[1])
         dnas = [side for side in sides if isinstance(side, DNA)]
         if not any(record.grain == "neuron" for record in resolve_distances(metrics, dnas)):

@@ -11,7 +11,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.sets.compare import open_side
+from torchmetrics_dna.sets.compare import open_indexed_sides
 from torchmetrics_dna.sets.extremes import find_extremes
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.neuron_groups import mixed, move_together
@@ -188,7 +188,7 @@ def make_cards(
     """
     reading = Loading(**loading)
     with in_step(reading.distributed):
-        images = open_images(a, b, reading.exif_orientation)
+        images = open_images(a, b, reading)
         _check(found, extractor, num_neurons, num_images)
         candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
         columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
@@ -210,10 +210,10 @@ def make_cards(
         return Cards(cards, classes, images, looked_at)
 
 
-def open_images(a: Source | DNA, b: Source | DNA, exif_orientation: bool = False) -> dict[str, ImageSource]:
-    """The sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is."""
-    sides = {name: open_side(side, exif_orientation=exif_orientation) for name, side in (("a", a), ("b", b))}
-    images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
+def open_images(a: Source | DNA, b: Source | DNA, loading: Loading | None = None) -> dict[str, ImageSource]:
+    """The sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
+    sides = open_indexed_sides((a, b), "A card", loading=loading)
+    images = {name: side for name, side in zip("ab", sides, strict=True) if not isinstance(side, DNA)}
     if not images:
         raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")
     return images

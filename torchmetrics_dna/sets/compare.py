@@ -14,7 +14,9 @@ from torchmetrics_dna.dna.layer_unions import Plan, plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.neurons.index import Neurons, network_of
 from torchmetrics_dna.neurons.names import resolve_names
 from torchmetrics_dna.sets.compare_measured import compare_measured
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.names import GivenNames
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
@@ -59,7 +61,8 @@ def make_dna(
     """Make the DNA of an image set (section 3.2 of the paper).
 
     Args:
-        source: A folder, zip, list file, image file, or images in memory; see :func:`open_source`.
+        source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
+            a dataset, images in memory, or what gives them one after the other; see :func:`open_source`.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
         layers: Which layers, if ``feature`` is not an extractor.
@@ -69,9 +72,9 @@ def make_dna(
         num_folds: Keep so many folds of images apart, at least 5, such as 20: so that :func:`compare` can test.
         groups: Which images share a fold; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``skip_unreadable``,
-            ``progress``, ``distributed``, see :class:`Loading`; and of a named feature ``weights_path``, ``crop``
-            and ``properties``, see :class:`DNAExtractor`.
+        options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``column``, ``fps``,
+            ``skip_unreadable``, ``progress``, ``distributed``, see :class:`Loading`; and of a named feature
+            ``weights_path``, ``crop`` and ``properties``, see :class:`DNAExtractor`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
@@ -92,7 +95,9 @@ efficientnet_lite0)
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
         where = device_for(feature, device)
         way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
-        measured = measure(source, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
+        images = loading.open(source)
+        check_used(loading.reading, images)
+        measured = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
     if left_out := measured.unreadable:
         were = "1 image was" if len(left_out) == 1 else f"{len(left_out)} images were"
         warnings.warn(f"{were} left out, the first: {left_out[0]}", stacklevel=2)
@@ -164,7 +169,7 @@ def compare(
     loading, settings = Loading.of("compare", options)
     with in_step(loading.distributed):
         # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-        opened = [open_side(side, layers, ranges, loading.exif_orientation) for side in (a, b)]
+        opened = _open_sides((a, b), layers, ranges, loading)
         given = [side for side in opened if isinstance(side, DNA)]
         distances = resolve_distances(metrics, given)
         check_confidence(confidence)
@@ -202,13 +207,23 @@ def _words(
 
 
 def _plan_for_fd(
-    sides: Sequence[ImageSource | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
 ) -> Plan | None:
     """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
-    sizes = [len(side) for side in sides if not isinstance(side, DNA)]
+    sizes = [_count(side) for side in sides if not isinstance(side, DNA)]
+    if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
+        return None
     neurons = (split and network_of(neurons)) or neurons
-    asked = any(record.by_image for record in distances)
-    return plan_for(neurons, sizes, num_folds) if asked and num_folds and len(sizes) == len(sides) else None
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return Plan(
+            False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
+        )
+    return plan_for(neurons, known, num_folds)
+
+
+def _count(images: Images) -> int | None:
+    return images.count if isinstance(images, ImageStream) else len(images)
 
 
 def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
@@ -234,14 +249,41 @@ def open_side(
     side: Source | DNA,
     layers: Sequence[str] | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    exif_orientation: bool = False,
-) -> ImageSource | DNA:
+    loading: Loading | None = None,
+) -> Images | DNA:
     """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
     if is_dna_path(side):
         side = load_dna(side, None if ranges == "auto" else ranges)
     if isinstance(side, DNA):
         return side if layers is None else side.select(layers)
-    return open_source(side, exif_orientation)
+    return (loading or Loading()).open(side)
+
+
+def _open_sides(
+    sides: Sequence[Source | DNA],
+    layers: Sequence[str] | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+) -> list[Images | DNA]:
+    opened = [open_side(side, layers, ranges, loading) for side in sides]
+    check_used(loading.reading, *opened)
+    return opened
+
+
+def open_indexed_sides(
+    sides: Sequence[Source | DNA],
+    what: str,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    loading: Loading | None = None,
+) -> list[ImageSource | DNA]:
+    """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
+    found = list[ImageSource | DNA]()
+    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
+        if isinstance(opened, ImageStream):
+            raise ValueError(by_number(opened, what))
+        found.append(opened)
+    return found
 
 
 def _as_measured(dna: DNA) -> Measured:

@@ -13,7 +13,7 @@ from PIL import Image, ImageFilter
 
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
@@ -73,7 +73,7 @@ def photographs(num_images: int) -> list[Picture]:
     if num_images < 2:
         raise ValueError(f"Argument `num_images` expected to be an integer larger than 1, but got {num_images}")
     folder = Path(require("skimage", "demo").__file__).parent / "data"
-    whole: list[NDArray[Any]] = [open_source(folder / name)[0] for name in PHOTOGRAPHS]
+    whole: list[NDArray[Any]] = [open_indexed(folder / name, "The demonstration")[0] for name in PHOTOGRAPHS]
     random = np.random.default_rng(0)
     crops: list[Picture] = []
     for i in range(num_images):

@@ -4,14 +4,42 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
+from torchmetrics_dna.images import ImageSource
+
 if TYPE_CHECKING:
-    from torchmetrics_dna.images import ImageSource
+    from torchmetrics_dna.images import Images
 
 Groups = str | Callable[[str], object] | Sequence[object]
 _PREFIX = "prefix:"
+
+
+def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
+    """How to find the group of an image by its number and name; None where images go by their pixels.
+
+    Raises:
+        ValueError: As :func:`group_names`; of a stream, if groups are a sequence, since nobody knows its images.
+
+    """
+    if isinstance(images, ImageSource):
+        if groups is None:
+            return None
+        found = group_names(images, groups)
+        return lambda number, _: found[number]
+    if groups is None and images.in_folders:
+        groups = "folder"
+    if groups is None:
+        return None
+    if not callable(groups) and not isinstance(groups, str):
+        raise ValueError(
+            f"Argument `groups` is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
+            " function of an image's name"
+        )
+    group_of = _group_of(groups)
+    return lambda _, name: group_of(name)
 
 
 def group_names(images: ImageSource, groups: Groups) -> list[object]:
@@ -34,17 +62,22 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 
     """
     names = images.names
-    if callable(groups):
-        return [groups(name) for name in names]
-    if not isinstance(groups, str):
+    if not callable(groups) and not isinstance(groups, str):
         if len(groups) != len(names):
             raise ValueError(f"Argument `groups` has {len(groups)} names, but {images.label!r} has {len(names)} images")
         return list(groups)
+    return [*map(_group_of(groups), names)]
+
+
+def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
+    """The group of an image by its name."""
+    if callable(groups):
+        return groups
     if groups == "folder":
-        return [str(PurePath(name).parent) for name in names]
+        return lambda name: str(PurePath(name).parent)
     if not groups.startswith(_PREFIX):
         raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
-    return [_matched(groups.removeprefix(_PREFIX), name) for name in names]
+    return partial(_matched, groups.removeprefix(_PREFIX))
 
 
 def _matched(expression: str, name: str) -> str:

@@ -5,22 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any, TypedDict
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from torchmetrics_dna.extractors.cpu import cut
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images.base import Reading
 from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.sources import open_indexed, open_source
 from torchmetrics_dna.sets.processes import heed, rank, world_size
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Crop, ImageSource
+    from torchmetrics_dna.images import Crop, Images, Source
+    from torchmetrics_dna.images.loader import Notes
 
-Progress = Callable[[str, int, int], None]
+Progress = Callable[[str, int, "int | None"], None]
 
 
 class LoadingOptions(TypedDict, total=False):
@@ -29,6 +34,8 @@ class LoadingOptions(TypedDict, total=False):
     batch_size: int
     num_workers: int | None
     exif_orientation: bool
+    column: str | None
+    fps: float | None
     skip_unreadable: bool
     progress: Progress | None
     distributed: bool
@@ -51,8 +58,11 @@ class Loading:
         num_workers: Processes that decode images; None: one for each core that this process may use, up to 8 and
             shared with the other processes of torchrun, and none for a few images.
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        column: Where images are in dicts, ``.parquet``, ``.npz`` and samples of a tar; by default it is found.
+        fps: Frames of a video to take for each second; all by default.
         skip_unreadable: Leave out images that can't be read, instead of stopping.
-        progress: Called after each batch with the name of the source, the number of images done, and that of all.
+        progress: Called after each batch with the name of the source, the number of images done, and that of all, or
+            None of a stream that does not know it.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
 
@@ -64,6 +74,8 @@ class Loading:
     batch_size: int = 32
     num_workers: int | None = None
     exif_orientation: bool = False
+    column: str | None = None
+    fps: float | None = None
     skip_unreadable: bool = False
     progress: Progress | None = None
     distributed: bool = False
@@ -91,21 +103,82 @@ class Loading:
             if not isinstance(value, int) or value < least:
                 raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
 
+        _ = self.reading
+
+    @property
+    def reading(self) -> Reading:
+        """How images are taken out of what holds them."""
+        return Reading(self.exif_orientation, self.column, self.fps)
+
+    def open(self, source: Source) -> Images:
+        """Open images in this way; see :func:`open_source`."""
+        return open_source(source, self.exif_orientation, column=self.column, fps=self.fps)
+
+    def open_indexed(self, source: Source, what: str) -> ImageSource:
+        """Likewise, for what takes images by number; see :func:`open_indexed`."""
+        return open_indexed(source, what, self.reading)
+
     def share(self, num_images: int) -> range:
         """The numbers of the images that this process measures."""
         return range(rank(), num_images, world_size()) if self.distributed else range(num_images)
 
+    def share_of(self, images: Images) -> Images:
+        """The images that this process measures.
+
+        Raises:
+            ValueError: If they are a stream that gives each process a part of its own already.
+
+        """
+        if not self.distributed or world_size() == 1:
+            return images.split(0, 1)
+        if not isinstance(images, ImageSource) and images.only_whole:
+            raise ValueError(f"{images.label!r} can't be shared among processes, since {images.only_whole}")
+        return images.split(rank(), world_size())
+
+
+class Activated(NamedTuple):
+    """Some images that went through an extractor.
+
+    Attributes:
+        places: Where those that could be read stand among the images; of a stream, the numbers of their entries.
+        activations: Of these, ``{layer: (B, n, *positions)}``.
+        left_out: A line for each image that was left out.
+        names: What those that could be read are called.
+        notes: What was noted of these, ``(B, ...)``, by name.
+
+    """
+
+    places: list[int]
+    activations: dict[str, Tensor]
+    left_out: list[str]
+    names: list[str]
+    notes: Mapping[str, Tensor]
+
 
 def activate(
-    images: ImageSource, extractor: DNAExtractor, loading: Loading
+    images: Images, extractor: DNAExtractor, loading: Loading
 ) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
+    """As :func:`activate_noted`, without notes: places, activations, and lines for images that were left out."""
+    # map holds no activations while it waits for the next
+    return map(itemgetter(0, 1, 2), activate_noted(images, extractor, loading))
+
+
+def activate_noted(
+    images: Images, extractor: DNAExtractor, loading: Loading, notes: Notes | None = None
+) -> Iterator[Activated]:
     """Run images through an extractor, part by part.
 
-    Yields the places of the images that could be read, their activations, and a line for each image that was left out.
     On the CPU, a part is what goes through the network at once; else it is a batch. Delete its activations before the
     next part is asked for, so that there are never two.
+
+    Args:
+        images: The images.
+        extractor: The network.
+        loading: How images are read.
+        notes: What to note of each image, see :func:`load_batches`.
+
     """
-    done = 0
+    done, total = 0, len(images) if isinstance(images, ImageSource) else images.count
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
@@ -115,21 +188,27 @@ def activate(
         num_workers=loading.num_workers,
         skip_unreadable=loading.skip_unreadable,
         properties=extractor.has_properties,
+        notes=notes,
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
         more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
-        places, left_out = [done + i for i in batch.readable], batch.unreadable
-        for part in cut(len(places), most):
+        numbers, left_out = batch.numbers, batch.unreadable
+        for part in cut(len(numbers), most):
             heed()
             given = [pixels[part], *(values[part] for values in more)]
-            yield places[part], extractor(*given) if places else {}, left_out
+            noted = {name: values[part] for name, values in batch.notes.items()}
+            yield Activated(numbers[part], extractor(*given) if numbers else {}, left_out, batch.names[part], noted)
             left_out = []
-        done += len(batch.readable) + len(batch.unreadable)
+        done += len(numbers) + len(batch.unreadable)
         if loading.progress:
-            loading.progress(images.label, done, len(images))
+            loading.progress(images.label, done, total)
+    if loading.progress and total is None and done:
+        loading.progress(images.label, done, done)
 
 
-def check_any_read(num_images: int, unreadable: Sequence[str]) -> None:
-    """Raise ValueError if all images were left out."""
+def check_any_read(num_images: int, unreadable: Sequence[str], label: str = "") -> None:
+    """Raise ValueError if all images were left out, or there were none."""
     if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
+    if not num_images:
+        raise ValueError(f"There are no images in {label!r}")

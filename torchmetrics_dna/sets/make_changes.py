@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.dna.changes import ChangeDictionary
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.images.sources import ImageSource, open_source
 from torchmetrics_dna.sets.loading import Loading, activate
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -83,7 +83,7 @@ def make_changes(
     """
     loading, settings = Loading.of("make_changes", options)
     with in_step(loading.distributed):
-        images = open_source(source, loading.exif_orientation)
+        images = loading.open_indexed(source, "A dictionary of changes")
         if len(images) < _LEAST:
             raise ValueError(f"A dictionary of changes takes at least {_LEAST} images, but got {len(images)}")
         where = device_for(feature, device)

@@ -17,10 +17,11 @@ from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.groups import group_names
-from torchmetrics_dna.sets.loading import activate, check_any_read
-from torchmetrics_dna.sets.measure import Pass
+from torchmetrics_dna.sets.loading import activate_noted, check_any_read
+from torchmetrics_dna.sets.measure import Pass, measure
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import Loading
@@ -44,7 +45,7 @@ _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # some may be
 
 
 def make_files(
-    source: Source | ImageSource,
+    source: Source,
     output: str | os.PathLike[str],
     extractor: DNAExtractor,
     kinds: Sequence[Kind],
@@ -82,15 +83,20 @@ def make_files(
     Raises:
         FileNotFoundError: If the images or the folder to write to are not there.
         FileExistsError: If something is at ``output`` that is not a file.
-        ValueError: If there are no images, one can't be read, or activations are not finite; if there are finished
+        ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
+            resumed; if there are finished
             parts and ``resume`` is False, or they are of another job or of other images; if the folder of parts holds
             something else, or another process makes parts in it.
 
     """
     with in_step():
-        images = open_source(source, loading.exif_orientation)
+        images = loading.open(source)
+        check_used(loading.reading, images)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
+        run.begin(images)
         paths = output_paths(Path(output), kinds)
+        if isinstance(images, ImageStream):
+            return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
         parts = Parts(Path(f"{output}.parts"), len(images), loading.batch_size, list(kinds))
     try:
         with in_step():
@@ -109,6 +115,23 @@ def make_files(
     finally:
         parts.end()
     return paths, unreadable
+
+
+def _measure_stream(
+    images: ImageStream, run: Pass, kinds: Sequence[Kind], paths: dict[str, Path], resume: bool, notes: str
+) -> list[str]:
+    """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
+    if resume:
+        raise ValueError(
+            f"{images.label!r} is a stream, which has no parts to resume from; leave out `resume`, or make a DNA of"
+            " each of its shards, and merge them"
+        )
+    loading = replace(run.loading, distributed=world_size() > 1)
+    found = measure(images, run.extractor, kinds, *run.counting, loading, run.num_folds, run.groups)
+    if rank() == 0:
+        for kind, path in paths.items():
+            replace(found.dnas[kind], notes=notes).save(path)
+    return found.unreadable
 
 
 def output_paths(output: Path, kinds: Sequence[str]) -> dict[str, Path]:
@@ -209,16 +232,17 @@ class Parts:
             ends[end] = part
         if not ends:
             return
-        share = run.open(images, [i for part in parts for i in self._images[part]])
+        share = images.take([i for part in parts for i in self._images[part]])
         done, left_out = 0, list[str]()
         sides: dict[Kind, Side] | None = None
-        for places, activations, lines in activate(share, run.extractor, run.loading):
+        for one in activate_noted(share, run.extractor, run.loading, run.notes):
             sides = sides or run.empty()
-            if places:
-                run.add_(sides, activations, share, places)
-            del activations
-            left_out += lines
-            done += len(places) + len(lines)
+            if one.places:
+                numbers = [share.numbers[i] for i in one.places]
+                run.add_(sides, one.activations, len(numbers), run.folds(one, numbers))
+            left_out += one.left_out
+            done += len(one.places) + len(one.left_out)
+            del one
             if done in ends:
                 self._finish(ends[done], run.to_dnas(sides), left_out)
                 sides, left_out = None, []  # before the next part has its own: counts may be large

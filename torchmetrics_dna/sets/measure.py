@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.dna.unions import ImageFeatures
-from torchmetrics_dna.images.sources import open_source
-from torchmetrics_dna.sets.groups import group_names
-from torchmetrics_dna.sets.loading import activate, check_any_read
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.sets.groups import grouping
+from torchmetrics_dna.sets.loading import activate_noted, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Side, histogram_tally
-from torchmetrics_dna.tally.folds import FoldedImages, FoldedTally, bins_of_folds
+from torchmetrics_dna.tally.folds import FoldedTally, ImageNotes, bins_of_folds, group_folds
 
 if TYPE_CHECKING:
     import os
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.groups import Groups
-    from torchmetrics_dna.sets.loading import Loading
+    from torchmetrics_dna.sets.loading import Activated, Loading
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +38,9 @@ class Measured:
     Attributes:
         dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.
         unreadable: One line for each image that was left out.
-        numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each.
+        numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each;
+            those of a stream are counted. Empty where nothing is kept of single images.
+        names: What these images are called.
         kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
 
     """
@@ -46,6 +48,7 @@ class Measured:
     dnas: dict[str, DNA]
     unreadable: list[str]
     numbers: Sequence[int] = ()
+    names: Sequence[str] = ()
     kept: Mapping[str, Tensor] = field(default_factory=dict)
 
     @property
@@ -121,29 +124,45 @@ class Pass:
             whole, of_fold = makers[kind]
             self.tallies[kind] = whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
         self.extractor, self.loading = extractor, loading
+        self.counting = num_bins, ranges
         self.num_folds, self.groups = num_folds, groups
 
-    def open(self, images: ImageSource, share: Sequence[int]) -> ImageSource:
-        """The images of a share, each of which will know its fold if folds are kept."""
-        taken = images.take(share)
-        if self.num_folds is None:
-            return taken
-        names = None if self.groups is None else group_names(images, self.groups)
-        return FoldedImages(taken, self.num_folds, names and [names[i] for i in share])
+    @property
+    def folded(self) -> bool:
+        """Whether folds are kept."""
+        return self.num_folds is not None
+
+    def begin(self, images: Images) -> None:
+        """Get ready for images, of which others may follow.
+
+        Raises:
+            ValueError: If they have no such groups.
+
+        """
+        self._group_of = grouping(images, self.groups) if self.folded else None
+        self.notes = ImageNotes(None if self._group_of else self.num_folds) if self.folded else None
+
+    def folds(self, part: Activated, numbers: Sequence[int]) -> Tensor | None:
+        """The fold of each image of a part, whose numbers are those of the images that it began with; None without."""
+        if self.num_folds is None or not part.places:
+            return None
+        if self._group_of is None:
+            return part.notes["folds"]
+        return group_folds([*map(self._group_of, numbers, part.names)], self.num_folds)
 
     def empty(self) -> dict[Kind, Side]:
         """The sides of no images."""
         return {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
 
     def add_(
-        self, sides: dict[Kind, Side], activations: dict[str, Tensor], images: ImageSource, places: list[int]
+        self, sides: dict[Kind, Side], activations: dict[str, Tensor], num_images: int, folds: Tensor | None
     ) -> None:
-        """Add a batch in place: the images at these places of what :meth:`open` gave."""
+        """Add a part in place, of so many images in these folds."""
         for kind, tally in self.tallies.items():
-            if isinstance(tally, FoldedTally) and isinstance(images, FoldedImages):
-                tally.add_folded_(sides[kind], [activations], images.folds[places])
+            if isinstance(tally, FoldedTally) and folds is not None:
+                tally.add_folded_(sides[kind], [activations], folds)
             else:
-                tally.add_(sides[kind], [activations], len(places))
+                tally.add_(sides[kind], [activations], num_images)
 
     def to_dnas(self, sides: dict[Kind, Side]) -> dict[str, DNA]:
         """The DNA of each side, on the CPU; may be a view of it."""
@@ -151,7 +170,7 @@ class Pass:
 
 
 def measure(
-    source: Source | ImageSource,
+    source: Source,
     extractor: DNAExtractor,
     kinds: Sequence[Kind],
     num_bins: int,
@@ -170,39 +189,75 @@ def measure(
 
     """
     with in_step(loading.distributed):
-        images = open_source(source, loading.exif_orientation)
+        images = loading.open(source)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
-        mine = loading.share(len(images))
-        share = run.open(images, mine)
+        run.begin(images)
+        share = loading.share_of(images)
         sides, keep = run.empty(), keep or {}
         unreadable: list[str] = []
-        read: list[int] = []
-        for places, activations, left_out in activate(share, extractor, loading):
-            if places:
-                run.add_(sides, activations, share, places)
+        seen = _Seen()
+        for part in activate_noted(share, extractor, loading, run.notes):
+            numbers = [share.numbers[i] for i in part.places] if isinstance(share, ImageSource) else part.places
+            folds = run.folds(part, numbers)
+            if numbers:
+                run.add_(sides, part.activations, len(numbers), folds)
                 for one in keep.values():
-                    one.add(activations)
-            del activations
-            read += places
-            unreadable += left_out
+                    one.add(part.activations)
+                seen.add(part, numbers, folds, bool(keep))
+            unreadable += part.left_out
+            del part
+        num_read = seen.count
         if loading.distributed:
-            unreadable = [line for lines in gather(unreadable) for line in lines]
+            shares = gather((unreadable, num_read))
+            unreadable, num_read = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
             for kind, tally in run.tallies.items():
                 tally.all_reduce_(sides[kind])
-        check_any_read(len(images), unreadable)
+        check_any_read(num_read + len(unreadable), unreadable, images.label)
         dnas = run.to_dnas(sides)
-        of_images = {name: one.values(dnas) for name, one in keep.items()}
-        if isinstance(share, FoldedImages):
-            of_images |= {"folds": share.folds[read], "thumbnails": share.thumbnails[read]}
-        numbers, kept = _in_order(of_images, [mine[place] for place in read], loading.distributed)
-        return Measured(dnas, sorted(unreadable), numbers, kept)
+        of_images = {**{name: one.values(dnas) for name, one in keep.items()}, **seen.notes(run.folded)}
+        return Measured(dnas, sorted(unreadable), *_in_order(of_images, seen, images, loading.distributed))
+
+
+class _Seen:
+    """What is known of the images that this process has read, in the order in which it has."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.numbers: list[int] = []
+        self.names: list[str] = []
+        self._folds: list[Tensor] = []
+        self._thumbnails: list[Tensor] = []
+
+    def add(self, part: Activated, numbers: Sequence[int], folds: Tensor | None, keeps: bool) -> None:
+        self.count += len(numbers)
+        if folds is not None:
+            self._folds.append(folds)
+            self._thumbnails.append(part.notes["thumbnails"])
+        if folds is not None or keeps:  # or else a long stream would leave long lists
+            self.numbers += numbers
+            self.names += part.names
+
+    def notes(self, folded: bool) -> dict[str, Tensor]:
+        if not folded:
+            return {}
+        if not self._folds:
+            return {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
+        return {"folds": torch.cat(self._folds), "thumbnails": torch.cat(self._thumbnails)}
 
 
 def _in_order(
-    of_images: dict[str, Tensor], numbers: list[int], distributed: bool
-) -> tuple[list[int], dict[str, Tensor]]:
-    """The numbers of all images, and what is known of each, in the order of the source, whichever process saw it."""
-    shares = gather((numbers, of_images)) if distributed else [(numbers, of_images)]
-    every = torch.tensor([number for some, _ in shares for number in some])
+    of_images: dict[str, Tensor], seen: _Seen, images: Images, distributed: bool
+) -> tuple[list[int], list[str], dict[str, Tensor]]:
+    """Numbers and names of all images, and what is known of each, in their order, whichever process saw it."""
+    given = seen.numbers, seen.names, of_images
+    shares = gather(given) if distributed else [given]
+    every = torch.tensor([number for some, _, _ in shares for number in some], dtype=torch.int64)
     order = every.argsort()
-    return every[order].tolist(), {name: torch.cat([known[name] for _, known in shares])[order] for name in of_images}
+    numbers = every[order].tolist() if isinstance(images, ImageSource) else list(range(len(every)))
+    names = [name for _, some, _ in shares for name in some]
+    # nobody's share is joined with what has another shape, of no images
+    kept = {
+        name: torch.cat([known[name] for some, _, known in shares if some or len(shares) == 1])[order]
+        for name in (of_images if len(every) else ())
+    }
+    return numbers, [names[i] for i in order.tolist()], kept

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from torchmetrics_dna.images.sources import open_source
+from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.sets.loading import activate, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
     from torchmetrics_dna.sets.loading import Loading
 
@@ -35,7 +35,7 @@ class MeasuredRanges(NamedTuple):
 
 
 def measure_ranges(
-    sources: Sequence[Source | ImageSource | ActivationRanges],
+    sources: Sequence[Source | ActivationRanges],
     extractor: DNAExtractor,
     margin: FixedMargin,
     loading: Loading,
@@ -66,15 +66,16 @@ def measure_ranges(
     with in_step(loading.distributed):
         tally = RangeTally(extractor, margin)
         side = tally.empty(extractor.device)
-        opened = []
+        opened: list[Images] = []
         for source in sources:
             if isinstance(source, ActivationRanges):
                 tally.add_ranges_(side, source)
             else:
-                opened.append(open_source(source, loading.exif_orientation))
+                opened.append(loading.open(source))
+        check_used(loading.reading, *opened)
         unreadable: list[str] = []
         for images in opened:
-            for places, activations, left_out in activate(images.take(loading.share(len(images))), extractor, loading):
+            for places, activations, left_out in activate(loading.share_of(images), extractor, loading):
                 if places:
                     tally.add_(side, [activations], len(places))
                 del activations
@@ -82,5 +83,6 @@ def measure_ranges(
         if loading.distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             tally.all_reduce_(side)
-        check_any_read(sum(map(len, opened)), unreadable)
+        if opened:
+            check_any_read(int(side["images"]) + len(unreadable), unreadable, opened[0].label)
         return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)

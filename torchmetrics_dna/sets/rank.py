@@ -14,7 +14,8 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.images import ImageSource, open_source
+from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare import open_side
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.single_rows import SingleRows
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.loading import SetOptions
     from torchmetrics_dna.tally.resolve import Feature, Resolved
@@ -60,7 +61,7 @@ def rank(
     Args:
         images: See :func:`make_dna`.
         reference: A histogram DNA, or the path of one as :func:`load_dna` takes it; or images, even a single one. Of
-            images, up to 200 are scored too, to say what is typical.
+            images, up to 200 are scored too, to say what is typical, unless they are a stream.
         feature: What describes the images; by default what the reference was made with.
         contrast: ``"pool"``: all images that are ranked, of which histograms are kept, or beyond 2 GB a second pass is
             made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
@@ -90,14 +91,15 @@ def rank(
     """
     loading, settings = Loading.of("rank", options)
     with in_step(loading.distributed):
-        source = open_source(images, loading.exif_orientation)
+        source = loading.open(images)
         pools = isinstance(contrast, str) and contrast == POOL
         given: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
         sides = [
-            _of_histograms(open_side(one, layers, ranges, loading.exif_orientation), name)
+            _of_histograms(open_side(one, layers, ranges, loading), name)
             for one, name in zip(given, ("reference", "contrast"), strict=False)
         ]
         looked_up = _open_nearest(nearest, reference, sides[0], loading)
+        check_used(loading.reading, source, *sides, looked_up)
         dnas = [side for side in sides if isinstance(side, HistogramDNA)]
         way = resolve(feature, layers, num_bins, ranges, dnas, device=device_for(feature, device), **settings)
         extractor = way.extractor
@@ -107,7 +109,7 @@ def rank(
         return _Run(way, weights, loading).rank(source, sides, pools, looked_up)
 
 
-def _of_histograms(side: ImageSource | DNA, name: str) -> ImageSource | HistogramDNA:
+def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
     """The side; TypeError if it is a DNA without histograms."""
     if isinstance(side, DNA) and not isinstance(side, HistogramDNA):
         raise TypeError(f"Argument `{name}` expected to be a HistogramDNA or images, but got {side!r}")
@@ -115,8 +117,8 @@ def _of_histograms(side: ImageSource | DNA, name: str) -> ImageSource | Histogra
 
 
 def _open_nearest(
-    nearest: Source | ImageIndex | None, reference: Any, side: ImageSource | HistogramDNA, loading: Loading
-) -> ImageSource | ImageIndex | None:
+    nearest: Source | ImageIndex | None, reference: Any, side: Images | HistogramDNA, loading: Loading
+) -> Images | ImageIndex | None:
     """Where to look for the nearest images; the reference's own source if it is that."""
     if nearest is None or isinstance(nearest, ImageIndex):
         return nearest
@@ -124,7 +126,7 @@ def _open_nearest(
         return ImageIndex.load(nearest)
     paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
     same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
-    return side if same and isinstance(side, ImageSource) else open_source(nearest, loading.exif_orientation)
+    return side if same and not isinstance(side, DNA) else loading.open(nearest)
 
 
 class _Run:
@@ -136,10 +138,10 @@ class _Run:
 
     def rank(
         self,
-        source: ImageSource,
-        sides: list[ImageSource | HistogramDNA],
+        source: Images,
+        sides: list[Images | HistogramDNA],
         pools: bool,
-        looked_up: ImageSource | ImageIndex | None,
+        looked_up: Images | ImageIndex | None,
     ) -> Ranking:
         own = looked_up is sides[0]
         reference, *other = (self._measured(side, folds=pools, features=own and side is looked_up) for side in sides)
@@ -151,11 +153,11 @@ class _Run:
         distances = found.kept["distances"]
         scores, typical = _contrasted(distances), self._typical(sides[0], references)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
-        numbers = [found.numbers[i] for i in order.tolist()]
+        names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
         near = None if index is None or found.features is None else index.nearest(found.features.values).take(order)
         p_value = self._p_value(*references) if pools else None
         return Ranking(
-            names=[source.names[i] for i in numbers],
+            names=names,
             scores=scores[order],
             numbers=numbers,
             images=source,
@@ -169,26 +171,25 @@ class _Run:
             p_value=p_value,
         )
 
-    def _measured(self, side: ImageSource | HistogramDNA, folds: bool, features: bool) -> Measured:
+    def _measured(self, side: Images | HistogramDNA, folds: bool, features: bool) -> Measured:
         if isinstance(side, HistogramDNA):
             return Measured({"histogram": next(self.known)}, [])
         return self._measure(side, True, folds, {"features": Features()} if features else {})
 
-    def _measure(self, images: ImageSource, histogram: bool, folds: bool, keep: Mapping[str, PerImage]) -> Measured:
+    def _measure(self, images: Images, histogram: bool, folds: bool, keep: Mapping[str, PerImage]) -> Measured:
         way = self.way
         kinds: Any = ["histogram"] if histogram else []
         given = way.num_bins, way.ranges, self.loading, NUM_FOLDS if folds else None
         return measure(images, way.extractor, kinds, *given, keep=keep)
 
-    def _index(self, looked_up: ImageSource | ImageIndex | None, reference: Measured | None) -> ImageIndex | None:
+    def _index(self, looked_up: Images | ImageIndex | None, reference: Measured | None) -> ImageIndex | None:
         if looked_up is None or isinstance(looked_up, ImageIndex):
             return looked_up
         measured = reference or self._measure(looked_up, False, False, {"features": Features()})
         assert measured.features is not None
-        names = [looked_up.names[number] for number in measured.numbers]
-        return ImageIndex.of(names, measured.features.values, self.way.extractor)
+        return ImageIndex.of(list(measured.names), measured.features.values, self.way.extractor)
 
-    def _score(self, source: ImageSource, references: list[HistogramDNA], pools: bool, features: bool) -> Measured:
+    def _score(self, source: Images, references: list[HistogramDNA], pools: bool, features: bool) -> Measured:
         """Measure the images: their distances to all references and to the pool, and the pool if there is to be one."""
         extras: dict[str, PerImage] = {"features": Features()} if features else {}
         kept = _Distances(self._scorer(references), pools)
@@ -196,13 +197,13 @@ class _Run:
         if pools and found.kept["distances"].isnan().any():  # histograms could not be kept
             both = [*references, cast("HistogramDNA", found.dnas["histogram"])]
             again = self._measure(source, False, False, {"distances": _Distances(self._scorer(both))})
-            return Measured(found.dnas, found.unreadable, found.numbers, {**found.kept, **again.kept})
+            return replace(found, kept={**found.kept, **again.kept})
         return found
 
-    def _typical(self, side: ImageSource | HistogramDNA, references: list[HistogramDNA]) -> Tensor | None:
+    def _typical(self, side: Images | HistogramDNA, references: list[HistogramDNA]) -> Tensor | None:
         """Scores of images of the reference, each left out of it; of some if there are many."""
         count = references[0].num_images
-        if isinstance(side, HistogramDNA) or count < 2:
+        if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         found = self._measure(

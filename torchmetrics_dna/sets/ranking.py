@@ -9,13 +9,14 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.sets.nearest import COPY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.images import ImageSource
+    from torchmetrics_dna.images import Images
     from torchmetrics_dna.sets.nearest import ImageIndex, Nearest
 
 
@@ -27,7 +28,7 @@ class Ranking:
         names: What each image is called.
         scores: dna-emd of each image to the reference, less that to the contrast if there is one; in bins, float64,
             ascending. Below 0, an image is more like the reference than like the contrast.
-        numbers: Where each image stands in the source.
+        numbers: Where each image stands in the source; among the images of a stream that could be read.
         images: The source that was ranked.
         reference: What the images were compared with.
         unreadable: One line for each image that was left out.
@@ -44,7 +45,7 @@ class Ranking:
     names: list[str]
     scores: Tensor
     numbers: list[int]
-    images: ImageSource
+    images: Images
     reference: HistogramDNA
     unreadable: list[str]
     distances: Tensor | None = None
@@ -89,7 +90,7 @@ class Ranking:
         """Measure how well the ranking finds relevant images.
 
         Args:
-            relevant: Whether each image is relevant, in the order of the source.
+            relevant: Whether each image is relevant, in the order of the source; of a stream, each that could be read.
 
         Returns:
             Precision and recall at each number of images taken, closest first, and the area under the curve (average
@@ -101,8 +102,9 @@ class Ranking:
         """
         from torchmetrics.functional import classification  # which takes seconds to import
 
-        if len(relevant) != len(self.images):
-            raise ValueError(f"Expected one entry for each of {len(self.images)} images, but got {len(relevant)}")
+        count = len(self.images) if isinstance(self.images, ImageSource) else len(self.names)
+        if len(relevant) != count:
+            raise ValueError(f"Expected one entry for each of {count} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])
         span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
         closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], which torchmetrics leaves as it is

@@ -13,8 +13,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS
-from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.images.duplicates import THUMBNAIL, thumbnail
+from torchmetrics_dna.images.duplicates import thumbnail
 from torchmetrics_dna.tally import DNATally, Field
 
 if TYPE_CHECKING:
@@ -123,35 +122,25 @@ def _images_of(parts: Parts, chosen: Tensor) -> Parts:
     return found
 
 
-class FoldedImages(ImageSource):
-    """Images of a source; once one is read, in whichever process, it has its place in ``folds`` and ``thumbnails``.
+class ImageNotes:
+    """What is noted of each image while it is as it was given: ``"thumbnails"``, and by its pixels its ``"folds"``.
 
     Args:
-        source: The images.
-        num_folds: How many folds.
-        groups: A name for each image's group, whose images share a fold; None to go by pixels.
+        num_folds: How many folds; None to leave folds to the names of groups, see :func:`group_folds`.
 
     """
 
-    def __init__(self, source: ImageSource, num_folds: int, groups: Sequence[Hashable] | None = None) -> None:
-        super().__init__(source.names, source._fetch, source.label, source.exif_orientation)
-        self.folds = torch.zeros(len(source), dtype=torch.int64).share_memory_()  # type: ignore[no-untyped-call]
-        self.thumbnails = torch.zeros(len(source), THUMBNAIL, dtype=torch.uint8)
-        self.thumbnails.share_memory_()  # type: ignore[no-untyped-call]
+    def __init__(self, num_folds: int | None) -> None:
         self._num_folds = num_folds
-        if groups is not None:
-            self.folds.copy_(group_folds(groups, num_folds))
-        self._by_pixels = groups is None
 
-    @override
-    def decode(self, index: int) -> RGBImage:
-        image = super().decode(index)
-        self.thumbnails[index] = thumbnail(image)
-        if self._by_pixels:
+    def __call__(self, image: RGBImage) -> dict[str, Tensor]:
+        """Of an image ``(H, W, 3)``, uint8 or in [0, 1]."""
+        found = {"thumbnails": thumbnail(image)}
+        if self._num_folds is not None:
             step = _step(image.size)
             some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
-            self.folds[index] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
-        return image
+            found["folds"] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
+        return found
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:

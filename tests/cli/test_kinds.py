@@ -1,0 +1,151 @@
+"""Kinds of sources as a user of the commands meets them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import kinds
+import numpy as np
+import pytest
+from commands import run, torchrun
+from kinds import COUNT, FILES, ON_DISK, PIXELS, tar
+from PIL import Image
+
+from torchmetrics_dna import load_dna
+
+# servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+FAST = ("--layers", "block_0", "--num-bins", "50")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return kinds.folder(tmp_path_factory.mktemp("folder"))
+
+
+@pytest.fixture(scope="module")
+def expected(folder: Path) -> str:
+    with pytest.MonkeyPatch.context() as patch:
+        assert run(patch, "make", folder, "-o", folder.parent / "x.dna.npz", *FAST) == 0
+    return load_dna(folder.parent / "x.dna.npz").digest
+
+
+@pytest.mark.parametrize("kind", ON_DISK)
+def test_make_takes_them(kind: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    output = tmp_path / "x.dna.npz"
+    assert run(monkeypatch, "make", ON_DISK[kind](tmp_path / "in"), "-o", output, *FAST) == 0
+    assert load_dna(output).digest == expected
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "x.dna.npz"]
+
+
+def test_other_commands_take_them(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
+    told = []
+    for one, chosen in ((source, ("--column", "mask.png")), (folder, ())):
+        assert run(monkeypatch, "compare", one, other, *chosen, *FAST, "--json") == 0
+        told.append(json.loads(capsys.readouterr().out))
+    assert told[0]["dna_emd"] > told[1]["dna_emd"] == 0
+    query, ranked = tmp_path / "query.npy", []
+    np.save(query, PIXELS[:1] // 2)
+    for one, chosen in ((source, ("--column", "png")), (folder, ())):
+        assert run(monkeypatch, "rank", one, "--reference", query, *chosen, *FAST, "--csv") == 0
+        rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
+        ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
+    assert ranked[0] == ranked[1]
+    ranges = tmp_path / "x.json", tmp_path / "y.json"
+    for path, given in zip(ranges, ([source, "--column", "png"], [folder]), strict=True):
+        assert run(monkeypatch, "ranges", *given, "-o", path, "--layers", "block_0") == 0
+    assert ranges[0].read_text() == ranges[1].read_text()
+    np.savez(tmp_path / "two.npz", fake=PIXELS, real=255 - PIXELS)
+    page, cards = tmp_path / "report.html", tmp_path / "cards.html"
+    chosen = ("--column", "fake", *FAST)
+    assert run(monkeypatch, "report", tmp_path / "two.npz", folder, "-o", page, *chosen) == 0
+    assert run(monkeypatch, "compare", tmp_path / "two.npz", folder, "--cards", cards, *chosen) == 0
+    assert page.exists()
+    assert cards.exists()
+    assert run(monkeypatch, "make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST) == 0
+    assert load_dna(tmp_path / "v.npz").num_images == -(-COUNT // 2)
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        (
+            ["make", "{source}", "--resume", "-o", "x.npz"],
+            "'{source}' is a stream, which has no parts to resume from; leave out --resume, or make a",
+        ),
+        (
+            ["report", "{source}", "{source}", "-o", "x.html"],
+            "A report takes images by number, but '{source}' is a stream",
+        ),
+        (
+            ["compare", "{source}", "{source}", "--cards", "x.html"],
+            "A card takes images by number, but '{source}' is a",
+        ),
+        (
+            ["rank", "{source}", "--reference", "{source}", "--grid", "x.png"],
+            "A contact sheet takes images by number, but '{source}' is a stream",
+        ),
+        (
+            ["make", "{source}", "--column", "jpg", "-o", "x.npz"],
+            "There is no column 'jpg' in '{source}', which has png",
+        ),
+        (
+            ["make", "{folder}", "--column", "jpg", "-o", "x.npz"],
+            "Option --column is 'jpg', but there are no columns in '{folder}'; leave it out",
+        ),
+        (["make", "{source}", "--fps", "0", "-o", "x.npz"], "Option --fps expected to be above 0, but got 0.0"),
+        (["make", "{cut}", "-o", "x.npz"], "Can't read images of '{cut}' after '{cut}/img"),
+        (
+            ["make", "{cut}", "-o", "x.npz", "--kind", "histogram,gaussian"],
+            "Can't read images of '{cut}' after '{cut}/img",
+        ),
+        (["compare", "{cut}", "{source}"], "Can't read images of '{cut}' after '{cut}/img"),
+        (["rank", "{source}", "--reference", "{cut}", "--csv"], "Can't read images of '{cut}' after '{cut}/img"),
+        (["ranges", "{cut}", "-o", "x.json"], "Can't read images of '{cut}' after '{cut}/img"),
+        (
+            ["compare", "{source}", "{poor}"],
+            "There is no column that holds an image in '{poor}', which has label; name it",
+        ),
+    ],
+)
+def test_what_is_wrong_is_one_line_and_nothing_is_written(
+    command: list[str],
+    message: str,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet as pq
+
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    monkeypatch.setenv("COLUMNS", "1000")
+    given = {"source": tar(tmp_path / "x.tgz", FILES, "w:gz"), "folder": str(folder), "cut": str(tmp_path / "cut.tgz")}
+    Path(given["cut"]).write_bytes(Path(given["source"]).read_bytes()[:-3000])
+    given["poor"] = str(tmp_path / "poor.parquet")
+    pq.write_table(pa.table({"label": [1]}), given["poor"])
+    fast = ("--layers", "block_0")
+    assert run(monkeypatch, *[word.format(**given) for word in command], *fast) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "torchmetrics-dna:" in line]
+    assert message.format(**given) in line
+    assert list(Path().iterdir()) == []
+
+
+def test_a_contact_sheet_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, sheet = tar(tmp_path / "x.tar", FILES), tmp_path / "x.png"
+    assert run(monkeypatch, "rank", source, "--reference", source, "--grid", sheet, *FAST) == 0
+    with Image.open(sheet) as image:
+        assert image.width > 500
+
+
+@pytest.mark.slow
+def test_torchrun_shares_a_stream(expected: str, tmp_path: Path) -> None:
+    torchrun("make", kinds.shards(tmp_path), "-o", tmp_path / "x.dna.npz", *FAST)
+    assert load_dna(tmp_path / "x.dna.npz").digest == expected

@@ -1,0 +1,326 @@
+"""Streams: how they are shared, how little they keep, and what they can't do."""
+
+from __future__ import annotations
+
+import re
+import socket
+import threading
+import tracemalloc
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import kinds
+import numpy as np
+import pytest
+import torch
+import workers
+from commands import run as run_command
+from kinds import COUNT, FILES, PIXELS, tar
+from networks import Pixels
+from processes import run
+from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
+from typing_extensions import Self
+
+from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
+from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images.base import Shard
+from torchmetrics_dna.images.loader import load_batches
+from torchmetrics_dna.images.places import expand
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.make_changes import make_changes
+from torchmetrics_dna.sets.make_files import make_files
+
+# servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
+pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
+EXTRACTOR = DNAExtractor(Pixels(), input_size=16)
+MEASURE: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
+
+
+def stream(*lengths: int) -> ImageStream:
+    """Shards of so many images."""
+    names = [[f"{k}.{i}" for i in range(length)] for k, length in enumerate(lengths)]
+    read = [partial(lambda some: ((name, PIXELS[0]) for name in some), some) for some in names]
+    return ImageStream([Shard("shard", one) for one in read], "a stream")
+
+
+@pytest.mark.parametrize("lengths", [(7,), (3, 0, 4), (1, 1, 1, 1, 1, 1), (2, 5, 1, 4)])
+@pytest.mark.parametrize("outer", [1, 2, 3])
+@pytest.mark.parametrize("inner", [1, 2, 4])
+def test_parts_of_a_stream_are_the_whole(lengths: tuple[int, ...], outer: int, inner: int) -> None:
+    whole = stream(*lengths)
+    parts = [list(whole.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
+    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in whole]
+    if len(lengths) == 1:
+        assert max(map(len, parts)) - min(map(len, parts)) <= 1
+
+
+def test_patterns_are_spelled_out(tmp_path: Path) -> None:
+    assert expand("s3://b/{a,b}/{09..11}.tar")[2:4] == ["s3://b/a/11.tar", "s3://b/b/09.tar"]
+    assert expand("{8..10}") == ["8", "9", "10"]
+    for name in ("x10.png", "x9.png", "{odd}.png"):
+        (tmp_path / name).write_bytes(b"")
+    assert [Path(found).name for found in expand(f"{tmp_path}/x*.png")] == ["x9.png", "x10.png"]
+    assert [Path(found).name for found in expand(f"{tmp_path}/{{odd}}.png")] == ["{odd}.png"]
+    assert expand(f"{tmp_path}/{{odd}}s.png") == [f"{tmp_path}/{{odd}}s.png"]
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tmp_path: Path) -> None:
+    """Whatever its length: what has been counted is let go."""
+    peaks = []
+    for copies in (4, 40):
+        (tmp_path / f"{copies}").mkdir()
+        images = np.random.default_rng(0).integers(0, 256, (copies, 200, 200, 3)).astype(np.uint8)
+        files = {f"{i}.png": kinds.png(images[i % len(images)]) for i in range(copies)}
+        source = tar(tmp_path / f"{copies}" / "x.tgz", files, "w:gz")
+        make_dna(source, EXTRACTOR, num_workers=num_workers, batch_size=4, **MEASURE)  # what is kept for later
+        tracemalloc.start()
+        made = make_dna(source, EXTRACTOR, num_workers=num_workers, batch_size=4, **MEASURE)
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+        assert made.num_images == copies
+    assert peaks[1] < peaks[0] + 300_000  # of 36 more images that have 120 kB each
+    alive = Alive()
+    assert make_dna(iter(alive), EXTRACTOR, batch_size=4, **MEASURE).num_images == 60
+    assert alive.most <= 2 * 4
+
+
+class Alive:
+    """Images that count how many of them there are."""
+
+    def __init__(self) -> None:
+        self.now = self.most = 0
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        for _ in range(60):
+            yield Counted(self)
+
+
+class Counted(np.ndarray):
+    def __new__(cls, alive: Alive) -> Self:
+        found = np.zeros((20, 24, 3), np.uint8).view(cls)
+        found.alive = alive
+        alive.now += 1
+        alive.most = max(alive.most, alive.now)
+        return found
+
+    def __del__(self) -> None:
+        if hasattr(self, "alive"):
+            self.alive.now -= 1
+
+
+def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
+    source = tar(tmp_path / "x.tgz", FILES, "w:gz")
+    told = r"takes images by number, but '.*x.tgz' is a stream, .*; save its images in a folder or a .zip"
+    with pytest.raises(ValueError, match=f"^A report {told}"):
+        report(PIXELS, source, tmp_path / "report.html", EXTRACTOR)
+    with pytest.raises(ValueError, match=f"^A dictionary of changes {told}"):
+        make_changes(source, EXTRACTOR)
+    with pytest.raises(ValueError, match=f"^This {told}"):
+        open_source(source)[0]
+    given = tmp_path / "x.dna.npz", EXTRACTOR, ["histogram"], 50, "auto", Loading()
+    with pytest.raises(ValueError, match="is a stream, which has no parts to resume from; leave out `resume`, or"):
+        make_files(source, *given, resume=True)
+    with pytest.raises(ValueError, match=r"`groups` is a sequence, but '.*x.tgz' is a stream; give 'folder'"):
+        make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE)
+    assert list(tmp_path.iterdir()) == [Path(source)]
+    make_files(source, *given, notes="streamed")
+    made = load_dna(tmp_path / "x.dna.npz")
+    assert (made.digest, made.notes) == (make_dna(PIXELS, EXTRACTOR, **MEASURE).digest, "streamed")
+    whole = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)
+    by_name = make_dna(source, EXTRACTOR, num_folds=5, groups=lambda n: int(re.findall(r"\d+", n)[-1]) % 3, **MEASURE)
+    assert [fold.digest for fold in by_name.folds] == [fold.digest for fold in whole.folds]
+    found = compare(source, PIXELS, EXTRACTOR, metrics=["dna-emd", "fd"], **MEASURE)
+    assert any("a stream does not say how long it is" in notice for notice in found.notices)
+
+
+def test_iterators_are_read_but_once() -> None:
+    once = open_source(iter(PIXELS))
+    assert len(list(once)) == COUNT
+    with pytest.raises(
+        ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a list, or"
+    ):
+        list(once)
+    calls = open_source(iter([*PIXELS, None]).__next__)
+    assert len(list(calls)) == COUNT
+    with pytest.raises(ValueError, match="the function has given all that it has; give a list, or a function"):
+        list(calls)
+    with pytest.raises(ValueError, match="an iterator can be read but once"):
+        rank(PIXELS, (both := open_source(iter(PIXELS))), EXTRACTOR, contrast=both, **MEASURE)
+
+
+def test_progress_of_what_has_no_end_in_sight(tmp_path: Path) -> None:
+    for source, total in ((tar(tmp_path / "x.tgz", FILES, "w:gz"), None), (kinds.packed_npz(tmp_path), COUNT)):
+        told: list[tuple[int, int | None]] = []
+        make_dna(
+            source,
+            EXTRACTOR,
+            batch_size=4,
+            num_workers=0,
+            progress=lambda _, *given, to=told: to.append(given),
+            **MEASURE,
+        )
+        expected = [(4, total), (8, total), (11, total)]
+        assert told == (expected if total else [*expected, (11, 11)])
+
+
+def test_images_of_streams_have_properties_of_their_files(tmp_path: Path) -> None:
+    folder = kinds.folder(tmp_path)
+    expected = make_dna(folder, "properties")
+    for source in (tar(tmp_path / "x.tgz", FILES, "w:gz"), kinds.parquet(tmp_path)):
+        assert make_dna(source, "properties").digest == expected.digest
+    (batch,) = load_batches(open_source(tmp_path / "x.tgz"), None, properties=True, num_workers=0)
+    assert batch.properties.shape[0] == COUNT
+
+
+def test_processes_share_a_stream(tmp_path: Path) -> None:
+    run(2, workers.streams, tmp_path, kinds.shards(tmp_path), tar(tmp_path / "x.tgz", FILES, "w:gz"))
+
+
+def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:
+    dataset = TensorDataset(torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
+    loader = DataLoader(dataset, sampler=DistributedSampler(dataset, 2, 0))
+    assert len(list(open_source(loader))) == 6  # where each process goes its own way
+    run(2, workers.shared_loader, tmp_path)
+
+
+@contextmanager
+def served(folder: Path, fault: str = "") -> Iterator[str]:
+    """A folder on HTTP; a server that knows no ranges, as the simplest don't, and cuts connections if told so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_HEAD(self) -> None:
+            self.answer(body=False)
+
+        def do_GET(self) -> None:
+            self.answer(body=True)
+
+        def answer(self, body: bool) -> None:
+            path = folder / self.path.lstrip("/").partition("?")[0]
+            if not path.is_file():
+                self.send_error(404)
+                return
+            content = path.read_bytes()
+            start, end, status = 0, len(content), 200
+            if ranged := re.match(r"bytes=(\d+)-(\d*)", self.headers.get("Range", "") if "plain" not in fault else ""):
+                start, end, status = int(ranged[1]), int(ranged[2] or len(content) - 1) + 1, 206
+            self.send_response(status)
+            if status == 206:
+                self.send_header("Content-Range", f"bytes {start}-{end - 1}/{len(content)}")
+            if "plain" not in fault:
+                self.send_header("Accept-Ranges", "bytes")
+            part = content[start:end]
+            self.send_header("Content-Length", str(len(part)))
+            self.end_headers()
+            if body:
+                self.wfile.write(part[: len(part) // 2] if "cut" in fault else part)
+            self.close_connection = True
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+@pytest.fixture
+def remote(tmp_path: Path) -> Path:
+    (tmp_path / "web").mkdir()
+    for kind in (kinds.zipped, kinds.packed_npz, kinds.npy, kinds.parquet, kinds.shards, kinds.video, kinds.folder):
+        kind(tmp_path / "web")
+    tar(tmp_path / "web" / "x.tgz", FILES, "w:gz")
+    return tmp_path / "web"
+
+
+@pytest.mark.parametrize("num_workers", [0, 2])
+def test_addresses_give_what_files_give(num_workers: int, remote: Path, tmp_path: Path) -> None:
+    expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
+    with served(remote) as address:
+        images = [f"{address}/images/{name}" for name in FILES]
+        (tmp_path / "list.txt").write_text("\n".join(images))
+        for source in (
+            f"{address}/x.tgz?token=a.png",
+            f"{address}/x-{{000..002}}.tar",
+            f"{address}/x.zip",
+            f"{address}/x.npz",
+            f"{address}/x.npy",
+            f"{address}/x.parquet",
+            f"{address}/x.mkv",
+            images,
+            tmp_path / "list.txt",
+        ):
+            found = make_dna(source, EXTRACTOR, num_workers=num_workers, **MEASURE)
+            assert found.digest == expected, source
+    with served(remote, "plain") as address:  # streams need no more than the simplest server
+        for name in ("x.tgz", "x-000.tar", "x.npy", "images/img0.png"):
+            assert make_dna(f"{address}/{name}", EXTRACTOR, num_workers=num_workers, **MEASURE).num_images
+
+
+@pytest.mark.parametrize(
+    ("fault", "name", "message"),
+    [
+        ("", "gone.tar", "There is nothing at 'http://.*/gone.tar'; check the address"),
+        ("", "gone.parquet", "There is nothing at 'http://.*/gone.parquet'"),
+        ("", "gone.png", "There is nothing at 'http://.*/gone.png'"),
+        ("", "images/", "There is nothing at|is no source of images"),
+        ("plain cut", "x.tgz", "Can't read images of 'http://.*/x.tgz'"),
+        ("plain cut", "x-000.tar", "Can't read images of 'http://.*/x-000.tar'"),
+        ("cut", "x.parquet", "Can't read 'http://.*/x.parquet' as Parquet"),
+        ("cut", "x.zip", "Can't read|not a readable zip"),
+        ("cut", "images/img0.png", "Can't read image 'http://.*/images/img0.png'"),
+    ],
+)
+def test_broken_connections_are_told_in_one_line(
+    fault: str,
+    name: str,
+    message: str,
+    remote: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with served(remote, fault) as address:
+        with pytest.raises((OSError, ValueError), match=message) as told:
+            make_dna(f"{address}/{name}", EXTRACTOR, num_workers=0, **MEASURE)
+        assert "\n" not in str(told.value)
+        output = tmp_path / "x.dna.npz"
+        assert run_command(monkeypatch, "make", f"{address}/{name}", "-o", output, "--layers", "block_0") == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "torchmetrics-dna:" in line]
+    assert re.search(message, line)
+    assert [path.name for path in tmp_path.iterdir()] == ["web"]
+
+
+def test_objects_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server_of_moto = pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = server_of_moto.ThreadedMotoServer("127.0.0.1", port)
+    server.start()
+    try:
+        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
+            monkeypatch.setenv(f"AWS_{name}", value)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        import s3fs
+
+        files = s3fs.S3FileSystem()
+        files.mkdir("bucket")
+        files.put(kinds.shards(tmp_path).replace("{000..002}", "*"), "bucket/shards/")
+        files.put(str(kinds.folder(tmp_path)), "bucket/images", recursive=True)
+        expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
+        for source in ("s3://bucket/shards/x-*.tar", "s3://bucket/shards/x-{000..002}.tar", "s3://bucket/images"):
+            assert make_dna(source, EXTRACTOR, num_workers=2, **MEASURE).digest == expected
+        with pytest.raises(FileNotFoundError, match="There is nothing at 's3://bucket/gone.tar'; check the address"):
+            make_dna("s3://bucket/gone.tar", EXTRACTOR)
+    finally:
+        server.stop()

@@ -1,0 +1,182 @@
+"""Arrays of images in files: ``.npy``, and ``.npz`` as ADM and others write samples."""
+
+from __future__ import annotations
+
+import struct
+import zipfile
+from functools import partial
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
+
+import numpy as np
+from numpy.lib import format as npy
+
+from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.base import Images, ImageSource
+from torchmetrics_dna.images.kind import Kind, joined, stream_of
+from torchmetrics_dna.images.pixels import check_array
+from torchmetrics_dna.images.places import is_address, open_file, suffix_of
+from torchmetrics_dna.images.rows import check_column
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from torchmetrics_dna.images.base import Reading
+
+_USUAL = "arr_0"
+_LOCAL = struct.Struct("<26xHH")  # of a member's header in a zip: the lengths of its name and of what follows it
+
+
+class _Layout(NamedTuple):
+    """An array in a file: its shape and type, whether its first axis is innermost, and where it begins if plain."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    fortran: bool
+    offset: int | None
+
+
+def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
+    """Arrays of images; those of this machine that are not packed are mapped into memory, others are a stream."""
+    layouts = {file: _layout(file, reading.column) for file in files}
+    if all(layout.offset is not None for layout in layouts.values()):
+        return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
+    count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
+    return stream_of(files, label, reading, _read, count=count)
+
+
+ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("column",))
+
+
+def holds_images(path: str | os.PathLike[str]) -> bool:
+    """Whether an ``.npz`` of this machine is of images: by ``arr_0``, or any array of four axes."""
+    try:
+        with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
+            names = [name.removesuffix(".npy") for name in archive.namelist()]
+            return _USUAL in names or bool(_of_four_axes(archive))
+    except Exception:  # what is wrong with it is said where it is read
+        return False
+
+
+def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
+    array = _Mapped(path, layout)
+    count = layout.shape[0] if len(layout.shape) == 4 else 1
+    names = [f"{path}/{i}" for i in range(count)]
+    return ImageSource(names, array.image, path, reading.exif_orientation, partial(_stamp, path))
+
+
+def _stamp(path: str, index: int) -> str:  # noqa: ARG001
+    found = Path(path).stat()
+    return f"{found.st_size} {found.st_mtime_ns}"
+
+
+class _Mapped:
+    """An array of a file, mapped anew in every process: pickled, it would be read as a whole."""
+
+    def __init__(self, path: str, layout: _Layout) -> None:
+        self._path, self._layout = path, layout
+        self._array: NDArray[Any] | None = None
+
+    def image(self, index: int) -> NDArray[Any]:
+        if self._array is None:
+            layout = self._layout
+            order: Any = "F" if layout.fortran else "C"
+            array = np.memmap(self._path, layout.dtype, "r", layout.offset or 0, layout.shape, order)
+            self._array = array if array.ndim == 4 else array[None]
+        return np.array(self._array[index])
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_array": None}
+
+
+def _layout(path: str, column: str | None) -> _Layout:
+    """What array a file holds; ValueError if it is none of images."""
+    with refusing(path, "an array of images"), open_file(path) as file:
+        if suffix_of(path) == ".npy":
+            shape, fortran, dtype = _header(file)
+            offset: int | None = file.tell()
+        else:
+            with zipfile.ZipFile(file) as archive:
+                info = archive.getinfo(_member(archive, column, path))
+                with archive.open(info) as member:
+                    shape, fortran, dtype = _header(member)
+                    inner = member.tell()
+            offset = None if info.compress_type != zipfile.ZIP_STORED else _start(file, info) + inner
+        # of the right shape and type, and of no size
+        check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)
+        if offset is not None and not is_address(path):
+            end = file.seek(0, 2)
+            if end < offset + dtype.itemsize * int(np.prod(shape)):
+                raise ValueError("it has been cut off; copy it anew")
+        elif fortran:
+            raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
+    return _Layout(shape, dtype, fortran, None if is_address(path) else offset)
+
+
+def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
+    """The array of an ``.npz`` that has the images."""
+    names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
+    if column is not None:
+        check_column(names, column, path)
+        return f"{column}.npy"
+    if _USUAL in names:
+        return f"{_USUAL}.npy"
+    if "dna.json" in archive.namelist():
+        where = "; a DNA is read from this machine, or as hub:OWNER/REPO/path" if is_address(path) else ""
+        raise ValueError(f"it is a DNA file, but images are expected{where}")
+    found = _of_four_axes(archive)
+    if len(found) != 1:
+        raise ValueError(
+            f"it has no array {_USUAL!r}, but {', '.join(names) or 'none'}; name the one of images by `column`"
+        )
+    return found[0]
+
+
+def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
+    found = []
+    for name in archive.namelist():
+        if name.endswith(".npy"):
+            with archive.open(name) as member:
+                found += [name] if len(_header(member)[0]) == 4 else []
+    return found
+
+
+def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    version = npy.read_magic(file)
+    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, fortran, dtype = read(file)
+    return shape, fortran, dtype
+
+
+def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
+    """Where the bytes of a member that is not packed begin."""
+    file.seek(info.header_offset)
+    name, more = _LOCAL.unpack(file.read(_LOCAL.size))
+    return info.header_offset + _LOCAL.size + int(name) + int(more)
+
+
+def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
+    """The images of an array one after the other, of which one is in memory."""
+    forwards = suffix_of(path) == ".npy"
+    with open_file(path, forwards=forwards) as file:
+        if forwards:
+            yield from _images(path, file)
+            return
+        with zipfile.ZipFile(file) as archive, archive.open(_member(archive, reading.column, path)) as member:
+            yield from _images(path, member)
+
+
+def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
+    shape, _, dtype = _header(file)
+    shape = shape if len(shape) == 4 else (1, *shape)
+    size = dtype.itemsize * int(np.prod(shape[1:]))
+    for i in range(shape[0]):
+        data = b""
+        while len(data) < size and (more := file.read(size - len(data))):
+            data += more
+        if len(data) < size:
+            raise ValueError("it has been cut off; copy it anew")
+        yield f"{path}/{i}", np.frombuffer(data, dtype).reshape(shape[1:])

@@ -1,0 +1,248 @@
+"""The two kinds of image sets: those with an index, and streams, whose images come one after the other."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+
+from PIL import UnidentifiedImageError
+from torch.utils.data import Dataset
+
+from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.images.pixels import file_facts, to_rgb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+
+_SHARD_BITS = 40  # of an image's number in a stream, below those of its shard
+
+CHOICES = frozenset({"column", "fps"})
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How images are taken out of what holds them.
+
+    Attributes:
+        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        column: Where each image is in what has several things of each: a key of dicts, a column, an array of an
+            ``.npz``, an extension in a tar. None to find it.
+        fps: Frames of videos to take for each second; None for all.
+
+    Raises:
+        ValueError: If a value is out of range.
+
+    """
+
+    exif_orientation: bool = False
+    column: str | None = None
+    fps: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.fps is not None and not self.fps > 0:
+            raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
+
+
+class ImageSource(Dataset["RGBImage"]):
+    """Images by number, each decoded to RGB when asked for.
+
+    Args:
+        names: What to call each image in messages and reports.
+        fetch: Gives what image ``i`` is made of: a path, a file, a Pillow image, an array or a tensor.
+        label: What to call the whole.
+        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        stamp: Gives what tells whether image ``i`` has changed; None where nothing does but reading it.
+
+    Attributes:
+        numbers: Where the images stand in the source that they were taken of; their own numbers if they were not.
+        uses: Which of the choices of :class:`Reading` had a meaning when it was opened; all where nobody knows.
+
+    """
+
+    uses: frozenset[str] = CHOICES
+
+    def __init__(
+        self,
+        names: Sequence[str],
+        fetch: Callable[[int], Any],
+        label: str,
+        exif_orientation: bool = False,
+        stamp: Callable[[int], str] | None = None,
+    ) -> None:
+        self.names = names
+        self.label = label
+        self.exif_orientation = exif_orientation
+        self.stamp = stamp
+        self.numbers: Sequence[int] = range(len(names))
+        self._fetch = fetch
+
+    def take(self, numbers: Sequence[int]) -> ImageSource:
+        """Some of the images, by number, in this order."""
+        fetch = partial(_fetch_taken, self._fetch, numbers)
+        taken = ImageSource([self.names[i] for i in numbers], fetch, self.label, self.exif_orientation)
+        taken.numbers = numbers
+        return taken
+
+    def split(self, part: int, parts: int) -> ImageSource:
+        """One of ``parts`` equal parts: every so many images."""
+        return self.take(range(part, len(self), parts))
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> RGBImage:
+        """Image ``index`` as :func:`to_rgb` gives it; ValueError with its name if it can't be read."""
+        name = self.names[index]
+        try:
+            return self.decode(index)
+        except Exception as err:  # broken files make Pillow raise all kinds of things
+            raise ValueError(unreadable(name, err)) from err
+
+    def fetch(self, index: int) -> Any:
+        """What image ``index`` is made of."""
+        return self._fetch(index)
+
+    def decode(self, index: int) -> RGBImage:
+        """As ``self[index]``, but with the errors as they are."""
+        return to_rgb(self._fetch(index), self.exif_orientation)
+
+    def file_facts(self, index: int) -> FileFacts | None:
+        """Format and size of the file of image ``index``; None where it is in memory."""
+        return file_facts(self._fetch(index))
+
+
+class Entry(NamedTuple):
+    """An image of a stream, not decoded yet.
+
+    Attributes:
+        number: Rises along the stream, but with gaps, so that any part of it knows those of its images.
+        name: What to call it.
+        image: What it is made of: a file, a Pillow image, an array or a tensor; or the error that stands in its way.
+
+    """
+
+    number: int
+    name: str
+    image: Any
+
+
+class Shard(NamedTuple):
+    """A part of a stream that can be read by itself.
+
+    Attributes:
+        label: What to call it in messages.
+        read: Gives the name of each image and what it is made of, from the first one on each time.
+
+    """
+
+    label: str
+    read: Callable[[], Iterator[tuple[str, Any]]]
+
+
+class ImageStream:
+    """Images that come one after the other: there is no number of them, and no way to ask for one of them.
+
+    Args:
+        shards: Its parts, in order.
+        label: What to call the whole.
+        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        count: How many images there are, if that is known.
+        in_workers: Whether worker processes may read it, each a part of its own. Not so for what lives in this one.
+        most_workers: How many of them it is worth.
+        in_folders: Whether images of one shard belong together, such as frames of a video.
+
+    Example:
+        >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
+        >>> [entry.name for entry in stream], [entry.name for entry in stream.split(0, 2)]
+        (['a', 'b', 'c'], ['a', 'c'])
+
+    """
+
+    uses: frozenset[str] = CHOICES
+    only_whole = ""  # why it can't be shared among processes
+
+    def __init__(
+        self,
+        shards: Sequence[Shard],
+        label: str,
+        exif_orientation: bool = False,
+        *,
+        count: int | None = None,
+        in_workers: bool = True,
+        most_workers: int | None = None,
+        in_folders: bool = False,
+    ) -> None:
+        self.shards = shards
+        self.label = label
+        self.exif_orientation = exif_orientation
+        self.count = count
+        self.in_workers, self.most_workers = in_workers, most_workers
+        self.in_folders = in_folders
+        self._part = (0, 1)
+
+    def split(self, part: int, parts: int) -> ImageStream:
+        """One of ``parts`` parts: every so many shards if there are enough of them, or else every so many images."""
+        first, step = self._part
+        taken = object.__new__(type(self))
+        taken.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
+        if self.count is not None:
+            taken.count = -(-self.count // parts)  # about
+        return taken
+
+    def __iter__(self) -> Iterator[Entry]:
+        """The images, in order.
+
+        Raises:
+            ValueError: If it can't be read on, in one line that says where, whatever went wrong.
+
+        """
+        first, step = self._part
+        whole = len(self.shards) >= step  # then nobody reads what another one keeps
+        done = 0
+        for k, shard in enumerate(self.shards[first::step] if whole else self.shards):
+            last = ""
+            try:
+                for i, (name, image) in enumerate(shard.read()):
+                    if whole or done % step == first:
+                        yield Entry((first + k * step if whole else k) << _SHARD_BITS | i, name, image)
+                    last = name
+                    done += 1
+            except Exception as err:  # of as many types as there are formats
+                after = f" after {last!r}" if last else ""
+                raise ValueError(f"Can't read images of {shard.label!r}{after}: {reason_of(err)}") from err
+
+    def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
+        """Not for a stream."""
+        raise ValueError(by_number(self, "This"))
+
+    def __getitem__(self, index: int) -> NoReturn:
+        """Not for a stream."""
+        raise ValueError(by_number(self, "This"))
+
+
+Images = ImageSource | ImageStream
+
+
+def by_number(stream: ImageStream, what: str) -> str:
+    """What to say where single images are asked for, of what can't give them."""
+    return (
+        f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
+        " its images in a folder or a .zip, or give a list or a dataset with an index"
+    )
+
+
+def unreadable(name: str, err: Exception) -> str:
+    """What is wrong with an image, in one line."""
+    reason = reason_of(err)
+    if isinstance(err, UnidentifiedImageError):
+        reason = "it is not an image file"
+        if name.lower().endswith((".tif", ".tiff")):
+            reason = "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels"
+    return f"Can't read image {name!r}: {reason}"
+
+
+def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+    return fetch(numbers[index])

@@ -1,0 +1,197 @@
+"""Where files are: on this machine, or at an address that fsspec reads; one, or many by a pattern."""
+
+from __future__ import annotations
+
+import itertools
+import os
+import re
+import sys
+from contextlib import contextmanager
+from glob import glob
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.images.names import natural_key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
+_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def is_address(path: object) -> bool:
+    """Whether a path is an address, such as ``s3://bucket/photos.tar``."""
+    return isinstance(path, str) and _ADDRESS.match(path) is not None
+
+
+def suffix_of(path: str) -> str:
+    """The ending of a file's name, in lower case; of an address, without its query.
+
+    Example:
+        >>> suffix_of("https://host/photos.TAR?token=x.png")
+        '.tar'
+
+    """
+    name = PurePosixPath(urlsplit(path).path if path.startswith("http") and is_address(path) else path).name
+    return os.path.splitext(name)[1].lower()  # noqa: PTH122
+
+
+def expand(pattern: str) -> list[str]:
+    """The files that a pattern stands for: ``{a,b}`` and ``{000..999}`` are spelled out, ``*`` is looked up.
+
+    A file of just that name comes first.
+
+    Raises:
+        FileNotFoundError: If nothing matches.
+
+    Example:
+        >>> expand("shards/{08..11}.tar")
+        ['shards/08.tar', 'shards/09.tar', 'shards/10.tar', 'shards/11.tar']
+
+    """
+    if not is_address(pattern) and os.path.lexists(pattern):
+        return [pattern]
+    found: list[str] = []
+    for text in _spelled_out(pattern):
+        wild = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
+        found += sorted(_looked_up(text), key=natural_key) if wild else [text]
+    if not found:
+        raise FileNotFoundError(f"There are no files {pattern!r}")
+    return list(dict.fromkeys(found))
+
+
+def is_folder(address: str) -> bool:
+    """Whether an address is that of a folder with files in it."""
+    with asking(address):
+        system, path = _system(address)
+        return not address.startswith("http") and bool(system.isdir(path))
+
+
+def files_below(address: str) -> list[str]:
+    """The addresses of all files in a folder."""
+    with asking(address):
+        system, path = _system(address)
+        return [system.unstrip_protocol(found) for found in system.find(path)]
+
+
+def check_there(path: str) -> None:
+    """FileNotFoundError, or OSError, unless there is a file at a path or address."""
+    if is_address(path):
+        with asking(path):
+            system, where = _system(path)
+            system.info(where)
+    elif not Path(path).is_file():
+        raise FileNotFoundError(f"There is no file {path!r}")
+
+
+def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
+    """Open a file of this machine, or at an address.
+
+    Args:
+        path: Where it is.
+        forwards: It will be read from the first byte to the last, so a server need not know how to give parts.
+
+    Raises:
+        FileNotFoundError: If there is none.
+        OSError: If it can't be read.
+        ModuleNotFoundError: If a package is missing that such an address takes.
+
+    """
+    if not is_address(path):
+        return Path(path).open("rb")
+    with asking(path):
+        system, where = _system(path)
+        settings = {"block_size": 0} if forwards and path.startswith("http") else {}
+        return cast("BinaryIO", system.open(where, "rb", **settings))
+
+
+def read_address(address: str, most: int) -> bytes:
+    """The bytes of a file at an address, but not more than one beyond ``most``."""
+    with open_file(address, forwards=True) as file, asking(address):
+        parts, size = [], 0
+        while size <= most and (part := file.read(min(1 << 20, most + 1 - size))):
+            parts.append(part)
+            size += len(part)
+        return b"".join(parts)
+
+
+def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
+    """To be called in a forked process, where the thread that fsspec waits for is gone, which old ones don't see."""
+    asyn = sys.modules.get("fsspec.asyn")
+    if asyn is not None and not hasattr(asyn, "reset_after_fork"):
+        asyn.iothread[0] = asyn.loop[0] = None
+        asyn.reset_lock()
+
+
+@contextmanager
+def asking(address: str) -> Iterator[None]:
+    """Whatever goes wrong in other packages, as an error of one line that names the address; for paths, nothing.
+
+    Raises:
+        FileNotFoundError: If there is nothing there.
+        OSError: For all else.
+        ModuleNotFoundError: As it was.
+
+    """
+    if not is_address(address):
+        yield
+        return
+    try:
+        yield
+    except FileNotFoundError as err:
+        raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
+    except (ModuleNotFoundError, _UnknownError):
+        raise
+    except Exception as err:
+        raise OSError(f"Can't read {address!r}: {type(err).__name__}: {reason_of(err)}") from err
+
+
+class _UnknownError(ValueError):
+    """An address of a kind that nobody knows."""
+
+
+def _system(address: str) -> tuple[Any, str]:
+    """The file system of an address, of this process, and the path there."""
+    protocol = address.partition("://")[0].lower()
+    if protocol in _PACKAGES:
+        require(_PACKAGES[protocol], "remote")
+    core = require("fsspec.core", "remote")
+    try:
+        return cast("tuple[Any, str]", core.url_to_fs(address))
+    except ImportError as err:
+        raise ModuleNotFoundError(f"To read {address!r}: {reason_of(err)}") from err
+    except ValueError as err:
+        if "Protocol not known" not in str(err):
+            raise
+        raise _UnknownError(
+            f"{address!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that"
+            " fsspec knows"
+        ) from err
+
+
+def _spelled_out(pattern: str) -> Iterator[str]:
+    parts = re.split(r"\{([^{}]*)\}", pattern)
+    choices = [_choices(part) if place % 2 else [part] for place, part in enumerate(parts)]
+    return map("".join, itertools.product(*choices))
+
+
+def _choices(inner: str) -> list[str]:
+    """What stands between braces, spelled out."""
+    if found := _RANGE.fullmatch(inner):
+        first, last = found.groups()
+        width = len(first) if first.startswith("0") else 0
+        return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
+    return inner.split(",") if "," in inner else [f"{{{inner}}}"]
+
+
+def _looked_up(pattern: str) -> list[str]:
+    if not is_address(pattern):
+        return glob(pattern, recursive=True)  # noqa: PTH207
+    with asking(pattern):
+        system, path = _system(pattern)
+        return [system.unstrip_protocol(found) for found in system.glob(path)]
