@@ -176,9 +176,7 @@ def _compared(name: str, more: bool) -> str:
 
 
 def _changes_in_words(changes: list[NamedChange]) -> str:
-    """Such as "mostly blur (strength 2.1 of 5) and some noise (0.4)"."""
+    """Such as "blur (strength 2.1 of 5) and some noise (0.4)"."""
     first, *others = changes
     told = f"{first.name} (strength {first.strength:.1f} of 5)"
-    if not others:
-        return told
-    return f"mostly {told}, and some {' and '.join(f'{one.name} ({one.strength:.1f})' for one in others)}"
+    return " and some ".join([told, *(f"{one.name} ({one.strength:.1f})" for one in others)])
