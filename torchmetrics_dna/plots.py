@@ -9,9 +9,9 @@ import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.histogram import grouped
+from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number, visible
-from torchmetrics_dna.neurons.names import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

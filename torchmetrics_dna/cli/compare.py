@@ -157,8 +157,8 @@ def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
 
 def _top_neurons(result: Comparison) -> Table:
     """Neurons that differ most clearly; by size where there is no test."""
+    from torchmetrics_dna.dna.names import number_and_name as named
     from torchmetrics_dna.files.visible import p_figure
-    from torchmetrics_dna.neurons.names import number_and_name as named
     from torchmetrics_dna.reporting.words import clearly
 
     records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)

@@ -124,9 +124,9 @@ def select(
     """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
     import torch
 
+    from torchmetrics_dna.dna.names import name_of
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import select_neurons
-    from torchmetrics_dna.neurons.names import name_of
 
     check_output(output, ".npz")
     loaded = _load_pairs(pairs)

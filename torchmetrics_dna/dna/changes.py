@@ -79,7 +79,7 @@ class ChangeDictionary(Stored):
         return self.shifts.shape[1]
 
     def fit(self, shift: Tensor, neurons: Neurons, most: int = 3, least_gain: float = 0.05) -> ChangeFit:
-        """Fit changes to the mean shift of some of the neurons, as :func:`fit_changes` does; all layers weigh the same.
+        """Fit changes to the mean shift of some of the neurons; all layers weigh the same.
 
         Raises:
             ValueError: If there are other neurons than those of the dictionary.

@@ -1,4 +1,4 @@
-"""An extractor's network by itself."""
+"""A network by itself, where properties of images are watched beside it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from copy import copy
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.extractors.sharing import SharedPass
-from torchmetrics_dna.neurons.index import network_of
+from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors.base import DNAExtractor
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 def without_properties(extractor: DNAExtractor) -> DNAExtractor:
@@ -29,3 +30,9 @@ def without_properties(extractor: DNAExtractor) -> DNAExtractor:
         made.__dict__.pop(known, None)
     made.neurons, made.has_properties, made._shared = network, False, SharedPass()
     return made
+
+
+def network_of(neurons: Neurons) -> Neurons | None:
+    """The neurons of a network where properties of images are watched beside it; None where there are not both."""
+    layers = [layer for layer in neurons if layer != LAYER]
+    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None

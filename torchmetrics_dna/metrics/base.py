@@ -13,12 +13,12 @@ from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric, digest_of
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.neurons.index import network_of
 
 if TYPE_CHECKING:
     import os

@@ -10,8 +10,8 @@ from typing_extensions import override
 
 from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.metrics.base import _D, DNAMetric, Value
-from torchmetrics_dna.neurons.index import network_of
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
 
 if TYPE_CHECKING:

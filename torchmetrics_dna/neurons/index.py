@@ -12,8 +12,6 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import torch
 
-from torchmetrics_dna.images.properties import LAYER
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -187,12 +185,6 @@ class Neurons(Mapping[str, int]):
         if len(layers) > 6:
             layers[3:-2] = ["..."]
         return f"Neurons({self.total} in {len(self)} layers: {', '.join(layers)})"
-
-
-def network_of(neurons: Neurons) -> Neurons | None:
-    """The neurons of a network where properties of images are watched beside it; None where there are not both."""
-    layers = [layer for layer in neurons if layer != LAYER]
-    return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None
 
 
 def _numbers(layer: str, given: Any) -> Sequence[int]:

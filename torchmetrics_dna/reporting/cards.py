@@ -12,9 +12,9 @@ from PIL import Image
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import resolve_distances
+from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.neurons.names import in_words
 from torchmetrics_dna.reporting.drawing import data_uri
 from torchmetrics_dna.reporting.templates import environment, styles
 from torchmetrics_dna.sets.cards import make_cards, open_images

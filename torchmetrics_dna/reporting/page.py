@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from markupsafe import Markup
 
+from torchmetrics_dna.dna.names import in_words, number_and_name
 from torchmetrics_dna.files.visible import p_figure, visible
-from torchmetrics_dna.neurons.names import in_words, number_and_name
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
+from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import number, p_figure, visible
-from torchmetrics_dna.neurons.names import in_words
 from torchmetrics_dna.reporting.words import describe_settings
 
 if TYPE_CHECKING:

@@ -12,13 +12,13 @@ from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
 from torchmetrics_dna.dna.layer_unions import Plan, plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
+from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.neurons.index import Neurons, network_of
-from torchmetrics_dna.neurons.names import resolve_names
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
@@ -36,9 +36,10 @@ if TYPE_CHECKING:
     from typing_extensions import Unpack
 
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.neurons.names import GivenNames
+    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups

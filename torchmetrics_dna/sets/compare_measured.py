@@ -12,10 +12,10 @@ from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import near_duplicates
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.neurons.index import network_of
 from torchmetrics_dna.sets.comparison import Comparison
 from torchmetrics_dna.sets.measure import Measured
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
 from torchmetrics_dna.dna.explanation import Explanation, as_gaussian, explain, property_differences
+from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
-from torchmetrics_dna.neurons.names import name_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.evidence import Evidence, Interval
+    from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.neurons.index import Neurons
-    from torchmetrics_dna.neurons.names import NeuronNames
     from torchmetrics_dna.sets.measure import Measured
 
 
