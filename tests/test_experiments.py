@@ -59,12 +59,6 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
                 assert image.width > 500
 
 
-@pytest.mark.slow
-def test_the_three_reports(tmp_path: Path) -> None:
-    run("three_reports.py", str(tmp_path), "--quick")
-    assert sorted(path.name for path in tmp_path.glob("*.html")) == ["copies.html", "digits.html", "emoji.html"]
-
-
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
     page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")

@@ -68,7 +68,7 @@ def test_version_and_help_start_without_torch() -> None:
         (("demo", "-o", "nodir/x.png"), "There is no folder 'nodir' to write 'x.png' to"),
         (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
         (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
-        (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm, but got 'r.pdf'"),
+        (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
         (("report", A, B, "-o", "r.html", "--scored", "0"), "Option --scored expected to be at least 1, but got 0"),
         (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
         (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),

@@ -121,7 +121,7 @@ def property_orders(measured: Measured, draws: int, size: int) -> dict[str, Coun
         for _ in range(draws):
             drawn = torch.randperm(len(measured.properties), generator=generator)
             a, b = measured.properties[drawn[:size], 0], measured.properties[drawn[size : 2 * size], step]
-            spread = ((a.var(0) + b.var(0)) / 2).sqrt().clamp(min=1e-6)
+            spread = ((a.var(0, correction=0) + b.var(0, correction=0)) / 2).sqrt().clamp(min=1e-6)
             best = ((b.mean(0) - a.mean(0)).abs() / spread).topk(2).indices.tolist()
             found[name][tuple(PROPERTIES[i] for i in best)] += 1
     return found
@@ -160,8 +160,8 @@ def main() -> None:
     arguments = results.parser(__doc__).parse_args()
     folder = results.begin(arguments)
     extractor = DNAExtractor("efficientnet_lite0")
-    pictures = data.at_hand(4) if arguments.quick else [data.picture(path) for path in data.photographs()[1::2]]
-    size, draws, null_draws = (2, 1, 4) if arguments.quick else (50, DRAWS, NULL_DRAWS)
+    pictures = data.at_hand(2) if arguments.quick else [data.picture(path) for path in data.photographs()[1::2]]
+    size, draws, null_draws = (1, 1, 4) if arguments.quick else (50, DRAWS, NULL_DRAWS)
     measured = measure(pictures, extractor)
     same, other = (name_all(measured, extractor, each, draws, size) for each in (True, False))
     null = null_shares(measured, extractor, null_draws, size)

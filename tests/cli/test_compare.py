@@ -154,15 +154,6 @@ def _written(path: Path, text: str) -> Path:
     return path
 
 
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-def test_torchrun_writes_the_same_cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ("compare", A, B, "--layers", "block_0,head", "--batch-size", "1", "--cards")
-    assert run(monkeypatch, *options, tmp_path / "one.html") == 0
-    torchrun(*options, tmp_path / "two.html")
-    assert (tmp_path / "one.html").read_text() == (tmp_path / "two.html").read_text()
-
-
 def test_folds_and_groups(
     folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

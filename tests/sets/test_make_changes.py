@@ -125,12 +125,11 @@ def test_the_packaged_one_names_what_was_done() -> None:
     assert (known.neurons, known.weights_digest) == (extractor.neurons, extractor.weights_digest)
     assert changes_for(None, "efficientnet_lite0", "0" * 16) is None
     photos = photographs(40)
-    for name, strength in (("blur", 3), ("JPEG compression", 3), ("elastic distortion", 3)):
+    for name, strength in (("blur", 3), ("elastic distortion", 3)):
         changed = [change_image(one, name, strength, seed) for seed, one in enumerate(photos)]
         found = compare(photos[:20], changed[:20], num_folds=0).explain()
         assert found.changes[0] == (name, pytest.approx(strength, abs=0.8))
         assert 0 < found.unexplained < 0.5
-        assert compare(photos[:20], changed[20:]).explain().changes[0].name == name
     alike = compare(photos[:20], photos[20:]).explain()
     assert alike.differs is False
     assert (alike.changes, alike.properties) == ([], [])
