@@ -170,8 +170,8 @@ def main() -> None:
     arguments = results.parser(__doc__).parse_args()
     folder = results.begin(arguments)
     quick = arguments.quick
-    steps, seeds = ((10, 20, 40), 1) if quick else (STEPS, SEEDS)
-    sizes = (10, 20) if quick else (NUM_IMAGES, NUM_REFERENCE)
+    steps, seeds = ((5, 10), 1) if quick else (STEPS, SEEDS)
+    sizes = (5, 8) if quick else (NUM_IMAGES, NUM_REFERENCE)
     digits = torch.from_numpy(load_digits().data).float() / 16
     extractor = DNAExtractor("efficientnet_lite0")
     every, told = [], []

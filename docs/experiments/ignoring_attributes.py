@@ -262,7 +262,7 @@ def main() -> None:
         measured = Measured(extractor, pictures, 100 if arguments.quick else BINS)
         distances = {m: to_learn_and_judge(measured, m) for m in METHODS}
         del measured
-        steps = 100 if arguments.quick else STEPS
+        steps = 20 if arguments.quick else STEPS
         for sign, nonnegative in SIGNS.items():
             found[sign][name] = {
                 m: judge(*pair, targets, steps, nonnegative=nonnegative) for m, pair in distances.items()

@@ -333,7 +333,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = results.begin(arguments)
     torch.manual_seed(SEED)
-    number = arguments.num_images or (12 if arguments.quick else 48)
+    number = arguments.num_images or (6 if arguments.quick else 48)
     extractor = DNAExtractor("efficientnet_lite0")
     reported, tried = (load_at_hand if arguments.quick else load)(2 * number)
     others = Search(split(tried, number), extractor)

@@ -340,10 +340,10 @@ def main() -> None:
     level = []
     for name, size, num_folds in product(("emoji", "photographs"), (12,) if quick else (50, 100, 400), (10, 20)):
         if 2 * size <= len(given[name]):
-            draws = 3 if quick else arguments.draws
+            draws = 2 if quick else arguments.draws
             compute = lambda n=name, s=size, f=num_folds, d=draws: level_of(measure, n, measured(n), s, f, d)  # noqa: E731
             level.append(kept(f"{name} {size} {num_folds}", compute))
-    few = 3 if quick else 200
+    few = 2 if quick else 200
     power = kept(
         "power", lambda: powers(large, {"emoji": (enlarged(""), degraded())}, (12,) if quick else (50, 100), few)
     )

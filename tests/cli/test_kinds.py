@@ -8,7 +8,7 @@ from pathlib import Path
 import kinds
 import numpy as np
 import pytest
-from commands import run, torchrun
+from commands import run
 from kinds import COUNT, FILES, ON_DISK, PIXELS, tar
 from PIL import Image
 
@@ -143,9 +143,3 @@ def test_a_contact_sheet_of_a_tar(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert run(monkeypatch, "rank", source, "--reference", source, "--grid", sheet, *FAST) == 0
     with Image.open(sheet) as image:
         assert image.width > 500
-
-
-@pytest.mark.slow
-def test_torchrun_shares_a_stream(expected: str, tmp_path: Path) -> None:
-    torchrun("make", kinds.shards(tmp_path), "-o", tmp_path / "x.dna.npz", *FAST)
-    assert load_dna(tmp_path / "x.dna.npz").digest == expected
