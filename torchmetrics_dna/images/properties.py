@@ -103,18 +103,19 @@ def _colours(imgs: Tensor) -> list[Tensor]:
     # less than 2^31: of at most 2^14 pixels
     mean, squares = _total(grey) / count, _total(grey.long() * grey) / count
     spread = (squares - mean * mean).clamp(min=0).sqrt()
-    codes = (red // 8 * 32 + green // 8) * 32 + blue // 8
+    high = imgs >> 3  # five bits of each channel
+    codes = (high[:, 0].long() << 10) + (high[:, 1].int() << 5) + high[:, 2]
     seen = torch.zeros(len(imgs), 1 << 15, dtype=torch.uint8, device=imgs.device)
-    seen.scatter_(1, codes.flatten(1).long(), 1)
+    seen.scatter_(1, codes.flatten(1), 1)
     return [
         mean / _WHITE,
         spread * 2 / _WHITE,
-        _total(grey < _WHITE // 20) / count,
-        _total(grey > _WHITE - _WHITE // 20) / count,
+        _count(grey < _WHITE // 20) / count,
+        _count(grey > _WHITE - _WHITE // 20) / count,
         _total(imgs.amax(1).int() - imgs.amin(1).int()) / (255 * count),
         0.5 + _total(red - green) / (510 * count),
         0.5 + _total(2 * blue - red - green) / (1020 * count),
-        (_total(seen) / min(count, 1 << 15)).sqrt(),
+        (_count(seen) / min(count, 1 << 15)).sqrt(),
         _dark_corners(grey),
     ]
 
@@ -146,7 +147,7 @@ def _texture(imgs: Tensor) -> list[Tensor]:
         _mean(second[:, 1:-1] + below[:, :, 1:-1]) / (narrow * 4).clamp(min=1),
         _mean(noise) * (math.sqrt(math.pi / 2) / 6 * 8 / _WHITE),
         narrow / (narrow + wide).clamp(min=1),
-        (_total(across == 0) + _total(down == 0)) / sum(sizes),
+        1 - (_count(across) + _count(down)) / sum(sizes),
         _pixelation(columns, rows),
         _blockiness(columns, rows, grey.shape[1], grey.shape[2]),
     ]
@@ -155,6 +156,11 @@ def _texture(imgs: Tensor) -> list[Tensor]:
 def _total(values: Tensor) -> Tensor:
     """Sum over an image, exact, float64, shape ``(B,)``."""
     return values.flatten(1).sum(1, dtype=torch.int64).double()
+
+
+def _count(values: Tensor) -> Tensor:
+    """How many are not 0, float64, shape ``(B,)``."""
+    return values.flatten(1).count_nonzero(1).double()
 
 
 def _mean(values: Tensor) -> Tensor:
