@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import score_some
+from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.sets.cards import make_cards
 from torchmetrics_dna.sets.compare import compare, open_indexed_sides
@@ -22,6 +22,7 @@ from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable, Sequence
 
     import torch
@@ -114,7 +115,7 @@ def report(
             scored = _score(images, found, num_scored, alone, loading)
             cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, **loading)
         if rank() == 0:
-            names = names or (_called(a, sides["a"]), _called(b, sides["b"]))
+            names = names or (called(a, sides["a"]), called(b, sides["b"]))
             told = Findings(found, names, scored, cards, _settings(sides, found, extractor, num_scored))
             with replacing(output) as temporary:
                 temporary.write_text(write(told), encoding="utf-8")
@@ -206,10 +207,3 @@ def _settings(
         else "no",
         "ran on": str(extractor.device),
     }
-
-
-def _called(given: Source | DNA, side: ImageSource | DNA) -> str:
-    """What to call a side: its path, or what it is."""
-    if isinstance(given, (str, os.PathLike)):
-        return os.fspath(given)
-    return repr(side) if isinstance(side, DNA) else side.label

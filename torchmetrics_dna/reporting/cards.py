@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.reporting.drawing import data_uri
+from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.templates import environment, styles
 from torchmetrics_dna.sets.cards import make_cards, open_images
 from torchmetrics_dna.sets.compare import compare, open_indexed_sides
@@ -24,6 +24,7 @@ from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Mapping, Sequence
 
     import torch
@@ -90,8 +91,8 @@ def describe_cards(cards: Cards) -> dict[str, Any]:
     folders = {side: f"{Path(source.label)}/" for side, source in cards.images.items()}
     return {
         "how": _how(cards),
-        "cards": [_described(card, pictures, folders) for card in cards.cards],
-        "classes": None if cards.classes is None else _of_classes(cards.classes),
+        "cards": [describe_card(card) | {"sides": _sides(card, pictures, folders)} for card in cards.cards],
+        "classes": None if cards.classes is None else describe_classes(cards.classes),
     }
 
 
@@ -107,7 +108,22 @@ def _how(cards: Cards) -> str:
     )
 
 
-def _described(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
+def describe_card(card: Card) -> dict[str, Any]:
+    """Texts and numbers of a card, without its pictures."""
+    others = [in_words(one.layer, one.neuron, _named(one.layer, one.neuron, one.name)) for one in card.others]
+    return {
+        "called": in_words(card.layer, card.neuron, _named(card.layer, card.neuron, card.name)),
+        "higher": card.higher,
+        "z": card.z,
+        "q": card.q,
+        "others": others[:_NAMED],
+        "more": len(others[_NAMED:]),
+    }
+
+
+def _sides(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
+    """The crops of a card that are most and least exciting, by side."""
+
     def of(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
@@ -118,26 +134,14 @@ def _described(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> di
             for crop in crops
         ]
 
-    others = [in_words(one.layer, one.neuron, _named(one.layer, one.neuron, one.name)) for one in card.others]
-    return {
-        "called": in_words(card.layer, card.neuron, _named(card.layer, card.neuron, card.name)),
-        "higher": card.higher,
-        "z": card.z,
-        "p_value": card.p_value,
-        "q": card.q,
-        "sides": {
-            side: {"most": of(side, most), "least": of(side, card.least[side])} for side, most in card.most.items()
-        },
-        "others": others[:_NAMED],
-        "more": len(others[_NAMED:]),
-    }
+    return {side: {"most": of(side, most), "least": of(side, card.least[side])} for side, most in card.most.items()}
 
 
 def _named(layer: str, neuron: int, name: str) -> dict[str, dict[int, str]]:
     return {layer: {neuron: name}}
 
 
-def _of_classes(classes: Classes) -> dict[str, Any]:
+def describe_classes(classes: Classes) -> dict[str, Any]:
     """A sentence and rows of a table."""
     rows = [{**one._asdict(), "more": side} for side, some in classes.more.items() for one in some]
     told = [
@@ -254,15 +258,8 @@ def compare_with_cards(
         found = compare(sides[0], sides[1], extractor, metrics=metrics, num_bins=num_bins, ranges=ranges, **given)
         made = make_cards(sides[0], sides[1], found, extractor, **_among(given, LoadingOptions))
         if rank() == 0:
-            write_cards(made, output, names or (_called(a, sides[0]), _called(b, sides[1])))
+            write_cards(made, output, names or (called(a, sides[0]), called(b, sides[1])))
         return found
-
-
-def _called(given: Source | DNA, side: ImageSource | DNA) -> str:
-    """What to call a side: its path, or what it is."""
-    if isinstance(given, (str, os.PathLike)):
-        return os.fspath(given)
-    return repr(side) if isinstance(side, DNA) else side.label
 
 
 def _among(options: Mapping[str, Any], those: type) -> Any:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna.explanation import SIGNIFICANT
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.cards import describe_cards
+from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
 from torchmetrics_dna.reporting.words import made_with, verdict
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.cards import Cards
     from torchmetrics_dna.sets.comparison import Comparison
-
-_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True)
@@ -49,8 +48,14 @@ class Findings:
 
     @cached_property
     def shown(self) -> dict[str, Any] | None:
-        """The cards, as a template takes them."""
+        """The cards, as a template takes them; their pictures are read for it."""
         return None if self.cards is None else describe_cards(self.cards)
+
+    @property
+    def classes(self) -> dict[str, Any] | None:
+        """A sentence on what the network takes the images for, and rows of a table; None where it is not sure."""
+        known = self.cards and self.cards.classes
+        return describe_classes(known) if known else None
 
     @property
     def verdict(self) -> str:
@@ -60,8 +65,8 @@ class Findings:
     @property
     def sentences(self) -> list[str]:
         """What differs: properties of images, named changes, and what the network takes the images for."""
-        classes = self.shown and self.shown["classes"]
-        return [*self.explanation.sentences, *([classes["sentence"]] if classes and classes["rows"] else [])]
+        told = self.explanation.sentences
+        return [*told, self.classes["sentence"]] if self.classes and self.classes["rows"] else told
 
     @property
     def summary(self) -> str:
@@ -83,6 +88,6 @@ class Findings:
         for row in compared.top_neurons(compared.neurons.total):
             name, place = name_of(row["layer"], row["neuron"]), compared.neurons.index(row["layer"], row["neuron"])
             values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
-            clear = None if row["q"] is None else row["q"] <= _SIGNIFICANT
+            clear = None if row["q"] is None else row["q"] <= SIGNIFICANT
             rows.append({"name": name, **values, "higher": row["shift"] > 0, "q": row["q"], "clear": clear})
         return rows

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import number, p_figure, visible
+from torchmetrics_dna.reporting.cards import describe_card
 from torchmetrics_dna.reporting.words import describe_settings
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting.findings import Findings
 
 _TOP = 10  # neurons
-_OF_CARDS = ("called", "higher", "z", "q", "others")
 
 
 def as_markdown(findings: Findings) -> str:
@@ -43,17 +43,14 @@ def as_markdown(findings: Findings) -> str:
 
 def as_json(findings: Findings) -> str:
     """A report for programs: what ``compare --json`` prints, with the summary, classes, cards and settings."""
-    found, shown = findings.found, findings.shown
+    found, classes, cards = findings.found, findings.classes, findings.cards
     told = {
         "summary": findings.summary,
         "sentences": findings.sentences,
         "names": dict(zip("ab", findings.names, strict=True)),
         **found.to_dict(),
-        "classes": shown and shown["classes"] and shown["classes"]["rows"],
-        "cards": [
-            {key: neuron[key] for key in ("called", "higher", "z", "q", "others")}
-            for neuron in (shown or {"cards": []})["cards"]
-        ],
+        "classes": classes and classes["rows"],
+        "cards": [describe_card(card) for card in cards.cards] if cards else [],
         "settings": describe_settings(found, found.aligned()[0], findings.settings),
     }
     return json.dumps(told, indent=2, ensure_ascii=False) + "\n"

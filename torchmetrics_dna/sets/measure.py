@@ -73,10 +73,10 @@ class Measured:
 
     def select(self, layers: Sequence[str]) -> Measured:
         """The same of some layers; of images, spatial means of these and all else as it is."""
-        total, positions = self.any.neurons.total, self.any.neurons.positions(layers)
-        means = {name: values[:, positions] for name, values in self.kept.items() if values.shape[1:] == (total,)}
+        positions = self.any.neurons.positions(layers)
         dnas = {kind: dna.select(layers) for kind, dna in self.dnas.items()}
-        return replace(self, dnas=dnas, kept={**self.kept, **means})
+        kept = {name: values[:, positions] if name == "means" else values for name, values in self.kept.items()}
+        return replace(self, dnas=dnas, kept=kept)
 
     def without_folds(self) -> Measured:
         """The same without folds, which take more than all else."""
