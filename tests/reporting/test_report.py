@@ -37,7 +37,6 @@ from torchmetrics_dna.reporting.words import verdict
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.demo import blur, photographs
 from torchmetrics_dna.sets.measure import Measured
-from torchmetrics_dna.sets.ranking import Ranking
 from torchmetrics_dna.version import __version__
 
 LAYERS = ["block_0", "block_3"]
@@ -196,10 +195,13 @@ def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
 
 
 def test_the_ends_of_a_ranking() -> None:
-    ranking = Ranking([str(i) for i in range(5)], torch.arange(5.0), list(range(5)), None, None, [])
-    assert Scored(ranking, 5).ends(8) == ([0, 1, 2], [4, 3])
-    assert Scored(ranking, 5).ends(1) == ([0], [4])
-    assert Scored(replace(ranking, names=["0"]), 1).ends(8) == ([0], [])
+    def ends(count: int, most: int) -> tuple[list[int], list[int]]:
+        names = [str(i) for i in range(count)]
+        return Scored(ImageSource(names, int, ""), names, range(count), torch.arange(float(count))).ends(most)
+
+    assert ends(5, 8) == ([0, 1, 2], [4, 3])
+    assert ends(5, 1) == ([0], [4])
+    assert ends(1, 8) == ([0], [])
 
 
 def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) -> None:
@@ -299,8 +301,8 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
     found = compare_measured(*measured)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
-    ranking = Ranking(names, torch.linspace(1, 9, 50_000), list(range(50_000)), source, dnas[0], [])
-    html = as_html(Findings(found, ("a", "b"), {side: Scored(ranking, 50_000) for side in "ab"}, None, {}))
+    scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000))
+    html = as_html(Findings(found, ("a", "b"), {"a": scored, "b": scored}, None, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
 

@@ -60,7 +60,7 @@ def test_a_contrast_is_the_difference_of_two_distances(reference: HistogramDNA, 
 
 def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = rank(MIXED, reference)
-    monkeypatch.setattr("torchmetrics_dna.sets.rank._MOST_KEPT", 500_000)
+    monkeypatch.setattr("torchmetrics_dna.sets.features._MOST_KEPT", 500_000)
     told: list[int] = []
     again = rank(MIXED, reference, progress=lambda _, done, images: told.append(done == images), batch_size=8)
     assert sum(told) == 2

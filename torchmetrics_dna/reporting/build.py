@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shlex
 import sys
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,14 +14,16 @@ from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
-from torchmetrics_dna.reporting.scored import score_some
+from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.sets.cards import make_cards
 from torchmetrics_dna.sets.compare import compare, open_indexed_sides
+from torchmetrics_dna.sets.features import Distances
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.tally.scores import Scorer
 
 if TYPE_CHECKING:
     import os
@@ -30,9 +34,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.loading import LoadingOptions
+    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.tally.resolve import Feature
 
 Format = Literal["html", "md", "json"]
@@ -68,7 +71,7 @@ def report(
         names: What to call A and B; by default their paths.
         num_scored: Images of each side that are looked at one by one, drawn at random, the same ones each time. Of
             these the parts that excite neurons most are shown, and the images most and least like the other side. They
-            pass through the network twice more.
+            pass through the network once more.
         metrics: As for :func:`compare`, dna-emd among them.
         layers: As for :func:`compare`, and so are all that follow.
         num_bins: Bins of each neuron's histogram.
@@ -112,8 +115,9 @@ def report(
         scored, cards = {}, None
         if extractor is not None:
             alone = without_properties(extractor) if found.properties else extractor
-            scored = _score(images, found, num_scored, alone, loading)
-            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, **loading)
+            kept = partial(_distances, found, alone)
+            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, keep=kept, **loading)
+            scored = {name: Scored.of(images[name], some) for name, some in cards.looked_at.items()}
         if rank() == 0:
             names = names or (called(a, sides["a"]), called(b, sides["b"]))
             told = Findings(found, names, scored, cards, _settings(sides, found, extractor, num_scored))
@@ -130,26 +134,10 @@ def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[
     return FORMATS.get(name, as_html)
 
 
-def _score(
-    images: dict[str, ImageSource],
-    found: Comparison,
-    num_scored: int,
-    extractor: DNAExtractor,
-    loading: LoadingOptions,
-) -> dict[str, Scored]:
-    """Some images of each side, by how much closer they are to the other side than to their own."""
-    return {
-        name: score_some(
-            side,
-            num_scored,
-            _histograms(found, "b" if name == "a" else "a"),
-            _histograms(found, name),
-            extractor,
-            found.neuron_weights,
-            **loading,
-        )
-        for name, side in images.items()
-    }
+def _distances(found: Comparison, extractor: DNAExtractor, name: str) -> dict[str, PerImage]:
+    """What to keep of images of a side: how far each is from the other side, and from its own."""
+    sides = [_histograms(found, side, extractor) for side in ("ba" if name == "a" else "ab")]
+    return {"distances": Distances(Scorer(sides, extractor, found.neuron_weights))}
 
 
 def _open(
@@ -178,12 +166,12 @@ def _open(
     return sides
 
 
-def _histograms(found: Comparison, name: str) -> HistogramDNA:
-    """The histogram DNA of one side."""
+def _histograms(found: Comparison, name: str, extractor: DNAExtractor) -> HistogramDNA:
+    """The histogram DNA of one side, of what the extractor has."""
     assert found.measured is not None
     dna = found.measured["ab".index(name)].dnas["histogram"]
     assert isinstance(dna, HistogramDNA)
-    return dna
+    return replace(dna.restrict(extractor.neurons), folds=())
 
 
 def _settings(

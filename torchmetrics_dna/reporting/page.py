@@ -142,14 +142,13 @@ def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
     """The images of a side that are most and least like the other."""
-    ranking = scored.ranking
-    folder = f"{Path(ranking.images.label)}/"
+    folder = f"{Path(scored.images.label)}/"
     most, least = (
         [
             {
-                "name": ranking.names[place].removeprefix(folder),
-                "score": float(ranking.scores[place]),
-                "picture": thumbnail(ranking.images[ranking.numbers[place]]),
+                "name": scored.names[place].removeprefix(folder),
+                "score": float(scored.scores[place]),
+                "picture": thumbnail(scored.images[scored.numbers[place]]),
             }
             for place in places
         ]
@@ -158,8 +157,8 @@ def _side(side: str, scored: Scored) -> dict[str, Any]:
     return {
         "letter": side.upper(),
         "other": "B" if side == "a" else "A",
-        "count": len(ranking.names),
-        "whole": scored.num_images,
-        "median": float(ranking.scores.median()),
+        "count": len(scored.names),
+        "whole": len(scored.images),
+        "median": float(scored.scores.median()),
         "groups": {"Most like": most, "Least like": least},
     }

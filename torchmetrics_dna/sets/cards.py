@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -12,13 +12,14 @@ from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.sets.compare import open_indexed_sides
-from torchmetrics_dna.sets.extremes import find_extremes
+from torchmetrics_dna.sets.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.neuron_groups import mixed, move_together
 from torchmetrics_dna.sets.processes import in_step
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
     from typing_extensions import Unpack
@@ -27,8 +28,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.boxes import Box
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.extremes import Extremes
+    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.loading import LoadingOptions
+    from torchmetrics_dna.sets.measure import Measured
 
 NUM_NEURONS, NUM_IMAGES = 12, 256
 MOST, LEAST = 6, 3  # crops of a side
@@ -124,14 +126,19 @@ class Cards:
         cards: One for each group of neurons.
         classes: What the network takes the images for; None unless it says so clearly, see :func:`make_cards`.
         images: The sources of the sides that are images, ``"a"``, ``"b"`` or both.
-        num_images: How many images of each were looked at.
+        looked_at: What the pass over some of their images found.
 
     """
 
     cards: list[Card]
     classes: Classes | None
     images: dict[str, ImageSource]
-    num_images: dict[str, int]
+    looked_at: dict[str, Measured]
+
+    @property
+    def num_images(self) -> dict[str, int]:
+        """How many images of each side were looked at."""
+        return {side: len(one.numbers) for side, one in self.looked_at.items()}
 
 
 def make_cards(
@@ -143,6 +150,7 @@ def make_cards(
     num_neurons: int = NUM_NEURONS,
     num_images: int = NUM_IMAGES,
     seed: int = 0,
+    keep: Callable[[str], Mapping[str, PerImage]] | None = None,
     **loading: Unpack[LoadingOptions],
 ) -> Cards:
     """Show what the neurons that differ most clearly are about, by one more pass over some images.
@@ -170,6 +178,8 @@ def make_cards(
         num_neurons: How many cards at most.
         num_images: How many images of each side to look at, drawn at random.
         seed: Of the draw.
+        keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, as for
+            :func:`~torchmetrics_dna.sets.measure.measure`.
         loading: See :class:`Loading`.
 
     Raises:
@@ -193,9 +203,15 @@ def make_cards(
         candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
         columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
         classifier = classifier_of(extractor) if len(images) == 2 else None
+        looked_at: dict[str, Measured] = {}
+        for side, source in images.items():
+            kept = {
+                "extremes": NeuronExtremes(columns, extractor.input_size, classifier),
+                **(keep(side) if keep else {}),
+            }
+            looked_at[side] = _look(source, _draw(len(source), num_images, seed), extractor, kept, reading)
         extremes = {
-            side: find_extremes(source, _draw(len(source), num_images, seed), extractor, columns, reading, classifier)
-            for side, source in images.items()
+            side: Extremes.of(one.numbers, one.kept["extremes"], len(columns)) for side, one in looked_at.items()
         }
         groups = move_together([one.values[..., 0] for one in extremes.values()])
         shown = mixed([candidates[first] for first in groups], num_neurons)
@@ -205,7 +221,6 @@ def make_cards(
             for column in groups
             if any(candidates[column] is one for one in shown)
         ]
-        looked_at = {side: len(one.numbers) for side, one in extremes.items()}
         classes = None if classifier is None else _classes(extremes, classifier.names)
         return Cards(cards, classes, images, looked_at)
 
@@ -247,6 +262,14 @@ def _draw(count: int, num_images: int, seed: int) -> list[int]:
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
     found: list[int] = drawn[:num_images].sort().values.tolist()
     return found
+
+
+def _look(
+    source: ImageSource, numbers: list[int], extractor: DNAExtractor, keep: Mapping[str, PerImage], loading: Loading
+) -> Measured:
+    """What is kept of some images of a source."""
+    found = measure(source.take(numbers), extractor, (), 1, None, loading, keep=keep)
+    return replace(found, numbers=[numbers[i] for i in found.numbers])
 
 
 class _Crops:

@@ -6,21 +6,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
+from typing_extensions import override
 
 from torchmetrics_dna.extractors.classes import LAYER as CLASSIFIED
 from torchmetrics_dna.images.boxes import cells_of
-from torchmetrics_dna.sets.loading import activate, check_any_read
-from torchmetrics_dna.sets.processes import gather
+from torchmetrics_dna.sets.features import PerImage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors.classes import Classifier
-    from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.sets.loading import Loading
 
 
 @dataclass(frozen=True, eq=False)
@@ -37,60 +35,58 @@ class Extremes:
 
     """
 
-    numbers: list[int]
+    numbers: Sequence[int]
     values: Tensor
     cells: Tensor
     means: Tensor
     probabilities: Tensor
 
+    @classmethod
+    def of(cls, numbers: Sequence[int], rows: Tensor, num_neurons: int) -> Extremes:
+        """Take apart what :class:`NeuronExtremes` gives for each image."""
+        sizes = [2 * num_neurons, 8 * num_neurons, num_neurons]
+        values, cells, means, probabilities = torch.split(rows, [*sizes, rows.shape[1] - sum(sizes)], 1)
+        each = (len(rows), num_neurons)
+        return cls(numbers, values.reshape(*each, 2), cells.reshape(*each, 2, 4), means, probabilities)
 
-def find_extremes(
-    images: ImageSource,
-    numbers: Sequence[int],
-    extractor: DNAExtractor,
-    neurons: Sequence[tuple[str, int]],
-    loading: Loading,
-    classifier: Classifier | None = None,
-) -> Extremes:
-    """Run some images of a source through an extractor, and keep only the extremes of some neurons.
+
+class NeuronExtremes(PerImage):
+    """A row for each image of the extremes of n neurons, see :class:`Extremes`.
 
     Args:
-        images: The source.
-        numbers: Which of its images.
-        extractor: The network.
         neurons: Layer and number of each neuron.
-        loading: How images are read; the processes of a distributed run share them, and all get the same.
+        input_size: Height and width of the network's input.
         classifier: Of the extractor, for the probabilities of classes.
 
-    Raises:
-        ValueError: If an image can't be read, or none.
-
     """
-    mine = [numbers[place] for place in loading.share(len(numbers))]
-    by_layer: dict[str, list[int]] = {}
-    for column, (layer, _) in enumerate(neurons):
-        by_layer.setdefault(layer, []).append(column)
-    read: list[int] = []
-    unreadable: list[str] = []
-    parts: list[list[Tensor]] = []
-    for places, activations, left_out in activate(images.take(mine), extractor, loading):
-        if places:
-            chosen = {
-                layer: (columns, activations[layer][:, [neurons[column][1] for column in columns]])
-                for layer, columns in by_layer.items()
-            }
-            head = None if classifier is None else classifier.probabilities(activations[CLASSIFIED]).cpu()
-            some = [*_of_batch(chosen, len(places), extractor.input_size)]
-            parts.append([*some, torch.zeros(len(places), 0) if head is None else head])
-        del activations
-        read += [mine[place] for place in places]
-        unreadable += left_out
-    shares = gather((read, unreadable, parts)) if loading.distributed else [(read, unreadable, parts)]
-    check_any_read(len(numbers), [line for _, lines, _ in shares for line in lines])
-    every = torch.tensor([number for some, _, _ in shares for number in some])
-    joined = [torch.cat(tensors) for tensors in zip(*(part for _, _, some in shares for part in some), strict=True)]
-    order = every.argsort()
-    return Extremes(every[order].tolist(), *(values[order] for values in joined))
+
+    def __init__(
+        self,
+        neurons: Sequence[tuple[str, int]],
+        input_size: tuple[int, int] | None,
+        classifier: Classifier | None = None,
+    ) -> None:
+        self._neurons, self._input_size, self._classifier = neurons, input_size, classifier
+        self._columns: dict[str, list[int]] = {}
+        for column, (layer, _) in enumerate(neurons):
+            self._columns.setdefault(layer, []).append(column)
+        self._parts: list[Tensor] = []
+
+    @override
+    def add(self, activations: dict[str, Tensor]) -> None:
+        chosen = {
+            layer: (columns, activations[layer][:, [self._neurons[column][1] for column in columns]])
+            for layer, columns in self._columns.items()
+        }
+        count = len(next(iter(activations.values())))
+        parts = [part.flatten(1) for part in _of_batch(chosen, count, self._input_size)]
+        if self._classifier is not None:
+            parts.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
+        self._parts.append(torch.cat(parts, 1))
+
+    @override
+    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
+        return torch.cat(self._parts) if self._parts else torch.zeros(0)
 
 
 def _of_batch(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import torch
 from typing_extensions import override
@@ -15,7 +15,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.binning.single_rows import SingleRows
+    from torchmetrics_dna.dna import DNA, HistogramDNA
+    from torchmetrics_dna.tally.scores import Scorer
+
+_MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run through the network twice
 
 
 class PerImage(ABC):
@@ -45,3 +49,46 @@ class Features(PerImage):
     @override
     def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
         return torch.cat(self._parts) if self._parts else torch.zeros(0)  # which joins with any shape
+
+
+class Distances(PerImage):
+    """Distances of each image to references, and with ``pools`` to all images of the pass; ``(images, S)``.
+
+    Those to the pool are NaN where the histograms of images could not be kept until it is known.
+    """
+
+    def __init__(self, scorer: Scorer, pools: bool = False) -> None:
+        self._scorer, self._pools = scorer, pools
+        self._keeps = pools and scorer.can_keep
+        self._parts: list[Tensor] = []
+        self._rows: list[tuple[Tensor, SingleRows]] = []
+        self._bytes = 0
+
+    @override
+    def add(self, activations: dict[str, Tensor]) -> None:
+        if not self._keeps:
+            self._parts.append(self._scorer([activations]).cpu())
+            return
+        distances, rows, layout = self._scorer.keep([activations])
+        self._parts.append(distances.cpu())
+        self._rows.append((rows.cpu(), layout))
+        self._bytes += rows.nbytes
+        if self._bytes > _MOST_KEPT:
+            self._keeps, self._rows = False, []
+
+    @override
+    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
+        found = torch.cat(self._parts, 1) if self._parts else torch.zeros(len(self._scorer.references), 0).double()
+        if not self._pools:
+            return found.T
+        to_pool = torch.full((1, found.shape[1]), torch.nan, dtype=torch.float64)
+        if self._keeps:
+            counts = cast("HistogramDNA", dnas["histogram"]).counts
+            parts = [self._scorer.distances_to(counts, *kept) for kept in self._rows]
+            to_pool = torch.cat([to_pool[0, :0], *parts])[None]
+        return torch.cat([found, to_pool]).T
+
+
+def contrasted(distances: Tensor) -> Tensor:
+    """Scores of images from their distances ``(images, S)``."""
+    return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
@@ -17,7 +16,7 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare import open_side
-from torchmetrics_dna.sets.features import Features, PerImage
+from torchmetrics_dna.sets.features import Distances, Features, contrasted
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.nearest import SUFFIX, ImageIndex
@@ -31,14 +30,13 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.binning.single_rows import SingleRows
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.loading import SetOptions
     from torchmetrics_dna.tally.resolve import Feature, Resolved
 
-_MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run through the network twice
 _MOST_TYPICAL = 200  # images of the reference whose scores say what is typical
 
 
@@ -151,7 +149,7 @@ class _Run:
         if pools:
             references.append(cast("HistogramDNA", found.dnas["histogram"]))
         distances = found.kept["distances"]
-        scores, typical = _contrasted(distances), self._typical(sides[0], references)
+        scores, typical = contrasted(distances), self._typical(sides[0], references)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
         names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
         near = None if index is None or found.features is None else index.nearest(found.features.values).take(order)
@@ -192,11 +190,11 @@ class _Run:
     def _score(self, source: Images, references: list[HistogramDNA], pools: bool, features: bool) -> Measured:
         """Measure the images: their distances to all references and to the pool, and the pool if there is to be one."""
         extras: dict[str, PerImage] = {"features": Features()} if features else {}
-        kept = _Distances(self._scorer(references), pools)
+        kept = Distances(self._scorer(references), pools)
         found = self._measure(source, pools, pools, {"distances": kept, **extras})
         if pools and found.kept["distances"].isnan().any():  # histograms could not be kept
             both = [*references, cast("HistogramDNA", found.dnas["histogram"])]
-            again = self._measure(source, False, False, {"distances": _Distances(self._scorer(both))})
+            again = self._measure(source, False, False, {"distances": Distances(self._scorer(both))})
             return replace(found, kept={**found.kept, **again.kept})
         return found
 
@@ -207,10 +205,10 @@ class _Run:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         found = self._measure(
-            side.take(drawn.tolist()), False, False, {"distances": _Distances(self._scorer(references))}
+            side.take(drawn.tolist()), False, False, {"distances": Distances(self._scorer(references))}
         )
         # the distance to the others is in proportion: F of all is a share of 1/count F of the image
-        return _contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: len(references)])
+        return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: len(references)])
 
     def _scorer(self, references: Sequence[HistogramDNA]) -> Scorer:
         return Scorer(references, self.way.extractor, self.weights)
@@ -220,49 +218,6 @@ class _Run:
         given = reference.distances(pool), record.unions(reference, pool), reference.neurons  # type: ignore[misc]
         evidence = weigh_evidence(record, *given, self.weights)
         return evidence.test.p_value if evidence is not None and evidence.test is not None else None
-
-
-class _Distances(PerImage):
-    """Distances of each image to references, and with ``pools`` to all images of the pass; ``(images, S)``.
-
-    Those to the pool are NaN where the histograms of images could not be kept until it is known.
-    """
-
-    def __init__(self, scorer: Scorer, pools: bool = False) -> None:
-        self._scorer, self._pools = scorer, pools
-        self._keeps = pools and scorer.can_keep
-        self._parts: list[Tensor] = []
-        self._rows: list[tuple[Tensor, SingleRows]] = []
-        self._bytes = 0
-
-    @override
-    def add(self, activations: dict[str, Tensor]) -> None:
-        if not self._keeps:
-            self._parts.append(self._scorer([activations]).cpu())
-            return
-        distances, rows, layout = self._scorer.keep([activations])
-        self._parts.append(distances.cpu())
-        self._rows.append((rows.cpu(), layout))
-        self._bytes += rows.nbytes
-        if self._bytes > _MOST_KEPT:
-            self._keeps, self._rows = False, []
-
-    @override
-    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
-        found = torch.cat(self._parts, 1) if self._parts else torch.zeros(len(self._scorer.references), 0).double()
-        if not self._pools:
-            return found.T
-        to_pool = torch.full((1, found.shape[1]), torch.nan, dtype=torch.float64)
-        if self._keeps:
-            counts = cast("HistogramDNA", dnas["histogram"]).counts
-            parts = [self._scorer.distances_to(counts, *kept) for kept in self._rows]
-            to_pool = torch.cat([to_pool[0, :0], *parts])[None]
-        return torch.cat([found, to_pool]).T
-
-
-def _contrasted(distances: Tensor) -> Tensor:
-    """Scores of images from their distances ``(images, S)``."""
-    return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]
 
 
 def _shares(scores: Tensor, typical: Tensor) -> Tensor:
