@@ -75,10 +75,6 @@ def test_other_commands_take_them(
     ("command", "message"),
     [
         (
-            ["make", "{source}", "--resume", "-o", "x.npz"],
-            "'{source}' is a stream, which has no parts to resume from; leave out --resume, or make a",
-        ),
-        (
             ["report", "{source}", "{source}", "-o", "x.html"],
             "A report takes images by number, but '{source}' is a stream",
         ),

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from makers import EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
-from networks import Convolutions, Pixels, random_images
+from networks import Convolutions, Pixels, pixels, random_images
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import checkpoint
@@ -22,6 +22,7 @@ from torchmetrics.utilities.exceptions import TorchMetricsUserError
 from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.make_files import make_files
 from torchmetrics_dna.sets.measure_ranges import measure_ranges
 from torchmetrics_dna.sets.processes import gather, heed, in_step
 
@@ -530,6 +531,12 @@ def streams(rank: int, world: int, *sources: str) -> None:
         assert torch.equal(found.scores, known.scores)
     with pytest.raises(ValueError, match="There are no images in"):
         make_dna(iter(()), extractor, distributed=True, **options)
+
+
+def shards(rank: int, world: int, source: str, folder: Path) -> None:
+    extractor, ranges = pixels()
+    kinds = ("histogram", "gaussian", "layer-gaussian")
+    make_files(source, folder / "x.dna.npz", extractor, kinds, 40, ranges, Loading(4, rank))
 
 
 def shared_loader(rank: int, world: int) -> None:

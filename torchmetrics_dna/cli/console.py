@@ -75,9 +75,11 @@ def _cell(text: str) -> str:
 
 
 def print_unreadable(lines: Sequence[str]) -> None:
-    """Say which images were left out, if any."""
+    """Say what was left out, if anything."""
+    from torchmetrics_dna.images.base import left_out_in_words
+
     if lines:
-        talk.print(f"{images(len(lines))} {'was' if len(lines) == 1 else 'were'} left out:")
+        talk.print(f"{left_out_in_words(lines)}:")
     for line in lines:
         talk.print(f"  {line}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -10,14 +11,17 @@ from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
 _SHARD_BITS = 40  # of an image's number in a stream, below those of its shard
+
+_BROKEN = "Can't read images of"  # how it is told of a shard
 
 CHOICES = frozenset({"column", "fps"})
 
@@ -142,6 +146,10 @@ class Shard(NamedTuple):
     read: Callable[[], Iterator[tuple[str, Any]]]
 
 
+class BrokenShardError(ValueError):
+    """A shard can't be read, or not on; its message says where, and why."""
+
+
 class ImageStream:
     """Images that come one after the other: there is no number of them, and no way to ask for one of them.
 
@@ -150,8 +158,8 @@ class ImageStream:
         label: What to call the whole.
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
         count: How many images there are, if that is known.
-        in_workers: Whether worker processes may read it, each a part of its own. Not so for what lives in this one.
-        most_workers: How many of them it is worth.
+        of_files: Whether its shards are files, named by their labels: they can be read again, by other processes too,
+            and one that is broken can be left out. Not so for what lives in this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
 
     Example:
@@ -171,16 +179,14 @@ class ImageStream:
         exif_orientation: bool = False,
         *,
         count: int | None = None,
-        in_workers: bool = True,
-        most_workers: int | None = None,
+        of_files: bool = True,
         in_folders: bool = False,
     ) -> None:
         self.shards = shards
         self.label = label
         self.exif_orientation = exif_orientation
         self.count = count
-        self.in_workers, self.most_workers = in_workers, most_workers
-        self.in_folders = in_folders
+        self.of_files, self.in_folders = of_files, in_folders
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
@@ -193,26 +199,32 @@ class ImageStream:
         return taken
 
     def __iter__(self) -> Iterator[Entry]:
-        """The images, in order.
+        """The images of its part of the shards, in order, as :meth:`read` gives them."""
+        first, step = self._part
+        if len(self.shards) >= step:  # then nobody reads what another one keeps
+            yield from self.read(range(first, len(self.shards), step))
+        else:
+            yield from itertools.islice(self.read(range(len(self.shards))), first, None, step)
+
+    def read(self, numbers: Iterable[int]) -> Iterator[Entry]:
+        """The images of some shards, in order; where a file can't be read on, its last entry says so.
 
         Raises:
-            ValueError: If it can't be read on, in one line that says where, whatever went wrong.
+            BrokenShardError: If what lives in this process can't be read on, in one line that says where.
 
         """
-        first, step = self._part
-        whole = len(self.shards) >= step  # then nobody reads what another one keeps
-        done = 0
-        for k, shard in enumerate(self.shards[first::step] if whole else self.shards):
-            last = ""
+        for number in numbers:
+            shard, last, i = self.shards[number], "", 0
             try:
-                for i, (name, image) in enumerate(shard.read()):
-                    if whole or done % step == first:
-                        yield Entry((first + k * step if whole else k) << _SHARD_BITS | i, name, image)
+                for i, (name, image) in enumerate(shard.read(), 1):
+                    yield Entry(number << _SHARD_BITS | i, name, image)
                     last = name
-                    done += 1
             except Exception as err:  # of as many types as there are formats
                 after = f" after {last!r}" if last else ""
-                raise ValueError(f"Can't read images of {shard.label!r}{after}: {reason_of(err)}") from err
+                error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
+                if not self.of_files:
+                    raise error from err
+                yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
     def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
         """Not for a stream."""
@@ -235,13 +247,30 @@ def by_number(stream: ImageStream, what: str) -> str:
 
 
 def unreadable(name: str, err: Exception) -> str:
-    """What is wrong with an image, in one line."""
+    """What is wrong with an image, or a shard, in one line."""
+    if isinstance(err, BrokenShardError):
+        return str(err)
     reason = reason_of(err)
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):
             reason = "it is not a TIFF that Pillow reads; save it with 8 or 16 bits and 1, 3 or 4 channels"
     return f"Can't read image {name!r}: {reason}"
+
+
+def left_out_in_words(lines: Sequence[str]) -> str:
+    """How much was left out, by what :func:`unreadable` says of each.
+
+    Example:
+        >>> left_out_in_words(["Can't read image 'a.png': ..."] * 2 + ["Can't read images of 'b.tar': ..."])
+        '2 images and the rest of 1 file were left out'
+
+    """
+    files = sum(line.startswith(_BROKEN) for line in lines)
+    images = len(lines) - files
+    told = [images_in_words(images)] if images else []
+    told += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
+    return f"{' and '.join(told)} {'was' if len(lines) == 1 else 'were'} left out"
 
 
 def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:

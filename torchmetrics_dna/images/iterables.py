@@ -38,7 +38,7 @@ def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | No
     else:
         return None
     read = [Shard(label, partial(_images, shard, label, reading)) for shard in shards]
-    stream = ImageStream(read, label, reading.exif_orientation, in_workers=False)
+    stream = ImageStream(read, label, reading.exif_orientation, of_files=False)
     if isinstance(source, DataLoader) and isinstance(source.sampler, DistributedSampler):
         stream.only_whole = "its DataLoader has a DistributedSampler; give one that goes through all images"
     return stream

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, IterableDataset, get_worker_info
+from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
+from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.resize import Crop, resize_image
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.images.base import Images
+    from torchmetrics_dna.images.base import Entry, Images
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
@@ -36,11 +36,12 @@ class Batch:
         images: Shape ``(B, 3, H, W)``: float32 in [0, 1], or as they were where they are not resized.
         unreadable: What is wrong with the images that could not be read, one line each.
         readable: Which images of the batch, by number, the readable ones are.
-        error: Why the readable ones make no batch, if they don't; or why a stream can't be read on.
+        error: Why the readable ones make no batch, if they don't.
         properties: Of the images before they were resized, ``(B, 21)``, if they were asked for.
         numbers: Where the readable ones stand in the source; in a stream, the numbers of their entries.
         names: What they are called.
         notes: What was noted of them before they were resized, by name, ``(B, ...)``.
+        ends: Whether a part of the source ends with it.
 
     """
 
@@ -52,6 +53,7 @@ class Batch:
     numbers: list[int] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     notes: Mapping[str, Tensor] = field(default_factory=dict)
+    ends: bool = False
 
 
 def load_batches(
@@ -64,34 +66,36 @@ def load_batches(
     skip_unreadable: bool = False,
     properties: bool = False,
     notes: Notes | None = None,
+    parts: Sequence[range] | None = None,
 ) -> Iterator[Batch]:
-    """Decode and resize all images, in order; those of a stream that workers share in any order.
+    """Decode and resize all images, in order.
+
+    Streams are read in this process, and decoded by the workers.
 
     Args:
         source: The images.
         size: Height and width, by the 'clean' resize; None leaves images as they are, so all must be equally large.
         crop: See :func:`resize_image`.
         batch_size: Images in a batch; the last may be smaller.
-        num_workers: Processes that decode; None: see :func:`default_workers`. None for a stream that must be read in
-            this process.
+        num_workers: Processes that decode; None: see :func:`default_workers`. A stream that lives in this process is
+            decoded there, whatever is said.
         skip_unreadable: Leave out, and report, images that can't be read.
         properties: Measure properties of the images, too.
         notes: What to note of each image, as :func:`to_rgb` gives it, by name.
+        parts: The images to take, by number, or the shards of a stream: no batch has images of two parts, so that what
+            becomes of a part does not depend on the others. By default all of them as one part.
 
     Raises:
-        ValueError: If an image can't be read (unless left out), a stream can't be read on, or sizes differ where
-            nothing is resized.
+        ValueError: If an image or a shard can't be read (unless left out), or sizes differ where nothing is resized.
 
     """
-    make = _Make(size, crop, properties, notes)
-    dataset: Dataset[Any]
-    if isinstance(source, ImageStream):
-        dataset, num_workers = _Streamed(source, make), _workers_for(source, num_workers)
-    else:
-        dataset = _Decoded(source, make)
-        num_workers = default_workers(len(source)) if num_workers is None else num_workers
     loader: DataLoader[Any] = DataLoader(
-        dataset, batch_size=batch_size, num_workers=num_workers, collate_fn=_collate, worker_init_fn=forget_threads
+        _Decoded(source, _Make(size, crop, properties, notes)),
+        batch_size=None,
+        sampler=_Chunks(source, batch_size, parts),
+        num_workers=_workers_for(source, num_workers),
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # which is for what the dataset gives
+        worker_init_fn=forget_threads,
     )
     for batch in loader:
         if batch.error:
@@ -119,13 +123,72 @@ def default_workers(num_images: int) -> int:
     return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
-def _workers_for(stream: ImageStream, num_workers: int | None) -> int:
-    if not stream.in_workers:
-        return 0
-    if num_workers is not None:
-        return num_workers
-    found = default_workers(_FEW if stream.count is None else stream.count)
-    return found if stream.most_workers is None else min(found, stream.most_workers)
+def _workers_for(source: Images, num_workers: int | None) -> int:
+    if isinstance(source, ImageStream):
+        if not source.of_files:
+            return 0
+        return default_workers(_FEW if source.count is None else source.count) if num_workers is None else num_workers
+    return default_workers(len(source)) if num_workers is None else num_workers
+
+
+class _Chunk(NamedTuple):
+    """What becomes a batch.
+
+    Attributes:
+        items: Numbers of images, or entries of a stream.
+        ends: Whether a part ends with them.
+
+    """
+
+    items: Sequence[Any]
+    ends: bool
+
+
+class _Part:
+    """Some shards of a stream."""
+
+    def __init__(self, stream: ImageStream, shards: range) -> None:
+        self.stream, self.shards = stream, shards
+
+    def __iter__(self) -> Iterator[Entry]:
+        return self.stream.read(self.shards)
+
+
+class _Chunks:
+    """All chunks of a source, part by part."""
+
+    def __init__(self, source: Images, size: int, parts: Sequence[range] | None) -> None:
+        self.source, self.size = source, size
+        self.parts: Sequence[Iterable[Any]]
+        if isinstance(source, ImageStream):
+            self.parts = [source] if parts is None else [_Part(source, part) for part in parts]
+        else:
+            self.parts = [range(len(source))] if parts is None else parts
+
+    def __iter__(self) -> Iterator[_Chunk]:
+        for part in self.parts:
+            yield from chunked(part, self.size)
+
+
+def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
+    """Cut into chunks of so many; none has a single one, if that can be, for which networks may round otherwise.
+
+    Example:
+        >>> [len(chunk.items) for chunk in chunked(range(9), 4)]
+        [4, 3, 2]
+
+    """
+    waiting: list[Any] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == size + 2:
+            yield _Chunk(waiting[:size], False)
+            waiting = waiting[size:]
+    if len(waiting) > size:
+        first = size - 1 if size > 2 else size
+        yield _Chunk(waiting[:first], False)
+        waiting = waiting[first:]
+    yield _Chunk(waiting, True)
 
 
 class _Made(NamedTuple):
@@ -136,12 +199,6 @@ class _Made(NamedTuple):
     image: Tensor
     properties: Tensor | None
     notes: Mapping[str, Tensor]
-
-
-class _Ended(NamedTuple):
-    """Why a stream can't be read on: workers bury exceptions."""
-
-    error: str
 
 
 class _Make:
@@ -163,59 +220,47 @@ class _Make:
         return _Made(number, name, made, found, noted)
 
 
-class _Decoded(Dataset["_Made | str"]):
-    """Images of a source as tensors; a message for one that can't be read, since workers bury exceptions."""
+class _Decoded(Dataset["Batch"]):
+    """Batches by their chunks, as workers make them; messages for what can't be read, since workers bury exceptions."""
 
-    def __init__(self, source: ImageSource, make: _Make) -> None:
+    def __init__(self, source: Images, make: _Make) -> None:
         self.source, self.make = source, make
 
-    def __len__(self) -> int:
-        return len(self.source)
+    def __getitem__(self, chunk: _Chunk) -> Batch:
+        one = self._of_stream if isinstance(self.source, ImageStream) else self._of_source
+        return _collate([one(item) for item in chunk.items], chunk.ends)
 
-    def __getitem__(self, index: int) -> _Made | str:
-        name = self.source.names[index]
+    def _of_source(self, index: int) -> _Made | str:
+        assert isinstance(self.source, ImageSource)
+        source, name = self.source, self.source.names[index]
         try:
-            return self.make(index, name, self.source.decode(index), lambda: self.source.file_facts(index))
+            return self.make(index, name, source.decode(index), lambda: source.file_facts(index))
         except Exception as err:
             return unreadable(name, err)
 
-
-class _Streamed(IterableDataset["_Made | str | _Ended"]):
-    """Likewise of a stream, of which each worker reads a part."""
-
-    def __init__(self, stream: ImageStream, make: _Make) -> None:
-        self.stream, self.make = stream, make
-
-    def __iter__(self) -> Iterator[_Made | str | _Ended]:
-        worker = get_worker_info() if self.stream.in_workers else None
-        part = self.stream if worker is None else self.stream.split(worker.id, worker.num_workers)
-        try:
-            for entry in part:
-                yield self._made(entry)
-        except ValueError as err:
-            yield _Ended(str(err))
-
-    def _made(self, entry: Entry) -> _Made | str:
+    def _of_stream(self, entry: Entry) -> _Made | str:
         if isinstance(entry.image, Exception):
             return unreadable(entry.name, entry.image)
         try:
-            image = to_rgb(entry.image, self.stream.exif_orientation)
+            image = to_rgb(entry.image, self.source.exif_orientation)
             return self.make(entry.number, entry.name, image, lambda: file_facts(entry.image))
         except Exception as err:
             return unreadable(entry.name, err)
 
 
-def _collate(items: list[_Made | str | _Ended]) -> Batch:
+def _as_it_is(batch: Batch) -> Batch:
+    return batch
+
+
+def _collate(items: list[_Made | str], ends: bool) -> Batch:
     made = [item for item in items if isinstance(item, _Made)]
     images = [item.image for item in made]
-    ended = next((item.error for item in items if isinstance(item, _Ended)), None)
     unreadable = [item for item in items if isinstance(item, str)]
     kinds = {(tuple(image.shape[1:]), image.dtype) for image in images}
-    if ended is None and len(kinds) > 1:
+    if len(kinds) > 1:
         sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
-        ended = f"Images differ in size ({sizes}); give the extractor an `input_size`"
-    if ended is not None:
-        return Batch(torch.empty(0), [], [], ended)
+        told = f"Images differ in size ({sizes}); give the extractor an `input_size`"
+        return Batch(torch.empty(0), [], [], told)
     known = [item.properties for item in made if item.properties is not None]
     return Batch(
         torch.stack(images) if images else torch.empty(0),
@@ -226,4 +271,5 @@ def _collate(items: list[_Made | str | _Ended]) -> Batch:
         [item.number for item in made],
         [item.name for item in made],
         {name: torch.stack([item.notes[name] for item in made]) for name in (made[0].notes if made else ())},
+        ends,
     )

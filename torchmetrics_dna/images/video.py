@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torch.utils.data import get_worker_info
-
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.kind import Kind, stream_of
@@ -25,7 +23,7 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
     av = require("av", "video")
     with refusing(files[0], "a video"), open_file(files[0]) as file, av.open(file) as container:
         _stream(container)
-    return stream_of(files, label, reading, _read, most_workers=len(files), in_folders=True)
+    return stream_of(files, label, reading, _read, in_folders=True)
 
 
 VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))
@@ -34,11 +32,7 @@ VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", 
 def _stream(container: Any) -> Any:
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
-    stream = container.streams.video[0]
-    if get_worker_info() is not None:
-        # threads of FFmpeg that were there when this process was forked are gone, and would be waited for
-        stream.thread_count, stream.thread_type = 1, "NONE"
-    return stream
+    return container.streams.video[0]
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:

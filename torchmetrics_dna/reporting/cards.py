@@ -33,7 +33,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.boxes import Box
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.cards import Card, Cards, Classes, ImageCrop
+    from torchmetrics_dna.sets.cards import Card, Cards, ImageCrop
+    from torchmetrics_dna.sets.class_shares import Classes
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.tally.resolve import Feature
 

@@ -11,6 +11,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.sets.class_shares import compare_classes
 from torchmetrics_dna.sets.compare import open_indexed_sides
 from torchmetrics_dna.sets.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.sets.loading import Loading
@@ -21,12 +22,12 @@ from torchmetrics_dna.sets.processes import in_step
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from torch import Tensor
     from typing_extensions import Unpack
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.boxes import Box
+    from torchmetrics_dna.sets.class_shares import Classes
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.loading import LoadingOptions
@@ -34,11 +35,7 @@ if TYPE_CHECKING:
 
 NUM_NEURONS, NUM_IMAGES = 12, 256
 MOST, LEAST = 6, 3  # crops of a side
-SURE = 0.3  # median top probability on both sides; photographs have 0.43 to 0.65, drawings 0.12
 _CANDIDATES = 5  # for each card
-_CLASSES = 5  # of which a side has more
-_LEAST_MORE = 0.01  # of a mean probability
-_SHARED_OUT, _LEVEL = 1000, 0.05  # ways to share images out between A and B, and the level of that test
 
 
 class ImageCrop(NamedTuple):
@@ -94,28 +91,6 @@ class Card:
     others: list[OtherNeuron]
     most: dict[str, list[ImageCrop]]
     least: dict[str, list[ImageCrop]]
-
-
-class ClassShare(NamedTuple):
-    """A class, and its mean probability over the images of A and of B."""
-
-    name: str
-    a: float
-    b: float
-
-
-@dataclass(frozen=True)
-class Classes:
-    """What the network takes the images for.
-
-    Attributes:
-        more: For ``"a"`` and ``"b"``, the classes of which that side has more, by how much more.
-        top: By side, the median over images of the largest probability.
-
-    """
-
-    more: dict[str, list[ClassShare]]
-    top: dict[str, float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,7 +196,11 @@ def make_cards(
             for column in groups
             if any(candidates[column] is one for one in shown)
         ]
-        classes = None if classifier is None else _classes(extremes, classifier.names)
+        classes = (
+            None
+            if classifier is None
+            else compare_classes(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
+        )
         return Cards(cards, classes, images, looked_at)
 
 
@@ -323,31 +302,3 @@ def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[in
         {side: most for side, (most, _) in by_side.items()},
         {side: least for side, (_, least) in by_side.items()},
     )
-
-
-def _classes(extremes: Mapping[str, Extremes], names: Sequence[str]) -> Classes | None:
-    """The classes that differ most; None unless the network knows what it sees on both sides."""
-    top = {side: float(one.probabilities.amax(1).median()) for side, one in extremes.items()}
-    if min(top.values()) <= SURE:
-        return None
-    found = [extremes[side].probabilities.double() for side in "ab"]
-    a, b = (of_images.mean(0) for of_images in found)
-    if _chance_of(found[0], found[1]) > _LEVEL:
-        return Classes({"a": [], "b": []}, top)
-    more: dict[str, list[ClassShare]] = {}
-    for side, difference in (("a", a - b), ("b", b - a)):
-        first = difference.topk(min(_CLASSES, len(names))).indices.tolist()
-        chosen = [i for i in first if difference[i] >= _LEAST_MORE]
-        more[side] = [ClassShare(names[i], float(a[i]), float(b[i])) for i in chosen]
-    return Classes(more, top)
-
-
-def _chance_of(a: Tensor, b: Tensor) -> float:
-    """p-value of a permutation test: whether mean probabilities of two sets of images differ more than by chance."""
-    every, count = torch.cat([a, b]), len(a)
-    generator = torch.Generator().manual_seed(0)
-    orders = torch.rand(_SHARED_OUT - 1, len(every), generator=generator).argsort(1)
-    sides = torch.cat([torch.arange(len(every))[None], orders]) < count
-    means = sides.double() @ every / count, (~sides).double() @ every / (len(every) - count)
-    apart = (means[0] - means[1]).abs().sum(1)
-    return float((apart >= apart[0] * (1 - 1e-9)).double().mean())

@@ -17,7 +17,7 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.images import ImageSource, ImageStream
-from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.base import by_number, left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.features import Features, PerImage
@@ -100,8 +100,7 @@ efficientnet_lite0)
         check_used(loading.reading, images)
         measured = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
     if left_out := measured.unreadable:
-        were = "1 image was" if len(left_out) == 1 else f"{len(left_out)} images were"
-        warnings.warn(f"{were} left out, the first: {left_out[0]}", stacklevel=2)
+        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
     return measured.any
 
 

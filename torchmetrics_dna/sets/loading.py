@@ -60,7 +60,8 @@ class Loading:
         exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
         column: Where images are in dicts, ``.parquet``, ``.npz`` and samples of a tar; by default it is found.
         fps: Frames of a video to take for each second; all by default.
-        skip_unreadable: Leave out images that can't be read, instead of stopping.
+        skip_unreadable: Leave out images that can't be read, and the rest of a stream's file that can't be read on,
+            instead of stopping.
         progress: Called after each batch with the name of the source, the number of images done, and that of all, or
             None of a stream that does not know it.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
@@ -145,6 +146,7 @@ class Activated(NamedTuple):
         left_out: A line for each image that was left out.
         names: What those that could be read are called.
         notes: What was noted of these, ``(B, ...)``, by name.
+        ends: Whether a part of the images ends with these.
 
     """
 
@@ -153,6 +155,7 @@ class Activated(NamedTuple):
     left_out: list[str]
     names: list[str]
     notes: Mapping[str, Tensor]
+    ends: bool
 
 
 def activate(
@@ -164,7 +167,11 @@ def activate(
 
 
 def activate_noted(
-    images: Images, extractor: DNAExtractor, loading: Loading, notes: Notes | None = None
+    images: Images,
+    extractor: DNAExtractor,
+    loading: Loading,
+    notes: Notes | None = None,
+    parts: Sequence[range] | None = None,
 ) -> Iterator[Activated]:
     """Run images through an extractor, part by part.
 
@@ -176,9 +183,10 @@ def activate_noted(
         extractor: The network.
         loading: How images are read.
         notes: What to note of each image, see :func:`load_batches`.
+        parts: Which images or shards to take, likewise.
 
     """
-    done, total = 0, len(images) if isinstance(images, ImageSource) else images.count
+    done, total = 0, _count(images, parts)
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
@@ -189,6 +197,7 @@ def activate_noted(
         skip_unreadable=loading.skip_unreadable,
         properties=extractor.has_properties,
         notes=notes,
+        parts=parts,
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
         more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
@@ -197,13 +206,23 @@ def activate_noted(
             heed()
             given = [pixels[part], *(values[part] for values in more)]
             noted = {name: values[part] for name, values in batch.notes.items()}
-            yield Activated(numbers[part], extractor(*given) if numbers else {}, left_out, batch.names[part], noted)
+            ends = batch.ends and part.stop == len(numbers)
+            yield Activated(
+                numbers[part], extractor(*given) if numbers else {}, left_out, batch.names[part], noted, ends
+            )
             left_out = []
         done += len(numbers) + len(batch.unreadable)
         if loading.progress:
             loading.progress(images.label, done, total)
     if loading.progress and total is None and done:
         loading.progress(images.label, done, done)
+
+
+def _count(images: Images, parts: Sequence[range] | None) -> int | None:
+    """How many images there are, or None of a stream that does not know it."""
+    if isinstance(images, ImageSource):
+        return len(images) if parts is None else sum(map(len, parts))
+    return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None
 
 
 def check_any_read(num_images: int, unreadable: Sequence[str], label: str = "") -> None:
