@@ -1,0 +1,130 @@
+"""How memory and speed depend on the number of images, for shards and for sources with an index.
+
+    python tests/benchmarks/shards.py [--images 20000 200000] [--kinds shards parquet tar folder]
+
+Tiny images (PNG, 24 pixels) and a tiny network, so that reading is what is measured. Each line is a process of its own
+that makes a DNA by two workers; its peak is told with that of its workers, and what the source takes once it is open.
+Linux only.
+"""
+
+from __future__ import annotations
+
+import argparse
+import io
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+OF_SHARD = 1000  # images
+RUN = """
+import resource, sys, time
+from pathlib import Path
+import torch
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.make_files import make_files
+
+def megabytes():
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+source, output = sys.argv[1:]
+torch.manual_seed(0)
+extractor = DNAExtractor(torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3, stride=2)), input_size=16, layers=["0"])
+make_files([torch.zeros(3, 24, 24)] * 4, output, extractor, ["histogram"], 1000, "auto", Loading())
+before = megabytes()
+start = time.perf_counter()
+opened = open_source(source)
+seconds_open, taken = time.perf_counter() - start, megabytes() - before
+start = time.perf_counter()
+make_files(opened, output, extractor, ["histogram"], 1000, "auto", Loading(num_workers=2))
+seconds = time.perf_counter() - start
+peaks = [resource.getrusage(who).ru_maxrss * 1024 / 1e6 for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
+print(seconds_open, taken, seconds, *peaks)
+"""
+
+
+def pictures(count: int) -> Iterator[tuple[str, bytes]]:
+    """Names and files, all of them different."""
+    random = np.random.default_rng(0)
+    for i in range(count):
+        file = io.BytesIO()
+        Image.fromarray(random.integers(0, 256, (24, 24, 3)).astype(np.uint8)).save(file, "PNG", compress_level=0)
+        yield f"{i:07}.png", file.getvalue()
+
+
+def add(path: Path, some: list[tuple[str, bytes]]) -> None:
+    with tarfile.open(path, "a") as archive:
+        for name, content in some:
+            info = tarfile.TarInfo(name)
+            info.size = len(content)
+            archive.addfile(info, io.BytesIO(content))
+
+
+def write_shards(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
+    add(folder / f"{start // OF_SHARD:05}.tar", some)
+
+
+def write_tar(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
+    add(folder / "all.tar", some)
+
+
+def write_folder(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
+    below = folder / f"{start // OF_SHARD:05}"
+    below.mkdir(exist_ok=True)
+    for name, content in some:
+        (below / name).write_bytes(content)
+
+
+def write_parquet(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    parquet.write_table(
+        pa.table({"image": [content for _, content in some]}), folder / f"{start // OF_SHARD:05}.parquet"
+    )
+
+
+KINDS: dict[str, tuple[Callable[[Path, int, list[tuple[str, bytes]]], None], str]] = {
+    "shards": (write_shards, "*.tar"),
+    "parquet": (write_parquet, "*.parquet"),
+    "tar": (write_tar, "all.tar"),
+    "folder": (write_folder, ""),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, nargs="+", default=[20_000, 200_000])
+    parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS))
+    arguments = parser.parse_args()
+    print("| source | images | open, s | it takes, MB | images a second | peak, MB | of a worker, MB |")
+    print("|---|--:|--:|--:|--:|--:|--:|")
+    for kind in arguments.kinds:
+        write, pattern = KINDS[kind]
+        for count in arguments.images:
+            with tempfile.TemporaryDirectory() as name:
+                folder = Path(name, "images")
+                folder.mkdir()
+                some: list[tuple[str, bytes]] = []
+                for i, picture in enumerate(pictures(count), 1):
+                    some.append(picture)
+                    if i % OF_SHARD == 0 or i == count:
+                        write(folder, i - len(some), some)
+                        some = []
+                command = [sys.executable, "-c", RUN, str(folder / pattern), f"{name}/x.dna.npz"]
+                said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            opening, taken, seconds, peak, worker = map(float, said.split())
+            figures = f"{opening:.1f} | {taken:.0f} | {count / seconds:,.0f} | {peak:.0f} | {worker:.0f}"
+            print(f"| {kind} | {count:,} | {figures} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
