@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.names import Names
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class ImageSource(Dataset["RGBImage"]):
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Some of the images, by number, in this order."""
         fetch = partial(_fetch_taken, self._fetch, numbers)
-        taken = ImageSource([self.names[i] for i in numbers], fetch, self.label, self.exif_orientation)
+        taken = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
         taken.numbers = numbers
         return taken
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from operator import eq
 from pathlib import PurePosixPath
+from typing import overload
 
 EXTENSIONS = (
     ".avif",
@@ -35,13 +38,54 @@ def is_image_member(member: str) -> bool:
     return bool(parts) and not member.endswith("/") and not hidden and is_image_name(parts[-1])
 
 
-def natural_key(name: str) -> list[tuple[int, int | str]]:
+def natural_key(name: str) -> str:
     """Sort key under which ``img2`` comes before ``img10``; ``img02``, which counts alike, before both.
+
+    One string, for there may be millions: numbers begin with how many digits they have, and come before text.
 
     Example:
         >>> sorted(["img10", "img2"], key=natural_key)
         ['img2', 'img10']
 
     """
-    parts = [(0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", name) if part]
-    return [*parts, (-1, name)]
+    parts = [_key(part) if part.isdecimal() else f"\2{part}" for part in re.split(r"(\d+)", name) if part]
+    return "".join([*parts, "\0", name])
+
+
+def _key(digits: str) -> str:
+    counted = (digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)).lstrip("0")
+    return f"\1{chr(len(counted))}{counted}"
+
+
+class Names(Sequence[str]):
+    """Names made when they are asked for, since there may be millions: what begins them, and chosen ones of others.
+
+    Example:
+        >>> list(Names(["a.png", "b.png", "c.png"], "x.tar/", [2, 0]))
+        ['x.tar/c.png', 'x.tar/a.png']
+
+    """
+
+    def __init__(self, names: Sequence[str], start: str = "", chosen: Sequence[int] | None = None) -> None:
+        self._names, self._start = names, start
+        self._chosen = range(len(names)) if chosen is None else chosen
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Names: ...
+    def __getitem__(self, index: int | slice) -> str | Names:
+        if isinstance(index, slice):
+            return Names(self._names, self._start, self._chosen[index])
+        return f"{self._start}{self._names[self._chosen[index]]}"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and len(self) == len(other) and all(map(eq, self, other))
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"Names({list(self[:3])}, of {len(self)})"

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import tarfile
+from array import array
 from functools import partial
 from io import BytesIO
 from pathlib import Path, PurePosixPath
-from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from typing import IO, TYPE_CHECKING, Any
 
 from typing_extensions import override
 
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.names import is_image_member, natural_key
+from torchmetrics_dna.images.names import Names, is_image_member, natural_key
 from torchmetrics_dna.images.pixels import check_size
 from torchmetrics_dna.images.places import is_address, open_file
 
@@ -23,12 +24,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.base import Reading
 
 _ALL = "*"
-
-
-class _Member(NamedTuple):
-    name: str
-    offset: int
-    size: int
 
 
 def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
@@ -46,30 +41,34 @@ TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",
 
 
 def _open_one(path: str, reading: Reading) -> ImageSource:
-    found: dict[str, _Member] = {}
+    found: dict[str, int] = {}
+    offsets, sizes = array("q"), array("q")  # of all that are taken: there may be millions
     choice = _Choice(reading.column)
     with refusing(path, "a tar"), tarfile.open(path, "r:", tarinfo=_Header) as archive:
         for member in archive:
+            archive.members = []  # type: ignore[attr-defined]  # which tarfile keeps of all that it has seen
             if member.isreg() and choice.takes(member.name):  # of a name that comes twice, the last one counts
-                found[member.name] = _Member(member.name, member.offset_data, member.size)
-    members = [found[name] for name in sorted(found, key=natural_key)]
-    if not members and choice.seen:
+                found[member.name] = len(sizes)
+                offsets.append(member.offset_data)
+                sizes.append(member.size)
+    if not found and choice.seen:
         raise ValueError(choice.none(path))
-    names = [f"{path}/{member.name}" for member in members]
-    fetch = partial(_fetch, path, members)
-    return ImageSource(names, fetch, path, reading.exif_orientation, partial(_stamp, path, members))
+    names = sorted(found, key=natural_key)
+    order = array("q", (found[name] for name in names))
+    where = array("q", (offsets[i] for i in order)), array("q", (sizes[i] for i in order))
+    fetch, stamp = partial(_fetch, path, *where), partial(_stamp, path, *where)
+    return ImageSource(Names(names, f"{path}/"), fetch, path, reading.exif_orientation, stamp)
 
 
-def _fetch(path: str, members: Sequence[_Member], index: int) -> BytesIO:
-    member = members[index]
-    check_size(member.size)
+def _fetch(path: str, offsets: array[int], sizes: array[int], index: int) -> BytesIO:
+    check_size(sizes[index])
     with Path(path).open("rb") as file:  # anew each time: a process must not move another one's position
-        file.seek(member.offset)
-        return BytesIO(file.read(member.size))
+        file.seek(offsets[index])
+        return BytesIO(file.read(sizes[index]))
 
 
-def _stamp(path: str, members: Sequence[_Member], index: int) -> str:
-    return f"{members[index].size} {members[index].offset} {Path(path).stat().st_mtime_ns}"
+def _stamp(path: str, offsets: array[int], sizes: array[int], index: int) -> str:
+    return f"{sizes[index]} {offsets[index]} {Path(path).stat().st_mtime_ns}"
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
-from torchmetrics_dna.images.names import is_image_member, natural_key
+from torchmetrics_dna.images.names import Names, is_image_member, natural_key
 from torchmetrics_dna.images.pixels import check_size
 from torchmetrics_dna.images.places import asking, is_address, open_file
 
@@ -44,7 +44,7 @@ class _Zip:
         except zipfile.BadZipFile as err:
             raise ValueError(f"{path!r} is not a readable zip archive: {err}") from err
         self._members = sorted(filter(is_image_member, dict.fromkeys(members)), key=natural_key)
-        self.names = [f"{path}/{member}" for member in self._members]
+        self.names = Names(self._members, f"{path}/")
 
     def open(self, index: int) -> BytesIO:
         archive = self._archive()
