@@ -61,7 +61,7 @@ def pictures(count: int) -> Iterator[tuple[str, bytes]]:
 
 
 def add(path: Path, some: list[tuple[str, bytes]]) -> None:
-    with tarfile.open(path, "a") as archive:
+    with tarfile.open(path, "w") as archive:
         for name, content in some:
             info = tarfile.TarInfo(name)
             info.size = len(content)
@@ -92,7 +92,7 @@ def write_parquet(folder: Path, start: int, some: list[tuple[str, bytes]]) -> No
     )
 
 
-KINDS: dict[str, tuple[Callable[[Path, int, list[tuple[str, bytes]]], None], str]] = {
+KINDS: dict[str, tuple[Callable[[Path, int, list[tuple[str, bytes]]], None], str]] = {  # and what to read
     "shards": (write_shards, "*.tar"),
     "parquet": (write_parquet, "*.parquet"),
     "tar": (write_tar, "all.tar"),
@@ -116,7 +116,7 @@ def main() -> None:
                 some: list[tuple[str, bytes]] = []
                 for i, picture in enumerate(pictures(count), 1):
                     some.append(picture)
-                    if i % OF_SHARD == 0 or i == count:
+                    if i == count or (i % OF_SHARD == 0 and kind != "tar"):
                         write(folder, i - len(some), some)
                         some = []
                 command = [sys.executable, "-c", RUN, str(folder / pattern), f"{name}/x.dna.npz"]

@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images.ahead import read_ahead
 from torchmetrics_dna.images.names import Names
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
@@ -162,6 +163,7 @@ class ImageStream:
         of_files: Whether its shards are files, named by their labels: they can be read again, by other processes too,
             and one that is broken can be left out. Not so for what lives in this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
+        readers: How many threads read ahead, each a shard.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -182,12 +184,13 @@ class ImageStream:
         count: int | None = None,
         of_files: bool = True,
         in_folders: bool = False,
+        readers: int = 0,
     ) -> None:
         self.shards = shards
         self.label = label
         self.exif_orientation = exif_orientation
         self.count = count
-        self.of_files, self.in_folders = of_files, in_folders
+        self.of_files, self.in_folders, self.readers = of_files, in_folders, readers
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
@@ -202,30 +205,32 @@ class ImageStream:
     def __iter__(self) -> Iterator[Entry]:
         """The images of its part of the shards, in order, as :meth:`read` gives them."""
         first, step = self._part
-        if len(self.shards) >= step:  # then nobody reads what another one keeps
-            yield from self.read(range(first, len(self.shards), step))
-        else:
-            yield from itertools.islice(self.read(range(len(self.shards))), first, None, step)
+        whole = len(self.shards) >= step  # then nobody reads what another one keeps
+        shards = self.read(range(first, len(self.shards), step) if whole else range(len(self.shards)))
+        entries = itertools.chain.from_iterable(shards)
+        return entries if whole else itertools.islice(entries, first, None, step)
 
-    def read(self, numbers: Iterable[int]) -> Iterator[Entry]:
-        """The images of some shards, in order; where a file can't be read on, its last entry says so.
+    def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
+        """The images of some shards, shard by shard; where a file can't be read on, its last entry says so.
 
         Raises:
             BrokenShardError: If what lives in this process can't be read on, in one line that says where.
 
         """
-        for number in numbers:
-            shard, last, i = self.shards[number], "", 0
-            try:
-                for i, (name, image) in enumerate(shard.read(), 1):
-                    yield Entry(number << _SHARD_BITS | i, name, image)
-                    last = name
-            except Exception as err:  # of as many types as there are formats
-                after = f" after {last!r}" if last else ""
-                error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
-                if not self.of_files:
-                    raise error from err
-                yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
+        return read_ahead(map(self._read, numbers), self.readers)
+
+    def _read(self, number: int) -> Iterator[Entry]:
+        shard, last, i = self.shards[number], "", 0
+        try:
+            for i, (name, image) in enumerate(shard.read(), 1):
+                yield Entry(number << _SHARD_BITS | i, name, image)
+                last = name
+        except Exception as err:  # of as many types as there are formats
+            after = f" after {last!r}" if last else ""
+            error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
+            if not self.of_files:
+                raise error from err
+            yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
     def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
         """Not for a stream."""

@@ -6,11 +6,15 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Shard
+from torchmetrics_dna.images.places import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from torchmetrics_dna.images.base import Reading
+
+
+_READERS = 4  # of files at addresses
 
 
 class Kind(NamedTuple):
@@ -37,8 +41,12 @@ def stream_of(
     read: Callable[[str, Reading], Iterator[tuple[str, Any]]],
     **settings: Any,
 ) -> ImageStream:
-    """A stream with a shard for each file, as ``read`` gives its images; settings as for :class:`ImageStream`."""
+    """A stream with a shard for each file, as ``read`` gives its images; settings as for :class:`ImageStream`.
+
+    Files at addresses are read ahead, several at a time, for a server makes one wait.
+    """
     shards = [Shard(file, partial(read, file, reading)) for file in files]
+    settings = {"readers": _READERS if any(map(is_address, files)) else 0, **settings}
     return ImageStream(shards, label, reading.exif_orientation, **settings)
 
 

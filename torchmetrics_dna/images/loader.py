@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
+from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
@@ -118,9 +120,7 @@ def default_workers(num_images: int) -> int:
     """
     if num_images < _FEW:
         return 0
-    # cores that a container or `taskset` leaves; not every system tells
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return min(8, max(1, cores // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
+    return min(8, max(1, cores() // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))))
 
 
 def _workers_for(source: Images, num_workers: int | None) -> int:
@@ -144,30 +144,26 @@ class _Chunk(NamedTuple):
     ends: bool
 
 
-class _Part:
-    """Some shards of a stream."""
-
-    def __init__(self, stream: ImageStream, shards: range) -> None:
-        self.stream, self.shards = stream, shards
-
-    def __iter__(self) -> Iterator[Entry]:
-        return self.stream.read(self.shards)
-
-
 class _Chunks:
     """All chunks of a source, part by part."""
 
     def __init__(self, source: Images, size: int, parts: Sequence[range] | None) -> None:
-        self.source, self.size = source, size
-        self.parts: Sequence[Iterable[Any]]
-        if isinstance(source, ImageStream):
-            self.parts = [source] if parts is None else [_Part(source, part) for part in parts]
-        else:
-            self.parts = [range(len(source))] if parts is None else parts
+        self.source, self.size, self.parts = source, size, parts
 
     def __iter__(self) -> Iterator[_Chunk]:
+        for items in self._of_stream(self.source) if isinstance(self.source, ImageStream) else self._of_source():
+            yield from chunked(items, self.size)
+
+    def _of_source(self) -> Sequence[range]:
+        return [range(len(self.source))] if self.parts is None else self.parts  # type: ignore[arg-type]
+
+    def _of_stream(self, stream: ImageStream) -> Iterator[Iterable[Entry]]:
+        if self.parts is None:
+            yield stream
+            return
+        shards = stream.read(chain.from_iterable(self.parts))
         for part in self.parts:
-            yield from chunked(part, self.size)
+            yield chain.from_iterable(islice(shards, len(part)))
 
 
 def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:

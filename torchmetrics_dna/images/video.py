@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.places import open_file
 
@@ -23,7 +24,7 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
     av = require("av", "video")
     with refusing(files[0], "a video"), open_file(files[0]) as file, av.open(file) as container:
         _stream(container)
-    return stream_of(files, label, reading, _read, in_folders=True)
+    return stream_of(files, label, reading, _read, in_folders=True, readers=min(cores(), len(files)))
 
 
 VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))

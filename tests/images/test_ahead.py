@@ -1,0 +1,63 @@
+"""Reading ahead changes neither what comes nor its order, and keeps little."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchmetrics_dna.images.ahead import read_ahead
+
+
+def threads() -> int:
+    return sum("_run" in thread.name for thread in threading.enumerate())
+
+
+@given(st.lists(st.lists(st.integers(), max_size=5), max_size=6), st.integers(0, 3))
+def test_all_comes_in_order(lists: list[list[int]], readers: int) -> None:
+    assert [list(items) for items in read_ahead(map(iter, lists), readers)] == lists
+
+
+@pytest.mark.parametrize("readers", [1, 3])
+def test_little_is_read_ahead_and_threads_end(readers: int) -> None:
+    begun, given_ = [0] * 9, [0] * 9
+    before = threads()
+
+    def numbers(k: int) -> Iterator[int]:
+        begun[k] += 1
+        for i in range(1000):
+            given_[k] += 1
+            yield i
+
+    found = read_ahead(map(numbers, range(9)), readers)
+    assert list(next(found)) == list(range(1000))
+    second = next(found)
+    assert next(second) == 0
+    time.sleep(0.3)
+    assert sum(begun) == readers + 1
+    assert max(given_[1:]) <= 32 + 2
+    assert threads() == before + readers
+    del second
+    found.close()
+    time.sleep(0.3)
+    assert threads() == before
+
+
+@pytest.mark.parametrize("readers", [0, 1, 2])
+def test_errors_come_where_the_items_do(readers: int) -> None:
+    def failing(k: int) -> Iterator[int]:
+        yield k
+        if k == 1:
+            raise ValueError("the disk is gone")
+
+    found = read_ahead(map(failing, range(4)), readers)
+    assert list(next(found)) == [0]
+    items = next(found)
+    assert next(items) == 1
+    with pytest.raises(ValueError, match="the disk is gone"):
+        next(items)
+    found.close()

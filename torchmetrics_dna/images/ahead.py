@@ -1,0 +1,93 @@
+"""Read what comes next while what is there is worked on."""
+
+from __future__ import annotations
+
+from collections import deque
+from contextlib import suppress
+from queue import Empty, Full, Queue
+from threading import Event, Thread
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+_T = TypeVar("_T")
+_WAITING = 32  # items of a reader, which may be frames of some MB
+_SECONDS = 0.1  # after which a reader looks whether it is still needed
+
+
+def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
+    """The same iterators in the same order, while threads go on with the next ones.
+
+    Each must be used up before the next is asked for. No more than 32 items of each wait.
+
+    Args:
+        sources: The iterators; each is used by one thread.
+        readers: How many threads; none reads ahead if 0.
+
+    Example:
+        >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]
+        [['a', 'b'], ['c']]
+
+    """
+    running: deque[_Reader[_T]] = deque()
+    try:
+        for source in sources:
+            if not readers:
+                yield source
+                continue
+            running.append(_Reader(source))
+            if len(running) == readers:
+                yield iter(running[0])
+                running.popleft().stop()
+        while running:
+            yield iter(running[0])
+            running.popleft().stop()
+    finally:
+        for reader in running:
+            reader.stop()
+
+
+class _Reader(Generic[_T]):
+    """A thread that goes through an iterator, but not far ahead of who wants its items."""
+
+    def __init__(self, source: Iterator[_T]) -> None:
+        self._source = source
+        self._items: Queue[tuple[_T | None, BaseException | None, bool]] = Queue(_WAITING)
+        self._stopped = Event()
+        self._thread = Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __iter__(self) -> Iterator[_T]:
+        while True:
+            item, error, ends = self._items.get()
+            if error is not None:
+                raise error
+            if ends:
+                return
+            yield item  # type: ignore[misc]
+
+    def stop(self) -> None:
+        """End the thread."""
+        self._stopped.set()
+        with suppress(Empty):  # or else it holds all that waits
+            while True:
+                self._items.get_nowait()
+        self._thread.join(1)  # but not longer, for it may wait for a server that does not answer
+
+    def _run(self) -> None:
+        try:
+            for item in self._source:
+                if not self._put((item, None, False)):
+                    return
+            self._put((None, None, True))
+        except BaseException as err:  # which is raised where the items are wanted
+            self._put((None, err, True))
+
+    def _put(self, item: tuple[_T | None, BaseException | None, bool]) -> bool:
+        """Whether it is wanted; waits until there is room."""
+        while not self._stopped.is_set():
+            with suppress(Full):
+                self._items.put(item, timeout=_SECONDS)
+                return True
+        return False
