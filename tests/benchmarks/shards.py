@@ -51,52 +51,45 @@ print(seconds_open, taken, seconds, *peaks)
 """
 
 
-def pictures(count: int) -> Iterator[tuple[str, bytes]]:
-    """Names and files, all of them different."""
-    random = np.random.default_rng(0)
-    for i in range(count):
+def pictures(numbers: range) -> Iterator[tuple[str, bytes]]:
+    """Names and files, few at a time, since a process counts its parent's memory as its own."""
+    random = np.random.default_rng(numbers.start)
+    for i in numbers:
         file = io.BytesIO()
         Image.fromarray(random.integers(0, 256, (24, 24, 3)).astype(np.uint8)).save(file, "PNG", compress_level=0)
         yield f"{i:07}.png", file.getvalue()
 
 
-def add(path: Path, some: list[tuple[str, bytes]]) -> None:
-    with tarfile.open(path, "w") as archive:
-        for name, content in some:
+def write_tar(path: Path, numbers: range) -> None:
+    with tarfile.open(path.with_suffix(".tar"), "w") as archive:
+        for name, content in pictures(numbers):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
+            archive.members.clear()
 
 
-def write_shards(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
-    add(folder / f"{start // OF_SHARD:05}.tar", some)
+def write_folder(path: Path, numbers: range) -> None:
+    path.mkdir()
+    for name, content in pictures(numbers):
+        (path / name).write_bytes(content)
 
 
-def write_tar(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
-    add(folder / "all.tar", some)
-
-
-def write_folder(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
-    below = folder / f"{start // OF_SHARD:05}"
-    below.mkdir(exist_ok=True)
-    for name, content in some:
-        (below / name).write_bytes(content)
-
-
-def write_parquet(folder: Path, start: int, some: list[tuple[str, bytes]]) -> None:
+def write_parquet(path: Path, numbers: range) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     parquet.write_table(
-        pa.table({"image": [content for _, content in some]}), folder / f"{start // OF_SHARD:05}.parquet"
+        pa.table({"image": [content for _, content in pictures(numbers)]}), path.with_suffix(".parquet")
     )
 
 
-KINDS: dict[str, tuple[Callable[[Path, int, list[tuple[str, bytes]]], None], str]] = {  # and what to read
-    "shards": (write_shards, "*.tar"),
-    "parquet": (write_parquet, "*.parquet"),
-    "tar": (write_tar, "all.tar"),
-    "folder": (write_folder, ""),
+# how a part is written, what to read, and whether all is one part
+KINDS: dict[str, tuple[Callable[[Path, range], None], str, bool]] = {
+    "shards": (write_tar, "*.tar", False),
+    "parquet": (write_parquet, "*.parquet", False),
+    "tar": (write_tar, "00000.tar", True),
+    "folder": (write_folder, "", False),
 }
 
 
@@ -108,17 +101,13 @@ def main() -> None:
     print("| source | images | open, s | it takes, MB | images a second | peak, MB | of a worker, MB |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for kind in arguments.kinds:
-        write, pattern = KINDS[kind]
+        write, pattern, whole = KINDS[kind]
         for count in arguments.images:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name, "images")
                 folder.mkdir()
-                some: list[tuple[str, bytes]] = []
-                for i, picture in enumerate(pictures(count), 1):
-                    some.append(picture)
-                    if i == count or (i % OF_SHARD == 0 and kind != "tar"):
-                        write(folder, i - len(some), some)
-                        some = []
+                for first in range(0, count, count if whole else OF_SHARD):
+                    write(folder / f"{first // OF_SHARD:05}", range(first, count if whole else first + OF_SHARD))
                 command = [sys.executable, "-c", RUN, str(folder / pattern), f"{name}/x.dna.npz"]
                 said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
             opening, taken, seconds, peak, worker = map(float, said.split())
