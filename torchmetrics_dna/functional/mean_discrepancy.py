@@ -44,8 +44,7 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
     """
     check_features(embeddings_a, embeddings_b, "cmmd")
     a, b = (unit_rows(embeddings) for embeddings in (embeddings_a, embeddings_b))
-    found: Tensor = _SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b))
-    return found.clamp(min=0)
+    return _SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
@@ -54,7 +53,8 @@ def unit_rows(embeddings: Tensor) -> Tensor:
     norms = embeddings.norm(dim=1, keepdim=True)
     if (norms == 0).any():
         raise ValueError("Expected embeddings with a direction, but got a row of zeros")
-    return embeddings / norms
+    found: Tensor = embeddings / norms
+    return found
 
 
 def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:

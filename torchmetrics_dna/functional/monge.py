@@ -20,9 +20,9 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
 
     where :math:`a^m_{(k)}` is the k-th smallest projection of A's features on direction m: the squared 2-Wasserstein
     distance along a random direction, as the mean of M, times 3 n (`Berthet et al., 2026
-    <https://arxiv.org/abs/2605.06797>`_). Directions are drawn as torch-fidelity draws them, so equal features and seeds
-    give its numbers. Of a larger set, as many rows are drawn at random as the smaller has, so the value depends on the
-    order of these rows, and else on no order.
+    <https://arxiv.org/abs/2605.06797>`_). Directions are drawn as torch-fidelity draws them, so equal features and
+    seeds give its numbers. Of a larger set, as many rows are drawn at random as the smaller has, so the value depends
+    on the order of these rows, and else on no order.
 
     Args:
         features_a: Shape ``(images, n)``, floating point.
