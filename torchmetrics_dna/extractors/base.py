@@ -6,17 +6,16 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from math import prod
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.build import Plan, plan
-from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
+from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
+from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
@@ -26,9 +25,8 @@ from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_DUMMY_SIZE = (224, 224)
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
@@ -52,7 +50,9 @@ class DNAExtractor(Shareable):
             dict, list or tuple of them) gives the layers, unless ``layers`` names submodules.
         layers: Which layers, in this order: names of the preset's layers, submodules of the network, or
             entries of its output. Default: all of the preset; of timm models every block or stage, and the
-            final norm; of other modules their output.
+            final norm; of other modules their output. A name may end with a view: ``"last_norm:class"`` is the class
+            token of that layer alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
+            position divided by their norm.
         weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
             written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
@@ -126,7 +126,7 @@ class DNAExtractor(Shareable):
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
         self._submodules = built.submodules
-        self._axes, widths = self._layout(built)
+        widths = self._lay_out(built)
         order = list(widths) if layers is None else list(layers)
         if LAYER not in order and (properties or feature == LAYER):
             order.insert(0, LAYER)
@@ -230,8 +230,7 @@ class DNAExtractor(Shareable):
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
             for some in cut(len(imgs), at_once):
-                outputs = self._outputs(imgs[some]) if self._axes else {}
-                part = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
+                part = self._layout.read(self._outputs(imgs[some])) if self._layout else {}
                 if self.has_properties:
                     part[LAYER] = image_properties(imgs[some]) if properties is None else properties[some]
                 parts.append({layer: part[layer] for layer in self.neurons})
@@ -308,22 +307,17 @@ class DNAExtractor(Shareable):
         parameter = next(self.network.parameters(), imgs)
         return imgs.to(parameter.dtype)
 
-    def _layout(self, built: Plan) -> tuple[dict[str, int], dict[str, int]]:
-        """Which axis of each layer's output holds its neurons, and how many there are."""
-        size = self.input_size or _DUMMY_SIZE
+    def _lay_out(self, built: Plan) -> Mapping[str, int]:
+        """Find where layers lie in the network's outputs; gives how many neurons each has."""
+        self._layout: Layout | None = None
         if built.outputs == ():  # of the network nothing is asked
             self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
-            return {}, {}
+            return {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
-            shapes = probe(self.network, self._submodules, size)
-            for layer in built.outputs or []:
-                if layer not in shapes:
-                    raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
-            chosen = built.outputs or list(shapes)
-            axes = neuron_axes(self.network, self._submodules, {layer: shapes[layer] for layer in chosen}, size)
-        self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
+            self._layout = Layout.of(built, self.input_size)
+        self.bytes_per_image = self._layout.bytes_per_image
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
-        return axes, {layer: shapes[layer][axis] for layer, axis in axes.items()}
+        return self._layout.widths
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
         with lock_of(self.network):
