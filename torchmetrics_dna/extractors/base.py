@@ -6,12 +6,12 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.build import Plan, plan
+from torchmetrics_dna.extractors.build import Plan, half_of, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
@@ -19,7 +19,7 @@ from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
-from torchmetrics_dna.images import Crop, check_images, resize_tensor
+from torchmetrics_dna.images import RESIZES, Crop, Resize, check_images, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -58,6 +58,8 @@ class DNAExtractor(Shareable):
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
         crop: ``"center"`` cuts the largest central square out before images are resized.
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
+        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), all antialiased and bicubic.
+            Presets know theirs; else the first.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
         dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
@@ -100,6 +102,7 @@ class DNAExtractor(Shareable):
         weights_path: str | os.PathLike[str] | None = None,
         crop: Crop = "none",
         input_size: int | tuple[int, int] | None = None,
+        resize: Resize | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: str | torch.dtype | None = None,
@@ -107,21 +110,25 @@ class DNAExtractor(Shareable):
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         super().__init__()
-        self.dtype = _half(dtype)
+        self.dtype = half_of(dtype)
         if crop not in ("none", "center"):
             raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
+        if resize not in (None, *RESIZES):
+            raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
         built = plan(feature, layers, weights_path)
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.name = built.name
         self.crop: Crop = crop
         self.input_size = size or built.input_size
+        self.resize: Resize = resize or built.resize
         self.mean = built.mean if mean is None else tuple(mean)
         self.std = built.std if std is None else tuple(std)
         for channels in (self.mean, self.std):
             if channels is not None and len(channels) != 3:
                 raise ValueError(f"Arguments `mean` and `std` expected to have 3 numbers, but got {channels}")
-        if crop != "none" and self.input_size is None:
-            raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
+        for name, given in (("crop", crop != "none"), ("resize", resize)):
+            if given and self.input_size is None:
+                raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
         # straight into __dict__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
@@ -179,7 +186,7 @@ class DNAExtractor(Shareable):
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
         found = {
-            "resize": "clean" if size else "none",
+            "resize": self.resize if size else "none",
             "input_size": size,
             "crop": self.crop,
             **as_list,
@@ -187,28 +194,32 @@ class DNAExtractor(Shareable):
         }
         return found | ({"properties": VERSION} if self.has_properties else {})
 
-    def forward(self, imgs: Tensor, properties: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
-            properties: Those of the images before they were resized, ``(B, 16)``; by default measured now.
+            properties: Those of the images before they were resized, ``(B, 21)``; by default measured now.
+            resized: Whether images were resized as this extractor does it; ``"torch"`` may leave values beyond [0, 1].
 
         Raises:
             ValueError: If images are something else.
 
         """
-        parts = self.in_parts(imgs, properties)
+        parts = self.in_parts(imgs, properties, resized)
         return (
             parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
         )
 
-    def in_parts(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
+    def in_parts(
+        self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False
+    ) -> list[dict[str, Tensor]]:
         """As :meth:`forward`, but as they went through the network: activations of some images after others.
 
         What only goes through activations once, as metrics do, saves the time and memory of joining them.
         """
-        check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
+        if not (resized and self.resize == "torch"):
+            check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
@@ -299,7 +310,7 @@ class DNAExtractor(Shareable):
     def _prepare(self, imgs: Tensor) -> Tensor:
         if self.input_size is None and self.mean is None and self.std is None:
             return imgs
-        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop)
+        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
         if self.mean is not None:
             imgs = imgs - _per_channel(self.mean, imgs.device)
         if self.std is not None:
@@ -333,10 +344,3 @@ class DNAExtractor(Shareable):
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Constants that wait on the device, since sending them there would wait for it."""
     return torch.tensor(values, device=device)[:, None, None]
-
-
-def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float16, torch.bfloat16):
-        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return cast("torch.dtype | None", found)

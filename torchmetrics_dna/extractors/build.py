@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.architectures import build_network
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from torchmetrics_dna.images import Resize
 
 
 _OF_NO_NETWORK = 16, 16  # pixels; images are loaded at some size
@@ -36,6 +39,7 @@ class Plan:
         outputs: Which of these; None for all, and none if nothing is asked of the network.
         views: Of which output each layer is which view; empty if layers are the outputs themselves.
         input_size: Height and width, None to leave images as they are.
+        resize: How they are resized.
         mean: Per channel, or None.
         std: Per channel, or None.
         ranges: A file of activation ranges or a reference to one, or None.
@@ -48,6 +52,7 @@ class Plan:
     outputs: Sequence[str] | None = None
     views: Mapping[str, View] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
+    resize: Resize = "clean"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     ranges: Path | str | None = None
@@ -71,6 +76,14 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
     own = {layer: view.after(found.views[view.source].steps) if found.views else view for layer, view in views.items()}
     # ranges are of outputs: what a view gives has others
     return replace(found, views=own, ranges=found.ranges if plain(views) else None)
+
+
+def half_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The type that a network computes in by autocast, or None for its own; ValueError if it is another."""
+    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if found not in (None, torch.float16, torch.bfloat16):
+        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+    return cast("torch.dtype | None", found)
 
 
 def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
@@ -113,6 +126,7 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
         {layer: view.source for layer, view in views.items()},
         views={layer: View(layer, view.steps) for layer, view in views.items()},
         input_size=preset.input_size,
+        resize=preset.resize,
         mean=preset.mean,
         std=preset.std,
         ranges=find_ranges(preset, weights_path),

@@ -14,7 +14,7 @@ from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unread
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
-from torchmetrics_dna.images.resize import Crop, resize_image
+from torchmetrics_dna.images.resize import Crop, Resize, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -58,6 +58,7 @@ def load_batches(
     source: Images,
     size: tuple[int, int] | None,
     crop: Crop = "none",
+    resize: Resize = "clean",
     *,
     batch_size: int = 32,
     num_workers: int | None = None,
@@ -69,8 +70,9 @@ def load_batches(
 
     Args:
         source: The images.
-        size: Height and width, by the 'clean' resize; None leaves images as they are, so all must be equally large.
+        size: Height and width; None leaves images as they are, so all must be equally large.
         crop: See :func:`resize_image`.
+        resize: Likewise.
         batch_size: Images in a batch; the last may be smaller.
         num_workers: Processes that decode; None: see :func:`default_workers`. None for a stream that must be read in
             this process.
@@ -83,7 +85,7 @@ def load_batches(
             nothing is resized.
 
     """
-    make = _Make(size, crop, properties, notes)
+    make = _Make(size, crop, resize, properties, notes)
     dataset: Dataset[Any]
     if isinstance(source, ImageStream):
         dataset, num_workers = _Streamed(source, make), _workers_for(source, num_workers)
@@ -147,15 +149,17 @@ class _Ended(NamedTuple):
 class _Make:
     """Makes tensors of decoded images."""
 
-    def __init__(self, size: tuple[int, int] | None, crop: Crop, properties: bool, notes: Notes | None) -> None:
-        self.size, self.crop, self.properties, self.notes = size, crop, properties, notes
+    def __init__(
+        self, size: tuple[int, int] | None, crop: Crop, resize: Resize, properties: bool, notes: Notes | None
+    ) -> None:
+        self.size, self.crop, self.resize, self.properties, self.notes = size, crop, resize, properties, notes
 
     def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Made:
         noted = {} if self.notes is None else self.notes(image)
         if self.size is None:
             made = torch.from_numpy(image.transpose(2, 0, 1).copy())
         else:
-            made = torch.from_numpy(resize_image(image, self.size, self.crop))
+            made = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
         found = None
         if self.properties:
             pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())

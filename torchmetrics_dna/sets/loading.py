@@ -179,11 +179,13 @@ def activate_noted(
 
     """
     done, total = 0, len(images) if isinstance(images, ImageSource) else images.count
+    resized = extractor.input_size is not None
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
         extractor.input_size,
         extractor.crop,
+        extractor.resize,
         batch_size=loading.batch_size,
         num_workers=loading.num_workers,
         skip_unreadable=loading.skip_unreadable,
@@ -197,7 +199,9 @@ def activate_noted(
             heed()
             given = [pixels[part], *(values[part] for values in more)]
             noted = {name: values[part] for name, values in batch.notes.items()}
-            yield Activated(numbers[part], extractor(*given) if numbers else {}, left_out, batch.names[part], noted)
+            yield Activated(
+                numbers[part], extractor(*given, resized=resized) if numbers else {}, left_out, batch.names[part], noted
+            )
             left_out = []
         done += len(numbers) + len(batch.unreadable)
         if loading.progress:
