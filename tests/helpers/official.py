@@ -203,9 +203,8 @@ def clip_with_projection(depth: int) -> Official:
     return Official(content, projected)
 
 
-def dinov2() -> Official:
+def dinov2(depth: int = SHALLOW["dinov2_vit_large"]) -> Official:
     """transformers' DINOv2 at 224 pixels, from a file whose position embeddings are for 518."""
-    depth = SHALLOW["dinov2_vit_large"]
     config = transformers.Dinov2Config(
         hidden_size=1024, num_hidden_layers=depth, num_attention_heads=16, image_size=518, patch_size=14
     )

@@ -9,7 +9,7 @@ from torchmetrics_dna.functional.features import check_features
 if TYPE_CHECKING:
     from torch import Tensor
 
-_SIGMA, _SCALE = 10.0, 1000.0  # as published
+_SIGMA, SCALE = 10.0, 1000.0  # as published
 _CELLS = 1 << 24  # of the kernel at a time
 
 
@@ -44,7 +44,7 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
     """
     check_features(embeddings_a, embeddings_b, "cmmd")
     a, b = (unit_rows(embeddings) for embeddings in (embeddings_a, embeddings_b))
-    return _SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
+    return SCALE * (_mean_kernel(a, a) + _mean_kernel(b, b) - 2 * _mean_kernel(a, b)).clamp(min=0)
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:

@@ -1,0 +1,112 @@
+"""Features of single images, which are kept: a side grows by a row for each image."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.tally.base import Field, Side, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.extractors import DNAExtractor
+
+
+class FeatureTally(Tally):
+    """Spatial means of one layer, float32, image by image, in the order in which they came.
+
+    A side is ``{"features": [...]}``, a list of tensors ``(b, n)``, which do not change once they are there.
+    """
+
+    kind = "features"
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__(extractor, **{"layers of features": layer})
+        self.layer = layer
+        self.width = extractor.neurons[layer]
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {"features": Field(0, torch.float32, 0)}
+
+    @override
+    def empty(self, device: torch.device | str) -> Side:
+        return _side([])
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        pieces = [part[self.layer] for part in parts]
+        if pieces[0].device.type == "cpu":  # elsewhere the host would wait; whoever reads features will see
+            check_finite([{self.layer: piece} for piece in pieces])
+        _parts(side).append(spatial_means(pieces).T.float().contiguous())
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        _parts(side).extend(self._fitting(side, other))
+
+    @override
+    def put_before_(self, side: Side, earlier: Side) -> None:
+        _parts(side)[:0] = self._fitting(side, earlier)
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        mine = self.rows(side)
+        world = dist.get_world_size(group)
+        counts = [torch.zeros(1, dtype=torch.int64, device=mine.device) for _ in range(world)]
+        dist.all_gather(counts, torch.tensor([len(mine)], device=mine.device), group=group)
+        sizes = [int(count) for count in counts]
+        padded = mine.new_zeros(max(sizes), self.width)
+        padded[: len(mine)] = mine
+        every = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(every, padded, group=group)
+        _parts(side)[:] = [in_turn([rows[:size] for rows, size in zip(every, sizes, strict=True)])]
+
+    @override
+    def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
+        return _side([in_turn([self.rows(side).to(device) for side in sides])])
+
+    def rows(self, side: Side) -> Tensor:
+        """The features of a side, shape ``(images, n)``."""
+        parts = _parts(side)
+        if isinstance(parts, Tensor):
+            return parts
+        if not parts:
+            return torch.zeros(0, self.width)
+        if len(parts) > 1:
+            parts[:] = [torch.cat(parts)]  # or else all would be there twice
+        return parts[0]
+
+    def _fitting(self, side: Side, other: Side) -> list[Tensor]:
+        """The parts of another side, on the device of this one."""
+        mine, theirs = _parts(side), _parts(other)
+        theirs = [theirs] if isinstance(theirs, Tensor) else theirs
+        return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
+
+
+def in_turn(shares: Sequence[Tensor]) -> Tensor:
+    """Rows of all processes as a distributed sampler deals them out: the first of each, the second of each, and so on.
+
+    Example:
+        >>> in_turn([torch.tensor([[0], [2]]), torch.tensor([[1]])]).flatten()
+        tensor([0, 1, 2])
+
+    """
+    turn = torch.cat([torch.arange(len(share)) for share in shares])
+    return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
+
+
+def _side(parts: list[Tensor]) -> Side:
+    return cast("Side", {"features": parts})
+
+
+def _parts(side: Side) -> list[Tensor]:
+    return cast("list[Tensor]", side["features"])
