@@ -19,7 +19,7 @@ from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
-from torchmetrics_dna.images import RESIZES, Crop, Resize, check_images, resize_tensor
+from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -111,10 +111,7 @@ class DNAExtractor(Shareable):
     ) -> None:
         super().__init__()
         self.dtype = half_of(dtype)
-        if crop not in ("none", "center"):
-            raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
-        if resize not in (None, *RESIZES):
-            raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
+        check_resize(crop, resize)
         built = plan(feature, layers, weights_path)
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.name = built.name

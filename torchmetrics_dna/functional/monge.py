@@ -9,7 +9,7 @@ from torchmetrics_dna.functional.features import check_features
 
 NUM_PROJECTIONS, SEED = 1000, 2020  # as published
 _SCALE = 3
-_CELLS = 1 << 24  # projected features at a time
+_CELLS = 1 << 22  # projected features at a time
 
 
 def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_PROJECTIONS, seed: int = SEED) -> Tensor:

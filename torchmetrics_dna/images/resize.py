@@ -96,6 +96,14 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
     return values if resize == "torch" else values.clamp(0, 1)
 
 
+def check_resize(crop: str, resize: str | None) -> None:
+    """ValueError unless these are a crop and, if it is given, a resize."""
+    if crop not in get_args(Crop):
+        raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
+    if resize not in (None, *RESIZES):
+        raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
+
+
 def central_square(height: int, width: int) -> tuple[int, int, int]:
     """Top, left and side of the largest square in the middle of an image, in pixels."""
     side = min(height, width)

@@ -98,10 +98,11 @@ class MIND(FeatureMetric):
         \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M W_2^2\left(\theta_m^T x_{real}, \theta_m^T x_{fake}\right)
 
     for random directions :math:`\theta_m` and the features x of images, spatial means of the n neurons of a layer
-    (`Berthet et al., 2026 <https://arxiv.org/abs/2605.06797>`_). Published numbers are of ``feature="inception"``.
+    (`Berthet et al., 2026 <https://arxiv.org/abs/2605.06797>`_). Published numbers are of FID's network, as
+    ``feature="inception"`` is, but for how images are resized and scaled.
 
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
-    three times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
+    four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -179,7 +180,7 @@ class CMMD(FeatureMetric):
     of ``feature="clip_vit_large_336", layer="projected"``, of squares cut out of images first.
 
     The features of all images are kept, ``4 n`` bytes an image: 30,000 images of 768 neurons take 92 MB a side, and
-    three times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
+    four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
     The time grows with the product of the numbers of images.
 
     As input to ``forward`` and ``update`` the metric accepts
