@@ -53,21 +53,24 @@ def test_it_is_the_function_of_the_features(make: Callable[..., Metric]) -> None
     torch.testing.assert_close(contrast.compute(), function(*expected), rtol=1e-4, atol=0)
 
 
+class Lookup:
+    """Images whose features are those of the golden file, and their extractor."""
+
+    def __init__(self, sides: str) -> None:
+        golden = load("published.npz")
+        features = [torch.from_numpy(golden[f"features_{side}-{sides}"]) for side in "12"]
+        table, numbers = torch.cat(features), torch.arange(sum(map(len, features)))
+        digits = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1)
+        self.images = digits[:, :, None, None].to(torch.uint8).split([len(side) for side in features])
+        self.extractor = DNAExtractor(
+            Outputs(lambda imgs: table[imgs[:, 0, 0, 0].long() + 256 * imgs[:, 1, 0, 0].long()])
+        )
+
+
 @pytest.mark.parametrize("sides", "ab")
 def test_published_values(sides: str) -> None:
-    """Of the features themselves, as images' own."""
-    golden = load("published.npz")
-    features = [torch.from_numpy(golden[f"features_{side}-{sides}"]) for side in "12"]
-    table = torch.cat(features)
-
-    def looked_up(imgs: Tensor) -> Tensor:
-        return table[imgs[:, 0, 0, 0].long() + 256 * imgs[:, 1, 0, 0].long()]
-
-    extractor = DNAExtractor(Outputs(looked_up))
-    numbers = torch.arange(len(table))
-    images = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1)[:, :, None, None].to(torch.uint8)
-    metrics = MetricCollection([MIND(extractor), CMMD(extractor)])
-    fed(metrics, images[: len(features[0])], images[len(features[0]) :])
+    golden, given = load("published.npz"), Lookup(sides)
+    metrics = fed(MetricCollection([MIND(given.extractor), CMMD(given.extractor)]), *given.images)
     found = metrics.compute()
     assert float(found["MIND"]) == pytest.approx(float(golden[f"mind-{sides}-M1000"]), rel=1e-6)
     assert float(found["CMMD"]) == pytest.approx(float(golden[f"cmmd-{sides}"]), rel=1e-6)
@@ -188,6 +191,53 @@ def test_one_pass_and_one_state_for_both() -> None:
         found = metrics.compute()
         assert (found["mind"], found["cmmd"]) == (fed(MIND(EXTRACTOR)).compute(), fed(CMMD(EXTRACTOR)).compute())
     assert sorted(map(sorted, metrics.compute_groups.values())) == [["cmmd", "mind"], ["fd"]]
+
+
+@pytest.mark.parametrize("sides", "ab")
+def test_histograms_are_within_one_percent(sides: str) -> None:
+    given = Lookup(sides)
+    metric = fed(MIND(given.extractor, num_bins=1000), *given.images)
+    assert sum(state.nbytes for state in metric.metric_state.values()) < 17e6
+    directions = torch.randn(1000, 24, generator=torch.Generator().manual_seed(2020))
+    directions = (directions / directions.norm(dim=1, keepdim=True)).double().numpy()
+    ends = [np.sort(side.double().numpy() @ directions.T, 0) for side in given.features]
+    # no image is left out: each is as many as make both sides equally large
+    together = np.lcm(*map(len, ends))
+    ends = [np.repeat(side, together // len(side), 0) for side in ends]
+    expected = 72 * np.square(ends[0] - ends[1]).mean()
+    assert float(metric.compute()) == pytest.approx(expected, rel=0.01)
+    if sides == "a":
+        assert expected == pytest.approx(float(load("published.npz")["mind-a-M1000"]), rel=1e-5)
+    with pytest.raises(ValueError, match="Histograms are kept here, not features; leave argument `num_bins` out"):
+        metric.features(True)
+
+
+def test_histograms_know_no_order() -> None:
+    def make(**kwargs: object) -> MIND:
+        return MIND(EXTRACTOR, num_projections=30, num_bins=200, **kwargs)
+
+    metric, expected = make(), fed(make(), REAL, torch.cat([FAKE, MORE])).compute()
+    assert metric(REAL, real=True).isnan()
+    assert metric(MORE, real=False) == fed(make(), REAL, MORE).compute()
+    metric.update(FAKE, real=False)
+    assert metric.compute() == expected
+    assert expected == fed(make(), REAL.flip(0), torch.cat([MORE.flip(0), FAKE])).compute()
+    one, other = fed(make(), REAL[:2], FAKE), fed(make(), REAL[2:], MORE)
+    one.merge_state(other)
+    assert one.compute() == expected
+    assert pickle.loads(pickle.dumps(one)).compute() == expected
+    with pytest.raises(ValueError, match="their seeds differ: 2020 and 1"):
+        one.merge_state(make(seed=1))
+    kept = fed(make(reset_real_features=False))
+    kept.reset()
+    kept.update(MORE, real=False)
+    assert kept.compute() == fed(make(), REAL, MORE).compute()
+    empty = make()
+    empty.update(REAL, real=True)
+    with pytest.raises(RuntimeError, match="At least one image is required for both sides to compute mind, .* 6 and 0"):
+        empty.compute()
+    with pytest.raises(ValueError, match="`num_bins`"):
+        MIND(EXTRACTOR, num_bins=1)
 
 
 def test_plot(make: Callable[..., Metric]) -> None:

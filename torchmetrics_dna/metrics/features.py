@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,22 +12,30 @@ from typing_extensions import override
 
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
-from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind
+from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind, mind_of_histograms
 from torchmetrics_dna.metrics.sided import NAMES, SidedMetric
-from torchmetrics_dna.tally import FeatureTally
+from torchmetrics_dna.tally import FeatureTally, ProjectionTally
 from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchmetrics_dna.tally.resolve import Feature
 
 
 class FeatureMetric(SidedMetric):
     """A distance between the features of real and fake images: spatial means of one layer, image by image."""
 
-    _tally: FeatureTally
+    _tally: FeatureTally | ProjectionTally
 
     def __init__(
-        self, feature: Feature | None, reset_real_features: bool, normalize: bool, layer: str | None, **kwargs: Any
+        self,
+        feature: Feature | None,
+        reset_real_features: bool,
+        normalize: bool,
+        layer: str | None,
+        tally: Callable[[DNAExtractor, str], FeatureTally | ProjectionTally] = FeatureTally,
+        **kwargs: Any,
     ) -> None:
         chosen = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
         resolved = resolve(feature, chosen, histograms=False)
@@ -35,12 +44,16 @@ class FeatureMetric(SidedMetric):
         if self.layer not in self.neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the extractor are: {', '.join(self.neurons)}")
         options = {"reset_real_features": reset_real_features}
-        self._accumulate_by(FeatureTally(self.extractor, self.layer), ("real", "fake"), options)
+        self._accumulate_by(tally(self.extractor, self.layer), ("real", "fake"), options)
 
     def features(self, real: bool) -> Tensor:
         """The features of one side as accumulated so far, over all processes: float32, ``(images, n)``.
 
         Processes' images are in turn, as a distributed sampler deals them out.
+
+        Raises:
+            ValueError: If histograms are kept instead.
+
         """
         with self._whole():
             return self._rows(real).clone()
@@ -50,6 +63,8 @@ class FeatureMetric(SidedMetric):
         """Of the features of both sides."""
 
     def _rows(self, real: bool) -> Tensor:
+        if isinstance(self._tally, ProjectionTally):
+            raise ValueError("Histograms are kept here, not features; leave argument `num_bins` out to keep features")
         return self._tally.rows(self._side(NAMES[real])).to(self.device)
 
     @override
@@ -58,15 +73,16 @@ class FeatureMetric(SidedMetric):
 
     @override
     def _value_or_nan(self) -> Tensor:
-        real, fake = self._rows(True), self._rows(False)
-        if len(real) and len(fake):
-            return self._distance(real, fake)
+        if all(self._tally.any_in(self._side(side)) for side in NAMES.values()):
+            return self._value()
         return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
 
     @override
     def _gatherable(self, state: str) -> Tensor:
         found = getattr(self, state)
-        return found if isinstance(found, Tensor) else self._tally.rows({"features": found}).to(self.device)
+        if isinstance(found, Tensor) or isinstance(self._tally, ProjectionTally):
+            return super()._gatherable(state)
+        return self._tally.rows({state.partition("_")[2]: found}).to(self.device)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # batches that are there do not change, so what waits for `unsync` needs no copies of them
@@ -87,7 +103,7 @@ class FeatureMetric(SidedMetric):
             found = state_dict.get(f"{prefix}{side}_features")
             if found is not None:
                 rows = torch.frombuffer(bytearray(found), dtype=torch.float32) if found else torch.zeros(0)
-                state_dict[f"{prefix}{side}_features"] = [rows.view(-1, self._tally.width)] if found else []
+                state_dict[f"{prefix}{side}_features"] = [rows.view(-1, self.neurons[self.layer])] if found else []
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
@@ -103,6 +119,10 @@ class MIND(FeatureMetric):
 
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
     four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
+
+    With ``num_bins``, histograms of the projections are kept instead, ``8 num_bins`` bytes a direction, however many
+    images there are. They take all images of both sides, in any order and over any processes. With 1000 bins the value
+    is within 1 % of that of features of sides of one size.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -124,6 +144,7 @@ class MIND(FeatureMetric):
         seed: Of the directions, and of the subsample of a larger side. The rest of that side is left out, so the value
             then depends on the order of its images; those of processes are in turn, as a distributed sampler deals them
             out.
+        num_bins: Keep histograms of so many bins, not features.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -153,15 +174,25 @@ class MIND(FeatureMetric):
         layer: str | None = None,
         num_projections: int = NUM_PROJECTIONS,
         seed: int = SEED,
+        num_bins: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_projections(num_projections, seed)
+        if num_bins is not None:
+            kwargs["tally"] = partial(ProjectionTally, num_projections=num_projections, seed=seed, num_bins=num_bins)
         super().__init__(feature, reset_real_features, normalize, layer, **kwargs)
         self.num_projections, self.seed = num_projections, seed
 
     @property
     def _agreed(self) -> dict[str, Any]:
         return super()._agreed | {"numbers of projections": self.num_projections, "seeds": self.seed}
+
+    @override
+    def _value(self) -> Tensor:
+        if not isinstance(self._tally, ProjectionTally):
+            return super()._value()
+        counts = self._tally.in_same_bins(*map(self._side, NAMES.values()))
+        return mind_of_histograms(*counts, self.neurons[self.layer])
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:

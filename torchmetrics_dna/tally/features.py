@@ -1,4 +1,4 @@
-"""Features of single images, which are kept: a side grows by a row for each image."""
+"""Features of single images: kept, a row for each image, or counted along random directions."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.functional.monge import directions_of
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.tally.histogram import SelfRangingTally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,10 +47,7 @@ class FeatureTally(Tally):
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        pieces = [part[self.layer] for part in parts]
-        if pieces[0].device.type == "cpu":  # elsewhere the host would wait; whoever reads features will see
-            check_finite([{self.layer: piece} for piece in pieces])
-        _parts(side).append(spatial_means(pieces).T.float().contiguous())
+        _parts(side).append(_features(parts, self.layer).contiguous())
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
@@ -74,6 +74,10 @@ class FeatureTally(Tally):
     def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
         return _side([in_turn([self.rows(side).to(device) for side in sides])])
 
+    def any_in(self, side: Side) -> bool:
+        """Whether a side has images."""
+        return any(map(len, _parts(side)))
+
     def rows(self, side: Side) -> Tensor:
         """The features of a side, shape ``(images, n)``."""
         parts = _parts(side)
@@ -90,6 +94,49 @@ class FeatureTally(Tally):
         mine, theirs = _parts(side), _parts(other)
         theirs = [theirs] if isinstance(theirs, Tensor) else theirs
         return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
+
+
+class ProjectionTally(SelfRangingTally):
+    """Histograms of the projections of one layer's spatial means on random directions, which grow with the data.
+
+    A side takes ``8 num_bins num_projections`` bytes, however many images it has.
+    """
+
+    kind = "projections"
+
+    def __init__(self, extractor: DNAExtractor, layer: str, num_projections: int, seed: int, num_bins: int) -> None:
+        super().__init__(extractor, num_bins)
+        self.configuration |= {"layers of features": layer, "numbers of projections": num_projections, "seeds": seed}
+        self.layer = layer
+        self.neurons = Neurons({layer: num_projections})
+        self._directions = directions_of(num_projections, extractor.neurons[layer], seed).double().T
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        features = _features(parts, self.layer)
+        if self._directions.device != features.device:
+            self._directions = self._directions.to(features.device)
+        # rounded last, so that what else is in a batch hardly ever counts
+        super().add_(side, [{self.layer: (features.double() @ self._directions).float()}], num_images)
+
+    def any_in(self, side: Side) -> bool:
+        """Whether a side has images."""
+        return bool(side["counts"][-1])
+
+    def in_same_bins(self, a: Side, b: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins."""
+        a, b = ({name: tensor.clone() for name, tensor in side.items()} for side in (a, b))
+        self._widen(a, b["extremes"])
+        widths = self._widen(b, a["extremes"]).width
+        return self._counts(a), self._counts(b), widths
+
+
+def _features(parts: Parts, layer: str) -> Tensor:
+    """Spatial means of a layer, float32, ``(images, n)``; ValueError if they are not finite."""
+    pieces = [part[layer] for part in parts]
+    if pieces[0].device.type == "cpu":  # elsewhere the host would wait; whoever reads features will see
+        check_finite([{layer: piece} for piece in pieces])
+    return spatial_means(pieces).T.float()
 
 
 def in_turn(shares: Sequence[Tensor]) -> Tensor:
