@@ -62,9 +62,9 @@ class Lookup:
         table, numbers = torch.cat(features), torch.arange(sum(map(len, features)))
         digits = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1)
         self.images = digits[:, :, None, None].to(torch.uint8).split([len(side) for side in features])
-        self.extractor = DNAExtractor(
-            Outputs(lambda imgs: table[imgs[:, 0, 0, 0].long() + 256 * imgs[:, 1, 0, 0].long()])
-        )
+        self.features = features
+        places = torch.tensor([1, 256, 0])[:, None, None]
+        self.extractor = DNAExtractor(Outputs(lambda imgs: table[(imgs * places).sum((1, 2, 3))]))
 
 
 @pytest.mark.parametrize("sides", "ab")
