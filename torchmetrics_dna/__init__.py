@@ -15,7 +15,15 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.metrics import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance
+    from torchmetrics_dna.metrics import (
+        CMMD,
+        DNAEMD,
+        MIND,
+        ActivationRange,
+        DNAFrechet,
+        DNARealism,
+        LayerFrechetDistance,
+    )
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.sets.compare import compare, make_dna
@@ -24,7 +32,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.ranking import Ranking
 
 __all__ = [
+    "CMMD",
     "DNAEMD",
+    "MIND",
     "ActivationRange",
     "ActivationRanges",
     "Comparison",
@@ -48,6 +58,7 @@ __all__ = [
 _HOME = {
     "ActivationRange": "metrics",
     "ActivationRanges": "neurons",
+    "CMMD": "metrics",
     "Comparison": "sets.comparison",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
@@ -57,6 +68,7 @@ _HOME = {
     "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",
     "LayerGaussianDNA": "dna",
+    "MIND": "metrics",
     "NeuronWeights": "dna.neuron_weights",
     "Neurons": "neurons",
     "Ranking": "sets.ranking",

@@ -16,6 +16,7 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
+from torchmetrics_dna.functional import cmmd, mind
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -29,7 +30,7 @@ def test_all_from_one_pass() -> None:
     plain = compare(A, B, EXTRACTOR)
     assert plain.dna_emd == found.dna_emd
     assert plain.dna_frechet == pytest.approx(found.dna_frechet, rel=1e-9)
-    assert (plain.fd, plain.kid) == (None, None)
+    assert (plain.fd, plain.kid, plain.mind, plain.cmmd) == (None,) * 4
 
     metric = LayerFrechetDistance(EXTRACTOR, reduction="layer")
     kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)
@@ -42,6 +43,9 @@ def test_all_from_one_pass() -> None:
     root = np.trace(np.real(sqrtm(np.cov(x.T) @ np.cov(y.T))))
     expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root
     assert found.layers["mean"]["fd"] == pytest.approx(expected, rel=1e-5)
+    features = [torch.from_numpy(means).float() for means in (x, y)]
+    assert found.mind == pytest.approx(float(mind(*features)), rel=1e-5)
+    assert found.cmmd == pytest.approx(float(cmmd(*features)), rel=1e-4)
     torch.manual_seed(0)
     mean, deviation = kid.compute()
     assert (found.kid, found.kid_std) == (
@@ -50,12 +54,13 @@ def test_all_from_one_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("asked", [["fd"], ["kid"], ["dna-fd", "kid"], ["kid", "dna-emd"], "fd"])
+@pytest.mark.parametrize("asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], "fd"])
 def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     found = compare(A, B, EXTRACTOR, metrics=asked)
     assert {name for name, value in figures(found).items() if value is not None} == set(np.atleast_1d(asked))
     told = json.loads(json.dumps(found.to_dict()))
-    assert {key for key in ("dna_emd", "dna_frechet", "fd", "kid") if told[key] is not None} == {
+    assert ("kid_std" in told, "mind_std" in told) == (True, False)
+    assert {record.key for record in DISTANCES.values() if told[record.key] is not None} == {
         {"dna-fd": "dna_frechet"}.get(name, name.replace("-", "_")) for name in np.atleast_1d(asked)
     }
     assert ("kid=" in repr(found), "fd=" in repr(found)) == (found.kid is not None, found.fd is not None)
@@ -75,7 +80,7 @@ def test_dnas_give_what_they_hold() -> None:
 
 def test_one_image_gives_what_it_can() -> None:
     found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    assert {name for name, value in figures(found).items() if value is not None} == {"dna-emd"}
+    assert {name for name, value in figures(found).items() if value is not None} == {"dna-emd", "mind", "cmmd"}
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])
@@ -99,6 +104,7 @@ def test_only_what_is_needed_is_measured() -> None:
         (["fid"], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got 'fid'"),
         ([], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got none"),
         (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
+        (["mind"], "A histogram DNA does not have what mind takes; give images on both sides, or leave it out"),
         (["fd"], "A histogram DNA does not have what fd takes; give a DNA of kind 'layer-gaussian', or leave it out"),
         (["dna-fd"], "does not have what dna-fd takes; give a DNA of kind 'gaussian' or 'layer-gaussian', or"),
     ],

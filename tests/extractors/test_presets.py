@@ -17,6 +17,7 @@ from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, DNARealism, Layer
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.architectures import build_network
 from torchmetrics_dna.extractors.capture import probe
+from torchmetrics_dna.extractors.views import View
 
 IMAGENET = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -48,9 +49,14 @@ FACTS = {
     "hrnet_w48": ({"last_layer": 720}, 720, 224, IMAGENET),
     "dinov2_vit_large": (tokens(24, 1024), 25600, 224, IMAGENET),
     "dinov3_vit_base": (tokens(12, 768), 9984, 256, IMAGENET),
+    "dinov2_edm2": ({"class_token": 1024}, 1024, 224, IMAGENET),
+    "dinov2_dgm_eval": ({"class_token": 1024}, 1024, 224, IMAGENET),
+    "clip_vit_large_336": (tokens(24, 1024) | {"projected": 768}, 26368, 336, CLIP),
 }
+RESIZES = {"dinov2_edm2": "torch", "dinov2_dgm_eval": "pillow", "clip_vit_large_336": "pillow"}
 POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "hrnet_w48": [56**2]}
-OFFICIAL = [name for name in FACTS if name != "efficientnet_lite0"] + ["hrnet_w48, MSeg"]
+# test_published.py has those that resize in other ways
+OFFICIAL = [name for name in FACTS if name not in ("efficientnet_lite0", *RESIZES)] + ["hrnet_w48, MSeg"]
 
 
 def photographs(size: int) -> Tensor:
@@ -71,13 +77,15 @@ def test_layers_and_images_are_the_official_ones(name: str) -> None:
     assert list(preset.neurons) == list(preset.submodules) == list(layers)
     assert sum(layers.values()) == total
     assert (preset.input_size, preset.mean, preset.std) == ((size, size), mean, std)
+    assert preset.resize == RESIZES.get(name, "clean")
     assert preset.licence
 
 
 @pytest.mark.parametrize("name", FACTS)
 def test_the_network_has_these_layers(name: str) -> None:
     preset = PRESETS[name]
-    shapes = probe(build_network(preset), preset.submodules, preset.input_size)
+    submodules = {layer: View.of(path).source for layer, path in preset.submodules.items()}
+    shapes = probe(build_network(preset), submodules, preset.input_size)
     for layer, width in FACTS[name][0].items():
         of_tokens = len(shapes[layer]) == 3
         assert shapes[layer][2 if of_tokens else 1] == width

@@ -9,9 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from torchmetrics_dna.functional import dna_frechet, layer_frechet_distance
+from torchmetrics_dna.functional import cmmd, dna_frechet, layer_frechet_distance
 from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.unions import (
+    cmmd_of_unions,
     emd_of_unions,
     frechet_of_unions,
     kernel_of_unions,
@@ -98,6 +99,17 @@ def test_features_against_torchmetrics(seed: int) -> None:
         kernels = [(x @ y.T / 5 + 1) ** 3 for x, y in ((one, one), (other, other), (one, other))]
         unbiased = [(k.sum() - k.trace()) / (len(k) * (len(k) - 1)) for k in kernels[:2]]
         torch.testing.assert_close(value, unbiased[0] + unbiased[1] - 2 * kernels[2].mean())
+
+
+@pytest.mark.parametrize("rest", [True, False])
+def test_cmmd(rest: bool) -> None:
+    random = np.random.default_rng(0)
+    embeddings = torch.from_numpy(random.normal(size=(40, 5)))
+    folds = torch.from_numpy(random.permutation(np.arange(40) % FOLDS))
+    in_a, in_b = memberships(1, rest)
+    found = cmmd_of_unions(embeddings, folds, FOLDS, in_a, in_b)
+    expected = [cmmd(embeddings[a[folds]], embeddings[b[folds]]) for a, b in zip(in_a, in_b, strict=True)]
+    torch.testing.assert_close(found[:, 0], torch.stack(expected), rtol=1e-9, atol=1e-12)
 
 
 def root_of(cov: np.ndarray) -> np.ndarray:

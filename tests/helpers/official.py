@@ -177,9 +177,34 @@ def clip() -> Official:
     return Official(state, activations)
 
 
-def dinov2() -> Official:
+def clip_with_projection(depth: int) -> Official:
+    """CLIP's image side at 336 pixels, with its embedding, divided by its norm."""
+    config = transformers.CLIPVisionConfig(
+        hidden_size=1024,
+        num_hidden_layers=depth,
+        intermediate_size=4096,
+        num_attention_heads=16,
+        image_size=336,
+        patch_size=14,
+        projection_dim=768,
+        hidden_act="quick_gelu",
+    )
+    network = randomised(transformers.CLIPVisionModelWithProjection(config))
+    state = network.state_dict()
+    projection = state.pop("visual_projection.weight")
+    rules = ((r"^vision_model\.", ""), *_CLIP)
+    content = fused(renamed(state, *rules), r"attn\.([qkv])_proj\.", "attn.in_proj_") | {"visual.proj": projection.T}
+
+    def projected(images: Tensor) -> State:
+        with torch.inference_mode():
+            embeddings = network(pixel_values=images).image_embeds
+        return {"projected": embeddings / embeddings.norm(dim=1, keepdim=True)}
+
+    return Official(content, projected)
+
+
+def dinov2(depth: int = SHALLOW["dinov2_vit_large"]) -> Official:
     """transformers' DINOv2 at 224 pixels, from a file whose position embeddings are for 518."""
-    depth = SHALLOW["dinov2_vit_large"]
     config = transformers.Dinov2Config(
         hidden_size=1024, num_hidden_layers=depth, num_attention_heads=16, image_size=518, patch_size=14
     )

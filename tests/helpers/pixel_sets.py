@@ -15,4 +15,11 @@ ALL = tuple(DISTANCES)
 
 
 def figures(found: Comparison) -> dict[str, float | None]:
-    return {"dna-emd": found.dna_emd, "dna-fd": found.dna_frechet, "fd": found.fd, "kid": found.kid}
+    return {
+        "dna-emd": found.dna_emd,
+        "dna-fd": found.dna_frechet,
+        "fd": found.fd,
+        "kid": found.kid,
+        "mind": found.mind,
+        "cmmd": found.cmmd,
+    }

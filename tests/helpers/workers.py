@@ -19,7 +19,18 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, DNAFrechet, DNARealism, compare, make_dna, report
+from torchmetrics_dna import (
+    CMMD,
+    DNAEMD,
+    MIND,
+    ActivationRange,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    compare,
+    make_dna,
+    report,
+)
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.make_files import make_files
@@ -548,3 +559,52 @@ def shared_loader(rank: int, world: int) -> None:
         make_dna(loader, EXTRACTOR, distributed=True)
     alone = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
     assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == alone.digest
+
+
+@pytest.mark.filterwarnings("ignore:The ``compute`` method")
+def features(rank: int, world: int) -> None:
+    """MIND and CMMD over processes, by a distributed sampler's shards, by shards that are missing, and compared."""
+    views = DNAExtractor(Pixels(), layers=["mean", "colours:mean"])
+    for kind in (MIND, CMMD):
+
+        def make(kind: type[Metric] = kind, **kwargs: object) -> Metric:
+            return kind(views, **kwargs)
+
+        # of 11 and 5 images, so that MIND draws from the larger side, which is in the order of one process
+        one = alone(make, MANY, FAKE)
+        for ranks in (world, world - 1):  # the last sees none
+            metric = make()
+            for images, real in ((MANY, True), (FAKE, False)):
+                for part in images[rank::ranks].split(2) if rank < ranks else ():
+                    metric.update(part, real=real)
+            before = {name: list(state) for name, state in metric.metric_state.items()}
+            agree(metric.compute(), one.compute())
+            assert torch.equal(metric.features(True), one.features(True))
+            for name, state in before.items():
+                assert all(map(torch.equal, metric.metric_state[name], state)), "the local state is back"
+            metric.sync()
+            assert len(metric._rows(True)) == len(MANY)
+            metric.unsync()
+            assert len(metric._rows(True)) == len(MANY[rank::ranks] if rank < ranks else [])
+            metric.reset()
+            metric.update(MANY[rank : rank + 1], real=True)
+            metric.update(FAKE[rank : rank + 1], real=False)
+            agree(metric.compute(), alone(make, MANY[:world], FAKE[:world]).compute())
+        gathered = make(dist_sync_fn=lambda tensor, group=None: gather_all_tensors(tensor, group))
+        gathered.update(MANY[rank::world], real=True)
+        gathered.update(FAKE[rank::world], real=False)
+        agree(gathered.compute(), one.compute())
+        on_step = make(dist_sync_on_step=True)
+        on_step.update(MANY[rank::world], real=True)
+        agree(on_step(FAKE[rank::world], real=False), one.compute())
+    for ways in ({}, {"dist_sync_fn": lambda tensor, group=None: gather_all_tensors(tensor, group)}):
+        counted = MIND(views, num_projections=50, num_bins=200, **ways)
+        feed_shards(counted, rank, world)
+        one = fed(MIND(views, num_projections=50, num_bins=200, sync_on_compute=False), MANY, FAKE)
+        agree(counted.compute(), one.compute())
+    with pytest.raises(RuntimeError, match="together, their seeds differ: 2020 and 1"):
+        fed(MIND(views, seed=1 if rank else 2020)).compute()
+    known = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)
+    found = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20, distributed=True)
+    assert (found.dna_emd, found.mind, found.cmmd) == (known.dna_emd, known.mind, known.cmmd)
+    assert found.layers.keys() == views.neurons.keys()

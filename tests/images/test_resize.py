@@ -6,8 +6,12 @@ import numpy as np
 import pytest
 import torch
 from golden import GOLDEN, load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from networks import Outputs
 from PIL import Image
 
+from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.images import open_source, resize_image, resize_tensor
 
 
@@ -71,3 +75,60 @@ def test_files_are_resized_by_pillow_alone_to_the_last_bit(
         resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
         given = np.ascontiguousarray(scaled.transpose(1, 2, 0)) if floating else photo
         np.testing.assert_array_equal(resize_image(given, size), np.stack(resized).clip(0, 1))
+
+
+def square(image: np.ndarray) -> np.ndarray:
+    side = min(image.shape[:2])
+    return np.ascontiguousarray(image[:side, :side])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(0, 2**32), st.booleans())
+def test_bytes_are_resized_as_by_pillow_to_the_last_bit(sizes: tuple[int, ...], seed: int, extreme: bool) -> None:
+    height, width, *size = sizes
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    if extreme:  # whose overshoot is cut
+        image = image // 128 * 255
+    columns = Image.fromarray(image).resize((size[1], height), Image.Resampling.BICUBIC)
+    expected = np.asarray(columns.resize((size[1], size[0]), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
+    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    for floating in (False, True):
+        given_image = (image / 255).astype(np.float32) if floating else image
+        found = resize_image(given_image, (size[0], size[1]), resize="pillow")
+        np.testing.assert_array_equal(found, expected / np.float32(255))
+        found = resize_tensor(batch / 255 if floating else batch, (size[0], size[1]), resize="pillow")
+        np.testing.assert_array_equal(found[0], expected / np.float32(255))
+
+
+def test_squares_are_resized_as_by_one_call_of_pillow(photos: list[np.ndarray]) -> None:
+    for photo, side in zip(photos, (224, 64, 100, 336), strict=False):
+        expected = np.asarray(Image.fromarray(square(photo)).resize((side, side), Image.Resampling.BICUBIC))
+        found = resize_image(square(photo), (side, side), resize="pillow")
+        np.testing.assert_array_equal(found, expected.transpose(2, 0, 1) / np.float32(255))
+
+
+@pytest.mark.parametrize("floating", [False, True])
+def test_torch_does_not_clip(floating: bool) -> None:
+    image = np.random.default_rng(0).integers(0, 2, (50, 40, 3)).astype(np.uint8) * 255
+    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    expected = torch.nn.functional.interpolate(batch.float(), (30, 60), mode="bicubic", antialias=True) / 255
+    found = resize_tensor(batch / 255 if floating else batch, (30, 60), resize="torch")
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert found.min() < -0.01
+    assert found.max() > 1.01
+    given_image = (image / 255).astype(np.float32) if floating else image
+    np.testing.assert_allclose(resize_image(given_image, (30, 60), resize="torch"), found[0], rtol=0, atol=1e-7)
+    torch.testing.assert_close(found.clamp(0, 1), resize_tensor(batch, (30, 60)), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("resize", ["torch", "pillow"])
+def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np.ndarray]) -> None:
+    extractor = DNAExtractor(Outputs(lambda x: x), input_size=(50, 60), resize=resize)
+    batch = torch.from_numpy(np.stack(photos[:3])).movedim(3, 1)
+    expected = resize_tensor(batch, (50, 60), resize=resize)
+    assert torch.equal(extractor(batch)["output"], expected)
+    found = make_dna(photos[:3], extractor, kind="gaussian")
+    torch.testing.assert_close(found.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
+    for wrong in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
+        with pytest.raises(ValueError, match="`resize` (expected to be of clean, torch, pillow|goes with an `input_s)"):
+            DNAExtractor(Outputs(lambda x: x), **wrong)

@@ -49,6 +49,7 @@ def _described(preset: Preset) -> dict[str, Any]:
         "name": preset.name,
         "layers": dict(preset.neurons),
         "input_size": preset.input_size,
+        "resize": preset.resize,
         "mean": preset.mean,
         "std": preset.std,
         "weights": preset.weights,

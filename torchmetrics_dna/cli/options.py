@@ -75,7 +75,7 @@ NumWorkers = Annotated[
 Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)]
 Metrics = Annotated[
     str | None,
-    option("Any of dna-emd, dna-fd, fd, kid, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
+    option("Any of dna-emd, dna-fd, fd, kid, mind, cmmd, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
 ]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 NeuronNamesFile = Annotated[

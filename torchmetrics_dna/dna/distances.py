@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
-from torchmetrics_dna.dna.unions import ImageFeatures, Unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.dna.unions import ImageFeatures, Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.functional.kernel import kernel_distance
+from torchmetrics_dna.functional.mean_discrepancy import cmmd
+from torchmetrics_dna.functional.monge import mind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -32,9 +34,10 @@ class Distance:
         kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
         least: How many images a side must have.
         between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
-            features of images, the value and its standard deviation over subsets of images.
+            features of images, the value and, if it has one, its standard deviation over subsets of images.
         unions: The folds of two such sides, from which a test and an interval follow; None if it has neither.
         power: Which power of it grows by a share of 1/images because sets are finite.
+        subsets: Whether it is the mean over subsets of images, which has a standard deviation.
         by_image: Whether ``unions`` takes spatial means of all layers, image by image, not what ``between`` takes.
 
     """
@@ -49,6 +52,7 @@ class Distance:
     between: Callable[[Any, Any], Any]
     unions: Callable[[Any, Any], Unions] | None = None
     power: int = 1
+    subsets: bool = False
     by_image: bool = False
 
     @property
@@ -74,8 +78,16 @@ def _of_dnas(a: DNA, b: DNA) -> Any:
     return a.distances(b)
 
 
-def _of_features(a: ImageFeatures, b: ImageFeatures) -> tuple[float, float]:
+def _kid(a: ImageFeatures, b: ImageFeatures) -> tuple[float, float]:
     return kernel_distance(a.values, b.values)
+
+
+def _mind(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
+    return float(mind(a.values, b.values)), None
+
+
+def _cmmd(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
+    return float(cmmd(a.values, b.values)), None
 
 
 _RECORDS = (
@@ -93,7 +105,15 @@ _RECORDS = (
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
-        "set", (), 2, _of_features, kernel_unions,
+        "set", (), 2, _kid, kernel_unions, subsets=True,
+    ),
+    Distance(
+        "mind", "mind", "squared activations", "sliced Wasserstein distance of the last layer's spatial means",
+        "set", (), 1, _mind,
+    ),
+    Distance(
+        "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
+        "set", (), 1, _cmmd, cmmd_unions,
     ),
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}

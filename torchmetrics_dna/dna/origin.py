@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images import RESIZES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,9 +29,12 @@ def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any)
     known = {
         key: value
         for key, value in (dna.preparation or {}).items()
-        if key not in ("resize", "properties") and value is not None
+        if key != "properties" and value is not None and (key != "resize" or value in RESIZES)
     }
-    if "input_size" in known:
+    # of images as they are, and of official files, which do not say to which size
+    if "input_size" not in known:
+        known.pop("resize", None)
+    else:
         known["input_size"] = tuple(known["input_size"])
     try:
         return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(known | settings))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.dna.base import check_comparable
-from torchmetrics_dna.functional.unions import emd_of_unions, frechet_of_unions, kernel_of_unions
+from torchmetrics_dna.functional.unions import cmmd_of_unions, emd_of_unions, frechet_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,9 +98,20 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
 
 def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
     """For kid, of all images."""
+    return _unions_of_images(kernel_of_unions, a, b)
+
+
+def cmmd_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+    """For cmmd."""
+    return _unions_of_images(cmmd_of_unions, a, b)
+
+
+def _unions_of_images(
+    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: ImageFeatures, b: ImageFeatures
+) -> Unions:
     known = (torch.zeros(len(s.values), dtype=torch.int64) if s.folds is None else s.folds for s in (a, b))
     folds, sizes_a, sizes_b = numbered_folds(*known)
-    distances = partial(kernel_of_unions, torch.cat([a.values, b.values]), folds, len(sizes_a) + len(sizes_b))
+    distances = partial(of_unions, torch.cat([a.values, b.values]), folds, len(sizes_a) + len(sizes_b))
     return Unions(distances, sizes_a, sizes_b, (a.folds is None, b.folds is None))
 
 

@@ -6,29 +6,27 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property, lru_cache
-from math import prod
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from torchmetrics_dna.extractors.axes import neuron_axes
-from torchmetrics_dna.extractors.build import Plan, plan
-from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of, probe
+from torchmetrics_dna.extractors.build import Plan, half_of, plan
+from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
+from torchmetrics_dna.extractors.layout import Layout
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
-from torchmetrics_dna.images import Crop, check_images, resize_tensor
+from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
-_DUMMY_SIZE = (224, 224)
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
@@ -52,12 +50,16 @@ class DNAExtractor(Shareable):
             dict, list or tuple of them) gives the layers, unless ``layers`` names submodules.
         layers: Which layers, in this order: names of the preset's layers, submodules of the network, or
             entries of its output. Default: all of the preset; of timm models every block or stage, and the
-            final norm; of other modules their output.
+            final norm; of other modules their output. A name may end with a view: ``"last_norm:class"`` is the class
+            token of that layer alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
+            position divided by their norm.
         weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
             written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
         crop: ``"center"`` cuts the largest central square out before images are resized.
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
+        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), all antialiased and bicubic.
+            Presets know theirs; else the first.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
         dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
@@ -100,6 +102,7 @@ class DNAExtractor(Shareable):
         weights_path: str | os.PathLike[str] | None = None,
         crop: Crop = "none",
         input_size: int | tuple[int, int] | None = None,
+        resize: Resize | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
         dtype: str | torch.dtype | None = None,
@@ -107,26 +110,27 @@ class DNAExtractor(Shareable):
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         super().__init__()
-        self.dtype = _half(dtype)
-        if crop not in ("none", "center"):
-            raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
+        self.dtype = half_of(dtype)
+        check_resize(crop, resize)
         built = plan(feature, layers, weights_path)
         size = (input_size, input_size) if isinstance(input_size, int) else input_size
         self.name = built.name
         self.crop: Crop = crop
         self.input_size = size or built.input_size
+        self.resize: Resize = resize or built.resize
         self.mean = built.mean if mean is None else tuple(mean)
         self.std = built.std if std is None else tuple(std)
         for channels in (self.mean, self.std):
             if channels is not None and len(channels) != 3:
                 raise ValueError(f"Arguments `mean` and `std` expected to have 3 numbers, but got {channels}")
-        if crop != "none" and self.input_size is None:
-            raise ValueError("Argument `crop` goes with an `input_size`; this network takes images as they are")
+        for name, given in (("crop", crop != "none"), ("resize", resize)):
+            if given and self.input_size is None:
+                raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
         # straight into __dict__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
         self._submodules = built.submodules
-        self._axes, widths = self._layout(built)
+        widths = self._lay_out(built)
         order = list(widths) if layers is None else list(layers)
         if LAYER not in order and (properties or feature == LAYER):
             order.insert(0, LAYER)
@@ -179,7 +183,7 @@ class DNAExtractor(Shareable):
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
         found = {
-            "resize": "clean" if size else "none",
+            "resize": self.resize if size else "none",
             "input_size": size,
             "crop": self.crop,
             **as_list,
@@ -187,28 +191,32 @@ class DNAExtractor(Shareable):
         }
         return found | ({"properties": VERSION} if self.has_properties else {})
 
-    def forward(self, imgs: Tensor, properties: Tensor | None = None) -> dict[str, Tensor]:
+    def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
         """Activations of a batch of images, neurons on axis 1.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
-            properties: Those of the images before they were resized, ``(B, 16)``; by default measured now.
+            properties: Those of the images before they were resized, ``(B, 21)``; by default measured now.
+            resized: Whether images were resized as this extractor does it; ``"torch"`` may leave values beyond [0, 1].
 
         Raises:
             ValueError: If images are something else.
 
         """
-        parts = self.in_parts(imgs, properties)
+        parts = self.in_parts(imgs, properties, resized)
         return (
             parts[0] if len(parts) == 1 else {layer: torch.cat([part[layer] for part in parts]) for layer in parts[0]}
         )
 
-    def in_parts(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
+    def in_parts(
+        self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False
+    ) -> list[dict[str, Tensor]]:
         """As :meth:`forward`, but as they went through the network: activations of some images after others.
 
         What only goes through activations once, as metrics do, saves the time and memory of joining them.
         """
-        check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
+        if not (resized and self.resize == "torch"):
+            check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
@@ -230,8 +238,7 @@ class DNAExtractor(Shareable):
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
             for some in cut(len(imgs), at_once):
-                outputs = self._outputs(imgs[some]) if self._axes else {}
-                part = {layer: outputs[layer].movedim(axis, 1) for layer, axis in self._axes.items()}
+                part = self._layout.read(self._outputs(imgs[some])) if self._layout else {}
                 if self.has_properties:
                     part[LAYER] = image_properties(imgs[some]) if properties is None else properties[some]
                 parts.append({layer: part[layer] for layer in self.neurons})
@@ -300,7 +307,7 @@ class DNAExtractor(Shareable):
     def _prepare(self, imgs: Tensor) -> Tensor:
         if self.input_size is None and self.mean is None and self.std is None:
             return imgs
-        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop)
+        imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
         if self.mean is not None:
             imgs = imgs - _per_channel(self.mean, imgs.device)
         if self.std is not None:
@@ -308,22 +315,17 @@ class DNAExtractor(Shareable):
         parameter = next(self.network.parameters(), imgs)
         return imgs.to(parameter.dtype)
 
-    def _layout(self, built: Plan) -> tuple[dict[str, int], dict[str, int]]:
-        """Which axis of each layer's output holds its neurons, and how many there are."""
-        size = self.input_size or _DUMMY_SIZE
+    def _lay_out(self, built: Plan) -> Mapping[str, int]:
+        """Find where layers lie in the network's outputs; gives how many neurons each has."""
+        self._layout: Layout | None = None
         if built.outputs == ():  # of the network nothing is asked
             self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
-            return {}, {}
+            return {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
-            shapes = probe(self.network, self._submodules, size)
-            for layer in built.outputs or []:
-                if layer not in shapes:
-                    raise ValueError(f"Unknown layer {layer!r}; the network's outputs are: {', '.join(shapes)}")
-            chosen = built.outputs or list(shapes)
-            axes = neuron_axes(self.network, self._submodules, {layer: shapes[layer] for layer in chosen}, size)
-        self.bytes_per_image = sum(4 * prod(shapes[layer][1:]) for layer in chosen)
+            self._layout = Layout.of(built, self.input_size)
+        self.bytes_per_image = self._layout.bytes_per_image
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
-        return axes, {layer: shapes[layer][axis] for layer, axis in axes.items()}
+        return self._layout.widths
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
         with lock_of(self.network):
@@ -339,10 +341,3 @@ class DNAExtractor(Shareable):
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
     """Constants that wait on the device, since sending them there would wait for it."""
     return torch.tensor(values, device=device)[:, None, None]
-
-
-def _half(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float16, torch.bfloat16):
-        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return cast("torch.dtype | None", found)

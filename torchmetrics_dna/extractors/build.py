@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
+import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.architectures import build_network
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
+from torchmetrics_dna.extractors.views import View, plain, views_of
 from torchmetrics_dna.extractors.weights import find_ranges, find_weights, local_weights
 from torchmetrics_dna.images.properties import LAYER
 
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Mapping, Sequence
     from pathlib import Path
+
+    from torchmetrics_dna.images import Resize
 
 
 _OF_NO_NETWORK = 16, 16  # pixels; images are loaded at some size
@@ -31,9 +35,11 @@ class Plan:
     Attributes:
         name: What it is called.
         network: The network, with its weights.
-        submodules: ``{layer: path}`` of the submodules to read; empty to read the network's own output.
-        outputs: Which entries of its output; None for all, and none if nothing is asked of the network.
+        submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
+        outputs: Which of these; None for all, and none if nothing is asked of the network.
+        views: Of which output each layer is which view; empty if layers are the outputs themselves.
         input_size: Height and width, None to leave images as they are.
+        resize: How they are resized.
         mean: Per channel, or None.
         std: Per channel, or None.
         ranges: A file of activation ranges or a reference to one, or None.
@@ -44,7 +50,9 @@ class Plan:
     network: nn.Module
     submodules: Mapping[str, str] = field(default_factory=dict)
     outputs: Sequence[str] | None = None
+    views: Mapping[str, View] = field(default_factory=dict)
     input_size: tuple[int, int] | None = None
+    resize: Resize = "clean"
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     ranges: Path | str | None = None
@@ -58,11 +66,24 @@ def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: s
         if any(layer != LAYER for layer in layers or []):
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
         return Plan(LAYER, nn.Identity(), outputs=(), input_size=_OF_NO_NETWORK)
-    if layers is None or LAYER not in layers:
-        return _plan(feature, layers, weights_path)
-    of_network = [layer for layer in layers if layer != LAYER]
-    found = _plan(feature, of_network or None, weights_path)
-    return found if of_network else replace(found, submodules={}, outputs=())
+    if layers is None:
+        return _plan(feature, None, weights_path)
+    sources, views = views_of([layer for layer in layers if layer != LAYER])
+    found = _plan(feature, sources or None, weights_path)
+    if not sources:
+        return replace(found, submodules={}, outputs=(), views={})
+    # the outputs of a preset may be views themselves
+    own = {layer: view.after(found.views[view.source].steps) if found.views else view for layer, view in views.items()}
+    # ranges are of outputs: what a view gives has others
+    return replace(found, views=own, ranges=found.ranges if plain(views) else None)
+
+
+def half_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The type that a network computes in by autocast, or None for its own; ValueError if it is another."""
+    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if found not in (None, torch.float16, torch.bfloat16):
+        raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
+    return cast("torch.dtype | None", found)
 
 
 def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
@@ -98,11 +119,14 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
     path = find_weights(preset, weights_path)  # before time goes into the network
     network = build_network(preset)
     load_weights(network, path, preset)
+    views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
     return Plan(
         preset.name,
         network,
-        {layer: preset.submodules[layer] for layer in chosen},
+        {layer: view.source for layer, view in views.items()},
+        views={layer: View(layer, view.steps) for layer, view in views.items()},
         input_size=preset.input_size,
+        resize=preset.resize,
         mean=preset.mean,
         std=preset.std,
         ranges=find_ranges(preset, weights_path),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from torchmetrics_dna.images import Resize
 
 _HALF = (0.5, 0.5, 0.5)
 _CLIP = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
@@ -22,11 +24,12 @@ class Preset:
     Attributes:
         name: Its name, also in files.
         architecture: The library that has the network and its name there; see ``architectures.py``.
-        submodules: For each layer, in order, the submodule whose output it is.
+        submodules: For each layer, in order, the submodule whose output it is, or a view of that.
         neurons: For each layer, how many neurons it has.
         weights: Where the weights come from: a reference for ``download.py``, or the name of a package that has them.
         licence: Licence of the weights.
         input_size: Height and width that images are resized to.
+        resize: In which way.
         mean: Per channel, subtracted from images in [0, 1]; by default, as for most networks, that of ImageNet.
         std: Per channel, divided by; by default likewise.
         sha256: First digits of the weights file's SHA-256, if known.
@@ -47,6 +50,7 @@ class Preset:
     weights: str
     licence: str
     input_size: tuple[int, int] = (224, 224)
+    resize: Resize = "clean"
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
     sha256: str = ""
@@ -66,16 +70,18 @@ def _vit(
     weights: str,
     licence: str,
     last_norm: str = "norm",
+    projected: int = 0,
     **more: Any,
 ) -> Preset:
-    """A vision transformer of a depth and a width: its blocks, and a final norm."""
+    """A vision transformer of a depth and a width: its blocks, a final norm, and with a width an embedding."""
     depth, width = size
     layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": last_norm}
+    embedding = ({"projected": "head:unit"}, {"projected": projected}) if projected else ({}, {})
     return Preset(
         name,
         f"timm:{architecture}",
-        submodules=layers,
-        neurons=dict.fromkeys(layers, width),
+        submodules=layers | embedding[0],
+        neurons=dict.fromkeys(layers, width) | embedding[1],
         weights=weights,
         licence=licence,
         **{"options": {"num_classes": 0}, "unused": ("head.",), **more},
@@ -98,6 +104,12 @@ def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
     )
 
 
+def _dinov2(name: str, resize: Resize) -> Preset:
+    """DINOv2 as FD-DINOv2 takes it: the class token after the final norm."""
+    layer = "class_token"
+    return replace(_DINOV2, name=name, submodules={layer: "norm:class"}, neurons={layer: 1024}, resize=resize)
+
+
 def _ranges(name: str) -> str:
     """Where the official repository has an extractor's ranges."""
     return f"{_OFFICIAL}/{name}/activation_ranges.json"
@@ -105,6 +117,14 @@ def _ranges(name: str) -> str:
 
 _VGG_RELUS = {1: (1, 3), 2: (6, 8), 3: (11, 13, 15), 4: (18, 20, 22), 5: (25, 27, 29)}  # in torchvision's numbering
 _VGG_WIDTHS = {1: 64, 2: 128, 3: 256, 4: 512, 5: 512}
+_DINOV2 = _vit(
+    "dinov2_vit_large",
+    "vit_large_patch14_dinov2.lvd142m",
+    (24, 1024),
+    "hub:timm/vit_large_patch14_dinov2.lvd142m/model.safetensors",
+    "Apache-2.0",
+    options={"num_classes": 0, "img_size": 224},
+)
 
 _RECORDS = (
     Preset(
@@ -217,14 +237,7 @@ _RECORDS = (
         licence="MIT",
         unused=("incre_modules.", "downsamp_modules.", "final_layer.", "classifier.", "last_layer."),
     ),
-    _vit(
-        "dinov2_vit_large",
-        "vit_large_patch14_dinov2.lvd142m",
-        (24, 1024),
-        "hub:timm/vit_large_patch14_dinov2.lvd142m/model.safetensors",
-        "Apache-2.0",
-        options={"num_classes": 0, "img_size": 224},
-    ),
+    _DINOV2,
     _vit(
         "dinov3_vit_base",
         "vit_base_patch16_dinov3.lvd1689m",
@@ -232,6 +245,23 @@ _RECORDS = (
         "hub:timm/vit_base_patch16_dinov3.lvd1689m/model.safetensors",
         "DINOv3",
         input_size=(256, 256),
+    ),
+    _dinov2("dinov2_edm2", "torch"),
+    _dinov2("dinov2_dgm_eval", "pillow"),
+    _vit(
+        "clip_vit_large_336",
+        "vit_large_patch14_clip_quickgelu_336",
+        (24, 1024),
+        "hub:timm/vit_large_patch14_clip_336.openai/model.safetensors",
+        "MIT",
+        last_norm="fc_norm",
+        projected=768,
+        input_size=(336, 336),
+        resize="pillow",  # as CMMD's code reads images
+        mean=_CLIP[0],
+        std=_CLIP[1],
+        options={"num_classes": 768},
+        unused=(),
     ),
 )
 PRESETS = {record.name: record for record in _RECORDS}

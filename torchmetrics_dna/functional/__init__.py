@@ -5,17 +5,21 @@ from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.generalization import generalization_discrepancy
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+from torchmetrics_dna.functional.mean_discrepancy import cmmd
+from torchmetrics_dna.functional.monge import mind
 from torchmetrics_dna.functional.realism import dna_realism
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
 __all__ = [
     "activation_histogram",
+    "cmmd",
     "dna_emd",
     "dna_frechet",
     "dna_realism",
     "generalization_discrepancy",
     "layer_frechet_distance",
     "learn_neuron_weights",
+    "mind",
     "select_neurons",
     "sensitivity_deviation",
 ]

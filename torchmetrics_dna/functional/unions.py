@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+from torchmetrics_dna.functional.mean_discrepancy import SCALE, kernel_less_one, unit_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from torch import Tensor
 
@@ -132,15 +133,7 @@ def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tens
 
     """
     features = features.double()
-    blocks = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=features.device)
-    diagonal = torch.zeros(num_folds, dtype=torch.float64, device=features.device)
-    for rows in _chunks(len(features), max(1, (_CELLS << 5) // len(features))):
-        kernel = (features[rows] @ features.T / features.shape[1] + 1) ** 3
-        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=features.device)
-        by_fold.index_add_(0, folds[rows], kernel)
-        blocks.index_add_(1, folds, by_fold)
-        place = torch.arange(len(kernel), device=features.device)
-        diagonal.index_add_(0, folds[rows], kernel[place, place + rows.start])
+    blocks, diagonal = _kernel_blocks(features, folds, num_folds, lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3)
     sizes = folds.bincount(minlength=num_folds).double()
     a, b = in_a.double(), in_b.double()
     within = []
@@ -149,6 +142,31 @@ def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tens
         within.append((((side @ blocks) * side).sum(1) - side @ diagonal) / (images * (images - 1)))
     between = ((a @ blocks) * b).sum(1) / ((a @ sizes) * (b @ sizes))
     return (within[0] + within[1] - 2 * between)[:, None]
+
+
+def cmmd_of_unions(embeddings: Tensor, folds: Tensor, num_folds: int, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """CMMD between unions of folds, of all images; arguments and result as for :func:`kernel_of_unions`."""
+    blocks, _ = _kernel_blocks(unit_rows(embeddings), folds, num_folds, kernel_less_one)
+    sizes = folds.bincount(minlength=num_folds).double()
+    shares = [side / (side @ sizes)[:, None] for side in (in_a.double(), in_b.double())]
+    change = shares[0] - shares[1]
+    return SCALE * ((change @ blocks) * change).sum(1, keepdim=True).clamp(min=0)
+
+
+def _kernel_blocks(
+    features: Tensor, folds: Tensor, num_folds: int, kernel: Callable[[Tensor, Tensor], Tensor]
+) -> tuple[Tensor, Tensor]:
+    """Sums of a kernel over pairs of images, by their folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
+    blocks = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=features.device)
+    diagonal = torch.zeros(num_folds, dtype=torch.float64, device=features.device)
+    for rows in _chunks(len(features), max(1, (_CELLS << 5) // len(features))):
+        values = kernel(features[rows], features)
+        by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=features.device)
+        by_fold.index_add_(0, folds[rows], values)
+        blocks.index_add_(1, folds, by_fold)
+        place = torch.arange(len(values), device=features.device)
+        diagonal.index_add_(0, folds[rows], values[place, place + rows.start])
+    return blocks, diagonal
 
 
 def _of_products(products: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
-from torchmetrics_dna.images.resize import Crop, resize_image
+from torchmetrics_dna.images.resize import Crop, Resize, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -62,6 +62,7 @@ def load_batches(
     source: Images,
     size: tuple[int, int] | None,
     crop: Crop = "none",
+    resize: Resize = "clean",
     *,
     batch_size: int = 32,
     num_workers: int | None = None,
@@ -76,8 +77,9 @@ def load_batches(
 
     Args:
         source: The images.
-        size: Height and width, by the 'clean' resize; None leaves images as they are, so all must be equally large.
+        size: Height and width; None leaves images as they are, so all must be equally large.
         crop: See :func:`resize_image`.
+        resize: Likewise.
         batch_size: Images in a batch; the last may be smaller.
         num_workers: Processes that decode; None: see :func:`default_workers`. A stream that lives in this process is
             decoded there, whatever is said.
@@ -92,7 +94,7 @@ def load_batches(
 
     """
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(source, _Make(size, crop, properties, notes)),
+        _Decoded(source, _Make(size, crop, resize, properties, notes)),
         batch_size=None,
         sampler=_Chunks(source, batch_size, parts),
         num_workers=_workers_for(source, num_workers),
@@ -200,15 +202,17 @@ class _Made(NamedTuple):
 class _Make:
     """Makes tensors of decoded images."""
 
-    def __init__(self, size: tuple[int, int] | None, crop: Crop, properties: bool, notes: Notes | None) -> None:
-        self.size, self.crop, self.properties, self.notes = size, crop, properties, notes
+    def __init__(
+        self, size: tuple[int, int] | None, crop: Crop, resize: Resize, properties: bool, notes: Notes | None
+    ) -> None:
+        self.size, self.crop, self.resize, self.properties, self.notes = size, crop, resize, properties, notes
 
     def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Made:
         noted = {} if self.notes is None else self.notes(image)
         if self.size is None:
             made = torch.from_numpy(image.transpose(2, 0, 1).copy())
         else:
-            made = torch.from_numpy(resize_image(image, self.size, self.crop))
+            made = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
         found = None
         if self.properties:
             pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())

@@ -1,12 +1,15 @@
-"""The 'clean' resize (Parmar et al., CVPR 2022): antialiased bicubic in float, clipped, not rounded.
+"""Resizes, all of them antialiased and bicubic, which differ in what becomes of values between and beyond bytes.
 
-Two forms that agree: one for image files, by Pillow, in loader workers; one for batches of tensors, by
-torch, on their own device. All sizes are ``(height, width)``.
+``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip either, and
+``"pillow"`` rounds to bytes, as Pillow does with 8-bit images.
+
+Two forms that agree: one for image files, in loader workers; one for batches of tensors, on their own device. All sizes
+are ``(height, width)``.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 import torch
@@ -14,29 +17,43 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
+from torchmetrics_dna.images.pillow import resize_bytes, resize_bytes_image
+
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from torchmetrics_dna.images.pixels import RGBImage
 
 Crop = Literal["none", "center"]
+Resize = Literal["clean", "torch", "pillow"]
+RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
-def resize_image(image: RGBImage, size: tuple[int, int], crop: Crop = "none") -> NDArray[np.float32]:
-    """Resize an image as the official implementation does in its mode 'clean'.
+def resize_image(
+    image: RGBImage, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
+) -> NDArray[np.float32]:
+    """Resize an image, by default as the official implementation does in its mode 'clean'.
 
     Args:
         image: Shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
         size: Height and width of the result.
         crop: ``"center"`` cuts the largest central square out first.
+        resize: In which way.
 
     Returns:
-        float32 in [0, 1], shape ``(3, height, width)``.
+        float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(3, height, width)``.
 
     """
     if crop == "center":
         top, left, side = central_square(*image.shape[:2])
         image = image[top : top + side, left : left + side]
+    if resize == "pillow":
+        pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
+        made = resize_bytes_image(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
+        return np.divide(made, np.float32(255), dtype=np.float32, order="C")
+    if resize == "torch":
+        batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
+        return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
     resized = np.empty((3, height, width), np.float32)
     most = np.float32(255 if image.dtype == np.uint8 else 1)
@@ -49,16 +66,17 @@ def resize_image(image: RGBImage, size: tuple[int, int], crop: Crop = "none") ->
     return resized
 
 
-def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none") -> Tensor:
-    """The same for a batch, on its device; equal to :func:`resize_image` to 1e-5.
+def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
+    """The same for a batch, on its device; equal to :func:`resize_image` to 1e-5, and exactly unless 'clean'.
 
     Args:
         imgs: Shape ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
         size: Height and width of the result.
         crop: ``"center"`` cuts the largest central square out first.
+        resize: In which way.
 
     Returns:
-        float32 in [0, 1], shape ``(B, 3, height, width)``.
+        float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(B, 3, height, width)``.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
@@ -69,10 +87,21 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none") -> T
     if crop == "center":
         top, left, side = central_square(*imgs.shape[-2:])
         imgs = imgs[..., top : top + side, left : left + side]
+    if resize == "pillow":
+        pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
+        return resize_bytes(pixels, size).float() / 255
     values = imgs / 255 if imgs.dtype == torch.uint8 else imgs.float()
     if imgs.shape[-2:] != size:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
-    return values.clamp(0, 1)
+    return values if resize == "torch" else values.clamp(0, 1)
+
+
+def check_resize(crop: str, resize: str | None) -> None:
+    """ValueError unless these are a crop and, if it is given, a resize."""
+    if crop not in get_args(Crop):
+        raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
+    if resize not in (None, *RESIZES):
+        raise ValueError(f"Argument `resize` expected to be of {', '.join(RESIZES)}, but got {resize!r}")
 
 
 def central_square(height: int, width: int) -> tuple[int, int, int]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -15,28 +14,24 @@ from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
-from torchmetrics_dna.images import check_images
-from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.state import TalliedMetric, digest_of
+from torchmetrics_dna.metrics.sided import NAMES, SidedMetric, Value
+from torchmetrics_dna.metrics.state import digest_of
 from torchmetrics_dna.neurons import Neurons
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.tally import DNATally, Side
     from torchmetrics_dna.tally.resolve import Resolved
 
 MetricReduction = Literal["mean", "layer", "none"]
-Value = Tensor | dict[str, Tensor]
-_NAMES = {True: "real", False: "fake"}
 _D = TypeVar("_D", bound=DNA)
 
 
-class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
+class DNAMetric(SidedMetric, Generic[_D]):
     """A distance between the DNAs of real and fake images.
 
     A subclass names the distance, says by which tally activations add up, and for a distance of layers how these are
@@ -56,13 +51,9 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         reduction: MetricReduction,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        if not isinstance(reset_real_features, bool):
-            raise ValueError("Argument `reset_real_features` expected to be a bool")
+        super().__init__(resolved, reset_real_features, normalize, **kwargs)
         if reduction not in ("mean", "layer", "none"):
             raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
-        self._use_extractor(resolved.extractor, normalize)
-        self.reset_real_features = reset_real_features
         self.reduction = reduction
         self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
@@ -74,6 +65,10 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         self._accumulate_by(tally, ("real", "fake") if self.reference is None else ("fake",), options)
         if self.reference is not None:
             check_comparable(self.reference, self._dna(self._side("fake")))
+
+    @property
+    def _is_given(self) -> bool:
+        return self.reference is not None
 
     @property
     def _mergeable(self) -> dict[str, Any]:
@@ -92,66 +87,6 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
     def _weights(self) -> Tensor | None:
         """The weight of each distance."""
         return self.neuron_weights
-
-    def update(self, imgs: Tensor, real: bool) -> None:
-        """Add images to one side.
-
-        Args:
-            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            real: Whether they are real images.
-
-        Raises:
-            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
-
-        """
-        self._add_images(imgs, real)
-
-    def _add_images(self, imgs: Tensor, real: bool, **more: Any) -> None:
-        """As :meth:`update`; ``more`` is for :meth:`_add`."""
-        if not isinstance(real, bool):
-            raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
-        if real and self.reference is not None:
-            raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
-        check_images(imgs, self.normalize)
-        self._add(self._side(_NAMES[real]), imgs, self.extractor.in_parts(imgs), **more)
-
-    def compute(self) -> Value:
-        """The distance between the sides.
-
-        Returns:
-            float64: a scalar; with ``reduction="layer"`` a scalar for each layer; with ``"none"`` one value per neuron,
-            or per layer where layers have no finer distances.
-
-        Raises:
-            RuntimeError: If a side has too few images.
-
-        """
-        self.extractor.release()
-        return self._value()
-
-    def forward(self, imgs: Tensor, real: bool) -> Value:
-        """Add images to one side, and give their own distance to the other side as accumulated so far.
-
-        Returns:
-            As ``compute``; NaN where the batch or the other side has too few images.
-
-        Raises:
-            ValueError: As ``update``, and as there, nothing is added.
-
-        """
-        return self._forward_with(imgs, real)
-
-    def _forward_with(self, imgs: Tensor, real: bool, **more: Any) -> Value:
-        if not isinstance(real, bool) or (real and self.reference is not None):
-            self.update(imgs, real)  # which says what is wrong
-        return self._forward(_NAMES[real], partial(self.update, imgs, real, **more), self._value_or_nan)
-
-    def reset(self) -> None:
-        """Forget both sides, or with ``reset_real_features=False`` the fake one."""
-        kept = None if self.reset_real_features or self.reference is not None else self._side("real")
-        super().reset()
-        if kept is not None:
-            self._set_side("real", kept)
 
     def to_dna(self, real: bool) -> _D:
         """The DNA of one side as accumulated so far, over all processes."""
@@ -185,37 +120,13 @@ class DNAMetric(ExtractorMetric, TalliedMetric, Generic[_D]):
         """Whether the sides differ at all; None where no folds are kept."""
         return None
 
-    def plot(
-        self,
-        val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
-        ax: Any = None,
-    ) -> tuple[Any, Any]:
-        """Plot one value or several.
-
-        Args:
-            val: What ``forward`` or ``compute`` gave, or a list of such; by default ``compute`` is called.
-            ax: Matplotlib axes to draw in; by default new ones.
-
-        Returns:
-            Figure and axes.
-
-        Raises:
-            ModuleNotFoundError: If matplotlib is missing.
-
-        """
-        figure, axes = self._plot(val, ax)
-        return figure, axes
-
-    def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
-        self._tally.add_(side, parts, len(imgs))
-
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
         dna: _D = self._tally.to_dna(side)
         return dna
 
     def _snapshot(self, real: bool) -> _D:
-        return self._dna({name: state.clone() for name, state in self._side(_NAMES[real]).items()})
+        return self._dna({name: state.clone() for name, state in self._side(NAMES[real]).items()})
 
     def _pair(self) -> tuple[_D, _D]:
         """The DNAs of both sides."""

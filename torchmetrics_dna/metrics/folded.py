@@ -11,7 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.extractors.without_properties import network_of
-from torchmetrics_dna.metrics.base import _D, DNAMetric, Value
+from torchmetrics_dna.metrics.base import _D, DNAMetric
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.metrics.sided import Value
     from torchmetrics_dna.tally import DNATally, Side
 
 

@@ -43,10 +43,10 @@ class TalliedMetric(Metric):
         self._tally = tally
         self._sides = tuple(sides)
         for side in sides:
-            for name, tensor in tally.empty("cpu").items():
-                self.add_state(f"{side}_{name}", tensor)
-                # the default that `reset` copies is one number, not a second state
-                self._defaults[f"{side}_{name}"] = tensor[:1].clone().expand(tensor.shape)
+            for name, state in tally.empty("cpu").items():
+                self.add_state(f"{side}_{name}", state)
+                if isinstance(state, Tensor):  # the default that `reset` copies is one number, not a second state
+                    self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
         self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
 
     @property
@@ -125,7 +125,7 @@ class TalliedMetric(Metric):
             self._update_count = count
             raise
         # into the batch's tensors: those before may be shared with other metrics of a compute group
-        self._tally.merge_(self._side(side), before)
+        self._tally.put_before_(self._side(side), before)
         self._computed = None
         self._forward_cache = found  # type: ignore[assignment]
         return found
@@ -150,14 +150,18 @@ class TalliedMetric(Metric):
 
     def _sync_gathered(self, dist_sync_fn: Callable[..., Any], group: Any) -> None:
         """Sync by a function of the user's, which gives a list of all processes' tensors."""
-        gathered = {name: dist_sync_fn(getattr(self, name), group=group) for name in self._defaults}
+        gathered = {name: dist_sync_fn(self._gatherable(name), group=group) for name in self._defaults}
         if not all(self._can_merge(configuration) for configuration in gathered["configuration"]):
             raise RuntimeError("Processes hold metrics that can't be reduced together")
         for side in self._sides:
-            total = self._tally.empty(self.device)
-            for rank in range(len(gathered["configuration"])):
-                self._tally.merge_(total, {name: gathered[f"{side}_{name}"][rank] for name in total})
-            self._set_side(side, total)
+            of_ranks = zip(*(gathered[f"{side}_{name}"] for name in self._tally.fields), strict=True)
+            shares = [dict(zip(self._tally.fields, tensors, strict=True)) for tensors in of_ranks]
+            self._set_side(side, self._tally.joined(shares, self.device))
+
+    def _gatherable(self, state: str) -> Tensor:
+        """A state as one tensor."""
+        found: Tensor = getattr(self, state)
+        return found
 
     def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
         wrapped = super()._wrap_update(update)
@@ -178,11 +182,15 @@ class TalliedMetric(Metric):
         super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])
         # states, defaults and values follow devices, but keep their precision: counts must stay integers
         for name in self._defaults:
-            setattr(self, name, getattr(self, name).to(self.device))
+            setattr(self, name, self._here(getattr(self, name)))
         if self._cache is not None:
-            self._cache = {name: cast("Tensor", state).to(self.device) for name, state in self._cache.items()}
-        self._computed, self._forward_cache = apply_to_collection(values, Tensor, lambda v: v.to(self.device))
+            self._cache = self._here(self._cache)
+        self._computed, self._forward_cache = self._here(values)
         return self
+
+    def _here(self, value: Any) -> Any:
+        """All tensors of a collection on the metric's device."""
+        return apply_to_collection(value, Tensor, lambda tensor: tensor.to(self.device))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
         error_msgs = args[-1]
@@ -197,10 +205,14 @@ class TalliedMetric(Metric):
         super()._load_from_state_dict(state_dict, prefix, *args)
         for name in loaded:
             # a copy, or counting would go on in the checkpoint
-            setattr(self, name, getattr(self, name).detach().clone().to(self.device))
+            setattr(self, name, self._here(apply_to_collection(getattr(self, name), Tensor, _copied)))
         if loaded:
             self._computed = None
             self._update_count = max(1, self._update_count)
+
+
+def _copied(tensor: Tensor) -> Tensor:
+    return tensor.detach().clone()
 
 
 def fingerprint(configuration: Mapping[str, Any]) -> Tensor:

@@ -197,6 +197,16 @@ class Comparison:
         return self.spread.get("kid")
 
     @property
+    def mind(self) -> float | None:
+        """Monge Inception Distance of the last layer's spatial means, in squared activations."""
+        return self.value("mind")
+
+    @property
+    def cmmd(self) -> float | None:
+        """CMMD of the last layer's spatial means, without unit."""
+        return self.value("cmmd")
+
+    @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """The distances of each layer, by key: plain, debiased, and their p-values."""
         figures = {
@@ -314,7 +324,7 @@ class Comparison:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
         return {
             **{record.key: self.value(name) for name, record in DISTANCES.items()},
-            **{f"{r.key}_std": self.spread.get(name) for name, r in DISTANCES.items() if r.grain == "set"},
+            **{f"{r.key}_std": self.spread.get(name) for name, r in DISTANCES.items() if r.subsets},
             "layers": self.layers,
             **{f"{r.key}_debiased": self.debiased(name) for name, r in DISTANCES.items() if r.unions},
             "top_neurons": self.top_neurons(),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import partial
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
@@ -187,11 +188,13 @@ def activate_noted(
 
     """
     done, total = 0, _count(images, parts)
+    run = partial(extractor, resized=extractor.input_size is not None)
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
         images,
         extractor.input_size,
         extractor.crop,
+        extractor.resize,
         batch_size=loading.batch_size,
         num_workers=loading.num_workers,
         skip_unreadable=loading.skip_unreadable,
@@ -207,9 +210,7 @@ def activate_noted(
             given = [pixels[part], *(values[part] for values in more)]
             noted = {name: values[part] for name, values in batch.notes.items()}
             ends = batch.ends and part.stop == len(numbers)
-            yield Activated(
-                numbers[part], extractor(*given) if numbers else {}, left_out, batch.names[part], noted, ends
-            )
+            yield Activated(numbers[part], run(*given) if numbers else {}, left_out, batch.names[part], noted, ends)
             left_out = []
         done += len(numbers) + len(batch.unreadable)
         if loading.progress:

@@ -17,6 +17,8 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.origin import identity_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
@@ -80,6 +82,17 @@ class Tally(ABC):
         """Add another side in place."""
         for name in self.fields:
             side[name] += other[name].to(side[name].device)
+
+    def put_before_(self, side: Side, earlier: Side) -> None:
+        """Add a side of images that came earlier, in place; as :meth:`merge_`, unless images have an order."""
+        self.merge_(side, earlier)
+
+    def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
+        """One side of those of all processes."""
+        total = self.empty(device)
+        for side in sides:
+            self.merge_(total, side)
+        return total
 
     def all_reduce_(self, side: Side, group: Any = None) -> None:
         """Add the sides of all processes in place, one all-reduce for each tensor."""

@@ -1,0 +1,184 @@
+"""Views of layers: the class token, the mean over positions, unit vectors; wherever a layer's name goes."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import timm
+import torch
+from commands import run
+from golden import GOLDEN
+from networks import Outputs, Pixels, random_images
+from torch import Tensor, nn
+from torchvision.models import VisionTransformer
+from transformers import Dinov2Config, Dinov2Model
+
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRange,
+    ActivationRanges,
+    DNAExtractor,
+    DNAFrechet,
+    LayerFrechetDistance,
+    NeuronWeights,
+    compare,
+    load_dna,
+    make_dna,
+    report,
+)
+
+IMAGES = random_images(6, 0, (30, 40))
+
+
+@pytest.fixture(scope="module")
+def vit() -> nn.Module:
+    torch.manual_seed(0)
+    return timm.create_model("vit_tiny_patch16_224", pretrained=False, depth=2)
+
+
+def outputs_of(network: nn.Module, extractor: DNAExtractor, path: str) -> Tensor:
+    """What a submodule gives for the images, by torch's own hook."""
+    found: list[Tensor] = []
+    handle = network.get_submodule(path).register_forward_hook(lambda _m, _a, out: found.append(out.clone()))
+    extractor(IMAGES[:2])
+    handle.remove()
+    return found[0]
+
+
+def test_views_of_tokens(vit: nn.Module) -> None:
+    layers = ["norm:class", "blocks.0", "norm:mean", "norm", "norm:unit", "norm:class:unit", "head"]
+    extractor = DNAExtractor(vit, layers=layers)
+    assert dict(extractor.neurons) == dict.fromkeys(layers, 192) | {"head": 1000}
+    tokens = outputs_of(vit, extractor, "norm")
+    found = extractor(IMAGES[:2])
+    assert list(found) == layers
+    assert torch.equal(found["norm"], tokens.movedim(2, 1))
+    assert torch.equal(found["norm:class"], tokens[:, 0])
+    assert found["norm:class"].untyped_storage().nbytes() == 2 * 192 * 4, "no other token stays in memory"
+    expected = tokens.double().numpy()
+    np.testing.assert_allclose(found["norm:mean"], expected.mean(1), rtol=1e-4, atol=1e-6)
+    unit = expected / np.linalg.norm(expected, axis=2, keepdims=True)
+    np.testing.assert_allclose(found["norm:unit"], unit.transpose(0, 2, 1), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(found["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
+
+
+def test_other_layers_are_as_they_were(vit: nn.Module) -> None:
+    plain, beside = DNAExtractor(vit, layers=["norm"]), DNAExtractor(vit, layers=["norm", "norm:class"])
+    assert torch.equal(plain(IMAGES)["norm"], beside(IMAGES)["norm"])
+    assert DNAExtractor(vit, layers=["norm:class"]).digest != plain.digest
+    packaged = DNAExtractor(layers=["head"]).ranges
+    assert packaged is not None
+    assert DNAExtractor(layers=["head", "head:mean"]).ranges is None, "a mean has other ranges than its positions"
+
+
+@pytest.mark.parametrize(
+    ("network", "layer"),
+    [
+        (VisionTransformer(32, 16, 1, 2, 24, 48), "encoder"),
+        (
+            Dinov2Model(
+                Dinov2Config(
+                    hidden_size=24,
+                    num_hidden_layers=1,
+                    num_attention_heads=2,
+                    mlp_ratio=2,
+                    image_size=32,
+                    patch_size=16,
+                )
+            ),
+            "layernorm",
+        ),
+    ],
+    ids=["torchvision", "transformers"],
+)
+def test_class_tokens_of_other_libraries(network: nn.Module, layer: str) -> None:
+    extractor = DNAExtractor(network.eval(), layers=[f"{layer}:class"], input_size=32)
+    assert torch.equal(extractor(IMAGES[:2])[f"{layer}:class"], outputs_of(network, extractor, layer)[:, 0])
+
+
+def test_views_of_maps_and_of_a_modules_own_outputs() -> None:
+    extractor = DNAExtractor(Pixels(), layers=["mean", "colours:mean", "colours:unit"])
+    found = extractor(IMAGES)
+    torch.testing.assert_close(found["colours:mean"], found["mean"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(found["colours:unit"].norm(dim=1), torch.ones(6, 30, 40), rtol=1e-5, atol=0)
+    head = DNAExtractor(layers=["head", "head:mean"])(IMAGES[:2])
+    torch.testing.assert_close(head["head:mean"], head["head"].mean((2, 3)), rtol=1e-5, atol=1e-6)
+    dark = DNAExtractor(Outputs(lambda x: x.float() * 0), layers=["output:unit"])(IMAGES)
+    assert not dark["output:unit"].any(), "what has no direction stays zero"
+
+
+def test_half_precision_is_averaged_in_more() -> None:
+    values = torch.full((1, 3, 64, 64), 300.0, dtype=torch.float16)  # whose sum float16 can't hold
+    extractor = DNAExtractor(Outputs(lambda x: values.to(x.device).expand(len(x), -1, -1, -1)), layers=["output:mean"])
+    assert extractor(IMAGES[:1])["output:mean"].tolist() == [[300.0] * 3]
+
+
+@pytest.mark.parametrize(
+    ("network", "layer", "message"),
+    [
+        ("vit", "norm:cls", "Unknown view 'cls' of layer 'norm'; the views are: class, mean, unit"),
+        ("vit", "nrm:class", "Unknown layer 'nrm'"),
+        ("vit", "head:class", r"'head:class' expected tokens \(B, tokens, n\), but 'head' gives shape \(1, 1000\)"),
+        ("vit", "norm:class:class", r"'norm:class:class' expected tokens"),
+        ("resnet18", "layer1:class", r"expected tokens .* gives shape \(1, 64, 56, 56\); take the view 'mean'"),
+        ("mixer_s32_224", "norm:class", "expected a class token, but MlpMixer has no parameter cls_token, class_token"),
+        ("cait_xxs24_224", "blocks.0:class", "expected a class token, but Cait has no parameter .* before 'blocks.0'"),
+    ],
+)
+def test_what_a_layer_does_not_have(network: str, layer: str, message: str, vit: nn.Module) -> None:
+    module = vit if network == "vit" else timm.create_model(network, pretrained=False)
+    with pytest.raises(ValueError, match=message):
+        DNAExtractor(module, layers=[layer])
+    if network == "cait_xxs24_224":
+        assert DNAExtractor(module, layers=["norm:class"]).neurons["norm:class"] == 192
+
+
+def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
+    extractor = DNAExtractor(vit, layers=["norm:class", "norm:mean"])
+    real, fake = IMAGES[:4], IMAGES[3:] // 2
+    metrics = [DNAEMD(extractor, num_bins=50), DNAFrechet(extractor), LayerFrechetDistance(extractor)]
+    for metric in metrics:
+        metric.update(real, real=True)
+        metric.update(fake, real=False)
+    tokens = torch.cat(list(extractor(real).values()), 1).double()
+    for gaussian in (metrics[1].to_dna(True), metrics[2].to_dna(True)):
+        torch.testing.assert_close(gaussian.mean, tokens.mean(0), rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(metrics[1].to_dna(True).var, tokens.var(0), rtol=1e-4, atol=1e-9)
+    restored = pickle.loads(pickle.dumps(metrics[0]))
+    assert restored.compute() == metrics[0].compute()
+
+    dna = make_dna(real, extractor, ranges="auto", num_bins=50)
+    dna.save(tmp_path / "x.dna.npz")
+    assert load_dna(tmp_path / "x.dna.npz").digest == dna.digest
+    weights = torch.rand(384, generator=torch.Generator().manual_seed(0))
+    NeuronWeights(weights, extractor.neurons, extractor.name).save(tmp_path / "w.npz")
+    found = compare(tmp_path / "x.dna.npz", fake, extractor, neuron_weights=tmp_path / "w.npz", metrics=["dna-emd"])
+    assert list(found.layers) == ["norm:class", "norm:mean"]
+    assert found.dna_emd > 0
+
+    learned = ActivationRange(extractor)
+    learned.update(real)
+    learned.to_ranges().save(tmp_path / "x.ranges.json")
+    assert ActivationRanges.load(tmp_path / "x.ranges.json").neurons == extractor.neurons
+    assert make_dna(real, extractor, ranges=tmp_path / "x.ranges.json", num_bins=9).ranges is not None
+
+
+def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
+    assert run(monkeypatch, "make", a, "-o", file, "--layers", "block_0,block_1:mean", "--num-bins", "50") == 0
+    capsys.readouterr()
+    assert run(monkeypatch, "compare", file, b, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert list(found["layers"]) == ["block_0", "block_1:mean"]
+    assert found["layers"]["block_1:mean"]["dna_emd"] > 0
+    assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
+    assert "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit" in capsys.readouterr().err
+
+
+def test_in_a_report(tmp_path: Path) -> None:
+    report(IMAGES[:3], IMAGES[3:], tmp_path / "x.html", layers=["block_1:mean"])
+    assert "block_1:mean" in (tmp_path / "x.html").read_text("utf-8")

@@ -1,0 +1,151 @@
+"""MIND and CMMD, against the values of their published code and against their formulas."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from golden import load
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.spatial.distance import cdist
+from scipy.stats import wasserstein_distance
+from torch import Tensor
+
+import torchmetrics_dna.functional.mean_discrepancy as of_cmmd
+import torchmetrics_dna.functional.monge as of_mind
+from torchmetrics_dna.functional import cmmd, mind
+
+GOLDEN = load("published.npz")
+# of equal sizes, and one whose larger side is subsampled
+A, B = ([torch.from_numpy(GOLDEN[f"features_{side}-{name}"]) for side in "12"] for name in "ab")
+_seeds = st.integers(0, 2**32)
+
+
+def features(seed: int, images: int, width: int = 5) -> Tensor:
+    return torch.randn(images, width, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.mark.parametrize("projections", [50, 1000])
+@pytest.mark.parametrize(("name", "sets"), [("a", A), ("b", B)])
+def test_published_values_of_mind(name: str, sets: list[Tensor], projections: int) -> None:
+    expected = float(GOLDEN[f"mind-{name}-M{projections}"])
+    assert float(mind(*sets, num_projections=projections)) == pytest.approx(expected, rel=1e-6)
+    if projections == 1000:
+        assert mind(*sets) == mind(*sets, num_projections=1000, seed=2020), "the published settings are the default"
+
+
+def test_the_smaller_side_may_come_first() -> None:
+    larger, smaller = B
+    generator = torch.Generator().manual_seed(2020)
+    drawn = larger[torch.randperm(300, generator=generator)[:260]]
+    directions = torch.randn(1000, 24, generator=generator).double()
+    directions /= directions.norm(dim=1, keepdim=True)
+    ends = ((x.double() @ directions.T).sort(0).values.numpy() for x in (drawn, smaller))
+    expected = 72 * np.square(np.subtract(*ends)).mean()
+    assert float(mind(larger, smaller)) == pytest.approx(expected, rel=1e-6)
+    assert float(mind(smaller, larger)) == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "sets"), [("a", A), ("b", B)])
+def test_published_values_of_cmmd(name: str, sets: list[Tensor]) -> None:
+    assert float(cmmd(*sets)) == pytest.approx(float(GOLDEN[f"cmmd-{name}"]), rel=1e-6)
+    # float32 leaves three digits of them
+    assert float(cmmd(*sets)) == pytest.approx(float(GOLDEN[f"cmmd32-{name}"]), rel=5e-3)
+
+
+def test_cmmd_is_its_formula() -> None:
+    a, b = (x.double().numpy() / np.linalg.norm(x.double().numpy(), axis=1, keepdims=True) for x in B)
+    aa, bb, ab = (np.exp(-cdist(x, y, "sqeuclidean") / 200).mean() for x, y in ((a, a), (b, b), (a, b)))
+    assert float(cmmd(*B)) == pytest.approx(1000 * (aa + bb - 2 * ab), rel=1e-9)
+
+
+def test_mind_along_one_neuron_is_a_wasserstein_distance() -> None:
+    a, b = features(0, 40, 1), features(1, 40, 1) + 2
+    # of sets that lie apart, every image of A is moved by as much as the means differ, plus what spreads differ
+    shift = a.sort(0).values - b.sort(0).values
+    assert float(mind(a, b)) == pytest.approx(3 * float(shift.square().mean()), rel=1e-6)
+    far = b + 100
+    moved = wasserstein_distance(a[:, 0], far[:, 0])
+    assert float(mind(a, far)) == pytest.approx(3 * moved**2, rel=1e-3)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_seeds, st.integers(1, 12), st.integers(1, 12), st.floats(0.1, 100))
+def test_laws(seed: int, images: int, others: int, scale: float) -> None:
+    a, b = features(seed, images), features(seed + 1, others)
+    for distance in (lambda x, y: mind(x, y, num_projections=20), cmmd):
+        assert distance(a, b) >= 0
+        assert distance(a, a) == pytest.approx(0, abs=1e-12)
+        assert float(distance(a, b)) == pytest.approx(float(distance(b, a)), rel=1e-9, abs=1e-12)
+    assert float(cmmd(a * scale, b)) == pytest.approx(float(cmmd(a, b)), rel=1e-9, abs=1e-12)
+    if images == others:
+        found = float(mind(a, b, num_projections=20))
+        scaled = float(mind(a * scale, b * scale, num_projections=20))
+        assert scaled == pytest.approx(scale**2 * found, rel=1e-9)
+        assert float(mind(a.flip(0), b, num_projections=20)) == pytest.approx(found, rel=1e-12)
+
+
+def test_a_shift_costs_its_square() -> None:
+    """3 n times the mean over directions of (shift . direction)^2, which is 3 |shift|^2."""
+    a, shift = features(0, 30, 8), features(1, 1, 8)
+    found = float(mind(a, a + shift, num_projections=20_000))
+    assert found == pytest.approx(3 * float(shift.square().sum()), rel=0.02)
+
+
+def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = mind(*A), cmmd(*B)
+    monkeypatch.setattr(of_mind, "_CELLS", 300 * 7)
+    monkeypatch.setattr(of_cmmd, "_CELLS", 300 * 7)
+    for found, expected in zip((mind(*A), cmmd(*B)), whole, strict=True):
+        assert float(found) == pytest.approx(float(expected), rel=1e-12)
+
+
+def test_the_random_state_is_left_alone() -> None:
+    state = torch.get_rng_state()
+    mind(*B, num_projections=3)
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@settings(max_examples=20, deadline=None)
+@given(_seeds, st.integers(1, 9), st.integers(1, 9))
+def test_histograms_are_moved_at_least_cost(seed: int, images: int, others: int) -> None:
+    """Against sorted points, 60 of which lie evenly in a bin for each image of the side that has fewer."""
+    random = np.random.default_rng(seed)
+    counts = [random.multinomial(count, np.full(6, 1 / 6), size=2) for count in (images, others)]
+    points = []
+    for side, fold in zip(counts, (60 * others, 60 * images), strict=True):
+        bins = [[(np.arange(count * fold) + 0.5) / (count * fold) + k for k, count in enumerate(row)] for row in side]
+        points.append(np.stack([np.concatenate(row) for row in bins]))
+    squares = np.square(points[0] - points[1]).mean(1)
+    widths = np.array([0.5, 2.0])
+    found = of_mind.mind_of_histograms(*map(torch.from_numpy, (*counts, widths)), neurons=7)
+    assert float(found) == pytest.approx(21 * (squares * widths**2).mean(), rel=1e-2, abs=1e-3)
+
+
+@pytest.mark.parametrize("distance", [mind, cmmd])
+def test_errors(distance: object) -> None:
+    a = features(0, 4)
+    for bad, message in (
+        (a[0], r"each \(images, n\), but got shapes \(4, 5\) and \(5,\)"),
+        (a[:, :3], r"but got shapes \(4, 5\) and \(4, 3\)"),
+        (a.long(), r"floating point, but got torch\.float64 and torch\.int64"),
+        (a / 0, "Expected finite features"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            distance(a, bad)
+    with pytest.raises(RuntimeError, match=rf"At least one image .* compute {distance.__name__}, but got 4 and 0"):
+        distance(a, a[:0])
+
+
+def test_errors_of_one() -> None:
+    a = features(0, 4)
+    with pytest.raises(ValueError, match="a row of zeros"):
+        cmmd(a, a * 0)
+    for bad in (0, 2.5, True):
+        with pytest.raises(
+            ValueError, match=f"`num_projections` expected to be an integer of at least 1, but got {bad}"
+        ):
+            mind(a, a, num_projections=bad)
+    with pytest.raises(ValueError, match="`seed` expected to be an integer of at least 0, but got -1"):
+        mind(a, a, seed=-1)

@@ -1,0 +1,285 @@
+"""MIND and CMMD as metrics: what torchmetrics asks of every metric, of states that grow with the images."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+import torch
+import workers
+from golden import load
+from networks import Outputs, pixels, random_images
+from processes import run
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+
+from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna.functional import cmmd, mind
+
+EXTRACTOR, _ = pixels()
+REAL, FAKE, MORE = random_images(6, 0), random_images(5, 1) // 2, random_images(7, 5)
+CLASSES = (MIND, CMMD)
+
+
+@pytest.fixture(params=CLASSES)
+def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
+    return lambda **kwargs: request.param(EXTRACTOR, **kwargs)
+
+
+def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
+    for images, is_real in ((real, True), (fake, False)):
+        for part in images.split(4):
+            metric.update(part, real=is_real)
+    return metric
+
+
+def means(images: Tensor) -> Tensor:
+    return images.float().mean((2, 3))
+
+
+def test_it_is_the_function_of_the_features(make: Callable[..., Metric]) -> None:
+    function = mind if isinstance(make(), MIND) else cmmd
+    torch.testing.assert_close(fed(make()).compute(), function(means(REAL), means(FAKE)), rtol=1e-6, atol=0)
+    metric = fed(make(layer="colours"))
+    assert torch.equal(metric.features(True), fed(make()).features(True)), "colours are those pixels, before the mean"
+    torch.testing.assert_close(metric.features(False), means(FAKE), rtol=1e-6, atol=0)
+    contrast = fed(make(layer="contrast"))
+    expected = [(x.float()[:, :, 1:] - x.float()[:, :, :-1]).mean((2, 3)) for x in (REAL, FAKE)]
+    torch.testing.assert_close(contrast.compute(), function(*expected), rtol=1e-4, atol=0)
+
+
+class Lookup:
+    """Images whose features are those of the golden file, and their extractor."""
+
+    def __init__(self, sides: str) -> None:
+        golden = load("published.npz")
+        features = [torch.from_numpy(golden[f"features_{side}-{sides}"]) for side in "12"]
+        table, numbers = torch.cat(features), torch.arange(sum(map(len, features)))
+        digits = torch.stack([numbers % 256, numbers // 256, numbers * 0], 1)
+        self.images = digits[:, :, None, None].to(torch.uint8).split([len(side) for side in features])
+        self.features = features
+        places = torch.tensor([1, 256, 0])[:, None, None]
+        self.extractor = DNAExtractor(Outputs(lambda imgs: table[(imgs * places).sum((1, 2, 3))]))
+
+
+@pytest.mark.parametrize("sides", "ab")
+def test_published_values(sides: str) -> None:
+    golden, given = load("published.npz"), Lookup(sides)
+    metrics = fed(MetricCollection([MIND(given.extractor), CMMD(given.extractor)]), *given.images)
+    found = metrics.compute()
+    assert float(found["MIND"]) == pytest.approx(float(golden[f"mind-{sides}-M1000"]), rel=1e-6)
+    assert float(found["CMMD"]) == pytest.approx(float(golden[f"cmmd-{sides}"]), rel=1e-6)
+
+
+def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
+    metric = fed(make())
+    a, b = (np.ascontiguousarray(images.permute(0, 2, 3, 1)) for images in (REAL, FAKE))
+    name = type(metric).__name__.lower()
+    found = compare(list(a), list(b), EXTRACTOR, metrics=[name])
+    assert found.value(name) == pytest.approx(float(metric.compute()), rel=1e-12)
+
+
+@pytest.mark.parametrize(
+    "duplicate",
+    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
+    ids=["clone", "deepcopy", "pickle"],
+)
+def test_copies_go_their_own_way(make: Callable[..., Metric], duplicate: Callable[[Metric], Metric]) -> None:
+    metric = fed(make())
+    expected = metric.compute()
+    other = duplicate(metric)
+    assert other.compute() == expected
+    other.update(MORE, real=False)
+    assert metric.compute() == expected
+    metric.update(MORE, real=False)
+    assert metric.compute() == other.compute() != expected
+
+
+def test_forward_is_update_and_the_distance_of_the_batch(make: Callable[..., Metric]) -> None:
+    metric = make()
+    assert metric(REAL, real=True).isnan(), "the fake side is empty"
+    assert metric(FAKE, real=False) == fed(make()).compute()
+    assert metric(MORE, real=False) == fed(make(), REAL, MORE).compute()
+    assert torch.equal(metric.features(False), means(torch.cat([FAKE, MORE]))), "in the order in which they came"
+    assert metric.compute() == fed(make(), REAL, torch.cat([FAKE, MORE])).compute()
+    assert metric.update_count == 3
+
+
+def test_reset(make: Callable[..., Metric]) -> None:
+    metric = fed(make())
+    metric.reset()
+    assert [len(metric.features(real)) for real in (True, False)] == [0, 0]
+    metric.update(REAL, real=True)
+    with pytest.raises(RuntimeError, match="At least one image is required .* to compute (mind|cmmd), .* 6 and 0"):
+        metric.compute()
+    kept = fed(make(reset_real_features=False))
+    kept.reset()
+    assert [len(kept.features(real)) for real in (True, False)] == [6, 0]
+    kept.update(MORE, real=False)
+    assert kept.compute() == fed(make(), REAL, MORE).compute()
+
+
+def test_merging_states_is_updating_with_both(make: Callable[..., Metric]) -> None:
+    one, other = fed(make(), REAL, FAKE[:2]), fed(make(), MORE, FAKE[2:])
+    expected = fed(make(), torch.cat([REAL, MORE]), FAKE).compute()
+    stale = one.compute()
+    for incoming in (other, other.metric_state):
+        merged = one.clone()
+        merged.merge_state(incoming)
+        assert merged.compute() == expected != stale
+    assert len(other.features(False)) == 3, "the other metric is as it was"
+    for wrong in (make(layer="colours"), make(normalize=True), DNAFrechet(EXTRACTOR)):
+        with pytest.raises(ValueError, match="Can't merge the states of these metrics, their .* differ"):
+            one.merge_state(wrong)
+
+
+def test_the_state_dict_is_empty_unless_persistent(make: Callable[..., Metric], tmp_path: Path) -> None:
+    metric = fed(make())
+    assert metric.state_dict() == {}
+    metric.persistent(True)
+    torch.save(metric.state_dict(), tmp_path / "state.pt")
+    restored = make()
+    restored.persistent(True)
+    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
+    assert restored.compute() == metric.compute()
+    restored.update(MORE, real=False)
+    assert len(metric.features(False)) == 5
+    empty = make()
+    empty.persistent(True)
+    empty.load_state_dict(empty.state_dict())
+    assert len(empty.features(True)) == 0
+    other = make(layer="colours")
+    other.persistent(True)
+    with pytest.raises(RuntimeError, match="is of a metric with another extractor, layers"):
+        other.load_state_dict(torch.load(tmp_path / "state.pt"))
+
+
+def test_devices_and_precision(make: Callable[..., Metric]) -> None:
+    metric = fed(make())
+    expected = metric.compute()
+    metric.set_dtype(torch.float16)
+    assert metric.compute() == expected
+    assert metric.features(True).dtype == torch.float32
+    assert fed(make(compute_on_cpu=True)).compute() == expected
+    moved = metric.to("meta")
+    assert all(part.is_meta for part in moved.real_features)
+    if torch.cuda.is_available():
+        there = fed(make().to("cuda"), REAL.cuda(), FAKE.cuda())
+        assert float(there.compute()) == pytest.approx(float(expected), rel=1e-9)
+
+
+def test_one_pass_and_one_state_for_both() -> None:
+    runs: list[int] = []
+
+    def network(imgs: Tensor) -> Tensor:
+        runs.append(len(imgs))
+        return imgs.float().mean((2, 3))
+
+    extractor = DNAExtractor(Outputs(network))
+    runs.clear()
+    metrics = MetricCollection({"mind": MIND(extractor), "cmmd": CMMD(extractor), "fd": DNAFrechet(extractor)})
+    for _ in range(2):
+        metrics.reset()
+        fed(metrics)
+        assert sum(runs) == 11
+        runs.clear()
+        found = metrics.compute()
+        assert (found["mind"], found["cmmd"]) == (fed(MIND(EXTRACTOR)).compute(), fed(CMMD(EXTRACTOR)).compute())
+    assert sorted(map(sorted, metrics.compute_groups.values())) == [["cmmd", "mind"], ["fd"]]
+
+
+@pytest.mark.parametrize("sides", "ab")
+def test_histograms_are_within_one_percent(sides: str) -> None:
+    given = Lookup(sides)
+    metric = fed(MIND(given.extractor, num_bins=1000), *given.images)
+    assert sum(state.nbytes for state in metric.metric_state.values()) < 17e6
+    directions = torch.randn(1000, 24, generator=torch.Generator().manual_seed(2020))
+    directions = (directions / directions.norm(dim=1, keepdim=True)).double().numpy()
+    ends = [np.sort(side.double().numpy() @ directions.T, 0) for side in given.features]
+    # no image is left out: each is as many as make both sides equally large
+    together = np.lcm(*map(len, ends))
+    ends = [np.repeat(side, together // len(side), 0) for side in ends]
+    expected = 72 * np.square(ends[0] - ends[1]).mean()
+    assert float(metric.compute()) == pytest.approx(expected, rel=0.01)
+    if sides == "a":
+        assert expected == pytest.approx(float(load("published.npz")["mind-a-M1000"]), rel=1e-5)
+    with pytest.raises(ValueError, match="Histograms are kept here, not features; leave argument `num_bins` out"):
+        metric.features(True)
+
+
+def test_histograms_know_no_order() -> None:
+    def make(**kwargs: object) -> MIND:
+        return MIND(EXTRACTOR, num_projections=30, num_bins=200, **kwargs)
+
+    metric, expected = make(), fed(make(), REAL, torch.cat([FAKE, MORE])).compute()
+    assert metric(REAL, real=True).isnan()
+    assert metric(MORE, real=False) == fed(make(), REAL, MORE).compute()
+    metric.update(FAKE, real=False)
+    assert metric.compute() == expected
+    assert expected == fed(make(), REAL.flip(0), torch.cat([MORE.flip(0), FAKE])).compute()
+    one, other = fed(make(), REAL[:2], FAKE), fed(make(), REAL[2:], MORE)
+    one.merge_state(other)
+    assert one.compute() == expected
+    assert pickle.loads(pickle.dumps(one)).compute() == expected
+    with pytest.raises(ValueError, match="their seeds differ: 2020 and 1"):
+        one.merge_state(make(seed=1))
+    kept = fed(make(reset_real_features=False))
+    kept.reset()
+    kept.update(MORE, real=False)
+    assert kept.compute() == fed(make(), REAL, MORE).compute()
+    empty = make()
+    empty.update(REAL, real=True)
+    with pytest.raises(RuntimeError, match="At least one image is required for both sides to compute mind, .* 6 and 0"):
+        empty.compute()
+    with pytest.raises(ValueError, match="`num_bins`"):
+        MIND(EXTRACTOR, num_bins=1)
+
+
+def test_plot(make: Callable[..., Metric]) -> None:
+    mpl.use("Agg")
+    metric = fed(make())
+    assert metric.plot([metric.compute(), metric.compute()])[0] is not None
+
+
+def test_errors(make: Callable[..., Metric]) -> None:
+    metric = fed(make())
+    before = metric.compute()
+    broken = DNAExtractor(Outputs(lambda x: x.float().mean((2, 3)) / (x.float().amax((1, 2, 3)) > 0)[:, None]))
+    other = type(metric)(broken)
+    other.update(REAL, real=True)
+    with pytest.raises(ValueError, match="'output'"):
+        other.update(torch.cat([REAL, REAL * 0]), real=True)
+    assert len(other.features(True)) == 6, "nothing was added"
+    for call, message in (
+        (lambda: metric.update(REAL, real=1), "Argument `real` expected to be a bool"),
+        (lambda: metric.update(REAL / 255, real=True), "expected to be uint8"),
+        (
+            lambda: make(layer="edges"),
+            "Unknown layer 'edges'; the layers of the extractor are: colours, contrast",
+        ),
+        (lambda: make(normalize=1), "`normalize` expected to be a bool"),
+        (lambda: make(reset_real_features=1), "`reset_real_features` expected to be a bool"),
+        (lambda: MIND(EXTRACTOR, num_projections=0), "`num_projections` expected to be an integer of at least 1"),
+        (lambda: MIND(EXTRACTOR, seed=-1), "`seed` expected to be an integer of at least 0"),
+        (lambda: MIND(layer="block_9"), "Unknown layer 'block_9'"),
+        (lambda: make(foo=1), "Unexpected keyword arguments: `foo`"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+    assert metric.compute() == before
+
+
+def test_constants(make: Callable[..., Metric]) -> None:
+    metric = make()
+    assert (metric.higher_is_better, metric.is_differentiable, metric.full_state_update) == (False, False, False)
+    assert metric.plot_lower_bound == 0
+
+
+@pytest.mark.parametrize("world", [2, 4])
+def test_every_process_gets_the_value_of_one(world: int, tmp_path: Path) -> None:
+    run(world, workers.features, tmp_path)

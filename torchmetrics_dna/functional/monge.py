@@ -1,0 +1,134 @@
+"""Monge Inception Distance (MIND): a sliced Wasserstein distance between the features of two image sets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.functional.features import check_features
+
+NUM_PROJECTIONS, SEED = 1000, 2020  # as published
+_SCALE = 3
+_CELLS = 1 << 22  # projected features at a time
+
+
+def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_PROJECTIONS, seed: int = SEED) -> Tensor:
+    r"""Monge Inception Distance (MIND) between two sets of features.
+
+    .. math::
+        \text{MIND} = \frac{3 n}{M} \sum_{m=1}^M \frac{1}{K} \sum_{k=1}^K \left( a^m_{(k)} - b^m_{(k)} \right)^2
+
+    where :math:`a^m_{(k)}` is the k-th smallest projection of A's features on direction m: the squared 2-Wasserstein
+    distance along a random direction, as the mean of M, times 3 n (`Berthet et al., 2026
+    <https://arxiv.org/abs/2605.06797>`_). Directions are drawn as torch-fidelity draws them, so equal features and
+    seeds give its numbers. Of a larger set, as many rows are drawn at random as the smaller has, so the value depends
+    on the order of these rows, and else on no order.
+
+    Args:
+        features_a: Shape ``(images, n)``, floating point.
+        features_b: Likewise; the number of images may differ.
+        num_projections: How many directions, M.
+        seed: Of directions and subsample.
+
+    Returns:
+        A scalar, float64, 0 or more, in squared activations.
+
+    Raises:
+        ValueError: If shapes do not fit, something is not finite, or an argument has a wrong value.
+        RuntimeError: If a set is empty.
+
+    Example:
+        >>> features = torch.rand(50, 8, generator=torch.Generator().manual_seed(0))
+        >>> mind(features, features)
+        tensor(0., dtype=torch.float64)
+        >>> mind(features, features + 0.5, num_projections=10).shape
+        torch.Size([])
+
+    """
+    check_projections(num_projections, seed)
+    check_features(features_a, features_b, "mind")
+    generator = torch.Generator().manual_seed(seed)
+    images = min(len(features_a), len(features_b))
+    a, b = (_some(features, images, generator).double() for features in (features_a, features_b))
+    directions = _directions(num_projections, a.shape[1], generator).to(a)
+    total = a.new_zeros(())
+    size = max(1, _CELLS // images)
+    for start in range(0, num_projections, size):
+        sorted_a, sorted_b = ((directions[start : start + size] @ rows.T).sort(1).values for rows in (a, b))
+        total += (sorted_a - sorted_b).square().sum()
+    return total * _SCALE * a.shape[1] / (num_projections * images)
+
+
+def directions_of(num_projections: int, neurons: int, seed: int) -> Tensor:
+    """The directions of :func:`mind` between sets of one size, float32, shape ``(num_projections, neurons)``."""
+    return _directions(num_projections, neurons, torch.Generator().manual_seed(seed))
+
+
+def mind_of_histograms(counts_a: Tensor, counts_b: Tensor, widths: Tensor, neurons: int) -> Tensor:
+    """MIND from histograms of the projections, in which images are taken to lie evenly in each bin.
+
+    Args:
+        counts_a: For each direction, the images in each bin, shape ``(num_projections, num_bins)``.
+        counts_b: Likewise, in the same bins; the number of images may differ, and none is left out.
+        widths: Of the bins of each direction, shape ``(num_projections,)``.
+        neurons: How many neurons were projected, n.
+
+    Returns:
+        A scalar, float64.
+
+    Raises:
+        RuntimeError: If a set is empty.
+
+    Example:
+        >>> counts = torch.tensor([[2, 1, 0, 0]])
+        >>> mind_of_histograms(counts, counts.roll(1), torch.tensor([0.5]), neurons=1)
+        tensor(0.7500, dtype=torch.float64)
+
+    """
+    images = [int(counts[:1].sum()) for counts in (counts_a, counts_b)]
+    if not all(images):
+        raise RuntimeError(
+            f"At least one image is required for both sides to compute mind, but got {images[0]} and {images[1]}"
+        )
+    size = max(1, _CELLS // (4 * counts_a.shape[1]))
+    rows = [slice(start, start + size) for start in range(0, len(widths), size)]
+    squares = torch.cat([_squared_wasserstein(counts_a[some], counts_b[some]) for some in rows])
+    return (squares * widths.double().square()).mean() * _SCALE * neurons
+
+
+def _squared_wasserstein(counts_a: Tensor, counts_b: Tensor) -> Tensor:
+    """Of each row, in squared bins: between any two levels of either distribution function, quantiles are straight."""
+    totals = [counts.sum(1, keepdim=True) for counts in (counts_a, counts_b)]
+    shares = [counts_a * totals[1], counts_b * totals[0]]  # integers, so that equal levels are equal
+    levels = [share.cumsum(1) for share in shares]
+    upper = torch.cat(levels, 1).sort(1).values
+    lower = torch.cat([torch.zeros_like(upper[:, :1]), upper[:, :-1]], 1)
+    apart_low, apart_high = (torch.zeros_like(upper, dtype=torch.float64) for _ in range(2))
+    for sign, share, level in zip((1, -1), shares, levels, strict=True):
+        bins = torch.searchsorted(2 * level, lower + upper).clamp_(max=level.shape[1] - 1)
+        within = share.gather(1, bins)
+        start, filled = level.gather(1, bins) - within, within.clamp(min=1).double()
+        apart_low += sign * (bins + (lower - start) / filled)
+        apart_high += sign * (bins + (upper - start) / filled)
+    cost = (apart_low.square() + apart_low * apart_high + apart_high.square()) / 3
+    return ((upper - lower) * cost).sum(1) / (totals[0] * totals[1])[:, 0].double()
+
+
+def _directions(num_projections: int, neurons: int, generator: torch.Generator) -> Tensor:
+    directions = torch.randn(num_projections, neurons, generator=generator)
+    directions /= directions.norm(dim=1, keepdim=True)
+    return directions
+
+
+def check_projections(num_projections: int, seed: int) -> None:
+    """ValueError unless there can be so many directions from such a seed."""
+    for name, value, least in (("num_projections", num_projections, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
+
+
+def _some(features: Tensor, images: int, generator: torch.Generator) -> Tensor:
+    """So many rows at random; all, and nothing is drawn, if there are no more."""
+    if len(features) == images:
+        return features
+    return features[torch.randperm(len(features), generator=generator)[:images].to(features.device)]

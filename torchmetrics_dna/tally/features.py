@@ -1,0 +1,159 @@
+"""Features of single images: kept, a row for each image, or counted along random directions."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.functional.monge import directions_of
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.tally.histogram import SelfRangingTally
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.extractors import DNAExtractor
+
+
+class FeatureTally(Tally):
+    """Spatial means of one layer, float32, image by image, in the order in which they came.
+
+    A side is ``{"features": [...]}``, a list of tensors ``(b, n)``, which do not change once they are there.
+    """
+
+    kind = "features"
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__(extractor, **{"layers of features": layer})
+        self.layer = layer
+        self.width = extractor.neurons[layer]
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {"features": Field(0, torch.float32, 0)}
+
+    @override
+    def empty(self, device: torch.device | str) -> Side:
+        return _side([])
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        _parts(side).append(_features(parts, self.layer).contiguous())
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        _parts(side).extend(self._fitting(side, other))
+
+    @override
+    def put_before_(self, side: Side, earlier: Side) -> None:
+        _parts(side)[:0] = self._fitting(side, earlier)
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        mine = self.rows(side)
+        world = dist.get_world_size(group)
+        counts = [torch.zeros(1, dtype=torch.int64, device=mine.device) for _ in range(world)]
+        dist.all_gather(counts, torch.tensor([len(mine)], device=mine.device), group=group)
+        sizes = [int(count) for count in counts]
+        padded = mine.new_zeros(max(sizes), self.width)
+        padded[: len(mine)] = mine
+        every = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(every, padded, group=group)
+        _parts(side)[:] = [in_turn([rows[:size] for rows, size in zip(every, sizes, strict=True)])]
+
+    @override
+    def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
+        return _side([in_turn([self.rows(side).to(device) for side in sides])])
+
+    def any_in(self, side: Side) -> bool:
+        """Whether a side has images."""
+        return any(map(len, _parts(side)))
+
+    def rows(self, side: Side) -> Tensor:
+        """The features of a side, shape ``(images, n)``."""
+        parts = _parts(side)
+        if isinstance(parts, Tensor):
+            return parts
+        if not parts:
+            return torch.zeros(0, self.width)
+        if len(parts) > 1:
+            parts[:] = [torch.cat(parts)]  # or else all would be there twice
+        return parts[0]
+
+    def _fitting(self, side: Side, other: Side) -> list[Tensor]:
+        """The parts of another side, on the device of this one."""
+        mine, theirs = _parts(side), _parts(other)
+        theirs = [theirs] if isinstance(theirs, Tensor) else theirs
+        return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
+
+
+class ProjectionTally(SelfRangingTally):
+    """Histograms of the projections of one layer's spatial means on random directions, which grow with the data.
+
+    A side takes ``8 num_bins num_projections`` bytes, however many images it has.
+    """
+
+    kind = "projections"
+
+    def __init__(self, extractor: DNAExtractor, layer: str, num_projections: int, seed: int, num_bins: int) -> None:
+        super().__init__(extractor, num_bins)
+        self.configuration |= {"layers of features": layer, "numbers of projections": num_projections, "seeds": seed}
+        self.layer = layer
+        self.neurons = Neurons({layer: num_projections})
+        self._directions = directions_of(num_projections, extractor.neurons[layer], seed).double().T
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        features = _features(parts, self.layer)
+        if self._directions.device != features.device:
+            self._directions = self._directions.to(features.device)
+        # rounded last, so that what else is in a batch hardly ever counts
+        super().add_(side, [{self.layer: (features.double() @ self._directions).float()}], num_images)
+
+    def any_in(self, side: Side) -> bool:
+        """Whether a side has images."""
+        return bool(side["counts"][-1])
+
+    def in_same_bins(self, a: Side, b: Side) -> tuple[Tensor, Tensor, Tensor]:
+        """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins."""
+        a, b = ({name: tensor.clone() for name, tensor in side.items()} for side in (a, b))
+        self._widen(a, b["extremes"])
+        widths = self._widen(b, a["extremes"]).width
+        return self._counts(a), self._counts(b), widths
+
+
+def _features(parts: Parts, layer: str) -> Tensor:
+    """Spatial means of a layer, float32, ``(images, n)``; ValueError if they are not finite."""
+    pieces = [part[layer] for part in parts]
+    if pieces[0].device.type == "cpu":  # elsewhere the host would wait; whoever reads features will see
+        check_finite([{layer: piece} for piece in pieces])
+    return spatial_means(pieces).T.float()
+
+
+def in_turn(shares: Sequence[Tensor]) -> Tensor:
+    """Rows of all processes as a distributed sampler deals them out: the first of each, the second of each, and so on.
+
+    Example:
+        >>> in_turn([torch.tensor([[0], [2]]), torch.tensor([[1]])]).flatten()
+        tensor([0, 1, 2])
+
+    """
+    turn = torch.cat([torch.arange(len(share)) for share in shares])
+    return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
+
+
+def _side(parts: list[Tensor]) -> Side:
+    return cast("Side", {"features": parts})
+
+
+def _parts(side: Side) -> list[Tensor]:
+    return cast("list[Tensor]", side["features"])
