@@ -263,7 +263,7 @@ def paired_p_value(one: Evidence, other: Evidence) -> float | None:
         parts.append((a[0] - b[0], a[1]))
     variance, freedom = _variance(parts)
     if not variance:
-        return 1.0 if first.left == second.left else 0.0
+        return float(first.left == second.left)
     return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
 
 
