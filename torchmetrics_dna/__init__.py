@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.sets.compare import compare, make_dna
+    from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.rank import rank
     from torchmetrics_dna.sets.ranking import Ranking
 
@@ -38,6 +40,7 @@ __all__ = [
     "ActivationRange",
     "ActivationRanges",
     "Comparison",
+    "Comparisons",
     "DNAExtractor",
     "DNAFrechet",
     "DNARealism",
@@ -49,6 +52,7 @@ __all__ = [
     "Neurons",
     "Ranking",
     "compare",
+    "compare_many",
     "load_dna",
     "make_dna",
     "rank",
@@ -60,6 +64,7 @@ _HOME = {
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
     "Comparison": "sets.comparison",
+    "Comparisons": "sets.comparisons",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
@@ -73,6 +78,7 @@ _HOME = {
     "Neurons": "neurons",
     "Ranking": "sets.ranking",
     "compare": "sets.compare",
+    "compare_many": "sets.compare_many",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",
     "rank": "sets.rank",

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Evidence
     from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.demo import Demo
     from torchmetrics_dna.sets.ranking import Ranking
 
@@ -54,6 +55,42 @@ def plot_demo(demo: Demo) -> Any:
         axis.set_ylim(bottom=0)
         plain_axes(axis)
     _pictures(pictures, demo)
+    return figure
+
+
+def plot_curve(comparisons: Comparisons) -> Any:
+    """Distances of several sets from one reference, over what their names count, or one beside the other.
+
+    Returns:
+        The matplotlib figure: the distance without noise with its interval where folds were kept, else as it is; the
+        best set in another colour.
+
+    """
+    record, names = DISTANCES[comparisons.distance], list(comparisons.found)
+    positions, best = comparisons.positions, names.index(comparisons.best)
+    places = positions or list(range(len(names)))
+    rows = comparisons.rows()
+    values = [row[f"{record.key}_debiased"] for row in rows]
+    sure = all(value is not None for value in values)
+    values = values if sure else [row[record.key] for row in rows]
+    order = sorted(range(len(names)), key=places.__getitem__)
+    figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
+    axis, (colour, _), (marked, _) = figure.subplots(), STYLES[0], STYLES[1]
+    if positions:
+        axis.plot([places[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
+    for i, row in enumerate(rows):
+        ends = None if row["low"] is None else [[max(values[i] - row["low"], 0)], [max(row["high"] - values[i], 0)]]
+        style = {"color": marked, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
+        axis.errorbar([places[i]], [values[i]], ends, capsize=3, linestyle="", **style)
+    axis.set_ylabel(record.label + (", without noise" if sure else ""))
+    if positions is None:
+        axis.set_xticks(places, [visible(name)[-30:] for name in names], rotation=30, ha="right")
+    elif max(places) > 20 * max(min(places), 1):
+        axis.set_xscale("symlog")
+    axis.set_ylim(bottom=0)
+    plain_axes(axis)
+    text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
     return figure
 
 

@@ -21,11 +21,12 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
+from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.cli.measuring import measures_images
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.sets.comparison import Comparison
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 def compare(
     a: o.SideA,
     b: o.SideB,
+    more: o.MoreSides = None,
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
@@ -44,10 +46,17 @@ def compare(
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     cards: o.CardsFile = None,
+    curve: Annotated[Path | None, o.option("Draw the distances of several sets over what their names count.")] = None,
+    fail_above: Annotated[float | None, o.option("Exit with code 1 if a distance is above this.")] = None,
+    fail_if_different: Annotated[
+        bool, o.option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
+    ] = False,
+    as_csv: Annotated[bool, o.option("Print several sets as comma-separated values.", "--csv")] = False,
+    as_markdown: Annotated[bool, o.option("Print several sets as a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
-    """Compare two image sets, or DNAs of them."""
+    """Compare two image sets, or DNAs of them; or the first with each of several."""
     options |= {
         "metrics": o.names(metrics),
         "neuron_weights": neurons,
@@ -57,21 +66,62 @@ def compare(
         "num_folds": folds,
         "groups": group_by,
     }
-    if cards is not None:
-        check_output(cards, ".html", ".htm")
+    form = _form(bool(more), as_json, as_csv, as_markdown, curve)
     with progress() as report:
-        if cards is None:
-            from torchmetrics_dna.sets.compare import compare as compare_sets
-
-            result = compare_sets(a, b, progress=report, **options)
+        if more:
+            found = _compare_many(a, [b, *more], cards, curve, form, progress=report, **options)
         else:
-            from torchmetrics_dna.reporting.cards import compare_with_cards
-
-            result = compare_with_cards(a, b, cards, progress=report, **options)
-    _print_comparison(result, as_json)
+            found = {"B": _compare_two(a, b, cards, progress=report, **options)}
+    if not more:
+        _print_comparison(found["B"], as_json)
     if cards is not None:
         talk.print(f"The cards are in {cards}")
-    print_unreadable(result.unreadable)
+    print_unreadable(list(dict.fromkeys(line for one in found.values() for line in one.unreadable)))
+    check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
+
+
+def _form(many: bool, as_json: bool, as_csv: bool, as_markdown: bool, curve: Path | None) -> str | None:
+    """How to print, of several sets; ValueError if that is asked twice, or is not for two sets."""
+    asked = {"csv": as_csv, "markdown": as_markdown, "json": as_json}
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise ValueError(f"Expected one of {' and '.join(f'--{name}' for name in chosen)}; leave the others out")
+    only_many = [f"--{name}" for name in chosen if name != "json"] + (["--curve"] if curve is not None else [])
+    if only_many and not many:
+        raise ValueError(f"Option {only_many[0]} is for several sets, but two are given; leave it out, or give more")
+    return chosen[0] if chosen else None
+
+
+def _compare_two(a: str, b: str, cards: Path | None, **options: Any) -> Comparison:
+    if cards is None:
+        from torchmetrics_dna.sets.compare import compare as compare_sets
+
+        return compare_sets(a, b, **options)
+    from torchmetrics_dna.reporting.cards import compare_with_cards
+
+    check_output(cards, ".html", ".htm")
+    return compare_with_cards(a, b, cards, **options)
+
+
+def _compare_many(
+    reference: str, sets: list[str], cards: Path | None, curve: Path | None, form: str | None, **options: Any
+) -> Mapping[str, Comparison]:
+    from torchmetrics_dna.cli.compare_many import print_comparisons
+    from torchmetrics_dna.sets.compare_many import compare_many
+    from torchmetrics_dna.sets.processes import rank
+
+    if cards is not None:
+        raise ValueError("Option --cards is for two sets; leave it out, or compare each pair by itself")
+    if curve is not None:
+        check_figure(curve)
+    found = compare_many(reference, sets, **options)
+    print_comparisons(found, form)
+    if curve is not None and rank() == 0:
+        from torchmetrics_dna.plots import plot_curve
+
+        plot_curve(found).savefig(curve)
+        talk.print(f"The curve is in {curve}")
+    return found.found
 
 
 def demo(

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -68,6 +68,19 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
     writer.writeheader()
     for row in rows:
         writer.writerow({key: _cell(value) if isinstance(value, str) else value for key, value in row.items()})
+
+
+def print_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]], sentence: str) -> None:
+    """Print a sentence and a Markdown table on stdout."""
+    lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
+    lines += [
+        [number(cell) if isinstance(cell, float) else "-" if cell is None else cell for cell in row] for row in rows
+    ]
+    out.print(sentence, soft_wrap=True)
+    out.print()
+    for line in lines:
+        cells = (visible(str(cell)).replace("|", "&#124;") for cell in line)
+        out.print(f"| {' | '.join(cells)} |", soft_wrap=True)
 
 
 def _cell(text: str) -> str:

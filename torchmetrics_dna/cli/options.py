@@ -46,6 +46,10 @@ _IMAGES = (
 _SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
 SideA = Annotated[str, typer.Argument(metavar="A", help=_SIDE)]
 SideB = Annotated[str, typer.Argument(metavar="B", help=_SIDE)]
+MoreSides = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[C]...", help="More sets; A is compared with each of B, C and so on.", show_default=False),
+]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Output = Annotated[Path, option("The file to write.", "-o", "--output")]
 Feature = Annotated[

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb, isnan
+from math import atan, comb, exp, isinf, isnan, lgamma, pi
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import torch
 
 from torchmetrics_dna.functional.permutation import (
@@ -19,14 +20,19 @@ from torchmetrics_dna.functional.permutation import (
 from torchmetrics_dna.functional.reduction import mean_over_neurons
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torch import Tensor
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.unions import Unions
     from torchmetrics_dna.neurons.index import Neurons
 
+    Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds, and how many times a fold's images all have
+
 LEAST_FOLDS, NUM_FOLDS = 5, 20
 _LEAST_WAYS = 100  # to exchange folds of the larger of two unequal sides, or there is no test
+_NODES = 64  # of an integral
 _UNEQUAL = 1.5  # times as many images, beyond which folds are exchanged by the number of their images
 
 
@@ -51,6 +57,25 @@ class Interval:
 
 
 @dataclass(frozen=True, eq=False)
+class Jackknife:
+    """What a distance becomes without each fold, in the power of it that noise adds to (``record.power``).
+
+    Attributes:
+        left: The distance without noise; below 0 where noise has eaten it up.
+        variance: Of that.
+        freedom: Degrees of freedom of the variance.
+        sides: For A and B, pseudo-values of the folds, float64, and how many times as many images as a fold all folds
+            have; None for a side that is taken for exact.
+
+    """
+
+    left: float
+    variance: float
+    freedom: float
+    sides: tuple[Pseudo | None, Pseudo | None]
+
+
+@dataclass(frozen=True, eq=False)
 class Evidence:
     """How sure a distance between two sets is.
 
@@ -64,6 +89,7 @@ class Evidence:
         null: What no difference looks like at these numbers of images: the mean distance over relabelings; None without
             a test.
         null_high: What 95 % of relabelings stay below.
+        jackknife: What the interval is from.
 
     """
 
@@ -73,6 +99,7 @@ class Evidence:
     test: PermutationTest | None
     null: float | None
     null_high: float | None
+    jackknife: Jackknife
 
     @property
     def debiased(self) -> float | None:
@@ -108,11 +135,12 @@ def weigh_evidence(
     if not folded or min(folded) < LEAST_FOLDS:
         return None
     slices = _layers_of(record, values, neurons)
-    bias, variance, freedom = _delete_one(record, unions, slices, weights)
+    bias, pseudo = _delete_one(record, unions, slices, weights)
     left = _figures(values[None], slices, weights)[0].pow(record.power) - bias
+    jackknife = _jackknife(float(left[0]), pseudo)
     interval = None
-    if not isnan(variance):
-        spread = student_quantile((1 + confidence) / 2, freedom) * variance**0.5
+    if not isnan(jackknife.variance):
+        spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
         centre, low, high = (_root(left[:1] + shift, record)[0].item() for shift in (0, -spread, spread))
         interval = Interval(centre, low, high, confidence, max(map(len, sides)))
     debiased = _root(left[1:], record)
@@ -122,7 +150,7 @@ def weigh_evidence(
     if in_a is not None:
         test, under = _test(record, unions, in_a, slices, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-    return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high)
+    return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high, jackknife)
 
 
 def check_confidence(confidence: float) -> None:
@@ -143,6 +171,25 @@ def student_quantile(probability: float, freedom: float) -> float:
     return float(z + sum(term / freedom**i for i, term in enumerate(terms, 1)))
 
 
+def student_tail(t: float, freedom: float) -> float:
+    """The chance that Student's t is above ``t``, 0 or more, by integration over the angle whose tangent it is.
+
+    Example:
+        >>> round(student_tail(2.0, 10), 4)
+        0.0367
+
+    """
+    if isinf(freedom):
+        return NormalDist().cdf(-t)
+    begin = atan(t / freedom**0.5)
+    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    # of a power of the cosine, nearly all lies within a few of its widths
+    end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
+    angles = begin + (end - begin) * (nodes + 1) / 2
+    area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - begin) / 2
+    return float(area * exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / pi**0.5)
+
+
 def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice]:
     """Where each layer's values are; the distance of a set is of one."""
     if record.grain == "neuron":
@@ -152,8 +199,8 @@ def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice
 
 def _delete_one(
     record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
-) -> tuple[Tensor, float, float]:
-    """By how much all figures are too large, and variance and degrees of freedom of the first; in powers."""
+) -> tuple[Tensor, list[Pseudo | None]]:
+    """By how much all figures are too large, and pseudo-values of the first with their times; in powers."""
     sides = [unions.sizes_a, unions.sizes_b]
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
@@ -161,21 +208,63 @@ def _delete_one(
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
     found = (unions.jackknifed or unions.distances)(*rows)
     value, *left = _figures(found, slices, weights).pow(record.power)
-    bias, parts = torch.zeros_like(value), []
+    bias = torch.zeros_like(value)
+    parts: list[Pseudo | None] = []
     for number, sizes in enumerate(sides):
         if len(sizes) == 1:
-            continue  # taken for exact
+            parts.append(None)  # taken for exact
+            continue
         rest = torch.stack(left[number * len(sides[0]) :][: len(sizes)])
-        times = (sizes.double().sum() / sizes).to(rest)[:, None]
-        pseudo = times * value - (times - 1) * rest
-        mean = (pseudo / times).sum(0)
-        bias += value - mean
-        variance = ((pseudo[:, 0] - mean[0]).square() / (times[:, 0] - 1)).mean().item()
-        parts.append((variance, len(sizes)))
+        times = (sizes.double().sum() / sizes).to(rest)
+        pseudo = times[:, None] * value - (times[:, None] - 1) * rest
+        bias += value - (pseudo / times[:, None]).sum(0)
+        parts.append((pseudo[:, 0], times))
+    return bias, parts
+
+
+def _jackknife(left: float, sides: Sequence[Pseudo | None]) -> Jackknife:
+    a, b = sides
+    return Jackknife(left, *_variance([side for side in sides if side is not None]), (a, b))
+
+
+def _variance(sides: Sequence[Pseudo]) -> tuple[float, float]:
+    """Variance of a sum of means of pseudo-values, and its degrees of freedom."""
+    parts = []
+    for pseudo, times in sides:
+        mean = (pseudo / times).sum()
+        parts.append((((pseudo - mean).square() / (times - 1)).mean().item(), len(times)))
     variance = sum(part for part, _ in parts)
     # Welch and Satterthwaite: how many folds the sum of two variances is worth
     spread = sum(part**2 / (folds - 1) for part, folds in parts)
-    return bias, variance, variance**2 / spread if spread else float("inf")
+    return variance, variance**2 / spread if spread else float("inf")
+
+
+def paired_p_value(one: Evidence, other: Evidence) -> float | None:
+    """Could two sets B be equally far from the same A, and their distances differ by chance?
+
+    A two-sided t-test by the delete-group jackknife. What the folds of A add to both distances is taken out by pairs.
+
+    Args:
+        one: Of A and one set.
+        other: Of the same A, in the same folds, and another set.
+
+    Returns:
+        None where the noise of a distance is unknown.
+
+    """
+    first, second = one.jackknife, other.jackknife
+    a, b = first.sides[0], second.sides[0]
+    if (a is None) != (b is None) or isnan(first.variance + second.variance):
+        return None
+    parts = [side for side in (first.sides[1], second.sides[1]) if side is not None]
+    if a is not None and b is not None:
+        if not torch.equal(a[1], b[1]):
+            return None
+        parts.append((a[0] - b[0], a[1]))
+    variance, freedom = _variance(parts)
+    if not variance:
+        return float(first.left == second.left)
+    return min(1.0, 2 * student_tail(abs(first.left - second.left) / variance**0.5, freedom))
 
 
 def _relabelings(unions: Unions, most: int) -> Tensor | None:

@@ -29,7 +29,7 @@ from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     import torch
     from torch import Tensor
@@ -167,32 +167,56 @@ def compare(
         (True, {'a': 2, 'b': 2})
 
     """
-    loading, settings = Loading.of("compare", options)
+    given = feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds
+    return compare_sides("compare", (a, b), *given, groups, device, options)[0]
+
+
+def compare_sides(
+    function: str,
+    sides: Sequence[Source | DNA],
+    feature: Feature | None,
+    metrics: Sequence[str] | None,
+    layers: Sequence[str] | None,
+    num_bins: int | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+    neuron_names: GivenNames | None,
+    changes: ChangeDictionary | str | os.PathLike[str] | None,
+    confidence: float,
+    num_folds: int,
+    groups: Groups | tuple[Groups, ...] | None,
+    device: str | torch.device | None,
+    options: SetOptions,
+) -> list[Comparison]:
+    """Compare the first side with each of the others in turn, each measured once; arguments as for :func:`compare`."""
+    loading, settings = Loading.of(function, options)
     with in_step(loading.distributed):
-        # both are opened before either is measured, so that a mistake in b does not cost the time that a takes
-        opened = _open_sides((a, b), layers, ranges, loading)
-        given = [side for side in opened if isinstance(side, DNA)]
+        # all are opened before one is measured, so that a mistake in the last does not cost the time that others take
+        opened = _open_sides(sides, layers, ranges, loading)
+        given, plan = [side for side in opened if isinstance(side, DNA)], None
         distances = resolve_distances(metrics, given)
         check_confidence(confidence)
-        if num_folds:
-            check_num_folds(num_folds)
+        check_num_folds(num_folds or NUM_FOLDS)
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
-            words, (first, second) = _words(neuron_names, changes, given[0]), map(_as_measured, given)
-            return replace(compare_measured(first, second, neuron_weights, distances, confidence), **words)
-        kinds, settings["device"] = kinds_for(distances), device_for(feature, device)
-        way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
-        resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-        words = _words(neuron_names, changes, way.extractor)
-        plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
-        given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
-        first, second = (
-            _as_measured(next(known))
-            if isinstance(side, DNA)
-            else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
-            for side, grouped in zip(opened, _groups_of_sides(groups), strict=True)
-        )
-        return replace(compare_measured(first, second, neuron_weights, distances, confidence, plan), **words)
+            words = _words(neuron_names, changes, given[0])
+            measured: Iterator[Measured] = map(_as_measured, given)
+        else:
+            kinds, settings["device"] = kinds_for(distances), device_for(feature, device)
+            way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
+            resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
+            words = _words(neuron_names, changes, way.extractor)
+            plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
+            given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
+            measured = (
+                _as_measured(next(known))
+                if isinstance(side, DNA)
+                else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
+                for side, grouped in zip(opened, _groups_of_sides(groups, len(opened)), strict=True)
+            )
+        first = next(measured)
+        asked = neuron_weights, distances, confidence, plan
+        return [replace(compare_measured(first, other, *asked), **words) for other in measured]
 
 
 def _words(
@@ -237,13 +261,14 @@ def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Per
     return kept
 
 
-def _groups_of_sides(groups: Groups | tuple[Groups, Groups] | None) -> tuple[Groups | None, Groups | None]:
-    if isinstance(groups, tuple):
-        a, b = groups
-        return a, b
+def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
     if groups is None or isinstance(groups, str) or callable(groups):
-        return groups, groups
-    raise ValueError("Argument `groups` expected to be a pair of sequences, for A and for B, but got one")
+        return [groups] * count
+    if isinstance(groups, tuple) and len(groups) == count:
+        return groups
+    raise ValueError(
+        f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+    )
 
 
 def open_side(

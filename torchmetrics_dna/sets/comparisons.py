@@ -1,0 +1,173 @@
+"""Comparisons: what was found of several sets against one reference."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from math import isnan, nan
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import paired_p_value
+from torchmetrics_dna.files.visible import number, p_in_words
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torchmetrics_dna.sets.comparison import Comparison
+
+SIGNIFICANT = 0.05
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Comparisons:
+    """How far several sets are from one reference, and which of them is nearest.
+
+    Attributes:
+        reference: What the reference is called.
+        found: The comparison of each set with it, by the set's name, in the order in which they were given.
+
+    """
+
+    reference: str
+    found: Mapping[str, Comparison]
+
+    @property
+    def distance(self) -> str:
+        """Name of the distance that says which is nearest: the first one that was found, dna-emd if it was."""
+        first = next(iter(self.found.values()))
+        return next(name for name in DISTANCES if name in first.found)
+
+    @property
+    def best(self) -> str:
+        """The nearest set, by the distance without noise if folds of images were kept."""
+        return min(self.found, key=self._order)
+
+    @property
+    def p_values(self) -> dict[str, float | None]:
+        """For each set, whether the best is nearer than it by more than chance: a paired test over folds of images.
+
+        Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
+        by the same figures, which the test does not know of; where all sets are alike, it calls a best one sure in less
+        than 5 % of draws (docs/experiments/which_is_best.md).
+        """
+        best, tested = self.best, dict[str, float]()
+        for name in self.found:
+            p = self._paired(best, name) if name != best else None
+            tested |= {} if p is None else {name: p}
+        adjusted: dict[str, float | None] = dict.fromkeys(self.found)
+        largest = 0.0
+        for i, name in enumerate(sorted(tested, key=tested.__getitem__)):
+            largest = max(largest, min(1.0, (len(tested) - i) * tested[name]))
+            adjusted[name] = largest
+        return adjusted
+
+    @property
+    def positions(self) -> list[float] | None:
+        """What the sets' names count, such as steps or epochs: their last number; None unless each has one of its own.
+
+        Example:
+            >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions
+            [1000.0, 2000.0]
+
+        """
+        found = [re.findall(r"\d+(?:\.\d+)?", name) for name in self.found]
+        if not all(found):
+            return None
+        last = [float(numbers[-1]) for numbers in found]
+        return last if len(set(last)) == len(last) else None
+
+    @property
+    def verdict(self) -> str:
+        """Which set is best, and how sure that is, in one sentence."""
+        best, others = self.best, [name for name in self.found if name != self.best]
+        figure = f"{self.distance} {number(self._figure(best))}"
+        if not others:
+            return f"{best} is the only set, {figure}."
+        second = min(others, key=self._order)
+        p = self.p_values[second]
+        if p is None:
+            return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
+        if p <= SIGNIFICANT:
+            return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_in_words(p)})."
+        alike = [name for name in others if (self.p_values[name] or 0) > SIGNIFICANT]
+        return (
+            f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(alike, second, p)}."
+        )
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is known of each set, in plain types."""
+        name, p_values = self.distance, self.p_values
+        key, rows = DISTANCES[name].key, []
+        for label, one in self.found.items():
+            evidence = one.evidence.get(name)
+            interval = evidence.interval if evidence else None
+            rows.append(
+                {
+                    "set": label,
+                    "num_images": one.num_images["b"],
+                    **{DISTANCES[other].key: one.value(other) for other in one.found},
+                    f"{key}_debiased": one.debiased(name),
+                    "low": interval and interval.low,
+                    "high": interval and interval.high,
+                    "p_value": one.p_value_of(name),
+                    "p_best_is_nearer": p_values[label],
+                    "best": label == self.best,
+                }
+            )
+        return rows
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that was found, in plain types, ready for json."""
+        return {
+            "reference": self.reference,
+            "distance": self.distance,
+            "best": self.best,
+            "verdict": self.verdict,
+            "sets": self.rows(),
+            "comparisons": {name: one.to_dict() for name, one in self.found.items()},
+        }
+
+    def _figure(self, name: str) -> float:
+        """The distance, without noise where that is known."""
+        debiased = self.found[name].debiased(self.distance)
+        value = self.found[name].value(self.distance) if debiased is None else debiased
+        assert value is not None
+        return value
+
+    def _order(self, name: str) -> float:
+        """Likewise, in an order in which no two are equal because noise has eaten both up."""
+        evidence = self.found[name].evidence.get(self.distance)
+        left = nan if evidence is None else evidence.jackknife.left
+        return self._figure(name) ** DISTANCES[self.distance].power if isnan(left) else left
+
+    def _paired(self, best: str, name: str) -> float | None:
+        one, other = (self.found[each].evidence.get(self.distance) for each in (best, name))
+        return None if one is None or other is None else paired_p_value(one, other)
+
+    def __repr__(self) -> str:
+        return f"Comparisons({len(self.found)} sets with {self.reference}, best {self.best})"
+
+
+def _listed(alike: Sequence[str], second: str, p: float) -> str:
+    """The second best, with its p-value, and how many more are not surely further."""
+    more = len(alike) - 1
+    others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
+    return f"{second}{others} ({p_in_words(p)})"
+
+
+def short_names(labels: Sequence[str]) -> list[str]:
+    """What to call sets: their paths without the folders that all of them are in.
+
+    Example:
+        >>> short_names(["runs/a/step_1/", "runs/a/step_2"])
+        ['step_1', 'step_2']
+
+    """
+    paths = [PurePath(label).parts for label in labels]
+    depth = 0
+    while paths and all(len(parts) > depth + 1 and parts[depth] == paths[0][depth] for parts in paths):
+        depth += 1
+    short = ["/".join(parts[depth:]) for parts in paths]
+    return short if depth and len(set(short)) == len(labels) > 1 else list(labels)
