@@ -7,6 +7,7 @@ import itertools
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +101,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for clip in range(2):
         (folder / "clips" / f"{clip}").mkdir(parents=True)
         Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
+    for step in (1000, 2000):
+        shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
     (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)

@@ -334,7 +334,6 @@ def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
 @pytest.mark.parametrize(
     ("imgs", "remedy"),
     [
-        (torch.zeros(4, 1, 28, 28, dtype=torch.uint8), "imgs.expand(-1, 3, -1, -1)"),
         (torch.zeros(4, 4, 28, 28, dtype=torch.uint8), "imgs[:, :3]"),
         (torch.zeros(4, 28, 28, 3, dtype=torch.uint8), "imgs.permute(0, 3, 1, 2)"),
         (torch.zeros(3, 28, 28, dtype=torch.uint8), "imgs[None]"),
@@ -342,7 +341,6 @@ def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
         (torch.zeros(4, 28, 28, dtype=torch.uint8), "imgs[:, None].expand(-1, 3, -1, -1)"),
         (torch.linspace(-1, 1, 24).reshape(1, 3, 4, 2), "(imgs + 1) / 2"),
         (torch.linspace(0, 255, 24).reshape(1, 3, 4, 2), "imgs / 255"),
-        (torch.zeros(4, 7, 28, 28, dtype=torch.uint8), None),
         (torch.linspace(0, 1.01, 24).reshape(1, 3, 4, 2), None),
         (torch.linspace(-9, 9, 24).reshape(1, 3, 4, 2), None),
     ],
@@ -359,3 +357,14 @@ def test_batches_of_metrics_are_told_how_to_become_images(imgs: torch.Tensor, re
         check_images(imgs, normalize)
     if remedy:
         check_images(eval(remedy, {"imgs": imgs}), normalize)
+
+
+def test_other_channels_are_told_of_the_argument() -> None:
+    for channels, remedy in (
+        (1, r"give `imgs.expand\(-1, 3, -1, -1\)`, or a DNAExtractor with `channels=1`"),
+        (7, "for other images than RGB, give a DNAExtractor of your own network with `channels=7`"),
+    ):
+        with pytest.raises(ValueError, match=rf"\(B, 3, H, W\), but got \(4, {channels}, 28, 28\); {remedy}$"):
+            check_images(torch.zeros(4, channels, 28, 28, dtype=torch.uint8), False)
+    with pytest.raises(ValueError, match=r"expected to have shape \(B, 1 or 3, H, W\), but got \(4, 2, 8, 8\)$"):
+        check_images(torch.zeros(4, 2, 8, 8, dtype=torch.uint8), False, (1, 3))

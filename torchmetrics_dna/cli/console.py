@@ -134,7 +134,8 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], 
     for column, values in zip(made.columns, zip(*rows, strict=True), strict=True):
         figures = [value for value in values if not isinstance(value, (str, int))]
         if figures:
-            cells.append(numbers(figures, len(str(column.header))))
+            column.justify = "right"
+            cells.append(numbers(figures))
         else:
             column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])

@@ -13,7 +13,11 @@ if TYPE_CHECKING:
 
 
 def neuron_axes(
-    network: nn.Module, submodules: Mapping[str, str], shapes: Mapping[str, Sequence[int]], size: tuple[int, int]
+    network: nn.Module,
+    submodules: Mapping[str, str],
+    shapes: Mapping[str, Sequence[int]],
+    size: tuple[int, int],
+    channels: int = 3,
 ) -> dict[str, int]:
     """The axis of each layer's neurons: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
 
@@ -22,6 +26,7 @@ def neuron_axes(
         submodules: ``{layer: path of the submodule}``; without any, layers are the network's own outputs.
         shapes: What each layer gives for an image of ``size``.
         size: Height and width.
+        channels: Of an image.
 
     Raises:
         ValueError: If a layer has another number of dimensions, or its neurons can't be told from its positions.
@@ -34,7 +39,7 @@ def neuron_axes(
         axes[layer] = {2: 1, 3: 2}.get(len(shape)) or (_by_proportion(shape, size) if size[0] == size[1] else None)
     taller: Mapping[str, Sequence[int]] = {}
     if None in axes.values():
-        taller = shapes_reached(network, submodules, (2 * size[0], size[1]))
+        taller = shapes_reached(network, submodules, (2 * size[0], size[1]), channels)
     found = {}
     for layer, axis in axes.items():
         shape = shapes[layer]

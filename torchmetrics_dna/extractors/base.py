@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import replace
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import Plan, half_of, plan
 from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
+from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout
@@ -62,6 +63,8 @@ class DNAExtractor(Shareable):
             Presets know theirs; else the first.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
+        channels: Of images. Grey ones (1) are repeated for networks by name, and for what timm built; other modules get
+            images of so many channels as they are.
         dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
             Changes activations, so such DNAs are not comparable with others; see the page on numbers.
         properties: Watch properties of the images, too, as they are given, before any resize: the layer
@@ -75,6 +78,7 @@ class DNAExtractor(Shareable):
         neurons: The layers and how many neurons each has.
         has_properties: Whether properties of images are among them.
         bytes_per_image: Memory that the activations of one image take, in bytes.
+        takes: How many channels images may have.
         images_at_once: How many images go through the network at once on the CPU, where larger batches are cut.
         network: The network.
 
@@ -105,6 +109,7 @@ class DNAExtractor(Shareable):
         resize: Resize | None = None,
         mean: Sequence[float] | None = None,
         std: Sequence[float] | None = None,
+        channels: int = 3,
         dtype: str | torch.dtype | None = None,
         properties: bool = False,
         compile: bool = False,  # noqa: A002 - torch's own word
@@ -120,9 +125,8 @@ class DNAExtractor(Shareable):
         self.resize: Resize = resize or built.resize
         self.mean = built.mean if mean is None else tuple(mean)
         self.std = built.std if std is None else tuple(std)
-        for channels in (self.mean, self.std):
-            if channels is not None and len(channels) != 3:
-                raise ValueError(f"Arguments `mean` and `std` expected to have 3 numbers, but got {channels}")
+        self.takes, self._channels = channels_of(built, channels, properties)
+        check_per_channel(self._channels, mean=self.mean, std=self.std)
         for name, given in (("crop", crop != "none"), ("resize", resize)):
             if given and self.input_size is None:
                 raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
@@ -182,13 +186,14 @@ class DNAExtractor(Shareable):
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
-        found = {
+        found: dict[str, Any] = {
             "resize": self.resize if size else "none",
             "input_size": size,
             "crop": self.crop,
             **as_list,
             "dtype": dtype,
         }
+        found |= {"channels": self._channels} if self._channels != 3 else {}
         return found | ({"properties": VERSION} if self.has_properties else {})
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
@@ -216,7 +221,7 @@ class DNAExtractor(Shareable):
         What only goes through activations once, as metrics do, saves the time and memory of joining them.
         """
         if not (resized and self.resize == "torch"):
-            check_images(imgs, normalize=imgs.dtype != torch.uint8 if isinstance(imgs, Tensor) else False)
+            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.takes)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
@@ -232,6 +237,7 @@ class DNAExtractor(Shareable):
         self._shared.drop()
 
     def _run(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
+        imgs = imgs.expand(-1, self._channels, -1, -1)  # which repeats grey ones
         if self.device != imgs.device:  # whoever else holds the network may have moved it
             self.network.to(imgs.device)
         with evaluating(self.network, forever=self._own), torch.inference_mode():
@@ -308,10 +314,7 @@ class DNAExtractor(Shareable):
         if self.input_size is None and self.mean is None and self.std is None:
             return imgs
         imgs = resize_tensor(imgs, self.input_size or (imgs.shape[2], imgs.shape[3]), self.crop, self.resize)
-        if self.mean is not None:
-            imgs = imgs - _per_channel(self.mean, imgs.device)
-        if self.std is not None:
-            imgs = imgs / _per_channel(self.std, imgs.device)
+        imgs = standardised(imgs, self.mean, self.std)
         parameter = next(self.network.parameters(), imgs)
         return imgs.to(parameter.dtype)
 
@@ -322,7 +325,7 @@ class DNAExtractor(Shareable):
             self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
             return {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
-            self._layout = Layout.of(built, self.input_size)
+            self._layout = Layout.of(built, self.input_size, self._channels)
         self.bytes_per_image = self._layout.bytes_per_image
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
         return self._layout.widths
@@ -335,9 +338,3 @@ class DNAExtractor(Shareable):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
         return self
-
-
-@lru_cache
-def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Constants that wait on the device, since sending them there would wait for it."""
-    return torch.tensor(values, device=device)[:, None, None]

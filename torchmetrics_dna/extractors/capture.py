@@ -97,7 +97,9 @@ class CompiledCapture:
         self._compiled = self._own_graph()
 
 
-def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
+def probe(
+    network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
+) -> dict[str, torch.Size]:
     """Shapes of what :func:`capture` gives for one image.
 
     The pass runs on the meta device, where it computes nothing; only a network that can't do that sees a dummy image.
@@ -110,7 +112,7 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
     for way in _WAYS:
         seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
         try:
-            _note_shapes(network, submodules, size, way, seen)
+            _note_shapes(network, submodules, channels, size, way, seen)
         except Exception as err:
             errors.append(err)
             continue
@@ -126,12 +128,14 @@ def probe(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, in
     ) from errors[-2]
 
 
-def shapes_reached(network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int]) -> dict[str, torch.Size]:
+def shapes_reached(
+    network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
+) -> dict[str, torch.Size]:
     """As :func:`probe`, for a size that the network may not take: of the layers that such a pass reaches."""
     for way in _WAYS:
         seen: dict[str, list[torch.Size]] = {}
         with suppress(Exception):
-            _note_shapes(network, submodules, size, way, seen)
+            _note_shapes(network, submodules, channels, size, way, seen)
         if seen:
             return {layer: shapes[-1] for layer, shapes in seen.items()}
     return {}
@@ -164,6 +168,7 @@ def device_of(network: nn.Module) -> torch.device:
 def _note_shapes(
     network: nn.Module,
     submodules: Mapping[str, str],
+    channels: int,
     size: tuple[int, int],
     way: tuple[bool, torch.dtype],
     seen: dict[str, list[torch.Size]],
@@ -175,7 +180,7 @@ def _note_shapes(
         seen.setdefault(layer, []).append(output.shape)
 
     shadow = _on_meta(network) if on_meta else network
-    imgs = torch.zeros(1, 3, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
+    imgs = torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
     with torch.inference_mode(), _hooked(shadow, submodules, note):
         output = shadow(imgs)
     if not submodules:

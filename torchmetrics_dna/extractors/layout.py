@@ -38,15 +38,15 @@ class Layout:
     bytes_per_image: int
 
     @classmethod
-    def of(cls, plan: Plan, size: tuple[int, int] | None) -> Layout:
-        """Try the network with an image of this size.
+    def of(cls, plan: Plan, size: tuple[int, int] | None, channels: int) -> Layout:
+        """Try the network with an image of this size and so many channels.
 
         Raises:
             ValueError: If it can't take one, a layer is not there, or its neurons can't be told from positions.
 
         """
         size = size or _DUMMY_SIZE
-        shapes = probe(plan.network, plan.submodules, size)
+        shapes = probe(plan.network, plan.submodules, size, channels)
         for source in plan.outputs or []:
             if source not in shapes:
                 raise ValueError(f"Unknown layer {source!r}; the network's outputs are: {', '.join(shapes)}")
@@ -54,7 +54,7 @@ class Layout:
         views = plan.views or {source: View(source) for source in shapes}
         for layer, view in views.items():
             view.check(layer, shapes[view.source], plan.network)
-        axes = neuron_axes(plan.network, plan.submodules, shapes, size)
+        axes = neuron_axes(plan.network, plan.submodules, shapes, size, channels)
         widths = {layer: shapes[view.source][axes[view.source]] for layer, view in views.items()}
         return cls(views, axes, widths, sum(4 * prod(shape[1:]) for shape in shapes.values()))
 

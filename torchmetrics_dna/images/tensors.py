@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import torch
 from torch import Tensor
 
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
-def check_images(imgs: Tensor, normalize: bool) -> None:
-    """ValueError (TypeError if it is no tensor) unless ``imgs`` is a batch of RGB images.
+
+def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,)) -> None:
+    """ValueError (TypeError if it is no tensor) unless ``imgs`` is a batch of images.
 
     Args:
-        imgs: Shape ``(B, 3, H, W)``.
+        imgs: Shape ``(B, C, H, W)``.
         normalize: False: uint8 is expected. True: floating point in [0, 1].
+        channels: What C may be.
 
     """
     if not isinstance(imgs, Tensor):
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}")
-    if imgs.ndim != 4 or imgs.shape[1] != 3:
-        raise ValueError(
-            f"Argument `imgs` expected to have shape (B, 3, H, W), but got {tuple(imgs.shape)}{_shape_remedy(imgs)}"
-        )
+    if imgs.ndim != 4 or imgs.shape[1] not in channels:
+        expected = f"(B, {' or '.join(map(str, channels))}, H, W)"
+        remedy = _shape_remedy(imgs) if channels == (3,) else ""
+        raise ValueError(f"Argument `imgs` expected to have shape {expected}, but got {tuple(imgs.shape)}{remedy}")
     if 0 in imgs.shape:
         raise ValueError(f"Argument `imgs` expected to hold images, but got shape {tuple(imgs.shape)}")
     if not normalize:
@@ -52,7 +58,7 @@ def _shape_remedy(imgs: Tensor) -> str:
     """What brings a tensor to shape ``(B, 3, H, W)``, as the end of a message; empty where that can't be told."""
     match tuple(imgs.shape):
         case (_, 1, _, _):
-            remedy = "imgs.expand(-1, 3, -1, -1)"
+            return "; give `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"
         case (_, 4, _, _):
             remedy = "imgs[:, :3]"
         case (_, _, _, 3):
@@ -63,6 +69,8 @@ def _shape_remedy(imgs: Tensor) -> str:
             remedy = "imgs.permute(2, 0, 1)[None]"
         case (_, _, _):
             remedy = "imgs[:, None].expand(-1, 3, -1, -1)"
+        case (_, channels, _, _):
+            return f"; for other images than RGB, give a DNAExtractor of your own network with `channels={channels}`"
         case _:
             return ""
     return f"; give `{remedy}`"

@@ -85,7 +85,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
             ValueError: If images are something else, or activations are not finite. Nothing is added then.
 
         """
-        check_images(imgs, self.normalize)
+        check_images(imgs, self.normalize, self.extractor.takes)
         self._tally.add_(self._side(_SIDE), self.extractor.in_parts(imgs), len(imgs))
 
     def compute(self) -> dict[str, Tensor]:

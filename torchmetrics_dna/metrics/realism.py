@@ -158,7 +158,7 @@ class DNARealism(ExtractorMetric):
                 shapes than those before. Nothing is added then.
 
         """
-        check_images(imgs, self.normalize)
+        check_images(imgs, self.normalize, self.extractor.takes)
         numbers = self._numbers(indices, len(imgs))
         parts = self.extractor.in_parts(imgs)
         if self._pools:

@@ -60,7 +60,7 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
             raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
         if real and self._is_given:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
-        check_images(imgs, self.normalize)
+        check_images(imgs, self.normalize, self.extractor.takes)
         self._add(self._side(NAMES[real]), imgs, self.extractor.in_parts(imgs), **more)
 
     def compute(self) -> Value:
