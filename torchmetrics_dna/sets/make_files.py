@@ -12,6 +12,7 @@ from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
+from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import check_any_read
 from torchmetrics_dna.sets.measure import Pass, measure
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
@@ -58,7 +60,8 @@ def make_files(
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
         ranges: Activation ranges of the histograms.
-        loading: How images are read; if ``distributed``, all processes must see the same folder.
+        loading: How images are read; if ``distributed``, all processes must see the same folder. With an ``engine``,
+            its workers make the parts, and merge them.
         num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
         groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
         resume: Resume from the finished parts of an interrupted call.
@@ -82,6 +85,8 @@ def make_files(
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         run.begin(images)
         paths = output_paths(Path(output), kinds)
+        if loading.engine is not None:
+            check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
         parts = Parts(Path(f"{output}.parts"), parts_of(images, loading.batch_size), list(kinds))
@@ -89,19 +94,27 @@ def make_files(
         with in_step():
             if rank() == 0:
                 parts.begin(_job(images, run), resume)
-            missing = gather(parts.missing())[0]  # as it was before any process finished a part
-            parts.measure(images, run, missing[rank() :: world_size()])
-            gather(None)  # wait until all parts are there
+            made = _make_here(images, run, parts) if loading.engine is None else make_elsewhere(images, run, parts)
+            if rank() == 0:
+                for kind, dna in made:
+                    replace(dna, notes=notes).save(paths[kind])
             unreadable = parts.unreadable()
-            check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
             gather(None)  # wait until all have read them, since they are removed next
             if rank() == 0:
-                for kind, path in paths.items():
-                    replace(parts.merged(kind), notes=notes).save(path)
                 parts.remove()
     finally:
         parts.end()
     return paths, unreadable
+
+
+def _make_here(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[str, DNA]]:
+    """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
+    missing = gather(parts.missing())[0]  # as it was before any process finished a part
+    parts.measure(images, run, missing[rank() :: world_size()])
+    gather(None)  # wait until all parts are there
+    unreadable = parts.unreadable()
+    check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
+    return ((kind, parts.merged(kind)) for kind in parts.kinds)
 
 
 def _measure_stream(
