@@ -48,6 +48,7 @@ SideA = Annotated[str, typer.Argument(metavar="A", help=_SIDE)]
 SideB = Annotated[str, typer.Argument(metavar="B", help=_SIDE)]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Output = Annotated[Path, option("The file to write.", "-o", "--output")]
+Written = Annotated[str, option("The file to write, also at an address.", "-o", "--output")]
 Feature = Annotated[
     str | None, option("Extractor: a preset, or a timm model's name. [default: the DNA's, else efficientnet_lite0]")
 ]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qsl
 
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.images.places import is_address
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.sets.engine import Engine, LostError, Session, Work
 from torchmetrics_dna.sets.loading import check_any_read, count_images
 from torchmetrics_dna.sets.on_ray import RayEngine
