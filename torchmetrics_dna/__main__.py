@@ -16,7 +16,13 @@ from torchmetrics_dna.files.visible import visible
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 # options by another name than the argument's
-_CALLED = {"num_scored": "scored", "neuron_weights": "neurons", "num_folds": "folds", "groups": "group_by"}
+_CALLED = {
+    "engine": "on",
+    "num_scored": "scored",
+    "neuron_weights": "neurons",
+    "num_folds": "folds",
+    "groups": "group_by",
+}
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 

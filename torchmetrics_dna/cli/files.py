@@ -26,7 +26,7 @@ KeptFolds = Annotated[
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
-@measures_images()
+@measures_images(anywhere=True)
 def make(
     images: o.Images,
     output: o.Written,

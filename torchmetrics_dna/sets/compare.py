@@ -74,7 +74,7 @@ def make_dna(
         groups: Which images share a fold; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``column``, ``fps``,
-            ``skip_unreadable``, ``progress``, ``distributed``, see :class:`Loading`; and of a named feature
+            ``skip_unreadable``, ``progress``, ``distributed``, ``engine``, see :class:`Loading`; and of a named feature
             ``weights_path``, ``crop`` and ``properties``, see :class:`DNAExtractor`.
 
     Returns:
@@ -183,7 +183,9 @@ def compare(
         way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
         words = _words(neuron_names, changes, way.extractor)
-        plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
+        plan = None
+        if loading.engine is None:  # which keeps nothing of single images
+            plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
         given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
         first, second = (
             _as_measured(next(known))

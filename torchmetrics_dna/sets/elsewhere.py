@@ -19,11 +19,12 @@ from torchmetrics_dna.sets.parts import RUN, Packed, Parts, in_runs, merge_packe
 from torchmetrics_dna.sets.processes import world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.measure import Pass
 
 _ATTEMPTS = 10
@@ -103,43 +104,65 @@ def make_elsewhere(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[st
         Exception: As :meth:`Session.map` raises it.
 
     """
-    assert run.loading.engine is not None
     missing = parts.missing()
-    done, total = 0, count_images(images, [parts.parts[part] for part in missing])
-    told = run.loading.progress or (lambda *_: None)
-    with _on_cpu(run.extractor), engine_of(run.loading.engine).open() as session:
+    told = Told(images, run.loading, [parts.parts[part] for part in missing])
+    with session_for(run.extractor, run.loading) as session:
         tree = _Tree(session, parts)
         for part, packed in session.map(_MakeParts(images, run, parts), missing):
             parts.put(part, packed)
             tree.grow(part)
-            done += parts.seen(part)
-            told(images.label, done, total)
-        if total is None:
-            told(images.label, done, done)
+            told.add(parts.seen(part))
+        told.end()
         unreadable = parts.unreadable()
         check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
         merged = tree.merged()
     return unpacked(merged)
 
 
-class _MakeParts(Work):
-    """Measures whole parts, as one process does."""
+class Told:
+    """Reports progress by what parts say that they have seen."""
 
-    def __init__(self, images: Images, run: Pass, parts: Parts) -> None:
+    def __init__(self, images: Images, loading: Loading, parts: Sequence[range]) -> None:
+        self._label, self._progress = images.label, loading.progress
+        self._done, self._total = 0, count_images(images, parts)
+
+    def add(self, images: int) -> None:
+        """So many more are done."""
+        self._done += images
+        if self._progress:
+            self._progress(self._label, self._done, self._total)
+
+    def end(self) -> None:
+        """All are done."""
+        if self._progress and self._total is None and self._done:
+            self._progress(self._label, self._done, self._done)
+
+
+class ImageWork(Work):
+    """Work on images in parts."""
+
+    def __init__(self, images: Images, extractor: DNAExtractor, loading: Loading, parts: Sequence[range]) -> None:
         self.label = images.label
-        self._images, self._run = images, run.alone()
-        self._parts, self._kinds = parts.parts, parts.kinds
+        self.images, self.extractor, self.loading, self.parts = images, extractor, loading.alone(), parts
 
     def begin(self, device: str, cores: int) -> None:
         """Move the network; cores that it leaves decode images."""
-        check_there(self._images)
-        self._run.extractor.to(device)
-        self._run.loading = self._run.loading.for_cores(cores)
+        check_there(self.images)
+        self.extractor.to(device)
+        self.loading = self.loading.for_cores(cores)
+
+
+class _MakeParts(ImageWork):
+    """Measures whole parts, as one process does."""
+
+    def __init__(self, images: Images, run: Pass, parts: Parts) -> None:
+        super().__init__(images, run.extractor, run.loading, parts.parts)
+        self._run, self._kinds = run.by(self.loading), parts.kinds
 
     def __call__(self, number: int) -> Packed:
         with TemporaryDirectory() as folder:
-            parts = Parts(Path(folder), self._parts, self._kinds)
-            parts.measure(self._images, self._run, [number])
+            parts = Parts(Path(folder), self.parts, self._kinds)
+            parts.measure(self.images, self._run.by(self.loading), [number])
             return parts.pack(number)
 
 
@@ -198,11 +221,13 @@ def check_there(images: Images) -> None:
 
 
 @contextmanager
-def _on_cpu(extractor: DNAExtractor) -> Iterator[None]:
-    """A network of another device can't be unpickled by machines without one."""
+def session_for(extractor: DNAExtractor, loading: Loading) -> Iterator[Session]:
+    """The engine at work; the network is on the CPU meanwhile, since not all machines can unpickle another device's."""
+    assert loading.engine is not None
     device = extractor.device
     extractor.to("cpu")
     try:
-        yield
+        with engine_of(loading.engine).open() as session:
+            yield session
     finally:
         extractor.to(device)

@@ -152,10 +152,10 @@ class Pass:
             return part.notes["folds"]
         return group_folds([*map(self._group_of, numbers, part.names)], self.num_folds)
 
-    def alone(self) -> Pass:
-        """The same for a worker of an engine."""
+    def by(self, loading: Loading) -> Pass:
+        """The same for images that are read otherwise."""
         other = copy(self)
-        other.loading = self.loading.alone()
+        other.loading = loading
         return other
 
     def empty(self) -> dict[Kind, Side]:
