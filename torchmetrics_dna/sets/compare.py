@@ -20,6 +20,7 @@ from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.base import by_number, left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.elsewhere import check_elsewhere
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
@@ -183,9 +184,8 @@ def compare(
         way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
         resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
         words = _words(neuron_names, changes, way.extractor)
-        plan = None
-        if loading.engine is None:  # which keeps nothing of single images
-            plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
+        of_images = num_folds if loading.engine is None else 0  # an engine keeps nothing of single images
+        plan = _plan_for_fd(opened, distances, way.extractor.neurons, of_images, neuron_weights is None)
         given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
         first, second = (
             _as_measured(next(known))
@@ -269,6 +269,9 @@ def _open_sides(
 ) -> list[Images | DNA]:
     opened = [open_side(side, layers, ranges, loading) for side in sides]
     check_used(loading.reading, *opened)
+    for side in opened if loading.engine is not None else ():
+        if not isinstance(side, DNA):
+            check_elsewhere(side)
     return opened
 
 

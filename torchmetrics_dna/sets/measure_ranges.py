@@ -110,10 +110,9 @@ def _add_elsewhere_(
     """Likewise, by an engine: extremes unite to the same in any order."""
     parts = parts_of(images, loading.batch_size)
     told, left_out = Told(images, loading, parts), dict[int, list[str]]()
+    work = _RangesOfParts(tally, images, extractor, loading, parts)
     with session_for(extractor, loading) as session:
-        for part, (found, lines) in session.map(
-            _RangesOfParts(tally, images, extractor, loading, parts), range(len(parts))
-        ):
+        for part, (found, lines) in session.map(work, range(len(parts))):
             tally.merge_(side, found)
             left_out[part] = lines
             told.add(int(found["images"]) + len(lines))
