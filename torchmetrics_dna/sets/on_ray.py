@@ -154,6 +154,7 @@ class _Pool:
                 found = self._result(ref, actor, number)
                 if found is _LOST:
                     continue
+                self._losses.pop(number, None)
                 self._give(actor)  # before whoever iterates takes its time
                 if number is not None and number not in self._failed:
                     yield number, found
