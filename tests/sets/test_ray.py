@@ -12,12 +12,10 @@ from typing import Any
 
 import pytest
 from commands import run as run_command
-from engines import EXTRACTOR, KINDS, make, shards
+from engines import KINDS, make, shards
 from kinds import tar
 
 from torchmetrics_dna import load_dna
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.measure_ranges import measure_ranges
 
 pytestmark = [
     pytest.mark.slow,
