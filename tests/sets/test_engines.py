@@ -20,11 +20,12 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets import on_ray
 from torchmetrics_dna.sets.elsewhere import check_there, engine_of
-from torchmetrics_dna.sets.engine import LostError
+from torchmetrics_dna.sets.engine import LostError, Work
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure_ranges import measure_ranges
 from torchmetrics_dna.sets.on_ray import RayEngine
 from torchmetrics_dna.sets.parts import RUN, Parts, in_runs
+from torchmetrics_dna.version import __version__
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -199,6 +200,50 @@ class FakeRay:
 
     def kill(self, actor: Any) -> None:
         self.alive.discard(id(actor))
+
+
+class Unpicklable(Work):
+    label = "images of a camera"
+
+    def begin(self, device: str, cores: int) -> None: ...
+
+    def __call__(self, number: int) -> int:
+        return number
+
+    def __reduce__(self) -> Any:
+        raise TypeError("cannot pickle 'camera' object")
+
+
+@pytest.mark.parametrize(
+    ("has", "settings", "actors"),
+    [
+        ({"CPU": 5.0}, {}, 5),
+        ({"CPU": 5.0}, {"cpus": 2}, 2),
+        ({"CPU": 5.0, "GPU": 2.0}, {}, 2),
+        ({"CPU": 5.0, "GPU": 2.0}, {"gpus": 0.5}, 4),
+        ({"CPU": 5.0, "GPU": 2.0}, {"gpus": 0}, 5),
+        ({"CPU": 5.0}, {"actors": 50}, 50),
+        ({}, {}, 1),
+    ],
+)
+def test_as_many_actors_as_there_is_room_for(has: dict[str, float], settings: dict[str, Any], actors: int) -> None:
+    session = on_ray._RaySession(SimpleNamespace(cluster_resources=lambda: has), RayEngine(**settings))
+    assert session._actors == actors
+
+
+def test_what_can_not_be_sent_is_told() -> None:
+    pytest.importorskip("ray")
+    session = on_ray._RaySession(SimpleNamespace(cluster_resources=dict), RayEngine())
+    with pytest.raises(
+        ValueError, match=r"'images of a camera' or its extractor lives in this process .* \(cannot pic"
+    ):
+        next(session.map(Unpicklable(), [0]))
+    for pickled, version, message in (
+        (b"", "0.0", r"has torchmetrics-dna .*, expected 0\.0; install that there"),
+        (b"x", __version__, r"can't unpickle the images or the extractor \(.*\); install there what is here"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            on_ray._Worker().begin(pickled, str(Path.cwd()), version)
 
 
 class _Ref:

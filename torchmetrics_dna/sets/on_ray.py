@@ -14,6 +14,7 @@ import torch
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.kernels.memory import keep_freed_memory
 from torchmetrics_dna.sets.engine import Engine, LostError, Session, Work
 from torchmetrics_dna.version import __version__
 
@@ -221,20 +222,21 @@ class _Worker:
 
     def begin(self, pickled: bytes, folder: str, version: str) -> None:
         """Get ready, as in the driver's process: relative paths are below its folder."""
-        ray = require("ray", "ray")
         host = platform.node()
         if version != __version__:
             raise ValueError(f"{host} has torchmetrics-dna {__version__}, expected {version}; install that there")
         with suppress(OSError):
             os.chdir(folder)
-        cores = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
-        torch.set_num_threads(cores)
         try:
             self._work: Work = pickle.loads(pickled)
         except Exception as err:  # whatever pickle meets
             raise ValueError(
                 f"{host} can't unpickle the images or the extractor ({reason_of(err)}); install there what is here"
             ) from err
+        ray = require("ray", "ray")
+        cores = int(ray.get_runtime_context().get_assigned_resources().get("CPU", 1))
+        torch.set_num_threads(cores)
+        keep_freed_memory()
         self._work.begin("cuda" if ray.get_gpu_ids() else "cpu", cores)
 
     def do(self, number: int) -> Any:
