@@ -94,7 +94,7 @@ def test_what_can_not_be_read_is_told_as_by_one_process(tmp_path: Path, cluster:
     tar(tmp_path / "shards" / "001.tar", {"a.png": b"no image", "b.png": b"no image"})
     (tmp_path / "shards" / "003.tar").write_bytes(b"no tar")
     messages, lines = [], []
-    for name, engine in (("one", None), ("ray", "ray")):
+    for name, engine in (("one", None), ("ray", "ray?actors=2")):
         with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as told:
             make(source, tmp_path / name / "x.dna.npz", engine)
         messages.append(str(told.value))
