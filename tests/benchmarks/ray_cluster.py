@@ -2,8 +2,8 @@
 
     python tests/benchmarks/ray_cluster.py [--images 2000] [--shards 20 200] [--nodes 3]
 
-The images are JPEGs of 512 x 512 pixels. One process runs on one core, and on all; each node has one. Each job runs in a
-process of its own, and is told with the seconds that it took (a cluster runs already, its workers start within the
+The images are JPEGs of 512 x 512 pixels. One process runs on one core, and on all; each node has one. Each job runs in
+a process of its own, and is told with the seconds that it took (a cluster runs already, its workers start within the
 job), its peak memory, and what it held before it began. The first set is measured once more while a node is killed,
 after a third of the images. All DNAs must be equal to the last byte.
 """
