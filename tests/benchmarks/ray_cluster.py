@@ -2,7 +2,7 @@
 
     python tests/benchmarks/ray_cluster.py [--images 2000] [--shards 20 200] [--nodes 3]
 
-The images are JPEGs of 512 x 512 pixels. One process runs on one core, and on all; each node has one. Each job runs in
+The images are JPEGs of 512 x 512 pixels. One process runs on one core, and so does each node. Each job runs in
 a process of its own, and is told with the seconds that it took (a cluster runs already, its workers start within the
 job), its peak memory, and what it held before it began. The first set is measured once more while a node is killed,
 after a third of the images. All DNAs must be equal to the last byte.
@@ -44,8 +44,6 @@ def memory() -> float:
 
 def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     """One job, whose figures go to stdout; at ``kill_at`` images it asks for a node to be killed."""
-    import torch
-
     from torchmetrics_dna import DNAExtractor
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.make_files import make_files
@@ -71,10 +69,8 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     print(json.dumps(found | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
 
 
-def run(
-    source: str, output: Path, address: str | None = None, kill: Any = None, at: int = 0, threads: int = 1
-) -> dict[str, Any]:
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)} | ({"RAY_ADDRESS": address} if address else {})
+def run(source: str, output: Path, address: str | None = None, kill: Any = None, at: int = 0) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"RAY_ADDRESS": address} if address else {})
     command = [sys.executable, __file__, "--job", source, str(output), "ray" if address else "", str(at)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
         lines = []
@@ -111,8 +107,6 @@ def main() -> None:
             for count in arguments.shards:
                 source = shards_of(folder / "images", folder / f"{count}", count)
                 ways: dict[str, Any] = {"one core": {}, "Ray": {"address": cluster.address}}
-                if count == arguments.shards[0]:
-                    ways["all cores"] = {"threads": os.cpu_count()}
                 if count == arguments.shards[0] and arguments.nodes > 1:
                     kill = {"kill": lambda: cluster.remove_node(nodes.pop(), allow_graceful=False)}
                     ways["Ray, a node killed"] = {"address": cluster.address, "at": arguments.images // 3, **kill}
