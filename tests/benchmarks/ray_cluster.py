@@ -62,9 +62,7 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     extractor.ranges  # noqa: B018 - as a job has them before it begins
     found["before"] = memory()
     start = time.perf_counter()
-    loading = Loading(
-        engine=engine, progress=progress, num_workers=None if engine or torch.get_num_threads() > 1 else 0
-    )
+    loading = Loading(engine=engine, progress=progress, num_workers=None if engine else 0)
     make_files(source, output, extractor, ["histogram", "gaussian"], 1000, None, loading)
     print(json.dumps(found | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
 
