@@ -71,3 +71,15 @@ def make(source: object, output: Path | str, engine: Engine | str | None = None,
     given = {name: options.pop(name) for name in ("resume", "num_folds", "groups") if name in options}
     loading = Loading(options.pop("batch_size", 4), 0, engine=engine, **options)
     return make_files(source, output, EXTRACTOR, KINDS, 40, RANGES, loading, **given)[1]
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def broken_shards(folder: Path) -> str:
+    """Five shards: of the second no image can be read, the fourth is no tar."""
+    source = shards(folder, 5, 4)
+    tar(folder / "001.tar", {"a.png": b"no image", "b.png": b"no image"})
+    (folder / "003.tar").write_bytes(b"no tar")
+    return source

@@ -11,7 +11,7 @@ from typing import Any
 import kinds
 import pytest
 from commands import run as run_command
-from engines import EXTRACTOR, RANGES, Here, make, shards
+from engines import EXTRACTOR, RANGES, Here, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,10 +28,6 @@ from torchmetrics_dna.sets.parts import RUN, Parts, in_runs
 from torchmetrics_dna.version import __version__
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir()}
-
-
 @pytest.mark.parametrize("options", [{}, {"num_folds": 5}, {"num_folds": 5, "groups": "folder"}])
 def test_bytes_do_not_depend_on_who_measures_and_merges(options: dict[str, Any], tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 18, 2)
@@ -40,6 +36,17 @@ def test_bytes_do_not_depend_on_who_measures_and_merges(options: dict[str, Any],
     make(source, tmp_path / "here" / "x.dna.npz", engine, **options)
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
     assert engine.calls == [2, 16, 2, *[16, 2, 2] * 2]  # a run as soon as it is complete; anew what is lost
+
+
+def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> None:
+    source = broken_shards(tmp_path / "shards")
+    lines = [
+        make(source, tmp_path / name / "x.dna.npz", engine, skip_unreadable=True)
+        for name, engine in (("one", None), ("here", Here()))
+    ]
+    assert lines[0] == lines[1]
+    assert len(lines[0]) == 3
+    assert contents(tmp_path / "here") == contents(tmp_path / "one")
 
 
 def test_merging_that_is_always_lost_ends(tmp_path: Path) -> None:
