@@ -28,7 +28,7 @@ from torchmetrics_dna.sets.demo import blur, noise, photographs
 PAGE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
 # a command of ours, after what starts it and up to where its output goes
 COMMAND_LINE = re.compile(r"^(?:.*&& )?(?:torchmetrics-dna|.* -m torchmetrics_dna) ([^>#\n]*)", re.MULTILINE)
-TAKES_A_NETWORK = ("hub:", "--feature")
+TAKES_A_NETWORK = ("hub:", "--feature", "s3://", "--on ")
 
 
 def commands() -> dict[str, Any]:
@@ -104,14 +104,15 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
-    (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4)))
+    (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 8)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)
-    clean = make_dna(photos)
+    clean, noisy = make_dna(photos), make_dna([noise(photo, 3) for photo in photos])
     for name, dna in {
         "photos": clean,
         "clean": clean,
         "blurred": make_dna(blurred),
-        "noisy": make_dna([noise(photo, 3) for photo in photos]),
+        "noisy": noisy,
+        "pool": noisy,
         "shards/a": make_dna(photos[:4]),
     }.items():
         dna.save(folder / f"{name}.dna.npz")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import runpy
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -91,8 +92,16 @@ def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_ray_data_merges_shards_to_the_dna_of_all(tmp_path: Path) -> None:
-    pytest.importorskip("ray")
-    folder, output = GOLDEN / "endtoend" / "fd_a", tmp_path / "ray.dna.npz"
-    run("ray_shards.py", str(folder), str(output), "--shard-size", "8", timeout=180)
-    assert load_dna(output).digest == make_dna(folder, batch_size=8).digest
+def test_spark_merges_partitions_to_the_dna_of_all(tmp_path: Path) -> None:
+    pytest.importorskip("pyspark")
+    if shutil.which("java") is None:
+        pytest.skip("Spark takes a Java virtual machine")
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    folder, output = GOLDEN / "endtoend" / "fd_a", tmp_path / "spark.dna.npz"
+    contents = [path.read_bytes() for path in sorted(folder.iterdir())]
+    for name, some in (("a", contents[:9]), ("b", contents[9:])):
+        parquet.write_table(pa.table({"image": some}), tmp_path / f"{name}.parquet")
+    run("spark_parquet.py", str(tmp_path / "*.parquet"), str(output), timeout=180)
+    assert load_dna(output).digest == make_dna(folder).digest

@@ -22,9 +22,9 @@ A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 ALLOCATE = """
 import resource
 import torch
-from torchmetrics_dna.__main__ import _keep_freed_memory
+from torchmetrics_dna.kernels.memory import keep_freed_memory
 
-_keep_freed_memory()
+keep_freed_memory()
 torch.ones(5_000_000)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):

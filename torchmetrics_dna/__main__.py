@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import re
 import sys
 import traceback
-from contextlib import AbstractContextManager, nullcontext, suppress
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 # options by another name than the argument's
-_CALLED = {"num_scored": "scored", "neuron_weights": "neurons", "num_folds": "folds", "groups": "group_by"}
+_CALLED = {
+    "engine": "on",
+    "num_scored": "scored",
+    "neuron_weights": "neurons",
+    "num_folds": "folds",
+    "groups": "group_by",
+}
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
-_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def main() -> None:
     """Run the command line."""
-    _keep_freed_memory()
+    keep_freed_memory()
     try:
         require("typer", "cli")
         require("rich", "cli")
@@ -79,16 +84,6 @@ def _in_options(text: str) -> str:
         return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
 
     return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)')?`", option, text)
-
-
-def _keep_freed_memory() -> None:
-    """Let glibc keep what a forward pass frees for the next one, which else is mapped anew, page by page."""
-    if any(name.startswith("MALLOC_") for name in os.environ):
-        return  # the user has decided
-    with suppress(AttributeError, TypeError, OSError):  # another C library
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 20 << 20)  # a little more than the largest of the default network
-        libc.mallopt(_M_TRIM_THRESHOLD, 80 << 20)  # more is faster by little, and costs as much memory
 
 
 if __name__ == "__main__":

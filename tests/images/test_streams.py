@@ -299,7 +299,9 @@ def test_broken_connections_are_told_in_one_line(
     assert [path.name for path in tmp_path.iterdir()] == ["web"]
 
 
-def test_objects_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_objects_of_a_bucket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     server_of_moto = pytest.importorskip("moto.server")
     pytest.importorskip("s3fs")
     with socket.socket() as free:
@@ -322,5 +324,36 @@ def test_objects_of_a_bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
             assert make_dna(source, EXTRACTOR, num_workers=2, **MEASURE).digest == expected
         with pytest.raises(FileNotFoundError, match="There is nothing at 's3://bucket/gone.tar'; check the address"):
             make_dna("s3://bucket/gone.tar", EXTRACTOR)
+        monkeypatch.chdir(tmp_path)
+        check_outputs_of_commands(monkeypatch, capsys)
     finally:
         server.stop()
+
+
+def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """What is written into a bucket is what is written on disk, and is read there; mistakes are told at once."""
+    names, given = ("x.histogram.dna.npz", "x.gaussian.dna.npz"), ("--feature", "properties")
+    before = {path.name for path in Path().iterdir()}
+    for where in ("s3://bucket/made/", ""):
+        kinds_of = ("--kind", "histogram,gaussian")
+        assert run_command(monkeypatch, "make", "images", "-o", f"{where}x.dna.npz", *kinds_of, *given) == 0
+        assert run_command(monkeypatch, "merge", f"{where}{names[0]}", "-o", f"{where}m.dna.npz") == 0
+        assert run_command(monkeypatch, "ranges", "images", "-o", f"{where}x.json", *given) == 0
+    import s3fs
+
+    files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+    for name in (*names, "m.dna.npz", "x.json"):
+        assert files.cat(f"bucket/made/{name}") == Path(name).read_bytes()
+    assert {path.name for path in Path().iterdir()} - before == {*names, "m.dna.npz", "x.json"}
+    assert compare(f"s3://bucket/made/{names[0]}", names[0]).dna_emd == 0
+    files.pipe("bucket/cut.dna.npz", Path(names[0]).read_bytes()[:-9])
+    with pytest.raises(ValueError, match="Can't read 's3://bucket/cut.dna.npz' as a DNA file: it does not end in a"):
+        load_dna("s3://bucket/cut.dna.npz")
+    for output, message in (
+        ("s3://nobody/x.dna.npz", "There is no bucket to write 's3://nobody/x.dna.npz' to, or it does not answer"),
+        ("https://host/x.dna.npz", "Can't write 'https://host/x.dna.npz': a web server only gives files"),
+        ("what://host/x.dna.npz", "'what://host/x.dna.npz' is an address of an unknown kind"),
+    ):
+        capsys.readouterr()
+        assert run_command(monkeypatch, "make", "images", "-o", output, *given) == 2
+        assert message in " ".join(capsys.readouterr().err.split())

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.demo import Demo
 
 
-@measures_images()
+@measures_images(anywhere=True)
 def compare(
     a: o.SideA,
     b: o.SideB,

@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -17,7 +18,6 @@ from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     from rich.text import Text
 
@@ -102,20 +102,20 @@ def images(count: int) -> str:
     return f"{count} image{'' if count == 1 else 's'}"
 
 
-def check_output(path: Path, *suffixes: str) -> None:
+def check_output(path: Path | str, *suffixes: str) -> None:
     """Say which file will be replaced, before any work.
 
     Raises:
-        FileNotFoundError: If there is no folder to write to.
+        FileNotFoundError: If there is no folder or bucket to write to.
         ValueError: If the name does not end as that of such a file, or is that of a folder.
 
     """
-    from torchmetrics_dna.files.atomic import check_folder
+    from torchmetrics_dna.images.addresses import check_writable
 
-    if not path.name.lower().endswith(suffixes) or path.is_dir():
+    if not str(path).lower().endswith(suffixes) or Path(path).is_dir():
         raise ValueError(f"Expected the name of a file that ends in {' or '.join(suffixes)}, but got {str(path)!r}")
-    check_folder(path)
-    if path.exists():
+    check_writable(path)
+    if Path(path).exists():
         talk.print(f"This replaces {path}")
 
 

@@ -26,10 +26,10 @@ KeptFolds = Annotated[
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
-@measures_images()
+@measures_images(anywhere=True)
 def make(
     images: o.Images,
-    output: o.Output,
+    output: o.Written,
     kind: Kinds = "histogram",
     folds: KeptFolds = None,
     group_by: o.Groups = None,
@@ -60,11 +60,11 @@ def make(
         talk.print("Interrupted; if parts are finished, --resume goes on from them.")
         raise
     for path in paths.values() if rank() == 0 else ():
-        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB")
+        talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)
     print_unreadable(unreadable)
 
 
-def merge(files: Files, output: o.Output) -> None:
+def merge(files: Files, output: o.Written) -> None:
     """Merge the DNAs of several image sets into that of all images."""
     from torchmetrics_dna.dna.load import merge_files
 

@@ -29,17 +29,44 @@ _OPTIONS = {
     "num_workers": (o.NumWorkers, None),
     "device": (o.Device, None),
 }
-_READING = ("exif_orientation", "column", "fps", "skip_unreadable", "batch_size", "num_workers", "distributed")
+_READING = (
+    "exif_orientation",
+    "column",
+    "fps",
+    "skip_unreadable",
+    "batch_size",
+    "num_workers",
+    "distributed",
+    "engine",
+)
 
 
-def measures_images(*, without: Sequence[str] = ()) -> Callable[[Command], Command]:
-    """Give a command these options in place of its ``**options``, where it finds them as :func:`compare` takes them."""
+def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
+    """Give a command these options in place of its ``**options``, where it finds them as :func:`compare` takes them.
+
+    Args:
+        without: Options that it does not have.
+        anywhere: Whether it can measure on other machines, and has the option for it.
+
+    """
 
     def with_options(command: Command) -> Command:
         @wraps(command)
-        def run(layers: str | None, crop: o.Crop | None, **given: Any) -> None:
+        def run(
+            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **given: Any
+        ) -> None:
+            import torch
+
             from torchmetrics_dna.sets.processes import world_size
 
+            if on is not None and device is not None:
+                raise ValueError(
+                    f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
+                    " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
+                )
+            # the network is pickled for workers, so it stays on the CPU
+            given["device"] = device or ("cuda" if on is None and torch.cuda.is_available() else "cpu")
+            given["engine"] = on
             command(layers=o.names(layers), crop=crop and crop.value, distributed=world_size() > 1, **given)
 
         own = signature(command, eval_str=True)
@@ -48,6 +75,8 @@ def measures_images(*, without: Sequence[str] = ()) -> Callable[[Command], Comma
             for name, (annotation, default) in _OPTIONS.items()
             if name not in without
         ]
+        if anywhere:
+            shared.append(Parameter("on", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
         run.__signature__ = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
         return run
 

@@ -21,17 +21,18 @@ def option(text: str, *names: str, **settings: Any) -> Any:
     return typer.Option(*names, help=text, **settings)
 
 
-def known_device(given: str | None) -> str:
-    """The device where the network runs; ValueError, naming those that there are, if there is no such one."""
+def known_device(given: str | None) -> str | None:
+    """The device that is given; ValueError, naming those that there are, if there is no such one."""
     import torch
+
+    if given is None:
+        return None
 
     there = ["cpu"]
     if torch.cuda.is_available():
         there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
         there.append("mps")
-    if given is None:
-        return "cuda" if torch.cuda.is_available() else "cpu"
     try:
         torch.empty(0, device=given)
     except Exception as err:  # of as many types as torch has backends
@@ -52,6 +53,7 @@ MoreSides = Annotated[
 ]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Output = Annotated[Path, option("The file to write.", "-o", "--output")]
+Written = Annotated[str, option("The file to write, also at an address.", "-o", "--output")]
 Feature = Annotated[
     str | None, option("Extractor: a preset, or a timm model's name. [default: the DNA's, else efficientnet_lite0]")
 ]
@@ -77,6 +79,9 @@ NumWorkers = Annotated[
     int | None, option("Processes that decode images. [default: one for each core that may be used, up to 8]")
 ]
 Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)]
+On = Annotated[
+    str | None, option("Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.", "--on")
+]
 Metrics = Annotated[
     str | None,
     option("Any of dna-emd, dna-fd, fd, kid, mind, cmmd, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),

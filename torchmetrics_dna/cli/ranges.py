@@ -22,14 +22,15 @@ class Rule(Enum):
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 
 
-@measures_images(without=("num_bins", "ranges"))
+@measures_images(without=("num_bins", "ranges"), anywhere=True)
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES...", help=_SOURCES)],
-    output: o.Output,
+    output: o.Written,
     margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.WIDEN,
     **options: Any,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
+    from torchmetrics_dna.images.addresses import writing
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.measure_ranges import measure_ranges
@@ -43,6 +44,7 @@ def ranges(
     with progress() as report:
         found = measure_ranges(given, extractor, margin.value, Loading(progress=report, **reading))
     if rank() == 0:
-        found.ranges.save(output)
+        with writing(output) as path:
+            found.ranges.save(path)
     talk.print(f"{output}: {found.ranges!r}, {images(found.num_images)}")
     print_unreadable(found.unreadable)

@@ -14,6 +14,7 @@ from typing_extensions import Self
 
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
+from torchmetrics_dna.images.addresses import writing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
@@ -34,14 +35,16 @@ class Stored:
     def save(self, path: str | os.PathLike[str]) -> None:
         """Write it to one file; the format is described in docs/format.md.
 
-        By custom DNAs are in ``*.dna.npz``, neuron weights in ``*.weights.npz``.
+        By custom DNAs are in ``*.dna.npz``, neuron weights in ``*.weights.npz``. The path may be an address, such as
+        ``s3://bucket/x.dna.npz``.
 
         Raises:
             OSError: If it can't be written. A file that was there before stays as it was then.
 
         """
         described, arrays, remarks = self._encode_all()
-        write_container(path, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
+        with writing(path) as local:
+            write_container(local, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
@@ -12,8 +13,8 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
+from torchmetrics_dna.images.addresses import download, is_address
 from torchmetrics_dna.images.arrays import holds_images
-from torchmetrics_dna.images.places import is_address
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -28,15 +29,18 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
     Args:
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
-            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository.
+            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or a file of ours at an
+            address, such as ``s3://bucket/x.dna.npz``.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        OSError: If the hub can't be reached, and its cache does not have the file.
+        OSError: If the hub can't be reached, and its cache does not have the file, or an address can't be read.
         ValueError: If it is no DNA file, or a damaged one, or has other ranges than those given.
 
     """
+    if is_address(path):
+        return _at_address(str(path), ranges)
     if str(path).startswith(PREFIX):
         path = _fetched(str(path))
     if is_official(path):
@@ -117,7 +121,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     if text.startswith(PREFIX):
         return True
     if is_address(text):
-        return False
+        return text.endswith(".dna.npz")
     if text.endswith(".npz"):  # also one of images, as samples are written
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
@@ -153,6 +157,16 @@ def _fetched(reference: str) -> Path:
     stem = reference.removesuffix(".json")
     fetch(f"{stem}.npz")
     return fetch(f"{stem}.json")
+
+
+def _at_address(address: str, ranges: ActivationRanges | str | os.PathLike[str] | None) -> DNA:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "x.dna.npz")
+        download(address, path)
+        try:
+            return load_dna(path, ranges)
+        except ValueError as err:
+            raise ValueError(str(err).replace(str(path), address)) from err
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:

@@ -98,7 +98,7 @@ class CompiledCapture:
 
 
 def probe(
-    network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
+    network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3
 ) -> dict[str, torch.Size]:
     """Shapes of what :func:`capture` gives for one image.
 

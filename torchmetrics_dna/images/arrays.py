@@ -12,10 +12,11 @@ import numpy as np
 from numpy.lib import format as npy
 
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, joined, stream_of
 from torchmetrics_dna.images.pixels import check_array
-from torchmetrics_dna.images.places import is_address, open_file, suffix_of
+from torchmetrics_dna.images.places import open_file, suffix_of
 from torchmetrics_dna.images.rows import check_column
 
 if TYPE_CHECKING:

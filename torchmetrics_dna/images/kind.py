@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Shard
-from torchmetrics_dna.images.places import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.kind import Kind, stream_of
-from torchmetrics_dna.images.places import is_address, open_file
+from torchmetrics_dna.images.places import open_file
 from torchmetrics_dna.images.rows import find_column
 
 if TYPE_CHECKING:

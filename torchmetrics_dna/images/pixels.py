@@ -15,7 +15,8 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
-from torchmetrics_dna.images.places import is_address, read_address
+from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.places import read_address
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:

@@ -6,27 +6,18 @@ import itertools
 import os
 import re
 import sys
-from contextlib import contextmanager
 from glob import glob
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 
-from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.images.addresses import asking, is_address, system_of
 from torchmetrics_dna.images.names import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
-_PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
-
-
-def is_address(path: object) -> bool:
-    """Whether a path is an address, such as ``s3://bucket/photos.tar``."""
-    return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
 def suffix_of(path: str) -> str:
@@ -68,14 +59,14 @@ def expand(pattern: str) -> list[str]:
 def is_folder(address: str) -> bool:
     """Whether an address is that of a folder with files in it."""
     with asking(address):
-        system, path = _system(address)
+        system, path = system_of(address)
         return not address.startswith("http") and bool(system.isdir(path))
 
 
 def files_below(address: str) -> list[str]:
     """The addresses of all files in a folder."""
     with asking(address):
-        system, path = _system(address)
+        system, path = system_of(address)
         return [system.unstrip_protocol(found) for found in system.find(path)]
 
 
@@ -83,7 +74,7 @@ def check_there(path: str) -> None:
     """FileNotFoundError, or OSError, unless there is a file at a path or address."""
     if is_address(path):
         with asking(path):
-            system, where = _system(path)
+            system, where = system_of(path)
             system.info(where)
     elif not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path!r}")
@@ -105,7 +96,7 @@ def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
     if not is_address(path):
         return Path(path).open("rb")
     with asking(path):
-        system, where = _system(path)
+        system, where = system_of(path)
         settings = {"block_size": 0} if forwards and path.startswith("http") else {}
         return cast("BinaryIO", system.open(where, "rb", **settings))
 
@@ -128,52 +119,6 @@ def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
         asyn.reset_lock()
 
 
-@contextmanager
-def asking(address: str) -> Iterator[None]:
-    """Whatever goes wrong in other packages, as an error of one line that names the address; for paths, nothing.
-
-    Raises:
-        FileNotFoundError: If there is nothing there.
-        OSError: For all else.
-        ModuleNotFoundError: As it was.
-
-    """
-    if not is_address(address):
-        yield
-        return
-    try:
-        yield
-    except FileNotFoundError as err:
-        raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
-    except (ModuleNotFoundError, _UnknownError):
-        raise
-    except Exception as err:
-        raise OSError(f"Can't read {address!r}: {type(err).__name__}: {reason_of(err)}") from err
-
-
-class _UnknownError(ValueError):
-    """An address of a kind that nobody knows."""
-
-
-def _system(address: str) -> tuple[Any, str]:
-    """The file system of an address, of this process, and the path there."""
-    protocol = address.partition("://")[0].lower()
-    if protocol in _PACKAGES:
-        require(_PACKAGES[protocol], "remote")
-    core = require("fsspec.core", "remote")
-    try:
-        return cast("tuple[Any, str]", core.url_to_fs(address))
-    except ImportError as err:
-        raise ModuleNotFoundError(f"To read {address!r}: {reason_of(err)}") from err
-    except ValueError as err:
-        if "Protocol not known" not in str(err):
-            raise
-        raise _UnknownError(
-            f"{address!r} is an address of an unknown kind; expected https://, s3://, gs://, hf:// or another that"
-            " fsspec knows"
-        ) from err
-
-
 def _spelled_out(pattern: str) -> Iterator[str]:
     parts = re.split(r"\{([^{}]*)\}", pattern)
     choices = [_choices(part) if place % 2 else [part] for place, part in enumerate(parts)]
@@ -193,5 +138,5 @@ def _looked_up(pattern: str) -> list[str]:
     if not is_address(pattern):
         return glob(pattern, recursive=True)  # noqa: PTH207
     with asking(pattern):
-        system, path = _system(pattern)
+        system, path = system_of(pattern)
         return [system.unstrip_protocol(found) for found in system.glob(path)]

@@ -12,8 +12,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.pixels import unwrapped
-from torchmetrics_dna.images.places import is_address
 
 if TYPE_CHECKING:
     from collections.abc import Callable

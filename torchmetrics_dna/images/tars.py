@@ -12,11 +12,12 @@ from typing import IO, TYPE_CHECKING, Any
 from typing_extensions import override
 
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.names import Names, is_image_member, natural_key
 from torchmetrics_dna.images.pixels import check_size
-from torchmetrics_dna.images.places import is_address, open_file
+from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -7,11 +7,12 @@ import zipfile
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.images.addresses import asking, is_address
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import Names, is_image_member, natural_key
 from torchmetrics_dna.images.pixels import check_size
-from torchmetrics_dna.images.places import asking, is_address, open_file
+from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

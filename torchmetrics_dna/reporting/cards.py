@@ -245,7 +245,7 @@ def compare_with_cards(
         {'a': 2, 'b': 2}
 
     """
-    reading, settings = Loading.of("compare", _among(options, SetOptions))
+    reading, settings = Loading.of("compare_with_cards", _among(options, SetOptions))
     with in_step(reading.distributed):
         check_folder(Path(output))
         sides = open_indexed_sides((a, b), "A card", layers, ranges, reading)

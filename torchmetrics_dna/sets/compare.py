@@ -20,6 +20,7 @@ from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.base import by_number, left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.elsewhere import check_elsewhere
 from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
@@ -74,7 +75,7 @@ def make_dna(
         groups: Which images share a fold; see :func:`group_names`.
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``column``, ``fps``,
-            ``skip_unreadable``, ``progress``, ``distributed``, see :class:`Loading`; and of a named feature
+            ``skip_unreadable``, ``progress``, ``distributed``, ``engine``, see :class:`Loading`; and of a named feature
             ``weights_path``, ``crop`` and ``properties``, see :class:`DNAExtractor`.
 
     Returns:
@@ -206,7 +207,8 @@ def compare_sides(
             way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
             resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
             words = _words(neuron_names, changes, way.extractor)
-            plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
+            if loading.engine is None:  # which keeps nothing of single images
+                plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
             given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
             measured = (
                 _as_measured(next(known))
@@ -293,6 +295,9 @@ def _open_sides(
 ) -> list[Images | DNA]:
     opened = [open_side(side, layers, ranges, loading) for side in sides]
     check_used(loading.reading, *opened)
+    for side in opened if loading.engine is not None else ():
+        if not isinstance(side, DNA):
+            check_elsewhere(side)
     return opened
 
 

@@ -27,8 +27,7 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
     if isinstance(images, ImageSource):
         if groups is None:
             return None
-        found = group_names(images, groups)
-        return lambda number, _: found[number]
+        return partial(_by_number, group_names(images, groups))
     if groups is None and images.in_folders:
         groups = "folder"
     if groups is None:
@@ -38,8 +37,15 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
             f"Argument `groups` is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
             " function of an image's name"
         )
-    group_of = _group_of(groups)
-    return lambda _, name: group_of(name)
+    return partial(_by_name, _group_of(groups))
+
+
+def _by_number(names: Sequence[object], number: int, _: str) -> object:
+    return names[number]
+
+
+def _by_name(group_of: Callable[[str], object], _: int, name: str) -> object:
+    return group_of(name)
 
 
 def group_names(images: ImageSource, groups: Groups) -> list[object]:
@@ -74,10 +80,14 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
     if callable(groups):
         return groups
     if groups == "folder":
-        return lambda name: str(PurePath(name).parent)
+        return _folder
     if not groups.startswith(_PREFIX):
         raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
+
+
+def _folder(name: str) -> str:
+    return str(PurePath(name).parent)
 
 
 def _matched(expression: str, name: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from operator import itemgetter
@@ -25,8 +25,10 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Crop, Images, Source
     from torchmetrics_dna.images.loader import Notes
+    from torchmetrics_dna.sets.engine import Engine
 
 Progress = Callable[[str, int, "int | None"], None]
+_ELSEWHERE = ("make_dna", "compare")  # what takes an engine
 
 
 class LoadingOptions(TypedDict, total=False):
@@ -40,6 +42,7 @@ class LoadingOptions(TypedDict, total=False):
     skip_unreadable: bool
     progress: Progress | None
     distributed: bool
+    engine: Engine | str | None
 
 
 class SetOptions(LoadingOptions, total=False):
@@ -67,6 +70,7 @@ class Loading:
             None of a stream that does not know it.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
+        engine: What measures the images on other machines, see :func:`engine_of`.
 
     Raises:
         ValueError: If a number is out of range.
@@ -81,6 +85,7 @@ class Loading:
     skip_unreadable: bool = False
     progress: Progress | None = None
     distributed: bool = False
+    engine: Engine | str | None = None
 
     @classmethod
     def of(cls, function: str, options: SetOptions) -> tuple[Loading, dict[str, Any]]:
@@ -98,6 +103,10 @@ class Loading:
             close = get_close_matches(unknown[0], known, 1)
             hint = f"did you mean {close[0]!r}?" if close else f"those that say how to read images: {', '.join(known)}"
             raise TypeError(f"{function}() got an unexpected keyword argument {unknown[0]!r}; {hint}")
+        if given.get("engine") is not None and function not in _ELSEWHERE:
+            raise ValueError(
+                f"Argument `engine` is for {', '.join(_ELSEWHERE)}, but {function} takes more than DNAs; leave it out"
+            )
         return cls(**given), settings
 
     def __post_init__(self) -> None:
@@ -111,6 +120,14 @@ class Loading:
     def reading(self) -> Reading:
         """How images are taken out of what holds them."""
         return Reading(self.exif_orientation, self.column, self.fps)
+
+    def alone(self) -> Loading:
+        """The same for a worker of an engine."""
+        return replace(self, progress=None, distributed=False, engine=None)
+
+    def for_cores(self, cores: int) -> Loading:
+        """The same where so many cores may be used: unless it is said, one runs the network, and the others decode."""
+        return replace(self, num_workers=cores - 1) if self.num_workers is None else self
 
     def open(self, source: Source) -> Images:
         """Open images in this way; see :func:`open_source`."""
@@ -187,7 +204,7 @@ def activate_noted(
         parts: Which images or shards to take, likewise.
 
     """
-    done, total = 0, _count(images, parts)
+    done, total = 0, count_images(images, parts)
     run = partial(extractor, resized=extractor.input_size is not None)
     most = extractor.images_at_once if extractor.device.type == "cpu" else loading.batch_size
     for batch in load_batches(
@@ -219,7 +236,7 @@ def activate_noted(
         loading.progress(images.label, done, done)
 
 
-def _count(images: Images, parts: Sequence[range] | None) -> int | None:
+def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
     """How many images there are, or None of a stream that does not know it."""
     if isinstance(images, ImageSource):
         return len(images) if parts is None else sum(map(len, parts))

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections import ChainMap
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.files.atomic import check_folder
 from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
+from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import check_any_read
 from torchmetrics_dna.sets.measure import Pass, measure
@@ -19,9 +21,9 @@ from torchmetrics_dna.sets.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Sequence
 
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
@@ -43,7 +45,7 @@ def make_files(
     groups: Groups | None = None,
     resume: bool = False,
     notes: str = "",
-) -> tuple[dict[str, Path], list[str]]:
+) -> tuple[dict[str, Path | str], list[str]]:
     """Write the DNA of an image set to files, all kinds from one pass.
 
     The images are measured in parts, which lie in the folder ``OUTPUT.parts`` until the whole is written. Which
@@ -53,22 +55,24 @@ def make_files(
 
     Args:
         source: See :func:`open_source`.
-        output: Where to write; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
+            the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         extractor: As for :class:`Pass`, and so are kinds, bins and ranges.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
         ranges: Activation ranges of the histograms.
-        loading: How images are read; if ``distributed``, all processes must see the same folder.
+        loading: How images are read; if ``distributed``, all processes must see the same folder. With an ``engine``,
+            its workers make the parts, and merge them.
         num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
         groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
         resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
 
     Returns:
-        The file of each kind, and one line for each image that was left out.
+        The path or address of the file of each kind, and one line for each image that was left out.
 
     Raises:
-        FileNotFoundError: If the images or the folder to write to are not there.
+        FileNotFoundError: If the images, or the folder or bucket to write to, are not there.
         FileExistsError: If something is at ``output`` that is not a file.
         ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
             resumed; if there are finished
@@ -81,31 +85,41 @@ def make_files(
         check_used(loading.reading, images)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         run.begin(images)
-        paths = output_paths(Path(output), kinds)
+        paths = output_paths(output, kinds)
+        if loading.engine is not None:
+            check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
-        parts = Parts(Path(f"{output}.parts"), parts_of(images, loading.batch_size), list(kinds))
+        parts = Parts(parts_folder(output), parts_of(images, loading.batch_size), list(kinds))
     try:
         with in_step():
             if rank() == 0:
                 parts.begin(_job(images, run), resume)
-            missing = gather(parts.missing())[0]  # as it was before any process finished a part
-            parts.measure(images, run, missing[rank() :: world_size()])
-            gather(None)  # wait until all parts are there
+            made = _make_here(images, run, parts) if loading.engine is None else make_elsewhere(images, run, parts)
+            if rank() == 0:
+                for kind, dna in made:
+                    replace(dna, notes=notes).save(paths[kind])
             unreadable = parts.unreadable()
-            check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
             gather(None)  # wait until all have read them, since they are removed next
             if rank() == 0:
-                for kind, path in paths.items():
-                    replace(parts.merged(kind), notes=notes).save(path)
                 parts.remove()
     finally:
         parts.end()
     return paths, unreadable
 
 
+def _make_here(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[str, DNA]]:
+    """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
+    missing = gather(parts.missing())[0]  # as it was before any process finished a part
+    parts.measure(images, run, missing[rank() :: world_size()])
+    gather(None)  # wait until all parts are there
+    unreadable = parts.unreadable()
+    check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
+    return ((kind, parts.merged(kind)) for kind in parts.kinds)
+
+
 def _measure_stream(
-    images: ImageStream, run: Pass, kinds: Sequence[Kind], paths: dict[str, Path], resume: bool, notes: str
+    images: ImageStream, run: Pass, kinds: Sequence[Kind], paths: dict[str, Path | str], resume: bool, notes: str
 ) -> list[str]:
     """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
     if resume:
@@ -121,16 +135,29 @@ def _measure_stream(
     return found.unreadable
 
 
-def output_paths(output: Path, kinds: Sequence[str]) -> dict[str, Path]:
-    """Where the DNA of each kind goes; FileNotFoundError or FileExistsError if it can't be written there."""
-    paths = {kinds[0]: output}
+def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
+    """Where the DNA of each kind goes, to paths or addresses.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or bucket.
+        FileExistsError: If something is there that is not a file.
+        OSError: If the system of an address can't be asked, or can't be written to.
+
+    """
+    output = os.fspath(output)
+    names = {kinds[0]: output}
     if len(kinds) > 1:
-        suffix = next((end for end in (".dna.npz", ".npz") if output.name.endswith(end)), "")
-        stem = output.name.removesuffix(suffix)
-        paths = {kind: output.with_name(f"{stem}.{kind}{suffix}") for kind in kinds}
-    for path in paths.values():
-        check_folder(path)
-    return paths
+        suffix = next((end for end in (".dna.npz", ".npz") if output.endswith(end)), "")
+        stem = output.removesuffix(suffix)
+        names = {kind: f"{stem}.{kind}{suffix}" for kind in kinds}
+    for name in names.values():
+        check_writable(name)
+    return {kind: name if is_address(name) else Path(name) for kind, name in names.items()}
+
+
+def parts_folder(output: str | os.PathLike[str]) -> Path:
+    """Where the parts of a job are kept: beside its output, or in the working directory if that is at an address."""
+    return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
 
 
 def _job(images: Images, run: Pass) -> dict[str, Any]:

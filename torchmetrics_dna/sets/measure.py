@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ import torch
 
 from torchmetrics_dna.dna.unions import ImageFeatures
 from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.sets.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.sets.groups import grouping
 from torchmetrics_dna.sets.loading import activate_noted, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
@@ -150,6 +152,12 @@ class Pass:
             return part.notes["folds"]
         return group_folds([*map(self._group_of, numbers, part.names)], self.num_folds)
 
+    def by(self, loading: Loading) -> Pass:
+        """The same for images that are read otherwise."""
+        other = copy(self)
+        other.loading = loading
+        return other
+
     def empty(self) -> dict[Kind, Side]:
         """The sides of no images."""
         return {kind: tally.empty(self.extractor.device) for kind, tally in self.tallies.items()}
@@ -192,6 +200,8 @@ def measure(
         images = loading.open(source)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
         run.begin(images)
+        if loading.engine is not None:
+            return _measure_elsewhere(images, run, keep)
         share = loading.share_of(images)
         sides, keep = run.empty(), keep or {}
         unreadable: list[str] = []
@@ -216,6 +226,15 @@ def measure(
         dnas = run.to_dnas(sides)
         of_images = {**{name: one.values(dnas) for name, one in keep.items()}, **seen.notes(run.folded)}
         return Measured(dnas, sorted(unreadable), *_in_order(of_images, seen, images, loading.distributed))
+
+
+def _measure_elsewhere(images: Images, run: Pass, keep: Mapping[str, PerImage] | None) -> Measured:
+    if keep:
+        raise ValueError(
+            f"Argument `engine` makes nothing but DNAs, but {', '.join(keep)} of single images are needed; leave it out"
+        )
+    check_elsewhere(images)
+    return Measured(*measure_elsewhere(images, run))
 
 
 class _Seen:

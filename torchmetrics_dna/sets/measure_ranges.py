@@ -6,17 +6,20 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.sets.loading import activate, check_any_read
+from torchmetrics_dna.sets.elsewhere import ImageWork, Told, check_elsewhere, session_for
+from torchmetrics_dna.sets.loading import activate_noted, check_any_read
+from torchmetrics_dna.sets.parts import parts_of
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally import RangeTally
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
-    from torchmetrics_dna.sets.loading import Loading
+    from torchmetrics_dna.sets.loading import Activated, Loading
+    from torchmetrics_dna.tally import Side
 
 
 class MeasuredRanges(NamedTuple):
@@ -74,15 +77,58 @@ def measure_ranges(
                 opened.append(loading.open(source))
         check_used(loading.reading, *opened)
         unreadable: list[str] = []
-        for images in opened:
-            for places, activations, left_out in activate(loading.share_of(images), extractor, loading):
-                if places:
-                    tally.add_(side, [activations], len(places))
-                del activations
-                unreadable += left_out
+        if loading.engine is not None:
+            for images in opened:
+                check_elsewhere(images)
+            for images in opened:
+                unreadable += _add_elsewhere_(side, tally, images, extractor, loading)
+        else:
+            for images in opened:
+                unreadable += _add_(side, tally, activate_noted(loading.share_of(images), extractor, loading))
         if loading.distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             tally.all_reduce_(side)
         if opened:
             check_any_read(int(side["images"]) + len(unreadable), unreadable, opened[0].label)
         return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
+
+
+def _add_(side: Side, tally: RangeTally, measured: Iterable[Activated]) -> list[str]:
+    """Add images in place; gives a line for each that was left out."""
+    unreadable: list[str] = []
+    for one in measured:
+        if one.places:
+            tally.add_(side, [one.activations], len(one.places))
+        unreadable += one.left_out
+        del one
+    return unreadable
+
+
+def _add_elsewhere_(
+    side: Side, tally: RangeTally, images: Images, extractor: DNAExtractor, loading: Loading
+) -> list[str]:
+    """Likewise, by an engine: extremes unite to the same in any order."""
+    parts = parts_of(images, loading.batch_size)
+    told, left_out = Told(images, loading, parts), dict[int, list[str]]()
+    work = _RangesOfParts(tally, images, extractor, loading, parts)
+    with session_for(extractor, loading) as session:
+        for part, (found, lines) in session.map(work, range(len(parts))):
+            tally.merge_(side, found)
+            left_out[part] = lines
+            told.add(int(found["images"]) + len(lines))
+        told.end()
+    return [line for part in sorted(left_out) for line in left_out[part]]
+
+
+class _RangesOfParts(ImageWork):
+    def __init__(
+        self, tally: RangeTally, images: Images, extractor: DNAExtractor, loading: Loading, parts: Sequence[range]
+    ) -> None:
+        super().__init__(images, extractor, loading, parts)
+        self._tally = tally
+
+    def __call__(self, number: int) -> tuple[Side, list[str]]:
+        side = self._tally.empty(self.extractor.device)
+        measured = activate_noted(self.images, self.extractor, self.loading, parts=[self.parts[number]])
+        lines = _add_(side, self._tally, measured)
+        return {name: values.cpu() for name, values in side.items()}, lines

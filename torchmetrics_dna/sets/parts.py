@@ -5,7 +5,10 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
@@ -17,8 +20,7 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.sets.loading import activate_noted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
@@ -32,6 +34,21 @@ FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
 _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # some may be half written
+RUN = 16  # neighbours that are merged at a time
+_T = TypeVar("_T")
+
+
+class Packed(NamedTuple):
+    """The files of a finished part, as their bytes.
+
+    Attributes:
+        record: How many images it has, and what was left out.
+        dnas: The DNA of each kind.
+
+    """
+
+    record: bytes
+    dnas: dict[str, bytes]
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -53,6 +70,49 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
+def in_runs(numbers: range, of_run: Callable[[range], _T], merge: Callable[[Iterable[_T]], _T]) -> _T:
+    """Merge parts in a tree that depends on nothing but how many there are: sums of floats depend on their order.
+
+    Args:
+        numbers: Those of the parts, from 0.
+        of_run: What up to 16 neighbours are together.
+        merge: What up to 16 neighbouring runs are together, and then runs of these.
+
+    Example:
+        >>> in_runs(range(40), lambda run: f"{run[0]}-{run[-1]}", " ".join)
+        '0-15 16-31 32-39'
+
+    """
+    if len(numbers) <= RUN:
+        return of_run(numbers)
+    size = RUN
+    while size * RUN < len(numbers):
+        size *= RUN
+    return merge(in_runs(numbers[first : first + size], of_run, merge) for first in range(0, len(numbers), size))
+
+
+def merge_packed(*parts: Mapping[str, bytes]) -> dict[str, bytes]:
+    """Merge the DNAs of parts, kind by kind, in their order; two of a kind are in memory at a time."""
+    with TemporaryDirectory() as name:
+        path, found = Path(name, "x.dna.npz"), {}
+        for kind in parts[0]:
+            merged(_unpacked(part[kind], path) for part in parts).save(path)
+            found[kind] = path.read_bytes()
+    return found
+
+
+def unpacked(dnas: Mapping[str, bytes]) -> Iterator[tuple[str, DNA]]:
+    """The DNAs that were packed, one after the other, by their kinds."""
+    with TemporaryDirectory() as name:
+        for kind, content in dnas.items():
+            yield kind, _unpacked(content, Path(name, "x.dna.npz"))
+
+
+def _unpacked(content: bytes, path: Path) -> DNA:
+    path.write_bytes(content)
+    return load_dna(path)
+
+
 class Parts:
     """The parts of a job, on disk.
 
@@ -65,7 +125,7 @@ class Parts:
 
     def __init__(self, folder: Path, parts: Sequence[range], kinds: list[str]) -> None:
         self.folder, self.kinds = folder, kinds
-        self._parts = parts
+        self.parts = parts
         self._lock: Lock | None = None
 
     def begin(self, job: dict[str, Any], resume: bool) -> None:
@@ -113,7 +173,7 @@ class Parts:
         """Unlock the folder; remove what is in it if no part is finished."""
         if self._lock is None:
             return
-        if len(self.missing()) == len(self._parts):
+        if len(self.missing()) == len(self.parts):
             self.remove()
         self._leave(self._lock)
         self._lock = None
@@ -125,12 +185,12 @@ class Parts:
 
     def missing(self) -> list[int]:
         """Numbers of the parts that are not finished."""
-        return [part for part in range(len(self._parts)) if not self._record(part).is_file()]
+        return [part for part in range(len(self.parts)) if not self._record(part).is_file()]
 
     def measure(self, images: Images, run: Pass, parts: Sequence[int]) -> None:
         """Make some parts, in one pass over their images."""
         left = iter(parts)
-        chosen = [self._parts[part] for part in parts]
+        chosen = [self.parts[part] for part in parts]
         sides: dict[Kind, Side] | None = None
         left_out, count = list[str](), 0
         for one in activate_noted(images, run.extractor, run.loading, run.notes, chosen) if chosen else ():
@@ -153,24 +213,46 @@ class Parts:
         """How many images all parts have."""
         return sum(record["num_images"] for record in self._records())
 
+    def seen(self, part: int) -> int:
+        """How many images of a finished part were read or left out."""
+        record = self._read(part)
+        return int(record["num_images"]) + len(record["unreadable"])
+
     def _records(self) -> Iterator[dict[str, Any]]:
-        for part in range(len(self._parts)):
-            record = self._record(part)
-            if not record.is_file():
-                raise FileNotFoundError(
-                    f"{str(self.folder)!r} has no {record.name}, which another process has made; all need the same"
-                    " folder"
-                )
-            with refusing(record, "a list of images"):
-                found: dict[str, Any] = read_json(record, dict)
-                check_type("num_images", found.get("num_images"), int)
-                for line in check_type("unreadable", found.get("unreadable"), list):
-                    check_type("lines", line, str)
-            yield found
+        return map(self._read, range(len(self.parts)))
+
+    def _read(self, part: int) -> dict[str, Any]:
+        record = self._record(part)
+        if not record.is_file():
+            raise FileNotFoundError(
+                f"{str(self.folder)!r} has no {record.name}, which another process has made; all need the same folder"
+            )
+        with refusing(record, "a list of images"):
+            found: dict[str, Any] = read_json(record, dict)
+            check_type("num_images", found.get("num_images"), int)
+            for line in check_type("unreadable", found.get("unreadable"), list):
+                check_type("lines", line, str)
+        return found
 
     def merged(self, kind: str) -> DNA:
-        """Merge the DNAs of all parts, in their order."""
-        return merged(load_dna(self._path(part, kind)) for part in range(len(self._parts)))
+        """Merge the DNAs of all parts, in runs; beside those of a run and of runs, one is in memory at a time."""
+        return in_runs(range(len(self.parts)), partial(self._merged_run, kind), merged)
+
+    def _merged_run(self, kind: str, numbers: range) -> DNA:
+        return merged(load_dna(self._path(part, kind)) for part in numbers)
+
+    def pack(self, part: int) -> Packed:
+        """The files of a finished part."""
+        dnas = {kind: self._path(part, kind).read_bytes() for kind in self.kinds}
+        return Packed(self._record(part).read_bytes(), dnas)
+
+    def put(self, part: int, packed: Packed) -> None:
+        """Finish a part by its files, which were made elsewhere."""
+        for kind, content in packed.dnas.items():
+            with replacing(self._path(part, kind)) as temporary:
+                temporary.write_bytes(content)
+        with replacing(self._record(part)) as temporary:  # last, since it says that the part is there
+            temporary.write_bytes(packed.record)
 
     def remove(self) -> None:
         """Delete all parts, and nothing that someone else has put there."""

@@ -1,0 +1,134 @@
+"""What a Ray cluster of three nodes on one machine makes of shards: speed beside one process, memory of the driver.
+
+    python tests/benchmarks/ray_cluster.py [--images 2000] [--shards 20 200] [--nodes 3]
+
+The images are JPEGs of 512 x 512 pixels. One process runs on one core, and so does each node. Each job runs in
+a process of its own, and is told with the seconds that it took (a cluster runs already, its workers start within the
+job), its peak memory, and what it held before it began. The first set is measured once more while a node is killed,
+after a third of the images. All DNAs must be equal to the last byte.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tarfile
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+from input import write
+
+_STORE = 200 * 2**20
+
+
+def shards_of(images: Path, folder: Path, count: int) -> str:
+    folder.mkdir()
+    files = sorted(images.iterdir())
+    for k in range(count):
+        with tarfile.open(folder / f"{k:03}.tar", "w") as archive:
+            for file in files[k::count]:
+                archive.add(file, file.name)
+    return f"{folder}/*.tar"
+
+
+def memory() -> float:
+    """The most that this process has held, in MB."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
+    """One job, whose figures go to stdout; at ``kill_at`` images it asks for a node to be killed."""
+    from torchmetrics_dna import DNAExtractor
+    from torchmetrics_dna.sets.loading import Loading
+    from torchmetrics_dna.sets.make_files import make_files
+
+    told: list[float] = []
+
+    def progress(_: str, done: int, total: int | None) -> None:
+        if kill_at and done >= kill_at and kill_at not in told:
+            told.append(kill_at)
+            print("kill", flush=True)
+        if done and "first" not in found:
+            found["first"] = time.perf_counter() - start
+
+    found: dict[str, float] = {}
+    extractor = DNAExtractor()
+    extractor.ranges  # noqa: B018 - as a job has them before it begins
+    found["before"] = memory()
+    start = time.perf_counter()
+    loading = Loading(engine=engine, progress=progress, num_workers=None if engine else 0)
+    make_files(source, output, extractor, ["histogram", "gaussian"], 1000, None, loading)
+    print(json.dumps(found | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
+
+
+def run(source: str, output: Path, address: str | None = None, kill: Any = None, at: int = 0) -> dict[str, Any]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"} | ({"RAY_ADDRESS": address} if address else {})
+    command = [sys.executable, __file__, "--job", source, str(output), "ray" if address else "", str(at)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment) as process:
+        lines = []
+        for line in process.stdout or ():
+            if line == "kill\n":
+                kill()
+            lines.append(line)
+    assert process.returncode == 0, lines
+    return json.loads(next(line for line in lines if line.startswith("{")))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="A Ray cluster beside one process")
+    parser.add_argument("--images", type=int, default=2000)
+    parser.add_argument("--shards", type=int, nargs="+", default=[20, 200])
+    parser.add_argument("--nodes", type=int, default=3)
+    parser.add_argument("--job", nargs=4)
+    arguments = parser.parse_args()
+    if arguments.job:
+        source, output, engine, at = arguments.job
+        job(source, output, engine or None, int(at))
+        return
+    from ray.cluster_utils import Cluster
+
+    print(f"{'job':28} {'images/s':>9} {'seconds':>8} {'to first':>9} {'peak MB':>8} {'before':>7}")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        (folder / "images").mkdir()
+        write(folder / "images", arguments.images)
+        head = {"num_cpus": 0, "object_store_memory": _STORE, "include_dashboard": False}
+        cluster = Cluster(initialize_head=True, head_node_args=head)
+        try:
+            nodes = [cluster.add_node(num_cpus=1, object_store_memory=_STORE) for _ in range(arguments.nodes)]
+            for count in arguments.shards:
+                source = shards_of(folder / "images", folder / f"{count}", count)
+                ways: dict[str, Any] = {"one core": {}, "Ray": {"address": cluster.address}}
+                if count == arguments.shards[0] and arguments.nodes > 1:
+                    kill = {"kill": lambda: cluster.remove_node(nodes.pop(), allow_graceful=False)}
+                    ways["Ray, a node killed"] = {"address": cluster.address, "at": arguments.images // 3, **kill}
+                made = set()
+                for way, given in ways.items():
+                    output = folder / f"{way} {count}.dna.npz"
+                    found = run(source, output, **given)
+                    files = [
+                        output.with_name(output.name.replace(".dna", f".{k}.dna")) for k in ("histogram", "gaussian")
+                    ]
+                    made.add(tuple(file.read_bytes() for file in files))
+                    speed = arguments.images / found["seconds"]
+                    print(
+                        f"{f'{way}, {count} shards':28} {speed:9.1f} {found['seconds']:8.1f} {found['first']:9.1f}"
+                        f" {found['peak']:8.0f} {found['before']:7.0f}",
+                        flush=True,
+                    )
+                assert len(made) == 1, "bytes differ"
+                if len(nodes) < arguments.nodes:
+                    nodes.append(cluster.add_node(num_cpus=1, object_store_memory=_STORE))
+        finally:
+            cluster.shutdown()
+    print(f"all bytes are equal; {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+
+
+if __name__ == "__main__":
+    main()

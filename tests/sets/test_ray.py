@@ -1,0 +1,117 @@
+"""A cluster of several nodes on this machine, one of which dies; images and DNAs are in a bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from commands import run as run_command
+from engines import KINDS, broken_shards, contents, make, shards
+
+from torchmetrics_dna import load_dna
+
+pytestmark = [
+    pytest.mark.slow,
+    # Ray's own, which leaves files and sockets open
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
+]
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    """A server that speaks S3's protocol."""
+    server_of_moto = pytest.importorskip("moto.server")
+    s3fs = pytest.importorskip("s3fs")
+    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
+            patch.setenv(f"AWS_{name}", value)
+        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
+        server = server_of_moto.ThreadedMotoServer("127.0.0.1", port)
+        server.start()
+        files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
+        files.mkdir("bucket")
+        yield files
+        server.stop()
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: Any) -> Iterator[Any]:
+    """Three nodes of one core, beside one for the driver."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HELPERS)]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        room = {"object_store_memory": 100 * 2**20}
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **room})
+        try:
+            nodes = [made.add_node(num_cpus=1, **room) for _ in range(3)]
+            ray.init(made.address, log_to_driver=False, logging_level="WARNING")
+            yield SimpleNamespace(kill=lambda: made.remove_node(nodes.pop(), allow_graceful=False))
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
+    """Progress at which a node dies."""
+    told: list[int] = []
+
+    def progress(_: str, done: int, total: int | None) -> None:
+        if done >= after and not told:
+            cluster.kill()
+        told.append(done)
+
+    return progress
+
+
+def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, bucket: Any) -> None:
+    source = shards(tmp_path / "shards", 20, 100)
+    make(source, tmp_path / "x.dna.npz")  # by one process, from this machine
+    bucket.put(source, "bucket/shards/")
+    make("s3://bucket/shards/*.tar", "s3://bucket/x.dna.npz", "ray", progress=killing(cluster, 600))
+    for kind in KINDS:
+        assert bucket.cat(f"bucket/x.{kind}.dna.npz") == (tmp_path / f"x.{kind}.dna.npz").read_bytes()
+        assert load_dna(f"s3://bucket/x.{kind}.dna.npz").num_images == 2000
+    assert not Path("x.dna.npz.parts").exists()
+
+
+def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
+    source = broken_shards(tmp_path / "shards")
+    messages = []
+    for name, engine in (("one", None), ("ray", "ray?actors=2")):
+        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as told:
+            make(source, tmp_path / name / "x.dna.npz", engine)
+        messages.append(str(told.value))
+        assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
+        make(source, tmp_path / name / "x.dna.npz", skip_unreadable=True, resume=True)
+    assert messages[0] == messages[1]
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+def test_a_command_on_a_cluster(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shards(tmp_path / "a", 2, 3)
+    given = ["--feature", "properties"]
+    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--folds", "20", *given) == 0
+    found = []
+    for options in ([], ["--on", "ray?actors=1"]):
+        capsys.readouterr()
+        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--json", *given, *options) == 0
+        found.append(json.loads(capsys.readouterr().out))  # and nothing else
+    assert found[0] == found[1]
+    assert found[0]["num_images"] == {"a": 6, "b": 3}
