@@ -153,8 +153,7 @@ def make_cards(
         num_neurons: How many cards at most.
         num_images: How many images of each side to look at, drawn at random.
         seed: Of the draw.
-        keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, as for
-            :func:`~torchmetrics_dna.sets.measure.measure`.
+        keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, by name.
         loading: See :class:`Loading`.
 
     Raises:
