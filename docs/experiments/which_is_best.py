@@ -21,6 +21,7 @@ import numpy as np
 import results
 import torch
 from how_many_images import Pictures
+from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from significance import RECORD, SIDE, Images, Measure, random_folds, remember
 
@@ -83,6 +84,22 @@ def shares(measure: Measure, reference: Images, sets: Sequence[Images], size: in
     return [right / draws, sure / draws, wrong / draws, pairs / draws]
 
 
+def figure_of(cells: Sequence[Sequence[float]], sizes: Sequence[int]) -> Figure:
+    figure = Figure(figsize=(6, 3.5), layout="constrained")
+    figure.suptitle("Sets blurred less and less: is the sharpest found?", x=0.01, ha="left", fontsize=11)
+    axis = figure.subplots()
+    for name, colour, marker, values in (
+        ("called best", "dna-emd", "o", [cell[0] for cell in cells]),
+        ("surely best", "dna-fd", "s", [cell[1] - cell[2] for cell in cells]),
+    ):
+        heights = [100 * value for value in values]
+        axis.plot(list(map(str, sizes)), heights, color=results.COLOURS[colour], marker=marker, label=name)
+    axis.set(xlabel="images of each set", ylabel="% of draws", ylim=(-3, 103))
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.legend(frameon=False)
+    return figure
+
+
 def main() -> None:
     parser = results.parser(__doc__)
     parser.add_argument("--draws", type=int, default=100, help="of each cell")
@@ -141,6 +158,7 @@ def main() -> None:
                 ],
             ),
         ],
+        figures={"": figure_of(found[BLURRED], sizes)},
         seeds=f"of draws: the images of a set; {draws} draws of each cell",
         data=given.origin,
     )

@@ -26,10 +26,11 @@ from torchmetrics_dna.cli.measuring import measures_images
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.demo import Demo
 
 
@@ -69,14 +70,13 @@ def compare(
     form = _form(bool(more), as_json, as_csv, as_markdown, curve)
     with progress() as report:
         if more:
-            found = _compare_many(a, [b, *more], cards, curve, form, progress=report, **options)
+            several = _compare_many(a, [b, *more], cards, curve, form, progress=report, **options)
+            found, unreadable = several.found, several.unreadable
         else:
-            found = {"B": _compare_two(a, b, cards, progress=report, **options)}
-    if not more:
-        _print_comparison(found["B"], as_json)
-    if cards is not None:
-        talk.print(f"The cards are in {cards}")
-    print_unreadable(list(dict.fromkeys(line for one in found.values() for line in one.unreadable)))
+            one = _compare_two(a, b, cards, progress=report, **options)
+            found, unreadable = {"B": one}, one.unreadable
+            _print_comparison(one, as_json)
+    print_unreadable(unreadable)
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
 
@@ -100,12 +100,14 @@ def _compare_two(a: str, b: str, cards: Path | None, **options: Any) -> Comparis
     from torchmetrics_dna.reporting.cards import compare_with_cards
 
     check_output(cards, ".html", ".htm")
-    return compare_with_cards(a, b, cards, **options)
+    found = compare_with_cards(a, b, cards, **options)
+    talk.print(f"The cards are in {cards}")
+    return found
 
 
 def _compare_many(
     reference: str, sets: list[str], cards: Path | None, curve: Path | None, form: str | None, **options: Any
-) -> Mapping[str, Comparison]:
+) -> Comparisons:
     from torchmetrics_dna.cli.compare_many import print_comparisons
     from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.processes import rank
@@ -121,7 +123,7 @@ def _compare_many(
 
         plot_curve(found).savefig(curve)
         talk.print(f"The curve is in {curve}")
-    return found.found
+    return found
 
 
 def demo(

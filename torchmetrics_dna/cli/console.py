@@ -134,8 +134,7 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], 
     for column, values in zip(made.columns, zip(*rows, strict=True), strict=True):
         figures = [value for value in values if not isinstance(value, (str, int))]
         if figures:
-            column.justify = "right"
-            cells.append(numbers(figures))
+            cells.append(numbers(figures, max(map(len, str(column.header).split()), default=0)))  # which may be broken
         else:
             column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])

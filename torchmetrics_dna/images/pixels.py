@@ -17,6 +17,7 @@ from torch import Tensor
 
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.places import read_address
+from torchmetrics_dna.images.plugins import open_image
 from torchmetrics_dna.images.tensors import scale_remedy
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
     """
     before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(_max_pixels())
     try:
-        with Image.open(file) as image:
+        with open_image(file) as image:
             yield image
     except Image.DecompressionBombError as err:
         raise ValueError(f"{str(err).split(',')[0]}; {_LIFT}") from err

@@ -196,8 +196,7 @@ def compare_sides(
         opened = _open_sides(sides, layers, ranges, loading)
         given, plan = [side for side in opened if isinstance(side, DNA)], None
         distances = resolve_distances(metrics, given)
-        check_confidence(confidence)
-        check_num_folds(num_folds or NUM_FOLDS)
+        _check_certainty(confidence, num_folds)
         if len(given) == len(opened):
             check_of_dnas(given, feature, num_bins, settings)
             words = _words(neuron_names, changes, given[0])
@@ -219,6 +218,12 @@ def compare_sides(
         first = next(measured)
         asked = neuron_weights, distances, confidence, plan
         return [replace(compare_measured(first, other, *asked), **words) for other in measured]
+
+
+def _check_certainty(confidence: float, num_folds: int) -> None:
+    check_confidence(confidence)
+    if num_folds:
+        check_num_folds(num_folds)
 
 
 def _words(

@@ -79,6 +79,12 @@ class Comparisons:
         return last if len(set(last)) == len(last) else None
 
     @property
+    def unreadable(self) -> list[str]:
+        """One line for each image that was left out, of the reference and of all sets."""
+        sides = [one.measured for one in self.found.values() if one.measured is not None]
+        return [*(sides[0][0].unreadable if sides else ()), *(line for _, other in sides for line in other.unreadable)]
+
+    @property
     def verdict(self) -> str:
         """Which set is best, and how sure that is, in one sentence."""
         best, others = self.best, [name for name in self.found if name != self.best]
