@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import socket
 import threading
 import tracemalloc
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 import torch
 import workers
+from buckets import serving
 from commands import run as run_command
 from kinds import COUNT, FILES, PIXELS, tar
 from networks import Pixels
@@ -302,21 +302,7 @@ def test_broken_connections_are_told_in_one_line(
 def test_objects_of_a_bucket(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    server_of_moto = pytest.importorskip("moto.server")
-    pytest.importorskip("s3fs")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = server_of_moto.ThreadedMotoServer("127.0.0.1", port)
-    server.start()
-    try:
-        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
-            monkeypatch.setenv(f"AWS_{name}", value)
-        monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        import s3fs
-
-        files = s3fs.S3FileSystem()
-        files.mkdir("bucket")
+    with serving("bucket") as files:
         files.put(kinds.shards(tmp_path).replace("{000..002}", "*"), "bucket/shards/")
         files.put(str(kinds.folder(tmp_path)), "bucket/images", recursive=True)
         expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
@@ -326,8 +312,6 @@ def test_objects_of_a_bucket(
             make_dna("s3://bucket/gone.tar", EXTRACTOR)
         monkeypatch.chdir(tmp_path)
         check_outputs_of_commands(monkeypatch, capsys)
-    finally:
-        server.stop()
 
 
 def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from buckets import serving
 from commands import run as run_command
 from engines import KINDS, broken_shards, contents, make, shards
 
@@ -27,22 +27,8 @@ HELPERS = Path(__file__).parents[1] / "helpers"
 
 @pytest.fixture(scope="module")
 def bucket() -> Iterator[Any]:
-    """A server that speaks S3's protocol."""
-    server_of_moto = pytest.importorskip("moto.server")
-    s3fs = pytest.importorskip("s3fs")
-    with socket.socket() as free, pytest.MonkeyPatch.context() as patch:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-        free.close()
-        for name, value in (("ACCESS_KEY_ID", "x"), ("SECRET_ACCESS_KEY", "x"), ("DEFAULT_REGION", "us-east-1")):
-            patch.setenv(f"AWS_{name}", value)
-        patch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{port}")
-        server = server_of_moto.ThreadedMotoServer("127.0.0.1", port)
-        server.start()
-        files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
-        files.mkdir("cluster")  # of its own: servers of one process share their buckets
+    with serving("cluster") as files:
         yield files
-        server.stop()
 
 
 @pytest.fixture(scope="module")

@@ -67,21 +67,23 @@ def compare(
         "num_folds": folds,
         "groups": group_by,
     }
-    form = _form(bool(more), as_json, as_csv, as_markdown, curve)
+    form = _form(bool(more), as_json, as_csv, as_markdown, cards, curve)
     with progress() as report:
-        if more:
-            several = _compare_many(a, [b, *more], cards, curve, form, progress=report, **options)
-            found, unreadable = several.found, several.unreadable
-        else:
-            one = _compare_two(a, b, cards, progress=report, **options)
-            found, unreadable = {"B": one}, one.unreadable
-            _print_comparison(one, as_json)
-    print_unreadable(unreadable)
-    check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
+        compared: Any = _compare(a, [b, *(more or ())], cards, progress=report, **options)
+    if more:
+        _print_comparisons(compared, form, curve)
+    else:
+        _print_comparison(compared, as_json)
+    if cards is not None:
+        talk.print(f"The cards are in {cards}")
+    print_unreadable(compared.unreadable)
+    check_gates(compared.found if more else {"B": compared}, fail_above, 1 - confidence if fail_if_different else None)
 
 
-def _form(many: bool, as_json: bool, as_csv: bool, as_markdown: bool, curve: Path | None) -> str | None:
-    """How to print, of several sets; ValueError if that is asked twice, or is not for two sets."""
+def _form(
+    many: bool, as_json: bool, as_csv: bool, as_markdown: bool, cards: Path | None, curve: Path | None
+) -> str | None:
+    """How to print, of several sets; ValueError if that is asked twice, or an option is for another number of sets."""
     asked = {"csv": as_csv, "markdown": as_markdown, "json": as_json}
     chosen = [name for name, wanted in asked.items() if wanted]
     if len(chosen) > 1:
@@ -89,41 +91,39 @@ def _form(many: bool, as_json: bool, as_csv: bool, as_markdown: bool, curve: Pat
     only_many = [f"--{name}" for name in chosen if name != "json"] + (["--curve"] if curve is not None else [])
     if only_many and not many:
         raise ValueError(f"Option {only_many[0]} is for several sets, but two are given; leave it out, or give more")
+    if many and cards is not None:
+        raise ValueError("Option --cards is for two sets; leave it out, or compare each pair by itself")
+    if cards is not None:
+        check_output(cards, ".html", ".htm")
+    if curve is not None:
+        check_figure(curve)
     return chosen[0] if chosen else None
 
 
-def _compare_two(a: str, b: str, cards: Path | None, **options: Any) -> Comparison:
-    if cards is None:
-        from torchmetrics_dna.sets.compare import compare as compare_sets
+def _compare(reference: str, sets: list[str], cards: Path | None, **options: Any) -> Comparison | Comparisons:
+    if len(sets) > 1:
+        from torchmetrics_dna.sets.compare_many import compare_many
 
-        return compare_sets(a, b, **options)
-    from torchmetrics_dna.reporting.cards import compare_with_cards
+        return compare_many(reference, sets, **options)
+    if cards is not None:
+        from torchmetrics_dna.reporting.cards import compare_with_cards
 
-    check_output(cards, ".html", ".htm")
-    found = compare_with_cards(a, b, cards, **options)
-    talk.print(f"The cards are in {cards}")
-    return found
+        return compare_with_cards(reference, sets[0], cards, **options)
+    from torchmetrics_dna.sets.compare import compare as compare_sets
+
+    return compare_sets(reference, sets[0], **options)
 
 
-def _compare_many(
-    reference: str, sets: list[str], cards: Path | None, curve: Path | None, form: str | None, **options: Any
-) -> Comparisons:
+def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:
     from torchmetrics_dna.cli.compare_many import print_comparisons
-    from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.processes import rank
 
-    if cards is not None:
-        raise ValueError("Option --cards is for two sets; leave it out, or compare each pair by itself")
-    if curve is not None:
-        check_figure(curve)
-    found = compare_many(reference, sets, **options)
     print_comparisons(found, form)
     if curve is not None and rank() == 0:
         from torchmetrics_dna.plots import plot_curve
 
         plot_curve(found).savefig(curve)
         talk.print(f"The curve is in {curve}")
-    return found
 
 
 def demo(
