@@ -73,9 +73,7 @@ def print_csv(rows: Sequence[dict[str, Any]]) -> None:
 def print_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]], sentence: str) -> None:
     """Print a sentence and a Markdown table on stdout."""
     lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
-    lines += [
-        [number(cell) if isinstance(cell, float) else "-" if cell is None else cell for cell in row] for row in rows
-    ]
+    lines += [[number(cell) if isinstance(cell, (float, type(None))) else cell for cell in row] for row in rows]
     out.print(sentence, soft_wrap=True)
     out.print()
     for line in lines:

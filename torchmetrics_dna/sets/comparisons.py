@@ -91,13 +91,13 @@ class Comparisons:
         figure = f"{self.distance} {number(self._figure(best))}"
         if not others:
             return f"{best} is the only set, {figure}."
-        second = min(others, key=self._order)
-        p = self.p_values[second]
+        second, p_values = min(others, key=self._order), self.p_values
+        p = p_values[second]
         if p is None:
             return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
         if p <= SIGNIFICANT:
             return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_in_words(p)})."
-        alike = [name for name in others if (self.p_values[name] or 0) > SIGNIFICANT]
+        alike = [name for name in others if (p_values[name] or 0) > SIGNIFICANT]
         return (
             f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(alike, second, p)}."
         )

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally import Side
 
 _MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
-_MOST_OF_SHARDS = 1000  # some 5 MB each on disk with the default extractor
+_MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
 FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
