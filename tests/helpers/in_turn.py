@@ -10,9 +10,10 @@ import shlex
 import sys
 from pathlib import Path
 
-commands = sys.argv[1:]
-sys.path[0] = ""  # programs import what lies beside them
-for command in commands:
-    print(f"== {command}", flush=True)
-    sys.argv = shlex.split(command)
-    runpy.run_path(str(Path(sys.argv[0]).absolute()), run_name="__main__")
+if __name__ == "__main__":  # pytest looks for doctests here, and would take its own arguments for programs
+    commands = sys.argv[1:]
+    sys.path[0] = ""  # programs import what lies beside them
+    for command in commands:
+        print(f"== {command}", flush=True)
+        sys.argv = shlex.split(command)
+        runpy.run_path(str(Path(sys.argv[0]).absolute()), run_name="__main__")
