@@ -18,10 +18,11 @@ from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.sets.cards import make_cards
-from torchmetrics_dna.sets.compare import compare, open_indexed_sides
+from torchmetrics_dna.sets.compare import compare
 from torchmetrics_dna.sets.features import Distances
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
+from torchmetrics_dna.sets.sides import open_indexed_sides
 from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import Scorer
 

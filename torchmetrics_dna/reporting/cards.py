@@ -18,9 +18,10 @@ from torchmetrics_dna.reporting.drawing import data_uri
 from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.templates import environment, styles
 from torchmetrics_dna.sets.cards import make_cards, open_images
-from torchmetrics_dna.sets.compare import compare, open_indexed_sides
+from torchmetrics_dna.sets.compare import compare
 from torchmetrics_dna.sets.loading import Loading, LoadingOptions, SetOptions
 from torchmetrics_dna.sets.processes import in_step, rank
+from torchmetrics_dna.sets.sides import open_indexed_sides
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:

@@ -12,12 +12,12 @@ from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.sets.class_shares import compare_classes
-from torchmetrics_dna.sets.compare import open_indexed_sides
 from torchmetrics_dna.sets.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.neuron_groups import mixed, move_together
 from torchmetrics_dna.sets.processes import in_step
+from torchmetrics_dna.sets.sides import open_indexed_sides
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -4,43 +4,32 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
-from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.dna.distances import Kind, kinds_for, resolve_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
-from torchmetrics_dna.dna.layer_unions import Plan, plan_for
-from torchmetrics_dna.dna.load import is_dna_path, load_dna
-from torchmetrics_dna.dna.names import resolve_names
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.without_properties import network_of
-from torchmetrics_dna.images import ImageSource, ImageStream
-from torchmetrics_dna.images.base import by_number, left_out_in_words
+from torchmetrics_dna.dna.distances import Kind
+from torchmetrics_dna.dna.evidence import NUM_FOLDS
+from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.elsewhere import check_elsewhere
-from torchmetrics_dna.sets.features import Features, PerImage
 from torchmetrics_dna.sets.loading import Loading, SetOptions
-from torchmetrics_dna.sets.measure import Measured, measure
+from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import in_step
-from torchmetrics_dna.tally.folds import check_num_folds
-from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
+from torchmetrics_dna.sets.sides import Asked, measure_sides
+from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     import torch
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.names import GivenNames
-    from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups
@@ -168,159 +157,18 @@ def compare(
         (True, {'a': 2, 'b': 2})
 
     """
-    given = feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds
-    return compare_sides("compare", (a, b), *given, groups, device, options)[0]
+    asked = Asked(
+        feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
+        groups, device,
+    )  # fmt: skip
+    return compare_sides("compare", (a, b), asked, options)[0]
 
 
-def compare_sides(
-    function: str,
-    sides: Sequence[Source | DNA],
-    feature: Feature | None,
-    metrics: Sequence[str] | None,
-    layers: Sequence[str] | None,
-    num_bins: int | None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
-    neuron_names: GivenNames | None,
-    changes: ChangeDictionary | str | os.PathLike[str] | None,
-    confidence: float,
-    num_folds: int,
-    groups: Groups | tuple[Groups, ...] | None,
-    device: str | torch.device | None,
-    options: SetOptions,
-) -> list[Comparison]:
-    """Compare the first side with each of the others in turn, each measured once; arguments as for :func:`compare`."""
+def compare_sides(function: str, sides: Sequence[Source | DNA], asked: Asked, options: SetOptions) -> list[Comparison]:
+    """Compare the first side with each of the others in turn, each measured once."""
     loading, settings = Loading.of(function, options)
     with in_step(loading.distributed):
-        # all are opened before one is measured, so that a mistake in the last does not cost the time that others take
-        opened = _open_sides(sides, layers, ranges, loading)
-        given, plan = [side for side in opened if isinstance(side, DNA)], None
-        distances = resolve_distances(metrics, given)
-        _check_certainty(confidence, num_folds)
-        if len(given) == len(opened):
-            check_of_dnas(given, feature, num_bins, settings)
-            words = _words(neuron_names, changes, given[0])
-            measured: Iterator[Measured] = map(_as_measured, given)
-        else:
-            kinds, settings["device"] = kinds_for(distances), device_for(feature, device)
-            way = resolve(feature, layers, num_bins, ranges, given, histograms="histogram" in kinds, **settings)
-            resolve_weights(neuron_weights, way.extractor.neurons, way.extractor.name, way.extractor.weights_digest)
-            words = _words(neuron_names, changes, way.extractor)
-            if loading.engine is None:  # which keeps nothing of single images
-                plan = _plan_for_fd(opened, distances, way.extractor.neurons, num_folds, neuron_weights is None)
-            given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
-            measured = (
-                _as_measured(next(known))
-                if isinstance(side, DNA)
-                else measure(side, way.extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
-                for side, grouped in zip(opened, _groups_of_sides(groups, len(opened)), strict=True)
-            )
-        first = next(measured)
-        asked = neuron_weights, distances, confidence, plan
-        return [replace(compare_measured(first, other, *asked), **words) for other in measured]
-
-
-def _check_certainty(confidence: float, num_folds: int) -> None:
-    check_confidence(confidence)
-    if num_folds:
-        check_num_folds(num_folds)
-
-
-def _words(
-    names: GivenNames | None, changes: ChangeDictionary | str | os.PathLike[str] | None, of: DNA | DNAExtractor
-) -> dict[str, Any]:
-    """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
-    extractor = of.extractor if isinstance(of, DNA) else of.name
-    others = PRESETS[extractor].neurons if extractor in PRESETS else None
-    return {
-        "neuron_names": resolve_names(names, of.neurons, others),
-        "changes": changes_for(changes, extractor, of.weights_digest),
-    }
-
-
-def _plan_for_fd(
-    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
-) -> Plan | None:
-    """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
-    sizes = [_count(side) for side in sides if not isinstance(side, DNA)]
-    if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
-        return None
-    neurons = (split and network_of(neurons)) or neurons
-    known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes):
-        return Plan(
-            False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
-        )
-    return plan_for(neurons, known, num_folds)
-
-
-def _count(images: Images) -> int | None:
-    return images.count if isinstance(images, ImageStream) else len(images)
-
-
-def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
-    """What distances take of single images."""
-    kept: dict[str, PerImage] = {}
-    if any(not record.kinds for record in distances):
-        kept["features"] = Features()
-    if plan is not None and plan.anything:
-        kept["means"] = Features(all_layers=True)
-    return kept
-
-
-def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
-    if groups is None or isinstance(groups, str) or callable(groups):
-        return [groups] * count
-    if isinstance(groups, tuple) and len(groups) == count:
-        return groups
-    raise ValueError(
-        f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
-    )
-
-
-def open_side(
-    side: Source | DNA,
-    layers: Sequence[str] | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    loading: Loading | None = None,
-) -> Images | DNA:
-    """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
-    if is_dna_path(side):
-        side = load_dna(side, None if ranges == "auto" else ranges)
-    if isinstance(side, DNA):
-        return side if layers is None else side.select(layers)
-    return (loading or Loading()).open(side)
-
-
-def _open_sides(
-    sides: Sequence[Source | DNA],
-    layers: Sequence[str] | None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    loading: Loading,
-) -> list[Images | DNA]:
-    opened = [open_side(side, layers, ranges, loading) for side in sides]
-    check_used(loading.reading, *opened)
-    for side in opened if loading.engine is not None else ():
-        if not isinstance(side, DNA):
-            check_elsewhere(side)
-    return opened
-
-
-def open_indexed_sides(
-    sides: Sequence[Source | DNA],
-    what: str,
-    layers: Sequence[str] | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    loading: Loading | None = None,
-) -> list[ImageSource | DNA]:
-    """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
-    found = list[ImageSource | DNA]()
-    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
-        if isinstance(opened, ImageStream):
-            raise ValueError(by_number(opened, what))
-        found.append(opened)
-    return found
-
-
-def _as_measured(dna: DNA) -> Measured:
-    return Measured({dna.kind: dna}, [])
+        found = measure_sides(sides, asked, loading, settings)
+        given = asked.neuron_weights, found.distances, asked.confidence, found.plan
+        first = next(found.measured)
+        return [replace(compare_measured(first, other, *given), **found.words) for other in found.measured]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.sets.compare import compare_sides
 from torchmetrics_dna.sets.comparisons import Comparisons, short_names
+from torchmetrics_dna.sets.sides import Asked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,9 +82,11 @@ def compare_many(
     named = dict(sets) if isinstance(sets, Mapping) else _by_name(sets)
     if not named:
         raise ValueError("Argument `sets` expected to have one set at least, but got none")
-    given = feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds
-    sides = (reference, *named.values())
-    found = compare_sides("compare_many", sides, *given, groups, device, options)
+    asked = Asked(
+        feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
+        groups, device,
+    )  # fmt: skip
+    found = compare_sides("compare_many", (reference, *named.values()), asked, options)
     return Comparisons(_called(reference, "the reference"), dict(zip(named, found, strict=True)))
 
 

@@ -15,13 +15,13 @@ from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.sets.compare import open_side
 from torchmetrics_dna.sets.features import Distances, Features, contrasted
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.nearest import SUFFIX, ImageIndex
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.sets.ranking import Ranking
+from torchmetrics_dna.sets.sides import open_side
 from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import POOL, Scorer
 

@@ -1,0 +1,219 @@
+"""Open the image sets of a comparison, and measure each once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
+from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.layer_unions import Plan, plan_for
+from torchmetrics_dna.dna.load import is_dna_path, load_dna
+from torchmetrics_dna.dna.names import resolve_names
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.sets.elsewhere import check_elsewhere
+from torchmetrics_dna.sets.features import Features, PerImage
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.measure import Measured, measure
+from torchmetrics_dna.tally.folds import check_num_folds
+from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.names import GivenNames
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.sets.groups import Groups
+    from torchmetrics_dna.tally.resolve import Feature
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked of image sets that are compared; attributes are the arguments of :func:`compare`."""
+
+    feature: Feature | None = None
+    metrics: Sequence[str] | None = None
+    layers: Sequence[str] | None = None
+    num_bins: int | None = None
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
+    neuron_names: GivenNames | None = None
+    changes: ChangeDictionary | str | os.PathLike[str] | None = None
+    confidence: float = 0.95
+    num_folds: int = NUM_FOLDS
+    groups: Groups | tuple[Groups, ...] | None = None
+    device: str | torch.device | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Image sets of one comparison.
+
+    Attributes:
+        measured: What was found of each; to be taken once, and measured when it is taken.
+        distances: Which distances they have in common.
+        plan: What can be said of fd.
+        words: Names of neurons and changes of images, as :class:`Comparison` takes them.
+
+    """
+
+    measured: Iterator[Measured]
+    distances: Sequence[Distance]
+    plan: Plan | None
+    words: dict[str, Any]
+
+
+def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading, settings: dict[str, Any]) -> Sides:
+    """Open all sides, so that a mistake in the last does not cost the time that others take; and get ready to measure.
+
+    Args:
+        sides: Images, DNAs or paths of them.
+        asked: What is asked of them.
+        loading: How images are read.
+        settings: Of a named extractor.
+
+    Raises:
+        ValueError: As for :func:`compare`.
+
+    """
+    opened = _open_sides(sides, asked.layers, asked.ranges, loading)
+    given = [side for side in opened if isinstance(side, DNA)]
+    distances = resolve_distances(asked.metrics, given)
+    _check_certainty(asked.confidence, asked.num_folds)
+    if len(given) == len(opened):
+        check_of_dnas(given, asked.feature, asked.num_bins, settings)
+        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]))
+    kinds, settings = kinds_for(distances), settings | {"device": device_for(asked.feature, asked.device)}
+    wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
+    way = resolve(*wanted, given, histograms="histogram" in kinds, **settings)
+    extractor, num_folds, plan = way.extractor, asked.num_folds, None
+    resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+    if loading.engine is None:  # which keeps nothing of single images
+        plan = _plan_for_fd(opened, distances, extractor.neurons, num_folds, asked.neuron_weights is None)
+    given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
+    measured = (
+        _as_measured(next(known))
+        if isinstance(side, DNA)
+        else measure(side, extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
+        for side, grouped in zip(opened, _groups_of_sides(asked.groups, len(opened)), strict=True)
+    )
+    return Sides(measured, distances, plan, _words(asked, extractor))
+
+
+def _check_certainty(confidence: float, num_folds: int) -> None:
+    check_confidence(confidence)
+    if num_folds:
+        check_num_folds(num_folds)
+
+
+def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
+    """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
+    extractor = of.extractor if isinstance(of, DNA) else of.name
+    others = PRESETS[extractor].neurons if extractor in PRESETS else None
+    return {
+        "neuron_names": resolve_names(asked.neuron_names, of.neurons, others),
+        "changes": changes_for(asked.changes, extractor, of.weights_digest),
+    }
+
+
+def _plan_for_fd(
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
+) -> Plan | None:
+    """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
+    sizes = [_count(side) for side in sides if not isinstance(side, DNA)]
+    if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
+        return None
+    neurons = (split and network_of(neurons)) or neurons
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return Plan(
+            False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
+        )
+    return plan_for(neurons, known, num_folds)
+
+
+def _count(images: Images) -> int | None:
+    return images.count if isinstance(images, ImageStream) else len(images)
+
+
+def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
+    """What distances take of single images."""
+    kept: dict[str, PerImage] = {}
+    if any(not record.kinds for record in distances):
+        kept["features"] = Features()
+    if plan is not None and plan.anything:
+        kept["means"] = Features(all_layers=True)
+    return kept
+
+
+def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
+    if groups is None or isinstance(groups, str) or callable(groups):
+        return [groups] * count
+    if isinstance(groups, tuple) and len(groups) == count:
+        return groups
+    raise ValueError(
+        f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+    )
+
+
+def open_side(
+    side: Source | DNA,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    loading: Loading | None = None,
+) -> Images | DNA:
+    """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
+    if is_dna_path(side):
+        side = load_dna(side, None if ranges == "auto" else ranges)
+    if isinstance(side, DNA):
+        return side if layers is None else side.select(layers)
+    return (loading or Loading()).open(side)
+
+
+def _open_sides(
+    sides: Sequence[Source | DNA],
+    layers: Sequence[str] | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+) -> list[Images | DNA]:
+    opened = [open_side(side, layers, ranges, loading) for side in sides]
+    check_used(loading.reading, *opened)
+    for side in opened if loading.engine is not None else ():
+        if not isinstance(side, DNA):
+            check_elsewhere(side)
+    return opened
+
+
+def open_indexed_sides(
+    sides: Sequence[Source | DNA],
+    what: str,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    loading: Loading | None = None,
+) -> list[ImageSource | DNA]:
+    """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
+    found = list[ImageSource | DNA]()
+    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
+        if isinstance(opened, ImageStream):
+            raise ValueError(by_number(opened, what))
+        found.append(opened)
+    return found
+
+
+def _as_measured(dna: DNA) -> Measured:
+    return Measured({dna.kind: dna}, [])
