@@ -27,9 +27,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.sets.compare import compare, make_dna
+    from torchmetrics_dna.sets.compare_all import compare_all
     from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
+    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
     from torchmetrics_dna.sets.rank import rank
     from torchmetrics_dna.sets.ranking import Ranking
 
@@ -44,6 +46,7 @@ __all__ = [
     "DNAExtractor",
     "DNAFrechet",
     "DNARealism",
+    "DistanceMatrix",
     "GaussianDNA",
     "HistogramDNA",
     "LayerFrechetDistance",
@@ -52,6 +55,7 @@ __all__ = [
     "Neurons",
     "Ranking",
     "compare",
+    "compare_all",
     "compare_many",
     "load_dna",
     "make_dna",
@@ -69,6 +73,7 @@ _HOME = {
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
     "DNARealism": "metrics",
+    "DistanceMatrix": "sets.distance_matrix",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",
@@ -78,6 +83,7 @@ _HOME = {
     "Neurons": "neurons",
     "Ranking": "sets.ranking",
     "compare": "sets.compare",
+    "compare_all": "sets.compare_all",
     "compare_many": "sets.compare_many",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",

@@ -84,11 +84,9 @@ def _form(
     many: bool, as_json: bool, as_csv: bool, as_markdown: bool, cards: Path | None, curve: Path | None
 ) -> str | None:
     """How to print, of several sets; ValueError if that is asked twice, or an option is for another number of sets."""
-    asked = {"csv": as_csv, "markdown": as_markdown, "json": as_json}
-    chosen = [name for name, wanted in asked.items() if wanted]
-    if len(chosen) > 1:
-        raise ValueError(f"Expected one of {' and '.join(f'--{name}' for name in chosen)}; leave the others out")
-    only_many = [f"--{name}" for name in chosen if name != "json"] + (["--curve"] if curve is not None else [])
+    chosen = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
+    only_many = [f"--{chosen}"] if chosen in ("csv", "markdown") else []
+    only_many += ["--curve"] if curve is not None else []
     if only_many and not many:
         raise ValueError(f"Option {only_many[0]} is for several sets, but two are given; leave it out, or give more")
     if many and cards is not None:
@@ -97,7 +95,7 @@ def _form(
         check_output(cards, ".html", ".htm")
     if curve is not None:
         check_figure(curve)
-    return chosen[0] if chosen else None
+    return chosen
 
 
 def _compare(reference: str, sets: list[str], cards: Path | None, **options: Any) -> Comparison | Comparisons:

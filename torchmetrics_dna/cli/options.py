@@ -44,9 +44,9 @@ _IMAGES = (
     "Folder, .zip, .txt with one path a line, image file, .npz, .npy, .tar, .parquet or video; many by a quoted"
     " pattern, such as 'x/*.tar'; also at an address."
 )
-_SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
-SideA = Annotated[str, typer.Argument(metavar="A", help=_SIDE)]
-SideB = Annotated[str, typer.Argument(metavar="B", help=_SIDE)]
+SIDE = _IMAGES[:-1] + "; or a DNA file, ours, official or hub:OWNER/REPO/path."
+SideA = Annotated[str, typer.Argument(metavar="A", help=SIDE)]
+SideB = Annotated[str, typer.Argument(metavar="B", help=SIDE)]
 MoreSides = Annotated[
     list[str] | None,
     typer.Argument(metavar="[C]...", help="More sets; A is compared with each of B, C and so on.", show_default=False),
@@ -108,3 +108,11 @@ Json = Annotated[bool, option("Print json.", "--json")]
 def names(layers: str | None) -> list[str] | None:
     """The layers of a list with commas."""
     return None if layers is None else [name.strip() for name in layers.split(",")]
+
+
+def one_form(**asked: bool) -> str | None:
+    """In which form to print; ValueError if more than one is asked for."""
+    chosen = [name for name, wanted in asked.items() if wanted]
+    if len(chosen) > 1:
+        raise ValueError(f"Expected one of {' and '.join(f'--{name}' for name in chosen)}; leave the others out")
+    return chosen[0] if chosen else None

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
+from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import ImageFeatures, Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
@@ -39,6 +40,7 @@ class Distance:
         power: Which power of it grows by a share of 1/images because sets are finite.
         subsets: Whether it is the mean over subsets of images, which has a standard deviation.
         by_image: Whether ``unions`` takes spatial means of all layers, image by image, not what ``between`` takes.
+        pairwise: The distances between all of several such sides, a row for each pair; None to take each by itself.
 
     """
 
@@ -54,6 +56,7 @@ class Distance:
     power: int = 1
     subsets: bool = False
     by_image: bool = False
+    pairwise: Callable[[Sequence[Any]], Tensor] | None = None
 
     @property
     def label(self) -> str:
@@ -93,7 +96,7 @@ def _cmmd(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
 _RECORDS = (
     Distance(
         "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
-        "neuron", ("histogram",), 1, _of_dnas, emd_unions, 2,
+        "neuron", ("histogram",), 1, _of_dnas, emd_unions, 2, pairwise=pairwise_emd,
     ),
     Distance(
         "dna-fd", "dna_frechet", "squared activations", "Fréchet distance of each neuron's spatial means",

@@ -132,10 +132,10 @@ def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[sli
     rows = max(1, _CHUNK // counts_a.shape[1])
     for first in range(0, len(counts_a), rows):
         some = slice(first, first + rows)
-        yield some, _cumulative_share(counts_a[some]).sub_(_cumulative_share(counts_b[some]))
+        yield some, cumulative_share(counts_a[some]).sub_(cumulative_share(counts_b[some]))
 
 
-def _cumulative_share(counts: Tensor) -> Tensor:
+def cumulative_share(counts: Tensor) -> Tensor:
     """F of Eq. (3): integers are summed before the one division, so no rounding piles up."""
     cumulative = counts.cumsum(1).double()
     return cumulative.div_(cumulative[:, -1:].clone())

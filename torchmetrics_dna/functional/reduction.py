@@ -15,7 +15,7 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
     """Weighted sum of per-neuron distances (Eq. 5), or its terms times their number.
 
     Args:
-        distances: Shape ``(N,)``, float64.
+        distances: Shape ``(N,)``, float64; or ``(..., N)``, then of each row.
         weights: Shape ``(N,)``; None for ``1/N`` each.
         reduction: ``"mean"`` or ``"none"``.
 
@@ -24,7 +24,7 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
 
     """
     if weights is not None:
-        distances = distances * check_weights(weights, len(distances)).to(distances.device) * len(distances)
+        distances = distances * check_weights(weights, distances.shape[-1]).to(distances.device) * distances.shape[-1]
     if reduction == "mean":
         return mean_over_neurons(distances)
     if reduction == "none":

@@ -79,7 +79,7 @@ def compare_many(
         ('dark', ['dark', 'light'])
 
     """
-    named = dict(sets) if isinstance(sets, Mapping) else _by_name(sets)
+    named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if not named:
         raise ValueError("Argument `sets` expected to have one set at least, but got none")
     asked = Asked(
@@ -90,7 +90,8 @@ def compare_many(
     return Comparisons(_called(reference, "the reference"), dict(zip(named, found, strict=True)))
 
 
-def _by_name(sets: Sequence[Any]) -> dict[str, Any]:
+def by_name(sets: Sequence[Any]) -> dict[str, Any]:
+    """Sets by what they are called: their paths, short; ValueError if two are called alike."""
     labels = [_called(one, f"set {i}") for i, one in enumerate(sets, 1)]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)

@@ -79,7 +79,7 @@ def _compare(
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(a.any.num_images, b.any.num_images)
     for record in distances:
-        one, other = (_given_for(record, side) for side in (a, b))
+        one, other = (given_for(record, side) for side in (a, b))
         # one image has no variance, and that is no reason to withhold another distance
         if one is None or other is None or (images < record.least and found):
             continue
@@ -149,14 +149,14 @@ def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) ->
     if record.unions is None:
         return None
     if not record.by_image:
-        return record.unions(*(_given_for(record, side) for side in (a, b)))
+        return record.unions(*(given_for(record, side) for side in (a, b)))
     if plan is None or a.folds is None or b.folds is None:
         return None
     of_images = ((side.kept.get("means", torch.zeros(0)), folds) for side, folds in ((a, a.folds), (b, b.folds)))
     return record.unions(*(LayerFeatures(*given, a.any.neurons, plan) for given in of_images))
 
 
-def _given_for(record: Distance, measured: Measured) -> Any:
+def given_for(record: Distance, measured: Measured) -> Any:
     """What a distance takes, if it was measured: a DNA, or features; variances are the diagonals of covariances."""
     if not record.kinds:
         return measured.features

@@ -1,4 +1,4 @@
-"""Figures; the only file that knows matplotlib."""
+"""Figures; the only room that knows matplotlib."""
 
 from __future__ import annotations
 
@@ -12,19 +12,34 @@ from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.plots.figure import LINES, STYLES, curve_style, new_figure, plain_axes
+from torchmetrics_dna.plots.many import plot_curve, plot_map, plot_matrix
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.evidence import Evidence
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.demo import Demo
     from torchmetrics_dna.sets.ranking import Ranking
 
-#: Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print.
-STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
-_LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
+__all__ = [
+    "STYLES",
+    "curve_style",
+    "new_figure",
+    "plain_axes",
+    "plot_convergence",
+    "plot_curve",
+    "plot_demo",
+    "plot_histograms",
+    "plot_layers",
+    "plot_map",
+    "plot_matrix",
+    "plot_neurons",
+    "plot_precision_recall",
+    "plot_ranking",
+    "versus",
+]
 
 
 def plot_demo(demo: Demo) -> Any:
@@ -55,42 +70,6 @@ def plot_demo(demo: Demo) -> Any:
         axis.set_ylim(bottom=0)
         plain_axes(axis)
     _pictures(pictures, demo)
-    return figure
-
-
-def plot_curve(comparisons: Comparisons) -> Any:
-    """Distances of several sets from one reference, over what their names count, or one beside the other.
-
-    Returns:
-        The matplotlib figure: the distance without noise with its interval where folds were kept, else as it is; the
-        best set in another colour.
-
-    """
-    record, names = DISTANCES[comparisons.distance], list(comparisons.found)
-    positions, best = comparisons.positions, names.index(comparisons.best)
-    places = positions or list(range(len(names)))
-    rows = comparisons.rows()
-    values = [row[f"{record.key}_debiased"] for row in rows]
-    sure = all(value is not None for value in values)
-    values = values if sure else [row[record.key] for row in rows]
-    order = sorted(range(len(names)), key=places.__getitem__)
-    figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
-    axis, (colour, _), (marked, _) = figure.subplots(), STYLES[0], STYLES[1]
-    if positions:
-        axis.plot([places[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
-    for i, row in enumerate(rows):
-        ends = None if row["low"] is None else [[max(values[i] - row["low"], 0)], [max(row["high"] - values[i], 0)]]
-        style = {"color": marked, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
-        axis.errorbar([places[i]], [values[i]], ends, capsize=3, linestyle="", **style)
-    axis.set_ylabel(record.label + (", without noise" if sure else ""))
-    if positions is None:
-        axis.set_xticks(places, [visible(name)[-30:] for name in names], rotation=30, ha="right")
-    elif max(places) > 20 * max(min(places), 1):
-        axis.set_xscale("symlog")
-    axis.set_ylim(bottom=0)
-    plain_axes(axis)
-    text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
     return figure
 
 
@@ -257,7 +236,7 @@ def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[f
     axis = figure.subplots()
     for i, (name, (precision, recall, area)) in enumerate(curves.items()):
         # without markers, which would cover steps this small
-        line = {**curve_style(i), "marker": None, "linestyle": _LINES[(i + i // len(STYLES)) % len(_LINES)]}
+        line = {**curve_style(i), "marker": None, "linestyle": LINES[(i + i // len(STYLES)) % len(LINES)]}
         axis.step(recall, precision, where="post", label=f"{name}: {area:.3f}", **line)
     axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
     axis.set_title("Precision and recall, with the area under the curve", loc="left", fontsize=11)
@@ -304,18 +283,6 @@ def versus(comparison: Comparison) -> str:
     return f"A ({a} images) against B ({b} images), {comparison.extractor}"
 
 
-def curve_style(i: int) -> dict[str, Any]:
-    """How one of several curves is drawn; past the palette's end, in other lines than those before."""
-    colour, marker = STYLES[i % len(STYLES)]
-    return {"color": colour, "marker": marker, "linestyle": _LINES[i // len(STYLES) % len(_LINES)]}
-
-
-def plain_axes(axis: Any) -> None:
-    """Leave out the frame, and draw a faint grid."""
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.grid(axis="y", alpha=0.3)
-
-
 def _pictures(figure: Any, demo: Demo) -> None:
     axes = figure.subplots(
         len(demo.examples), len(demo.shown), gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False
@@ -327,9 +294,3 @@ def _pictures(figure: Any, demo: Demo) -> None:
         axes[row, 0].set_ylabel(name)
     for axis, strength in zip(axes[0], demo.shown, strict=True):
         axis.set_title("original" if strength == 0 else f"strength {strength}", fontsize=10)
-
-
-def new_figure(width: float, height: float) -> Any:
-    """An empty figure, in inches; ModuleNotFoundError if matplotlib is missing."""
-    # not pyplot: it keeps figures alive and opens windows, which a library must not
-    return require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=120, layout="constrained")

@@ -1,0 +1,139 @@
+"""All sets against all: figures of single pairs, a symmetric matrix, its tree and its map."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from networks import Pixels
+from PIL import Image
+from scipy.cluster.hierarchy import cophenet
+from scipy.spatial.distance import squareform
+from scipy.stats import wasserstein_distance
+
+from torchmetrics_dna import ActivationRanges, DistanceMatrix, DNAExtractor, compare, compare_all, make_dna
+from torchmetrics_dna.functional.pairwise import classical_scaling, pairwise_dna_emd, stress
+
+EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
+
+
+def images(shift: int, seed: int, count: int = 12) -> np.ndarray:
+    return np.random.default_rng(seed).normal(90 + shift, 25, (count, 8, 8, 3)).clip(0, 255).astype(np.uint8)
+
+
+SETS = {"a": images(0, 0), "b": images(60, 1), "c'2": images(5, 2, 20), "d": images(70, 3)}
+FIXED: dict[str, Any] = {"num_bins": 64}
+
+
+@pytest.fixture(scope="module")
+def found() -> DistanceMatrix:
+    return compare_all(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
+
+
+def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
+    names, metrics = list(SETS), ["dna-fd", "fd", "kid"]
+    for i, j in combinations(range(4), 2):
+        pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
+        for name in metrics:
+            assert float(found.found[name][i, j]) == pytest.approx(pair.value(name), rel=1e-12)
+            for layer, values in found.layers[name].items():
+                assert float(values[i, j]) == pytest.approx(pair.value(name, layer), rel=1e-12)
+    for values in found.found.values():
+        assert torch.equal(values, values.T)
+        assert not values.diagonal().any()
+    assert found.num_images == [12, 12, 20, 12]
+    assert repr(found) == "DistanceMatrix(4 sets, dna-emd, dna-fd, fd, kid)"
+
+
+def test_one_ruler_for_self_ranging_histograms(found: DistanceMatrix) -> None:
+    dnas = {name: make_dna(one, EXTRACTOR, ranges="auto", **FIXED) for name, one in SETS.items()}
+    given = compare_all(dnas)
+    assert torch.equal(given.found["dna-emd"], found.found["dna-emd"])
+    activations = [EXTRACTOR(torch.tensor(imgs).movedim(3, 1)).values() for imgs in SETS.values()]
+    raw = [[neuron.flatten() for layer in layers for neuron in layer.movedim(1, 0)] for layers in activations]
+    for i, j in combinations(range(4), 2):
+        apart = []
+        for n, (one, other) in enumerate(zip(raw[i], raw[j], strict=True)):
+            every = torch.cat([values[n] for values in raw])
+            width = float(every.max() - every.min()) * 1.2 / FIXED["num_bins"]  # of a bin, with the margin
+            apart.append(wasserstein_distance(one, other) / width)
+        # an activation is known to within a bin of the grid
+        assert float(given.found["dna-emd"][i, j]) == pytest.approx(np.mean(apart), rel=0.01, abs=0.1)
+
+
+@pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 0.0, 0.0, 0.1, -0.2, 0.3], dtype=torch.float64)])
+def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
+    extractor = DNAExtractor(Pixels(), input_size=8)
+    neurons = extractor.neurons
+    weights = None if weights is None else weights.repeat(-(-neurons.total // 6))[: neurons.total]
+    learned = make_dna(np.concatenate(list(SETS.values())), extractor, ranges="auto", **FIXED).known_ranges
+    ranges = ActivationRanges(learned.minimum, learned.maximum, neurons)
+    dnas = [make_dna(one, extractor, ranges=ranges, **FIXED) for one in SETS.values()]
+    matrix = compare_all(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
+    shares = [dna.counts.numpy().cumsum(1) / dna.counts.numpy().sum(1, keepdims=True) for dna in dnas]
+    for i, j in combinations(range(4), 2):
+        each = np.abs(shares[i] - shares[j]).sum(1)
+        each = each / len(each) if weights is None else each * weights.numpy()
+        assert float(matrix.found["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
+    assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
+
+
+def test_tree_and_map(found: DistanceMatrix) -> None:
+    assert sorted(map(frozenset, (found.order[:2], found.order[2:])), key=min) == [{0, 2}, {1, 3}]
+    assert "Of 4 sets, " in found.verdict
+    heights = squareform(cophenet(found.linkage))
+    assert max(branch[2] for branch in found.branches) == heights.max()
+    assert found.tree.count("(") == 3
+    assert "'c''2':" in found.tree
+    assert found.tree.endswith(");")
+    points = np.random.default_rng(0).normal(size=(7, 2))
+    distances = torch.cdist(*[torch.tensor(points)] * 2)
+    placed = classical_scaling(distances)
+    assert stress(placed, distances) < 1e-9  # points of a plane are found again
+    assert placed[:, 0].norm() >= placed[:, 1].norm()
+    two = classical_scaling(torch.tensor([[0.0, 2.0], [2.0, 0.0]]))
+    assert two.abs().flatten().tolist() == pytest.approx([1, 0, 1, 0], abs=1e-12)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, one in SETS.items():
+        (tmp_path / "sets" / name).mkdir(parents=True)
+        for i, image in enumerate(one[:4]):
+            Image.fromarray(image).resize((32, 32)).save(tmp_path / "sets" / name / f"{i}.png")
+    make_dna(tmp_path / "sets" / "d", layers=["block_0"]).save(tmp_path / "sets" / "d.dna.npz")
+    sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]
+    figures = tmp_path / "heat.png", tmp_path / "map.svg"
+    assert run(monkeypatch, "matrix", *sides, "--heatmap", figures[0], "--map", figures[1]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("Of 4 sets, ")
+    assert "1 " in told
+    assert all(figure.stat().st_size > 5_000 for figure in figures)
+    assert run(monkeypatch, "matrix", *sides, "--csv") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert run(monkeypatch, "matrix", *sides, "--json") == 0
+    values = json.loads(capsys.readouterr().out)
+    i, j = values["order"][:2]
+    assert float(rows[0][values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
+    assert run(monkeypatch, "matrix", *sides, "--markdown") == 0
+    assert "| --: |" in capsys.readouterr().out
+    assert run(monkeypatch, "matrix", *sides[3:] * 11) == 2  # one name twice
+    assert run(monkeypatch, "matrix", sides[0]) == 2
+    assert "two sets at least" in capsys.readouterr().err
+
+
+def test_many_sets_are_told_by_their_neighbours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    dna = make_dna(SETS["a"], EXTRACTOR, ranges="auto", **FIXED)
+    for i in range(11):
+        dna.save(tmp_path / f"{i}.dna.npz")
+    assert run(monkeypatch, "matrix", *sorted(tmp_path.iterdir())) == 0
+    assert "nearest" in capsys.readouterr().out

@@ -1,0 +1,104 @@
+"""The command that compares several sets, all against all."""
+
+from __future__ import annotations
+
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import (
+    check_figure,
+    out,
+    print_csv,
+    print_json,
+    print_markdown,
+    print_unreadable,
+    progress,
+    table,
+    talk,
+)
+from torchmetrics_dna.cli.measuring import measures_images
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
+
+_WIDE = 10  # sets, of which more make a table too wide
+
+
+@measures_images()
+def matrix(
+    sets: Annotated[list[str], typer.Argument(metavar="A B...", help=f"Two sets or more; each: {o.SIDE}")],
+    metrics: o.Metrics = None,
+    neurons: o.NeuronWeightsFile = None,
+    heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
+    map_: Annotated[Path | None, o.option("Draw a map with each set as a point.", "--map")] = None,
+    as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
+    as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
+    as_json: o.Json = False,
+    **options: Any,
+) -> None:
+    """Compare several image sets, or DNAs of them, all against all."""
+    from torchmetrics_dna.extras import require
+    from torchmetrics_dna.sets.compare_all import compare_all
+
+    form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
+    require("scipy", "plot")
+    for figure in filter(None, (heatmap, map_)):
+        check_figure(figure)
+    with progress() as report:
+        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neurons, progress=report, **options)
+    _print(found, form)
+    _draw(found, heatmap, map_)
+    print_unreadable(found.unreadable)
+
+
+def _print(found: DistanceMatrix, form: str | None) -> None:
+    rows = found.rows()
+    if form == "json":
+        print_json(found.to_dict())
+    elif form == "csv":
+        print_csv(rows)
+    elif form == "markdown":
+        print_markdown(list(rows[0]), [[*row.values()] for row in rows], found.verdict)
+    else:
+        out.print(found.verdict)
+        out.print()
+        columns, cells = _near(rows) if len(rows) > _WIDE else _all(rows)
+        out.print(table(columns, cells, f"{found.distance}, {len(rows)} sets in the order of their tree"))
+
+
+def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """The whole matrix, its columns numbered as its rows are."""
+    cells = [
+        [f"{i} {row['set']}", row["num_images"], *(None if other is row else row[other["set"]] for other in rows)]
+        for i, row in enumerate(rows, 1)
+    ]
+    return ["set", "images", *map(str, range(1, len(rows) + 1))], cells
+
+
+def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
+    """Of each set, which is nearest and which furthest."""
+    cells = []
+    for row in rows:
+        others = {other["set"]: row[other["set"]] for other in rows if other is not row}
+        near, far = min(others, key=others.__getitem__), max(others, key=others.__getitem__)
+        mean = sum(others.values()) / len(others)
+        cells.append([row["set"], row["num_images"], near, others[near], far, others[far], mean])
+    return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
+
+
+def _draw(found: DistanceMatrix, heatmap: Path | None, map_: Path | None) -> None:
+    from torchmetrics_dna.sets.processes import rank
+
+    if rank() != 0 or (heatmap is None and map_ is None):
+        return
+    from torchmetrics_dna.plots import plot_map, plot_matrix
+
+    if heatmap is not None:
+        plot_matrix(found).savefig(heatmap)
+        talk.print(f"The heat map is in {heatmap}")
+    if map_ is not None:
+        plot_map(found).savefig(map_)
+        talk.print(f"The map is in {map_}")

@@ -1,0 +1,93 @@
+"""Distances between all of several sets, and what they look like from afar."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+
+from torchmetrics_dna.functional.emd import cumulative_share
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
+_CELLS = 1 << 22  # cumulative shares that are held at a time: 32 MiB
+
+
+def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
+    """Earth Mover's Distance of each neuron, Eq. (3) of the paper, between all of several sets.
+
+    Args:
+        counts: Of K sets, ``(N, num_bins)`` each; all neurons have counts.
+
+    Returns:
+        float64, shape ``(K * (K - 1) / 2, N)``: a row for each pair, in the order (0, 1), (0, 2), ..., (1, 2), ...
+
+    Example:
+        >>> pairwise_dna_emd([torch.tensor([[2, 0, 0]]), torch.tensor([[0, 1, 0]]), torch.tensor([[0, 0, 3]])])
+        tensor([[1.],
+                [2.],
+                [1.]], dtype=torch.float64)
+
+    """
+    count, (neurons, num_bins) = len(counts), counts[0].shape
+    found = torch.empty(count * (count - 1) // 2, neurons, dtype=torch.float64, device=counts[0].device)
+    step = max(1, _CELLS // (count * num_bins))
+    for first in range(0, neurons, step):
+        shares = torch.stack([cumulative_share(one[first : first + step].to(found.device)) for one in counts], 1)
+        for n, of_neuron in enumerate(shares, first):
+            found[:, n] = torch.nn.functional.pdist(of_neuron, p=1)
+    return found
+
+
+def square(pairs: Tensor, count: int) -> Tensor:
+    """Distances of pairs, ``(pairs,)`` in this order, as a matrix ``(count, count)``.
+
+    Example:
+        >>> square(torch.tensor([1.0, 2.0, 3.0]), 3)
+        tensor([[0., 1., 2.],
+                [1., 0., 3.],
+                [2., 3., 0.]])
+
+    """
+    matrix = pairs.new_zeros(count, count)
+    rows, columns = torch.triu_indices(count, count, 1)
+    matrix[rows, columns] = matrix[columns, rows] = pairs
+    return matrix
+
+
+def classical_scaling(distances: Tensor, dimensions: int = 2) -> Tensor:
+    """Points whose distances are about those of a matrix: classical multidimensional scaling (Torgerson, 1952).
+
+    Args:
+        distances: Shape ``(K, K)``, symmetric, float64.
+        dimensions: Of the points.
+
+    Returns:
+        Shape ``(K, dimensions)``; the first dimension holds most. The sign of each is that which makes its largest
+        entry positive.
+
+    """
+    squared = distances.double().square()
+    centred = -(squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean()) / 2
+    values, vectors = torch.linalg.eigh(centred)
+    values, vectors = values.flip(0)[:dimensions], vectors.flip(1)[:, :dimensions]
+    points = vectors * values.clamp(min=0).sqrt()
+    points = torch.nn.functional.pad(points, (0, dimensions - points.shape[1]))
+    largest = points.gather(0, points.abs().argmax(0, keepdim=True))
+    return points * torch.where(largest < 0, -1.0, 1.0)
+
+
+def stress(points: Tensor, distances: Tensor) -> float:
+    """How far distances between points are from those of a matrix, as a share of these (Kruskal's stress 1).
+
+    Example:
+        >>> stress(torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0, 3.0], [3.0, 0.0]]))
+        0.0
+
+    """
+    shown = torch.cdist(points, points)
+    total = distances.square().sum()
+    return float(((shown - distances).square().sum() / total).sqrt()) if total else 0.0

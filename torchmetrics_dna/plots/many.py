@@ -1,0 +1,108 @@
+"""Figures of many sets: over what they count, all against all, and where each lies."""
+
+from __future__ import annotations
+
+from math import nan
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.sets.comparisons import Comparisons
+    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
+
+_WRITTEN = 12  # sets, whose figures fit into cells
+
+
+def plot_curve(comparisons: Comparisons) -> Any:
+    """Distances of several sets from one reference, over what their names count, or one beside the other.
+
+    Returns:
+        The matplotlib figure: the distance without noise with its interval where folds were kept, else as it is; the
+        best set in another colour.
+
+    """
+    record, names = DISTANCES[comparisons.distance], list(comparisons.found)
+    positions, best = comparisons.positions, names.index(comparisons.best)
+    places = positions or list(range(len(names)))
+    rows = comparisons.rows()
+    values = [row[f"{record.key}_debiased"] for row in rows]
+    sure = all(value is not None for value in values)
+    values = values if sure else [row[record.key] for row in rows]
+    order = sorted(range(len(names)), key=places.__getitem__)
+    figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
+    axis, (colour, _), (marked, _) = figure.subplots(), STYLES[0], STYLES[1]
+    if positions:
+        axis.plot([places[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
+    for i, row in enumerate(rows):
+        ends = None if row["low"] is None else [[max(values[i] - row["low"], 0)], [max(row["high"] - values[i], 0)]]
+        style = {"color": marked, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
+        axis.errorbar([places[i]], [values[i]], ends, capsize=3, linestyle="", **style)
+    axis.set_ylabel(record.label + (", without noise" if sure else ""))
+    if positions is None:
+        axis.set_xticks(places, [visible(name)[-30:] for name in names], rotation=30, ha="right")
+    elif max(places) > 20 * max(min(places), 1):
+        axis.set_xscale("symlog")
+    axis.set_ylim(bottom=0)
+    plain_axes(axis)
+    text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def plot_matrix(matrix: DistanceMatrix) -> Any:
+    """Heat map of all distances, in the order of the tree that hierarchical clustering gives, with the tree above it.
+
+    Returns:
+        The matplotlib figure; distances are written into the cells of up to 12 sets.
+
+    Raises:
+        ModuleNotFoundError: If matplotlib or scipy is missing.
+
+    """
+    order, record, count = matrix.order, DISTANCES[matrix.distance], len(matrix.names)
+    values = matrix.found[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
+    names = [visible(matrix.names[i])[-30:] for i in order]
+    size = min(max(4.0, 0.42 * count + 1.5), 16)
+    figure = new_figure(width=size + 2.5, height=size + 1.3)
+    tree, axis = figure.subplots(2, 1, sharex=True, height_ratios=(1, 6))
+    for (left, low), (right, high), joint in matrix.branches:
+        tree.plot([left, left, right, right], [low, joint, joint, high], color="black", linewidth=1)
+    tree.set(ylim=(0, None), yticks=[])
+    tree.spines[["top", "right", "left", "bottom"]].set_visible(False)
+    tree.tick_params(axis="x", length=0, labelbottom=False)
+    picture = axis.imshow(values, cmap="cividis", aspect="auto")
+    middle = (picture.norm.vmin + picture.norm.vmax) / 2
+    axis.set_xticks(range(count), names, rotation=90)
+    axis.set_yticks(range(count), names)
+    for i in range(count if count <= _WRITTEN else 0):
+        for j in range(count):
+            colour = "white" if values[i, j] < middle else "black"
+            axis.text(j, i, "-" if i == j else f"{values[i, j]:.3g}", ha="center", va="center", fontsize=8, color=colour)
+    figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
+    figure.suptitle(f"{count} sets, all against all", x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def plot_map(matrix: DistanceMatrix) -> Any:
+    """Map of the sets: each a point, as far from the others as two dimensions allow (classical scaling).
+
+    Returns:
+        The matplotlib figure, whose title says how well distances on the map agree with those that were found.
+
+    """
+    places, stress, record = matrix.places.numpy(), matrix.stress, DISTANCES[matrix.distance]
+    figure = new_figure(width=7, height=6)
+    axis = figure.subplots()
+    axis.scatter(*places.T, color=STYLES[0][0], marker="o")
+    for name, place in zip(matrix.names, places, strict=True):
+        axis.annotate(visible(name)[-30:], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
+    axis.set_aspect("equal", adjustable="datalim")
+    axis.margins(0.15)
+    axis.set(xlabel=record.label, ylabel=record.label)
+    plain_axes(axis)
+    text = f"{len(matrix.names)} sets; distances on the map are off by {stress:.0%} (stress)"
+    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    return figure
