@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     )
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
+    from torchmetrics_dna.sets.class_comparisons import ClassComparisons
     from torchmetrics_dna.sets.compare import compare, make_dna
     from torchmetrics_dna.sets.compare_all import compare_all
+    from torchmetrics_dna.sets.compare_classes import compare_classes
     from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
@@ -41,6 +43,7 @@ __all__ = [
     "MIND",
     "ActivationRange",
     "ActivationRanges",
+    "ClassComparisons",
     "Comparison",
     "Comparisons",
     "DNAExtractor",
@@ -56,6 +59,7 @@ __all__ = [
     "Ranking",
     "compare",
     "compare_all",
+    "compare_classes",
     "compare_many",
     "load_dna",
     "make_dna",
@@ -67,6 +71,7 @@ _HOME = {
     "ActivationRange": "metrics",
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
+    "ClassComparisons": "sets.class_comparisons",
     "Comparison": "sets.comparison",
     "Comparisons": "sets.comparisons",
     "DNAEMD": "metrics",
@@ -84,6 +89,7 @@ _HOME = {
     "Ranking": "sets.ranking",
     "compare": "sets.compare",
     "compare_all": "sets.compare_all",
+    "compare_classes": "sets.compare_classes",
     "compare_many": "sets.compare_many",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",

@@ -209,7 +209,7 @@ def test_floats_outside_0_to_1_change_nothing(make: Callable[..., Metric], value
     [
         ({"reset_real_features": 1}, ValueError, "Argument `reset_real_features` expected to be a bool"),
         ({"normalize": "yes"}, ValueError, "Argument `normalize` expected to be a bool"),
-        ({"reduction": "sum"}, ValueError, "'mean', 'layer' or 'none', but got 'sum'"),
+        ({"reduction": "sum"}, ValueError, "'mean', 'layer', 'none' or 'class', but got 'sum'"),
         ({"neuron_weights": torch.ones(4)}, ValueError, r"expected to have shape \(9,\), but got \(4,\)"),
         ({"neuron_weights": torch.full((9,), float("nan"))}, ValueError, "neuron 0 has NaN or infinity"),
         ({"layers": ["mean"]}, ValueError, "`layers` goes with a named feature; give it to"),

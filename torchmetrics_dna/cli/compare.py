@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.console import (
     check_figure,
     check_output,
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.sets.class_comparisons import ClassComparisons
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.demo import Demo
@@ -47,13 +49,16 @@ def compare(
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     cards: o.CardsFile = None,
+    by: Annotated[
+        str | None, o.option("Compare class by class: folder, or a .csv with an image and its class in each row.")
+    ] = None,
     curve: Annotated[Path | None, o.option("Draw the distances of several sets over what their names count.")] = None,
     fail_above: Annotated[float | None, o.option("Exit with code 1 if a distance is above this.")] = None,
     fail_if_different: Annotated[
         bool, o.option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
-    as_csv: Annotated[bool, o.option("Print several sets as comma-separated values.", "--csv")] = False,
-    as_markdown: Annotated[bool, o.option("Print several sets as a Markdown table.", "--markdown")] = False,
+    as_csv: Annotated[bool, o.option("Print several sets or classes as comma-separated values.", "--csv")] = False,
+    as_markdown: Annotated[bool, o.option("Print several sets or classes as a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
@@ -67,38 +72,45 @@ def compare(
         "num_folds": folds,
         "groups": group_by,
     }
-    form = _form(bool(more), as_json, as_csv, as_markdown, cards, curve)
+    form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
+    _check(bool(more), by, form, cards, curve)
     with progress() as report:
-        compared: Any = _compare(a, [b, *(more or ())], cards, progress=report, **options)
+        compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
     if more:
         _print_comparisons(compared, form, curve)
+    elif by is not None:
+        print_classes(compared, form)
     else:
         _print_comparison(compared, as_json)
     if cards is not None:
         talk.print(f"The cards are in {cards}")
     print_unreadable(compared.unreadable)
-    check_gates(compared.found if more else {"B": compared}, fail_above, 1 - confidence if fail_if_different else None)
+    found = compared.found if more or by else {"B": compared}
+    check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
 
-def _form(
-    many: bool, as_json: bool, as_csv: bool, as_markdown: bool, cards: Path | None, curve: Path | None
-) -> str | None:
-    """How to print, of several sets; ValueError if that is asked twice, or an option is for another number of sets."""
-    chosen = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
-    only_many = [f"--{chosen}"] if chosen in ("csv", "markdown") else []
-    only_many += ["--curve"] if curve is not None else []
-    if only_many and not many:
-        raise ValueError(f"Option {only_many[0]} is for several sets, but two are given; leave it out, or give more")
-    if many and cards is not None:
-        raise ValueError("Option --cards is for two sets; leave it out, or compare each pair by itself")
+def _check(many: bool, by: str | None, form: str | None, cards: Path | None, curve: Path | None) -> None:
+    """ValueError if an option is for another number of sets, or for whole sets where classes are compared."""
+    if by is not None and many:
+        raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
+    for name, given, fits, what in (
+        (f"--{form}", form in ("csv", "markdown"), many or by, "several sets or for classes"),
+        ("--curve", curve is not None, many, "several sets"),
+        ("--cards", cards is not None, not many and not by, "two sets as a whole"),
+    ):
+        if given and not fits:
+            raise ValueError(f"Option {name} is for {what}; leave it out")
     if cards is not None:
         check_output(cards, ".html", ".htm")
     if curve is not None:
         check_figure(curve)
-    return chosen
 
 
-def _compare(reference: str, sets: list[str], cards: Path | None, **options: Any) -> Comparison | Comparisons:
+def _compare(
+    reference: str, sets: list[str], by: str | None, cards: Path | None, **options: Any
+) -> Comparison | Comparisons | ClassComparisons:
+    if by is not None:
+        return _compare_classes(reference, sets[0], by, **options)
     if len(sets) > 1:
         from torchmetrics_dna.sets.compare_many import compare_many
 
@@ -110,6 +122,15 @@ def _compare(reference: str, sets: list[str], cards: Path | None, **options: Any
     from torchmetrics_dna.sets.compare import compare as compare_sets
 
     return compare_sets(reference, sets[0], **options)
+
+
+def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparisons:
+    from torchmetrics_dna.sets.compare_classes import compare_classes
+
+    for name, option in (("groups", "group-by"), ("neuron_names",) * 2, ("changes",) * 2, ("engine", "on")):
+        if options.pop(name) is not None:
+            raise ValueError(f"Option --{option.replace('_', '-')} is for whole sets; leave it out, or leave out --by")
+    return compare_classes(a, b, by, **options)
 
 
 def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally import DNATally, Side
     from torchmetrics_dna.tally.resolve import Resolved
 
-MetricReduction = Literal["mean", "layer", "none"]
+MetricReduction = Literal["mean", "layer", "none", "class"]
 _D = TypeVar("_D", bound=DNA)
 
 
@@ -39,6 +39,7 @@ class DNAMetric(SidedMetric, Generic[_D]):
     """
 
     distance: ClassVar[Distance]
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
     plot_legend_name: str = "Layer"
     _tally: DNATally[Any]
 
@@ -52,8 +53,11 @@ class DNAMetric(SidedMetric, Generic[_D]):
         **kwargs: Any,
     ) -> None:
         super().__init__(resolved, reset_real_features, normalize, **kwargs)
-        if reduction not in ("mean", "layer", "none"):
-            raise ValueError(f"Argument `reduction` expected to be 'mean', 'layer' or 'none', but got {reduction!r}")
+        if reduction not in self.reductions:
+            *others, last = map(repr, self.reductions)
+            raise ValueError(
+                f"Argument `reduction` expected to be {', '.join(others)} or {last}, but got {reduction!r}"
+            )
         self.reduction = reduction
         self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
@@ -150,6 +154,10 @@ class DNAMetric(SidedMetric, Generic[_D]):
             return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
         if self.reduction == "none":
             return weighted
+        return self._mean(weighted)
+
+    def _mean(self, weighted: Tensor) -> Tensor:
+        """Over all terms but properties of images beside a network."""
         network = network_of(self._terms) if self._weights is None else None
         places = None if network is None else self._terms.find(network).to(weighted.device)
         return mean_over_neurons(weighted if places is None else weighted[places])

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.folded import FoldedMetric
+from torchmetrics_dna.metrics.classed import ClassedMetric
 from torchmetrics_dna.tally.folds import bins_of_folds
 from torchmetrics_dna.tally.resolve import resolve
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally.resolve import Feature
 
 
-class DNAEMD(FoldedMetric[HistogramDNA]):
+class DNAEMD(ClassedMetric[HistogramDNA]):
     r"""Earth Mover's Distance between the Visual DNAs (dna-emd) of real and generated images.
 
     .. math::
@@ -60,11 +60,15 @@ class DNAEMD(FoldedMetric[HistogramDNA]):
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances. ``"class"``: a dict of
+            scalars, one for each class that has images on both sides.
         num_folds: Keep so many folds of images apart, at least 5, such as 20, so that :meth:`evidence` can say how sure
             the distance is. Twenty make the state three times as large; the distance is the same.
         debias: Give the distance without what the noise of finite sets adds to it, which needs folds (by default 20)
             with images in 5 of them on each side; 0 if nothing is left of it.
+        classes: Keep classes of images apart: how many, or their names. ``update`` takes the class of each image then;
+            ``reduction="class"`` gives a distance for each class, and any other the distance of all images. The state
+            is as many times as large: 1,000 classes of the default extractor take 1.7 GB with ``num_bins=50``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -102,13 +106,15 @@ class DNAEMD(FoldedMetric[HistogramDNA]):
         reduction: MetricReduction = "mean",
         num_folds: int | None = None,
         debias: bool = False,
+        classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
         super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.num_bins = resolved.num_bins
         of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins))
-        self._accumulate_folds(resolved.histogram_tally(), of_fold.histogram_tally(), num_folds, debias)
+        tallies = resolved.histogram_tally(), of_fold.histogram_tally()
+        self._accumulate_classes(*tallies, num_folds, debias, classes)
 
     def _dna(self, side: Side) -> HistogramDNA:
         dna: HistogramDNA = self._tally.to_dna(side)

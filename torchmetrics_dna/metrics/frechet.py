@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.folded import FoldedMetric
+from torchmetrics_dna.metrics.classed import ClassedMetric
 from torchmetrics_dna.tally import MomentTally
 from torchmetrics_dna.tally.resolve import resolve
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally.resolve import Feature
 
 
-class DNAFrechet(FoldedMetric[GaussianDNA]):
+class DNAFrechet(ClassedMetric[GaussianDNA]):
     r"""Fréchet distance between the Visual DNAs (dna-fd) of real and generated images, neuron by neuron.
 
     .. math::
@@ -62,9 +62,11 @@ class DNAFrechet(FoldedMetric[GaussianDNA]):
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
-            per neuron, shape ``(N,)``. Without weights these are plain means and distances.
+            per neuron, shape ``(N,)``. Without weights these are plain means and distances. ``"class"``: a dict of
+            scalars, one for each class that has two images on both sides.
         num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
         debias: As for :class:`DNAEMD`.
+        classes: As for :class:`DNAEMD`; a class of the default extractor takes 33 KB a side.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -102,6 +104,7 @@ class DNAFrechet(FoldedMetric[GaussianDNA]):
         reduction: MetricReduction = "mean",
         num_folds: int | None = None,
         debias: bool = False,
+        classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
         if statistics not in ("means", "activations"):
@@ -117,8 +120,11 @@ class DNAFrechet(FoldedMetric[GaussianDNA]):
         self.statistics = statistics
         moments = MomentTally(self.extractor)
         tally: DNATally[Any] = resolved.histogram_tally() if counted else moments
-        self._accumulate_folds(tally, moments, num_folds, debias)
+        self._accumulate_classes(tally, moments, num_folds, debias, classes)
 
     def _dna(self, side: Side) -> GaussianDNA:
-        dna: HistogramDNA | GaussianDNA = self._tally.to_dna(side)
-        return dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna
+        return self._of_class(self._tally.to_dna(side))
+
+    def _of_class(self, dna: Any) -> GaussianDNA:
+        gaussian: GaussianDNA = dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna
+        return gaussian

@@ -80,7 +80,9 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     for i in range(count if count <= _WRITTEN else 0):
         for j in range(count):
             colour = "white" if values[i, j] < middle else "black"
-            axis.text(j, i, "-" if i == j else f"{values[i, j]:.3g}", ha="center", va="center", fontsize=8, color=colour)
+            axis.text(
+                j, i, "-" if i == j else f"{values[i, j]:.3g}", ha="center", va="center", fontsize=8, color=colour
+            )
     figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
     figure.suptitle(f"{count} sets, all against all", x=0.01, ha="left", fontsize=11)
     return figure

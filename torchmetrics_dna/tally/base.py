@@ -44,6 +44,7 @@ class Tally(ABC):
     """
 
     kind: ClassVar[str]
+    additive: ClassVar[bool] = True  # whether two sides are merged by adding their tensors up
     configuration: dict[str, Any]  # all that must be equal for two sides to be merged
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:

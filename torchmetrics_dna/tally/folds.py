@@ -67,7 +67,7 @@ class FoldedTally(DNATally[_D], Generic[_D]):
         self.tally.add_(side, parts, len(folds))  # which refuses what is not finite before anything is added
         present = folds.unique().tolist()  # type: ignore[no-untyped-call]
         for k in present:
-            some = _images_of(parts, folds == k) if len(present) > 1 else parts
+            some = images_of(parts, folds == k) if len(present) > 1 else parts
             self.of_fold.add_(self._fold(side, k), some, int((folds == k).sum()))
 
     @override
@@ -109,7 +109,7 @@ def check_num_folds(num_folds: int) -> None:
         )
 
 
-def _images_of(parts: Parts, chosen: Tensor) -> Parts:
+def images_of(parts: Parts, chosen: Tensor) -> Parts:
     """Some images of a batch, ``chosen`` of shape ``(B,)``; views where they lie side by side."""
     sizes = [len(next(iter(part.values()))) for part in parts]
     found = []

@@ -77,6 +77,7 @@ class SelfRangingTally(DNATally[HistogramDNA]):
     """
 
     kind = HistogramDNA.kind
+    additive = False
 
     def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
         check_num_bins(num_bins, least=2)

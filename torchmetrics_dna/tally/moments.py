@@ -56,6 +56,7 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
     """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
 
     kind = LayerGaussianDNA.kind
+    additive = False
 
     @property
     @override

@@ -1,0 +1,118 @@
+"""ClassComparisons: what was found of two image sets, class by class."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.files.visible import number
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torchmetrics_dna.sets.comparison import Comparison
+
+LEVEL = 0.05
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ClassComparisons:
+    """How far each class of one image set is from the same class of another.
+
+    Attributes:
+        found: The comparison of each class that both sets have, by its name; they hold no DNAs.
+        total: Of all images of these classes together.
+        alone: Classes that only A has, and that only B has: nothing is said of these.
+
+    """
+
+    found: Mapping[str, Comparison]
+    total: Comparison
+    alone: tuple[Sequence[str], ...]
+
+    @property
+    def distance(self) -> str:
+        """Name of the distance that orders classes: the first one that was found, dna-emd if it was."""
+        return next(name for name in DISTANCES if name in self.total.found)
+
+    @property
+    def unreadable(self) -> list[str]:
+        """One line for each image that was left out."""
+        return self.total.unreadable
+
+    @property
+    def q_values(self) -> dict[str, float | None]:
+        """For each class, the share of false ones among those that differ as clearly (Benjamini and Hochberg, 1995).
+
+        From the p-values of the classes' own permutation tests; None without one.
+        """
+        tested = {name: p for name, one in self.found.items() if (p := one.p_value_of(self.distance)) is not None}
+        found: dict[str, float | None] = dict.fromkeys(self.found)
+        least = 1.0
+        for place, name in reversed([*enumerate(sorted(tested, key=tested.__getitem__), 1)]):
+            least = min(least, tested[name] * len(tested) / place)
+            found[name] = least
+        return found
+
+    @property
+    def order(self) -> list[str]:
+        """The classes from the furthest to the nearest, by the distance without noise if folds were kept."""
+        return sorted(self.found, key=self._figure, reverse=True)
+
+    @property
+    def verdict(self) -> str:
+        """How many classes differ and which is furthest, in one sentence."""
+        count, first = len(self.found), self.order[0]
+        figure = f"{first} most ({self.distance} {number(self._figure(first))})"
+        tested = [q for q in self.q_values.values() if q is not None]
+        if not tested:
+            return f"Of {count} classes, {first} is furthest ({self.distance} {number(self._figure(first))})."
+        different = sum(q <= LEVEL for q in tested)
+        if not different:
+            return f"Of {count} classes, none differs by more than chance (q ≤ {LEVEL:g})."
+        return f"Of {count} classes, {different} differ{'s' if different == 1 else ''} (q ≤ {LEVEL:g}), {figure}."
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is known of each class, in plain types, the furthest first."""
+        q_values = self.q_values
+        classes = [(name, self.found[name], q_values[name]) for name in self.order]
+        return [self.row(*one) for one in classes]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that was found, in plain types, ready for json."""
+        return {
+            "distance": self.distance,
+            "verdict": self.verdict,
+            "classes": self.rows(),
+            "only_in_a": list(self.alone[0]),
+            "only_in_b": list(self.alone[1]),
+            "total": self.total.to_dict(),
+            "comparisons": {name: one.to_dict() for name, one in self.found.items()},
+        }
+
+    def _figure(self, name: str) -> float:
+        one = self.found[name]
+        debiased = one.debiased(self.distance)
+        value = one.value(self.distance) if debiased is None else debiased
+        assert value is not None
+        return value
+
+    def row(self, name: str, one: Comparison, q: float | None) -> dict[str, Any]:
+        """What is known of one comparison."""
+        evidence = one.evidence.get(self.distance)
+        interval = evidence.interval if evidence else None
+        return {
+            "class": name,
+            "images_a": one.num_images["a"],
+            "images_b": one.num_images["b"],
+            **{DISTANCES[other].key: one.value(other) for other in self.total.found},
+            f"{DISTANCES[self.distance].key}_debiased": one.debiased(self.distance),
+            "low": interval and interval.low,
+            "high": interval and interval.high,
+            "p_value": one.p_value_of(self.distance),
+            "q_value": q,
+        }
+
+    def __repr__(self) -> str:
+        return f"ClassComparisons({len(self.found)} classes, furthest {self.order[0]})"
