@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.sets.monitor import monitor
     from torchmetrics_dna.sets.rank import rank
     from torchmetrics_dna.sets.ranking import Ranking
 
@@ -63,6 +64,7 @@ __all__ = [
     "compare_many",
     "load_dna",
     "make_dna",
+    "monitor",
     "rank",
     "report",
 ]
@@ -93,6 +95,7 @@ _HOME = {
     "compare_many": "sets.compare_many",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",
+    "monitor": "sets.monitor",
     "rank": "sets.rank",
     "report": "reporting",
 }

@@ -9,6 +9,7 @@ from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.matrix import matrix
+from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import ranges
 from torchmetrics_dna.cli.rank import rank, weights
 from torchmetrics_dna.cli.report import report
@@ -38,6 +39,6 @@ def main(
     """Visual DNA: compare image sets neuron by neuron."""
 
 
-for command in (compare, matrix, make, merge, info, convert, ranges, changes, rank, report, extractors, demo):
+for command in (compare, matrix, monitor, make, merge, info, convert, ranges, changes, rank, report, extractors, demo):
     app.command()(command)
 app.add_typer(weights, name="weights")

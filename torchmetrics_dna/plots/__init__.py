@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number, visible
 from torchmetrics_dna.plots.figure import LINES, STYLES, curve_style, new_figure, plain_axes
-from torchmetrics_dna.plots.many import plot_curve, plot_map, plot_matrix
+from torchmetrics_dna.plots.many import plot_curve, plot_map, plot_matrix, plot_monitor
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -35,6 +35,7 @@ __all__ = [
     "plot_layers",
     "plot_map",
     "plot_matrix",
+    "plot_monitor",
     "plot_neurons",
     "plot_precision_recall",
     "plot_ranking",

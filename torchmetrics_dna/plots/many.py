@@ -10,8 +10,11 @@ from torchmetrics_dna.files.visible import visible
 from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.sets.comparisons import Comparisons
     from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.sets.monitor import Window
 
 _WRITTEN = 12  # sets, whose figures fit into cells
 
@@ -107,4 +110,37 @@ def plot_map(matrix: DistanceMatrix) -> Any:
     plain_axes(axis)
     text = f"{len(matrix.names)} sets; distances on the map are off by {stress:.0%} (stress)"
     figure.suptitle(text, x=0.01, ha="left", fontsize=11)
+    return figure
+
+
+def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
+    """Windows of a stream: how far each is from the reference, and below, how much speaks for a change.
+
+    Args:
+        windows: From :func:`~torchmetrics_dna.sets.monitor.monitor`.
+        level: Chance of a false alarm, which says how much evidence is enough.
+
+    Returns:
+        The matplotlib figure.
+
+    """
+    numbers = [window.number for window in windows]
+    figure = new_figure(width=8, height=5)
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
+    (usual, dot), (alarm, square) = STYLES[:2]
+    for changed, colour, marker, name in ((False, usual, dot, "no change"), (True, alarm, square, "changed")):
+        some = [window for window in windows if window.changed == changed]
+        places, values = [window.number for window in some], [window.value for window in some]
+        above.plot(places, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
+    highs = [nan if window.high is None else window.high for window in windows]
+    above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of windows before are below")
+    above.set_ylabel(DISTANCES[windows[0].distance].label)
+    above.legend(frameon=False, fontsize=9)
+    below.plot(numbers, [nan if w.evidence is None else w.evidence for w in windows], color=usual, linewidth=1)
+    below.axhline(1 / level, color=alarm, linestyle="--", linewidth=1, label=f"enough ({1 / level:g})")
+    below.set(yscale="log", ylabel="evidence", xlabel="window")
+    below.legend(frameon=False, fontsize=9, loc="upper left")
+    for axis in (above, below):
+        plain_axes(axis)
+    figure.suptitle(f"{len(windows)} windows of a stream", x=0.01, ha="left", fontsize=11)
     return figure

@@ -1,0 +1,51 @@
+"""The command that watches a stream of images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path  # noqa: TC003 - typer reads it
+from typing import Annotated, Any
+
+import typer
+
+import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import check_figure, out, talk
+from torchmetrics_dna.cli.measuring import measures_images
+
+
+@measures_images()
+def monitor(
+    reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
+    images: o.Images,
+    window: Annotated[int, o.option("Images in a window.")] = 500,
+    learn: Annotated[int, o.option("Windows from which to learn what is usual.")] = 20,
+    level: Annotated[float, o.option("Chance of a false alarm, however long the stream.")] = 0.05,
+    plot: Annotated[Path | None, o.option("Draw all windows, at the end.")] = None,
+    fail_if_changed: Annotated[
+        bool, o.option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
+    ] = False,
+    as_json: Annotated[bool, o.option("Print a json document a line.", "--json")] = False,
+    **options: Any,
+) -> None:
+    """Watch a stream of images: a line for each window, and whether the stream has changed."""
+    from torchmetrics_dna.sets.monitor import monitor as windows_of
+
+    del options["distributed"], options["engine"]
+    if plot is not None:
+        check_figure(plot)
+    found = []
+    for one in windows_of(reference, images, window=window, learn=learn, level=level, **options):
+        found.append(one)
+        out.print(json.dumps(one.to_dict()) if as_json else str(one), soft_wrap=True)
+        if fail_if_changed and one.changed:
+            break
+    if not found:
+        raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
+    if plot is not None:
+        from torchmetrics_dna.plots import plot_monitor
+
+        plot_monitor(found, level).savefig(plot)
+        talk.print(f"The windows are in {plot}")
+    if fail_if_changed and found[-1].changed:
+        talk.print(f"Failed: the stream has changed by {found[-1].last}.")
+        raise typer.Exit(1)

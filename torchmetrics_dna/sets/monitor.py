@@ -1,0 +1,194 @@
+"""Watch a stream of images: windows of it against a reference, and whether they have changed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
+from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.conformal import ConformalEvidence
+from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
+from torchmetrics_dna.sets.measure import Pass, measure
+from torchmetrics_dna.sets.sides import open_side
+from torchmetrics_dna.tally.resolve import device_for, resolve
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.tally.resolve import Feature
+
+LEARN = 20  # windows
+
+
+@dataclass(frozen=True)
+class Window:
+    """What was found of one window of a stream.
+
+    Attributes:
+        number: From 1 on.
+        first: Name of its first image.
+        last: Of its last one.
+        distance: Which distance it is.
+        value: How far the window is from the reference, with what noise adds to it.
+        high: What 95 % of the windows before it are below; None for the first.
+        evidence: How much speaks for a change since the windows that were learned; None while they are.
+        changed: Whether that has ever been enough.
+
+    """
+
+    number: int
+    first: str
+    last: str
+    distance: str
+    value: float
+    high: float | None
+    evidence: float | None
+    changed: bool
+
+    def __str__(self) -> str:
+        """One line for people."""
+        figure = f"window {self.number}: {self.distance} {number(self.value)}"
+        if self.evidence is None:
+            return f"{figure}, learning"
+        told = "changed" if self.changed else "no change"
+        return f"{figure} (95% before below {number(self.high)}), evidence {self.evidence:.3g}: {told}"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Likewise, in plain types."""
+        return asdict(self)
+
+
+class Monitor:
+    """Says of each window of a stream whether the stream has changed, with false alarms under control at all times.
+
+    The first windows are learned: they are what is usual. As long as no later window comes from elsewhere, the chance
+    of ever saying "changed" is at most ``level``, however many windows come; see
+    :class:`~torchmetrics_dna.functional.conformal.ConformalEvidence`. That holds where images come in no order: frames
+    of one video, or day and night, are a change.
+
+    Args:
+        learn: How many windows to learn, at least 2.
+        level: Chance of a false alarm.
+        distance: What figures are called.
+
+    Raises:
+        ValueError: If a number is out of range.
+
+    """
+
+    def __init__(self, learn: int = LEARN, level: float = 0.05, distance: str = "dna-emd") -> None:
+        if not isinstance(learn, int) or learn < 2:
+            raise ValueError(f"Argument `learn` expected to be an integer of at least 2, but got {learn!r}")
+        if not 0 < level < 1:
+            raise ValueError(f"Argument `level` expected to be between 0 and 1, but got {level}")
+        self.learn, self.level, self.distance = learn, level, distance
+        self.count, self.changed = 0, False
+        self._evidence = ConformalEvidence()
+
+    def add(self, value: float, first: str = "", last: str = "") -> Window:
+        """Judge the next window by its distance from the reference."""
+        self.count += 1
+        high = self._evidence.usual(0.95) if self.count > 1 else None
+        evidence = None
+        if self.count <= self.learn:
+            self._evidence.learn(value)
+        else:
+            evidence = self._evidence.add(value)
+            self.changed = self.changed or evidence >= 1 / self.level
+        return Window(self.count, first, last, self.distance, value, high, evidence, self.changed)
+
+
+def monitor(
+    reference: Source | DNA,
+    source: Source,
+    feature: Feature | None = None,
+    *,
+    window: int = 500,
+    learn: int = LEARN,
+    level: float = 0.05,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **options: Unpack[SetOptions],
+) -> Iterator[Window]:
+    """Watch a stream of images, window by window, and give what is found of each as soon as it is full.
+
+    Args:
+        reference: A DNA, or the path of one, from which windows are measured; or images, whose DNA is made first.
+        source: The images, in the order in which they come; see :func:`make_dna`. What is left at the end of a stream
+            makes no window.
+        feature: As for :func:`make_dna`; by default what made the reference.
+        window: Images in a window.
+        learn: As for :class:`Monitor`, and so is ``level``.
+        level: Chance of a false alarm, however long the stream.
+        layers: Which layers.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges.
+        device: Where the network runs.
+        options: As for :func:`make_dna`.
+
+    Raises:
+        ValueError: If an argument is wrong or does not fit the reference.
+
+    Example:
+        >>> import numpy as np
+        >>> images = np.random.default_rng(0).integers(0, 200, (64, 40, 50, 3), dtype=np.uint8)
+        >>> images[48:] //= 4
+        >>> found = list(monitor(images[:16], images, window=4, learn=10, layers=["block_0"]))
+        >>> len(found), found[11].changed, found[-1].changed
+        (16, False, True)
+
+    """
+    loading, settings = Loading.of("monitor", options)
+    if not isinstance(window, int) or window < 1:
+        raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
+    if loading.distributed:
+        raise ValueError("Argument `distributed` is True, but a stream is watched by one process; leave it out")
+    side = open_side(reference, layers, ranges, loading)
+    known = [side] if isinstance(side, DNA) else []
+    record = resolve_distances(None if known else ["dna-emd"], known)[0]
+    watch = Monitor(learn, level, record.name)  # which says what is wrong before the first image
+    wanted = feature, layers, num_bins, ranges
+    kind = record.kinds[0] if not known else known[0].kind
+    settings["device"] = device_for(feature, device)
+    way = resolve(*wanted, known, histograms=kind == "histogram", **settings)
+    given = way.extractor, [kind], way.num_bins, way.ranges, loading
+    base = way.dnas[0] if known else measure(side, *given).any  # type: ignore[arg-type]
+    images = loading.open(source)
+    return _watched(watch, base, _windows(images, Pass(*given), window))  # type: ignore[arg-type]
+
+
+def _watched(watch: Monitor, reference: DNA, windows: Iterator[tuple[DNA, str, str]]) -> Iterator[Window]:
+    record, network = DISTANCES[watch.distance], network_of(reference.neurons)
+    for dna, first, last in windows:
+        pair = [reference, dna] if network is None else [one.select(list(network)) for one in (reference, dna)]
+        yield watch.add(float(record.of_dnas(pair[0], pair[1]).mean()), first, last)
+
+
+def _windows(images: Images, run: Pass, size: int) -> Iterator[tuple[DNA, str, str]]:
+    """The DNA of so many images after others, with the names of the first and the last one."""
+    sides, count, first = run.empty(), 0, ""
+    for part in activate_noted(images, run.extractor, run.loading):
+        place, total = 0, len(part.places)
+        while place < total:
+            end = min(total, place + size - count)
+            some = {layer: values[place:end] for layer, values in part.activations.items()}
+            run.add_(sides, some, end - place, None)
+            first = first or part.names[place]
+            count += end - place
+            if count == size:
+                (dna,) = run.to_dnas(sides).values()
+                yield dna, first, part.names[end - 1]
+                sides, count, first = run.empty(), 0, ""
+            place = end
+        del part
