@@ -76,15 +76,7 @@ def compare(
     _check(bool(more), by, form, cards, curve)
     with progress() as report:
         compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
-    if more:
-        _print_comparisons(compared, form, curve)
-    elif by is not None:
-        print_classes(compared, form)
-    else:
-        _print_comparison(compared, as_json)
-    if cards is not None:
-        talk.print(f"The cards are in {cards}")
-    print_unreadable(compared.unreadable)
+    _print(compared, form, cards, curve)
     found = compared.found if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
@@ -131,6 +123,21 @@ def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparison
         if options.pop(name) is not None:
             raise ValueError(f"Option --{option.replace('_', '-')} is for whole sets; leave it out, or leave out --by")
     return compare_classes(a, b, by, **options)
+
+
+def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | None) -> None:
+    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.sets.comparisons import Comparisons
+
+    if isinstance(compared, Comparison):
+        _print_comparison(compared, form == "json")
+    elif isinstance(compared, Comparisons):
+        _print_comparisons(compared, form, curve)
+    else:
+        print_classes(compared, form)
+    if cards is not None:
+        talk.print(f"The cards are in {cards}")
+    print_unreadable(compared.unreadable)
 
 
 def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:
