@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.monitor import monitor
     from torchmetrics_dna.sets.rank import rank
     from torchmetrics_dna.sets.ranking import Ranking
+    from torchmetrics_dna.sets.versions import Versions, compare_versions
 
 __all__ = [
     "CMMD",
@@ -58,10 +59,12 @@ __all__ = [
     "NeuronWeights",
     "Neurons",
     "Ranking",
+    "Versions",
     "compare",
     "compare_all",
     "compare_classes",
     "compare_many",
+    "compare_versions",
     "load_dna",
     "make_dna",
     "monitor",
@@ -89,10 +92,12 @@ _HOME = {
     "NeuronWeights": "dna.neuron_weights",
     "Neurons": "neurons",
     "Ranking": "sets.ranking",
+    "Versions": "sets.versions",
     "compare": "sets.compare",
     "compare_all": "sets.compare_all",
     "compare_classes": "sets.compare_classes",
     "compare_many": "sets.compare_many",
+    "compare_versions": "sets.versions",
     "load_dna": "dna.load",
     "make_dna": "sets.compare",
     "monitor": "sets.monitor",

@@ -6,6 +6,7 @@ import typer
 
 from torchmetrics_dna.cli.changes import changes
 from torchmetrics_dna.cli.compare import compare, demo
+from torchmetrics_dna.cli.diff import diff
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
 from torchmetrics_dna.cli.matrix import matrix
@@ -39,6 +40,21 @@ def main(
     """Visual DNA: compare image sets neuron by neuron."""
 
 
-for command in (compare, matrix, monitor, make, merge, info, convert, ranges, changes, rank, report, extractors, demo):
+for command in (
+    compare,
+    matrix,
+    diff,
+    monitor,
+    make,
+    merge,
+    info,
+    convert,
+    ranges,
+    changes,
+    rank,
+    report,
+    extractors,
+    demo,
+):
     app.command()(command)
 app.add_typer(weights, name="weights")

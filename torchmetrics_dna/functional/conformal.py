@@ -1,9 +1,9 @@
 """Has a sequence of figures changed? Evidence that stays valid however long, and however often, one looks.
 
-As long as nothing changes, figures are exchangeable, so the rank of each among those before is uniform, and independent
-of the other ranks: a conformal p-value (Vovk, Gammerman and Shafer, 2005). A bet at fair odds against that gains nothing
-in the mean; by Ville's inequality its stake grows to 20 times at any time with a chance of at most 1 in 20. The stake is
-split over all times at which a change may come, and over ways to bet on what follows.
+As long as nothing changes, figures are exchangeable, so the rank of each among those before is uniform, and
+independent of the other ranks: a conformal p-value (Vovk, Gammerman and Shafer, 2005). A bet at fair odds against that
+gains nothing in the mean; by Ville's inequality its stake grows to 20 times at any time with a chance of at most 1 in
+20. The stake is split over all times at which a change may come, and over ways to bet on what follows.
 """
 
 from __future__ import annotations

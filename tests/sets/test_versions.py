@@ -1,0 +1,76 @@
+"""Two versions of a data set: images by their pixels, and what came and went against what stayed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from networks import Pixels
+from PIL import Image
+
+from torchmetrics_dna import DNAExtractor, compare, compare_versions
+
+OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
+
+
+def images(count: int, shift: int = 0, seed: int = 0) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(90 + shift, 25, (count, 8, 8, 3))
+    return noise.clip(0, 255).astype(np.uint8)
+
+
+KEPT, GONE, CAME = images(40), images(6, seed=1), images(40, 80, seed=2)
+
+
+def test_what_came_and_went() -> None:
+    old, new = np.concatenate([KEPT[:5], GONE, KEPT[5:]]), np.concatenate([CAME, KEPT[::-1], KEPT[:1]])
+    found = compare_versions(old, new, DNAExtractor(Pixels()), **OPTIONS)
+    assert found.num_images == (46, 81)
+    assert found.removed == [f"image {i}" for i in range(5, 11)]
+    assert len(found.added) == 41  # an image that stands there twice was added once
+    assert found.edited == found.removed
+    assert ("image 0", "image 79") in found.renamed
+    whole = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert torch.equal(found.whole.found["dna-emd"], whole.found["dna-emd"])
+    assert found.whole.p_value is None
+    added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
+    assert found.of_added.dna_emd == pytest.approx(added.dna_emd, rel=1e-12)
+    assert found.of_added.p_value == added.p_value
+    assert "46 images before, 81 images now: 40 the same, 41 added, 6 removed." in found.sentences
+    assert any(sentence.startswith("The images added differ from those kept") for sentence in found.sentences)
+    assert json.loads(json.dumps(found.to_dict()))["removed"] == found.removed
+    assert repr(found) == "Versions(41 added, 6 removed of 46 images)"
+
+
+def test_equal_and_disjoint_versions() -> None:
+    same = compare_versions(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
+    assert (same.added, same.removed, same.whole, same.of_added) == ([], [], None, None)
+    assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
+    other = compare_versions(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert other.of_added is None
+    assert other.whole.dna_emd == compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS).dna_emd
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    for version, some in (("old", [*KEPT[:3], GONE[0]]), ("new", [*KEPT[:2], CAME[0]])):
+        (tmp_path / version).mkdir()
+        for i, image in enumerate(some):
+            Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(tmp_path / version / f"{i}.png")
+    # the same pixels in another file
+    Image.open(tmp_path / "old" / "2.png").save(tmp_path / "new" / "x.webp", lossless=True)
+    given = ["diff", tmp_path / "old", tmp_path / "new", "--layers", "block_0"]
+    assert run(monkeypatch, *given) == 0
+    told = capsys.readouterr().out
+    assert told.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
+    assert "renamed: 2.png -> x.webp" in told
+    assert run(monkeypatch, *given, "--markdown", "--fail-if-different") == 1
+    told = capsys.readouterr()
+    assert "| added | 1 | 2.png |" in told.out
+    assert "Failed: 1 image came and 1 went." in told.err
+    assert run(monkeypatch, *given, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
+    assert run(monkeypatch, "diff", tmp_path / "old", tmp_path / "none") == 2
