@@ -110,3 +110,21 @@ def test_workers_are_as_many_as_the_cores_that_may_be_used(
     monkeypatch.delattr(os, "sched_getaffinity")
     monkeypatch.setattr(os, "cpu_count", lambda: cores)
     assert default_workers(images) == expected
+
+
+def test_what_goes_to_a_gpu_is_pinned(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
+    (batch,) = load_batches(open_source(photos[:2]), (8, 8), properties=True)
+    pinned: list[torch.Tensor] = []
+    monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
+    found = batch.pin_memory()
+    assert [len(tensor) for tensor in pinned] == [2, 2]
+    assert torch.equal(found.images, batch.images)
+    assert torch.equal(found.properties, batch.properties)
+    assert found.names == batch.names
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
+@pytest.mark.parametrize("num_workers", [0, 1])
+def test_batches_are_pinned(photos: list[np.ndarray], num_workers: int) -> None:
+    for batch in load_batches(open_source(photos[:4]), (8, 8), num_workers=num_workers, pin_memory=True):
+        assert batch.images.is_pinned()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -57,6 +57,11 @@ class Batch:
     notes: Mapping[str, Tensor] = field(default_factory=dict)
     ends: bool = False
 
+    def pin_memory(self) -> Batch:
+        """The same in page-locked memory, from which a GPU copies while the host goes on; DataLoader asks for it."""
+        properties = None if self.properties is None else self.properties.pin_memory()
+        return replace(self, images=self.images.pin_memory(), properties=properties)
+
 
 def load_batches(
     source: Images,
@@ -70,6 +75,7 @@ def load_batches(
     properties: bool = False,
     notes: Notes | None = None,
     parts: Sequence[range] | None = None,
+    pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
@@ -88,6 +94,7 @@ def load_batches(
         notes: What to note of each image, as :func:`to_rgb` gives it, by name.
         parts: The images to take, by number, or the shards of a stream: no batch has images of two parts, so that what
             becomes of a part does not depend on the others. By default all of them as one part.
+        pin_memory: Put batches into page-locked memory, for a network on a GPU.
 
     Raises:
         ValueError: If an image or a shard can't be read (unless left out), or sizes differ where nothing is resized.
@@ -100,6 +107,7 @@ def load_batches(
         num_workers=_workers_for(source, num_workers),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # which is for what the dataset gives
         worker_init_fn=forget_threads,
+        pin_memory=pin_memory,
     )
     for batch in loader:
         if batch.error:

@@ -218,6 +218,7 @@ def activate_noted(
         properties=extractor.has_properties,
         notes=notes,
         parts=parts,
+        pin_memory=extractor.device.type == "cuda",
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)
         more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
