@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
+    from torchmetrics_dna.reporting.checkpoints import Checkpoints
+    from torchmetrics_dna.reporting.lightning import DNACallback
     from torchmetrics_dna.sets.compare import compare, make_dna
     from torchmetrics_dna.sets.compare_many import compare_many
     from torchmetrics_dna.sets.comparison import Comparison
@@ -39,8 +41,10 @@ __all__ = [
     "MIND",
     "ActivationRange",
     "ActivationRanges",
+    "Checkpoints",
     "Comparison",
     "Comparisons",
+    "DNACallback",
     "DNAExtractor",
     "DNAFrechet",
     "DNARealism",
@@ -63,8 +67,10 @@ _HOME = {
     "ActivationRange": "metrics",
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
+    "Checkpoints": "reporting.checkpoints",
     "Comparison": "sets.comparison",
     "Comparisons": "sets.comparisons",
+    "DNACallback": "reporting.lightning",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
