@@ -6,6 +6,7 @@ import os
 import re
 import runpy
 import shutil
+import struct
 import subprocess
 import sys
 from pathlib import Path
@@ -15,11 +16,10 @@ import pytest
 from golden import GOLDEN
 from PIL import Image
 
-from torchmetrics_dna import load_dna, make_dna
+from torchmetrics_dna import compare, load_dna, make_dna
 from torchmetrics_dna.sets.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
-IN_TURN = str(Path(__file__).parent / "helpers" / "in_turn.py")
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -49,33 +49,121 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(capsys: pytest.C
 
 
 @pytest.mark.slow
-def test_lightning_logs_saves_and_resumes() -> None:
-    said = run(IN_TURN, *(f"lightning_validation.py --devices {devices}" for devices in (1, 2)))
-    both = [figures(part) for part in said.split("== ")[1:]]
-    assert len(both) == 2
-    for found in both:
-        assert found["dna-emd"] == found["alone"] > 1
-        assert found["dna-fd"] > 0
+def test_lightning_logs_saves_and_resumes_over_two_processes() -> None:
+    said = run("lightning_validation.py", "--devices", "2")
+    found = figures(said)
+    assert found["dna-emd"] == found["alone"] > 1
+    assert found["dna-callback"] == pytest.approx(
+        found["alone"], rel=1e-5
+    )  # whose photographs were resized as files are
+    assert found["dna-fd"] > 0
+    assert re.findall(r"^step_(\d+),12,", said, re.MULTILINE) == ["000003", "000006", "000009"]
+
+
+PROGRAMS = """
+import os, runpy, shlex, sys
+examples, out, commands = os.getcwd(), sys.argv[1], sys.argv[2:]
+sys.path.insert(0, examples)
+for logger in ("tensorboard", "wandb", "mlflow"):
+    main = runpy.run_path(os.path.join(examples, f"{logger}_logging.py"))["main"]
+    os.makedirs(os.path.join(out, logger))
+    os.chdir(os.path.join(out, logger))
+    main(steps=(5, 40), count=16)
+for command in commands:
+    print("==", command, flush=True)
+    sys.argv = shlex.split(command)
+    runpy.run_path(os.path.join(examples, sys.argv[0]), run_name="__main__")
+"""
+OFFLINE = {
+    "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ALLOW_FILE_STORE": "true",  # for mlflow-skinny; MLflow itself brings a database
+}  # fmt: skip
 
 
 @pytest.mark.slow
-def test_artefact_neurons_run_on_a_few_photographs(tmp_path: Path) -> None:
-    """Which way is best, a few photographs can't say; the page says it of many."""
+def test_loggers_gan_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one process, since imports take most of the time; few photographs and steps can't say more."""
+    store = (tmp_path / "mlruns").as_uri()
+    for name, value in {**OFFLINE, "MLFLOW_TRACKING_URI": store, "WANDB_DATA_DIR": str(tmp_path)}.items():
+        monkeypatch.setenv(name, value)
+    photos = tmp_path / "photos"
+    photos.mkdir()
     for i, photo in enumerate(photographs(16)):
-        Image.fromarray(photo).save(tmp_path / f"{i}.png")
-    command = [sys.executable, "artefact_neurons.py", "--data", str(tmp_path), "--seeds", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=240, cwd=EXAMPLES)
-    rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", done.stdout, re.MULTILINE)
+        Image.fromarray(photo).save(photos / f"{i}.png")
+    commands = (
+        f"gan_loop.py --num-images 16 --steps 100 -o {tmp_path}/gan.png",
+        f"artefact_neurons.py --data {photos} --seeds 0",
+    )
+    said = run("-c", PROGRAMS, str(tmp_path), *commands).partition("== artefact_neurons.py")[2]
+    with Image.open(tmp_path / "gan.png") as figure:
+        assert figure.width > 1000
+    rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", said, re.MULTILINE)
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
+    check_what_was_logged(tmp_path)
 
 
-@pytest.mark.slow
-def test_the_gan_loop(tmp_path: Path) -> None:
-    run("gan_loop.py", "--num-images", "16", "--steps", "200", "-o", str(tmp_path / "gan.png"))
-    with Image.open(tmp_path / "gan.png") as figure:
-        assert figure.width > 1000
+def check_what_was_logged(folder: Path) -> None:
+    expected = {}
+    for step in (5, 40):
+        dnas = (folder / "wandb" / "dna" / f"{name}.dna.npz" for name in ("reference", f"step_{step:06}"))
+        expected[step] = compare(*dnas).scalars()
+    assert {"dna/dna_emd", "dna/dna_emd_debiased", "dna/block_0/dna_emd"} <= expected[5].keys()
+    for read in (of_tensorboard, of_wandb, of_mlflow):
+        figures, plots, artefacts = read(folder)
+        assert figures.keys() == expected.keys()
+        for step, scalars in expected.items():
+            assert figures[step] == pytest.approx(scalars, rel=1e-6)
+        assert {"layers", "curve"} <= plots
+        assert "report" in artefacts
+
+
+def of_tensorboard(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder / "tensorboard" / "runs")).Reload()
+    figures: dict[int, dict[str, float]] = {}
+    for name in events.Tags()["scalars"]:
+        for event in events.Scalars(name):
+            figures.setdefault(event.step, {})[name] = event.value
+    (report,) = events.Tensors("dna/report/text_summary")
+    assert b"dna-emd" in report.tensor_proto.string_val[0]
+    return figures, {name.removeprefix("dna/") for name in events.Tags()["images"]}, "report"
+
+
+def of_wandb(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]:
+    """From the file of an offline run: records in the format of LevelDB's log, each in one piece."""
+    from wandb.proto.wandb_internal_pb2 import Record
+
+    (path,) = folder.glob("wandb/wandb/offline-run-*/*.wandb")
+    left, figures, artefacts = path.read_bytes()[7:], {}, ""
+    assert len(left) < 32_768, "of one block, so that no record is in pieces"
+    while len(left) > 7:
+        _, size, piece = struct.unpack("<IHB", left[:7])
+        assert piece == 1
+        record, left = Record.FromString(left[7 : 7 + size]), left[7 + size :]
+        items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
+        if items:
+            figures[int(items["_step"])] = {
+                name: float(value) for name, value in items.items() if re.search("_(emd|debiased|p_value)$", name)
+            }
+        artefacts += " ".join(entry.path for entry in record.artifact.manifest.contents)
+    plots = {image.name.split("_")[0] for image in path.parent.glob("files/media/images/dna/*.png")}
+    return figures, plots, artefacts
+
+
+def of_mlflow(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]:
+    from mlflow import MlflowClient
+
+    client = MlflowClient((folder / "mlruns").as_uri())
+    (run,) = client.search_runs(["0"])
+    figures: dict[int, dict[str, float]] = {}
+    for name in run.data.metrics:
+        for metric in client.get_metric_history(run.info.run_id, name):
+            figures.setdefault(metric.step, {})[name] = metric.value
+    paths = [file.path for where in ("", "dna") for file in client.list_artifacts(run.info.run_id, where)]
+    return figures, {Path(path).stem for path in paths}, " ".join(paths)
 
 
 @pytest.mark.slow

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     )
     from torchmetrics_dna.neurons import ActivationRanges, Neurons
     from torchmetrics_dna.reporting import report
+    from torchmetrics_dna.reporting.checkpoints import Checkpoints
+    from torchmetrics_dna.reporting.lightning import DNACallback
     from torchmetrics_dna.sets.class_comparisons import ClassComparisons
     from torchmetrics_dna.sets.compare import compare, make_dna
     from torchmetrics_dna.sets.compare_all import compare_all
@@ -45,9 +47,11 @@ __all__ = [
     "MIND",
     "ActivationRange",
     "ActivationRanges",
+    "Checkpoints",
     "ClassComparisons",
     "Comparison",
     "Comparisons",
+    "DNACallback",
     "DNAExtractor",
     "DNAFrechet",
     "DNARealism",
@@ -77,8 +81,10 @@ _HOME = {
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
     "ClassComparisons": "sets.class_comparisons",
+    "Checkpoints": "reporting.checkpoints",
     "Comparison": "sets.comparison",
     "Comparisons": "sets.comparisons",
+    "DNACallback": "reporting.lightning",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",

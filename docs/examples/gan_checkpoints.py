@@ -7,9 +7,8 @@
 It takes some minutes on two cores, offline.
 """
 
-from __future__ import annotations
-
 import argparse
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import torch
@@ -22,9 +21,32 @@ from torch import Tensor
 STEPS = (50, 200, 800, 3200, 6400, 12_800)
 
 
-def write(digits: Tensor, folder: Path) -> None:
+def training(steps: Sequence[int], count: int) -> tuple[Tensor, Iterator[tuple[int, Tensor]]]:
+    """Real digits, and what a GAN that never saw them draws after some steps; uint8, ``(count, 3, 32, 32)``."""
+    torch.manual_seed(0)
+    digits = torch.from_numpy(load_digits().data).float() / 16
+    digits = digits[torch.randperm(len(digits))]
+    return as_bytes(digits[:count]), drawn(digits[count:], steps, count)
+
+
+def drawn(digits: Tensor, steps: Sequence[int], count: int) -> Iterator[tuple[int, Tensor]]:
+    generator, discriminator = networks()
+    optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
+    done = 0
+    for step in track(steps, "training"):
+        train(generator, discriminator, digits, step - done, optimizers)
+        done = step
+        with torch.no_grad():
+            yield step, as_bytes(generator.eval()(torch.randn(count, NOISE)))
+
+
+def as_bytes(digits: Tensor) -> Tensor:
+    return (as_images(digits) * 255).round().byte()
+
+
+def write(images: Tensor, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for i, image in enumerate((as_images(digits) * 255).round().byte()):
+    for i, image in enumerate(images):
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(folder / f"{i:03}.png")
 
 
@@ -34,18 +56,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=STEPS)
     parser.add_argument("--images", type=int, default=256, help="of each checkpoint")
     arguments = parser.parse_args()
-    torch.manual_seed(0)
-    digits = torch.from_numpy(load_digits().data).float() / 16
-    digits = digits[torch.randperm(len(digits))]
-    write(digits[: arguments.images], arguments.output / "real")
-    generator, discriminator = networks()
-    optimizers = [torch.optim.Adam(n.parameters(), lr=2e-4, betas=(0.5, 0.999)) for n in (generator, discriminator)]
-    done = 0
-    for step in track(arguments.steps, "training"):
-        train(generator, discriminator, digits[arguments.images :], step - done, optimizers)  # of digits never compared
-        done = step
-        with torch.no_grad():
-            write(generator.eval()(torch.randn(arguments.images, NOISE)), arguments.output / f"step_{step:05}")
+    real, checkpoints = training(arguments.steps, arguments.images)
+    write(real, arguments.output / "real")
+    for step, images in checkpoints:
+        write(images, arguments.output / f"step_{step:05}")
 
 
 if __name__ == "__main__":

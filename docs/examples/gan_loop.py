@@ -100,7 +100,7 @@ def plot(steps: list[int], curves: dict[str, list[float]], floors: dict[str, flo
         axes.set_xlabel("generator steps")
     upper.axes[0].legend(frameon=False)
     shown = range(0, len(steps), 2)
-    for axes, i in zip(lower.subplots(1, len(shown)), shown, strict=True):
+    for axes, i in zip(lower.subplots(1, len(shown), squeeze=False)[0], shown, strict=True):
         framed = nn.functional.pad(samples[i].view(4, 4, 8, 8), (1, 1, 1, 1), value=0.35)
         picture = framed.transpose(1, 2).reshape(40, 40)
         axes.imshow(picture, cmap="gray", vmin=0, vmax=1)

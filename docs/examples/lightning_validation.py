@@ -1,10 +1,13 @@
 """dna-emd in the validation loop of a LightningModule, over several processes, with a checkpoint and a resumed run.
 
+Twice: as metrics of the module, and by a callback, which also keeps a curve of all epochs.
+
 python lightning_validation.py --devices 2
 """
 
 import argparse
 import tempfile
+from pathlib import Path
 
 import lightning
 import numpy as np
@@ -12,8 +15,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNACallback, DNAExtractor, DNAFrechet
 from torchmetrics_dna.sets.demo import photographs
+
+LAYERS = ["block_0", "block_1", "block_2"]
 
 
 class Autoencoder(lightning.LightningModule):
@@ -24,7 +29,7 @@ class Autoencoder(lightning.LightningModule):
         self.network = nn.Sequential(
             nn.Conv2d(3, 16, 4, 2, 1), nn.ReLU(), nn.ConvTranspose2d(16, 3, 4, 2, 1), nn.Sigmoid()
         )
-        extractor = DNAExtractor("efficientnet_lite0", layers=["block_0", "block_1", "block_2"])
+        extractor = DNAExtractor("efficientnet_lite0", layers=LAYERS)
         # both metrics share one network and one pass; the checkpoint holds neither network nor counts
         self.dna_emd = DNAEMD(extractor, normalize=True)
         self.dna_frechet = DNAFrechet(extractor, normalize=True)
@@ -32,25 +37,28 @@ class Autoencoder(lightning.LightningModule):
     def training_step(self, batch: list[Tensor]) -> Tensor:
         return nn.functional.mse_loss(self.network(batch[0]), batch[0])
 
-    def validation_step(self, batch: list[Tensor]) -> None:
+    def validation_step(self, batch: list[Tensor]) -> dict[str, Tensor]:
+        images = self.network(batch[0])
         for metric in (self.dna_emd, self.dna_frechet):
             metric.update(batch[0], real=True)
-            metric.update(self.network(batch[0]), real=False)
+            metric.update(images, real=False)
         # log the metrics, not values: Lightning then computes them over all processes at the end, and resets them
         self.log("dna_emd", self.dna_emd, on_epoch=True)
         self.log("dna_frechet", self.dna_frechet, on_epoch=True)
+        return {"images": images}  # for the callback
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.parameters(), lr=1e-2)
 
 
-def trainer(devices: int, epochs: int, folder: str) -> lightning.Trainer:
+def trainer(devices: int, epochs: int, folder: str, photos: Tensor) -> lightning.Trainer:
     return lightning.Trainer(
         accelerator="cpu",
         devices=devices,
         strategy="ddp" if devices > 1 else "auto",
         max_epochs=epochs,
         default_root_dir=folder,
+        callbacks=[DNACallback(photos, "images", f"{folder}/dna", layers=LAYERS)],
         logger=False,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -65,19 +73,21 @@ def main() -> None:
     photos = torch.from_numpy(np.stack([photo[::2, ::2] for photo in photographs(12)])).permute(0, 3, 1, 2) / 255
     data = DataLoader(TensorDataset(photos), batch_size=2)
     with tempfile.TemporaryDirectory() as folder:
-        first = trainer(devices, 2, folder)
+        first = trainer(devices, 2, folder, photos)
         first.fit(Autoencoder(), data, data)
         saved = first.checkpoint_callback.best_model_path
         keys = set(torch.load(saved, weights_only=True)["state_dict"])
         assert all(key.startswith("network.") for key in keys), keys
 
         module = Autoencoder()
-        resumed = trainer(devices, 3, folder)
+        resumed = trainer(devices, 3, folder, photos)
         resumed.fit(module, data, data, ckpt_path=saved)
         figures = resumed.callback_metrics
         if resumed.is_global_zero:
             print(f"dna-emd {float(figures['dna_emd']):.6f}")
             print(f"dna-fd {float(figures['dna_frechet']):.6f}")
+            print(f"dna-callback {float(figures['dna/dna_emd']):.6f}")
+            print(Path(folder, "dna", "checkpoints.csv").read_text(encoding="utf-8"))
             with torch.no_grad():  # the same on one process
                 alone = DNAEMD(module.dna_emd.extractor, normalize=True, sync_on_compute=False)
                 module.eval()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import time
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -24,10 +25,12 @@ from torchmetrics_dna import (
     DNAEMD,
     MIND,
     ActivationRange,
+    Checkpoints,
     DNAExtractor,
     DNAFrechet,
     DNARealism,
     compare,
+    load_dna,
     make_dna,
     report,
 )
@@ -548,6 +551,21 @@ def shards(rank: int, world: int, source: str, folder: Path) -> None:
     extractor, ranges = pixels()
     kinds = ("histogram", "gaussian", "layer-gaussian")
     make_files(source, folder / "x.dna.npz", extractor, kinds, 40, ranges, Loading(4, rank))
+
+
+def checkpoints(rank: int, world: int, folder: Path) -> None:
+    """Each process gives images of its own, or none; figures and files are those of one process."""
+    with pytest.raises(ValueError, match="This is process 1 of 2.*; give distributed=True") if rank else nullcontext():
+        Checkpoints(REAL, folder / "alone", EXTRACTOR)  # process 0 may well do it by itself
+    kept = Checkpoints(CROWD, folder if rank == 0 else "not asked", EXTRACTOR, num_bins=20, distributed=True)
+    dnas = [make_dna(images, EXTRACTOR, num_bins=20, num_folds=20) for images in (CROWD, CROWD_FAKE)]
+    for step, mine in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
+        assert kept.add(step, mine).scalars() == compare(*dnas).scalars()
+        assert list(kept.comparisons.found)[-1] == f"step_{step:06}"
+    for name, dna in zip(("reference", "step_000500", "step_001000"), (*dnas, dnas[1]), strict=True):
+        assert load_dna(folder / f"{name}.dna.npz").digest == dna.digest
+    with pytest.raises(ValueError, match="There are no images in"):
+        kept.add(2000, CROWD[:0])
 
 
 def shared_loader(rank: int, world: int) -> None:

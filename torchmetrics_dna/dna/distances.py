@@ -14,7 +14,7 @@ from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -167,3 +167,27 @@ def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
             wanted.append(kind)
     # features alone do not tell extractor and neurons; a Gaussian does, and costs next to nothing
     return wanted or ["gaussian"]
+
+
+def flat_figures(
+    prefix: str, whole: Mapping[str, float | None], layers: Mapping[str, Mapping[str, float | None]]
+) -> dict[str, float]:
+    """Figures under one name each, as loggers take them, without those that are None.
+
+    Args:
+        prefix: What names begin with.
+        whole: Figures over all neurons, by key.
+        layers: Figures of each layer, likewise.
+
+    Example:
+        >>> flat_figures("dna/", {"dna_emd": 2.0, "fd": None}, {"block_0": {"dna_emd": 3.0}})
+        {'dna/dna_emd': 2.0, 'dna/block_0/dna_emd': 3.0}
+
+    """
+    named = {"": whole} | {f"{layer}/": figures for layer, figures in layers.items()}
+    return {
+        f"{prefix}{of}{key}": value
+        for of, figures in named.items()
+        for key, value in figures.items()
+        if value is not None
+    }

@@ -10,6 +10,7 @@ from torch import Tensor
 from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.distances import flat_figures
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
@@ -120,6 +121,29 @@ class DNAMetric(SidedMetric, Generic[_D]):
             known = changes_for(changes, self.extractor.name, self.extractor.weights_digest)
             return explain(a, b, self._test(), known, ("real", "fake"))
 
+    def scalars(self, prefix: str = "dna/") -> dict[str, float]:
+        """The distance for a logger, over all processes, whatever the reduction.
+
+        Args:
+            prefix: What names begin with.
+
+        Returns:
+            By name: over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``; with ``num_folds`` also
+            without what noise adds, as ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
+
+        Raises:
+            RuntimeError: If a side has too few images.
+
+        """
+        with self._whole():
+            return flat_figures(prefix, *self._figures())
+
+    def _figures(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+        """The distance by key, in all and of each layer."""
+        distances, key = self.distance.of_dnas(*self._pair()), self.distance.key
+        layers = self._reduce(distances, "layer").items()
+        return {key: float(self._reduce(distances, "mean"))}, {layer: {key: float(value)} for layer, value in layers}
+
     def _test(self) -> PermutationTest | None:
         """Whether the sides differ at all; None where no folds are kept."""
         return None
@@ -139,20 +163,22 @@ class DNAMetric(SidedMetric, Generic[_D]):
 
     def _value(self) -> Value:
         """What the metric gives for its sides; RuntimeError if one has too few images."""
-        return self._reduce(self.distance.of_dnas(*self._pair()))
+        value: Value = self._reduce(self.distance.of_dnas(*self._pair()), self.reduction)
+        return value
 
     def _value_or_nan(self) -> Value:
         try:
             return self._value()
         except TooFewImagesError:
             nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-            return self._reduce(nothing)
+            value: Value = self._reduce(nothing, self.reduction)
+            return value
 
-    def _reduce(self, distances: Tensor) -> Value:
+    def _reduce(self, distances: Tensor, reduction: MetricReduction) -> Any:
         weighted = weigh_and_reduce(distances, self._weights, "none")
-        if self.reduction == "layer":
+        if reduction == "layer":
             return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
-        if self.reduction == "none":
+        if reduction == "none":
             return weighted
         return self._mean(weighted)
 

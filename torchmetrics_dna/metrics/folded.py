@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -106,6 +107,17 @@ class FoldedMetric(DNAMetric[_D]):
         if self.reduction == "none":
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
+
+    @override
+    def _figures(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
+        whole, layers = super()._figures()
+        if isinstance(self._tally, FoldedTally):
+            with suppress(TooFewImagesError):  # for folds
+                evidence, key = self._evidence(), f"{self.distance.key}_debiased"
+                whole[key] = evidence.debiased
+                for figures, value in zip(layers.values(), evidence.layers.tolist(), strict=True):
+                    figures[key] = value
+        return whole, layers
 
     @override
     def _test(self) -> PermutationTest | None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
-from functools import partial
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain
+from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain, flat_figures
 from torchmetrics_dna.dna.explanation import Explanation, as_gaussian, explain, property_differences
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.sets.measure import Measured
-
 
 TESTED = ("z", "p_value", "q")  # of a neuron
 
@@ -137,9 +135,8 @@ class Comparison:
     def about(self, record: Distance) -> str:
         """The unit of a distance, and what its value is of."""
         unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
-        mean = "mean" if self.neuron_weights is None else "weighted sum"
         of = {
-            "neuron": f"{mean} over neurons",
+            "neuron": f"{'mean' if self.neuron_weights is None else 'weighted sum'} over neurons",
             "layer": "mean over layers",
             "set": f"of layer {list(self.neurons)[-1]}",
         }[record.grain]
@@ -209,14 +206,21 @@ class Comparison:
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
         """The distances of each layer, by key: plain, debiased, and their p-values."""
-        figures = {
-            record.key + suffix: partial(figure, record.name)
-            for record in DISTANCES.values()
-            if record.grain != "set"
+        return {layer: self._figures(layer) for layer in self.neurons}
+
+    def scalars(self, prefix: str = "dna/") -> dict[str, float]:
+        """All figures for a logger, such as ``dna/dna_emd``, ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd``."""
+        return flat_figures(prefix, self._figures(None), self.layers)
+
+    def _figures(self, layer: str | None) -> dict[str, float | None]:
+        """The distances of a layer, or over all, by key: plain, debiased, and their p-values."""
+        return {
+            record.key + suffix: figure(name, layer)
+            for name, record in DISTANCES.items()
+            if layer is None or record.grain != "set"
             for suffix, figure in (("", self.value), ("_debiased", self.debiased), ("_p_value", self.p_value_of))
             if record.unions or not suffix
         }
-        return {layer: {name: figure(layer) for name, figure in figures.items()} for layer in self.neurons}
 
     @property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -237,8 +241,7 @@ class Comparison:
             ValueError: If there is no such neuron, or no histograms were compared.
 
         """
-        where = [self.neurons.index(layer, neuron)]
-        one, other = self.aligned(where)
+        one, other = self.aligned([self.neurons.index(layer, neuron)])
         shares = [dna.counts[0].double() / dna.counts.sum() for dna in (one, other)]
         return shares[0], shares[1], one.bin_edges()[0]
 

@@ -71,6 +71,7 @@ class Loading:
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
         engine: What measures the images on other machines, see :func:`engine_of`.
+        own: Whether each process gives images of its own, where they are ``distributed``; all are measured as one set.
 
     Raises:
         ValueError: If a number is out of range.
@@ -86,6 +87,7 @@ class Loading:
     progress: Progress | None = None
     distributed: bool = False
     engine: Engine | str | None = None
+    own: bool = False
 
     @classmethod
     def of(cls, function: str, options: SetOptions) -> tuple[Loading, dict[str, Any]]:
@@ -148,7 +150,7 @@ class Loading:
             ValueError: If they are a stream that gives each process a part of its own already.
 
         """
-        if not self.distributed or world_size() == 1:
+        if not self.distributed or self.own or world_size() == 1:
             return images.split(0, 1)
         if not isinstance(images, ImageSource) and images.only_whole:
             raise ValueError(f"{images.label!r} can't be shared among processes, since {images.only_whole}")

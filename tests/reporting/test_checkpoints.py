@@ -1,0 +1,177 @@
+"""Checkpoints of a training: figures are those of single comparisons, and a resumed training goes on."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import workers
+from networks import Pixels
+from PIL import Image
+from processes import run
+from torchmetrics import MetricCollection
+
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, compare_many, load_dna, make_dna
+from torchmetrics_dna.sets.demo import photographs
+
+EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
+OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
+PHOTOS = np.stack([photo[::4, ::4] for photo in photographs(40)])
+REFERENCE, OTHERS = PHOTOS[::2], PHOTOS[1::2]
+DARK = OTHERS // 3
+
+
+def fresh(folder: Path, reference: Any = REFERENCE, **options: Any) -> Checkpoints:
+    return Checkpoints(reference, folder, EXTRACTOR, **OPTIONS | options)
+
+
+def unread() -> Iterator[np.ndarray]:
+    raise AssertionError("the reference is measured but once")
+    yield
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run") / "checkpoints"
+    checkpoints = fresh(folder, distributed=True)  # as the same script calls it in several processes
+    checkpoints.add(500, DARK)
+    checkpoints.add(1000, OTHERS)
+    return folder
+
+
+def test_figures_and_files(trained: Path) -> None:
+    reference = make_dna(REFERENCE, EXTRACTOR, num_folds=20, **OPTIONS)
+    sets = {"step_000500": DARK, "step_001000": OTHERS}
+    known = {name: make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS) for name, one in sets.items()}
+    expected = compare_many(reference, known)
+    found = fresh(trained, unread()).comparisons
+    assert found.rows() == expected.rows()
+    assert [one.scalars() for one in found.found.values()] == [one.scalars() for one in expected.found.values()]
+    assert (found.best, found.positions) == ("step_001000", [500, 1000])
+    files = {"reference": reference, **known}
+    assert {path.name for path in trained.iterdir()} == {f"{name}.dna.npz" for name in files} | {
+        "checkpoints.csv", "curve.png",
+    }  # fmt: skip
+    for name, dna in files.items():
+        kept = load_dna(trained / f"{name}.dna.npz")
+        assert (kept.digest, [f.digest for f in kept.folds]) == (dna.digest, [f.digest for f in dna.folds])
+    with (trained / "checkpoints.csv").open(encoding="utf-8", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["set"] for row in rows] == list(known)
+    assert float(rows[0]["dna_emd"]) == pytest.approx(found.found["step_000500"].dna_emd)
+    with Image.open(trained / "curve.png") as curve:
+        assert np.asarray(curve.convert("L"), float).std() > 10
+
+
+def test_resumed_out_of_order_and_replaced(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "resumed"
+    folder.mkdir()
+    for path in trained.glob("*.dna.npz"):
+        (folder / path.name).write_bytes(path.read_bytes())
+    resumed = fresh(folder, load_dna(trained / "reference.dna.npz"))
+    assert resumed.add(2_000_000, DARK).scalars() == resumed.comparisons.found["step_000500"].scalars()
+    resumed.add(700, OTHERS)
+    assert list(resumed.comparisons.found) == ["step_000500", "step_000700", "step_001000", "step_2000000"]
+    resumed.add(500, OTHERS)
+    assert resumed.comparisons.best == "step_000500"
+    (folder / "step_000700.dna.npz").unlink()
+    assert "step_000700" not in resumed.comparisons.found
+
+
+def test_images_in_any_form(tmp_path: Path) -> None:
+    checkpoints = fresh(tmp_path)
+    tensor = torch.from_numpy(OTHERS).movedim(-1, 1)
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, photo in enumerate(OTHERS):
+        Image.fromarray(photo).save(folder / f"{i}.png")
+    forms = (
+        tensor,
+        tensor / 255,
+        iter(tensor.split(6)),
+        SimpleNamespace(images=[*map(Image.fromarray, OTHERS)]),  # as pipelines of diffusers give them
+        folder,
+        make_dna(OTHERS, EXTRACTOR, num_folds=20, **OPTIONS),
+    )
+    found = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
+    assert found == [found[0]] * len(forms)
+
+
+def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
+    checkpoints = fresh(
+        tmp_path, make_dna(REFERENCE, EXTRACTOR, kind="gaussian"), num_folds=0, ranges=None, num_bins=None
+    )
+    found = checkpoints.add(0, OTHERS)
+    assert found.scalars("x/") == {
+        "x/dna_frechet": found.dna_frechet,
+        **{f"x/{layer}/dna_frechet": found.value("dna-fd", layer) for layer in EXTRACTOR.neurons},
+    }
+
+
+def test_no_curve_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    fresh(tmp_path).add(1, OTHERS)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "reference.dna.npz", "step_000001.dna.npz", "checkpoints.csv",
+    }  # fmt: skip
+
+
+def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Path) -> None:
+    for other, told in (
+        (REFERENCE[:19], "of 20 images, but got 19 images; choose another folder"),
+        (
+            make_dna(OTHERS, EXTRACTOR, **OPTIONS),
+            "of 20 images, digest .{16}, but got 20 images, digest .{16}; choose another folder",
+        ),
+    ):
+        with pytest.raises(ValueError, match=told):
+            fresh(trained, other)
+    with pytest.raises(ValueError, match="Argument `num_bins` is 50, but the given DNA has 100 bins"):
+        fresh(trained, num_bins=50)
+    with pytest.raises(TypeError, match=r"Checkpoints\(\) got an unexpected keyword argument 'batchsize'"):
+        fresh(tmp_path, batchsize=3)
+    checkpoints = fresh(tmp_path)
+    with pytest.raises(ValueError, match="There are no checkpoints in .* yet; add one"):
+        _ = checkpoints.comparisons
+    for step in (-1, 1.5):
+        with pytest.raises(ValueError, match="Argument `step` expected to be an integer of at least 0"):
+            checkpoints.add(step, OTHERS)
+    with pytest.raises(ValueError, match="their numbers of bins differ"):
+        checkpoints.add(1, make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50))
+    assert [path.name for path in tmp_path.iterdir()] == ["reference.dna.npz"]
+
+
+def test_processes_add_images_of_their_own(tmp_path: Path) -> None:
+    run(2, workers.checkpoints, tmp_path, tmp_path / "shared")
+
+
+def test_scalars_of_metrics_are_those_of_a_comparison() -> None:
+    expected = compare(REFERENCE, OTHERS, EXTRACTOR, **OPTIONS).scalars("val/")
+    assert expected["val/dna_emd"] > expected["val/dna_emd_debiased"] > 0
+    assert {"val/dna_emd_p_value", "val/colours/dna_emd_p_value", "val/mean/dna_frechet_debiased"} <= expected.keys()
+    assert all(type(value) is float for value in expected.values())
+    options = {"num_folds": 20, **OPTIONS}
+    metrics = MetricCollection(
+        {
+            "emd": DNAEMD(EXTRACTOR, reduction="layer", **options),
+            "none": DNAEMD(EXTRACTOR, reduction="none", debias=True, **options),
+            "fd": DNAFrechet(EXTRACTOR, num_folds=20),
+        }
+    )
+    for real, some in ((True, REFERENCE), (False, OTHERS)):
+        metrics.update(torch.from_numpy(some).movedim(-1, 1), real=real)
+    found = {name: metric.scalars("val/") for name, metric in metrics.items()}
+    assert found["none"] == found["emd"]
+    both = found["emd"] | found["fd"]
+    assert both == pytest.approx({name: value for name, value in expected.items() if "p_value" not in name})
+    few = DNAEMD(EXTRACTOR, **options)
+    for real in (True, False):
+        few.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
+    assert few.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)
