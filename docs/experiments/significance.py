@@ -259,11 +259,11 @@ def biases(
     return found
 
 
-def clips(measure: Measure, pictures: list[Picture], draws: int, of_a_side: int) -> list[list[str]]:
+def clips(measure: Measure, pictures: list[Picture], draws: int, of_a_side: int, length: int) -> list[list[str]]:
     """Clips that differ from clip to clip, but not from side to side."""
-    wide = [np.asarray(Image.fromarray(p).resize((SIDE + FRAMES, SIDE))) for p in pictures]
-    images = measure([p[:, i : i + SIDE] for p in wide for i in range(FRAMES)])
-    clip = np.repeat(np.arange(len(wide)), FRAMES)
+    wide = [np.asarray(Image.fromarray(p).resize((SIDE + length, SIDE))) for p in pictures]
+    images = measure([p[:, i : i + SIDE] for p in wide for i in range(length)])
+    clip = np.repeat(np.arange(len(wide)), length)
     rows = []
     for grouped in (False, True):
         generator, p = torch.Generator().manual_seed(0), []
@@ -282,7 +282,7 @@ def clips(measure: Measure, pictures: list[Picture], draws: int, of_a_side: int)
         )
     p = []
     for k in range(len(wide)):  # one clip, cut in two
-        frames, generator = torch.arange(FRAMES) + k * FRAMES, torch.Generator().manual_seed(k)
+        frames, generator = torch.arange(length) + k * length, torch.Generator().manual_seed(k)
         halves = [measure.in_folds(images, half, random_folds(len(half), 20, generator)) for half in frames.chunk(2)]
         p.append(evidence(*halves).test.p_value)
     rows.append(["one clip cut in two, not grouped", f"{100 * np.mean(np.array(p) <= 0.05):.1f} %"])
@@ -312,8 +312,8 @@ def draw(found: dict, sizes: Sequence[int]) -> Figure:
 
 def pictures(quick: bool) -> tuple[dict[str, list[Picture]], list[object]]:
     if quick:
-        crops = [np.asarray(Image.fromarray(p).resize((SIDE, SIDE))) for p in data.at_hand(48)]
-        return {"emoji": data.at_hand(48, "digits"), "photographs": crops, "others": crops[:24]}, ["scikit-image"]
+        crops = [np.asarray(Image.fromarray(p).resize((SIDE, SIDE))) for p in data.at_hand(24)]
+        return {"emoji": data.at_hand(48, "digits"), "photographs": crops, "others": crops}, ["scikit-image"]
     drawn = {maker: [data.picture(one.path) for one in data.emoji(maker)] for maker in ("google", "facebook")}
     photographs = [data.picture(path, SIDE) for path in data.photographs()]
     there = [data.EMOJI["google"], data.EMOJI["facebook"], data.PHOTOGRAPHS]
@@ -326,7 +326,7 @@ def main() -> None:
     arguments = parser.parse_args()
     folder = results.begin(arguments)
     quick = arguments.quick
-    asked.NUM_RELABELINGS = RELABELINGS
+    asked.NUM_RELABELINGS = 40 if quick else RELABELINGS
     given, origin = pictures(quick)
     measure, large = Measure(input_size=SIDE), Measure()
     measured = cache(lambda name: measure(given[name]))  # what was remembered needs no images
@@ -355,7 +355,7 @@ def main() -> None:
     )
     off = {name: torch.tensor(values) for name, values in off.items()}
     filmed = given["photographs"][: 10 if quick else CLIPS]
-    clip = kept("clips", lambda: clips(measure, filmed, 3 if quick else 100, 5 if quick else OF_A_SIDE))
+    clip = kept("clips", lambda: clips(measure, filmed, *((3, 5, 16) if quick else (100, OF_A_SIDE, FRAMES))))
     worst = max(float(values.mean(0)[1:, 0].abs().max()) for values in off.values())
     alarms = [float(row[3].rstrip(" %")) for row in level]
     results.write(
