@@ -1,0 +1,68 @@
+"""Memory of many classes, with the default extractor: read class by class, and kept by a metric.
+
+    python tests/benchmarks/classes.py --classes 100 1000
+
+Each class has two images a side, each run a process of its own; peaks are of the whole process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import resource
+import subprocess
+import sys
+import time
+from typing import Any
+
+import numpy as np
+
+SIDE, EACH = 64, 2  # pixels, and images of a class and side
+
+
+def images(count: int, seed: int) -> np.ndarray:
+    """Colours that change slowly: what is drawn does not matter here."""
+    levels = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
+    return levels.repeat(SIDE // 4, 1).repeat(SIDE // 4, 2)
+
+
+def read_by_class(classes: int) -> Any:
+    from torchmetrics_dna import compare_classes
+
+    by = np.repeat(np.arange(classes), EACH).tolist()
+    found = compare_classes(images(len(by), 0), images(len(by), 1), (by, by), num_folds=0, num_workers=0)
+    return f"total dna-emd {found.total.dna_emd:.3f}"
+
+
+def metric(classes: int) -> Any:
+    import torch
+
+    from torchmetrics_dna import DNAEMD
+
+    kept = DNAEMD(classes=classes, reduction="class", num_bins=50)
+    for real in (True, False):
+        some = torch.from_numpy(images(32, int(real))).movedim(3, 1)
+        kept.update(some, real, classes=torch.arange(32) * classes // 32)
+    return f"{len(kept.compute())} classes have images"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--classes", type=int, nargs="+", default=[100, 1000])
+    parser.add_argument("--alone", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    runs = {"compare_classes, 1,000 bins": read_by_class, "DNAEMD(classes=...), 50 bins": metric}
+    if arguments.alone:
+        began = time.perf_counter()
+        told = runs[arguments.alone](arguments.classes[0])
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
+        took = time.perf_counter() - began
+        print(f"| {arguments.alone} | {arguments.classes[0]} | {peak:.2f} GB | {took:.0f} s | {told} |")
+        return
+    print("| way | classes | peak | took | |\n|---|--:|--:|--:|---|", flush=True)
+    for name in runs:
+        for count in arguments.classes:
+            subprocess.run([sys.executable, __file__, "--alone", name, "--classes", str(count)], check=True)
+
+
+if __name__ == "__main__":
+    main()
