@@ -117,7 +117,7 @@ def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     """Windows of a stream: how far each is from the reference, and below, how much speaks for a change.
 
     Args:
-        windows: From :func:`~torchmetrics_dna.sets.monitor.monitor`.
+        windows: From :func:`~torchmetrics_dna.monitor`.
         level: Chance of a false alarm, which says how much evidence is enough.
 
     Returns:

@@ -90,7 +90,7 @@ class DistanceMatrix:
 
     @cached_property
     def places(self) -> Tensor:
-        """Where each set lies on a map, ``(K, 2)``, by :func:`classical_scaling`."""
+        """Where each set lies on a map, ``(K, 2)``, by classical multidimensional scaling (Torgerson, 1952)."""
         return classical_scaling(self.found[self.distance])
 
     @property
