@@ -27,8 +27,10 @@ def main() -> None:
     for name, change in {"blurred": blur, "noisy": noise, "JPEG": jpeg}.items():
         sets |= {f"{name}, strength {s}": [change(photo, s) for photo in parts.pop()] for s in (2, 4)}
     matrix = plot_matrix(compare_all(sets, extractor))
-    changed = [jpeg(photo, 3) for photo in photos[-size:]]
-    windows = monitor(photos[:size], photos[size : 8 * size] + changed, extractor, window=4)
+    stream = photographs(18 * size)
+    random.Random(1).shuffle(stream)
+    changed = [jpeg(photo, 4) for photo in stream[: 2 * size]]
+    windows = monitor(stream[2 * size : 4 * size], stream[4 * size :] + changed, extractor, window=8)
     for name, figure in {"matrix": matrix, "monitor": plot_monitor(list(windows))}.items():
         figure.savefig(arguments.output / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})
 
