@@ -7,7 +7,6 @@ from functools import partial, reduce
 from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
@@ -18,7 +17,7 @@ from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
 from torchmetrics_dna.sets.measure import Measured, Pass
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.sets.sides import open_indexed_sides
+from torchmetrics_dna.sets.sides import open_indexed_images
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
@@ -88,7 +87,7 @@ def compare_classes(
     """
     loading, settings = Loading.of("compare_classes", options)
     with in_step(loading.distributed):
-        sides = _opened(a, b, loading)
+        sides = open_indexed_images((a, b), "A comparison of classes", loading)
         every = [by_class(side, one) for side, one in zip(sides, _pair(by), strict=True)]
         common = _in_common(*every)
         distances = resolve_distances(metrics, [])
@@ -125,15 +124,6 @@ def _in_common(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:
 
 def _alone(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[str], list[str]]:
     return [name for name in a if name not in b], [name for name in b if name not in a]
-
-
-def _opened(a: Source, b: Source, loading: Loading) -> list[ImageSource]:
-    sides = []
-    for side in open_indexed_sides((a, b), "A comparison of classes", loading=loading):
-        if isinstance(side, DNA):
-            raise ValueError("A DNA does not know the classes of its images; give the images")
-        sides.append(side)
-    return sides
 
 
 def _pair(by: Any) -> tuple[Classes, Classes]:

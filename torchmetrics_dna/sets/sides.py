@@ -15,6 +15,7 @@ from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
@@ -213,6 +214,16 @@ def open_indexed_sides(
             raise ValueError(by_number(opened, what))
         found.append(opened)
     return found
+
+
+def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
+    """Likewise, for what needs the images themselves; ValueError if a side is a stream or a DNA."""
+    opened = list[ImageSource]()
+    for side in open_indexed_sides(sides, what, loading=loading):
+        if isinstance(side, DNA):
+            raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
+        opened.append(side)
+    return opened
 
 
 def _as_measured(dna: DNA) -> Measured:

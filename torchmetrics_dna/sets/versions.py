@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
@@ -16,7 +15,7 @@ from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
-from torchmetrics_dna.sets.sides import open_indexed_sides
+from torchmetrics_dna.sets.sides import open_indexed_images
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
@@ -149,7 +148,7 @@ def compare_versions(
     loading, settings = Loading.of("compare_versions", options)
     if loading.distributed:
         raise ValueError("Argument `distributed` is True, but versions are compared by one process; leave it out")
-    sides = _opened(old, new, loading)
+    sides = open_indexed_images((old, new), "A comparison of versions", loading)
     distances = resolve_distances(None, [])
     settings["device"] = device_for(feature, device)
     way = resolve(feature, layers, num_bins, ranges, [], **settings)
@@ -228,12 +227,3 @@ def _against(
     if one is None or other is None:
         return None
     return replace(compare_measured(one, other, distances=distances), changes=changes)
-
-
-def _opened(old: Source, new: Source, loading: Loading) -> list[ImageSource]:
-    sides = []
-    for side in open_indexed_sides((old, new), "A comparison of versions", loading=loading):
-        if isinstance(side, DNA):
-            raise ValueError("A DNA does not know which images it is of; give the images")
-        sides.append(side)
-    return sides
