@@ -23,10 +23,9 @@ def option(text: str, *names: str, **settings: Any) -> Any:
 
 def known_device(given: str | None) -> str | None:
     """The device that is given; ValueError, naming those that there are, if there is no such one."""
+    if given in (None, "cpu"):
+        return given
     import torch
-
-    if given is None:
-        return None
 
     there = ["cpu"]
     if torch.cuda.is_available():
