@@ -9,7 +9,6 @@ import traceback
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import visible
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 
@@ -30,9 +29,8 @@ def main() -> None:
     """Run the command line."""
     keep_freed_memory()
     try:
-        require("typer", "cli")
-        require("rich", "cli")
-        app = require("torchmetrics_dna.cli", "cli").app
+        from torchmetrics_dna.cli import app
+
         with _processes():
             code = app(prog_name="torchmetrics-dna", standalone_mode=False)
             if code:
@@ -67,12 +65,10 @@ def _tell(error: Exception) -> None:
 
 def _in_options(text: str) -> str:
     """A message about arguments of Python functions, in the options of the command that is run."""
-    try:
-        import typer
+    import typer
 
-        from torchmetrics_dna.cli import app
-    except ModuleNotFoundError:  # which is what the message is about
-        return text
+    from torchmetrics_dna.cli import app
+
     command: Any = typer.main.get_command(app)
     for word in sys.argv[1:]:
         command = getattr(command, "commands", {}).get(word, command)

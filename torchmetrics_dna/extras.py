@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from functools import cache
-from importlib import import_module
+from importlib import import_module, metadata
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -35,16 +35,23 @@ def require(module: str, extra: str) -> Any:
     """Import a module of an optional dependency.
 
     Raises:
-        ModuleNotFoundError: Saying which extra to install.
+        ModuleNotFoundError: Saying what to install.
 
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
-            f"This needs {module.split('.')[0]}, which is not installed; run `pip install 'torchmetrics-dna[{extra}]'`",
+            f"This needs {module.split('.')[0]}, which is not installed; run `pip install {_packages(extra)}`, which is"
+            f" the extra {extra!r} of torchmetrics-dna",
             name=err.name,
         ) from err
+
+
+def _packages(extra: str) -> str:
+    """The packages of an extra, as a shell takes them: wherever this package is from, an index has these."""
+    wanted = [line.split(";") for line in metadata.requires("torchmetrics-dna") or ()]
+    return " ".join(f"'{package.strip()}'" for package, *marker in wanted if f"extra == '{extra}'" in "".join(marker))
 
 
 @cache

@@ -1,0 +1,97 @@
+"""What a command costs beside what it must: ``python tests/benchmarks/startup.py [start | small | make]``.
+
+``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
+imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
+of random weights, beside its forward passes alone. Whole processes, in turns; medians, and the median ratio of all turns.
+"""
+
+from __future__ import annotations
+
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from PIL import Image
+from skimage import data
+
+COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
+FORWARD = """
+import sys, time
+import timm, torch
+
+name, count, size = sys.argv[1], int(sys.argv[2]), 4
+network = timm.create_model(name).eval()
+batch = torch.rand(size, 3, 224, 224)
+start = time.perf_counter()
+with torch.inference_mode():
+    for _ in range(count // size):
+        network(batch)
+print(time.perf_counter() - start)
+"""
+WEIGHTS = "import sys, timm, torch; torch.save(timm.create_model('resnet50').state_dict(), sys.argv[1])"
+
+
+def write_photographs(folder: Path, count: int, size: int, quality: int) -> Path:
+    """Crops of photographs as JPEGs."""
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    photographs = [getattr(data, name)() for name in ("astronaut", "chelsea", "coffee", "rocket")]
+    for number in range(count):
+        photograph = photographs[number % 4]
+        y, x = (draw.integers(0, extent - 299) for extent in photograph.shape[:2])
+        crop = Image.fromarray(photograph[y : y + 300, x : x + 300]).resize((size, size))
+        crop.save(folder / f"{number:03}.jpg", quality=quality)
+    return folder
+
+
+def seconds(command: list[str]) -> tuple[float, str]:
+    """Of a whole process, and what it printed."""
+    begin = time.perf_counter()
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    taken = time.perf_counter() - begin
+    assert done.returncode in (0, 2), done.stderr
+    return taken, done.stdout
+
+
+def measure_starts(folder: Path) -> None:
+    """Commands that need no network."""
+    photographs = write_photographs(folder / "a", 8, 256, 95)
+    seconds([*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")])
+    for words in ("--help", "compare --help", "compare a b --nonsense", "make a -o x.txt", "info a.dna.npz"):
+        command = [*COMMAND, *words.replace("a.dna.npz", str(folder / "a.dna.npz")).split()]
+        print(f"{words:24} {statistics.median(seconds(command)[0] for _ in range(7)):.2f} s")
+
+
+def measure_small(folder: Path) -> None:
+    """``compare`` of two folders of 8 images; the first turn, in which numba compiles, does not count."""
+    folders = [str(write_photographs(folder / name, 8, 256, q)) for name, q in (("a", 95), ("b", 40))]
+    forward = [sys.executable, "-c", FORWARD, "tf_efficientnet_lite0", "16"]
+    turns = [(seconds([*COMMAND, "compare", *folders])[0], seconds(forward)[0]) for _ in range(6)][1:]
+    for name, column in zip(("compare", "imports and forward passes"), zip(*turns, strict=True), strict=True):
+        print(f"{name:28} {statistics.median(column):.2f} s")
+    print(f"{'ratio':28} {statistics.median(a / b for a, b in turns):.2f}")
+
+
+def measure_make(folder: Path) -> None:
+    """``make`` of 240 images."""
+    photographs = write_photographs(folder / "a", 240, 512, 90)
+    weights = str(folder / "resnet50.pth")
+    subprocess.run([sys.executable, "-c", WEIGHTS, weights], check=True)
+    make = [*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")]
+    make += ["--feature", "resnet50", "--weights-path", weights]
+    for _ in range(3):
+        forward = float(seconds([sys.executable, "-c", FORWARD, "resnet50", "240"])[1])
+        taken = seconds(make)[0]
+        print(f"make {taken:.1f} s, forward passes {forward:.1f} s: {(taken - 3) / forward:.2f} of them, and 3 s")
+
+
+if __name__ == "__main__":
+    chosen = sys.argv[1:] or ["start", "small", "make"]
+    for part, measured in (("start", measure_starts), ("small", measure_small), ("make", measure_make)):
+        if part in chosen:
+            with TemporaryDirectory() as temporary:
+                measured(Path(temporary))
