@@ -21,19 +21,19 @@ A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 
 ALLOCATE = """
 import resource
-import torch
+import numpy as np
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 keep_freed_memory()
-torch.ones(5_000_000)
+np.full(5_000_000, 1, np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    torch.ones(5_000_000)
+    np.full(5_000_000, 1, np.float32)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
-LOADED = """
-import sys
+LOADED = r"""
+import sys, warnings
 from torchmetrics_dna.__main__ import main
 
 codes = []
@@ -43,6 +43,7 @@ for command in sys.argv[1:]:
         main()
     except SystemExit as exit_:
         codes.append(exit_.code or 0)
+warnings.warn("in one\nline")
 print(*codes)
 print(*({"torch", "timm", "numba", "torchvision", "PIL", "torchmetrics", "numpy", "rich", "typer"} & {*sys.modules}))
 """
@@ -77,6 +78,7 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
     assert "Usage: torchmetrics-dna [OPTIONS]" in done.stdout
     codes, loaded = done.stdout.splitlines()[-2:]
     assert codes.split() == [str(code) for code in commands.values()]
+    assert done.stderr.splitlines()[-1] == "torchmetrics-dna: in one line"
     assert set(loaded.split()) == {"numpy", "rich", "typer"}, "what would cost seconds"
 
 

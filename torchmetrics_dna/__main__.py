@@ -6,6 +6,7 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -28,6 +29,7 @@ _OPTION = {"Argument ": "Option ", "argument ": "option "}
 def main() -> None:
     """Run the command line."""
     keep_freed_memory()
+    warnings.formatwarning = _warning
     try:
         from torchmetrics_dna.cli import app
 
@@ -48,6 +50,11 @@ def _processes() -> AbstractContextManager[None]:
     from torchmetrics_dna.sets.processes import joined
 
     return joined(_tell)
+
+
+def _warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    """A warning in one line, without the code that gave it."""
+    return f"torchmetrics-dna: {visible(' '.join(str(message).split()))}\n"
 
 
 def _tell(error: Exception) -> None:
@@ -79,7 +86,7 @@ def _in_options(text: str) -> str:
         known = options.get(_CALLED.get(name, name))
         return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
 
-    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)')?`", option, text)
+    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", option, text)
 
 
 if __name__ == "__main__":

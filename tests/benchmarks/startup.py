@@ -2,17 +2,20 @@
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
-of random weights, beside its forward passes alone. Whole processes, in turns; medians, and the median ratio of all turns.
+of random weights, beside its forward passes alone. Whole processes, in turns; medians, and the median ratio, by the
+clock and by processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
 
+import resource
 import statistics
 import subprocess
 import sys
 import time
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -48,32 +51,42 @@ def write_photographs(folder: Path, count: int, size: int, quality: int) -> Path
     return folder
 
 
-def seconds(command: list[str]) -> tuple[float, str]:
-    """Of a whole process, and what it printed."""
-    begin = time.perf_counter()
+class Cost(NamedTuple):
+    """Seconds of a whole process by the clock, and of processors, its own processes included; what it printed."""
+
+    clock: float
+    processor: float
+    printed: str
+
+
+def cost(command: list[str]) -> Cost:
+    """What a process costs."""
+    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
     done = subprocess.run(command, capture_output=True, text=True, check=False)
-    taken = time.perf_counter() - begin
+    taken, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
     assert done.returncode in (0, 2), done.stderr
-    return taken, done.stdout
+    return Cost(taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout)
 
 
 def measure_starts(folder: Path) -> None:
     """Commands that need no network."""
     photographs = write_photographs(folder / "a", 8, 256, 95)
-    seconds([*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")])
+    cost([*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")])
     for words in ("--help", "compare --help", "compare a b --nonsense", "make a -o x.txt", "info a.dna.npz"):
         command = [*COMMAND, *words.replace("a.dna.npz", str(folder / "a.dna.npz")).split()]
-        print(f"{words:24} {statistics.median(seconds(command)[0] for _ in range(7)):.2f} s")
+        print(f"{words:24} {statistics.median(cost(command).clock for _ in range(7)):.2f} s")
 
 
 def measure_small(folder: Path) -> None:
     """``compare`` of two folders of 8 images; the first turn, in which numba compiles, does not count."""
     folders = [str(write_photographs(folder / name, 8, 256, q)) for name, q in (("a", 95), ("b", 40))]
     forward = [sys.executable, "-c", FORWARD, "tf_efficientnet_lite0", "16"]
-    turns = [(seconds([*COMMAND, "compare", *folders])[0], seconds(forward)[0]) for _ in range(6)][1:]
-    for name, column in zip(("compare", "imports and forward passes"), zip(*turns, strict=True), strict=True):
-        print(f"{name:28} {statistics.median(column):.2f} s")
-    print(f"{'ratio':28} {statistics.median(a / b for a, b in turns):.2f}")
+    turns = [(cost([*COMMAND, "compare", *folders]), cost(forward)) for _ in range(6)][1:]
+    for way in ("clock", "processor"):
+        ours, bare = ([getattr(turn[side], way) for turn in turns] for side in (0, 1))
+        ratio = statistics.median(a / b for a, b in zip(ours, bare, strict=True))
+        median = statistics.median(ours), statistics.median(bare)
+        print(f"by {way}: compare {median[0]:.2f} s, imports and forward passes {median[1]:.2f} s, ratio {ratio:.2f}")
 
 
 def measure_make(folder: Path) -> None:
@@ -84,8 +97,8 @@ def measure_make(folder: Path) -> None:
     make = [*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")]
     make += ["--feature", "resnet50", "--weights-path", weights]
     for _ in range(3):
-        forward = float(seconds([sys.executable, "-c", FORWARD, "resnet50", "240"])[1])
-        taken = seconds(make)[0]
+        forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed)
+        taken = cost(make).clock
         print(f"make {taken:.1f} s, forward passes {forward:.1f} s: {(taken - 3) / forward:.2f} of them, and 3 s")
 
 
