@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import warnings
 from functools import cache
-from importlib import import_module, metadata
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -50,7 +50,9 @@ def require(module: str, extra: str) -> Any:
 
 def _packages(extra: str) -> str:
     """The packages of an extra, as a shell takes them: wherever this package is from, an index has these."""
-    wanted = [line.split(";") for line in metadata.requires("torchmetrics-dna") or ()]
+    from importlib.metadata import requires
+
+    wanted = [line.split(";") for line in requires("torchmetrics-dna") or ()]
     return " ".join(f"'{package.strip()}'" for package, *marker in wanted if f"extra == '{extra}'" in "".join(marker))
 
 
