@@ -83,7 +83,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     given = parser.parse_args()
     draws = [measure(given.images, seed) for seed in given.seeds]
-    print("| B is | dna-emd | without noise | p |\n|---|--:|--:|--:|")
+    print("| B is | dna-emd | without noise | largest p |\n|---|--:|--:|--:|")
     for name in draws[0]:
         plain, debiased, p = zip(*(found[name] for found in draws), strict=True)
         print(f"| {name} | {spread(plain)} | {spread(debiased)} | {max(p):.3f} |")
