@@ -18,6 +18,7 @@ from torchmetrics_dna import compare, make_dna, rank, report
 from torchmetrics_dna.version import __version__
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
+FILES = Path(__file__).parent / "data" / "format_1"
 
 ALLOCATE = """
 import resource
@@ -67,8 +68,8 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
         "compare --help": 0,
         "compare a b --nonsense": 2,
         "make a -o x.txt": 2,
-        f"info {GOLDEN.parent / 'format_1' / 'histogram.dna.npz'}": 0,
-        f"info {GOLDEN.parent / 'format_1' / 'layer-gaussian.dna.npz'} --json": 0,
+        f"info {FILES / 'histogram.dna.npz'}": 0,
+        f"info {FILES / 'layer-gaussian.dna.npz'} --json": 0,
         "info nowhere": 2,
     }
     done = subprocess.run(
