@@ -10,26 +10,43 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import COMMAND, run
+from commands import run
 from golden import GOLDEN
 
-import torchmetrics_dna.dna.load
+import torchmetrics_dna.dna.description
 from torchmetrics_dna import compare, make_dna, rank, report
 from torchmetrics_dna.version import __version__
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
+FILES = Path(__file__).parent / "data" / "format_1"
 
 ALLOCATE = """
 import resource
-import torch
+import numpy as np
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 keep_freed_memory()
-torch.ones(5_000_000)
+np.full(5_000_000, 1, np.float32)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
 for _ in range(10):
-    torch.ones(5_000_000)
+    np.full(5_000_000, 1, np.float32)
 print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+LOADED = r"""
+import sys, warnings
+from torchmetrics_dna.__main__ import main
+
+codes = []
+for command in sys.argv[1:]:
+    sys.argv = ["torchmetrics-dna", *command.split(" ")]
+    try:
+        main()
+    except SystemExit as exit_:
+        codes.append(exit_.code or 0)
+warnings.warn("in one\nline")
+print(*codes)
+print(*({"torch", "timm", "numba", "torchvision", "PIL", "torchmetrics", "numpy", "rich", "typer"} & {*sys.modules}))
 """
 
 
@@ -44,17 +61,26 @@ def test_freed_memory_is_kept_unless_the_user_decides(chosen: dict[str, str], ke
     assert (int(done.stdout) < 50) is kept
 
 
-def test_version_and_help_start_without_torch() -> None:
-    for option, text in (
-        ("--version", f"torchmetrics-dna {__version__}\n"),
-        ("-h", "Usage: torchmetrics-dna [OPTIONS]"),
-    ):
-        done = subprocess.run(
-            [sys.executable, "-X", "importtime", *COMMAND[1:], option], capture_output=True, text=True, check=True
-        )
-        assert done.stdout.startswith(text)
-        assert "| torchmetrics_dna" in done.stderr
-        assert not [line for line in done.stderr.splitlines() if line.split("|")[-1].strip() in ("torch", "numpy")]
+def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
+    commands = {
+        "--version": 0,
+        "-h": 0,
+        "compare --help": 0,
+        "compare a b --nonsense": 2,
+        "make a -o x.txt": 2,
+        f"info {FILES / 'histogram.dna.npz'}": 0,
+        f"info {FILES / 'layer-gaussian.dna.npz'} --json": 0,
+        "info nowhere": 2,
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", LOADED, *commands], capture_output=True, text=True, check=True, cwd=tmp_path
+    )
+    assert f"torchmetrics-dna {__version__}\n" in done.stdout
+    assert "Usage: torchmetrics-dna [OPTIONS]" in done.stdout
+    codes, loaded = done.stdout.splitlines()[-2:]
+    assert codes.split() == [str(code) for code in commands.values()]
+    assert done.stderr.splitlines()[-1] == "torchmetrics-dna: in one line"
+    assert set(loaded.split()) == {"numpy", "rich", "typer"}, "what would cost seconds"
 
 
 @pytest.mark.parametrize(
@@ -112,10 +138,10 @@ def test_a_file_that_is_replaced_is_named(
 def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     debug: str | None, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load(*_: object) -> None:
+    def describe(*_: object) -> None:
         raise KeyError("x")
 
-    monkeypatch.setattr(torchmetrics_dna.dna.load, "load_dna", load)
+    monkeypatch.setattr(torchmetrics_dna.dna.description, "describe", describe)
     if debug is not None:
         monkeypatch.setenv("TORCHMETRICS_DNA_DEBUG", debug)
     assert run(monkeypatch, "info", "x.npz") == 2

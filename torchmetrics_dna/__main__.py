@@ -6,10 +6,10 @@ import os
 import re
 import sys
 import traceback
+import warnings
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
-from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import visible
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 
@@ -29,10 +29,10 @@ _OPTION = {"Argument ": "Option ", "argument ": "option "}
 def main() -> None:
     """Run the command line."""
     keep_freed_memory()
+    warnings.formatwarning = _warning
     try:
-        require("typer", "cli")
-        require("rich", "cli")
-        app = require("torchmetrics_dna.cli", "cli").app
+        from torchmetrics_dna.cli import app
+
         with _processes():
             code = app(prog_name="torchmetrics-dna", standalone_mode=False)
             if code:
@@ -52,6 +52,11 @@ def _processes() -> AbstractContextManager[None]:
     return joined(_tell)
 
 
+def _warning(message: Warning | str, *_: Any, **__: Any) -> str:
+    """A warning in one line, without the code that gave it."""
+    return f"torchmetrics-dna: {visible(' '.join(str(message).split()))}\n"
+
+
 def _tell(error: Exception) -> None:
     """Say what is wrong, on stderr."""
     if os.environ.get(DEBUG, "0") not in ("", "0"):
@@ -67,12 +72,10 @@ def _tell(error: Exception) -> None:
 
 def _in_options(text: str) -> str:
     """A message about arguments of Python functions, in the options of the command that is run."""
-    try:
-        import typer
+    import typer
 
-        from torchmetrics_dna.cli import app
-    except ModuleNotFoundError:  # which is what the message is about
-        return text
+    from torchmetrics_dna.cli import app
+
     command: Any = typer.main.get_command(app)
     for word in sys.argv[1:]:
         command = getattr(command, "commands", {}).get(word, command)
@@ -83,7 +86,7 @@ def _in_options(text: str) -> str:
         known = options.get(_CALLED.get(name, name))
         return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
 
-    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)')?`", option, text)
+    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", option, text)
 
 
 if __name__ == "__main__":

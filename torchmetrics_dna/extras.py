@@ -1,27 +1,59 @@
-"""Optional dependencies: one wording for what is missing."""
+"""Optional dependencies, one wording for what is missing; and what loads when it is first used."""
 
 from __future__ import annotations
 
+import sys
 import warnings
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+
+def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
+    """The ``__getattr__`` of a package whose public names load when they are first used.
+
+    Args:
+        package: Its name.
+        homes: The module of this package that each public name is in.
+
+    """
+
+    def load(name: str) -> Any:
+        if name not in homes:
+            raise AttributeError(f"module {package!r} has no attribute {name!r}")
+        value = getattr(import_module(f"torchmetrics_dna.{homes[name]}"), name)
+        setattr(sys.modules[package], name, value)
+        return value
+
+    return load
 
 
 def require(module: str, extra: str) -> Any:
     """Import a module of an optional dependency.
 
     Raises:
-        ModuleNotFoundError: Saying which extra to install.
+        ModuleNotFoundError: Saying what to install.
 
     """
     try:
         return import_module(module)
     except ModuleNotFoundError as err:
         raise ModuleNotFoundError(
-            f"This needs {module.split('.')[0]}, which is not installed; run `pip install 'torchmetrics-dna[{extra}]'`",
+            f"This needs {module.split('.')[0]}, which is not installed; run `pip install {_packages(extra)}`, which is"
+            f" the extra {extra!r} of torchmetrics-dna",
             name=err.name,
         ) from err
+
+
+def _packages(extra: str) -> str:
+    """The packages of an extra, as a shell takes them: wherever this package is from, an index has these."""
+    from importlib.metadata import requires
+
+    wanted = [line.split(";") for line in requires("torchmetrics-dna") or ()]
+    return " ".join(f"'{package.strip()}'" for package, *marker in wanted if f"extra == '{extra}'" in "".join(marker))
 
 
 @cache

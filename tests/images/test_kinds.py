@@ -309,9 +309,8 @@ def test_missing_packages_are_named(
     monkeypatch.setattr(builtins, "__import__", missing)
     monkeypatch.setattr("torchmetrics_dna.extras.import_module", lambda name: missing(name) or real(name))
     source = "s3://bucket/x.tar" if kind == "s3" else str(tmp_path / kind)
-    with pytest.raises(
-        ModuleNotFoundError, match=rf"^This needs {package}, which is not installed; run `pip install '.*\[{extra}\]'`$"
-    ):
+    expected = rf"^This needs {package}, which is not installed; run `pip install '.*'`, which is the extra '{extra}'"
+    with pytest.raises(ModuleNotFoundError, match=expected):
         open_source(source)
 
 

@@ -37,7 +37,7 @@ def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_
     with pytest.raises(
         ValueError,
         match=r"^Can't read image '.*photo3b.png': it is not an image file; "
-        "to leave out such images, set `skip_unreadable=True`, or `--skip-unreadable` in the command$",
+        "to leave out such images, give `skip_unreadable=True`$",
     ):
         list(load_batches(source, (8, 8), num_workers=num_workers))
     batches = list(load_batches(source, (8, 8), batch_size=4, num_workers=num_workers, skip_unreadable=True))

@@ -163,7 +163,9 @@ def test_only_regular_files_are_opened(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(tmp_path / "s.png"))
     (tmp_path / "folder.png").mkdir()
-    special = [tmp_path / "fifo.png", tmp_path / "s.png", tmp_path / "folder.png", Path("/dev/zero")]
+    with pytest.raises(ValueError, match="folder.png': it is a folder, not an image; give a folder by itself"):
+        open_source([tmp_path / "folder.png"])[0]
+    special = [tmp_path / "fifo.png", tmp_path / "s.png", Path("/dev/zero")]
     for path in special:
         with pytest.raises(ValueError, match=f"^Can't read image '{path}': it is not a regular file$"):
             open_source([path])[0]

@@ -36,5 +36,5 @@ def test_degradations_grow(name: str) -> None:
 
 def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skimage", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs skimage.*pip install 'torchmetrics-dna\[demo\]'"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs skimage.*pip install .*'scikit-image>=0.22'.* extra 'demo'"):
         photographs(3)

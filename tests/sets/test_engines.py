@@ -132,7 +132,7 @@ def test_names_of_engines() -> None:
 
 def test_a_missing_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs ray, .*; run `pip install 'torchmetrics-dna\[ray\]'`"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs ray, .*; run `pip install 'ray\[client\]>=2.48'`"):
         make(shards(tmp_path / "shards", 1, 1), tmp_path / "x.dna.npz", "ray")
 
 

@@ -12,10 +12,10 @@ from torchmetrics_dna.cli.measuring import measures_images
 @measures_images(without=("num_bins", "ranges", "properties"))
 def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
+    check_output(output, ".npz")
     from torchmetrics_dna.sets.make_changes import make_changes
     from torchmetrics_dna.sets.processes import rank
 
-    check_output(output, ".npz")
     with progress() as report:
         found = make_changes(images, progress=report, **options)
     if rank() == 0:

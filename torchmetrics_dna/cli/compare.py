@@ -24,6 +24,7 @@ from torchmetrics_dna.cli.console import (
 )
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
@@ -157,10 +158,11 @@ def demo(
     num_images: Annotated[int, o.option("Photographs to compare with their degraded copies.")] = 32,
 ) -> None:
     """Compare photographs with degraded copies of rising strength, and plot how the distances rise."""
+    require("skimage", "demo")
+    check_figure(output)
     from torchmetrics_dna.plots import plot_demo
     from torchmetrics_dna.sets.demo import run_demo
 
-    check_figure(output)
     with progress() as report:
         result = run_demo(num_images, report)
     _print_demo(result)

@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.loading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
-_QUIET = int(os.environ.get("WORLD_SIZE", "1")) > 1 and os.environ.get("RANK") != "0"  # the first process speaks
+PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, as torchrun says
+_QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # the first process speaks
 
 
 class _Console(Console):

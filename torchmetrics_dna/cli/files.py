@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import Annotated, Any, get_args
 
 import typer
 from rich.table import Table
@@ -12,9 +12,6 @@ import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_output, out, print_json, print_unreadable, progress, table, talk
 from torchmetrics_dna.cli.measuring import measures_images, take_reading
 from torchmetrics_dna.files.visible import in_words
-
-if TYPE_CHECKING:
-    from torchmetrics_dna.dna import DNA
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
@@ -38,16 +35,17 @@ def make(
     **options: Any,
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
+    check_output(output, ".npz")
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.make_files import make_files, output_paths
     from torchmetrics_dna.sets.processes import rank
-    from torchmetrics_dna.tally.resolve import resolve
+    from torchmetrics_dna.tally.resolve import device_for, resolve
 
     kinds = _kinds(kind)
-    check_output(output, ".npz")
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
     reading = take_reading(options)
+    options["device"] = device_for(options["feature"], options["device"])
     way = resolve(histograms="histogram" in kinds, **options)
     try:
         with progress() as report:
@@ -66,9 +64,9 @@ def make(
 
 def merge(files: Files, output: o.Written) -> None:
     """Merge the DNAs of several image sets into that of all images."""
+    check_output(output, ".npz")
     from torchmetrics_dna.dna.load import merge_files
 
-    check_output(output, ".npz")
     whole = merge_files(files)
     whole.save(output)
     talk.print(f"{output}: {whole!r}")
@@ -76,9 +74,9 @@ def merge(files: Files, output: o.Written) -> None:
 
 def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
-    from torchmetrics_dna.dna.load import load_dna
+    from torchmetrics_dna.dna.description import describe
 
-    found = _described(load_dna(file, ranges))
+    found = describe(file, ranges)
     if as_json:
         print_json(found)
         return
@@ -93,7 +91,8 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
     """Convert official files into one of ours, or one of ours into official files."""
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.load import is_official, load_dna
+    from torchmetrics_dna.dna.load import load_dna
+    from torchmetrics_dna.dna.paths import is_official
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 
     if is_official(file):
@@ -121,29 +120,3 @@ def _kinds(given: str) -> list[Any]:
         if kind not in get_args(Kind):
             raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")
     return kinds
-
-
-def _described(dna: DNA) -> dict[str, Any]:
-    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
-
-    found: dict[str, Any] = {
-        "kind": dna.kind,
-        "digest": dna.digest,
-        "extractor": dna.extractor,
-        "weights_digest": dna.weights_digest,
-        "preparation": dna.preparation,
-        "num_images": dna.num_images,
-        "num_folds": len(dna.folds),
-        "num_neurons": dna.neurons.total,
-    }
-    layers = {layer: {"neurons": width} for layer, width in dna.neurons.items()}
-    if isinstance(dna, HistogramDNA):
-        found["num_bins"] = dna.num_bins
-        known = dna.ranges
-        found["ranges"] = known and {"name": known.name, "digest": known.digest, "margin": known.margin}
-        for layer, counts in dna.by_layer().items():
-            layers[layer]["values"] = int(counts[0].sum())
-            layers[layer]["largest count"] = int(counts.max())
-    if isinstance(dna, GaussianDNA):
-        found["statistics"] = dna.statistics
-    return {**found, "notes": dna.notes, "layers": layers}

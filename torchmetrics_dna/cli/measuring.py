@@ -7,6 +7,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.cli.console import PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,19 +56,15 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
         def run(
             layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **given: Any
         ) -> None:
-            import torch
-
-            from torchmetrics_dna.sets.processes import world_size
-
             if on is not None and device is not None:
                 raise ValueError(
                     f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
             # the network is pickled for workers, so it stays on the CPU
-            given["device"] = device or ("cuda" if on is None and torch.cuda.is_available() else "cpu")
+            given["device"] = device if on is None else "cpu"
             given["engine"] = on
-            command(layers=o.names(layers), crop=crop and crop.value, distributed=world_size() > 1, **given)
+            command(layers=o.names(layers), crop=crop and crop.value, distributed=PROCESSES > 1, **given)
 
         own = signature(command, eval_str=True)
         shared = [

@@ -23,10 +23,9 @@ def option(text: str, *names: str, **settings: Any) -> Any:
 
 def known_device(given: str | None) -> str | None:
     """The device that is given; ValueError, naming those that there are, if there is no such one."""
+    if given in (None, "cpu"):
+        return given
     import torch
-
-    if given is None:
-        return None
 
     there = ["cpu"]
     if torch.cuda.is_available():
@@ -55,10 +54,11 @@ Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Output = Annotated[Path, option("The file to write.", "-o", "--output")]
 Written = Annotated[str, option("The file to write, also at an address.", "-o", "--output")]
 Feature = Annotated[
-    str | None, option("Extractor: a preset, or a timm model's name. [default: the DNA's, else efficientnet_lite0]")
+    str | None,
+    option("Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]"),
 ]
 Layers = Annotated[str | None, option("Layers, separated by commas. [default: the extractor's]")]
-NumBins = Annotated[int | None, option("Bins of each neuron's histogram. [default: the DNA's, else 1000]")]
+NumBins = Annotated[int | None, option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]")]
 Ranges = Annotated[str | None, option("File of activation ranges, or auto. [default: packaged, else auto]")]
 Properties = Annotated[
     bool | None, option("Watch sharpness, noise, size and other properties of images, too.", "--properties")

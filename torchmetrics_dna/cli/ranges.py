@@ -30,16 +30,17 @@ def ranges(
     **options: Any,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
+    check_output(output, ".json")
     from torchmetrics_dna.images.addresses import writing
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.measure_ranges import measure_ranges
     from torchmetrics_dna.sets.processes import rank
-    from torchmetrics_dna.tally.resolve import resolve
+    from torchmetrics_dna.tally.resolve import device_for, resolve
 
-    check_output(output, ".json")
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     reading = take_reading(options)
+    options["device"] = device_for(options["feature"], options["device"])
     extractor = resolve(histograms=False, **options).extractor
     with progress() as report:
         found = measure_ranges(given, extractor, margin.value, Loading(progress=report, **reading))

@@ -66,19 +66,18 @@ def rank(
     **options: Any,
 ) -> None:
     """Rank images by how much closer each of them is to a reference than to the pool of all."""
-    from torchmetrics_dna.sets.rank import rank as rank_images
-
     if as_csv and as_json:
         raise ValueError("Expected --csv or --json, but got both; leave one out")
-    given: Any = images
     if grid is not None:
         check_figure(grid)
-        given = _with_an_index(images, options)
     if save_index is not None:
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".safetensors")
+    from torchmetrics_dna.sets.rank import rank as rank_images
+
     options |= {"contrast": None if contrast == "none" else contrast, "nearest": nearest, "neuron_weights": neurons}
+    given: Any = images if grid is None else _with_an_index(images, options)
     with progress() as report:
         ranking = rank_images(given, reference, progress=report, **options)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
@@ -122,13 +121,13 @@ def select(
     name: Name = "",
 ) -> None:
     """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
+    check_output(output, ".npz")
     import torch
 
     from torchmetrics_dna.dna.names import name_of
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import select_neurons
 
-    check_output(output, ".npz")
     loaded = _load_pairs(pairs)
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
@@ -154,12 +153,12 @@ def learn(
     name: Name = "",
 ) -> None:
     """Learn weights that ignore the first pair's difference and keep to those of the others."""
+    check_output(output, ".npz")
     import torch
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.functional import learn_neuron_weights, sensitivity_deviation
 
-    check_output(output, ".npz")
     loaded = _load_pairs(pairs)
     if len(loaded) < 2:
         raise ValueError("Learning takes at least two pairs of files: the first to ignore, the others to keep to")

@@ -44,9 +44,9 @@ def report(
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs: one page that opens offline, or a text."""
+    check_output(output, *([f".{format.value}"] if format else [".html", ".htm", ".md", ".json"]))
     import torchmetrics_dna.reporting as pages
 
-    check_output(output, *([f".{format.value}"] if format else [".html", ".htm", ".md", ".json"]))
     with progress() as bars:
         result = pages.report(
             a,

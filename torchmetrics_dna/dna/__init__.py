@@ -1,8 +1,23 @@
-"""The DNA of an image or of a set of images, as frozen values."""
+"""The DNA of an image or of a set of images, as frozen values; each loads when it is first used."""
 
-from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
-from torchmetrics_dna.dna.gaussian import GaussianDNA
-from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.extras import lazily
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
+    from torchmetrics_dna.dna.gaussian import GaussianDNA
+    from torchmetrics_dna.dna.histogram import HistogramDNA
+    from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 
 __all__ = ["DNA", "GaussianDNA", "HistogramDNA", "LayerGaussianDNA", "TooFewImagesError", "check_comparable"]
+
+_HOME = {
+    "DNA": "dna.base",
+    "GaussianDNA": "dna.gaussian",
+    "HistogramDNA": "dna.histogram",
+    "LayerGaussianDNA": "dna.layer_gaussian",
+    "TooFewImagesError": "dna.base",
+    "check_comparable": "dna.base",
+}
+__getattr__ = lazily(__name__, _HOME)

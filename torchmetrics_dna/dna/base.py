@@ -6,6 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, replace
 from functools import cached_property
+from inspect import isabstract
 from reprlib import repr as brief
 from types import NoneType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
@@ -133,6 +134,13 @@ class DNA(_Counted, Stored, ABC):
         taken = replace(self, folds=())._take(positions, neurons)
         return replace(taken, folds=tuple(fold._take(positions, neurons) for fold in self.folds))
 
+    @classmethod
+    @override
+    def _kinds(cls) -> dict[str, type[Self]]:
+        from torchmetrics_dna.dna import histogram, layer_gaussian  # noqa: F401 - and with these, every subclass
+
+        return {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
+
     @override
     def _encode(self) -> Encoded:
         described, arrays, remarks = super()._encode()
@@ -162,7 +170,7 @@ class DNA(_Counted, Stored, ABC):
             "notes": check_type("notes", header.get("notes", ""), str),
         }
         described = check_type("folds", header["dna"].get("folds", []), list)
-        kinds = {each.kind: each for each in DNA.__subclasses__()}
+        kinds = DNA._kinds()
         folds = []
         for number, own in enumerate(described):
             of_fold = {**header["dna"], **check_type("fold", own, dict), "folds": []}

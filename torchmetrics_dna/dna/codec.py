@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-from inspect import isabstract
 from reprlib import repr as brief
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
-import torch
-from torch import Tensor
 from typing_extensions import Self
 
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
 from torchmetrics_dna.files.damage import check_type, refusing
-from torchmetrics_dna.images.addresses import writing
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
     import os
+
+    from numpy.typing import NDArray
+    from torch import Tensor
 
 Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
@@ -42,6 +41,8 @@ class Stored:
             OSError: If it can't be written. A file that was there before stays as it was then.
 
         """
+        from torchmetrics_dna.images.addresses import writing
+
         described, arrays, remarks = self._encode_all()
         with writing(path) as local:
             write_container(local, described, arrays, written_by=f"torchmetrics-dna {__version__}", **remarks)
@@ -55,7 +56,7 @@ class Stored:
             ValueError: If it is no such file, a damaged one, or one of another kind.
 
         """
-        kinds = {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
+        kinds = cls._kinds()
         header, arrays = read_container(path)
         kind = header["dna"].get("kind")
         if not isinstance(kind, str) or kind not in kinds:
@@ -65,6 +66,11 @@ class Stored:
             )
         with refusing(path, "a DNA file"):
             return kinds[kind]._decode(header, Joined(arrays, Neurons.from_list(header["dna"]["layers"])))
+
+    @classmethod
+    def _kinds(cls) -> dict[str, type[Self]]:
+        """The kinds of value that a file may hold which is read as one of this class."""
+        return {cls.kind: cls}
 
     def _encode(self) -> Encoded:
         """A description in json's types, arrays by name, and remarks; a subclass adds its own."""
@@ -98,12 +104,14 @@ class Joined:
         own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
         return Joined({**self._arrays, **own}, self.neurons)
 
-    def parts(self, field: str) -> dict[str, np.ndarray[Any, Any]]:
+    def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """One array for each layer."""
         return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
 
     def flat(self, field: str) -> Tensor:
         """One number for each neuron, float64."""
+        import torch
+
         parts = self.parts(field)
         for layer, part in parts.items():
             if part.shape != (self.neurons[layer],) or part.dtype != np.float64:

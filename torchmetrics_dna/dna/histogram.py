@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self, override
@@ -15,13 +14,12 @@ from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
 from torchmetrics_dna.dna.gaussian import GaussianDNA
+from torchmetrics_dna.dna.planes import check_planes, from_planes, to_planes
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -207,7 +205,8 @@ class HistogramDNA(DNA):
             "num_values": {layer: int(counts[0].sum()) for layer, counts in self.by_layer().items()},
             "ranges": None,
         }
-        arrays |= {array_name("counts", layer): _to_planes(counts) for layer, counts in self.by_layer().items()}
+        for layer, counts in self.by_layer().items():
+            arrays[array_name("counts", layer)] = to_planes(counts.cpu().numpy())
         if self.ranges is not None:
             described["ranges"] = {"margin": self.ranges.margin, "digest": self.ranges.digest}
             arrays |= split_arrays("minimum", self.neurons, self.ranges.minimum)
@@ -228,10 +227,10 @@ class HistogramDNA(DNA):
                 raise ValueError("its ranges are not what their digest says")
         parts = arrays.parts("counts")
         for layer, planes in parts.items():  # all, before memory is taken for what is in them
-            _check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
+            check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
         counts = torch.empty(neurons.total, num_bins, dtype=torch.int64)
         for layer, planes in parts.items():
-            _from_planes(planes, counts[neurons.slices[layer]].numpy())
+            from_planes(planes, counts[neurons.slices[layer]].numpy())
         return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
@@ -261,34 +260,6 @@ class HistogramDNA(DNA):
             f"HistogramDNA({self.num_images} images, {self.extractor!r}, {self.num_bins} bins,"
             f" {self.neurons!r}, ranges {ranges})"
         )
-
-
-def _to_planes(counts: Tensor) -> NDArray[np.uint8]:
-    """Counts ``(n, num_bins)`` as their bytes, least significant first, ``(bytes, n, num_bins)``, as few as hold them.
-
-    Bytes of one significance lie together, since they are alike: so they compress better and faster.
-    """
-    values = counts.cpu().contiguous().numpy().astype("<i8", copy=False)
-    used = max(1, (int(values.max(initial=0)).bit_length() + 7) // 8)
-    return np.ascontiguousarray(values.view(np.uint8).reshape(*values.shape, 8)[..., :used].transpose(2, 0, 1))
-
-
-def _check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) -> None:
-    """ValueError unless they are counts of this shape, and those of each neuron sum up to ``num_values``."""
-    if planes.ndim != 3 or planes.shape[1:] != shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
-        raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
-    if len(planes) == 8 and planes[7].max(initial=0) > 127:
-        raise ValueError("its counts are larger than 2^63 - 1")
-    sums = sum(plane.sum(1, dtype=np.int64) << (8 * k) for k, plane in enumerate(planes))
-    if np.any(sums != num_values):
-        raise ValueError(f"its counts of a layer do not add up to {num_values} values")
-
-
-def _from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
-    """The inverse of :func:`_to_planes`, into ``counts``."""
-    counts[:] = planes[0]
-    for k in range(1, len(planes)):
-        counts += planes[k].astype(np.int64) << (8 * k)
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:

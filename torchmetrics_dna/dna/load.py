@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
+from torchmetrics_dna.dna.paths import check_there, is_official
+from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.addresses import download, is_address
@@ -48,10 +49,7 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         if isinstance(official, ActivationRanges):
             raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
         return official
-    if not _is_file(path):
-        raise FileNotFoundError(
-            f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"
-        )
+    check_there(path)
     dna = DNA.load(path)  # of any kind
     return dna if ranges is None else _checked(dna, ranges, path)
 
@@ -125,12 +123,6 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     if text.endswith(".npz"):  # also one of images, as samples are written
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
-
-
-def is_official(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means files of the official implementation: it is one of the two, or their stem and no file."""
-    pair = vdna_pair(path)
-    return pair is not None and not is_container(pair[1])
 
 
 def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna.paths import vdna_pair
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
@@ -28,17 +29,6 @@ _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
 _VERSION = "0.1.1"  # of vdna, whose files these are like
 _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
-
-
-def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
-    """The ``.json`` and ``.npz`` that a path means, be it one of them or their stem; None unless both are there."""
-    path = Path(path)
-    if path.is_file():  # what it names, unless that is one of the two
-        if path.suffix not in (".json", ".npz"):
-            return None
-        path = path.with_suffix("")
-    pair = Path(f"{path}.json"), Path(f"{path}.npz")
-    return pair if all(file.is_file() for file in pair) else None
 
 
 def load_vdna(

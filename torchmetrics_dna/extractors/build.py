@@ -166,7 +166,8 @@ def _from_module(network: nn.Module, layers: Sequence[str] | None) -> Plan:
 
 def _check_layer_names(layers: Sequence[str]) -> None:
     if isinstance(layers, str) or not layers or not all(isinstance(layer, str) and layer for layer in layers):
-        raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}")
+        remedy = f"; give [{layers!r}]" if isinstance(layers, str) else ""
+        raise ValueError(f"Argument `layers` expected to be a list of layer names, but got {layers!r}{remedy}")
     if len(set(layers)) != len(layers):
         raise ValueError(f"Argument `layers` expected to name each layer once, but got {list(layers)}")
 

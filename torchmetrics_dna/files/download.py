@@ -7,7 +7,6 @@ import os
 import re
 from pathlib import Path
 from typing import Any
-from urllib.request import Request, urlopen
 
 from torchmetrics_dna.files.atomic import replacing
 
@@ -107,6 +106,8 @@ def _check_content(path: Path) -> None:
 
 
 def _from_address(address: str, sha256: str) -> Path:
+    from urllib.request import Request, urlopen
+
     import torch
     from huggingface_hub.constants import HF_HUB_OFFLINE
 

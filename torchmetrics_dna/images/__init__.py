@@ -1,9 +1,14 @@
 """Image files and arrays to tensors."""
 
-from torchmetrics_dna.images.base import Images, ImageSource, ImageStream
-from torchmetrics_dna.images.resize import RESIZES, Crop, Resize, check_resize, resize_image, resize_tensor
-from torchmetrics_dna.images.sources import Source, open_source
-from torchmetrics_dna.images.tensors import check_images
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.extras import lazily
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.images.base import Images, ImageSource, ImageStream
+    from torchmetrics_dna.images.resize import RESIZES, Crop, Resize, check_resize, resize_image, resize_tensor
+    from torchmetrics_dna.images.sources import Source, open_source
+    from torchmetrics_dna.images.tensors import check_images
 
 __all__ = [
     "RESIZES",
@@ -19,3 +24,19 @@ __all__ = [
     "resize_image",
     "resize_tensor",
 ]
+
+_HOME = {
+    "Crop": "images.resize",
+    "ImageSource": "images.base",
+    "ImageStream": "images.base",
+    "Images": "images.base",
+    "RESIZES": "images.resize",
+    "Resize": "images.resize",
+    "Source": "images.sources",
+    "check_images": "images.tensors",
+    "check_resize": "images.resize",
+    "open_source": "images.sources",
+    "resize_image": "images.resize",
+    "resize_tensor": "images.resize",
+}
+__getattr__ = lazily(__name__, _HOME)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
 
-_SKIP = "; to leave out such images, set `skip_unreadable=True`, or `--skip-unreadable` in the command"
+_SKIP = "; to leave out such images, give `skip_unreadable=True`"
 _FEW = 64  # images below which starting worker processes costs more than it saves
 
 

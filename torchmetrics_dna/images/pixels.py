@@ -225,7 +225,9 @@ def _check_file(path: str | os.PathLike[str]) -> None:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
         check_no_address(path)
-        raise
+        raise FileNotFoundError("there is no such file") from None
+    if stat.S_ISDIR(status.st_mode):
+        raise ValueError("it is a folder, not an image; give a folder by itself, not in a list")
     if not stat.S_ISREG(status.st_mode):
         raise ValueError("it is not a regular file")
     check_size(status.st_size)

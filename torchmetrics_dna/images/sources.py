@@ -146,7 +146,7 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
         return stream, ("column",)
     raise TypeError(
         f"Expected images as {_FILES}, sequence of images, array, tensor, dataset, iterable, or function that gives"
-        f" them, but got {type(source).__name__}"
+        f" them, but got {type(source).__name__}{'; give its `images`' if hasattr(source, 'images') else ''}"
     )
 
 

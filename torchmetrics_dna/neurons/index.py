@@ -10,8 +10,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, SupportsIndex
 
-import torch
-
 if TYPE_CHECKING:
     from torch import Tensor
 
@@ -120,6 +118,8 @@ class Neurons(Mapping[str, int]):
             ValueError: If a layer or an index is not there, or nothing is left.
 
         """
+        import torch
+
         keep = torch.zeros(self.total, dtype=torch.bool)
         for layer in self if layers is None else layers:
             if layer not in self:
@@ -143,6 +143,8 @@ class Neurons(Mapping[str, int]):
             ValueError: If a layer is not among these, or has other neurons.
 
         """
+        import torch
+
         for layer, width in neurons.items():
             if layer not in self:
                 raise ValueError(f"it has no layer {layer!r} (its layers: {', '.join(self)})")

@@ -74,6 +74,12 @@ def plot_demo(demo: Demo) -> Any:
     return figure
 
 
+def _check(given: Any) -> None:
+    """TypeError unless it is a comparison, such as for two DNAs."""
+    if not hasattr(given, "evidence"):
+        raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(given).__name__}")
+
+
 def plot_layers(comparison: Comparison) -> Any:
     """Layer profile: how far the two sets are apart in each layer, from the first layer to the last.
 
@@ -82,6 +88,7 @@ def plot_layers(comparison: Comparison) -> Any:
         evidence, beside each bar what is left of it without noise, and what chance gives to all as a dotted line.
 
     """
+    _check(comparison)
     shown = comparison.records("neuron", "layer")
     layers = list(comparison.neurons)
     figure = new_figure(width=max(7.5, 0.35 * len(layers) + 3.5), height=1.2 + 2.3 * len(shown))
@@ -119,6 +126,7 @@ def plot_neurons(
         ValueError: If the comparison has no such distance of neurons.
 
     """
+    _check(comparison)
     records = {record.name: record for record in comparison.records("neuron")}
     record = records.get(distance or next(iter(records), ""))
     if record is None:
@@ -155,6 +163,7 @@ def plot_histograms(comparison: Comparison, neurons: Sequence[tuple[str, int]] |
         The matplotlib figure.
 
     """
+    _check(comparison)
     chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
     evidence = comparison.evidence.get("dna-emd")
     rows = -(-len(chosen) // 3)

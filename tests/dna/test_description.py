@@ -1,0 +1,54 @@
+"""What a file is said to hold, without torch, is what is read from it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from golden import GOLDEN
+
+from torchmetrics_dna import HistogramDNA, load_dna
+from torchmetrics_dna.dna.description import describe
+from torchmetrics_dna.files.container import write_container
+
+OURS = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna.npz"))
+OFFICIAL = [GOLDEN / "official_files" / name for name in ("hist50", "gauss", "layer_gauss")]
+
+
+@pytest.fixture
+def folded(tmp_path: Path) -> Path:
+    """A file of two folds."""
+    one = load_dna(next(path for path in OURS if path.name == "histogram.dna.npz"))
+    replace(one + one, folds=(one, one)).save(tmp_path / "folded.dna.npz")
+    return tmp_path / "folded.dna.npz"
+
+
+def agrees(path: Path) -> bool:
+    dna, found = load_dna(path), describe(str(path))
+    if isinstance(dna, HistogramDNA):
+        largest = {layer: int(counts.max()) for layer, counts in dna.by_layer().items()}
+        assert {layer: values["largest count"] for layer, values in found["layers"].items()} == largest
+        assert (found["ranges"] and found["ranges"]["digest"]) == (dna.ranges and dna.ranges.digest)
+    assert {layer: values["neurons"] for layer, values in found["layers"].items()} == dict(dna.neurons)
+    return (found["kind"], found["digest"], found["num_images"], found["num_folds"], found["notes"]) == (
+        dna.kind, dna.digest, dna.num_images, len(dna.folds), dna.notes,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("path", [*OURS, *OFFICIAL], ids=lambda path: path.name)
+def test_it_is_what_is_read(path: Path) -> None:
+    assert agrees(path)
+
+
+def test_folds_do_not_change_the_digest(folded: Path) -> None:
+    assert agrees(folded)
+    assert describe(str(folded))["num_folds"] == 2
+
+
+def test_counts_that_do_not_add_up_are_refused(folded: Path) -> None:
+    described, arrays, remarks = load_dna(folded)._encode_all()
+    described["num_values"] = {layer: number + 1 for layer, number in described["num_values"].items()}
+    write_container(folded, described, arrays, **remarks)
+    with pytest.raises(ValueError, match=r"Can't read '.*folded.dna.npz' as a DNA file: its counts .* do not add"):
+        describe(str(folded))
