@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.projections import STEP
 from torchmetrics_dna.images import RESIZES
 
 if TYPE_CHECKING:
@@ -31,13 +32,16 @@ def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any)
         for key, value in (dna.preparation or {}).items()
         if key != "properties" and value is not None and (key != "resize" or value in RESIZES)
     }
+    layers = layers or list(dna.neurons)
+    if not any(STEP in layer.split(":") for layer in layers):
+        known = {key: value for key, value in known.items() if not key.startswith("projection")}
     # of images as they are, and of official files, which do not say to which size
     if "input_size" not in known:
         known.pop("resize", None)
     else:
         known["input_size"] = tuple(known["input_size"])
     try:
-        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(known | settings))
+        return DNAExtractor(dna.extractor, layers=layers, **(known | settings))
     except ValueError as err:
         raise ValueError(
             f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
