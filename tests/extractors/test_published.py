@@ -1,4 +1,4 @@
-"""What published numbers are of: FD-DINOv2's class token with either resize, CMMD's embedding; against transformers."""
+"""What published numbers are of: FD-DINOv2's class token with either resize, CMMD's embedding, FID; against others."""
 
 from __future__ import annotations
 
@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from official import clip_with_projection, dinov2
+from official import clip_with_projection, dinov2, inception
 from PIL import Image
 from torch import Tensor
+from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.dna.origin import extractor_of
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.sets.demo import blur, photographs
 
 PHOTOS = [np.ascontiguousarray(photo) for photo in photographs(2)]
 
@@ -103,3 +105,17 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     found = extractor(tensors)
     assert {layer: tuple(x.shape) for layer, x in found.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
     assert close(found["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
+
+
+def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    path = tmp_path / "weights.pth"
+    torch.save(inception(tmp_path).content, path)
+    network = FeatureExtractorInceptionV3("fid", ["2048"], str(path))
+    real, fake = PHOTOS, [blur(photo, strength=4) for photo in PHOTOS]
+    with torch.no_grad():
+        features = [network(torch.from_numpy(np.stack(side)).movedim(3, 1))[0].double() for side in (real, fake)]
+    statistics = map(fid_features_to_statistics, features)
+    expected = fid_statistics_to_metric(*statistics, verbose=False)["frechet_inception_distance"]
+    found = compare(real, fake, "inception_fid", weights_path=path, metrics=["fd"], num_folds=0)
+    assert found.value("fd") == pytest.approx(expected, rel=1e-5)

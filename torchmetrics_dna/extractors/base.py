@@ -60,8 +60,8 @@ class DNAExtractor(Shareable):
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
         crop: ``"center"`` cuts the largest central square out before images are resized.
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
-        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), all antialiased and bicubic.
-            Presets know theirs; else the first.
+        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
+            ``"tensorflow"``, bilinear between the nearest pixels. Presets know theirs; else the first.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
         channels: Of images. Grey ones (1) are repeated for networks by name, and for what timm built; other modules get
