@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.fid_statistics import is_statistics, load_fid_statistics
 from torchmetrics_dna.dna.vdna import load_vdna, vdna_pair, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
@@ -30,7 +31,7 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
             ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or a file of ours at an
-            address, such as ``s3://bucket/x.dna.npz``.
+            address, such as ``s3://bucket/x.dna.npz``; or statistics of FID, see :func:`load_fid_statistics`.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
@@ -48,6 +49,8 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         if isinstance(official, ActivationRanges):
             raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
         return official
+    if is_statistics(path):
+        return load_fid_statistics(path)
     if not _is_file(path):
         raise FileNotFoundError(
             f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"
@@ -124,7 +127,9 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return text.endswith(".dna.npz")
     if text.endswith(".npz"):  # also one of images, as samples are written
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
-    return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
+    if Path(text).is_dir():
+        return False
+    return is_official(text) or is_statistics(text) or (_is_file(text) and is_container(text))
 
 
 def is_official(path: str | os.PathLike[str]) -> bool:
