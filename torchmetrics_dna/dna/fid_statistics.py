@@ -140,7 +140,7 @@ def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Of a file of torch, which may hold arrays of numbers and no other objects."""
     rebuild = (getattr(np, "_core", None) or np.core).multiarray._reconstruct
     plain = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    allowed = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
+    allowed: list[Any] = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
     with torch.serialization.safe_globals(allowed):
         found = torch.load(path, map_location="cpu", weights_only=True)
     return np.asarray(found["mu"]), np.asarray(found["sigma"])
