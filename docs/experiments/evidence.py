@@ -469,6 +469,7 @@ def figure_of(found: Row) -> Figure:
         axis.plot(values, np.arange(len(cases)) + shift, marker, **look)
     axis.axvspan(-2, 2, color="0.93", lw=0)
     axis.set_xscale("symlog", linthresh=5)
+    axis.set_xticks(ticks := (-30, -10, -2, 0, 2, 10, 30), map(str, ticks))
     axis.set_yticks(range(len(cases)), cases)
     axis.invert_yaxis()
     axis.set_xlabel("standard deviations of equal sets; grey: within two of them, where nothing is seen")
