@@ -68,7 +68,7 @@ class Sizes:
     rows: int = 400  # of synthetic features
 
 
-QUICK = Sizes(64, 6, 10, 1, (3, 6), (1, 2), ("blur",), (1, 5), 20)
+QUICK = Sizes(64, 4, 10, 1, (4,), (1, 2), ("blur",), (1, 5), 20)
 
 
 @dataclass

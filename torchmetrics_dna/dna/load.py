@@ -31,7 +31,8 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
             ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or a file of ours at an
-            address, such as ``s3://bucket/x.dna.npz``; or statistics of FID, see :func:`load_fid_statistics`.
+            address, such as ``s3://bucket/x.dna.npz``; or statistics of FID, see
+            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
