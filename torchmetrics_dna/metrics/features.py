@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Callable
 
+    from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
@@ -213,6 +214,7 @@ class MIND(FeatureMetric):
             kwargs["tally"] = partial(ProjectionTally, num_projections=num_projections, seed=seed, num_bins=num_bins)
         super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
         self.num_projections, self.seed = num_projections, seed
+        self._reference_side: Side | None = None
 
     @property
     def _agreed(self) -> dict[str, Any]:
@@ -222,9 +224,15 @@ class MIND(FeatureMetric):
     def _value(self) -> Value:
         if not isinstance(self._tally, ProjectionTally):
             return super()._value()
-        real = self._side("real") if self.reference is None else self._tally.of_features(self._rows(True))
+        real = self._side("real") if self.reference is None else self._counted(self._tally, self.reference)
         counts = self._tally.in_same_bins(real, self._side("fake"))
         return mind_of_histograms(*counts, self.neurons[self.layer])
+
+    def _counted(self, tally: ProjectionTally, reference: KeptFeatures) -> Side:
+        """The histograms of a reference, on this device; counted once, on the CPU."""
+        if self._reference_side is None:
+            self._reference_side = tally.of_features(reference.values)
+        return {name: tensor.to(self.device) for name, tensor in self._reference_side.items()}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
