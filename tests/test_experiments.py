@@ -16,7 +16,15 @@ from PIL import Image
 
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
-SHARED = ("baselines", "data", "make_changes", "results", "singles", "three_reports")  # which have no page
+SHARED = (
+    "baselines",
+    "data",
+    "human_judgement",
+    "make_changes",
+    "results",
+    "singles",
+    "three_reports",
+)  # which have no page
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHARED)
 
 

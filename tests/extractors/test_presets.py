@@ -43,6 +43,7 @@ FACTS = {
     "dino_resnet50": (RESNET50, 15104, 224, IMAGENET),
     "clip_im_vit_b16": (tokens(12, 768), 9984, 224, CLIP),
     "inception": ({"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048}, 3072, 299, HALF),
+    "inception_fid": ({"block_3": 2048}, 2048, 299, ((128 / 255,) * 3, (128 / 255,) * 3)),
     "vgg16": (VGG16, 4224, 224, IMAGENET),
     "rand_resnet50": (RESNET50, 15104, 224, IMAGENET),
     "sd_vae_encoder": ({"latent": 4}, 4, 512, HALF),
@@ -53,7 +54,12 @@ FACTS = {
     "dinov2_dgm_eval": ({"class_token": 1024}, 1024, 224, IMAGENET),
     "clip_vit_large_336": (tokens(24, 1024) | {"projected": 768}, 26368, 336, CLIP),
 }
-RESIZES = {"dinov2_edm2": "torch", "dinov2_dgm_eval": "pillow", "clip_vit_large_336": "pillow"}
+RESIZES = {
+    "inception_fid": "tensorflow",
+    "dinov2_edm2": "torch",
+    "dinov2_dgm_eval": "pillow",
+    "clip_vit_large_336": "pillow",
+}
 POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "hrnet_w48": [56**2]}
 # test_published.py has those that resize in other ways; rand_resnet50 is dino_resnet50 with other weights
 OFFICIAL = [name for name in FACTS if name not in ("efficientnet_lite0", "rand_resnet50", *RESIZES)] + [

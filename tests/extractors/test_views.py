@@ -28,8 +28,8 @@ from torchmetrics_dna import (
     compare,
     load_dna,
     make_dna,
-    report,
 )
+from torchmetrics_dna.dna.origin import extractor_of
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -120,7 +120,7 @@ def test_half_precision_is_averaged_in_more() -> None:
 @pytest.mark.parametrize(
     ("network", "layer", "message"),
     [
-        ("vit", "norm:cls", "Unknown view 'cls' of layer 'norm'; the views are: class, mean, unit"),
+        ("vit", "norm:cls", "Unknown view 'cls' of layer 'norm'; the views are: class, mean, unit, projected"),
         ("vit", "nrm:class", "Unknown layer 'nrm'"),
         ("vit", "head:class", r"'head:class' expected tokens \(B, tokens, n\), but 'head' gives shape \(1, 1000\)"),
         ("vit", "norm:class:class", r"'norm:class:class' expected tokens"),
@@ -169,16 +169,18 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
 
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
-    assert run(monkeypatch, "make", a, "-o", file, "--layers", "block_0,block_1:mean", "--num-bins", "50") == 0
+    layers = "block_0,block_1:projected,block_1:mean"
+    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--projections", "4", "--num-bins", "50") == 0
     capsys.readouterr()
     assert run(monkeypatch, "compare", file, b, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found["layers"]) == ["block_0", "block_1:mean"]
-    assert found["layers"]["block_1:mean"]["dna_emd"] > 0
+    assert ",".join(found["layers"]) == layers
+    assert all(layer["dna_emd"] > 0 for layer in found["layers"].values())
+    assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
+    assert run(monkeypatch, "compare", file, b, "--projections", "5") == 2
+    assert "(projections) differ: 4 and 5" in capsys.readouterr().err
     assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
-    assert "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit" in capsys.readouterr().err
-
-
-def test_in_a_report(tmp_path: Path) -> None:
-    report(IMAGES[:3], IMAGES[3:], tmp_path / "x.html", layers=["block_1:mean"])
-    assert "block_1:mean" in (tmp_path / "x.html").read_text("utf-8")
+    assert (
+        "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit, projected"
+        in capsys.readouterr().err
+    )

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from networks import Outputs
 from PIL import Image
+from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.images import open_source, resize_image, resize_tensor
@@ -121,6 +122,18 @@ def test_torch_does_not_clip(floating: bool) -> None:
     torch.testing.assert_close(found.clamp(0, 1), resize_tensor(batch, (30, 60)), rtol=0, atol=1e-6)
 
 
+@settings(max_examples=30, deadline=None)
+@given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(0, 2**32))
+def test_tensorflow_is_as_torch_fidelity_has_it(sizes: tuple[int, ...], seed: int) -> None:
+    height, width, *size = sizes
+    image = np.random.default_rng(seed).integers(0, 256, (height, width, 3)).astype(np.uint8)
+    batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
+    expected = interpolate_bilinear_2d_like_tensorflow1x(batch.float(), size, align_corners=False) / 255
+    assert torch.equal(resize_tensor(batch, (size[0], size[1]), resize="tensorflow"), expected)
+    np.testing.assert_array_equal(resize_image(image, (size[0], size[1]), resize="tensorflow"), expected[0])
+    torch.testing.assert_close(resize_tensor(batch / 255, (size[0], size[1]), resize="tensorflow"), expected)
+
+
 @pytest.mark.parametrize("resize", ["torch", "pillow"])
 def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np.ndarray]) -> None:
     extractor = DNAExtractor(Outputs(lambda x: x), input_size=(50, 60), resize=resize)
@@ -130,5 +143,5 @@ def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np
     found = make_dna(photos[:3], extractor, kind="gaussian")
     torch.testing.assert_close(found.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
     for wrong in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
-        with pytest.raises(ValueError, match="`resize` (expected to be of clean, torch, pillow|goes with an `input_s)"):
+        with pytest.raises(ValueError, match="`resize` (expected to be of clean, torch, p.*w, tensorflow|goes with)"):
             DNAExtractor(Outputs(lambda x: x), **wrong)

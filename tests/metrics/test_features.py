@@ -19,6 +19,7 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
 from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna.dna.features import KeptFeatures
 from torchmetrics_dna.functional import cmmd, mind
 
 EXTRACTOR, _ = pixels()
@@ -280,6 +281,47 @@ def test_constants(make: Callable[..., Metric]) -> None:
     assert metric.plot_lower_bound == 0
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_every_process_gets_the_value_of_one(world: int, tmp_path: Path) -> None:
-    run(world, workers.features, tmp_path)
+def test_every_process_gets_the_value_of_one(tmp_path: Path) -> None:
+    run(4, workers.features, tmp_path)
+
+
+def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Path) -> None:
+    metric = fed(make(layer="colours"))
+    kept = metric.to_features(True)
+    kept.save(tmp_path / "real.features.npz")
+    assert KeptFeatures.load(tmp_path / "real.features.npz").digest == kept.digest
+    assert torch.equal(kept.values, metric.features(True))
+    for reference in (kept, tmp_path / "real.features.npz"):
+        other = make(reference=reference)
+        assert (other.layer, other.reference.digest) == ("colours", kept.digest)
+        assert torch.equal(other.features(True), kept.values)
+        for part in FAKE.split(2):
+            other.update(part, real=False)
+        assert other.compute() == metric.compute()
+        other.reset()
+        assert other(FAKE, real=False) == metric.compute()
+    assert pickle.loads(pickle.dumps(other)).compute() == metric.compute()
+    with pytest.raises(ValueError, match="images can only be added with `real=False`"):
+        other.update(REAL, real=True)
+    with pytest.raises(ValueError, match="`layer` is 'mean', but `reference` is of 'colours'"):
+        make(layer="mean", reference=kept)
+    with pytest.raises(TypeError, match="expected to be KeptFeatures or the path of a file of them, but got 3"):
+        make(reference=3)
+    with pytest.raises(ValueError, match="expected 'features'"):
+        make(reference=Path(__file__).parents[1] / "data" / "format_1" / "histogram.dna.npz")
+
+
+def test_a_reference_brings_its_extractor_and_streams(tmp_path: Path) -> None:
+    shallow = DNAExtractor(layers=["block_0"])
+    metric = fed(MIND(shallow, num_projections=50))
+    kept = metric.to_features(True)
+    other = MIND(reference=kept, num_projections=50)
+    assert list(other.extractor.neurons) == ["block_0"]
+    with pytest.raises(ValueError, match="The given DNA and `feature` don't fit"):
+        MIND(DNAExtractor(layers=["block_0"], crop="center"), reference=kept)
+    other.update(FAKE, real=False)
+    assert other.compute() == metric.compute()
+    both, streamed = (MIND(shallow, num_projections=50, num_bins=500, **given) for given in ({}, {"reference": kept}))
+    fed(both)
+    streamed.update(FAKE, real=False)
+    assert streamed.compute() == both.compute()

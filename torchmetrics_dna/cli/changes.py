@@ -9,7 +9,7 @@ from torchmetrics_dna.cli.console import check_output, progress, talk
 from torchmetrics_dna.cli.measuring import measures_images
 
 
-@measures_images(without=("num_bins", "ranges", "properties"))
+@measures_images(without=("num_bins", "ranges", "properties", "projections"))
 def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
     check_output(output, ".npz")

@@ -190,7 +190,8 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         out.print("", _top_neurons(result))
     for notice in result.notices:
         talk.print(f"{notice}.")
-    if lacking := [name for name, record in DISTANCES.items() if record.least > min(result.num_images.values())]:
+    fewest = min(count or 2 for count in result.num_images.values())  # 0 stands for unknown
+    if lacking := [name for name, record in DISTANCES.items() if record.least > fewest]:
         talk.print(f"More images are needed on each side for {', '.join(lacking)}.")
 
 
@@ -213,7 +214,7 @@ def _summary(result: Comparison) -> Table:
     values = numbers([value for _, value, _ in figures])
     for (name, _, what), value in zip(figures, values, strict=True):
         summary.add_row(name, Text(value, "" if name.startswith(" ") else "bold"), what)
-    summary.add_row("images", f"{result.num_images['a']} and {result.num_images['b']}", "in A and B")
+    summary.add_row("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), "in A and B")
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     summary.add_row("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}")
     return summary

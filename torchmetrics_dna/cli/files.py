@@ -15,7 +15,9 @@ from torchmetrics_dna.files.visible import in_words
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
 Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
-Converted = Annotated[Path, typer.Argument(metavar="OUTPUT", help="A file of ours; or the stem of official ones.")]
+Converted = Annotated[
+    Path, typer.Argument(metavar="OUTPUT", help="A file of ours; the stem of official ones; or an .npz for FID.")
+]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 KeptFolds = Annotated[
     int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.")
@@ -89,8 +91,9 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:
-    """Convert official files into one of ours, or one of ours into official files."""
-    from torchmetrics_dna.dna import DNA
+    """Convert official files into one of ours, or one of ours into official files, or into an .npz for FID."""
+    from torchmetrics_dna.dna import DNA, LayerGaussianDNA
+    from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.paths import is_official
     from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
@@ -99,6 +102,13 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
         value = load_vdna(file, ranges)
         check_output(output, ".npz" if isinstance(value, DNA) else ".json")
         value.save(output)
+        written = str(output)
+    elif output.suffix == ".npz":
+        value = load_dna(file, ranges)
+        if not isinstance(value, LayerGaussianDNA):
+            raise ValueError(f"Statistics of FID are of kind 'layer-gaussian', but {file!r} is of kind {value.kind!r}")
+        check_output(output, ".npz")
+        save_fid_statistics(value, output)
         written = str(output)
     else:
         value = load_dna(file, ranges)

@@ -22,6 +22,7 @@ _OPTIONS = {
     "weights_path": (o.WeightsPath, None),
     "crop": (o.CropOption, None),
     "properties": (o.Properties, None),
+    "projections": (o.Projections, None),
     "column": (o.Column, None),
     "fps": (o.Fps, None),
     "exif_orientation": (o.ExifOrientation, False),

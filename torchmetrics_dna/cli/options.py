@@ -63,6 +63,10 @@ Ranges = Annotated[str | None, option("File of activation ranges, or auto. [defa
 Properties = Annotated[
     bool | None, option("Watch sharpness, noise, size and other properties of images, too.", "--properties")
 ]
+Projections = Annotated[
+    int | None,
+    option("Watch projections of each layer's neurons on so many random directions, too, such as 64.", "--projections"),
+]
 WeightsPath = Annotated[Path | None, option("Local file of the extractor's weights.")]
 CropOption = Annotated[Crop | None, option("Cut out of images before they are resized. [default: none]")]
 Column = Annotated[

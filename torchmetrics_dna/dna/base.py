@@ -77,6 +77,11 @@ class DNA(_Counted, Stored, ABC):
         return content_digest(*self._encode()[:2])
 
     @property
+    def of_unknown_images(self) -> bool:
+        """Whether it is of some images, but nobody knows how many: ``num_images`` is 0 then."""
+        return False
+
+    @property
     def origin(self) -> dict[str, Any]:
         """Keyword arguments that another DNA of the same images has in common with this one."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation, "notes": self.notes}
@@ -204,7 +209,7 @@ def check_comparable(first: DNA, *others: DNA) -> None:
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
     """RuntimeError unless both DNAs are of at least ``least`` images, 1 or 2."""
-    if min(a.num_images, b.num_images) < least:
+    if any(dna.num_images < least and not dna.of_unknown_images for dna in (a, b)):
         raise TooFewImagesError(
             f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"
             f" but got {a.num_images} and {b.num_images}"

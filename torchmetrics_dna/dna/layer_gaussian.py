@@ -29,7 +29,7 @@ class LayerGaussianDNA(DNA):
         mean: Shape ``(N,)``; kept as float64.
         cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64 and symmetric; 0 for one image.
         neurons: The N neurons, in order.
-        num_images: How many images they are from.
+        num_images: How many images they are from; 0 also where it is unknown.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor, as far as known.
@@ -69,6 +69,11 @@ class LayerGaussianDNA(DNA):
         check_finite(mean, "mean")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
+
+    @property
+    @override
+    def of_unknown_images(self) -> bool:
+        return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
 
     @override
     def _moved(self, device: torch.device | str) -> LayerGaussianDNA:
@@ -119,6 +124,8 @@ class LayerGaussianDNA(DNA):
 
     @override
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
+        if self.of_unknown_images or other.of_unknown_images:
+            raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         means, cov = [], {}
         for layer in self.neurons:

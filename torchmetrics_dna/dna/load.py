@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.fid_statistics import is_statistics, load_fid_statistics
 from torchmetrics_dna.dna.paths import check_there, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container
@@ -31,7 +32,8 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
             ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or a file of ours at an
-            address, such as ``s3://bucket/x.dna.npz``.
+            address, such as ``s3://bucket/x.dna.npz``; or statistics of FID, see
+            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
@@ -49,6 +51,8 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         if isinstance(official, ActivationRanges):
             raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
         return official
+    if is_statistics(path):
+        return load_fid_statistics(path)
     check_there(path)
     dna = DNA.load(path)  # of any kind
     return dna if ranges is None else _checked(dna, ranges, path)
@@ -122,7 +126,9 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return text.endswith(".dna.npz")
     if text.endswith(".npz"):  # also one of images, as samples are written
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
-    return not Path(text).is_dir() and (is_official(text) or (_is_file(text) and is_container(text)))
+    if Path(text).is_dir():
+        return False
+    return is_official(text) or is_statistics(text) or (_is_file(text) and is_container(text))
 
 
 def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:

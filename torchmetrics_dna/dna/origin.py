@@ -6,15 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.projections import STEP
 from torchmetrics_dna.images import RESIZES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.features import KeptFeatures
 
 
-def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+def extractor_of(dna: DNA | KeptFeatures, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
     """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
 
     Args:
@@ -31,20 +33,23 @@ def extractor_of(dna: DNA, layers: Sequence[str] | None = None, **settings: Any)
         for key, value in (dna.preparation or {}).items()
         if key != "properties" and value is not None and (key != "resize" or value in RESIZES)
     }
+    layers = layers or list(dna.neurons)
+    if not any(STEP in layer.split(":") for layer in layers):
+        known = {key: value for key, value in known.items() if not key.startswith("projection")}
     # of images as they are, and of official files, which do not say to which size
     if "input_size" not in known:
         known.pop("resize", None)
     else:
         known["input_size"] = tuple(known["input_size"])
     try:
-        return DNAExtractor(dna.extractor, layers=layers or list(dna.neurons), **(known | settings))
+        return DNAExtractor(dna.extractor, layers=layers, **(known | settings))
     except ValueError as err:
         raise ValueError(
             f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
         ) from err
 
 
-def check_made_by(dna: DNA, extractor: DNAExtractor) -> None:
+def check_made_by(dna: DNA | KeptFeatures, extractor: DNAExtractor) -> None:
     """Check that an extractor gives what a DNA was made of.
 
     Raises:

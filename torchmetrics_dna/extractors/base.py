@@ -16,8 +16,9 @@ from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
-from torchmetrics_dna.extractors.layout import Layout
+from torchmetrics_dna.extractors.layout import Layout, in_order
 from torchmetrics_dna.extractors.pooled import PooledLayer
+from torchmetrics_dna.extractors.projections import Projections
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
@@ -53,14 +54,14 @@ class DNAExtractor(Shareable):
             entries of its output. Default: all of the preset; of timm models every block or stage, and the
             final norm; of other modules their output. A name may end with a view: ``"last_norm:class"`` is the class
             token of that layer alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
-            position divided by their norm.
+            position divided by their norm, ``"head:projected"`` its ``projections``.
         weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
             written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
         crop: ``"center"`` cuts the largest central square out before images are resized.
         input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
-        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), all antialiased and bicubic.
-            Presets know theirs; else the first.
+        resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
+            ``"tensorflow"``, bilinear between the nearest pixels. Presets know theirs; else the first.
         mean: Per channel, subtracted from images in [0, 1].
         std: Per channel, divided by.
         channels: Of images. Grey ones (1) are repeated for networks by name, and for what timm built; other modules get
@@ -70,6 +71,9 @@ class DNAExtractor(Shareable):
         properties: Watch properties of the images, too, as they are given, before any resize: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` says where. The feature ``"properties"`` has that layer and no network.
+        projections: Watch each layer's projections on so many random directions, too, which see what neurons do
+            together: layers named ``"head:projected"``, which come first unless ``layers`` says which there are.
+        projection_seed: Of the directions.
         compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
             than between batch sizes.
 
@@ -112,6 +116,8 @@ class DNAExtractor(Shareable):
         channels: int = 3,
         dtype: str | torch.dtype | None = None,
         properties: bool = False,
+        projections: int | None = None,
+        projection_seed: int = 0,
         compile: bool = False,  # noqa: A002 - torch's own word
     ) -> None:
         super().__init__()
@@ -134,14 +140,11 @@ class DNAExtractor(Shareable):
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
         self._submodules = built.submodules
-        widths = self._lay_out(built)
-        order = list(widths) if layers is None else list(layers)
-        if LAYER not in order and (properties or feature == LAYER):
-            order.insert(0, LAYER)
-        self.neurons = Neurons({layer: widths.get(layer, len(PROPERTIES)) for layer in order})
+        self._projections = Projections.of(built.outputs, projections, projection_seed)
+        self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
         self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
-        self._ranges = built.ranges
+        self._ranges = built.ranges if self._projections is None else None  # which are of neurons, not of projections
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
 
     @property
@@ -194,6 +197,7 @@ class DNAExtractor(Shareable):
             "dtype": dtype,
         }
         found |= {"channels": self._channels} if self._channels != 3 else {}
+        found |= self._projections.preparation if self._projections else {}
         return found | ({"properties": VERSION} if self.has_properties else {})
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
@@ -325,7 +329,7 @@ class DNAExtractor(Shareable):
             self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
             return {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
-            self._layout = Layout.of(built, self.input_size, self._channels)
+            self._layout = Layout.of(built, self.input_size, self._channels, self._projections)
         self.bytes_per_image = self._layout.bytes_per_image
         self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
         return self._layout.widths

@@ -125,6 +125,21 @@ _DINOV2 = _vit(
     "Apache-2.0",
     options={"num_classes": 0, "img_size": 224},
 )
+_INCEPTION = Preset(
+    "inception",
+    "own:inception",
+    submodules={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
+    neurons={"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048},
+    input_size=(299, 299),
+    mean=_HALF,
+    std=_HALF,
+    weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
+    "pt_inception-2015-12-05-6726825d.pth",
+    licence="Apache-2.0",
+    sha256="6726825d",
+    unused=("fc.", "AuxLogits."),
+    ranges=_ranges("Inception/inception_v3"),
+)
 
 _RECORDS = (
     Preset(
@@ -184,20 +199,18 @@ _RECORDS = (
         std=_CLIP[1],
         ranges=_ranges("CLIP/clip_im_vit_b16"),
     ),
-    Preset(
-        "inception",
-        "own:inception",
-        submodules={"block_0": "maxpool1", "block_1": "maxpool2", "block_2": "Mixed_6e", "block_3": "avgpool"},
-        neurons={"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048},
-        input_size=(299, 299),
-        mean=_HALF,
-        std=_HALF,
-        weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
-        "pt_inception-2015-12-05-6726825d.pth",
-        licence="Apache-2.0",
-        sha256="6726825d",
-        unused=("fc.", "AuxLogits."),
-        ranges=_ranges("Inception/inception_v3"),
+    _INCEPTION,
+    replace(
+        _INCEPTION,
+        name="inception_fid",
+        submodules={"block_3": "avgpool"},
+        neurons={"block_3": 2048},
+        resize="tensorflow",
+        mean=(128 / 255,) * 3,
+        std=(128 / 255,) * 3,
+        weights="https://github.com/toshas/torch-fidelity/releases/download/v0.2.0/"
+        "weights-inception-2015-12-05-6726825d.pth",
+        ranges=None,
     ),
     Preset(
         "vgg16",

@@ -1,4 +1,4 @@
-"""Views of a layer, which its name ends with: the class token, the mean over positions, unit vectors."""
+"""Views of a layer, which its name ends with: class token, mean over positions, unit vectors, random projections."""
 
 from __future__ import annotations
 
@@ -8,10 +8,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
+from torchmetrics_dna.extractors.projections import STEP as PROJECTED
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import nn
+
+    from torchmetrics_dna.extractors.projections import Projections
 
 _CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # as timm, transformers, torchvision and CLIP call it
 
@@ -33,32 +37,43 @@ class View(NamedTuple):
         """The view that a layer's name says; ValueError if there is no such view."""
         source, *steps = layer.split(":")
         for step in steps:
-            if step not in _STEPS:
-                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {', '.join(_STEPS)}")
+            if step not in (*_STEPS, PROJECTED):
+                known = ", ".join((*_STEPS, PROJECTED))
+                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {known}")
         return cls(source, tuple(steps))
 
     def after(self, steps: Sequence[str]) -> View:
         """The same view of a view."""
         return View(self.source, (*steps, *self.steps))
 
-    def take(self, activations: Tensor) -> Tensor:
-        """The view of activations ``(B, n, *positions)``, of the same shape or ``(B, n)``."""
+    def take(self, activations: Tensor, projections: Projections | None = None) -> Tensor:
+        """The view of activations ``(B, n, *positions)``, of the same positions or ``(B, n)``."""
         for step in self.steps:
-            activations = _STEPS[step](activations)
+            activations = projections(activations) if step == PROJECTED and projections else _STEPS[step](activations)
         return activations
 
-    def check(self, layer: str, shape: Sequence[int], network: nn.Module) -> None:
+    def width(self, neurons: int, projections: Projections | None) -> int:
+        """How many neurons the view has, of so many of the output."""
+        return projections.count if projections and PROJECTED in self.steps else neurons
+
+    def check(self, layer: str, shape: Sequence[int], network: nn.Module, projections: Projections | None) -> None:
         """Check that the output has what the view takes.
 
         Args:
             layer: What the view is called.
             shape: Of the output for one image.
             network: The network.
+            projections: The directions that there are.
 
         Raises:
             ValueError: If it has not.
 
         """
+        if PROJECTED in self.steps and projections is None:
+            raise ValueError(
+                f"Layer {layer!r} expected to know how many random directions; give the extractor `projections`, such"
+                " as 64"
+            )
         tokens = len(shape) == 3
         for step in self.steps:
             if step == "class" and not tokens:
@@ -72,13 +87,21 @@ class View(NamedTuple):
                     f" {', '.join(_CLASS_TOKENS[:-1])} or {_CLASS_TOKENS[-1]} before {self.source!r}; take the view"
                     " 'mean'"
                 )
-            tokens = tokens and step == "unit"
+            tokens = tokens and step in ("unit", PROJECTED)
 
 
 def views_of(layers: Sequence[str]) -> tuple[list[str], dict[str, View]]:
     """The outputs that layers need, each once, and the view that each layer is."""
     views = {layer: View.of(layer) for layer in layers}
     return list(dict.fromkeys(view.source for view in views.values())), views
+
+
+def with_projected(views: Mapping[str, View]) -> dict[str, View]:
+    """Views with the projections of each before them, unless some are projected already."""
+    if any(PROJECTED in view.steps for view in views.values()):
+        return dict(views)
+    projected = {f"{layer}:{PROJECTED}": View(view.source, (*view.steps, PROJECTED)) for layer, view in views.items()}
+    return projected | dict(views)
 
 
 def plain(views: Mapping[str, View]) -> bool:

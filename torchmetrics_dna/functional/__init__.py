@@ -7,6 +7,7 @@ from torchmetrics_dna.functional.generalization import generalization_discrepanc
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
+from torchmetrics_dna.functional.neighbours import prdc
 from torchmetrics_dna.functional.realism import dna_realism
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
@@ -20,6 +21,7 @@ __all__ = [
     "layer_frechet_distance",
     "learn_neuron_weights",
     "mind",
+    "prdc",
     "select_neurons",
     "sensitivity_deviation",
 ]

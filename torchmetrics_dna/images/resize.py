@@ -1,7 +1,8 @@
-"""Resizes, all of them antialiased and bicubic, which differ in what becomes of values between and beyond bytes.
+"""Resizes: three are antialiased and bicubic, and differ in what becomes of values between and beyond bytes.
 
 ``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip either, and
-``"pillow"`` rounds to bytes, as Pillow does with 8-bit images.
+``"pillow"`` rounds to bytes, as Pillow does with 8-bit images. ``"tensorflow"`` is bilinear, of the
+nearest pixels alone, counted from the upper left corner, as in TensorFlow 1: what FID was published with.
 
 Two forms that agree: one for image files, in loader workers; one for batches of tensors, on their own device. All sizes
 are ``(height, width)``.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import RGBImage
 
 Crop = Literal["none", "center"]
-Resize = Literal["clean", "torch", "pillow"]
+Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 
 
@@ -51,7 +52,7 @@ def resize_image(
         pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
         made = resize_bytes_image(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
         return np.divide(made, np.float32(255), dtype=np.float32, order="C")
-    if resize == "torch":
+    if resize in ("torch", "tensorflow"):
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
@@ -90,6 +91,11 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
     if resize == "pillow":
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
         return resize_bytes(pixels, size).float() / 255
+    if resize == "tensorflow":
+        bytes_ = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
+        for axis, side in ((3, size[1]), (2, size[0])):
+            bytes_ = _between_neighbours(bytes_, axis, side)
+        return bytes_ / 255
     values = imgs / 255 if imgs.dtype == torch.uint8 else imgs.float()
     if imgs.shape[-2:] != size:
         values = interpolate(values, size, mode="bicubic", align_corners=False, antialias=True)
@@ -108,3 +114,13 @@ def central_square(height: int, width: int) -> tuple[int, int, int]:
     """Top, left and side of the largest square in the middle of an image, in pixels."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side
+
+
+def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
+    """Linear interpolation along an axis, at the multiples of the ratio of sides, in float32 as TensorFlow 1 does."""
+    old = imgs.shape[axis]
+    places = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor(old / side)
+    before = places.long()
+    shares = (places - before).view(-1, *[1] * (3 - axis))
+    low, high = (imgs.index_select(axis, pixels) for pixels in (before, (before + 1).clamp(max=old - 1)))
+    return low + (high - low) * shares

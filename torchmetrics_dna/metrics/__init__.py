@@ -5,6 +5,7 @@ from torchmetrics_dna.metrics.emd import DNAEMD
 from torchmetrics_dna.metrics.features import CMMD, MIND
 from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
+from torchmetrics_dna.metrics.prdc import PRDC
 from torchmetrics_dna.metrics.realism import DNARealism
 
-__all__ = ["CMMD", "DNAEMD", "MIND", "ActivationRange", "DNAFrechet", "DNARealism", "LayerFrechetDistance"]
+__all__ = ["CMMD", "DNAEMD", "MIND", "PRDC", "ActivationRange", "DNAFrechet", "DNARealism", "LayerFrechetDistance"]

@@ -10,16 +10,20 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.dna.features import KeptFeatures, given_features
+from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind, mind_of_histograms
-from torchmetrics_dna.metrics.sided import NAMES, SidedMetric
+from torchmetrics_dna.metrics.sided import NAMES, SidedMetric, Value
 from torchmetrics_dna.tally import FeatureTally, ProjectionTally
 from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Callable
 
+    from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
@@ -34,17 +38,26 @@ class FeatureMetric(SidedMetric):
         reset_real_features: bool,
         normalize: bool,
         layer: str | None,
+        reference: KeptFeatures | str | os.PathLike[str] | None = None,
         tally: Callable[[DNAExtractor, str], FeatureTally | ProjectionTally] = FeatureTally,
         **kwargs: Any,
     ) -> None:
+        given = given_features(reference)
+        if given is not None and layer not in (None, given.layer):
+            raise ValueError(f"Argument `layer` is {layer!r}, but `reference` is of {given.layer!r}; leave `layer` out")
+        layer = layer if given is None else given.layer
+        if given is not None and feature is None:
+            feature = extractor_of(given)
         chosen = None if layer is None or isinstance(feature, DNAExtractor) else [layer]
-        resolved = resolve(feature, chosen, histograms=False)
-        super().__init__(resolved, reset_real_features, normalize, **kwargs)
+        super().__init__(resolve(feature, chosen, histograms=False), reset_real_features, normalize, **kwargs)
         self.layer = list(self.neurons)[-1] if layer is None else layer
         if self.layer not in self.neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the extractor are: {', '.join(self.neurons)}")
+        if given is not None:
+            check_made_by(given, self.extractor)
+        self.reference = given
         options = {"reset_real_features": reset_real_features}
-        self._accumulate_by(tally(self.extractor, self.layer), ("real", "fake"), options)
+        self._accumulate_by(tally(self.extractor, self.layer), ("fake",) if given else ("real", "fake"), options)
 
     def features(self, real: bool) -> Tensor:
         """The features of one side as accumulated so far, over all processes: float32, ``(images, n)``.
@@ -58,22 +71,38 @@ class FeatureMetric(SidedMetric):
         with self._whole():
             return self._rows(real).clone()
 
+    def to_features(self, real: bool) -> KeptFeatures:
+        """The same as a value, to save and to give as ``reference``; ValueError if histograms are kept instead."""
+        layer = self.neurons.take(self.neurons.positions([self.layer]))
+        known = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
+        return KeptFeatures(self.features(real), layer, *known)
+
+    @property
+    def _is_given(self) -> bool:
+        return self.reference is not None
+
+    @property
+    def _mergeable(self) -> dict[str, Any]:
+        return super()._mergeable | {"references": "none" if self.reference is None else self.reference.digest}
+
     @abstractmethod
-    def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
+    def _distance(self, real: Tensor, fake: Tensor) -> Value:
         """Of the features of both sides."""
 
     def _rows(self, real: bool) -> Tensor:
+        if real and self.reference is not None:
+            return self.reference.values.to(self.device)
         if isinstance(self._tally, ProjectionTally):
             raise ValueError("Histograms are kept here, not features; leave argument `num_bins` out to keep features")
         return self._tally.rows(self._side(NAMES[real])).to(self.device)
 
     @override
-    def _value(self) -> Tensor:
+    def _value(self) -> Value:
         return self._distance(self._rows(True), self._rows(False))
 
     @override
-    def _value_or_nan(self) -> Tensor:
-        if all(self._tally.any_in(self._side(side)) for side in NAMES.values()):
+    def _value_or_nan(self) -> Value:
+        if all(self._tally.any_in(self._side(side)) for side in self._sides):
             return self._value()
         return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
 
@@ -140,6 +169,8 @@ class MIND(FeatureMetric):
         reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layer: Which layer, or view of one, such as ``"last_norm:class"``; by default the last of the extractor.
+        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it where they are not given.
         num_projections: How many directions, M.
         seed: Of the directions, and of the subsample of a larger side. The rest of that side is left out, so the value
             then depends on the order of its images; those of processes are in turn, as a distributed sampler deals them
@@ -172,6 +203,7 @@ class MIND(FeatureMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
+        reference: KeptFeatures | str | os.PathLike[str] | None = None,
         num_projections: int = NUM_PROJECTIONS,
         seed: int = SEED,
         num_bins: int | None = None,
@@ -180,19 +212,27 @@ class MIND(FeatureMetric):
         check_projections(num_projections, seed)
         if num_bins is not None:
             kwargs["tally"] = partial(ProjectionTally, num_projections=num_projections, seed=seed, num_bins=num_bins)
-        super().__init__(feature, reset_real_features, normalize, layer, **kwargs)
+        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
         self.num_projections, self.seed = num_projections, seed
+        self._reference_side: Side | None = None
 
     @property
     def _agreed(self) -> dict[str, Any]:
         return super()._agreed | {"numbers of projections": self.num_projections, "seeds": self.seed}
 
     @override
-    def _value(self) -> Tensor:
+    def _value(self) -> Value:
         if not isinstance(self._tally, ProjectionTally):
             return super()._value()
-        counts = self._tally.in_same_bins(*map(self._side, NAMES.values()))
+        real = self._side("real") if self.reference is None else self._counted(self._tally, self.reference)
+        counts = self._tally.in_same_bins(real, self._side("fake"))
         return mind_of_histograms(*counts, self.neurons[self.layer])
+
+    def _counted(self, tally: ProjectionTally, reference: KeptFeatures) -> Side:
+        """The histograms of a reference, on this device; counted once, on the CPU."""
+        if self._reference_side is None:
+            self._reference_side = tally.of_features(reference.values)
+        return {name: tensor.to(self.device) for name, tensor in self._reference_side.items()}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -230,6 +270,8 @@ class CMMD(FeatureMetric):
         reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layer: Which layer, or view of one; by default the last of the extractor.
+        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it where they are not given.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -257,9 +299,10 @@ class CMMD(FeatureMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
+        reference: KeptFeatures | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(feature, reset_real_features, normalize, layer, **kwargs)
+        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:

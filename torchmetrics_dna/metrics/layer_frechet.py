@@ -52,8 +52,8 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Which layers to watch; by default those of the extractor.
         reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file as :func:`load_dna` takes it; only fake images are added then. Extractor and layers are taken from it
-            where they are not given.
+            file as :func:`load_dna` takes it, also of statistics of FID; only fake images are added then. Extractor and
+            layers are taken from it where they are not given, of statistics ``inception_fid``.
         layer_weights: The :math:`W^l`: a dict with one for each layer, or shape ``(layers,)``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per layer, shape ``(layers,)``. Without weights these are plain means and distances.

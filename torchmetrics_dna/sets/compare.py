@@ -65,7 +65,7 @@ def make_dna(
         device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
         options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``column``, ``fps``,
             ``skip_unreadable``, ``progress``, ``distributed``, ``engine``, see :class:`Loading`; and of a named feature
-            ``weights_path``, ``crop`` and ``properties``, see :class:`DNAExtractor`.
+            ``weights_path``, ``crop``, ``properties`` and ``projections``, see :class:`DNAExtractor`.
 
     Returns:
         A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.

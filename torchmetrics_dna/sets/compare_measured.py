@@ -77,7 +77,7 @@ def _compare(
     told: list[str] = []
     dna, histogram = a.any, a.dnas.get("histogram")
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
-    images = min(a.any.num_images, b.any.num_images)
+    images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
     for record in distances:
         one, other = (given_for(record, side) for side in (a, b))
         # one image has no variance, and that is no reason to withhold another distance

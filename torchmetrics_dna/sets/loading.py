@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.engine import Engine
 
 Progress = Callable[[str, int, "int | None"], None]
+_OF_EXTRACTOR = ("weights_path", "crop", "properties", "projections")
 _ELSEWHERE = ("make_dna", "compare")  # what takes an engine
 
 
@@ -51,6 +52,7 @@ class SetOptions(LoadingOptions, total=False):
     weights_path: str | os.PathLike[str] | None
     crop: Crop | None
     properties: bool | None
+    projections: int | None
 
 
 @dataclass(frozen=True)
@@ -99,7 +101,7 @@ class Loading:
 
         """
         given: dict[str, Any] = dict(options)
-        settings = {name: given.pop(name, None) for name in ("weights_path", "crop", "properties")}
+        settings = {name: given.pop(name, None) for name in _OF_EXTRACTOR}
         known = list(LoadingOptions.__annotations__)
         if unknown := [name for name in given if name not in known]:
             close = get_close_matches(unknown[0], known, 1)

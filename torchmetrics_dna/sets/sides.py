@@ -9,6 +9,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
 from torchmetrics_dna.dna.layer_unions import Plan, plan_for
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.names import resolve_names
@@ -182,7 +183,7 @@ def open_side(
     if is_dna_path(side):
         side = load_dna(side, None if ranges == "auto" else ranges)
     if isinstance(side, DNA):
-        return side if layers is None else side.select(layers)
+        return side if layers is None or is_unnamed(side) else side.select(layers)
     return (loading or Loading()).open(side)
 
 
@@ -193,6 +194,10 @@ def _open_sides(
     loading: Loading,
 ) -> list[Images | DNA]:
     opened = [open_side(side, layers, ranges, loading) for side in sides]
+    known = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
+    if known is not None:
+        origin = {"extractor": known.extractor, "weights_digest": known.weights_digest}
+        opened = [named(side, known.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     check_used(loading.reading, *opened)
     for side in opened if loading.engine is not None else ():
         if not isinstance(side, DNA):

@@ -123,6 +123,12 @@ class ProjectionTally(SelfRangingTally):
         """Whether a side has images."""
         return bool(side["counts"][-1])
 
+    def of_features(self, features: Tensor) -> Side:
+        """The side of so many images' features, ``(images, n)``."""
+        side = self.empty(features.device)
+        self.add_(side, [{self.layer: features}], len(features))
+        return side
+
     def in_same_bins(self, a: Side, b: Side) -> tuple[Tensor, Tensor, Tensor]:
         """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins."""
         a, b = ({name: tensor.clone() for name, tensor in side.items()} for side in (a, b))

@@ -10,6 +10,7 @@ from torch import nn
 
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.neurons import ActivationRanges
@@ -81,7 +82,11 @@ def resolve(
     """
     bins = _agree_on_bins(num_bins, dnas)
     settings = {name: value for name, value in settings.items() if value is not None}
-    extractor = _extractor(feature, layers, dnas, settings)
+    known = [dna for dna in dnas if not is_unnamed(dna)]
+    if feature is None and dnas and not known:
+        feature = FEATURE
+    extractor = _extractor(feature, layers, known, settings)
+    dnas = [named_by(dna, extractor) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
     counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)

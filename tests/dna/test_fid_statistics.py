@@ -1,0 +1,117 @@
+"""Statistics of FID as others publish them: references for fd, of whatever extractor they are compared by."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from golden import GOLDEN
+from networks import Pixels, random_images
+from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
+from torch_fidelity.utils_torch import torch_atomic_save
+
+from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, LayerGaussianDNA, compare, load_dna, make_dna
+from torchmetrics_dna.dna.fid_statistics import load_fid_statistics, save_fid_statistics
+
+REAL, FAKE = random_images(40, 0), random_images(30, 1) // 2
+EXTRACTOR = DNAExtractor(Pixels(), layers=["mean"])
+
+
+def features(images: torch.Tensor) -> torch.Tensor:
+    return EXTRACTOR(images)["mean"].double()
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> dict[str, Path]:
+    """One set's statistics as others write them: pytorch-fid and clean-fid, ADM, torch-fidelity, and here."""
+    known = fid_features_to_statistics(features(REAL))
+    paths = {name: tmp_path / name for name in ("pytorch_fid.npz", "adm.npz", "torch_fidelity.pt", "ours.npz")}
+    np.savez(paths["pytorch_fid.npz"], **known)
+    images = {"arr_0": REAL.permute(0, 2, 3, 1).numpy(), "mu_s": np.zeros(7), "sigma_s": np.eye(7)}
+    np.savez(paths["adm.npz"], **images, mu=known["mu"].astype(np.float32), sigma=known["sigma"])
+    torch_atomic_save(known, str(paths["torch_fidelity.pt"]))
+    save_fid_statistics(make_dna(REAL, EXTRACTOR, kind="layer-gaussian"), paths["ours.npz"])
+    return paths
+
+
+def test_files_of_others_are_references(files: dict[str, Path]) -> None:
+    sides = (fid_features_to_statistics(features(images)) for images in (REAL, FAKE))
+    expected = fid_statistics_to_metric(*sides, verbose=False)["frechet_inception_distance"]
+    for name, path in files.items():
+        assert load_dna(path).num_images == 0, "which no file says"
+        metric = LayerFrechetDistance(EXTRACTOR, reference=path)
+        for some in FAKE.split(7):
+            metric.update(some, real=False)
+        assert float(metric.compute()) == pytest.approx(expected, rel=1e-6), name
+        assert metric.reference is not None
+        assert dict(metric.reference.neurons) == {"mean": 3}
+        if name != "adm.npz":
+            found = compare(path, FAKE, EXTRACTOR, metrics=["fd"])
+            assert (found.value("fd"), found.num_images) == (pytest.approx(expected, rel=1e-6), {"a": 0, "b": 30})
+    dna = make_dna(FAKE, EXTRACTOR, kind="layer-gaussian")
+    for a, b in ((files["ours.npz"], dna), (dna, files["torch_fidelity.pt"])):
+        assert compare(a, b, metrics=["fd"]).value("fd") == pytest.approx(expected, rel=1e-6)
+    assert compare(files["adm.npz"], dna, EXTRACTOR, metrics=["fd"]).num_images["a"] == 40, "its images are measured"
+
+
+def test_others_read_what_is_written(files: dict[str, Path]) -> None:
+    with np.load(files["ours.npz"], allow_pickle=False) as found:
+        assert sorted(found) == ["mu", "sigma"]
+        np.testing.assert_allclose(found["mu"], features(REAL).mean(0), rtol=1e-12)
+        np.testing.assert_allclose(found["sigma"], features(REAL).T.cov(), rtol=1e-9, atol=1e-9)
+    several = make_dna(REAL, DNAExtractor(Pixels(), layers=["mean", "colours"]), kind="layer-gaussian")
+    with pytest.raises(ValueError, match=r"of one layer, but got Neurons.6 in 2 layers"):
+        save_fid_statistics(several, "x")
+
+
+def test_the_command_takes_them(
+    files: dict[str, Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    a, b = (str(GOLDEN / "endtoend" / side) for side in "ab")
+    path = tmp_path / "stats.npz"
+    save_fid_statistics(make_dna(a, layers=["block_1"], kind="layer-gaussian"), path)
+    asked = ("--feature", "efficientnet_lite0", "--layers", "block_1", "--metrics", "fd")
+    assert run(monkeypatch, "compare", path, b, *asked) == 0
+    assert "unknown and " in capsys.readouterr().out
+    assert run(monkeypatch, "compare", path, b, "--feature", "efficientnet_lite0", "--metrics", "fd") == 2
+    assert "are of one layer of 24 neurons, but 'efficientnet_lite0' has Neurons(2064 in 8" in capsys.readouterr().err
+    make_dna(FAKE, EXTRACTOR, kind="layer-gaussian").save(tmp_path / "fake.dna.npz")
+    assert run(monkeypatch, "convert", tmp_path / "fake.dna.npz", tmp_path / "fake.npz") == 0
+    assert load_fid_statistics(tmp_path / "fake.npz").mean.tolist() == pytest.approx(features(FAKE).mean(0).tolist())
+    (tmp_path / "edm2.pkl").write_bytes(pickle.dumps({"fid": {}}))
+    assert run(monkeypatch, "compare", tmp_path / "edm2.pkl", b, "--metrics", "fd") == 2
+    assert "is a pickle, which can run any code when it is read" in capsys.readouterr().err
+    assert run(monkeypatch, "compare", files["ours.npz"], b, *asked[:4], "--metrics", "dna-emd") == 2
+    assert "does not have what dna-emd takes" in capsys.readouterr().err
+
+
+class Evil:
+    def __reduce__(self) -> tuple[object, tuple[str]]:
+        return exec, ("raise SystemExit('ran')",)
+
+
+def test_what_is_wrong_is_refused(files: dict[str, Path], tmp_path: Path) -> None:
+    torch.save({"mu": Evil()}, tmp_path / "evil.pt")
+    np.savez(tmp_path / "shapes.npz", mu=np.zeros(3), sigma=np.eye(4))
+    np.savez(tmp_path / "nan.npz", mu=np.full(3, np.nan), sigma=np.eye(3))
+    np.savez(tmp_path / "objects.npz", mu=np.array([Evil()], object), sigma=np.eye(1))
+    np.savez(tmp_path / "wide.npz", mu=np.zeros(20_000), sigma=np.eye(1))
+    (tmp_path / "cut.npz").write_bytes(files["ours.npz"].read_bytes()[:200])
+    for name, message in (
+        ("evil.pt", "Can't read .*evil.pt' as statistics of FID"),
+        ("shapes.npz", r"shapes \(3,\) and \(4, 4\), expected \(n,\) and \(n, n\)"),
+        ("nan.npz", "as statistics of FID"),
+        ("objects.npz", "as statistics of FID"),
+        ("wide.npz", "more than 16,384 neurons"),
+        ("cut.npz", "as statistics of FID: it is damaged"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            load_fid_statistics(tmp_path / name)
+    dna = load_dna(files["ours.npz"])
+    assert isinstance(dna, LayerGaussianDNA)
+    with pytest.raises(ValueError, match="one does not say of how many images it is"):
+        dna + dna

@@ -1,0 +1,86 @@
+"""The script for people's judgement, on a stand-in: models that blur more, whose images people take for real less."""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy.stats import spearmanr
+
+from torchmetrics_dna.sets.demo import blur, photographs
+
+SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "human_judgement.py"
+HEAD = "id,model,num_correct,err_rt,f_err_rt,r_err_rt"
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("human_judgement", SCRIPT)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("stein")
+    for name, strength in {"real": 0, "sharp": 1, "soft": 2, "blurred": 4}.items():
+        (folder / name).mkdir()
+        for i, photo in enumerate(photographs(4)):
+            shown = blur(photo, strength=strength) if strength else photo
+            Image.fromarray(np.ascontiguousarray(shown)).save(folder / name / f"{i}.png")
+    lines = [f"{person},{model},50,{rate + person / 100},0.1,0.1" for person in (1, 2) for model, rate in RATES.items()]
+    (folder / "human.csv").write_text("\n".join([HEAD, *lines]), encoding="utf-8")
+    images = [f"sharp/{i}.png,{i / 50}" for i in range(4)]
+    (folder / "images.csv").write_text("\n".join(["image,err_rt", *images]), encoding="utf-8")
+    return folder
+
+
+RATES = {"soft": 0.2, "sharp": 0.4, "blurred": 0.1}
+
+
+def test_nearer_models_fool_people_more(folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
+    given = [str(folders), str(folders / "real"), str(folders / "human.csv"), "--images", str(folders / "images.csv")]
+    script.main([*given, "--layers", "block_1"])
+    said = capsys.readouterr().out
+    assert "| dna-emd | 1.00 | 0.167 |" in said, "the best of 6 orders of three models"
+    assert [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")].count("| kid") == 1
+    assert "| sharp | 4 | " in said
+
+
+def test_correlations_are_of_mean_rates(folders: Path, script: ModuleType) -> None:
+    errors = script.mean_errors(folders / "human.csv", "model")
+    assert errors == pytest.approx({name: rate + 0.015 for name, rate in RATES.items()})
+    assert list(errors) == list(RATES)
+    distances, rates = np.random.default_rng(0).random((2, 9)).tolist()
+    rho, p = script.agreement(distances, rates)
+    assert rho == pytest.approx(-spearmanr(distances, rates).statistic)
+    assert 0 < p < 1
+    assert script.agreement([1, 2, 3, 4], [4, 3, 2, 1]) == (pytest.approx(1), pytest.approx(1 / 24))
+    assert script.agreement([1, 2, 3, 4], [1, 2, 3, 4]) == (pytest.approx(-1), 1)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model,num_correct\na,3", "lacks the columns err_rt"),
+        ("model,err_rt\nsharp,0.1\nsoft,0.2\nother,0.3", "no folders of other"),
+        ("model,err_rt\nsharp,0.1\nsoft,0.2", "only 2 models"),
+    ],
+)
+def test_what_does_not_fit_is_one_line(
+    text: str, message: str, folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "x.csv").write_text(text, encoding="utf-8")
+    with pytest.raises(SystemExit) as exit_:
+        script.main([str(folders), str(folders / "real"), str(tmp_path / "x.csv"), "--layers", "block_0"])
+    assert exit_.value.code == 2
+    assert message in capsys.readouterr().err

@@ -1,0 +1,146 @@
+"""Statistics of FID as others publish them, a mean and a covariance of one layer: read, and written."""
+
+from __future__ import annotations
+
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.neurons.index import Neurons
+
+if TYPE_CHECKING:
+    import os
+
+    from numpy.typing import NDArray
+
+    from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.extractors import DNAExtractor
+
+UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
+_WIDEST = 1 << 14  # neurons
+_PICKLE = (
+    "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
+    " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2']"
+)
+
+
+def is_statistics(path: str | os.PathLike[str]) -> bool:
+    """Whether a path means a file of ``mu`` and ``sigma``, as far as its name and its contents' names say."""
+    path = Path(path)
+    if not path.is_file() or path.suffix not in (".npz", ".pt", ".pkl"):
+        return False
+    if path.suffix != ".npz":
+        return True
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+    except (OSError, zipfile.BadZipFile):  # what is wrong with it is said where it is read
+        return False
+
+
+def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
+    """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz`` or of torch-fidelity's cache, a ``.pt``.
+
+    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They do not say of which network and how many
+    images they are: what they are compared with says the first; for the second, ``num_images`` is 0.
+
+    Args:
+        path: The file.
+
+    Returns:
+        Of one layer, ``"features"``, of an extractor that has no name.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is a pickle, damaged, or of something else.
+
+    """
+    path = Path(path)
+    if path.suffix == ".pkl":
+        raise ValueError(f"{str(path)!r} {_PICKLE}")
+    with refusing(path, "statistics of FID"):
+        mean, cov = _of_torch(path) if path.suffix == ".pt" else _of_numpy(path)
+        if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
+            raise ValueError(f"its mu and sigma are of shapes {mean.shape} and {cov.shape}, expected (n,) and (n, n)")
+        mu, sigma = (torch.from_numpy(np.array(values, np.float64)) for values in (mean, cov))
+        return LayerGaussianDNA(mu, {LAYER: sigma}, Neurons({LAYER: len(mean)}), 0, UNNAMED)
+
+
+def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> None:
+    """Write an ``.npz`` of ``mu`` and ``sigma``, float64, as ADM, clean-fid and pytorch-fid read it.
+
+    Args:
+        dna: Of one layer; :meth:`LayerGaussianDNA.select` takes one.
+        path: The file, which is replaced when the new one is complete.
+
+    Raises:
+        ValueError: If it has several layers.
+        OSError: If it can't be written.
+
+    """
+    if len(dna.neurons) != 1:
+        raise ValueError(f"Statistics of FID are of one layer, but got {dna.neurons!r}; choose one by select([...])")
+    (cov,) = dna.cov.values()
+    with replacing(path) as temporary, temporary.open("wb") as file:
+        np.savez_compressed(file, mu=dna.mean.cpu().numpy(), sigma=cov.cpu().numpy())
+
+
+def is_unnamed(dna: DNA) -> bool:
+    """Whether a DNA is of statistics that do not say of which network they are."""
+    return dna.extractor == UNNAMED
+
+
+def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
+    """The same statistics as those of an extractor's only layer; other DNAs as they are.
+
+    Args:
+        dna: Any DNA.
+        neurons: The extractor's.
+        origin: ``extractor``, ``weights_digest`` and so on, which they then have.
+
+    Raises:
+        ValueError: If that has several layers, or another number of neurons.
+
+    """
+    if not is_unnamed(dna) or not isinstance(dna, LayerGaussianDNA):
+        return dna
+    width = len(dna.mean)
+    if list(neurons.values()) != [width]:
+        raise ValueError(
+            f"The statistics are of one layer of {width:,} neurons, but {origin['extractor']!r} has {neurons!r}; give"
+            " the feature and layer that they are of"
+        )
+    (layer,) = neurons
+    return replace(dna, cov={layer: dna.cov[LAYER]}, neurons=neurons, **origin)
+
+
+def named_by(dna: DNA, extractor: DNAExtractor) -> DNA:
+    """As :func:`named`; how images were prepared stays unknown."""
+    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
+    return named(dna, extractor.neurons, **origin)
+
+
+def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    with zipfile.ZipFile(path) as archive:
+        sizes = {info.filename: info.file_size for info in archive.infolist()}
+        if max(sizes["mu.npy"] / 8, (sizes["sigma.npy"] / 8) ** 0.5) > _WIDEST:
+            raise ValueError(f"it is of more than {_WIDEST:,} neurons")
+    with np.load(path, allow_pickle=False) as arrays:
+        return arrays["mu"], arrays["sigma"]
+
+
+def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Of a file of torch, which may hold arrays of numbers and no other objects."""
+    rebuild = (getattr(np, "_core", None) or np.core).multiarray._reconstruct
+    plain = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
+    allowed: list[Any] = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
+    with torch.serialization.safe_globals(allowed):
+        found = torch.load(path, map_location="cpu", weights_only=True)
+    return np.asarray(found["mu"]), np.asarray(found["sigma"])

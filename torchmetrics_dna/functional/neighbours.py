@@ -1,0 +1,81 @@
+"""Precision, recall, density and coverage: which images of one set lie among those of another."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from torchmetrics_dna.functional.features import check_features
+
+NEAREST = 5  # as published for density and coverage
+_CELLS = 1 << 22  # distances at a time
+
+
+def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
+    r"""Precision, recall, density and coverage of fake features among real ones.
+
+    The ball of an image reaches to its k-th nearest neighbour in its own set. Precision is the share of fake images
+    inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
+    <https://arxiv.org/abs/1904.06991>`_). Density is the number of real balls that a fake image lies in, over k, and
+    coverage the share of real balls with a fake image inside (`Naeem et al., 2020
+    <https://arxiv.org/abs/2002.09797>`_). They depend on the numbers of images: compare sets of one size.
+
+    Args:
+        features_real: Shape ``(images, n)``, floating point.
+        features_fake: Likewise; the number of images may differ.
+        nearest_k: Which neighbour, k.
+
+    Returns:
+        ``precision``, ``recall``, ``density`` and ``coverage``, scalars, float64; higher is better. Density may be
+        above 1, the others are from 0 to 1.
+
+    Raises:
+        ValueError: If shapes do not fit, something is not finite, or ``nearest_k`` is not a positive integer.
+        RuntimeError: If a set has no more than ``nearest_k`` images.
+
+    Example:
+        >>> real = torch.arange(8.0)[:, None]
+        >>> {name: round(float(value), 3) for name, value in prdc(real, real + 2.2, nearest_k=1).items()}
+        {'precision': 0.75, 'recall': 0.75, 'density': 1.375, 'coverage': 0.75}
+
+    """
+    check_nearest(nearest_k)
+    check_features(features_real, features_fake, "prdc")
+    real, fake = features_real.double(), features_fake.double()
+    if min(len(real), len(fake)) <= nearest_k:
+        raise RuntimeError(
+            f"More than {nearest_k} images are required for both sides to compute prdc, but got {len(real)} and"
+            f" {len(fake)}"
+        )
+    radii, fake_radii = _radii(real, nearest_k), _radii(fake, nearest_k)
+    balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
+    covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
+    for rows in _blocks(len(real), len(fake)):
+        apart = torch.cdist(real[rows], fake)
+        inside = apart < radii[rows, None]
+        balls += inside.sum(0)
+        covered[rows], recalled[rows] = inside.any(1), (apart < fake_radii).any(1)
+    values = (balls > 0).double().mean(), recalled.double().mean(), balls.double().mean() / nearest_k
+    return dict(zip(("precision", "recall", "density", "coverage"), (*values, covered.double().mean()), strict=True))
+
+
+def check_nearest(nearest_k: int) -> None:
+    """ValueError unless it is a positive integer."""
+    if not isinstance(nearest_k, int) or isinstance(nearest_k, bool) or nearest_k < 1:
+        raise ValueError(f"Argument `nearest_k` expected to be an integer of at least 1, but got {nearest_k!r}")
+
+
+def _radii(features: Tensor, nearest_k: int) -> Tensor:
+    """The distance of each row to its k-th nearest other row."""
+    found = features.new_empty(len(features))
+    for rows in _blocks(len(features), len(features)):
+        apart = torch.cdist(features[rows], features)
+        own = torch.arange(rows.start, rows.start + len(apart), device=features.device)
+        apart[torch.arange(len(apart), device=features.device), own] = torch.inf  # which rounding leaves above 0
+        found[rows] = apart.kthvalue(nearest_k, 1).values
+    return found
+
+
+def _blocks(rows: int, columns: int) -> list[slice]:
+    size = max(1, _CELLS // columns)
+    return [slice(start, min(start + size, rows)) for start in range(0, rows, size)]

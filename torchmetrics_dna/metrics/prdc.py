@@ -1,0 +1,100 @@
+"""PRDC: precision, recall, density and coverage of generated images."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.functional.neighbours import NEAREST, check_nearest, prdc
+from torchmetrics_dna.metrics.features import FeatureMetric
+from torchmetrics_dna.metrics.sided import NAMES
+
+if TYPE_CHECKING:
+    import os
+
+    from torchmetrics_dna.dna.features import KeptFeatures
+    from torchmetrics_dna.tally.resolve import Feature
+
+
+class PRDC(FeatureMetric):
+    """Precision, recall, density and coverage of generated among real images, by :func:`functional.prdc`.
+
+    They tell apart whether generated images look real (precision, density) and whether they are as varied (recall,
+    coverage), by the k nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
+    <https://arxiv.org/abs/1904.06991>`_, `Naeem et al., 2020 <https://arxiv.org/abs/2002.09797>`_). Compare values of
+    equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
+    time grows with the product of the numbers of images.
+
+    As input to ``forward`` and ``update`` the metric accepts
+
+    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
+      floating point in [0, 1]
+    - ``real`` (:class:`bool`): whether they are real or fake
+
+    As output of ``forward`` and ``compute`` the metric returns
+
+    - a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is better
+
+    Args:
+        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
+            :class:`DNAExtractor`, which other metrics may share.
+        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        layer: Which layer, or view of one; by default the last of the extractor.
+        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it where they are not given.
+        nearest_k: Which neighbour, k.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        TypeError: If ``feature`` is of another type.
+        ValueError: If an argument has a wrong value.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna import PRDC
+        >>> metric = PRDC(layer="block_1", nearest_k=2)
+        >>> generator = torch.Generator().manual_seed(0)
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8, generator=generator)
+        >>> metric.update(images, real=True)
+        >>> metric.update(images // 2, real=False)
+        >>> metric.compute()["coverage"]
+        tensor(0., dtype=torch.float64)
+
+    """
+
+    higher_is_better = True
+
+    def __init__(
+        self,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layer: str | None = None,
+        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        nearest_k: int = NEAREST,
+        **kwargs: Any,
+    ) -> None:
+        check_nearest(nearest_k)
+        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
+        self.nearest_k = nearest_k
+
+    @property
+    def _agreed(self) -> dict[str, Any]:
+        return super()._agreed | {"nearest neighbours": self.nearest_k}
+
+    @override
+    def _distance(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
+        return prdc(real, fake, self.nearest_k)
+
+    @override
+    def _value_or_nan(self) -> dict[str, Tensor]:
+        sides = [self._rows(real) for real in NAMES]
+        if min(map(len, sides)) > self.nearest_k:
+            return self._distance(*sides)
+        nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
+        return dict.fromkeys(("precision", "recall", "density", "coverage"), nan)
