@@ -167,7 +167,7 @@ def of_mlflow(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("program", "page"), [("concept", "concepts"), ("significance", "significance")])
+@pytest.mark.parametrize(("program", "page"), [("concept", "concepts")])
 def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None:
     run(f"{program}_figures.py", "-o", str(tmp_path))
     text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")

@@ -54,19 +54,6 @@ def _flat(found: object, key: str = "") -> dict[str, object]:
     return {key: found}
 
 
-def test_torchrun_fails_in_one_line(tmp_path: Path) -> None:
-    for i in range(3):
-        Image.new("RGB", (9, 9)).save(tmp_path / f"{i}.png")
-    (tmp_path / "1.png").write_text("no picture")
-    failed = torchrun("compare", tmp_path, tmp_path, "--layers", "block_0", check=False)
-    assert failed.returncode != 0
-    told = [line for line in failed.stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
-    assert len(told) == 1
-    assert told[0].startswith(
-        f"torchmetrics-dna: rank 1: Can't read image '{tmp_path}/1.png': it is not an image file; to"
-    )
-
-
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
     printed = capsys.readouterr().out

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from commands import run, torchrun
+from commands import run
 from golden import GOLDEN
 from pages import Page
 
@@ -42,18 +42,3 @@ def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     assert ["A", "a DNA"] in page.rows
     assert run(monkeypatch, "report", file, B, "-o", tmp_path / "nowhere" / "x.html") == 2
     assert "There is no folder" in capsys.readouterr().err
-
-
-@pytest.mark.slow
-@pytest.mark.usefixtures("one_thread")
-def test_torchrun_writes_the_same_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    options = ("report", A, B, "--layers", "block_0", "--batch-size", "1", "-o")
-    assert run(monkeypatch, *options, tmp_path / "one.html") == 0
-    torchrun(*options, tmp_path / "two.html")
-    one, two = (Page((tmp_path / name).read_text(encoding="utf-8")) for name in ("one.html", "two.html"))
-    assert one.data == two.data
-    told = [[row for row in page.rows if row[0] not in ("made", "command")] for page in (one, two)]
-    assert told[0] == told[1]
-    command = next(row[1] for row in one.rows if row[0] == "command")
-    assert command == " ".join(["torchmetrics-dna", *map(str, options), str(tmp_path / "one.html")])
-    assert one.all("img") == two.all("img")

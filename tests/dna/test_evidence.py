@@ -209,7 +209,7 @@ def test_coverage_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
         return HistogramDNA(counts.sum(0), extractor.neurons, extractor.ranges, len(counts), extractor.name)
 
     for fake in (*fakes, real[:60]):
-        truth, held, draws = float(whole(real).distances(whole(fake)).mean()), 0, 200
+        truth, held, draws = float(whole(real).distances(whole(fake)).mean()), 0, 120
         for _ in range(draws):
             sides = [some[torch.randint(len(some), (60,), generator=generator)] for some in (real, fake)]
             record = DISTANCES["dna-emd"]

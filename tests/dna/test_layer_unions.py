@@ -183,7 +183,7 @@ def test_level_and_value_on_real_activations() -> None:
 
     slices = list(neurons.slices.values())
     p_values, plain, left = [], [], []
-    for _ in range(60):
+    for _ in range(40):
         for others in (real, fake):
             a, b = drawn(real), drawn(others)
             values = of_layers(a.values, b.values, 1)

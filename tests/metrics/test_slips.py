@@ -204,7 +204,7 @@ def test_an_error_in_the_middle_of_forward_changes_nothing(monkeypatch: pytest.M
         metric = fed(make())
         expected, count = metric.compute(), metric.update_count
         with monkeypatch.context() as patch:
-            patch.setattr(metric, "_reduce", lambda _: 1 / 0)
+            patch.setattr(metric, "_reduce", lambda *_: 1 / 0)
             with pytest.raises(ZeroDivisionError):
                 metric(FAKE, real=False)
         with pytest.raises(ValueError, match="uint8"):

@@ -216,7 +216,7 @@ def test_what_is_for_several_sets(
     folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--markdown") == 2
-    assert "Option --markdown is for several sets, but two are given" in capsys.readouterr().err
+    assert "Option --markdown is for several sets or for classes; leave it out" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
     assert "Failed: B differs, p = " in capsys.readouterr().err
 

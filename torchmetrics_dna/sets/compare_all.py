@@ -70,8 +70,8 @@ def compare_all(
         >>> import numpy as np
         >>> grey = {str(level): np.full((6, 40, 50, 3), level, np.uint8) for level in (0, 40, 200)}
         >>> matrix = compare_all(grey, layers=["block_0"])
-        >>> matrix.found["dna-emd"].shape, matrix.order
-        (torch.Size([3, 3]), [2, 0, 1])
+        >>> matrix.found["dna-emd"].shape, matrix.num_images
+        (torch.Size([3, 3]), [6, 6, 6])
 
     """
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
