@@ -2,7 +2,8 @@
 
     python tests/benchmarks/classes.py --classes 100 1000
 
-Each class has two images a side, each run a process of its own; peaks are of the whole process.
+Each class has two images a side, which the network sees at 64 pixels, since neurons and bins are as many as ever; each
+run is a process of its own, and peaks are of the whole process.
 """
 
 from __future__ import annotations
@@ -26,19 +27,21 @@ def images(count: int, seed: int) -> np.ndarray:
 
 
 def read_by_class(classes: int) -> Any:
-    from torchmetrics_dna import compare_classes
+    from torchmetrics_dna import DNAExtractor, compare_classes
 
     by = np.repeat(np.arange(classes), EACH).tolist()
-    found = compare_classes(images(len(by), 0), images(len(by), 1), (by, by), num_folds=0, num_workers=0)
+    found = compare_classes(
+        images(len(by), 0), images(len(by), 1), (by, by), DNAExtractor(input_size=SIDE), num_folds=0, num_workers=0
+    )
     return f"total dna-emd {found.total.dna_emd:.3f}"
 
 
 def metric(classes: int) -> Any:
     import torch
 
-    from torchmetrics_dna import DNAEMD
+    from torchmetrics_dna import DNAEMD, DNAExtractor
 
-    kept = DNAEMD(classes=classes, reduction="class", num_bins=50)
+    kept = DNAEMD(DNAExtractor(input_size=SIDE), classes=classes, reduction="class", num_bins=50)
     for real in (True, False):
         some = torch.from_numpy(images(32, int(real))).movedim(3, 1)
         kept.update(some, real, classes=torch.arange(32) * classes // 32)

@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 import processes
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class, tensor
@@ -150,7 +152,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     labels.write_text("cat/0.png,cat\n")
     for wrong, message in (
         (["--by", labels], "has no class for"),
-        (["--by", "colour"], "'folder' or the path of a .csv"),
+        (["--by", "colour"], "'folder', the path of a .csv"),
         (["--by", "folder", "--curve", "x.png"], "--curve is for several sets"),
         (["--by", "folder", "--group-by", "folder"], "--group-by is for whole sets"),
         (["--by", "folder", "--metrics", "kid"], "takes no kid class by class"),
@@ -159,3 +161,27 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
         assert message in capsys.readouterr().err
     assert run(monkeypatch, "compare", real / "cat", fake, "--by", "folder") == 2
     assert "lies in no folder of its class" in capsys.readouterr().err
+
+
+def test_a_column_of_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side, (images, classes) in SETS.items():
+        files = [io.BytesIO() for _ in images]
+        for file, image in zip(files, images, strict=True):
+            Image.fromarray(image).save(file, "PNG")
+        table = pa.table({"image": [file.getvalue() for file in files], "label": classes})
+        pq.write_table(table, tmp_path / f"{side}.parquet", row_group_size=7)
+    sides = tmp_path / "real.parquet", tmp_path / "fake.parquet"
+    found = compare_classes(*sides, "column:label", extractor(), batch_size=4, **OPTIONS)
+    by = tuple(classes for _, classes in SETS.values())
+    expected = compare_classes(*(images for images, _ in SETS.values()), by, extractor(), **OPTIONS)
+    for name, one in found.found.items():
+        assert torch.equal(one.found["dna-emd"], expected.found[name].found["dna-emd"])
+        assert one.dna_emd_debiased == expected.found[name].dna_emd_debiased
+    assert found.alone == expected.alone
+    assert found.total.dna_emd == expected.total.dna_emd
+    assert run(monkeypatch, "compare", *sides, "--by", "column:colour") == 2
+    assert "There is no column 'colour'" in capsys.readouterr().err
+    assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2
+    assert "give 'column:NAME'" in capsys.readouterr().err

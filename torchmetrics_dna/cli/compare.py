@@ -51,7 +51,7 @@ def compare(
     changes: o.ChangesFile = None,
     cards: o.CardsFile = None,
     by: Annotated[
-        str | None, o.option("Compare class by class: folder, or a .csv with an image and its class in each row.")
+        str | None, o.option("Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.")
     ] = None,
     curve: Annotated[Path | None, o.option("Draw the distances of several sets over what their names count.")] = None,
     fail_above: Annotated[float | None, o.option("Exit with code 1 if a distance is above this.")] = None,

@@ -9,7 +9,7 @@ from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.places import open_file
-from torchmetrics_dna.images.rows import find_column
+from torchmetrics_dna.images.rows import check_column, find_column
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -57,3 +57,23 @@ def _column(table: Any, path: str, reading: Reading) -> str | None:
             row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
             return find_column(row, reading.column, path)
     return None
+
+
+def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
+    """What another column says of each image, by the image's name; ValueError if there is no such column.
+
+    Raises:
+        ValueError: If the stream is not of Parquet files, or one has no such column.
+
+    """
+    parquet = require("pyarrow.parquet", "parquet")
+    found: dict[str, str] = {}
+    for path in (shard.label for shard in stream.shards):
+        if not path.endswith(PARQUET.suffixes):
+            raise ValueError(f"Labels in a column are of Parquet files, but {path!r} is another; give a .csv of labels")
+        with refusing(path, "Parquet"), open_file(path) as file:
+            table = _opened(parquet, file)
+            check_column(table.schema_arrow.names, column, path)
+            values = table.read([column], use_threads=False).column(0).to_pylist()
+        found |= {f"{path}/{number}": str(value) for number, value in enumerate(values)}
+    return found

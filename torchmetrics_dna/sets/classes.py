@@ -3,30 +3,35 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path, PurePath
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
+from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.names import is_image_name, natural_key
+from torchmetrics_dna.images.parquet import labels_of
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images import ImageSource
+    from torchmetrics_dna.images import Images, ImageSource
 
 Classes = str | Callable[[str], object] | Sequence[object]
+_COLUMN = "column:"
+_T = TypeVar("_T")
 
 
-def by_class(images: ImageSource, by: Classes) -> dict[str, list[int]]:
-    """The numbers of the images of each class, classes in natural order.
+def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:
+    """The numbers of the images of each class, or of a stream their names; classes in natural order.
 
     Args:
         images: The images.
         by: ``"folder"``: the folder right below that of all images. The path of a ``.csv`` with an image's name, or
-            path, and its class in each row. A function of an image's name. Or the classes themselves, one for each
-            image.
+            path, and its class in each row. ``"column:NAME"``: a column of Parquet files. A function of an image's
+            name. Or the classes themselves, one for each image.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is none of these, or an image has no class.
+        ValueError: If it is none of these, or an image has no class; of a stream, for all but a column.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -34,9 +39,17 @@ def by_class(images: ImageSource, by: Classes) -> dict[str, list[int]]:
         {'cat': [1], 'dog': [0, 2]}
 
     """
-    found: dict[str, list[int]] = {}
-    for number, name in enumerate(_classes(images, by)):
-        found.setdefault(name, []).append(number)
+    if isinstance(images, ImageStream):
+        if not isinstance(by, str) or not by.startswith(_COLUMN):
+            raise ValueError(f"{by_number(images, 'A comparison of classes')}; of Parquet files, give 'column:NAME'")
+        return _gathered(labels_of(images, by.removeprefix(_COLUMN)).items())
+    return _gathered(enumerate(_classes(images, by)))
+
+
+def _gathered(labelled: Iterable[tuple[_T, str]]) -> dict[str, list[_T]]:
+    found: dict[str, list[_T]] = {}
+    for image, name in labelled:
+        found.setdefault(name, []).append(image)
     return {name: found[name] for name in sorted(found, key=natural_key)}
 
 
@@ -49,7 +62,10 @@ def _classes(images: ImageSource, by: Classes) -> list[str]:
     if callable(by):
         return [str(by(name)) for name in images.names]
     if isinstance(by, str):
-        raise ValueError(f"Argument `by` expected to be 'folder' or the path of a .csv of labels, but got {by!r}")
+        raise ValueError(
+            f"Argument `by` expected to be 'folder', the path of a .csv of labels, or 'column:NAME' of Parquet files,"
+            f" but got {by!r}"
+        )
     if len(by) != len(images):
         raise ValueError(f"Argument `by` has {len(by)} classes, but {images.label!r} has {len(images)} images")
     return [str(name) for name in by]

@@ -11,13 +11,14 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.sets.class_comparisons import ClassComparisons
 from torchmetrics_dna.sets.classes import Classes, by_class
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
 from torchmetrics_dna.sets.measure import Measured, Pass
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.sets.sides import open_indexed_images
+from torchmetrics_dna.sets.sides import open_images
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.tally.resolve import Feature
@@ -58,7 +59,8 @@ def compare_classes(
     counts of a class are those of its images measured by themselves.
 
     Args:
-        a: Images that have an index, see :func:`make_dna`.
+        a: Images that have an index, see :func:`make_dna`; or Parquet files, all of whose classes are in
+            memory at once.
         b: Likewise.
         by: What class an image is of, see :func:`by_class`; or a pair of sequences, the classes of A's images and of
             B's.
@@ -87,7 +89,7 @@ def compare_classes(
     """
     loading, settings = Loading.of("compare_classes", options)
     with in_step(loading.distributed):
-        sides = open_indexed_images((a, b), "A comparison of classes", loading)
+        sides = open_images((a, b), "A comparison of classes", loading)
         every = [by_class(side, one) for side, one in zip(sides, _pair(by), strict=True)]
         common = _in_common(*every)
         distances = resolve_distances(metrics, [])
@@ -101,7 +103,7 @@ def compare_classes(
         compared = partial(compare_measured, neuron_weights=neuron_weights, distances=distances, confidence=confidence)
         # whole classes, so that what a class has does not depend on the number of processes
         mine = common[rank() :: world_size()] if loading.distributed else common
-        measured = [_by_part(side, [of[name] for name in mine], run) for side, of in zip(sides, every, strict=True)]
+        measured = [_by_class(side, of, mine, run) for side, of in zip(sides, every, strict=True)]
         found: dict[str, Comparison] = {}
         total: Total = None
         for name, one, other in zip(mine, *measured, strict=True):
@@ -130,10 +132,37 @@ def _pair(by: Any) -> tuple[Classes, Classes]:
     return by if isinstance(by, tuple) and len(by) == 2 else (by, by)
 
 
+def _by_class(images: Images, of: Mapping[str, list[Any]], names: Sequence[str], run: Pass) -> Iterator[Measured]:
+    run = run.by(run.loading)  # which begins with images of its own
+    if not isinstance(images, ImageStream):
+        return _by_part(images, [of[name] for name in names], run)
+    if run.loading.distributed:
+        raise ValueError(f"{images.label!r} is a stream, whose classes one process reads; leave out `distributed`")
+    return _as_they_come(images, {image: name for name in names for image in of[name]}, names, run)
+
+
+def _as_they_come(
+    images: ImageStream, class_of: Mapping[str, str], names: Sequence[str], run: Pass
+) -> Iterator[Measured]:
+    """Measure all classes of a stream in one pass, all in memory."""
+    run.begin(images)
+    sides, left_out = {name: run.empty() for name in names}, list[str]()
+    for one in activate_noted(images, run.extractor, run.loading, run.notes):
+        found, folds = [class_of.get(name) for name in one.names], run.folds(one, one.places)
+        for name in filter(None, dict.fromkeys(found)):
+            some = [i for i, other in enumerate(found) if other == name]
+            part = {layer: values[some] for layer, values in one.activations.items()}
+            run.add_(sides[name], part, len(some), None if folds is None else folds[some])
+        left_out += one.left_out
+        del one
+    for name in names:
+        yield Measured(run.to_dnas(sides.pop(name)), left_out)
+        left_out = []
+
+
 def _by_part(images: ImageSource, parts: Sequence[list[int]], run: Pass) -> Iterator[Measured]:
     """Measure some of the images after others, in one pass over them."""
     taken = images.take([number for part in parts for number in part])
-    run = run.by(run.loading)  # which begins with images of its own
     run.begin(taken)
     chosen = [range(*ends) for ends in pairwise([0, *accumulate(map(len, parts))])]
     sides, left_out = run.empty(), list[str]()

@@ -221,12 +221,22 @@ def open_indexed_sides(
     return found
 
 
-def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
-    """Likewise, for what needs the images themselves; ValueError if a side is a stream or a DNA."""
-    opened = list[ImageSource]()
-    for side in open_indexed_sides(sides, what, loading=loading):
+def open_images(sides: Sequence[Source], what: str, loading: Loading) -> list[Images]:
+    """Likewise, for what needs the images themselves, streams too; ValueError if a side is a DNA."""
+    opened: list[Images] = []
+    for side in _open_sides(sides, None, None, loading):
         if isinstance(side, DNA):
             raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
+        opened.append(side)
+    return opened
+
+
+def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
+    """Likewise, for what takes them by number; ValueError if a side is a stream."""
+    opened = list[ImageSource]()
+    for side in open_images(sides, what, loading):
+        if isinstance(side, ImageStream):
+            raise ValueError(by_number(side, what))
         opened.append(side)
     return opened
 
