@@ -169,9 +169,20 @@ def false_discovery_rates(z: Tensor) -> Tensor:
     null = null[null >= 1].sort().values
     above = len(null) - torch.searchsorted(null, observed[order].clamp(min=1) * (1 - _TIE))
     p = torch.where(observed[order] >= 1, (1 + above) / (1 + (len(z) - 1) * count), 1.0).double()
-    q = p * count / torch.arange(1, count + 1, dtype=torch.float64, device=z.device)
-    q = q.flip(0).cummin(0).values.flip(0).clamp(max=1)
+    q = rates_of_sorted(p)
     return torch.empty_like(q).scatter_(0, order, q)
+
+
+def rates_of_sorted(p: Tensor) -> Tensor:
+    """Q of each of some p-values, float64, shape ``(n,)``, in ascending order (Benjamini and Hochberg, 1995).
+
+    Example:
+        >>> rates_of_sorted(torch.tensor([0.25, 0.5, 0.5], dtype=torch.float64))
+        tensor([0.5000, 0.5000, 0.5000], dtype=torch.float64)
+
+    """
+    q = p * len(p) / torch.arange(1, len(p) + 1, dtype=torch.float64, device=p.device)
+    return q.flip(0).cummin(0).values.flip(0).clamp(max=1)
 
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:

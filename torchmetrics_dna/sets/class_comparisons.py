@@ -5,15 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.permutation import rates_of_sorted
+from torchmetrics_dna.sets.comparisons import SIGNIFICANT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.sets.comparison import Comparison
-
-LEVEL = 0.05
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -48,12 +50,9 @@ class ClassComparisons:
         From the p-values of the classes' own permutation tests; None without one.
         """
         tested = {name: p for name, one in self.found.items() if (p := one.p_value_of(self.distance)) is not None}
-        found: dict[str, float | None] = dict.fromkeys(self.found)
-        least = 1.0
-        for place, name in reversed([*enumerate(sorted(tested, key=tested.__getitem__), 1)]):
-            least = min(least, tested[name] * len(tested) / place)
-            found[name] = least
-        return found
+        order = sorted(tested, key=tested.__getitem__)
+        rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
+        return dict.fromkeys(self.found) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self.found)
 
     @property
     def order(self) -> list[str]:
@@ -68,10 +67,10 @@ class ClassComparisons:
         tested = [q for q in self.q_values.values() if q is not None]
         if not tested:
             return f"Of {count} classes, {first} is furthest ({self.distance} {number(self._figure(first))})."
-        different = sum(q <= LEVEL for q in tested)
+        different = sum(q <= SIGNIFICANT for q in tested)
         if not different:
-            return f"Of {count} classes, none differs by more than chance (q ≤ {LEVEL:g})."
-        return f"Of {count} classes, {different} differ{'s' if different == 1 else ''} (q ≤ {LEVEL:g}), {figure}."
+            return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
+        return f"Of {count} classes, {different} differ{'s' if different == 1 else ''} (q ≤ {SIGNIFICANT:g}), {figure}."
 
     def rows(self) -> list[dict[str, Any]]:
         """What is known of each class, in plain types, the furthest first."""

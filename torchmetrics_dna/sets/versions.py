@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.comparisons import SIGNIFICANT
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.sides import open_indexed_images
@@ -99,7 +100,7 @@ class Versions:
         p = found.p_value
         if p is None:
             return f"The images {what} are {self._figure(found)} from those kept, noise included; too few for a test."
-        differ = "differ" if p <= 0.05 else "do not differ by more than chance"
+        differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
         return f"The images {what} {differ} from those kept ({self._figure(found)}, {p_in_words(p)})."
 
     def __repr__(self) -> str:
