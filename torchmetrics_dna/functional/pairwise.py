@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 import torch
 
 from torchmetrics_dna.functional.emd import cumulative_share
+from torchmetrics_dna.kernels.threads import in_threads
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
 
-_CELLS = 1 << 22  # cumulative shares that are held at a time: 32 MiB
+_CELLS = 1 << 20  # cumulative shares that a thread holds at a time: 8 MiB
 
 
 def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
@@ -35,10 +37,13 @@ def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
     count, (neurons, num_bins) = len(counts), counts[0].shape
     found = torch.empty(count * (count - 1) // 2, neurons, dtype=torch.float64, device=counts[0].device)
     step = max(1, _CELLS // (count * num_bins))
-    for first in range(0, neurons, step):
+
+    def fill(first: int) -> None:
         shares = torch.stack([cumulative_share(one[first : first + step].to(found.device)) for one in counts], 1)
         for n, of_neuron in enumerate(shares, first):
             found[:, n] = torch.nn.functional.pdist(of_neuron, p=1)
+
+    in_threads(partial(fill, first) for first in range(0, neurons, step))
     return found
 
 
