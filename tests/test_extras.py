@@ -11,7 +11,7 @@ import pytest
 from networks import pixels, random_images
 
 from torchmetrics_dna import DNAEMD, DNAFrechet
-from torchmetrics_dna.extras import _warned, optional
+from torchmetrics_dna.extras import _found, _warned, optional
 
 Break = Callable[[str], None]
 EXTRACTOR, RANGES = pixels()
@@ -27,10 +27,10 @@ def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brea
         for name in list(sys.modules):
             if name == "numba" or name.startswith("torchmetrics_dna.kernels") or name.endswith((".cpu", ".cpu_tiles")):
                 monkeypatch.delitem(sys.modules, name)
-        optional.cache_clear()
+        _found.cache_clear()
 
     yield become
-    optional.cache_clear()
+    _found.cache_clear()
     _warned.clear()
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
@@ -56,9 +58,23 @@ def _packages(extra: str) -> str:
     return " ".join(f"'{package.strip()}'" for package, *marker in wanted if f"extra == '{extra}'" in "".join(marker))
 
 
-@cache
+@contextmanager
+def plainly(plain: bool) -> Iterator[None]:
+    """Do without compiled functions of the CPU for a while, if so told: little work is over before they are loaded."""
+    token = _plain.set(plain)
+    try:
+        yield
+    finally:
+        _plain.reset(token)
+
+
 def optional(module: str) -> Any:
     """A module of this package, or None where what it imports is not installed, or, with a warning, broken."""
+    return None if _plain.get() and module.endswith(".cpu") else _found(module)
+
+
+@cache
+def _found(module: str) -> Any:
     library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
     try:
         return import_module(f"torchmetrics_dna.{module}")
@@ -74,4 +90,5 @@ def optional(module: str) -> Any:
         return None
 
 
+_plain = ContextVar("plain", default=False)
 _warned: set[str] = set()  # once for all modules that stand on it

@@ -52,7 +52,8 @@ def test_equal_and_disjoint_versions() -> None:
     assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
     other = compare_versions(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
     assert other.of_added is None
-    assert other.whole.dna_emd == compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS).dna_emd
+    whole = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert other.whole.dna_emd == pytest.approx(whole.dna_emd, rel=1e-12)  # of few images, by torch alone
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

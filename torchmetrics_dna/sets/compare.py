@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, get_args
 
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
+from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.loading import Loading, SetOptions
+from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.sets.sides import Asked, measure_sides
@@ -88,7 +89,8 @@ efficientnet_lite0)
         way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
         images = loading.open(source)
         check_used(loading.reading, images)
-        measured = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
+        with plainly(are_few(images)):
+            measured = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
     return measured.any
@@ -170,5 +172,6 @@ def compare_sides(function: str, sides: Sequence[Source | DNA], asked: Asked, op
     with in_step(loading.distributed):
         found = measure_sides(sides, asked, loading, settings)
         given = asked.neuron_weights, found.distances, asked.confidence, found.plan
-        first = next(found.measured)
-        return [replace(compare_measured(first, other, *given), **found.words) for other in found.measured]
+        with plainly(found.few):
+            first = next(found.measured)
+            return [replace(compare_measured(first, other, *given), **found.words) for other in found.measured]

@@ -11,11 +11,12 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.sets.class_comparisons import ClassComparisons
 from torchmetrics_dna.sets.classes import Classes, by_class
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
+from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted, are_few
 from torchmetrics_dna.sets.measure import Measured, Pass
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.sets.sides import open_images
@@ -104,15 +105,16 @@ def compare_classes(
         # whole classes, so that what a class has does not depend on the number of processes
         mine = common[rank() :: world_size()] if loading.distributed else common
         measured = [_by_class(side, of, mine, run) for side, of in zip(sides, every, strict=True)]
-        found: dict[str, Comparison] = {}
-        total: Total = None
-        for name, one, other in zip(mine, *measured, strict=True):
-            found[name] = replace(compared(one, other), measured=None)
-            total = _added(total, (one, other))
-        if loading.distributed:
-            found, total = _gathered(found, total, common)
-        assert total is not None
-        return ClassComparisons(found, compared(*total), _alone(*every))
+        with plainly(all(map(are_few, sides))):
+            found: dict[str, Comparison] = {}
+            total: Total = None
+            for name, one, other in zip(mine, *measured, strict=True):
+                found[name] = replace(compared(one, other), measured=None)
+                total = _added(total, (one, other))
+            if loading.distributed:
+                found, total = _gathered(found, total, common)
+            assert total is not None
+            return ClassComparisons(found, compared(*total), _alone(*every))
 
 
 def _in_common(a: Mapping[str, Any], b: Mapping[str, Any]) -> list[str]:

@@ -10,7 +10,7 @@ from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from torchmetrics_dna.extractors.cpu import cut
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.base import Reading
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.sources import open_indexed, open_source
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 Progress = Callable[[str, int, "int | None"], None]
 _OF_EXTRACTOR = ("weights_path", "crop", "properties", "projections")
+_FEW = 64  # images, which torch alone is done with before compiled functions are loaded, which takes a second
 _ELSEWHERE = ("make_dna", "compare")  # what takes an engine
 
 
@@ -157,6 +158,17 @@ class Loading:
         if not isinstance(images, ImageSource) and images.only_whole:
             raise ValueError(f"{images.label!r} can't be shared among processes, since {images.only_whole}")
         return images.split(rank(), world_size())
+
+
+def number_of(images: Images) -> int | None:
+    """How many images there are; None of a stream that does not know it."""
+    return images.count if isinstance(images, ImageStream) else len(images)
+
+
+def are_few(images: Images) -> bool:
+    """Whether compiled functions are not worth their loading."""
+    number = number_of(images)
+    return number is not None and number <= _FEW
 
 
 class Activated(NamedTuple):

@@ -9,13 +9,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.sets.groups import group_names
-from torchmetrics_dna.sets.loading import check_any_read
+from torchmetrics_dna.sets.loading import are_few, check_any_read
 from torchmetrics_dna.sets.measure import Pass, measure
 from torchmetrics_dna.sets.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
@@ -92,7 +93,7 @@ def make_files(
             return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
         parts = Parts(parts_folder(output), parts_of(images, loading.batch_size), list(kinds))
     try:
-        with in_step():
+        with in_step(), plainly(are_few(images)):
             if rank() == 0:
                 parts.begin(_job(images, run), resume)
             made = _make_here(images, run, parts) if loading.engine is None else make_elsewhere(images, run, parts)

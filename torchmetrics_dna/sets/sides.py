@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,7 +23,7 @@ from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.elsewhere import check_elsewhere
 from torchmetrics_dna.sets.features import Features, PerImage
-from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.loading import Loading, are_few, number_of
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.tally.folds import check_num_folds
 from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
@@ -71,6 +72,7 @@ class Sides:
         distances: Which distances they have in common.
         plan: What can be said of fd.
         words: Names of neurons and changes of images, as :class:`Comparison` takes them.
+        few: Whether all that is to be measured is a few images, so that compiled functions are not worth their loading.
 
     """
 
@@ -78,6 +80,7 @@ class Sides:
     distances: Sequence[Distance]
     plan: Plan | None
     words: dict[str, Any]
+    few: bool
 
 
 def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading, settings: dict[str, Any]) -> Sides:
@@ -99,7 +102,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
     _check_certainty(asked.confidence, asked.num_folds)
     if len(given) == len(opened):
         check_of_dnas(given, asked.feature, asked.num_bins, settings)
-        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]))
+        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), few=True)
     kinds, settings = kinds_for(distances), settings | {"device": device_for(asked.feature, asked.device)}
     wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
     way = resolve(*wanted, given, histograms="histogram" in kinds, **settings)
@@ -114,7 +117,8 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
         else measure(side, extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
         for side, grouped in zip(opened, _groups_of_sides(asked.groups, len(opened)), strict=True)
     )
-    return Sides(measured, distances, plan, _words(asked, extractor))
+    few = all(isinstance(side, DNA) or are_few(side) for side in opened)
+    return Sides(measured, distances, plan, _words(asked, extractor), few)
 
 
 def _check_certainty(confidence: float, num_folds: int) -> None:
@@ -137,7 +141,7 @@ def _plan_for_fd(
     sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
 ) -> Plan | None:
     """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
-    sizes = [_count(side) for side in sides if not isinstance(side, DNA)]
+    sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
     neurons = (split and network_of(neurons)) or neurons
@@ -147,10 +151,6 @@ def _plan_for_fd(
             False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
         )
     return plan_for(neurons, known, num_folds)
-
-
-def _count(images: Images) -> int | None:
-    return images.count if isinstance(images, ImageStream) else len(images)
 
 
 def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
@@ -193,7 +193,12 @@ def _open_sides(
     ranges: ActivationRanges | str | os.PathLike[str] | None,
     loading: Loading,
 ) -> list[Images | DNA]:
-    opened = [open_side(side, layers, ranges, loading) for side in sides]
+    with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
+        reading = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
+        opened = [
+            open_side(side, layers, ranges, loading) if read is None else read.result()
+            for side, read in zip(sides, reading, strict=True)
+        ]
     known = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if known is not None:
         origin = {"extractor": known.extractor, "weights_digest": known.weights_digest}
