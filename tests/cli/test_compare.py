@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, run, torchrun
+from commands import COMMAND, in_processes, run
 from golden import GOLDEN, load
 from PIL import Image
 
@@ -35,10 +35,12 @@ def test_json_for_programs() -> None:
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_torchrun_shares_the_images(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_processes_share_the_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     options = ["compare", A, B, "--layers", "block_0,block_6", "--ranges", "auto", "--json", "--batch-size", "1"]
     assert run(monkeypatch, *options) == 0
-    one, two = json.loads(capsys.readouterr().out), json.loads(torchrun(*options).stdout)
+    one, two = json.loads(capsys.readouterr().out), json.loads(in_processes(tmp_path, *options).stdout)
     found, expected = _flat(two), _flat(one)
     assert len(found) > 100
     # sums of floating point may differ in their last digits, counts do not

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from commands import COMMAND, run, torchrun
+from commands import COMMAND, in_processes, run
 from golden import GOLDEN
 from PIL import Image
 
@@ -143,12 +143,12 @@ def test_bad_input_is_one_line_and_exit_code_2(
 
 
 @pytest.mark.usefixtures("one_thread")
-def test_torchrun_writes_the_same_file(
+def test_processes_write_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["ranges", A, B, "--layers", "block_0,block_6", "--batch-size", "1"]
     one, two = tmp_path / "one.json", tmp_path / "two.json"
     assert run(monkeypatch, *options, "-o", one) == 0
-    for said in (capsys.readouterr().err, torchrun(*options, "-o", two).stderr):
+    for said in (capsys.readouterr().err, in_processes(tmp_path, *options, "-o", two).stderr):
         assert said.count("12 images") == 1
     assert one.read_bytes() == two.read_bytes()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from commands import run, torchrun
+from commands import in_processes, run
 from golden import GOLDEN
 from PIL import Image
 
@@ -136,15 +136,14 @@ def test_bad_weights(
     assert message in capsys.readouterr().err
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_torchrun_ranks_the_same(
-    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_processes_rank_the_same(
+    files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["rank", A, "--reference", files / "fit.plain.dna.npz", "--csv", "--batch-size", "1"]
     assert run(monkeypatch, *options) == 0
     alone = capsys.readouterr().out
-    assert torchrun(*options).stdout == alone
+    assert in_processes(tmp_path, *options)[:2] == ([0, 0], alone)
     assert alone.count("\n") == 8
 
 

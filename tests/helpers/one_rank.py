@@ -1,30 +1,38 @@
-"""The command line in one of several processes, of which one meets with an error, or dies."""
+"""What one of several processes meets with: an error, or, where this runs as the command line, death."""
 
 from __future__ import annotations
 
 import os
 import signal
 import sys
+from typing import NoReturn
 
 from torchmetrics_dna.__main__ import main
 
 
-def meet(with_what: str) -> None:
-    if with_what == "folder":
-        sys.argv = [word.replace("shared", "elsewhere") for word in sys.argv]
-        return
+def elsewhere() -> None:
+    """Take other folders than the others do."""
+    sys.argv = [word.replace("shared", "elsewhere") for word in sys.argv]
+
+
+def bug() -> None:
+    """Meet with an error that nobody expects."""
     from torchmetrics_dna.extractors import DNAExtractor
 
-    def forward(self: DNAExtractor, imgs: object, **_: object) -> None:
-        if with_what == "death":
-            os.kill(os.getpid(), signal.SIGKILL)
+    def forward(self: DNAExtractor, imgs: object, **_: object) -> NoReturn:
         raise TypeError("unsupported operand")
 
     DNAExtractor.forward = forward
 
 
+def death() -> None:
+    """Be gone in the middle of the work."""
+    from torchmetrics_dna.extractors import DNAExtractor
+
+    DNAExtractor.forward = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
+
+
 if __name__ == "__main__":
-    what = sys.argv.pop(1)
     if os.environ["RANK"] == os.environ.get("VICTIM", "1"):
-        meet(what)
+        death()
     main()

@@ -11,7 +11,9 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 # processes are forked from one that has imported all this, which takes a second processor for seconds each time
-multiprocessing.set_forkserver_preload(["torch.distributed.fsdp", "torchmetrics", "torchmetrics_dna.metrics", "pytest"])
+multiprocessing.set_forkserver_preload([
+    "torch.distributed.fsdp", "timm", "torchmetrics", "torchmetrics_dna.metrics", "pytest",
+])  # fmt: skip
 
 
 def run(world: int, worker: Callable[..., None], folder: Path, *arguments: object) -> None:

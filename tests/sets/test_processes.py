@@ -9,14 +9,16 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
+import one_rank
 import pytest
 import workers
-from commands import torchrun
+from commands import in_processes, torchrun
 from processes import run
 
-ONE_RANK = Path(__file__).parents[1] / "helpers" / "one_rank.py"
+ONE_RANK = Path(one_rank.__file__)
 
 GROUP = """
 from pathlib import Path
@@ -58,32 +60,34 @@ def told(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("what", "lines", "codes"),
+    ("what", "line"),
     [
-        ("folder", ["rank 1: There is no file or folder 'elsewhere'"], ["2", "2"]),
+        (one_rank.elsewhere, "rank 1: There is no file or folder 'elsewhere'"),
         (
-            "bug",
-            [
-                "TypeError: rank 1: unsupported operand (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the"
-                " environment shows its trace)"
-            ],
-            ["2", "2"],
+            one_rank.bug,
+            "TypeError: rank 1: unsupported operand (this is unexpected; TORCHMETRICS_DNA_DEBUG=1 in the"
+            " environment shows its trace)",
         ),
-        ("death", [], ["-9", "-15"]),
     ],
 )
 def test_the_true_error_of_one_rank_is_told_once(
-    what: str, lines: list[str], codes: list[str], shared: Path, monkeypatch: pytest.MonkeyPatch
+    what: Callable[[], None], line: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shared.parent)
     start = time.monotonic()
-    failed = torchrun(what, "compare", "shared", "shared", "--layers", "block_0", script=ONE_RANK, check=False)
-    assert failed.returncode != 0
+    said = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=what)
+    assert said.codes == [2, 2]
     assert time.monotonic() - start < 60, "long before gloo's 30 minutes"
-    assert told(failed.stderr) == [f"torchmetrics-dna: {line}" for line in lines]
-    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr), reverse=True) == sorted(codes, reverse=True)
+    assert told(said.stderr) == [f"torchmetrics-dna: {line}"]
+
+
+@pytest.mark.slow
+def test_torchrun_ends_all_when_one_dies(shared: Path) -> None:
+    failed = torchrun("compare", shared, shared, "--layers", "block_0", script=ONE_RANK, check=False)
+    assert failed.returncode != 0
+    assert told(failed.stderr) == []
+    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr)) == ["-15", "-9"]
 
 
 @pytest.mark.slow
@@ -93,7 +97,7 @@ def test_those_who_stay_tell_that_one_is_gone(shared: Path) -> None:
         found.bind(("localhost", 0))
         port = found.getsockname()[1]
     place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, ONE_RANK, "death", "compare", shared, shared, "--layers", "block_0"]
+    command = [sys.executable, ONE_RANK, "compare", shared, shared, "--layers", "block_0"]
     processes = [
         subprocess.Popen(command, env={**os.environ, **place, "RANK": rank, "VICTIM": "0"}, stderr=-1, text=True)
         for rank in "01"
