@@ -152,7 +152,7 @@ def conclude(found: dict[str, dict[str, list[float]]]) -> str:
 def main() -> None:
     arguments = results.parser(__doc__).parse_args()
     folder = results.begin(arguments)
-    steps, number = (100, 16) if arguments.quick else (4000, 96)
+    steps, number = (10, 8) if arguments.quick else (4000, 96)
     digits, labels = (torch.from_numpy(array) for array in load_digits(return_X_y=True))
     digits = digits.float() / 16
     extractor = DNAExtractor("efficientnet_lite0")

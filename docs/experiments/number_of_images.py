@@ -221,7 +221,7 @@ def sources(quick: bool) -> tuple[Iterator[NDArray[np.uint8]], Pictures | list[d
     """The reference, the images of which subsets are taken, and where they come from."""
     if quick:
         here = ["scikit-image's photographs", "scikit-learn's digits"]
-        return iter(data.at_hand(40)), data.at_hand(100, "digits"), here
+        return iter(data.at_hand(20)), data.at_hand(60, "digits"), here
     clip_art = (data.picture(path, SIDE) for path in data.drawings()[::3])
     emoji = [one for maker in data.MAKERS for one in data.emoji(maker)]
     return clip_art, emoji, [data.DRAWINGS, *data.EMOJI.values()]
