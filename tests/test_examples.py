@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-import runpy
 import shutil
 import struct
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
+from commands import in_processes, run_script
 from golden import GOLDEN
 from PIL import Image
 
@@ -39,12 +40,15 @@ def run(*command: str, timeout: float = 240) -> str:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("one_thread")
-def test_plain_pytorch_accelerate_and_ignite_over_two_processes(capsys: pytest.CaptureFixture[str]) -> None:
-    runpy.run_path(str(EXAMPLES / "ddp_pytorch.py"), run_name="__main__")
+def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run_script(EXAMPLES / "ddp_pytorch.py")
     one = figures(capsys.readouterr().out)
     assert one["dna-emd"] > 1
     assert figures(run(*TORCHRUN, "ddp_pytorch.py")) == one
-    assert figures(run(*TORCHRUN, "accelerate_loop.py")) == one
+    accelerate = in_processes(tmp_path, program=partial(run_script, EXAMPLES / "accelerate_loop.py"))
+    assert figures(accelerate.stdout) == one, accelerate.stderr
     assert figures(run("ignite_evaluator.py", "--processes", "2")) == one
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import socket
 import subprocess
 import sys
@@ -38,14 +39,20 @@ class Said(NamedTuple):
     stderr: str
 
 
-def in_processes(folder: Path, *arguments: object, before: Callable[[], object] = int) -> Said:
-    """A command in two processes as torchrun starts them, without what it takes to start; in rank 1 do this before."""
+def in_processes(
+    folder: Path, *arguments: object, before: Callable[[], object] = int, program: Callable[[], object] = main
+) -> Said:
+    """A command, or another program, in two processes as torchrun starts them, but forked; rank 1 does this before."""
     with socket.socket() as found:
         found.bind(("localhost", 0))
         place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(found.getsockname()[1]), "WORLD_SIZE": "2"}
     words = ["torchmetrics-dna", *map(str, arguments)]
     started = multiprocessing.start_processes(
-        _begin, (folder, words, {**os.environ, **place}, before), nprocs=2, join=False, start_method="forkserver"
+        _begin,
+        (folder, words, {**os.environ, **place}, before, program),
+        nprocs=2,
+        join=False,
+        start_method="forkserver",
     )
     for process in started.processes:
         process.join(120)
@@ -54,7 +61,12 @@ def in_processes(folder: Path, *arguments: object, before: Callable[[], object] 
 
 
 def _begin(
-    rank: int, folder: Path, words: list[str], environment: dict[str, str], before: Callable[[], object]
+    rank: int,
+    folder: Path,
+    words: list[str],
+    environment: dict[str, str],
+    before: Callable[[], object],
+    program: Callable[[], object],
 ) -> None:
     os.environ |= environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     torch.set_num_threads(1)
@@ -64,7 +76,13 @@ def _begin(
     sys.argv = words
     if rank == 1:
         before()
-    main()
+    program()
+
+
+def run_script(path: Path) -> None:
+    """A program beside others that it imports."""
+    sys.path.insert(0, str(path.parent))
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
