@@ -74,7 +74,7 @@ finite = st.floats(-1e6, 1e6, width=32)
     arrays(np.float64, 5, elements=st.floats(0, 1e5)),
     st.sampled_from([1, 2, 7, 1000, 65536]),
 )
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
     found = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
     np.testing.assert_array_equal(found.numpy(), by_numpy(values, low, low + span, num_bins))
@@ -82,7 +82,7 @@ def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span:
 
 @every_way
 @given(st.data(), st.sampled_from([1, 2, 7, 1000, 65536]), st.booleans())
-@settings(deadline=None, max_examples=50)
+@settings(deadline=None, max_examples=20)
 def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int, dead: bool) -> None:
     low = data.draw(st.floats(-1e3, 1e3, width=32))
     high = low if dead else low + data.draw(st.floats(2**-10, 1e3, width=32))
@@ -201,7 +201,7 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     arrays(np.float32, st.tuples(st.integers(2, 6), st.just(3), st.integers(1, 5)), elements=finite),
     st.data(),
 )
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=12)
 def test_counts_do_not_depend_on_order_or_split(way: str, values: np.ndarray, data: st.DataObject) -> None:
     acts = torch.from_numpy(values)
     low, high = torch.full((3,), -100.0).double(), torch.full((3,), 50.0).double()

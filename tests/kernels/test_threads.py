@@ -61,6 +61,7 @@ def test_torch_goes_on_as_before() -> None:
     assert values.sum() == expected
 
 
+@pytest.mark.parametrize("count", [2], indirect=True)
 def test_a_forked_process_has_threads_too(kind: str) -> None:
     code = f"""
 import os, torch
