@@ -44,9 +44,12 @@ class TalliedMetric(Metric):
         self._sides = tuple(sides)
         for side in sides:
             for name, state in tally.empty("cpu").items():
-                self.add_state(f"{side}_{name}", state)
-                if isinstance(state, Tensor):  # the default that `reset` copies is one number, not a second state
-                    self._defaults[f"{side}_{name}"] = state[:1].clone().expand(state.shape)
+                # `add_state` and `reset` copy the default: one row, not a second state
+                default = state[:1].clone() if isinstance(state, Tensor) else state
+                self.add_state(f"{side}_{name}", default)
+                if isinstance(default, Tensor):
+                    setattr(self, f"{side}_{name}", state)
+                    self._defaults[f"{side}_{name}"] = default.expand(state.shape)
         self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
 
     @property
