@@ -29,6 +29,7 @@ from torchmetrics_dna import (
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.reporting import build
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
@@ -139,11 +140,11 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "a|b", folder / "<c>"
 
 
-@pytest.mark.parametrize("ending", ["html", "md", "json"])
-def test_all_formats_say_the_same(folders: tuple[Path, Path], ending: str, tmp_path: Path) -> None:
-    path = tmp_path / f"report.{ending}"
-    found = report(*folders, path, layers=LAYERS)
-    text = path.read_text(encoding="utf-8")
+def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list[Findings] = []
+    formats = dict(build.FORMATS)
+    monkeypatch.setitem(build.FORMATS, "html", lambda found: told.append(found) or formats["html"](found))
+    found = report(*folders, tmp_path / "report.html", layers=LAYERS)
     # properties are watched where both sides are images, and the distance is none of theirs
     assert list(found.neurons) == LAYERS
     assert found.dna_emd == pytest.approx(compare(*folders, layers=LAYERS).dna_emd)
@@ -155,29 +156,34 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], ending: str, tmp_p
         f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
         f" {found.interval.num_folds} folds.)"
     )
-    if ending == "json":
-        told = json.loads(text)
-        assert (told["summary"], told["sentences"], told["dna_emd"]) == (summary, sentences, found.dna_emd)
-        assert {row["name"] for row in told["properties"]} == set(PROPERTIES)
-        assert told["cards"][0]["called"].startswith("block_")
-        assert told["settings"]["folds of images"] == str(found.interval.num_folds)
-    elif ending == "md":
-        plain = text.replace("\\", "")
-        assert verdict(found) in plain
-        assert all(sentence in plain for sentence in sentences)
-        assert r"a\|b (24 images)" in text  # nothing that it is given acts as Markdown or html
-        assert r"\<c\>" in text
-        assert "| blockiness |" in text
-        assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in text.splitlines() if line.startswith("|"))
-    else:
-        page = Page(text)
-        assert summary in page.text
-        words = " ".join(page.text.split())
-        parts = ["Is it real, and how large?", "What differs, in words", "What differs, in pictures", "Where in the"]
-        places = [words.index(part) for part in [*parts, "Which neurons?", "What was done?"]]
-        assert places == sorted(places)
-        assert next(row for row in page.rows if row[0] == "JPEG files")[1:4] == ["0 %", "100 %", "higher"]
-        assert len(text.encode()) < 5e6
+    as_json = json.loads(formats["json"](told[0]))
+    assert (as_json["summary"], as_json["sentences"], as_json["dna_emd"]) == (summary, sentences, found.dna_emd)
+    assert {row["name"] for row in as_json["properties"]} == set(PROPERTIES)
+    assert as_json["cards"][0]["called"].startswith("block_")
+    assert as_json["settings"]["folds of images"] == str(found.interval.num_folds)
+    markdown = formats["md"](told[0])
+    plain = markdown.replace("\\", "")
+    assert verdict(found) in plain
+    assert all(sentence in plain for sentence in sentences)
+    assert r"a\|b (24 images)" in markdown  # nothing that it is given acts as Markdown or html
+    assert r"\<c\>" in markdown
+    assert "| blockiness |" in markdown
+    assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
+    html = (tmp_path / "report.html").read_text(encoding="utf-8")
+    page = Page(html)
+    assert summary in page.text
+    words = " ".join(page.text.split())
+    parts = ["Is it real, and how large?", "What differs, in words", "What differs, in pictures", "Where in the"]
+    places = [words.index(part) for part in [*parts, "Which neurons?", "What was done?"]]
+    assert places == sorted(places)
+    assert next(row for row in page.rows if row[0] == "JPEG files")[1:4] == ["0 %", "100 %", "higher"]
+    assert len(html.encode()) < 5e6
+
+
+def test_a_file_ends_as_its_format(tmp_path: Path) -> None:
+    for ending, begin in (("md", "# "), ("json", "{")):
+        report(PHOTOS[:2], BLURRED[:2], tmp_path / f"x.{ending}", layers=["head"])
+        assert (tmp_path / f"x.{ending}").read_text(encoding="utf-8").startswith(begin)
 
 
 def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
