@@ -199,7 +199,7 @@ def images_alone(pictures: list[np.ndarray], extractor: DNAExtractor, num_bins: 
 def test_coverage_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Samples of photographs and of degraded ones, drawn from populations whose distance is known."""
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 2)  # no test is asked for
-    extractor = DNAExtractor(layers=["block_4"])
+    extractor = DNAExtractor(layers=["block_1"])
     photos = photographs(120)
     pictures = [photos, [blur(p, strength=6) for p in photos], [jpeg(p, strength=3) for p in photos]]
     real, *fakes = (images_alone(some, extractor) for some in pictures)
