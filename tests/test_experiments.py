@@ -103,20 +103,3 @@ def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: 
     monkeypatch.setattr(data.shutil, "which", lambda _: None)
     with pytest.raises(SystemExit, match="npm is needed to fetch x"):
         data.Package("npm", "x", "1").folder()
-
-
-@pytest.mark.slow
-def test_other_extractors_are_those_with_weights_in_the_folder(tmp_path: Path) -> None:
-    listed = """
-import sys, torch
-from pathlib import Path
-import ignoring_attributes as experiment
-from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.extractors.architectures import build_network
-folder = Path(sys.argv[1])
-torch.save(build_network(PRESETS["dino_resnet50"]).state_dict(), folder / "dino_resnet50.pth")
-print("found", *(name.split(",")[0] for name, _ in experiment.extractors(folder)), sep="|")
-"""
-    said = run("-c", listed, str(tmp_path))
-    assert "has none of mugs_vit_base.safetensors" in said
-    assert "found|efficientnet_lite0|ResNet-50|ViT-Ti/16|dino_resnet50\n" in said
