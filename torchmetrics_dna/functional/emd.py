@@ -136,6 +136,6 @@ def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[sli
 
 
 def cumulative_share(counts: Tensor) -> Tensor:
-    """F of Eq. (3): integers are summed before the one division, so no rounding piles up."""
-    cumulative = counts.cumsum(1).double()
+    """F of Eq. (3): integers, below 2^53, are summed before the one division, so no rounding piles up."""
+    cumulative = counts.cumsum(1, dtype=torch.float64)
     return cumulative.div_(cumulative[:, -1:].clone())
