@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import skimage.data
 import torch
+from forked import Forked
 from hub_server import serving
 from official import random_official
 
@@ -48,16 +48,19 @@ except Exception as err:
 """
 
 
+@pytest.fixture(scope="module", autouse=True)
+def forked() -> Iterator[None]:
+    FORKED.append(Forked())
+    yield
+    FORKED.pop().close()
+
+
+FORKED: list[Forked] = []
+
+
 def run(code: str, endpoint: str, home: Path, *arguments: str, **environment: str) -> str:
     variables = {"HF_ENDPOINT": endpoint, "HF_HOME": str(home), "TORCH_HOME": str(home), "HF_HUB_DISABLE_XET": "1"}
-    done = subprocess.run(
-        [sys.executable, "-c", code, *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, **variables, **environment},
-    )
-    return done.stdout.strip()
+    return FORKED[0].run(code, *arguments, **variables, **environment)
 
 
 def use(name: str, endpoint: str, home: Path, address: str = "", **environment: str) -> str:
