@@ -54,7 +54,9 @@ def test_all_from_one_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], "fd"])
+@pytest.mark.parametrize(
+    "asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], ["dna-mind"], "fd"]
+)
 def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     found = compare(A, B, EXTRACTOR, metrics=asked)
     assert {name for name, value in figures(found).items() if value is not None} == set(np.atleast_1d(asked))
@@ -80,7 +82,12 @@ def test_dnas_give_what_they_hold() -> None:
 
 def test_one_image_gives_what_it_can() -> None:
     found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    assert {name for name, value in figures(found).items() if value is not None} == {"dna-emd", "mind", "cmmd"}
+    assert {name for name, value in figures(found).items() if value is not None} == {
+        "dna-emd",
+        "dna-mind",
+        "mind",
+        "cmmd",
+    }
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])
@@ -91,6 +98,8 @@ def test_only_what_is_needed_is_measured() -> None:
         ("dna-emd dna-fd", ["histogram", "gaussian"]),
         ("dna-emd dna-fd fd kid", ["histogram", "layer-gaussian"]),
         ("dna-emd kid", ["histogram"]),
+        ("dna-mind", ["gaussian", "sliced"]),
+        ("dna-emd dna-mind", ["histogram", "sliced"]),
         ("kid", ["gaussian"]),
     ):
         assert kinds_for([DISTANCES[name] for name in asked.split()]) == kinds

@@ -9,6 +9,7 @@ from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import ImageFeatures, Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-Kind = Literal["histogram", "gaussian", "layer-gaussian"]
+    from torchmetrics_dna.neurons.index import Neurons
+
+Kind = Literal["histogram", "gaussian", "layer-gaussian", "sliced"]
 Grain = Literal["neuron", "layer", "set"]
 
 
@@ -63,6 +66,10 @@ class Distance:
         """Its name, and its unit in brackets if it has one."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
+    def layers_of(self, neurons: Neurons) -> list[str]:
+        """The layers that its mean and its evidence are of; of the whole layers, projections of others are left out."""
+        return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
+
     def of_dnas(self, a: DNA, b: DNA) -> Tensor:
         """The distance between two DNAs.
 
@@ -105,6 +112,11 @@ _RECORDS = (
     Distance(
         "fd", "fd", "squared activations", "multivariate Fréchet distance of each layer, as FID is of one",
         "layer", ("layer-gaussian",), 2, _of_dnas, layer_frechet_unions, by_image=True,
+    ),
+    Distance(
+        "dna-mind", "dna_mind", "squared activations",
+        "sliced Wasserstein distance of each layer's spatial means, from histograms",
+        "layer", ("sliced",), 1, _of_dnas,
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
@@ -161,12 +173,12 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
     """The kinds of DNA to measure for some distances, as few as hold them all."""
     wanted: list[Kind] = []
-    for kind in ("histogram", "layer-gaussian", "gaussian"):  # those that hold others come first
+    for kind in ("histogram", "layer-gaussian", "gaussian", "sliced"):  # those that hold others come first
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features alone do not tell extractor and neurons; a Gaussian does, and costs next to nothing
-    return wanted or ["gaussian"]
+    # features do not tell extractor and neurons, and projections no means; a Gaussian does, and costs next to nothing
+    return wanted if set(wanted) - {"sliced"} else ["gaussian", *wanted]
 
 
 def flat_figures(

@@ -152,8 +152,10 @@ def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) ->
         return record.unions(*(given_for(record, side) for side in (a, b)))
     if plan is None or a.folds is None or b.folds is None:
         return None
-    of_images = ((side.kept.get("means", torch.zeros(0)), folds) for side, folds in ((a, a.folds), (b, b.folds)))
-    return record.unions(*(LayerFeatures(*given, a.any.neurons, plan) for given in of_images))
+    folds = a.folds, b.folds
+    a, b = (side.select(record.layers_of(side.any.neurons)) for side in (a, b))
+    means = [side.kept.get("means", torch.zeros(0)) for side in (a, b)]
+    return record.unions(*(LayerFeatures(*of, a.any.neurons, plan) for of in zip(means, folds, strict=True)))
 
 
 def given_for(record: Distance, measured: Measured) -> Any:
