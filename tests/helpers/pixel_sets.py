@@ -23,4 +23,5 @@ def figures(found: Comparison) -> dict[str, float | None]:
         "kid": found.kid,
         "mind": found.mind,
         "cmmd": found.cmmd,
+        **{name: found.value(name) for name in ("precision", "recall", "density", "coverage")},
     }

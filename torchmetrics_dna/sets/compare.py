@@ -120,10 +120,11 @@ def compare(
             extractor, layers, bins and ranges then hold for ``b``.
         b: Likewise.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"dna-mind"``, ``"kid"``, ``"mind"`` and ``"cmmd"``, all
-            from one pass over the images. By default the first two, or what the DNAs that are given allow. The last
-            three are of the last layer's spatial means, which are kept for them, ``(images, n)`` in float32; for
-            evidence of fd, those of all layers are.
+        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"dna-mind"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
+            ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. By
+            default the first two, or what the DNAs that are given allow. Those from ``"kid"`` on are of the last
+            layer's spatial means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all
+            layers are.
         layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by

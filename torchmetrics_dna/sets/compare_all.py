@@ -82,6 +82,8 @@ def compare_all(
     with in_step(loading.distributed):
         sides = measure_sides(list(named.values()), asked, loading, settings)
         distances = sides.distances if metrics is not None else sides.distances[:1]
+        if wrong := [record.name for record in distances if record.higher_is_better]:
+            raise ValueError(f"Argument `metrics` takes distances, but {wrong[0]} is none; leave it out")
         measured = list(sides.measured)
     # properties of images that were watched beside a network are left out, as of a comparison
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.layer_unions import LayerFeatures
@@ -75,15 +75,18 @@ def _compare(
     spread: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
     told: list[str] = []
-    dna, histogram = a.any, a.dnas.get("histogram")
+    done: dict[Any, Any] = {}
+    dna = a.any
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
     for record in distances:
         one, other = (given_for(record, side) for side in (a, b))
-        # one image has no variance, and that is no reason to withhold another distance
-        if one is None or other is None or (images < record.least and found):
+        if one is None or other is None:
             continue
-        found[record.name], deviation = _between(record, one, other)
+        if images < record.least and found:  # which is no reason to withhold another distance
+            told.append(_too_few(record))
+            continue
+        found[record.name], deviation = _between(record, one, other, done)
         spread |= {} if deviation is None else {record.name: deviation}
         unions = _unions_of(record, a, b, plan)
         if unions is not None:
@@ -96,8 +99,7 @@ def _compare(
         found,
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
-        histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
-        histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
+        *_bins_of(a.dnas.get("histogram")),
         weights,
         a.unreadable + b.unreadable,
         (a.without_folds(), b.without_folds()),
@@ -107,11 +109,21 @@ def _compare(
     )
 
 
-def _between(record: Distance, one: Any, other: Any) -> tuple[Tensor, float | None]:
-    """The distance, and of one of the sets its standard deviation over subsets of images."""
+def _bins_of(dna: DNA | None) -> tuple[int | None, str | None]:
+    """Number of bins, and name or digest of the ranges, of a histogram DNA."""
+    if not isinstance(dna, HistogramDNA):
+        return None, None
+    return dna.num_bins, dna.ranges.label if dna.ranges else None
+
+
+def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tuple[Tensor, float | None]:
+    """The distance, and of one of the sets its standard deviation over subsets of images; what gives several, once."""
     if record.grain != "set":
         return record.of_dnas(one, other), None
-    value, deviation = record.between(one, other)
+    if record.between not in done:
+        done[record.between] = record.between(one, other)
+    known = done[record.between]
+    value, deviation = known[record.key] if isinstance(known, dict) else known
     return torch.tensor([value], dtype=torch.float64), deviation
 
 
@@ -134,6 +146,11 @@ def _notices(a: Measured, b: Measured) -> list[str]:
                 " images is close by every distance"
             )
     return told
+
+
+def _too_few(record: Distance) -> str:
+    fewer = f"{record.least - 1} image{' is' if record.least == 2 else 's are'}"
+    return f"More than {fewer} needed on each side for {record.name}"
 
 
 def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:

@@ -139,7 +139,7 @@ class Comparison:
         of = {
             "neuron": f"{'mean' if self.neuron_weights is None else 'weighted sum'} over neurons",
             "layer": "mean over layers",
-            "set": f"of layer {list(self.neurons)[-1]}",
+            "set": f"of layer {list(self.neurons)[-1]}" + ", higher is better" * record.higher_is_better,
         }[record.grain]
         spread = self.spread.get(record.name)
         return ", ".join(filter(None, (unit, of, f"± {number(spread)} over subsets" if spread else "")))
