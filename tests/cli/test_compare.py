@@ -187,7 +187,7 @@ def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     image = str(next(Path(A).iterdir()))
     assert run(monkeypatch, "compare", image, image, "--layers", "block_0") == 0
     captured = capsys.readouterr()
-    assert "More than 1 image is needed on each side for dna-fd." in captured.err
+    assert "More images are needed on each side for dna-fd." in captured.err
     assert "dna-fd" not in captured.out
 
 

@@ -85,16 +85,10 @@ def test_dnas_give_what_they_hold() -> None:
 
 def test_one_image_gives_what_it_can() -> None:
     found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    assert {name for name, value in figures(found).items() if value is not None} == {
-        "dna-emd",
-        "dna-mind",
-        "mind",
-        "cmmd",
-    }
-    lacking = {"dna-fd": 1, "fd": 1, "kid": 1, "precision": 5, "recall": 5, "density": 5, "coverage": 5}
-    count = {1: "1 image is", 5: "5 images are"}
-    told = [f"More than {count[n]} needed on each side for {name}" for name, n in lacking.items()]
-    assert [notice for notice in found.notices if notice.startswith("More")] == told
+    there = {name for name, value in figures(found).items() if value is not None}
+    assert there == {"dna-emd", "dna-mind", "mind", "cmmd"}
+    lacking = ", ".join(name for name in ALL if name not in there)
+    assert f"More images are needed on each side for {lacking}" in found.notices
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])

@@ -81,10 +81,8 @@ def _compare(
     images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
     for record in distances:
         one, other = (given_for(record, side) for side in (a, b))
-        if one is None or other is None:
-            continue
-        if images < record.least and found:  # which is no reason to withhold another distance
-            told.append(_too_few(record))
+        # too few images for a distance are no reason to withhold another
+        if one is None or other is None or (images < record.least and found):
             continue
         found[record.name], deviation = _between(record, one, other, done)
         spread |= {} if deviation is None else {record.name: deviation}
@@ -105,7 +103,7 @@ def _compare(
         (a.without_folds(), b.without_folds()),
         evidence,
         spread,
-        _notices(a, b) + list(dict.fromkeys(told)),
+        _notices(a, b) + list(dict.fromkeys(told)) + _lacking([r for r in distances if r.name not in found], a, b),
     )
 
 
@@ -148,9 +146,10 @@ def _notices(a: Measured, b: Measured) -> list[str]:
     return told
 
 
-def _too_few(record: Distance) -> str:
-    fewer = f"{record.least - 1} image{' is' if record.least == 2 else 's are'}"
-    return f"More than {fewer} needed on each side for {record.name}"
+def _lacking(left_out: Sequence[Distance], a: Measured, b: Measured) -> list[str]:
+    """What both sides would have, but of too few images."""
+    names = [r.name for r in left_out if all(given_for(r, side) is not None for side in (a, b))]
+    return [f"More images are needed on each side for {', '.join(names)}"] if names else []
 
 
 def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:
