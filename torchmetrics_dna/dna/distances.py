@@ -72,7 +72,7 @@ class Distance:
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def layers_of(self, neurons: Neurons) -> list[str]:
-        """The layers that its mean and its evidence are of; of the whole layers, projections of others are left out."""
+        """The layers that its mean and its evidence are of; a distance of layers leaves out projections of others."""
         return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
 
     def of_dnas(self, a: DNA, b: DNA) -> Tensor:
