@@ -14,9 +14,9 @@ from processes import run
 from scipy.linalg import sqrtm
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
+from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, compare_many, make_dna
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
-from torchmetrics_dna.functional import cmmd, mind
+from torchmetrics_dna.functional import cmmd, mind, prdc
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -46,6 +46,9 @@ def test_all_from_one_pass() -> None:
     features = [torch.from_numpy(means).float() for means in (x, y)]
     assert found.mind == pytest.approx(float(mind(*features)), rel=1e-5)
     assert found.cmmd == pytest.approx(float(cmmd(*features)), rel=1e-4)
+    shares = {name: float(value) for name, value in prdc(*features).items()}
+    assert {name: found.value(name) for name in shares} == pytest.approx(shares, abs=1e-9)
+    assert found.about(DISTANCES["recall"]) == "of layer mean, higher is better"
     torch.manual_seed(0)
     mean, deviation = kid.compute()
     assert (found.kid, found.kid_std) == (
@@ -54,7 +57,9 @@ def test_all_from_one_pass() -> None:
     )
 
 
-@pytest.mark.parametrize("asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], "fd"])
+@pytest.mark.parametrize(
+    "asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], ["dna-mind"], ["recall"], "fd"]
+)
 def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     found = compare(A, B, EXTRACTOR, metrics=asked)
     assert {name for name, value in figures(found).items() if value is not None} == set(np.atleast_1d(asked))
@@ -80,7 +85,10 @@ def test_dnas_give_what_they_hold() -> None:
 
 def test_one_image_gives_what_it_can() -> None:
     found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    assert {name for name, value in figures(found).items() if value is not None} == {"dna-emd", "mind", "cmmd"}
+    there = {name for name, value in figures(found).items() if value is not None}
+    assert there == {"dna-emd", "dna-mind", "mind", "cmmd"}
+    lacking = ", ".join(name for name in ALL if name not in there)
+    assert f"More images are needed on each side for {lacking}" in found.notices
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])
@@ -91,11 +99,25 @@ def test_only_what_is_needed_is_measured() -> None:
         ("dna-emd dna-fd", ["histogram", "gaussian"]),
         ("dna-emd dna-fd fd kid", ["histogram", "layer-gaussian"]),
         ("dna-emd kid", ["histogram"]),
+        ("dna-mind", ["gaussian", "sliced"]),
+        ("dna-emd dna-mind", ["histogram", "sliced"]),
         ("kid", ["gaussian"]),
     ):
         assert kinds_for([DISTANCES[name] for name in asked.split()]) == kinds
     assert compare(A, B, EXTRACTOR, metrics=["fd"]).measured[0].features is None
     assert [record.name for record in resolve_distances(["kid", "fd"], [])] == ["fd", "kid"]
+
+
+def test_shares_of_images_say_nothing_of_the_nearest() -> None:
+    for call in (
+        lambda: compare_many(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "precision"]),
+        lambda: compare_all({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
+    ):
+        with pytest.raises(ValueError, match="takes (a distance|distances), but .*recall"):
+            call()
+    found = compare_many(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "kid"], num_folds=0)
+    assert (found.distance, found.best) == ("kid", "a")
+    assert [row["recall"] for row in found.rows()] == [found.found["b"].value("recall"), 1]
 
 
 @pytest.mark.parametrize(

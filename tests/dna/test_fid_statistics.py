@@ -10,12 +10,14 @@ import pytest
 import torch
 from commands import run
 from golden import GOLDEN
+from hub_server import serving
 from networks import Pixels, random_images
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.utils_torch import torch_atomic_save
 
 from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, LayerGaussianDNA, compare, load_dna, make_dna
 from torchmetrics_dna.dna.fid_statistics import load_fid_statistics, save_fid_statistics
+from torchmetrics_dna.dna.load import is_dna_path
 
 REAL, FAKE = random_images(40, 0), random_images(30, 1) // 2
 EXTRACTOR = DNAExtractor(Pixels(), layers=["mean"])
@@ -56,6 +58,24 @@ def test_files_of_others_are_references(files: dict[str, Path]) -> None:
     for a, b in ((files["ours.npz"], dna), (dna, files["torch_fidelity.pt"])):
         assert compare(a, b, metrics=["fd"]).value("fd") == pytest.approx(expected, rel=1e-6)
     assert compare(files["adm.npz"], dna, EXTRACTOR, metrics=["fd"]).num_images["a"] == 40, "its images are measured"
+
+
+def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> None:
+    with serving({"plain": tmp_path}) as (server, requests):
+        expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"]).fd
+        for name in ("pytorch_fid.npz", "torch_fidelity.pt"):
+            address = f"{server}/plain/{name}"
+            found = compare(address, FAKE, EXTRACTOR, metrics=["fd"])
+            assert (found.fd, found.num_images["a"]) == (pytest.approx(expected, rel=1e-6), 0)
+            assert LayerFrechetDistance(EXTRACTOR, reference=address).reference is not None
+        adm = LayerFrechetDistance(EXTRACTOR, reference=f"{server}/plain/adm.npz")
+        assert adm.reference is not None, "it holds images, too, but a reference is statistics"
+        assert not is_dna_path(f"{server}/plain/adm.npz")
+        assert not is_dna_path(f"{server}/plain/nothing.npz")
+        requests.clear()
+        with pytest.raises(ValueError, match=r"/edm2.pkl\?x=1' is a pickle, .* of stats\['fid'\]"):
+            compare(f"{server}/plain/edm2.pkl?x=1", FAKE, EXTRACTOR, metrics=["fd"])
+        assert not requests, "it is not even fetched"
 
 
 def test_others_read_what_is_written(files: dict[str, Path]) -> None:

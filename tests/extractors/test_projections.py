@@ -11,7 +11,17 @@ import torch
 from networks import Outputs, Pixels
 from torch import Tensor
 
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAExtractor, NeuronWeights, compare, load_dna, make_dna
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRange,
+    DNAExtractor,
+    LayerFrechetDistance,
+    NeuronWeights,
+    compare,
+    compare_all,
+    load_dna,
+    make_dna,
+)
 from torchmetrics_dna.sets.demo import photographs
 
 PHOTOS = torch.stack([torch.from_numpy(photo.copy()) for photo in photographs(8)]).permute(0, 3, 1, 2)[..., ::4, ::4]
@@ -73,6 +83,27 @@ def test_they_see_what_single_neurons_do_not() -> None:
         metric.update(some, real=False)
     values = pickle.loads(pickle.dumps(metric)).compute()
     assert values["colours:projected"] == pytest.approx(found.layers["colours:projected"]["dna_emd"], rel=1e-12)
+
+
+def test_distances_of_layers_leave_them_out_of_the_mean() -> None:
+    sides, fewer = (PHOTOS, PHOTOS.roll(1, 1) // 2), ["mean", "colours"]
+    plain = compare(*sides, DNAExtractor(Pixels(), layers=fewer), metrics=["fd", "dna-mind"], num_bins=50)
+    found = compare(*sides, extractor(4, layers=fewer), metrics=["fd", "dna-mind"], num_bins=50)
+    assert (found.fd, found.dna_mind) == (plain.fd, plain.dna_mind)
+    assert (found.p_value, found.debiased("fd"), found.notices) == (plain.p_value, plain.debiased("fd"), plain.notices)
+    assert found.p_value is not None
+    for layer in fewer:
+        assert found.layers[layer] == plain.layers[layer]
+    assert found.layers["mean:projected"]["fd"] > 0, "it is of them, too, by themselves"
+    assert found.layers["mean:projected"]["fd_p_value"] is None
+    metric = LayerFrechetDistance(extractor(4, layers=fewer))
+    for images, real in zip(sides, (True, False), strict=True):
+        metric.update(images, real=real)
+    assert float(metric.compute()) == pytest.approx(plain.fd, rel=1e-9)
+    matrix = compare_all({"a": sides[0], "b": sides[1]}, extractor(4, layers=fewer), metrics=["fd"])
+    assert matrix.found["fd"][0, 1] == pytest.approx(plain.fd, rel=1e-9)
+    alone = compare(*sides, extractor(4, layers=["mean:projected"]), metrics=["fd"])
+    assert alone.fd == pytest.approx(found.layers["mean:projected"]["fd"], rel=1e-9)
 
 
 def test_files_say_count_and_seed(tmp_path: Path) -> None:

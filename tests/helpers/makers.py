@@ -8,7 +8,15 @@ from networks import pixels, random_images
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import DNAEMD, ActivationRange, DNAFrechet, DNARealism, LayerFrechetDistance, make_dna
+from torchmetrics_dna import (
+    DNAEMD,
+    DNAMIND,
+    ActivationRange,
+    DNAFrechet,
+    DNARealism,
+    LayerFrechetDistance,
+    make_dna,
+)
 
 EXTRACTOR, RANGES = pixels()
 REAL, FAKE = random_images(6, 0), random_images(5, 1) // 2
@@ -38,6 +46,10 @@ def layer_frechet(**kwargs: object) -> LayerFrechetDistance:
     return LayerFrechetDistance(EXTRACTOR, **kwargs)
 
 
+def sliced(**kwargs: object) -> DNAMIND:
+    return DNAMIND(EXTRACTOR, **{"num_bins": 40} | kwargs)
+
+
 def realism(**kwargs: object) -> DNARealism:
     reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
@@ -53,11 +65,11 @@ def activation_range(**kwargs: object) -> ActivationRange:
 
 MAKERS: dict[str, Callable[..., Metric]] = {
     made.__name__: made
-    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
+    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet, sliced)
 }
 
 # without the forms that differ in what they count by alone
-CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet)}
+CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet, sliced)}
 ONE_SIDED: dict[str, Callable[..., Metric]] = {
     made.__name__: made for made in (realism, contrasted_realism, activation_range)
 }

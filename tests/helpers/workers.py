@@ -618,11 +618,6 @@ def features(rank: int, world: int) -> None:
         on_step = make(dist_sync_on_step=True)
         on_step.update(MANY[rank::world], real=True)
         agree(on_step(FAKE[rank::world], real=False), one.compute())
-    for ways in ({}, {"dist_sync_fn": lambda tensor, group=None: gather_all_tensors(tensor, group)}):
-        counted = MIND(views, num_projections=50, num_bins=200, **ways)
-        feed_shards(counted, rank, world)
-        one = fed(MIND(views, num_projections=50, num_bins=200, sync_on_compute=False), MANY, FAKE)
-        agree(counted.compute(), one.compute())
     with pytest.raises(RuntimeError, match="together, their seeds differ: 2020 and 1"):
         fed(MIND(views, seed=1 if rank else 2020)).compute()
     known = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)

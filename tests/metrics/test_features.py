@@ -18,7 +18,7 @@ from processes import run
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 
-from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna import CMMD, DNAMIND, MIND, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import KeptFeatures
 from torchmetrics_dna.functional import cmmd, mind
 
@@ -197,7 +197,7 @@ def test_one_pass_and_one_state_for_both() -> None:
 @pytest.mark.parametrize("sides", "ab")
 def test_histograms_are_within_one_percent(sides: str) -> None:
     given = Lookup(sides)
-    metric = fed(MIND(given.extractor, num_bins=1000), *given.images)
+    metric = fed(DNAMIND(given.extractor), *given.images)
     assert sum(state.nbytes for state in metric.metric_state.values()) < 17e6
     directions = torch.randn(1000, 24, generator=torch.Generator().manual_seed(2020))
     directions = (directions / directions.norm(dim=1, keepdim=True)).double().numpy()
@@ -209,36 +209,6 @@ def test_histograms_are_within_one_percent(sides: str) -> None:
     assert float(metric.compute()) == pytest.approx(expected, rel=0.01)
     if sides == "a":
         assert expected == pytest.approx(float(load("published.npz")["mind-a-M1000"]), rel=1e-5)
-    with pytest.raises(ValueError, match="Histograms are kept here, not features; leave argument `num_bins` out"):
-        metric.features(True)
-
-
-def test_histograms_know_no_order() -> None:
-    def make(**kwargs: object) -> MIND:
-        return MIND(EXTRACTOR, num_projections=30, num_bins=200, **kwargs)
-
-    metric, expected = make(), fed(make(), REAL, torch.cat([FAKE, MORE])).compute()
-    assert metric(REAL, real=True).isnan()
-    assert metric(MORE, real=False) == fed(make(), REAL, MORE).compute()
-    metric.update(FAKE, real=False)
-    assert metric.compute() == expected
-    assert expected == fed(make(), REAL.flip(0), torch.cat([MORE.flip(0), FAKE])).compute()
-    one, other = fed(make(), REAL[:2], FAKE), fed(make(), REAL[2:], MORE)
-    one.merge_state(other)
-    assert one.compute() == expected
-    assert pickle.loads(pickle.dumps(one)).compute() == expected
-    with pytest.raises(ValueError, match="their seeds differ: 2020 and 1"):
-        one.merge_state(make(seed=1))
-    kept = fed(make(reset_real_features=False))
-    kept.reset()
-    kept.update(MORE, real=False)
-    assert kept.compute() == fed(make(), REAL, MORE).compute()
-    empty = make()
-    empty.update(REAL, real=True)
-    with pytest.raises(RuntimeError, match="At least one image is required for both sides to compute mind, .* 6 and 0"):
-        empty.compute()
-    with pytest.raises(ValueError, match="`num_bins`"):
-        MIND(EXTRACTOR, num_bins=1)
 
 
 def test_plot(make: Callable[..., Metric]) -> None:
@@ -311,7 +281,7 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
         make(reference=Path(__file__).parents[1] / "data" / "format_1" / "histogram.dna.npz")
 
 
-def test_a_reference_brings_its_extractor_and_streams(tmp_path: Path) -> None:
+def test_a_reference_brings_its_extractor() -> None:
     shallow = DNAExtractor(layers=["block_0"])
     metric = fed(MIND(shallow, num_projections=50))
     kept = metric.to_features(True)
@@ -321,7 +291,3 @@ def test_a_reference_brings_its_extractor_and_streams(tmp_path: Path) -> None:
         MIND(DNAExtractor(layers=["block_0"], crop="center"), reference=kept)
     other.update(FAKE, real=False)
     assert other.compute() == metric.compute()
-    both, streamed = (MIND(shallow, num_projections=50, num_bins=500, **given) for given in ({}, {"reference": kept}))
-    fed(both)
-    streamed.update(FAKE, real=False)
-    assert streamed.compute() == both.compute()

@@ -162,6 +162,8 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(
     ):
         with pytest.raises(ValueError, match=message):
             compare(reference, reference, **given)
+    with pytest.raises(ValueError, match="The given DNAs have 40 and 20 bins; make both with as many, or take fewer"):
+        compare(reference, reference.rebin(20))
     reference.save(tmp_path / "x.dna.npz")
     assert run(monkeypatch, "compare", tmp_path / "x.dna.npz", tmp_path / "x.dna.npz", "--crop", "center") == 2
     assert "is for images, but only DNAs are given" in capsys.readouterr().err

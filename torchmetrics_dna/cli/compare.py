@@ -75,6 +75,10 @@ def compare(
     }
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     _check(bool(more), by, form, cards, curve)
+    if fail_above is not None:
+        from torchmetrics_dna.dna.distances import check_distances
+
+        check_distances(options["metrics"], "Option --fail-above")
     with progress() as report:
         compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
     _print(compared, form, cards, curve)
@@ -171,8 +175,6 @@ def demo(
 
 
 def _print_comparison(result: Comparison, as_json: bool) -> None:
-    from torchmetrics_dna.dna.distances import DISTANCES
-
     if as_json:
         print_json(result.to_dict())
         return
@@ -190,9 +192,6 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         out.print("", _top_neurons(result))
     for notice in result.notices:
         talk.print(f"{notice}.")
-    fewest = min(count or 2 for count in result.num_images.values())  # 0 stands for unknown
-    if lacking := [name for name, record in DISTANCES.items() if record.least > fewest]:
-        talk.print(f"More images are needed on each side for {', '.join(lacking)}.")
 
 
 def _summary(result: Comparison) -> Table:

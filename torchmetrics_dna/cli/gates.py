@@ -36,7 +36,7 @@ def check_gates(found: Mapping[str, Comparison], fail_above: float | None, level
 
 
 def _reasons(name: str, one: Comparison, fail_above: float | None, level: float | None) -> list[str]:
-    distance = next(iter(one.found))
+    distance = next(record.name for record in one.records() if not record.higher_is_better)
     debiased, told = one.debiased(distance), []
     value = one.value(distance) if debiased is None else debiased
     if fail_above is not None and value is not None and value > fail_above:

@@ -88,7 +88,10 @@ On = Annotated[
 ]
 Metrics = Annotated[
     str | None,
-    option("Any of dna-emd, dna-fd, fd, kid, mind, cmmd, with commas. [default: dna-emd,dna-fd, or what DNAs allow]"),
+    option(
+        "Any of dna-emd, dna-fd, fd, dna-mind, kid, mind, cmmd, precision, recall, density, coverage, with commas."
+        " [default: dna-emd,dna-fd, or what DNAs allow]"
+    ),
 ]
 NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
 NeuronNamesFile = Annotated[

@@ -104,6 +104,10 @@ class Joined:
         own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
         return Joined({**self._arrays, **own}, self.neurons)
 
+    def of_neurons(self, neurons: Neurons) -> Joined:
+        """The same, as arrays of other neurons in the same layers."""
+        return Joined(self._arrays, neurons)
+
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """One array for each layer."""
         return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}

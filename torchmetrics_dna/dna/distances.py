@@ -9,16 +9,20 @@ from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import ImageFeatures, Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
+from torchmetrics_dna.functional.neighbours import NEAREST, prdc
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torch import Tensor
 
-Kind = Literal["histogram", "gaussian", "layer-gaussian"]
+    from torchmetrics_dna.neurons.index import Neurons
+
+Kind = Literal["histogram", "gaussian", "layer-gaussian", "sliced"]
 Grain = Literal["neuron", "layer", "set"]
 
 
@@ -35,12 +39,15 @@ class Distance:
         kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
         least: How many images a side must have.
         between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
-            features of images, the value and, if it has one, its standard deviation over subsets of images.
+            features of images, the value and, if it has one, its standard deviation over subsets of images, or such
+            pairs by key.
         unions: The folds of two such sides, from which a test and an interval follow; None if it has neither.
         power: Which power of it grows by a share of 1/images because sets are finite.
         subsets: Whether it is the mean over subsets of images, which has a standard deviation.
         by_image: Whether ``unions`` takes spatial means of all layers, image by image, not what ``between`` takes.
         pairwise: The distances between all of several such sides, a row for each pair; None to take each by itself.
+        higher_is_better: Whether it rises as sets come nearer, so that it is no distance: it says nothing of which set
+            is nearest, nor the same of B and A as of A and B.
 
     """
 
@@ -57,11 +64,16 @@ class Distance:
     subsets: bool = False
     by_image: bool = False
     pairwise: Callable[[Sequence[Any]], Tensor] | None = None
+    higher_is_better: bool = False
 
     @property
     def label(self) -> str:
         """Its name, and its unit in brackets if it has one."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
+
+    def layers_of(self, neurons: Neurons) -> list[str]:
+        """The layers that its mean and its evidence are of; a distance of layers leaves out projections of others."""
+        return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
 
     def of_dnas(self, a: DNA, b: DNA) -> Tensor:
         """The distance between two DNAs.
@@ -93,6 +105,16 @@ def _cmmd(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
     return float(cmmd(a.values, b.values)), None
 
 
+def _prdc(a: ImageFeatures, b: ImageFeatures) -> dict[str, tuple[float, None]]:
+    return {key: (float(value), None) for key, value in prdc(a.values, b.values).items()}
+
+
+_PRDC = {
+    "precision": "share of B's images that lie among those of A, by the last layer's spatial means",
+    "recall": "share of A's images that lie among those of B, likewise",
+    "density": "how densely A's images lie where those of B are, likewise",
+    "coverage": "share of A's images with one of B near, likewise",
+}
 _RECORDS = (
     Distance(
         "dna-emd", "dna_emd", "bins", "how far each neuron's histogram of A must be moved to become that of B",
@@ -107,6 +129,11 @@ _RECORDS = (
         "layer", ("layer-gaussian",), 2, _of_dnas, layer_frechet_unions, by_image=True,
     ),
     Distance(
+        "dna-mind", "dna_mind", "squared activations",
+        "sliced Wasserstein distance of each layer's spatial means, from histograms",
+        "layer", ("sliced",), 1, _of_dnas,
+    ),
+    Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
         "set", (), 2, _kid, kernel_unions, subsets=True,
     ),
@@ -117,6 +144,10 @@ _RECORDS = (
     Distance(
         "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
         "set", (), 1, _cmmd, cmmd_unions,
+    ),
+    *(
+        Distance(name, name, "", sentence, "set", (), NEAREST + 1, _prdc, higher_is_better=True)
+        for name, sentence in _PRDC.items()
     ),
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}
@@ -158,15 +189,22 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
     return chosen
 
 
+def check_distances(asked: Sequence[str] | None, what: str) -> None:
+    """ValueError if nothing that is asked for is a distance, which ``what``, such as "compare_many", takes."""
+    names = [asked] if isinstance(asked, str) else asked
+    if names and all(name in DISTANCES and DISTANCES[name].higher_is_better for name in names):
+        raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
+
+
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
     """The kinds of DNA to measure for some distances, as few as hold them all."""
     wanted: list[Kind] = []
-    for kind in ("histogram", "layer-gaussian", "gaussian"):  # those that hold others come first
+    for kind in ("histogram", "layer-gaussian", "gaussian", "sliced"):  # those that hold others come first
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features alone do not tell extractor and neurons; a Gaussian does, and costs next to nothing
-    return wanted or ["gaussian"]
+    # features do not tell extractor and neurons, and projections no means; a Gaussian does, and costs next to nothing
+    return wanted if set(wanted) - {"sliced"} else ["gaussian", *wanted]
 
 
 def flat_figures(

@@ -134,6 +134,8 @@ def weigh_evidence(
     folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
     if not folded or min(folded) < LEAST_FOLDS:
         return None
+    if record.grain == "layer":
+        values = values[[layer in record.layers_of(neurons) for layer in neurons]]
     slices = _layers_of(record, values, neurons)
     bias, pseudo = _delete_one(record, unions, slices, weights)
     left = _figures(values[None], slices, weights)[0].pow(record.power) - bias

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.dna.sliced import SlicedDNA
 from torchmetrics_dna.files.visible import p_in_words
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
@@ -118,6 +119,8 @@ def explain(
 
     """
     p_value = None if test is None else test.p_value
+    if isinstance(a, SlicedDNA) or isinstance(b, SlicedDNA):
+        return Explanation(p_value, [], None, None, names)
     properties = property_differences(a, b, test)
     if p_value is not None and p_value > SIGNIFICANT:
         return Explanation(p_value, properties, None if changes is None else [], None, names)
@@ -129,10 +132,12 @@ def explain(
 
 def as_gaussian(dna: DNA) -> GaussianDNA:
     """Mean and variance of each neuron: of all activations where there are histograms, else of spatial means."""
-    if isinstance(dna, (HistogramDNA, LayerGaussianDNA)):
-        return dna.to_gaussian()
-    assert isinstance(dna, GaussianDNA)
-    return dna
+    if isinstance(dna, GaussianDNA):
+        return dna
+    if isinstance(dna, SlicedDNA):
+        raise ValueError(f"{dna!r} does not have the means of neurons; make a DNA of another kind")
+    assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
+    return dna.to_gaussian()
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:

@@ -13,6 +13,8 @@ import torch
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.images.addresses import asking, is_address
+from torchmetrics_dna.images.places import open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
+_MEMBERS = {"mu.npy", "sigma.npy"}
 _WIDEST = 1 << 14  # neurons
 _PICKLE = (
     "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
@@ -32,15 +35,20 @@ _PICKLE = (
 
 
 def is_statistics(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means a file of ``mu`` and ``sigma``, as far as its name and its contents' names say."""
-    path = Path(path)
-    if not path.is_file() or path.suffix not in (".npz", ".pt", ".pkl"):
+    """Whether a path or an address means a file of ``mu`` and ``sigma``, as far as its name and its arrays' names say.
+
+    At an address, only the name of the first array is read, which every server gives.
+    """
+    suffix, remote = suffix_of(str(path)), is_address(path)
+    if suffix not in (".npz", ".pt", ".pkl") or not (remote or Path(path).is_file()):
         return False
-    if path.suffix != ".npz":
+    if suffix != ".npz":
         return True
+    if remote:
+        return _first_member(str(path)) in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
-            return {"mu.npy", "sigma.npy"} <= set(archive.namelist())
+            return set(archive.namelist()) >= _MEMBERS
     except (OSError, zipfile.BadZipFile):  # what is wrong with it is said where it is read
         return False
 
@@ -62,11 +70,11 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
         ValueError: If it is a pickle, damaged, or of something else.
 
     """
-    path = Path(path)
-    if path.suffix == ".pkl":
+    suffix, path = suffix_of(str(path)), Path(path)
+    if suffix == ".pkl":
         raise ValueError(f"{str(path)!r} {_PICKLE}")
     with refusing(path, "statistics of FID"):
-        mean, cov = _of_torch(path) if path.suffix == ".pt" else _of_numpy(path)
+        mean, cov = _of_torch(path) if suffix == ".pt" else _of_numpy(path)
         if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
             raise ValueError(f"its mu and sigma are of shapes {mean.shape} and {cov.shape}, expected (n,) and (n, n)")
         mu, sigma = (torch.from_numpy(np.array(values, np.float64)) for values in (mean, cov))
@@ -125,6 +133,16 @@ def named_by(dna: DNA, extractor: DNAExtractor) -> DNA:
     """As :func:`named`; how images were prepared stays unknown."""
     origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
     return named(dna, extractor.neurons, **origin)
+
+
+def _first_member(address: str) -> str:
+    """The name of what a zip at an address begins with; empty if it can't be read, which is said where it is."""
+    try:
+        with open_file(address, forwards=True) as file, asking(address):
+            head = file.read(64)
+    except OSError:
+        return ""
+    return head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("ascii", "replace")
 
 
 def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:

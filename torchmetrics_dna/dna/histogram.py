@@ -262,6 +262,15 @@ class HistogramDNA(DNA):
         )
 
 
+def in_same_bins(a: HistogramDNA, b: HistogramDNA) -> tuple[HistogramDNA, HistogramDNA]:
+    """Two comparable DNAs in the same bins: as they are, or self-ranging ones on the grid of both."""
+    if not a.self_ranging:
+        return a, b
+    united = a.known_ranges.union(b.known_ranges)
+    one, other = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
+    return one, other
+
+
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
     """Histograms over where A or B holds something, in bins wide enough to draw.
 

@@ -17,6 +17,7 @@ from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
 from torchmetrics_dna.images.addresses import download, is_address
 from torchmetrics_dna.images.arrays import holds_images
+from torchmetrics_dna.images.places import suffix_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
     Args:
         path: A file that ``save`` wrote; the stem (or either file) of the official implementation's ``.json`` and
             ``.npz``; or any of these on the Hugging Face hub, as ``hub:OWNER/REPO/path`` or
-            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or a file of ours at an
-            address, such as ``s3://bucket/x.dna.npz``; or statistics of FID, see
-            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`.
+            ``hub:datasets/OWNER/REPO/path``, where ``@REVISION`` may follow the repository; or statistics of FID, see
+            :func:`~torchmetrics_dna.dna.fid_statistics.load_fid_statistics`; or these or a file of ours at an address,
+            such as ``s3://bucket/x.dna.npz``.
         ranges: Activation ranges, or the path of a file of them, for official histograms, which don't keep theirs.
 
     Raises:
@@ -42,6 +43,8 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
         ValueError: If it is no DNA file, or a damaged one, or has other ranges than those given.
 
     """
+    if suffix_of(str(path)) == ".pkl":  # no need to fetch it
+        return load_fid_statistics(path)
     if is_address(path):
         return _at_address(str(path), ranges)
     if str(path).startswith(PREFIX):
@@ -123,7 +126,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     if text.startswith(PREFIX):
         return True
     if is_address(text):
-        return text.endswith(".dna.npz")
+        return text.endswith(".dna.npz") or is_statistics(text)
     if text.endswith(".npz"):  # also one of images, as samples are written
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
@@ -147,9 +150,9 @@ def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: 
 def _fetched(reference: str) -> Path:
     """A DNA from the hub; of an official pair both files, which the cache keeps side by side."""
     file = reference.rpartition("/")[2]
-    if Path(file).suffix == ".npz":
+    if Path(file).suffix in (".npz", ".pt"):
         path = fetch(reference)
-        if not is_container(path):
+        if not is_container(path) and not is_statistics(path):
             fetch(reference.removesuffix(".npz") + ".json")
         return path
     stem = reference.removesuffix(".json")
@@ -159,7 +162,7 @@ def _fetched(reference: str) -> Path:
 
 def _at_address(address: str, ranges: ActivationRanges | str | os.PathLike[str] | None) -> DNA:
     with TemporaryDirectory() as folder:
-        path = Path(folder, "x.dna.npz")
+        path = Path(folder, f"x{suffix_of(address)}")  # which tells what it is
         download(address, path)
         try:
             return load_dna(path, ranges)

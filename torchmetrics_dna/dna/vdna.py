@@ -83,8 +83,8 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
         source: Names of the images, for the record.
 
     Raises:
-        ValueError: If the official format can't hold it: counts above 2^31 - 1, some neurons of a layer only, or a
-            stem with a dot, which vdna would cut off there.
+        ValueError: If the official format can't hold it: another kind of DNA, counts above 2^31 - 1, some neurons of a
+            layer only, or a stem with a dot, which vdna would cut off there.
 
     """
     stem = Path(path)
@@ -151,7 +151,8 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
             for layer, cov in value.cov.items()
         }
         return split("mu-", value.mean, np.float64) | sigma
-    assert isinstance(value, HistogramDNA)
+    if not isinstance(value, HistogramDNA):
+        raise ValueError(f"Official files hold no {value.kind} DNAs; save() writes them")
     largest = int(value.counts.max())
     if largest > _LARGEST:
         raise ValueError(f"Official files hold counts up to 2^31 - 1, but there is one of {largest}; save() holds it")

@@ -12,9 +12,21 @@ from torch.nn.functional import normalize
 from torchmetrics_dna.extractors.cpu import alike_convolutions
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
-STEP = "projected"
+STEP = "projected"  # of a layer's name
+
+
+def own_layers(layers: Iterable[str]) -> list[str]:
+    """Layers that are no projections of others, over which distances of layers are averaged; all if there are no such.
+
+    Example:
+        >>> own_layers(["head:projected", "head", "head:mean"])
+        ['head', 'head:mean']
+
+    """
+    every = list(layers)
+    return [layer for layer in every if STEP not in layer.split(":")] or every
 
 
 class Projections:

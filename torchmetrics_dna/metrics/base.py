@@ -183,10 +183,12 @@ class DNAMetric(SidedMetric, Generic[_D]):
         return self._mean(weighted)
 
     def _mean(self, weighted: Tensor) -> Tensor:
-        """Over all terms but properties of images beside a network."""
-        network = network_of(self._terms) if self._weights is None else None
-        places = None if network is None else self._terms.find(network).to(weighted.device)
-        return mean_over_neurons(weighted if places is None else weighted[places])
+        """Over all terms but properties of images beside a network; of layers, also but projections of others."""
+        if self._weights is not None:
+            return mean_over_neurons(weighted)
+        terms = network_of(self._terms) or self._terms
+        places = self._terms.positions(self.distance.layers_of(terms))
+        return mean_over_neurons(weighted[places.to(weighted.device)])
 
     def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:
         super()._apply(fn, exclude_state)

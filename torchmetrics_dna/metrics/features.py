@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,32 +13,30 @@ from torchmetrics_dna.dna.features import KeptFeatures, given_features
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
-from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind, mind_of_histograms
+from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind
 from torchmetrics_dna.metrics.sided import NAMES, SidedMetric, Value
-from torchmetrics_dna.tally import FeatureTally, ProjectionTally
+from torchmetrics_dna.tally import FeatureTally
 from torchmetrics_dna.tally.resolve import resolve
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable
 
-    from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Feature
 
 
 class FeatureMetric(SidedMetric):
     """A distance between the features of real and fake images: spatial means of one layer, image by image."""
 
-    _tally: FeatureTally | ProjectionTally
+    _tally: FeatureTally
 
     def __init__(
         self,
-        feature: Feature | None,
-        reset_real_features: bool,
-        normalize: bool,
-        layer: str | None,
+        feature: Feature | None = None,
+        reset_real_features: bool = True,
+        normalize: bool = False,
+        *,
+        layer: str | None = None,
         reference: KeptFeatures | str | os.PathLike[str] | None = None,
-        tally: Callable[[DNAExtractor, str], FeatureTally | ProjectionTally] = FeatureTally,
         **kwargs: Any,
     ) -> None:
         given = given_features(reference)
@@ -57,22 +54,18 @@ class FeatureMetric(SidedMetric):
             check_made_by(given, self.extractor)
         self.reference = given
         options = {"reset_real_features": reset_real_features}
-        self._accumulate_by(tally(self.extractor, self.layer), ("fake",) if given else ("real", "fake"), options)
+        self._accumulate_by(FeatureTally(self.extractor, self.layer), ("fake",) if given else ("real", "fake"), options)
 
     def features(self, real: bool) -> Tensor:
         """The features of one side as accumulated so far, over all processes: float32, ``(images, n)``.
 
         Processes' images are in turn, as a distributed sampler deals them out.
-
-        Raises:
-            ValueError: If histograms are kept instead.
-
         """
         with self._whole():
             return self._rows(real).clone()
 
     def to_features(self, real: bool) -> KeptFeatures:
-        """The same as a value, to save and to give as ``reference``; ValueError if histograms are kept instead."""
+        """The same as a value, to save and to give as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         known = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
         return KeptFeatures(self.features(real), layer, *known)
@@ -92,8 +85,6 @@ class FeatureMetric(SidedMetric):
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
-        if isinstance(self._tally, ProjectionTally):
-            raise ValueError("Histograms are kept here, not features; leave argument `num_bins` out to keep features")
         return self._tally.rows(self._side(NAMES[real])).to(self.device)
 
     @override
@@ -109,7 +100,7 @@ class FeatureMetric(SidedMetric):
     @override
     def _gatherable(self, state: str) -> Tensor:
         found = getattr(self, state)
-        if isinstance(found, Tensor) or isinstance(self._tally, ProjectionTally):
+        if isinstance(found, Tensor):
             return super()._gatherable(state)
         return self._tally.rows({state.partition("_")[2]: found}).to(self.device)
 
@@ -149,9 +140,7 @@ class MIND(FeatureMetric):
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
     four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
 
-    With ``num_bins``, histograms of the projections are kept instead, ``8 num_bins`` bytes a direction, however many
-    images there are. They take all images of both sides, in any order and over any processes. With 1000 bins the value
-    is within 1 % of that of features of sides of one size.
+    :class:`DNAMIND` keeps histograms instead, of one size however many images there are.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -175,7 +164,6 @@ class MIND(FeatureMetric):
         seed: Of the directions, and of the subsample of a larger side. The rest of that side is left out, so the value
             then depends on the order of its images; those of processes are in turn, as a distributed sampler deals them
             out.
-        num_bins: Keep histograms of so many bins, not features.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -206,33 +194,15 @@ class MIND(FeatureMetric):
         reference: KeptFeatures | str | os.PathLike[str] | None = None,
         num_projections: int = NUM_PROJECTIONS,
         seed: int = SEED,
-        num_bins: int | None = None,
         **kwargs: Any,
     ) -> None:
         check_projections(num_projections, seed)
-        if num_bins is not None:
-            kwargs["tally"] = partial(ProjectionTally, num_projections=num_projections, seed=seed, num_bins=num_bins)
-        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
+        super().__init__(feature, reset_real_features, normalize, layer=layer, reference=reference, **kwargs)
         self.num_projections, self.seed = num_projections, seed
-        self._reference_side: Side | None = None
 
     @property
     def _agreed(self) -> dict[str, Any]:
         return super()._agreed | {"numbers of projections": self.num_projections, "seeds": self.seed}
-
-    @override
-    def _value(self) -> Value:
-        if not isinstance(self._tally, ProjectionTally):
-            return super()._value()
-        real = self._side("real") if self.reference is None else self._counted(self._tally, self.reference)
-        counts = self._tally.in_same_bins(real, self._side("fake"))
-        return mind_of_histograms(*counts, self.neurons[self.layer])
-
-    def _counted(self, tally: ProjectionTally, reference: KeptFeatures) -> Side:
-        """The histograms of a reference, on this device; counted once, on the CPU."""
-        if self._reference_side is None:
-            self._reference_side = tally.of_features(reference.values)
-        return {name: tensor.to(self.device) for name, tensor in self._reference_side.items()}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
@@ -291,18 +261,6 @@ class CMMD(FeatureMetric):
         tensor(True)
 
     """
-
-    def __init__(
-        self,
-        feature: Feature | None = None,
-        reset_real_features: bool = True,
-        normalize: bool = False,
-        *,
-        layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:

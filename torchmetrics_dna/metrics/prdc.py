@@ -80,7 +80,7 @@ class PRDC(FeatureMetric):
         **kwargs: Any,
     ) -> None:
         check_nearest(nearest_k)
-        super().__init__(feature, reset_real_features, normalize, layer, reference, **kwargs)
+        super().__init__(feature, reset_real_features, normalize, layer=layer, reference=reference, **kwargs)
         self.nearest_k = nearest_k
 
     @property

@@ -82,6 +82,8 @@ def compare_all(
     with in_step(loading.distributed):
         sides = measure_sides(list(named.values()), asked, loading, settings)
         distances = sides.distances if metrics is not None else sides.distances[:1]
+        if wrong := [record.name for record in distances if record.higher_is_better]:
+            raise ValueError(f"Argument `metrics` takes distances, but {wrong[0]} is none; leave it out")
         measured = list(sides.measured)
     # properties of images that were watched beside a network are left out, as of a comparison
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None
@@ -116,7 +118,8 @@ def _reduced(
     if record.grain == "set":
         return pairs[:, 0], {}
     if record.grain == "layer":
-        return pairs.mean(1), dict(zip(neurons, pairs.T, strict=True))
+        layers = dict(zip(neurons, pairs.T, strict=True))
+        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
     weighted = weigh_and_reduce(pairs, weights, "none")
     layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
     return mean_over_neurons(weighted), layers

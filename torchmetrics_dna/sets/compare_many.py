@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.sets.compare import compare_sides
 from torchmetrics_dna.sets.comparisons import Comparisons, short_names
@@ -82,6 +83,7 @@ def compare_many(
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if not named:
         raise ValueError("Argument `sets` expected to have one set at least, but got none")
+    check_distances(metrics, "compare_many")
     asked = Asked(
         feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
         groups, device,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.layer_unions import LayerFeatures
@@ -75,15 +75,16 @@ def _compare(
     spread: dict[str, float] = {}
     evidence: dict[str, Evidence] = {}
     told: list[str] = []
-    dna, histogram = a.any, a.dnas.get("histogram")
+    done: dict[Any, Any] = {}
+    dna = a.any
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
     for record in distances:
         one, other = (given_for(record, side) for side in (a, b))
-        # one image has no variance, and that is no reason to withhold another distance
+        # too few images for a distance are no reason to withhold another
         if one is None or other is None or (images < record.least and found):
             continue
-        found[record.name], deviation = _between(record, one, other)
+        found[record.name], deviation = _between(record, one, other, done)
         spread |= {} if deviation is None else {record.name: deviation}
         unions = _unions_of(record, a, b, plan)
         if unions is not None:
@@ -96,22 +97,31 @@ def _compare(
         found,
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
-        histogram.num_bins if isinstance(histogram, HistogramDNA) else None,
-        histogram.ranges.label if isinstance(histogram, HistogramDNA) and histogram.ranges else None,
+        *_bins_of(a.dnas.get("histogram")),
         weights,
         a.unreadable + b.unreadable,
         (a.without_folds(), b.without_folds()),
         evidence,
         spread,
-        _notices(a, b) + list(dict.fromkeys(told)),
+        _notices(a, b) + list(dict.fromkeys(told)) + _lacking([r for r in distances if r.name not in found], a, b),
     )
 
 
-def _between(record: Distance, one: Any, other: Any) -> tuple[Tensor, float | None]:
-    """The distance, and of one of the sets its standard deviation over subsets of images."""
+def _bins_of(dna: DNA | None) -> tuple[int | None, str | None]:
+    """Number of bins, and name or digest of the ranges, of a histogram DNA."""
+    if not isinstance(dna, HistogramDNA):
+        return None, None
+    return dna.num_bins, dna.ranges.label if dna.ranges else None
+
+
+def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tuple[Tensor, float | None]:
+    """The distance, and of one of the sets its standard deviation over subsets of images; what gives several, once."""
     if record.grain != "set":
         return record.of_dnas(one, other), None
-    value, deviation = record.between(one, other)
+    if record.between not in done:
+        done[record.between] = record.between(one, other)
+    known = done[record.between]
+    value, deviation = known[record.key] if isinstance(known, dict) else known
     return torch.tensor([value], dtype=torch.float64), deviation
 
 
@@ -136,6 +146,12 @@ def _notices(a: Measured, b: Measured) -> list[str]:
     return told
 
 
+def _lacking(left_out: Sequence[Distance], a: Measured, b: Measured) -> list[str]:
+    """What both sides would have, but of too few images."""
+    names = [r.name for r in left_out if all(given_for(r, side) is not None for side in (a, b))]
+    return [f"More images are needed on each side for {', '.join(names)}"] if names else []
+
+
 def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:
     """What is not said of a distance, and why."""
     if known is None:
@@ -152,8 +168,10 @@ def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) ->
         return record.unions(*(given_for(record, side) for side in (a, b)))
     if plan is None or a.folds is None or b.folds is None:
         return None
-    of_images = ((side.kept.get("means", torch.zeros(0)), folds) for side, folds in ((a, a.folds), (b, b.folds)))
-    return record.unions(*(LayerFeatures(*given, a.any.neurons, plan) for given in of_images))
+    folds = a.folds, b.folds
+    a, b = (side.select(record.layers_of(side.any.neurons)) for side in (a, b))
+    means = [side.kept.get("means", torch.zeros(0)) for side in (a, b)]
+    return record.unions(*(LayerFeatures(*of, a.any.neurons, plan) for of in zip(means, folds, strict=True)))
 
 
 def given_for(record: Distance, measured: Measured) -> Any:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain, flat_figures
 from torchmetrics_dna.dna.explanation import Explanation, as_gaussian, explain, property_differences
+from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
@@ -72,10 +73,11 @@ class Comparison:
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
         values, record = self.found.get(distance), DISTANCES[distance]
-        if values is None or (layer is not None and record.grain == "set"):
-            return None
-        if record.grain != "neuron":
-            return float(values.mean() if layer is None else values[list(self.neurons).index(layer)])
+        if values is None or record.grain == "set":
+            return None if values is None or layer is not None else float(values)
+        if record.grain == "layer":
+            of = record.layers_of(self.neurons) if layer is None else [layer]
+            return float(values[[list(self.neurons).index(one) for one in of]].mean())
         where = slice(None) if layer is None else self.neurons.slices[layer]
         return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
 
@@ -84,12 +86,10 @@ class Comparison:
 
         None without folds of images, and for fd of fewer than two images a side for each neuron of a layer.
         """
-        evidence = self._evidence(distance, layer)
-        if evidence is None:
-            return None
-        if layer is None:
-            return evidence.debiased
-        figure = float(evidence.layers[list(self.neurons).index(layer)])
+        evidence, place = self._evidence(distance, layer)
+        if evidence is None or layer is None:
+            return evidence.debiased if evidence else None
+        figure = float(evidence.layers[place])
         return None if isnan(figure) else figure
 
     def p_value_of(self, distance: str, layer: str | None = None) -> float | None:
@@ -98,15 +98,16 @@ class Comparison:
         Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd where it
         would take too long.
         """
-        evidence = self._evidence(distance, layer)
+        evidence, place = self._evidence(distance, layer)
         if evidence is None or evidence.test is None:
             return None
-        test = evidence.test
-        return test.p_value if layer is None else float(test.layers[list(self.neurons).index(layer)])
+        return evidence.test.p_value if layer is None else float(evidence.test.layers[place])
 
-    def _evidence(self, distance: str, layer: str | None) -> Evidence | None:
-        """The evidence for a distance; None if there is none, or a layer is asked for and it has none."""
-        return None if layer is not None and DISTANCES[distance].grain == "set" else self.evidence.get(distance)
+    def _evidence(self, distance: str, layer: str | None) -> tuple[Evidence | None, int]:
+        """The evidence for a distance, None if there is none or none of a layer; and the place of the layer in it."""
+        layers = DISTANCES[distance].layers_of(self.neurons)
+        known = self.evidence.get(distance) if layer is None or layer in layers else None
+        return known, 0 if layer not in layers else layers.index(layer)
 
     @property
     def _in_order(self) -> list[Evidence]:
@@ -138,7 +139,7 @@ class Comparison:
         of = {
             "neuron": f"{'mean' if self.neuron_weights is None else 'weighted sum'} over neurons",
             "layer": "mean over layers",
-            "set": f"of layer {list(self.neurons)[-1]}",
+            "set": f"of layer {list(self.neurons)[-1]}" + ", higher is better" * record.higher_is_better,
         }[record.grain]
         spread = self.spread.get(record.name)
         return ", ".join(filter(None, (unit, of, f"± {number(spread)} over subsets" if spread else "")))
@@ -194,6 +195,11 @@ class Comparison:
         return self.spread.get("kid")
 
     @property
+    def dna_mind(self) -> float | None:
+        """Monge Inception Distance from histograms (dna-mind), the mean over layers, in squared activations."""
+        return self.value("dna-mind")
+
+    @property
     def mind(self) -> float | None:
         """Monge Inception Distance of the last layer's spatial means, in squared activations."""
         return self.value("mind")
@@ -231,8 +237,7 @@ class Comparison:
     @property
     def mean_shift(self) -> Tensor:
         """Mean activation of each neuron in B less that in A, shape ``(N,)``."""
-        a, b = self.means
-        return b - a
+        return self.means[1] - self.means[0]
 
     def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
         """Shares of one neuron's activations, of A and of B, each ``(num_bins,)``, and the bins' edges.
@@ -257,11 +262,7 @@ class Comparison:
             raise ValueError("No histograms were compared; compare DNAs of kind 'histogram'")
         if neurons is not None:
             a, b = a.select(neurons=neurons), b.select(neurons=neurons)
-        if not a.self_ranging:
-            return a, b
-        united = a.known_ranges.union(b.known_ranges)
-        one, other = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
-        return one, other
+        return in_same_bins(a, b)
 
     def _sides(self) -> tuple[Measured, Measured]:
         if self.measured is None:
@@ -284,16 +285,15 @@ class Comparison:
         found = self.records("neuron")
         if not found:
             return []
-        name = found[0].name
-        test = self.evidence[name].test if name in self.evidence else None
+        known = self.evidence.get(found[0].name)
+        test = known.test if known else None
         order = self.found[found[0].name] if test is None or by == "distance" else test.z
         chosen = order.topk(min(k, len(order))).indices.tolist()
         columns: dict[str, Tensor | None] = {
             r.key: self.found.get(r.name) for r in DISTANCES.values() if r.grain == "neuron"
         }
         columns["shift"] = self.mean_shift if self.measured else None
-        tested = (None, None, None) if test is None else (test.z, test.neurons, test.q)
-        columns |= dict(zip(TESTED, tested, strict=True))
+        columns |= dict(zip(TESTED, (test.z, test.neurons, test.q) if test else (None, None, None), strict=True))
         return [
             {
                 **dict(zip(("layer", "neuron"), self.neurons.locate(i), strict=True)),

@@ -37,7 +37,7 @@ class Comparisons:
     def distance(self) -> str:
         """Name of the distance that says which is nearest: the first one that was found, dna-emd if it was."""
         first = next(iter(self.found.values()))
-        return next(name for name in DISTANCES if name in first.found)
+        return next(name for name, record in DISTANCES.items() if name in first.found and not record.higher_is_better)
 
     @property
     def best(self) -> str:

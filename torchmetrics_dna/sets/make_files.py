@@ -17,7 +17,7 @@ from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.sets.groups import group_names
 from torchmetrics_dna.sets.loading import are_few, check_any_read
-from torchmetrics_dna.sets.measure import Pass, measure
+from torchmetrics_dna.sets.measure import Pass, check_folds_of, measure
 from torchmetrics_dna.sets.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
@@ -82,6 +82,7 @@ def make_files(
 
     """
     with in_step():
+        check_folds_of(kinds, num_folds)
         images = loading.open(source)
         check_used(loading.reading, images)
         run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)

@@ -14,7 +14,7 @@ from torchmetrics_dna.sets.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.sets.groups import grouping
 from torchmetrics_dna.sets.loading import activate_noted, check_any_read
 from torchmetrics_dna.sets.processes import gather, in_step
-from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Side, histogram_tally
+from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Side, SlicedTally, histogram_tally
 from torchmetrics_dna.tally.folds import FoldedTally, ImageNotes, bins_of_folds, group_folds
 
 if TYPE_CHECKING:
@@ -113,18 +113,22 @@ class Pass:
         groups: Groups | None = None,
     ) -> None:
         # how all images add up, and those of a fold
-        makers: dict[Kind, tuple[Callable[[], DNATally[Any]], Callable[[], DNATally[Any]]]] = {
+        makers: dict[Kind, tuple[Callable[[], DNATally[Any]], Callable[[], DNATally[Any]] | None]] = {
             "histogram": (
                 lambda: histogram_tally(extractor, num_bins, ranges),
                 lambda: histogram_tally(extractor, bins_of_folds(num_bins), ranges),
             ),
             "gaussian": (lambda: MomentTally(extractor), lambda: MomentTally(extractor)),
             "layer-gaussian": (lambda: CrossMomentTally(extractor), lambda: MomentTally(extractor)),
+            "sliced": (lambda: SlicedTally(extractor, num_bins), None),
         }
         self.tallies: dict[Kind, DNATally[Any]] = {}
         for kind in kinds:
             whole, of_fold = makers[kind]
-            self.tallies[kind] = whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
+            if num_folds is None or of_fold is None:
+                self.tallies[kind] = whole()
+            else:
+                self.tallies[kind] = FoldedTally(whole(), of_fold(), num_folds)
         self.extractor, self.loading = extractor, loading
         self.counting = num_bins, ranges
         self.num_folds, self.groups = num_folds, groups
@@ -226,6 +230,12 @@ def measure(
         dnas = run.to_dnas(sides)
         of_images = {**{name: one.values(dnas) for name, one in keep.items()}, **seen.notes(run.folded)}
         return Measured(dnas, sorted(unreadable), *_in_order(of_images, seen, images, loading.distributed))
+
+
+def check_folds_of(kinds: Sequence[Kind], num_folds: int | None) -> None:
+    """ValueError if folds are to be kept of a kind of DNA that has none."""
+    if num_folds and "sliced" in kinds:
+        raise ValueError("DNAs of kind 'sliced' have no folds, since no test takes them; make these without folds")
 
 
 def _measure_elsewhere(images: Images, run: Pass, keep: Mapping[str, PerImage] | None) -> Measured:

@@ -169,9 +169,10 @@ def monitor(
 
 
 def _watched(watch: Monitor, reference: DNA, windows: Iterator[tuple[DNA, str, str]]) -> Iterator[Window]:
-    record, network = DISTANCES[watch.distance], network_of(reference.neurons)
+    record = DISTANCES[watch.distance]
+    layers = record.layers_of(network_of(reference.neurons) or reference.neurons)
     for dna, first, last in windows:
-        pair = [reference, dna] if network is None else [one.select(list(network)) for one in (reference, dna)]
+        pair = [one.select(layers) if len(layers) < len(one.neurons) else one for one in (reference, dna)]
         yield watch.add(float(record.of_dnas(pair[0], pair[1]).mean()), first, last)
 
 

@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource, ImageStream
@@ -145,6 +146,7 @@ def _plan_for_fd(
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
     neurons = (split and network_of(neurons)) or neurons
+    neurons = neurons.take(neurons.positions(own_layers(neurons)))
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return Plan(

@@ -1,4 +1,4 @@
-"""Features of single images: kept, a row for each image, or counted along random directions."""
+"""Features of single images: kept, a row for each image; or counted along random directions."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.functional.monge import directions_of
-from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.dna.sliced import SlicedDNA, directions_in
+from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, directions_of
+from torchmetrics_dna.tally.base import DNATally, Field, Side, Tally
 from torchmetrics_dna.tally.histogram import SelfRangingTally
 
 if TYPE_CHECKING:
@@ -96,45 +96,54 @@ class FeatureTally(Tally):
         return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
 
 
-class ProjectionTally(SelfRangingTally):
-    """Histograms of the projections of one layer's spatial means on random directions, which grow with the data.
+class SlicedTally(DNATally[SlicedDNA]):
+    """Histograms of the projections of each layer's spatial means on random directions, which grow with the data.
 
-    A side takes ``8 num_bins num_projections`` bytes, however many images it has.
+    A side takes ``8 num_bins`` bytes for each of 1,000 directions of a layer, however many images it has.
+
+    Args:
+        extractor: Gives names and neurons.
+        num_bins: Bins of each direction, at least 2.
+
     """
 
-    kind = "projections"
+    kind = SlicedDNA.kind
+    additive = False
 
-    def __init__(self, extractor: DNAExtractor, layer: str, num_projections: int, seed: int, num_bins: int) -> None:
-        super().__init__(extractor, num_bins)
-        self.configuration |= {"layers of features": layer, "numbers of projections": num_projections, "seeds": seed}
-        self.layer = layer
-        self.neurons = Neurons({layer: num_projections})
-        self._directions = directions_of(num_projections, extractor.neurons[layer], seed).double().T
+    def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
+        super().__init__(extractor, num_bins=num_bins)
+        self._histograms = SelfRangingTally(extractor, num_bins, directions_in(self.neurons))
+        # layers of one width share theirs
+        self._directions = {n: directions_of(NUM_PROJECTIONS, n, SEED).double().T for n in self.neurons.values()}
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return self._histograms.fields
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        features = _features(parts, self.layer)
-        if self._directions.device != features.device:
-            self._directions = self._directions.to(features.device)
-        # rounded last, so that what else is in a batch hardly ever counts
-        super().add_(side, [{self.layer: (features.double() @ self._directions).float()}], num_images)
+        projected = {}
+        for layer, width in self.neurons.items():
+            features = _features(parts, layer)
+            if self._directions[width].device != features.device:
+                self._directions[width] = self._directions[width].to(features.device)
+            # rounded last, so that what else is in a batch hardly ever counts
+            projected[layer] = (features.double() @ self._directions[width]).float()
+        self._histograms.add_(side, [projected], num_images)
 
-    def any_in(self, side: Side) -> bool:
-        """Whether a side has images."""
-        return bool(side["counts"][-1])
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        self._histograms.merge_(side, other)
 
-    def of_features(self, features: Tensor) -> Side:
-        """The side of so many images' features, ``(images, n)``."""
-        side = self.empty(features.device)
-        self.add_(side, [{self.layer: features}], len(features))
-        return side
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        self._histograms.all_reduce_(side, group)
 
-    def in_same_bins(self, a: Side, b: Side) -> tuple[Tensor, Tensor, Tensor]:
-        """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins."""
-        a, b = ({name: tensor.clone() for name, tensor in side.items()} for side in (a, b))
-        self._widen(a, b["extremes"])
-        widths = self._widen(b, a["extremes"]).width
-        return self._counts(a), self._counts(b), widths
+    @override
+    def to_dna(self, side: Side) -> SlicedDNA:
+        projections = self._histograms.to_dna(side)
+        return SlicedDNA(projections, self.neurons, projections.num_images, **self.origin)
 
 
 def _features(parts: Parts, layer: str) -> Tensor:

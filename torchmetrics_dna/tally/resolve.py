@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna.binning.histogram import check_num_bins
-from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, SlicedDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
@@ -146,16 +146,19 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
     """The number of bins that is given, and that of the DNAs."""
     if num_bins is not None:
         check_num_bins(num_bins)
-    bins = num_bins
-    for dna in dnas:
-        if isinstance(dna, HistogramDNA):
-            if bins is not None and bins != dna.num_bins:
-                raise ValueError(
-                    f"Argument `num_bins` is {bins}, but the given DNA has {dna.num_bins} bins;"
-                    " leave `num_bins` out to take these"
-                )
-            bins = dna.num_bins
-    return DEFAULT_BINS if bins is None else bins
+    known = [dna.num_bins for dna in dnas if isinstance(dna, (HistogramDNA, SlicedDNA))]
+    for bins in known:
+        if num_bins not in (None, bins):
+            raise ValueError(
+                f"Argument `num_bins` is {num_bins}, but the given DNA has {bins} bins;"
+                " leave `num_bins` out to take these"
+            )
+        if bins != known[0]:
+            raise ValueError(
+                f"The given DNAs have {known[0]} and {bins} bins; make both with as many, or take fewer bins of one by"
+                " rebin()"
+            )
+    return known[0] if known else num_bins or DEFAULT_BINS
 
 
 def _agree_on_ranges(
