@@ -39,6 +39,16 @@ def test_external_links_are_well_formed(page: Path) -> None:
         assert re.fullmatch(r"[\w/.~%@+=&?-]*", parts.path + parts.query), target
 
 
+def test_every_picture_is_in_the_gallery_and_on_a_page() -> None:
+    docs, pictures = ROOT / "docs", re.compile(r"\]\((\S+\.png)\)|\{figure\} (\S+\.png)")
+    shown = {
+        page: {(page.parent / "".join(found)).resolve() for found in pictures.findall(page.read_text(encoding="utf-8"))}
+        for page in docs.rglob("*.md")
+    }
+    in_gallery = shown.pop(docs / "gallery.md")
+    assert in_gallery == set().union(*shown.values()) == set(docs.rglob("*.png"))
+
+
 def test_every_public_name_is_on_an_api_page() -> None:
     api = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.rst"))
     named = set(re.findall(r"^\.\. auto(?:class|function):: (\w+)$", api, re.MULTILINE))

@@ -77,6 +77,10 @@ def spread(values: Sequence[float | None]) -> str:
     return f"{fmean(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
+def largest(values: Sequence[float | None]) -> str:
+    return "-" if None in values else f"{max(values):.3f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--images", type=int, default=100, help="of each side")
@@ -86,7 +90,7 @@ def main() -> None:
     print("| B is | dna-emd | without noise | largest p |\n|---|--:|--:|--:|")
     for name in draws[0]:
         plain, debiased, p = zip(*(found[name] for found in draws), strict=True)
-        print(f"| {name} | {spread(plain)} | {spread(debiased)} | {max(p):.3f} |")
+        print(f"| {name} | {spread(plain)} | {spread(debiased)} | {largest(p)} |")
 
 
 if __name__ == "__main__":

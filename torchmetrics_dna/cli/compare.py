@@ -6,7 +6,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from rich.table import Table
 from rich.text import Text
 
 import torchmetrics_dna.cli.options as o
@@ -14,6 +13,7 @@ from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.console import (
     check_figure,
     check_output,
+    listing,
     numbers,
     out,
     print_json,
@@ -29,6 +29,8 @@ from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from rich.table import Table
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.sets.class_comparisons import ClassComparisons
@@ -209,14 +211,15 @@ def _summary(result: Comparison) -> Table:
             if p is not None:
                 about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
                 figures.append(("  by chance", evidence.null, about))
-    summary = Table(show_header=False, box=None)
     values = numbers([value for _, value, _ in figures])
-    for (name, _, what), value in zip(figures, values, strict=True):
-        summary.add_row(name, Text(value, "" if name.startswith(" ") else "bold"), what)
-    summary.add_row("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), "in A and B")
+    rows: list[tuple[str, str | Text, str]] = [
+        (name, Text(value, "" if name.startswith(" ") else "bold"), what)
+        for (name, _, what), value in zip(figures, values, strict=True)
+    ]
+    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), "in A and B"))
     ranges = f", ranges {result.ranges}" if result.ranges else ""
-    summary.add_row("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}")
-    return summary
+    rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
+    return listing(rows)
 
 
 def _layers(result: Comparison, records: Sequence[Distance]) -> Table:

@@ -17,7 +17,7 @@ from rich.table import Table
 from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from rich.text import Text
 
@@ -139,6 +139,20 @@ def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], 
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
     for row in zip(*cells, strict=True):
         made.add_row(*row)
+    return _uncut(made)
+
+
+def listing(rows: Iterable[Sequence[str | Text]]) -> Table:
+    """Rows without a header."""
+    made = Table(show_header=False, box=None)
+    for row in rows:
+        made.add_row(*row)
+    return _uncut(made)
+
+
+def _uncut(made: Table) -> Table:
+    for column in made.columns:
+        column.overflow = "fold"  # what is too long for a terminal goes on in the next line
     return made
 
 

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Annotated, Any, get_args
 
 import typer
-from rich.table import Table
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_output, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.console import check_output, listing, out, print_json, print_unreadable, progress, table, talk
 from torchmetrics_dna.cli.measuring import measures_images, take_reading
 from torchmetrics_dna.files.visible import in_words
 
@@ -85,9 +84,7 @@ def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> 
         print_json(found)
         return
     layers = found.pop("layers")
-    summary = Table(show_header=False, box=None)
-    for key, value in found.items():
-        summary.add_row(key.replace("_", " "), in_words(value))
+    summary = listing((key.replace("_", " "), in_words(value)) for key, value in found.items())
     rows = [[layer, *values.values()] for layer, values in layers.items()]
     out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
 

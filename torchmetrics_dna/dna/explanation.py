@@ -83,8 +83,9 @@ class Explanation:
         if self.properties:
             told.append(f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}.")
         if self.changes:
+            network = "Untested: to the network" if self.p_value is None else "To the network"
             told.append(
-                f"To the network, {b} looks like {a} after {_changes_in_words(self.changes)};"
+                f"{network}, {b} looks like {a} after {_changes_in_words(self.changes)};"
                 f" {self.unexplained:.0%} of the shift of its neurons is unexplained."
             )
         elif self.unexplained is not None:

@@ -1,7 +1,21 @@
-"""Frozen networks: images to named activations."""
+"""Frozen networks: images to named activations. Their list loads without torch."""
 
-from torchmetrics_dna.extractors.base import DNAExtractor
-from torchmetrics_dna.extractors.pooled import PooledLayer
-from torchmetrics_dna.extractors.presets import PRESETS, Preset
+from typing import TYPE_CHECKING
+
+from torchmetrics_dna.extras import lazily
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.extractors.base import DNAExtractor
+    from torchmetrics_dna.extractors.pooled import PooledLayer
+    from torchmetrics_dna.extractors.presets import PRESETS, Preset
 
 __all__ = ["PRESETS", "DNAExtractor", "PooledLayer", "Preset"]
+
+_HOME = {
+    "DNAExtractor": "extractors.base",
+    "PRESETS": "extractors.presets",
+    "PooledLayer": "extractors.pooled",
+    "Preset": "extractors.presets",
+}
+
+__getattr__ = lazily(__name__, _HOME)

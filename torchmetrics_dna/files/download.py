@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -127,10 +128,14 @@ def _from_address(address: str, sha256: str) -> Path:
 
 
 def _checkpoint(address: str) -> Path:
-    """Where torch and torchvision keep what they download."""
-    import torch
-
-    return Path(torch.hub.get_dir()) / "checkpoints" / address.rpartition("/")[2]
+    """Where torch and torchvision keep what they download: by torch's own rule, without loading it only for this."""
+    torch = sys.modules.get("torch")
+    if torch is not None:
+        hub = Path(torch.hub.get_dir())
+    else:
+        home = os.getenv("TORCH_HOME", Path(os.getenv("XDG_CACHE_HOME", "~/.cache"), "torch"))
+        hub = Path(home).expanduser() / "hub"
+    return hub / "checkpoints" / address.rpartition("/")[2]
 
 
 def _first_line(err: Exception) -> str:
