@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import torch
     from torch import Tensor
 
     Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
@@ -32,6 +33,11 @@ def picture_rows(layer: Tensor) -> Tensor:
         return layer.view(*layer.shape[:2], 1, -1)
     except RuntimeError:
         return layer if layer.ndim == 4 else layer.flatten(2)[:, :, None]
+
+
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the host on a device, without waiting for it: CUDA reads pinned memory when it gets there."""
+    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
 
 
 def in_memory_order(values: Tensor) -> Tensor:

@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics import Metric
 
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images import check_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from torch import Tensor
+
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -52,6 +56,14 @@ class ExtractorMetric(Metric):
             yield
         finally:
             self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    def _check(self, imgs: Tensor) -> None:
+        """ValueError unless these are images as ``normalize`` says; :meth:`_activations` looks at their values."""
+        check_images(imgs, self.normalize, self.extractor.takes, values=False)
+
+    def _activations(self, imgs: Tensor) -> Parts:
+        """Those of images, without waiting for their device."""
+        return self.extractor.in_parts(imgs, wait=False)
 
     def _use_extractor(self, extractor: DNAExtractor, normalize: bool) -> None:
         """Take an extractor, a share in its forward passes, and images as ``normalize`` says; ValueError if no bool."""

@@ -15,6 +15,7 @@ from torchmetrics_dna.functional.monge import directions_of
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.tally.base import Field, Side, Tally
 from torchmetrics_dna.tally.histogram import SelfRangingTally
+from torchmetrics_dna.tally.nonfinite import read_tail
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,7 +122,7 @@ class ProjectionTally(SelfRangingTally):
 
     def any_in(self, side: Side) -> bool:
         """Whether a side has images."""
-        return bool(side["counts"][-1])
+        return bool(read_tail(self._tail(side), self.neurons))
 
     def of_features(self, features: Tensor) -> Side:
         """The side of so many images' features, ``(images, n)``."""
@@ -130,7 +131,14 @@ class ProjectionTally(SelfRangingTally):
         return side
 
     def in_same_bins(self, a: Side, b: Side) -> tuple[Tensor, Tensor, Tensor]:
-        """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins."""
+        """The counts of two sides, ``(num_projections, num_bins)``, and the widths of their bins.
+
+        Raises:
+            ValueError: If images were refused, since their activations are not finite.
+
+        """
+        for side in (a, b):
+            read_tail(self._tail(side), self.neurons)
         a, b = ({name: tensor.clone() for name, tensor in side.items()} for side in (a, b))
         self._widen(a, b["extremes"])
         widths = self._widen(b, a["extremes"]).width
