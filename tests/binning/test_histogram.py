@@ -242,22 +242,12 @@ def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: fl
     for accepted in (0, 1):
         counts = torch.full((3, 10), 7, device=where)
         bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(where))
-        module.add_counts_(
-            counts, [{"x": torch.full((2, 3, 4), value, device=where)}], bins, counts.new_tensor(accepted)
-        )
+        module.add_layer_(counts, torch.full((2, 3, 4), value, device=where), bins, counts.new_tensor(accepted))
         assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
 
 
-def test_the_device_is_never_asked() -> None:
-    # tensors that have no values can give no answer
-    counts = torch.zeros(3, 10, dtype=torch.int64, device="meta")
-    bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(counts.device)
-    one = torch.ones((), dtype=torch.int64, device="meta")
-    histogram.add_counts_(counts, [{"x": torch.zeros(2, 3, 4, device="meta")}], bins, one)
-
-
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken = []
+    taken: list[str] = []
     way = counting.optional("binning.cpu")
     monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
     monkeypatch.setattr(counting, "count_plainly_", lambda *_: taken.append("torch"))

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from torchmetrics_dna.binning import Bins, add_moments_, bins_within, cpu, cuda, histogram
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import placed
 
 Parts = Sequence[Mapping[str, Tensor]]
 Count = Callable[[Tensor, Parts, Bins], None]
@@ -38,7 +39,9 @@ def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
     on_device = counts.to(TRITON_DEVICE)
     there = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
-    cuda.add_counts_(on_device, there, bins.to(torch.device(TRITON_DEVICE)))
+    bins = bins.to(torch.device(TRITON_DEVICE))
+    for here, layer in placed(there):
+        cuda.add_layer_(on_device[here], layer, bins.take(here))
     counts.copy_(on_device)
 
 

@@ -46,6 +46,7 @@ def in_memory_order(values: Tensor) -> Tensor:
 
 
 _CHUNK = 1 << 18  # values at a time: 2 MiB of float64
+_DEVICE_CHUNK = 1 << 22  # likewise on a device, which each launch keeps waiting: 32 MiB
 
 
 def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -54,7 +55,7 @@ def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iter
     A piece holds whole neurons; where one neuron alone is too large, some of its images. Each image of a neuron takes
     as much room as it has positions, or ``least`` if that is more, and a piece up to ``size``.
     """
-    size = size or _CHUNK
+    size = size or (_CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK)
     images, neurons = activations.shape[:2]
     by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
     positions = max(least, by_neuron.shape[2], 1)
