@@ -5,73 +5,16 @@ The accelerator is one that the CPU stands in for, and where there is a GPU, tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from accelerator import Accelerator
-from makers import EXTRACTOR, FAKE, MAKERS, ONE_SIDED, REAL, emd, frechet, realism, with_reference
+from forms import FORMS, values
+from makers import FAKE, REAL
 from torch import Tensor
-from torchmetrics import Metric
 
-from torchmetrics_dna import CMMD, MIND, make_dna
-from torchmetrics_dna.metrics import PRDC
-
-CLASSES = ["a", "b", "a", "c", "c", "a"]
-Feed = Callable[[Metric, Tensor, bool], None]
-
-
-def plainly(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real)
-
-
-def one_sided(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs)
-
-
-def only_fake(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=False)
-
-
-def in_order(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, indices=torch.arange(len(imgs)) + 100 * real)
-
-
-def classed(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real, classes=CLASSES[: len(imgs)])
-
-
-def grouped(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real, groups=list("aabbca")[: len(imgs)])
-
-
-def contrasted(**kwargs: object) -> Metric:
-    return realism(contrast=make_dna(FAKE, EXTRACTOR, num_bins=40, ranges=realism().reference.ranges), **kwargs)
-
-
-def some_neurons(**kwargs: object) -> Metric:
-    return realism(neuron_weights=torch.tensor([0, 0.5, 0, 0, 0, 0, 0.2, 0, 0.3]), **kwargs)
-
-
-FORMS: dict[str, tuple[Callable[..., Metric], Feed]] = {
-    **{name: (make, plainly) for name, make in MAKERS.items()},
-    **{name: (make, one_sided) for name, make in ONE_SIDED.items()},
-    "emd with reference": (lambda **kwargs: with_reference("emd", **kwargs), only_fake),
-    "realism with indices": (ONE_SIDED["contrasted_realism"], in_order),
-    "realism, contrast": (contrasted, one_sided),
-    "realism, some neurons": (some_neurons, one_sided),
-    "emd by class": (lambda **kwargs: emd(classes=list("abc"), reduction="class", **kwargs), classed),
-    "auto emd by class": (lambda **kwargs: emd(classes=list("abc"), ranges="auto", **kwargs), classed),
-    "frechet by class": (lambda **kwargs: frechet(classes=list("abc"), **kwargs), classed),
-    "emd in folds": (lambda **kwargs: emd(num_folds=5, **kwargs), grouped),
-    "auto emd in folds": (lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
-    "frechet in folds": (lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),
-    "mind": (lambda **kwargs: MIND(EXTRACTOR, layer="contrast", num_projections=5, **kwargs), plainly),
-    "mind of histograms": (lambda **kwargs: MIND(EXTRACTOR, num_projections=5, num_bins=50, **kwargs), plainly),
-    "cmmd": (lambda **kwargs: CMMD(EXTRACTOR, **kwargs), plainly),
-    "prdc": (lambda **kwargs: PRDC(EXTRACTOR, nearest_k=2, **kwargs), plainly),
-}
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
@@ -95,11 +38,6 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
     monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # kernels have tests of their own
     with Accelerator() as accelerator:
         yield accelerator
-
-
-def values(metric: Metric) -> list[Tensor]:
-    found = metric.compute()
-    return [value.cpu() for value in found.values()] if isinstance(found, dict) else [found.cpu()]
 
 
 @every_form
