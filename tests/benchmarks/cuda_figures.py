@@ -36,7 +36,8 @@ SHAPES = {  # activations of 64 images, as networks leave them
 def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, list[float]]:
     """Of each call, once in every round, after two that do not count; by events of the device."""
     found: dict[str, list[float]] = {name: [] for name in calls}
-    for turn in range(rounds + 2):
+    left_out = 0 if dry else 2
+    for turn in range(rounds + left_out):
         for name, call in calls.items():
             if dry:
                 start = time.perf_counter()
@@ -50,7 +51,7 @@ def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, 
                 end.record()
                 torch.cuda.synchronize()
                 spent = begin.elapsed_time(end) / 1e3
-            if turn > 1:
+            if turn >= left_out:
                 found[name].append(spent)
     return found
 

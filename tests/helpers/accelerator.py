@@ -56,7 +56,7 @@ class Accelerator(TorchDispatchMode):
 
     Attributes:
         asked: What was waited for.
-        peak: Most bytes that tensors of the device held at once, since it was last set to 0.
+        peak: Most bytes that tensors of the device held at once, since :meth:`rest`.
 
     """
 
@@ -77,6 +77,10 @@ class Accelerator(TorchDispatchMode):
         super().__exit__(*error)
         self._stack.close()
 
+    def rest(self) -> None:
+        """Count the peak from here on, beyond what there is."""
+        self.peak = self._live = 0
+
     @contextmanager
     def never_waits(self) -> Iterator[None]:
         """Within it, WaitsError where the host would wait."""
@@ -92,10 +96,16 @@ class Accelerator(TorchDispatchMode):
         ours = {id(tensor.here): tensor for tensor in tensors if isinstance(tensor, There)}
         target = kwargs.get("device")
         there = bool(ours) if target is None else torch.device(target).type == "cuda"
-        if func.overloadpacket.__name__ in ("is_pinned", "_pin_memory"):
-            return False if "is" in func.overloadpacket.__name__ else args[0].clone()
+        if func.overloadpacket.__name__ in ("is_pinned", "pin_memory", "_pin_memory"):
+            return False if func.overloadpacket.__name__ == "is_pinned" else args[0].clone()
         if not ours and not there:
             return func(*args, **kwargs)
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            super().__enter__()  # in inference mode, torch leaves such operations in one piece
+            try:
+                return func.decompose(*args, **kwargs)
+            finally:
+                super().__exit__(None, None, None)
         self._look(func, args, kwargs, tensors, there)
         if target is not None and there:
             kwargs = kwargs | {"device": "cpu"}

@@ -85,7 +85,10 @@ class Layout:
 @torch.inference_mode()
 def or_nan(parts: list[dict[str, Tensor]], fine: Tensor) -> list[dict[str, Tensor]]:
     """Activations, or NaN in their place if ``fine`` is False: one bool on their device, which is not asked."""
-    return [{layer: torch.where(fine, values, torch.nan) for layer, values in part.items()} for part in parts]
+    return [
+        {layer: torch.where(fine.to(values.device), values, torch.nan) for layer, values in part.items()}
+        for part in parts
+    ]
 
 
 def in_order(widths: Mapping[str, int], layers: Sequence[str], properties: bool) -> Neurons:

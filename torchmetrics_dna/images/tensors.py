@@ -50,6 +50,13 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
         )
 
 
+def lacks_float64(device: torch.device) -> bool:
+    """Whether numbers of 64 bits are not to be had there, as on Apple's GPUs and some of Intel's."""
+    if device.type == "xpu":
+        return not torch.xpu.get_device_properties(device).has_fp64
+    return device.type == "mps"
+
+
 def in_unit_range(imgs: Tensor) -> Tensor:
     """Whether all values lie in [0, 1], one bool on their device, which is not asked; False if any is NaN."""
     low, high = torch.aminmax(imgs)

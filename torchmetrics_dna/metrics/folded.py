@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.metrics.base import _D, DNAMetric
+from torchmetrics_dna.tally.classes import ClassedTally
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
 
 if TYPE_CHECKING:
@@ -86,6 +87,11 @@ class FoldedMetric(DNAMetric[_D]):
     @override
     def forward(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> Value:
         return self._forward_with(imgs, real, groups=groups)
+
+    @property
+    @override
+    def _replays(self) -> bool:
+        return super()._replays and not isinstance(self._tally, (FoldedTally, ClassedTally))
 
     @override
     def _add(self, side: Side, imgs: Tensor, groups: Sequence[Hashable] | None = None) -> None:
