@@ -23,8 +23,12 @@ settings.load_profile("ci" if os.environ.get("CI") else "ours")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with what takes long, so that no process is left with it at the end."""
+    """Begin with what takes long, so that no process is left with it at the end; skip what needs a GPU that is not."""
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+    if not torch.cuda.is_available():
+        for item in items:
+            if item.get_closest_marker("cuda"):
+                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
 
 
 @pytest.fixture(params=["numba", "torch"])

@@ -5,13 +5,17 @@ from __future__ import annotations
 import sys
 import warnings
 from collections.abc import Callable, Iterator
+from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 
 import pytest
+from accelerator import Accelerator
 from networks import pixels, random_images
+from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, DNAFrechet
-from torchmetrics_dna.extras import _found, _warned, optional
+from torchmetrics_dna.extras import _given_up, _imported, optional
 
 Break = Callable[[str], None]
 EXTRACTOR, RANGES = pixels()
@@ -27,11 +31,11 @@ def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brea
         for name in list(sys.modules):
             if name == "numba" or name.startswith("torchmetrics_dna.kernels") or name.endswith((".cpu", ".cpu_tiles")):
                 monkeypatch.delitem(sys.modules, name)
-        _found.cache_clear()
+        _imported.cache_clear()
 
     yield become
-    _found.cache_clear()
-    _warned.clear()
+    _imported.cache_clear()
+    _given_up.clear()
 
 
 def found() -> tuple[float, float]:
@@ -59,7 +63,7 @@ def test_a_broken_numba_is_said_once(numba_that: Break, code: str, cause: str) -
         assert found() == pytest.approx(expected, rel=1e-12)
     (warning,) = said
     assert warning.category is UserWarning
-    assert str(warning.message).startswith(f"numba is installed but can't be imported ({cause}")
+    assert str(warning.message).startswith(f"numba is installed but fails ({cause}")
     assert "mend it, such as by `pip install --upgrade numba`" in str(warning.message)
     assert optional("binning.cpu") is None
 
@@ -69,3 +73,45 @@ def test_a_missing_numba_is_not_worth_a_word(numba_that: Break) -> None:
     numba_that("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
     assert found() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
     assert optional("binning.cpu") is None
+
+
+def no_triton(name: str) -> ModuleType:
+    if name.endswith(".cuda"):
+        raise ModuleNotFoundError("No module named 'triton'", name="triton")
+    return import_module(name)
+
+
+def no_compiler(*_: object) -> None:
+    raise RuntimeError("Failed to find C compiler.\nPlease specify via CC")
+
+
+@pytest.mark.parametrize(
+    ("place", "broken", "said"),
+    [
+        ("extras.import_module", no_triton, "triton is not installed, so counting is many times slower; run `pip inst"),
+        (
+            "binning.cuda.add_layer_",
+            no_compiler,
+            r"triton is installed but fails \(RuntimeError: Failed to find C comp",
+        ),
+    ],
+)
+def test_without_triton_torch_counts_after_one_warning(
+    place: str, broken: Callable[..., None], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def found(device: str) -> Tensor:
+        metric = DNAEMD(EXTRACTOR, ranges=RANGES).to(device)
+        for real in (True, False):
+            metric.update(random_images(4, 1 + real).to(device), real=real)
+        return metric.compute().cpu()
+
+    expected = found("cpu")
+    _imported.cache_clear()
+    monkeypatch.setattr(f"torchmetrics_dna.{place}", broken)
+    try:
+        with Accelerator(), pytest.warns(UserWarning, match=said) as warned:
+            assert found("cuda") == expected
+    finally:
+        _imported.cache_clear()
+        _given_up.clear()
+    assert len(warned) == 1

@@ -69,26 +69,39 @@ def plainly(plain: bool) -> Iterator[None]:
 
 
 def optional(module: str) -> Any:
-    """A module of this package, or None where what it imports is not installed, or, with a warning, broken."""
-    return None if _plain.get() and module.endswith(".cpu") else _found(module)
+    """A module of this package, or None where what it imports is not installed or fails, or does not pay."""
+    library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
+    if library in _given_up or (_plain.get() and library == "numba"):
+        return None
+    return _imported(module, library)
+
+
+def give_up(library: str, err: Exception) -> None:
+    """Do without a library that is missing or fails, from now on in this process, and warn once."""
+    if library in _given_up:
+        return
+    _given_up.add(library)
+    if _is_missing(err, library):
+        fault, remedy = "is not installed", f"run `pip install {library}`"
+    else:
+        fault = f"is installed but fails ({type(err).__name__}: {' '.join(str(err).split())[:200]})"
+        remedy = f"mend it, such as by `pip install --upgrade {library}`, or remove it"
+    warnings.warn(f"{library} {fault}, so counting is many times slower; {remedy}", stacklevel=2)
 
 
 @cache
-def _found(module: str) -> Any:
-    library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
+def _imported(module: str, library: str) -> Any:
     try:
         return import_module(f"torchmetrics_dna.{module}")
     except Exception as err:
-        missing = isinstance(err, ModuleNotFoundError) and err.name == library
-        if not missing and library not in _warned:
-            _warned.add(library)
-            warnings.warn(
-                f"{library} is installed but can't be imported ({type(err).__name__}: {err}), so counting is many times"
-                f" slower; mend it, such as by `pip install --upgrade {library}`, or remove it",
-                stacklevel=2,
-            )
+        if library == "triton" or not _is_missing(err, library):  # which comes with torch for CUDA
+            give_up(library, err)
         return None
 
 
+def _is_missing(err: Exception, library: str) -> bool:
+    return isinstance(err, ModuleNotFoundError) and err.name == library
+
+
+_given_up: set[str] = set()
 _plain = ContextVar("plain", default=False)
-_warned: set[str] = set()  # once for all modules that stand on it

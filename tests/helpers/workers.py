@@ -431,7 +431,7 @@ def ranges(rank: int, world: int) -> None:
         check(metric, MANY)
         assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
         with metric.sync_context():
-            assert metric.seen_images == len(MANY)
+            assert metric.seen_images[-1] == len(MANY)
         metric.update(FAKE[rank : rank + 1] + 128)
         check(metric, torch.cat([MANY, FAKE[:world] + 128]))
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.bins import Bins, bins_within
-from torchmetrics_dna.binning.histogram import add_counts_ as count_plainly_
+from torchmetrics_dna.binning.histogram import add_layer_ as count_plainly_
 from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
-from torchmetrics_dna.extras import optional
+from torchmetrics_dna.binning.layouts import placed
+from torchmetrics_dna.extras import give_up, optional
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -74,5 +75,22 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         return
     if accepted is None:
         check_finite(parts)
-    way = optional("binning.cuda") if counts.is_cuda else None
-    (way.add_counts_ if way else count_plainly_)(counts, parts, bins, accepted)
+    for here, layer in placed(parts):
+        given = counts[here], layer, bins.take(here), accepted
+        if not (counts.is_cuda and _counted_by_triton(*given)):
+            count_plainly_(*given)
+
+
+def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None) -> bool:
+    """Count a layer on CUDA; False, with one warning, and nothing counted, where Triton is missing or fails."""
+    way = optional("binning.cuda")
+    if way is None:
+        return False
+    try:
+        way.add_layer_(counts, layer, bins, accepted)
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as err:  # its compiler fails in many ways: no C compiler, no cache folder, an old GPU
+        give_up("triton", err)
+        return False
+    return True

@@ -44,40 +44,43 @@ class CrossMoments(NamedTuple):
             first += len(product)
 
 
-def add_cross_moments_(moments: CrossMoments, parts: Parts) -> None:
-    """Add the spatial means of a batch in place; bad activations change nothing.
+def add_cross_moments_(moments: CrossMoments, parts: Parts, accepted: Tensor | None = None) -> None:
+    """Add the spatial means of a batch in place, all but their number; bad activations change nothing.
 
     The mean of the first batch becomes the shift, without asking the device whether it is the first.
 
     Args:
         moments: Layers in the order of ``parts``.
         parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``.
+        accepted: 1 if the activations are finite and 0 if not, on their device, which then is not asked.
 
     Raises:
-        ValueError: If a value is not finite.
+        ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    check_finite(parts)
+    if accepted is None:
+        check_finite(parts)
     means = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
     batch = means[0].shape[1]
     first = torch.cat([mean.sum(1) for mean in means]) / max(1, batch)
-    moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, first))
+    keep = moments.num_images > 0
+    moments.shift.copy_(torch.where(keep if accepted is None else keep | (accepted < 1), moments.shift, first))
     for (where, product), mean in zip(moments.layers(), means, strict=True):
         mean -= moments.shift[where, None]
+        if accepted is not None:
+            mean.copy_(torch.where(accepted > 0, mean, 0.0))
         moments.sums[where] += mean.sum(1)
         product.addmm_(mean, mean.T)
-    moments.num_images.add_(batch)
 
 
 def merge_cross_moments_(moments: CrossMoments, other: CrossMoments) -> None:
-    """Add the moments of other images in place; those of no images take the others' shift."""
+    """Add the moments of other images in place, all but their number; those of no images take the others' shift."""
     moments.shift.copy_(torch.where(moments.num_images > 0, moments.shift, other.shift))
     offset = other.shift - moments.shift
     for (where, product), theirs in zip(moments.layers(), other.products.values(), strict=True):
         product += theirs
         _move_(product, other.sums[where], other.num_images, offset[where])
     moments.sums.add_(other.sums + other.num_images * offset)
-    moments.num_images.add_(other.num_images)
 
 
 def recentre_(moments: CrossMoments, shift: Tensor) -> None:

@@ -11,6 +11,8 @@ from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.extras import optional
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
@@ -23,7 +25,7 @@ def activation_extremes(parts: Parts) -> Tensor:
         parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``, none of them empty.
 
     Raises:
-        ValueError: If a value is not finite.
+        ValueError: If a value is not finite, on the CPU. A device is not asked: there, such extremes are not finite.
 
     Example:
         >>> activation_extremes([{"head": torch.tensor([[1.0, 5.0], [3.0, -2.0]])}]).tolist()
@@ -36,9 +38,21 @@ def activation_extremes(parts: Parts) -> Tensor:
         found = fast.extremes(parts)
     else:
         found = torch.stack([torch.cat([_of_layer(layer) for layer in part.values()], 1) for part in parts]).amax(0)
-    # they are, exactly if all values are
-    check_finite([{layer: found[:, here] for layer, (here, _) in zip(parts[0], placed(parts[:1]), strict=True)}])
-    return found.flatten()
+    found = found.flatten()
+    if found.device.type == "cpu":
+        check_finite(by_layer(found, {layer: values.shape[1] for layer, values in parts[0].items()}))
+    return found
+
+
+def by_layer(extremes: Tensor, widths: Mapping[str, int]) -> Parts:
+    """Views of the extremes of each layer, for how many neurons each has: finite exactly if its activations are."""
+    split = torch.split(extremes.view(2, -1), list(widths.values()), dim=1)
+    return [dict(zip(widths, split, strict=True))]
+
+
+def unless_refused(extremes: Tensor, accepted: Tensor | None) -> Tensor:
+    """The extremes of a batch, or those of nothing where ``accepted`` is 0."""
+    return extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
 
 
 def _of_layer(values: Tensor) -> Tensor:

@@ -26,12 +26,16 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
         accepted: What each activation counts, an int64 on the device: 1, or 0 to change nothing.
 
     """
-    for where, layer in placed(parts):
-        for rows, values in chunks(layer):
-            here = slice(where.start + rows.start, where.start + rows.stop)
-            numbers = bins.take(here).numbers(values)
-            numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
-            _add_(counts[here].view(-1), numbers.flatten(), accepted)
+    for here, layer in placed(parts):
+        add_layer_(counts[here], layer, bins.take(here), accepted)
+
+
+def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None = None) -> None:
+    """As :func:`add_counts_`, for one layer ``(B, n, *positions)``, its counts and bins."""
+    for rows, values in chunks(layer):
+        numbers = bins.take(rows).numbers(values)
+        numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
+        _add_(counts[rows].view(-1), numbers.flatten(), accepted)
 
 
 def _add_(cells: Tensor, numbers: Tensor, accepted: Tensor | None) -> None:

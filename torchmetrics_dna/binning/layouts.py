@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    import torch
     from torch import Tensor
 
     Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
@@ -34,12 +35,18 @@ def picture_rows(layer: Tensor) -> Tensor:
         return layer if layer.ndim == 4 else layer.flatten(2)[:, :, None]
 
 
+def sent(numbers: Tensor, device: torch.device) -> Tensor:
+    """Numbers of the host on a device, without waiting for it: CUDA reads pinned memory when it gets there."""
+    return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
+
+
 def in_memory_order(values: Tensor) -> Tensor:
     """A view with the axes in the order in which they lie in memory, which is by far the fastest to go through."""
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
 
 
 _CHUNK = 1 << 18  # values at a time: 2 MiB of float64
+_DEVICE_CHUNK = 1 << 22  # likewise on a device, which each launch keeps waiting: 32 MiB
 
 
 def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
@@ -48,7 +55,7 @@ def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iter
     A piece holds whole neurons; where one neuron alone is too large, some of its images. Each image of a neuron takes
     as much room as it has positions, or ``least`` if that is more, and a piece up to ``size``.
     """
-    size = size or _CHUNK
+    size = size or (_CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK)
     images, neurons = activations.shape[:2]
     by_neuron = activations.flatten(2).transpose(0, 1) if activations.ndim > 2 else activations.T[..., None]
     positions = max(least, by_neuron.shape[2], 1)

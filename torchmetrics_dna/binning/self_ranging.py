@@ -15,6 +15,7 @@ from torchmetrics_dna.binning.bins import Bins
 from torchmetrics_dna.extras import optional
 
 _FINEST = 40  # bits below the largest activation; what spreads less than that is a constant
+_CELLS = 1 << 20  # of histograms that move at a time: 8 MiB of int64
 _LEAST_EXPONENT = -160  # for neurons that are always 0; finer than float32 tells apart
 
 
@@ -75,12 +76,12 @@ def regrid_(counts: Tensor, old: Grid, new: Grid) -> None:
     if fast:
         fast.regrid_(counts, old.start, shifts, new.start)
         return
-    changed = ((old.exponent != new.exponent) | (old.start != new.start)).nonzero().flatten()
     num_bins = counts.shape[1]
+    step = max(1, _CELLS // num_bins)
     offsets = torch.arange(num_bins, device=counts.device)
-    for rows in torch.split(changed, max(1, (1 << 20) // num_bins)):
-        edges = old.start[rows, None] + offsets
-        bins = (edges >> shifts[rows, None]) - new.start[rows, None]
+    # all rows, also those that stay: to know which move, the host would wait for the device
+    for rows in (slice(first, first + step) for first in range(0, len(counts), step)):
+        bins = ((old.start[rows, None] + offsets) >> shifts[rows, None]) - new.start[rows, None]
         # bins that lie outside are empty, or the new grid would not hold the data
         moved = torch.zeros_like(counts[rows]).scatter_add_(1, bins.clamp_(0, num_bins - 1), counts[rows])
         counts[rows] = moved

@@ -16,13 +16,14 @@ from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
-from torchmetrics_dna.extractors.layout import Layout, in_order
+from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.projections import Projections
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
 from torchmetrics_dna.files.download import cached, fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
+from torchmetrics_dna.images.tensors import in_unit_range
 from torchmetrics_dna.neurons.index import Neurons
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -218,18 +219,20 @@ class DNAExtractor(Shareable):
         )
 
     def in_parts(
-        self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False
+        self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False, wait: bool = True
     ) -> list[dict[str, Tensor]]:
         """As :meth:`forward`, but as they went through the network: activations of some images after others.
 
-        What only goes through activations once, as metrics do, saves the time and memory of joining them.
+        What only goes through activations once, as metrics do, saves the time and memory of joining them. Without
+        ``wait``, a device is not asked whether floating point images lie in [0, 1]: if not, activations are NaN.
         """
+        wait = wait or imgs.device.type == "cpu"
         if not (resized and self.resize == "torch"):
-            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.takes)
+            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.takes, wait)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
-            return self._shared.get(imgs, self._run)
+            return self._shared.get(imgs, self._run if wait or imgs.dtype == torch.uint8 else self._run_or_nan)
 
     def share_with(self, consumer: object) -> None:
         """Run the network once for all consumers that ask about the same images one after another."""
@@ -259,6 +262,9 @@ class DNAExtractor(Shareable):
                     " first tried with; give the extractor an `input_size`"
                 )
         return parts
+
+    def _run_or_nan(self, imgs: Tensor) -> list[dict[str, Tensor]]:
+        return or_nan(self._run(imgs), in_unit_range(imgs))
 
     def pooled(self, layer: str) -> PooledLayer:
         """A module that gives the spatial means of one layer, ``(B, n)``, as ``feature`` for FID, KID and others."""

@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
+import torch
+from torch import Tensor
+
 from torchmetrics_dna.extractors.axes import neuron_axes
 from torchmetrics_dna.extractors.capture import probe
 from torchmetrics_dna.extractors.projections import STEP as PROJECTED
@@ -15,8 +18,6 @@ from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-
-    from torch import Tensor
 
     from torchmetrics_dna.extractors.build import Plan
     from torchmetrics_dna.extractors.projections import Projections
@@ -79,6 +80,15 @@ class Layout:
             layer: view.take(outputs[view.source].movedim(self.axes[view.source], 1), self.projections)
             for layer, view in self.views.items()
         }
+
+
+@torch.inference_mode()
+def or_nan(parts: list[dict[str, Tensor]], fine: Tensor) -> list[dict[str, Tensor]]:
+    """Activations, or NaN in their place if ``fine`` is False: one bool on their device, which is not asked."""
+    return [
+        {layer: torch.where(fine.to(values.device), values, torch.nan) for layer, values in part.items()}
+        for part in parts
+    ]
 
 
 def in_order(widths: Mapping[str, int], layers: Sequence[str], properties: bool) -> Neurons:

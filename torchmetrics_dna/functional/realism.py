@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.binning.bins import Bins, bins_within
-from torchmetrics_dna.binning.histogram import check_finite
-from torchmetrics_dna.binning.layouts import chunks, placed
+from torchmetrics_dna.binning.histogram import check_finite, finite_layers
+from torchmetrics_dna.binning.layouts import chunks, placed, sent
 from torchmetrics_dna.binning.single_rows import histograms_of, row_of_bins
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import check_weights, sum_over_neurons
@@ -83,6 +83,7 @@ def realism_of_parts(
     high: Tensor,
     weights: Tensor | None = None,
     kept: Kept | None = None,
+    wait: bool = True,
 ) -> Tensor:
     """As :func:`dna_realism`, to several references at once, for activations of some images after others.
 
@@ -93,6 +94,7 @@ def realism_of_parts(
         high: As there.
         weights: As there.
         kept: Where to keep the histograms of the images, too.
+        wait: Whether the host waits for errors. If not, all scores are NaN where there would be one, but on the CPU.
 
     Returns:
         float64, shape ``(S, B)``, in bins.
@@ -106,14 +108,18 @@ def realism_of_parts(
             f" {[tuple(layer.shape) for layer in parts[0].values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
         )
     where = references.device
-    weights = weights_or_mean(weights, neurons).to(where)
+    weights = weights_or_mean(weights, neurons).cpu()
     bins = bins_within(low, high, references.shape[2])
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=where)
     fast = optional("functional.cpu") if where.type == "cpu" else None
     fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
+    wait = wait or where.type == "cpu"
+    if wait and fill is fill_distances_:
+        check_finite(parts)
     fill(distances, parts, references, bins, weights, kept)
-    return _scores(distances, weights)
+    scores = _scores(distances, sent(weights, where), wait)
+    return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
 
 
 def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weights: Tensor | None = None) -> Tensor:
@@ -127,7 +133,7 @@ def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weight
     else:
         for chosen, positions, found in layout.histograms(rows):
             distances[:, :, chosen] = _apart(found, references[:, chosen], positions)
-    return _scores(distances, weights)
+    return _scores(distances, weights, wait=True)
 
 
 def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
@@ -137,8 +143,8 @@ def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
     return check_weights(weights, neurons)
 
 
-def _scores(distances: Tensor, weights: Tensor) -> Tensor:
-    if distances.isnan().any():
+def _scores(distances: Tensor, weights: Tensor, wait: bool) -> Tensor:
+    if wait and distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
     # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
     return sum_over_neurons(distances * weights)
@@ -154,24 +160,23 @@ def fill_distances_(
         parts: Activations of some images after others, each ``{layer: (b, n, *positions)}``.
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Of all neurons.
-        weights: Shape ``(N,)``.
+        weights: Shape ``(N,)``, on the CPU.
         kept: Where to keep the histograms, too.
 
-    Raises:
-        ValueError: If a value is not finite.
-
     """
-    check_finite(parts)
     image = 0
     for part in parts:
         for here, layer in placed([part]):
             images = slice(image, image + len(layer))
             used = weights[here].nonzero().flatten()
             if len(used):
-                chosen = used + here.start
-                values = layer if len(used) == layer.shape[1] else layer[:, used]
+                chosen: slice | Tensor = here
+                values = layer
+                if len(used) < layer.shape[1]:
+                    there = sent(used, layer.device)
+                    values, chosen = layer[:, there], there + here.start
                 given = references[:, chosen], bins.take(chosen)
-                distances[:, images, chosen] = _layer_distances(values, *given, chosen, images, kept)
+                distances[:, images, chosen] = _layer_distances(values, *given, used + here.start, images, kept)
         image = images.stop
 
 
@@ -184,6 +189,8 @@ def _layer_distances(
     for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
         images, positions = values.shape[1:]
         numbers = bins.take(rows).numbers(values).view(-1, images, positions)
+        if numbers.device.type != "cpu":
+            numbers.clamp_(0, bins.num_bins - 1)  # NaN may have become any
         some = slice(first, first + images)
         found[:, some, rows] = _apart(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
         if kept is not None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.images.tensors import lacks_float64
+
 if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import FileFacts
 
@@ -47,6 +49,7 @@ def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
         (0.25, 0.5, 0.502, 1.0)
 
     """
+    imgs = imgs.cpu() if lacks_float64(imgs.device) else imgs
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
     found = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)

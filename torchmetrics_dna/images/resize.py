@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from torchmetrics_dna.images.pillow import resize_bytes, resize_bytes_image
+from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -90,7 +91,8 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
         imgs = imgs[..., top : top + side, left : left + side]
     if resize == "pillow":
         pixels = imgs if imgs.dtype == torch.uint8 else (imgs * 255).round()
-        return resize_bytes(pixels, size).float() / 255
+        pixels = pixels.cpu() if lacks_float64(imgs.device) else pixels
+        return resize_bytes(pixels, size).float().to(imgs.device) / 255
     if resize == "tensorflow":
         bytes_ = imgs.float() if imgs.dtype == torch.uint8 else imgs.float() * 255
         for axis, side in ((3, size[1]), (2, size[0])):

@@ -11,13 +11,14 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 
-def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,)) -> None:
+def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), values: bool = True) -> None:
     """ValueError (TypeError if it is no tensor) unless ``imgs`` is a batch of images.
 
     Args:
         imgs: Shape ``(B, C, H, W)``.
         normalize: False: uint8 is expected. True: floating point in [0, 1].
         channels: What C may be.
+        values: Whether to look at values. For floating point images on a device, the host then waits for it.
 
     """
     if not isinstance(imgs, Tensor):
@@ -39,12 +40,27 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,)) 
             f"Argument `imgs` expected to be floating point with `normalize=True`, but got {imgs.dtype};"
             " for uint8 set `normalize=False`"
         )
+    if not values:
+        return
     low, high = torch.stack(torch.aminmax(imgs.detach())).tolist()
     if not (low >= 0 and high <= 1):  # also true of NaN
         raise ValueError(
             f"Argument `imgs` expected to lie in [0, 1] with `normalize=True`, but got values from {low:g} to {high:g}"
             + scale_remedy(low, high)
         )
+
+
+def lacks_float64(device: torch.device) -> bool:
+    """Whether numbers of 64 bits are not to be had there, as on Apple's GPUs and some of Intel's."""
+    if device.type == "xpu":
+        return not torch.xpu.get_device_properties(device).has_fp64
+    return device.type == "mps"
+
+
+def in_unit_range(imgs: Tensor) -> Tensor:
+    """Whether all values lie in [0, 1], one bool on their device, which is not asked; False if any is NaN."""
+    low, high = torch.aminmax(imgs)
+    return (low >= 0) & (high <= 1)
 
 
 def scale_remedy(low: float, high: float) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
 from torchmetrics_dna.tally import RangeTally
@@ -85,8 +84,8 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
             ValueError: If images are something else, or activations are not finite. Nothing is added then.
 
         """
-        check_images(imgs, self.normalize, self.extractor.takes)
-        self._tally.add_(self._side(_SIDE), self.extractor.in_parts(imgs), len(imgs))
+        self._check(imgs)
+        self._tally.add_(self._side(_SIDE), self._activations(imgs), len(imgs))
 
     def compute(self) -> dict[str, Tensor]:
         """Smallest and largest activation of each neuron; see above.

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.metrics.sided import Value
     from torchmetrics_dna.tally import DNATally, Side
 
@@ -108,14 +107,13 @@ class ClassedMetric(FoldedMetric[_D]):
         self,
         side: Side,
         imgs: Tensor,
-        parts: Parts,
         groups: Sequence[Hashable] | None = None,
         classes: Tensor | None = None,
     ) -> None:
         if classes is None:
-            super()._add(side, imgs, parts, groups)
+            super()._add(side, imgs, groups)
         else:
-            self._classed().add_classed_(side, parts, classes)
+            self._classed().add_classed_(side, self._activations(imgs), classes)
 
     def _classed(self) -> ClassedTally[_D]:
         if not isinstance(self._tally, ClassedTally):

@@ -13,12 +13,12 @@ from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.metrics.base import _D, DNAMetric
+from torchmetrics_dna.tally.classes import ClassedTally
 from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.metrics.sided import Value
     from torchmetrics_dna.tally import DNATally, Side
@@ -88,14 +88,20 @@ class FoldedMetric(DNAMetric[_D]):
     def forward(self, imgs: Tensor, real: bool, groups: Sequence[Hashable] | None = None) -> Value:
         return self._forward_with(imgs, real, groups=groups)
 
+    @property
     @override
-    def _add(self, side: Side, imgs: Tensor, parts: Parts, groups: Sequence[Hashable] | None = None) -> None:
+    def _replays(self) -> bool:
+        return super()._replays and not isinstance(self._tally, (FoldedTally, ClassedTally))
+
+    @override
+    def _add(self, side: Side, imgs: Tensor, groups: Sequence[Hashable] | None = None) -> None:
         if isinstance(self._tally, FoldedTally):
             count = self._tally.num_folds
+            # the host waits for folds by content, which it needs: before the network, so that it waits for no more
             folds = content_folds(imgs, count) if groups is None else group_folds(groups, count)
-            self._tally.add_folded_(side, parts, folds)
+            self._tally.add_folded_(side, self._activations(imgs), folds)
         else:
-            super()._add(side, imgs, parts)
+            super()._add(side, imgs)
 
     @override
     def _value(self) -> Value:

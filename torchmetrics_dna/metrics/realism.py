@@ -11,16 +11,17 @@ from torch import Tensor
 from torch import distributed as dist
 from torchmetrics.utilities.distributed import gather_all_tensors
 
+from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.binning.single_rows import positions_of
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.origin import identity_of
-from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import check_agreement, digest_of
+from torchmetrics_dna.tally.nonfinite import check_scores
 from torchmetrics_dna.tally.resolve import resolve
-from torchmetrics_dna.tally.scores import POOL, Scorer, each_once
+from torchmetrics_dna.tally.scores import POOL, Scorer, check_indices, each_once
 
 if TYPE_CHECKING:
     import os
@@ -117,7 +118,7 @@ class DNARealism(ExtractorMetric):
         self.reference, self.contrast = dnas[0], POOL if self._pools else dnas[1] if len(dnas) > 1 else None
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
-        self._scorer = Scorer(dnas, self.extractor, self.neuron_weights)
+        self._scorer = Scorer(dnas, self.extractor, self.neuron_weights, wait=False)
         if self._pools and not self._scorer.can_keep:
             raise ValueError(
                 "Argument `contrast` can't be 'pool' where histograms find their own ranges; make the reference with"
@@ -136,6 +137,7 @@ class DNARealism(ExtractorMetric):
             # scores are distances to the reference as long as there are rows, and contrasted when there are none
             self.add_state(self._rows, [], dist_reduce_fx="cat")
             self.add_state(self._positions, torch.zeros(len(self.neurons), dtype=torch.int64), dist_reduce_fx="max")
+        self._read_positions: tuple[Tensor, list[int]] | None = None
 
     @property
     def _configuration(self) -> dict[str, Any]:
@@ -151,23 +153,24 @@ class DNARealism(ExtractorMetric):
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            indices: Where each image stands in the data set, shape ``(B,)``, 0 or more; always or never.
+            indices: Where each image stands in the data set, shape ``(B,)``, 0 or more; always or never. A tensor on a
+                device is waited for, so give them on the CPU, where data loaders make them.
 
         Raises:
             ValueError: If images or indices are something else, activations are not finite, or with a pool of other
                 shapes than those before. Nothing is added then.
 
         """
-        check_images(imgs, self.normalize, self.extractor.takes)
+        self._check(imgs)
         numbers = self._numbers(indices, len(imgs))
-        parts = self.extractor.in_parts(imgs)
+        parts = self._activations(imgs)
         if self._pools:
             scores = self._keep(parts)
         else:
             scores = self._scorer(parts)
             scores = scores[0] if self.contrast is None else scores[0] - scores[1]
         getattr(self, self._scores).append(scores)
-        getattr(self, self._indices).append(numbers.to(scores.device))
+        getattr(self, self._indices).append(numbers)  # on the CPU until they are read: sending them would wait
 
     def forward(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> Tensor:
         """Score images, and give the scores of these; of all processes' batches with ``dist_sync_on_step``."""
@@ -207,6 +210,7 @@ class DNARealism(ExtractorMetric):
             scores = self._joined(self._scores)
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
+        check_scores(scores)
         return scores[each_once(self._joined(self._indices))]
 
     def _keep(self, parts: Parts) -> Tensor:
@@ -216,16 +220,28 @@ class DNARealism(ExtractorMetric):
                 "The scores of this state were contrasted with their pool when it was synced, and no image can join it"
                 " now; call `reset` first"
             )
-        scores, rows, _ = self._scorer.keep(parts)
-        before, now = getattr(self, self._positions), torch.tensor(positions_of(parts[0]))
-        if before.any() and before.tolist() != now.tolist():
+        before, now = self._known_positions(), positions_of(parts[0])
+        if before not in (None, now):
             raise ValueError(
-                f"With contrast='pool', all images expected to give {before.tolist()} activations for a neuron of"
-                f" each layer, as the first ones do, but got {now.tolist()}; resize them to one size"
+                f"With contrast='pool', all images expected to give {before} activations for a neuron of"
+                f" each layer, as the first ones do, but got {now}; resize them to one size"
             )
-        setattr(self, self._positions, now.to(before.device))
+        scores, rows, _ = self._scorer.keep(parts)
+        if before is None:
+            state = sent(torch.tensor(now), self.device)
+            setattr(self, self._positions, state)
+            self._read_positions = state, now
         getattr(self, self._rows).append(rows)
         return scores[0]
+
+    def _known_positions(self) -> list[int] | None:
+        """Activations of each image for a neuron of each layer; None before the first. A state is read only once."""
+        if not getattr(self, self._rows):
+            return None
+        state = getattr(self, self._positions)
+        if self._read_positions is None or self._read_positions[0] is not state:
+            self._read_positions = state, state.tolist()
+        return self._read_positions[1]
 
     def _contrasted(self, indices: Tensor, first: int = 0, group: Any = None, shared: bool = False) -> Tensor:
         """This process's scores, contrasted with the pool.
@@ -261,15 +277,7 @@ class DNARealism(ExtractorMetric):
         earlier = getattr(self, self._indices)
         if earlier and len(earlier[-1]) and bool(earlier[-1][0] < 0) != (indices is None):
             raise ValueError("Argument `indices` expected in every call or in none")
-        if indices is None:
-            return torch.full((count,), -1)
-        numbers = torch.as_tensor(indices)
-        if numbers.shape != (count,) or numbers.is_floating_point() or (numbers < 0).any():
-            raise ValueError(
-                f"Argument `indices` expected to be {count} integers of 0 or more, one for each image, but got"
-                f" {numbers.dtype} of shape {tuple(numbers.shape)}"
-            )
-        return numbers.long()
+        return torch.full((count,), -1) if indices is None else check_indices(indices, count)
 
     def _joined(self, state: str) -> Tensor:
         """A state as one tensor; histograms one after another."""

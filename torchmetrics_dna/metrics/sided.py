@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
-from torchmetrics_dna.images import check_images
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import TalliedMetric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.resolve import Resolved
 
@@ -60,8 +58,8 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
             raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
         if real and self._is_given:
             raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
-        check_images(imgs, self.normalize, self.extractor.takes)
-        self._add(self._side(NAMES[real]), imgs, self.extractor.in_parts(imgs), **more)
+        self._check(imgs)
+        self._add(self._side(NAMES[real]), imgs, **more)
 
     def compute(self) -> Value:
         """The distance between the sides.
@@ -124,8 +122,8 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
         figure, axes = self._plot(val, ax)
         return figure, axes
 
-    def _add(self, side: Side, imgs: Tensor, parts: Parts) -> None:
-        self._tally.add_(side, parts, len(imgs))
+    def _add(self, side: Side, imgs: Tensor) -> None:
+        self._tally.add_(side, self._activations(imgs), len(imgs))
 
     @abstractmethod
     def _value(self) -> Value:

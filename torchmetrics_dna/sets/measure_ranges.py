@@ -89,8 +89,8 @@ def measure_ranges(
             unreadable = [line for lines in gather(unreadable) for line in lines]
             tally.all_reduce_(side)
         if opened:
-            check_any_read(int(side["images"]) + len(unreadable), unreadable, opened[0].label)
-        return MeasuredRanges(tally.to_ranges(side), int(side["images"]), unreadable)
+            check_any_read(tally.num_images(side) + len(unreadable), unreadable, opened[0].label)
+        return MeasuredRanges(tally.to_ranges(side), tally.num_images(side), unreadable)
 
 
 def _add_(side: Side, tally: RangeTally, measured: Iterable[Activated]) -> list[str]:
@@ -115,7 +115,7 @@ def _add_elsewhere_(
         for part, (found, lines) in session.map(work, range(len(parts))):
             tally.merge_(side, found)
             left_out[part] = lines
-            told.add(int(found["images"]) + len(lines))
+            told.add(tally.num_images(found) + len(lines))
         told.end()
     return [line for part in sorted(left_out) for line in left_out[part]]
 

@@ -8,7 +8,7 @@ import torch
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning.histogram import finite_layers, not_finite
+from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.tally.base import DNATally, Field
@@ -57,8 +57,8 @@ class ClassedTally(DNATally[_D], Generic[_D]):
 
         """
         present = classes.unique().tolist()  # type: ignore[no-untyped-call]
-        if len(present) > 1:
-            _refuse_all(side, parts)
+        if len(present) > 1 and next(iter(side.values())).device.type == "cpu":
+            check_finite(parts)  # before the first class is added; a device leaves out each class that is not finite
         for k in present:
             some = images_of(parts, classes == k) if len(present) > 1 else parts
             self.tally.add_(self._class(side, k), some, int((classes == k).sum()))
@@ -129,12 +129,3 @@ def class_numbers(classes: Tensor | Sequence[int | str], names: Sequence[str], n
         few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise ValueError(f"Argument `classes` has {unknown!r}, which is not one of the {len(names)} classes ({few})")
     return torch.tensor([known[one] for one in given], dtype=torch.int64)
-
-
-def _refuse_all(side: Side, parts: Parts) -> None:
-    """On the CPU, ValueError if anything of a batch is not finite, before its first class is added."""
-    if next(iter(side.values())).device.type != "cpu":
-        return  # where classes whose activations are not finite are left out, and told when the state is read
-    finite = finite_layers(parts)
-    if not finite.all():
-        raise not_finite(next(layer for layer, fine in zip(parts[0], finite.tolist(), strict=True) if not fine))

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
+from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
@@ -110,14 +111,15 @@ def check_num_folds(num_folds: int) -> None:
 
 
 def images_of(parts: Parts, chosen: Tensor) -> Parts:
-    """Some images of a batch, ``chosen`` of shape ``(B,)``; views where they lie side by side."""
+    """Some images of a batch, ``chosen`` of shape ``(B,)``, on the CPU; views where they lie side by side."""
     sizes = [len(next(iter(part.values()))) for part in parts]
     found = []
     for part, here in zip(parts, torch.split(chosen, sizes), strict=True):
-        places = here.nonzero().flatten().tolist()
-        if places:
-            first, end = places[0], places[-1] + 1
-            some = slice(first, end) if end - first == len(places) else places
+        places = here.nonzero().flatten()
+        if len(places):
+            first, end = int(places[0]), int(places[-1]) + 1
+            side_by_side = end - first == len(places)
+            some = slice(first, end) if side_by_side else sent(places, next(iter(part.values())).device)
             found.append({layer: values[some] for layer, values in part.items()})
     return found
 

@@ -10,13 +10,13 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning import add_counts_, bins_within
-from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.nonfinite import accepted, read_tail, record_, screen
+from torchmetrics_dna.tally.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
@@ -54,9 +54,8 @@ class HistogramTally(DNATally[HistogramDNA]):
         counts = side["counts"]
         if self._bins.centre.device != counts.device:
             self._bins = self._bins.to(counts.device)
-        finite = screen(parts, counts.device)
-        add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted(finite))
-        record_(counts[self._cells :], finite, num_images)
+        with screened(counts[self._cells :], parts, num_images) as accepted:
+            add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted)
 
     @override
     def to_dna(self, side: Side) -> HistogramDNA:
@@ -91,15 +90,16 @@ class SelfRangingTally(DNATally[HistogramDNA]):
     @override
     def fields(self) -> dict[str, Field]:
         return {
-            "counts": Field(self.neurons.total * self.num_bins + 1, torch.int64, 0),
+            "counts": Field(self.neurons.total * self.num_bins + len(self.neurons) + 1, torch.int64, 0),
             "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
         }
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        grid = self._widen(side, activation_extremes(parts))
-        add_counts_(self._counts(side), parts, grid.bins(self.num_bins))
-        side["counts"][-1] += num_images
+        extremes = activation_extremes(parts)
+        with screened(self._tail(side), by_layer(extremes, self.neurons), num_images) as accepted:
+            grid = self._widen(side, unless_refused(extremes, accepted))
+            add_counts_(self._counts(side), parts, grid.bins(self.num_bins), accepted)
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
@@ -123,10 +123,14 @@ class SelfRangingTally(DNATally[HistogramDNA]):
         ranges = ActivationRanges(
             torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
         )
-        return HistogramDNA(self._counts(side), self.neurons, ranges, int(side["counts"][-1]), **self.origin)
+        num_images = read_tail(self._tail(side), self.neurons)
+        return HistogramDNA(self._counts(side), self.neurons, ranges, num_images, **self.origin)
 
     def _counts(self, side: Side) -> Tensor:
-        return side["counts"][:-1].view(-1, self.num_bins)
+        return side["counts"][: self.neurons.total * self.num_bins].view(-1, self.num_bins)
+
+    def _tail(self, side: Side) -> Tensor:
+        return side["counts"][self.neurons.total * self.num_bins :]
 
     def _widen(self, side: Side, extremes: Tensor) -> Grid:
         """Move a side to the grid that also holds other extremes."""

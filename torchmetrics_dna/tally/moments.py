@@ -19,7 +19,7 @@ from torchmetrics_dna.binning.cross_moments import (
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.nonfinite import accepted, read_tail, record_, screen
+from torchmetrics_dna.tally.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
@@ -37,10 +37,9 @@ class MomentTally(DNATally[GaussianDNA]):
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        finite = screen(parts, side["moments"].device)
         moments, tail = self._split(side)
-        add_moments_(moments, parts, accepted(finite))
-        record_(tail, finite, num_images)
+        with screened(tail, parts, num_images) as accepted:
+            add_moments_(moments, parts, accepted)
 
     @override
     def to_dna(self, side: Side) -> GaussianDNA:
@@ -63,19 +62,21 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
     def fields(self) -> dict[str, Field]:
         products = sum(width**2 for width in self.neurons.values())
         return {
-            "cross_moments": Field(self.neurons.total + products + 1, torch.float64, 0),
+            "cross_moments": Field(self.neurons.total + products + len(self.neurons) + 1, torch.float64, 0),
             "shift": Field(self.neurons.total, torch.float64, 0),
         }
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        add_cross_moments_(self._moments(side), parts)
+        with screened(self._tail(side), parts, num_images) as accepted:
+            add_cross_moments_(self._moments(side), parts, accepted)
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
         device = side["shift"].device
         theirs = {name: tensor.to(device) for name, tensor in other.items()}
         merge_cross_moments_(self._moments(side), self._moments(theirs))
+        self._tail(side).add_(self._tail(theirs))
 
     @override
     def all_reduce_(self, side: Side, group: Any = None) -> None:
@@ -88,14 +89,17 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
 
     @override
     def to_dna(self, side: Side) -> LayerGaussianDNA:
-        moments = self._moments(side)
-        return LayerGaussianDNA(*mean_and_covariance(moments), self.neurons, int(moments.num_images), **self.origin)
+        num_images = read_tail(self._tail(side), self.neurons)
+        return LayerGaussianDNA(*mean_and_covariance(self._moments(side)), self.neurons, num_images, **self.origin)
 
     def _moments(self, side: Side) -> CrossMoments:
         """Views of a side."""
-        widths = self.neurons.items()
-        sums, *products, num_images = torch.split(
-            side["cross_moments"], [self.neurons.total, *(width**2 for _, width in widths), 1]
+        widths, tail = self.neurons.items(), self._tail(side)
+        sums, *products = torch.split(
+            side["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]
         )
         by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
-        return CrossMoments(num_images[0], side["shift"], sums, by_layer)
+        return CrossMoments(tail[-1], side["shift"], sums, by_layer)
+
+    def _tail(self, side: Side) -> Tensor:
+        return side["cross_moments"][-len(self.neurons) - 1 :]

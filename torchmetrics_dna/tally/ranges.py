@@ -9,9 +9,10 @@ from torch import Tensor
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
+from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
 from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.tally.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
@@ -42,14 +43,15 @@ class RangeTally(Tally):
     @override
     def fields(self) -> dict[str, Field]:
         return {
-            "images": Field(1, torch.int64, 0),
+            "images": Field(len(self.neurons) + 1, torch.int64, 0),
             "extremes": Field(2 * self.neurons.total, torch.float64, -torch.inf),
         }
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        self._widen(side, activation_extremes(parts))
-        side["images"] += num_images
+        extremes = activation_extremes(parts)
+        with screened(side["images"], by_layer(extremes, self.neurons), num_images) as accepted:
+            self._widen(side, unless_refused(extremes, accepted))
 
     def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:
         """Add, in place, ranges that were measured before; ValueError if layers or margin rule do not fit."""
@@ -72,9 +74,13 @@ class RangeTally(Tally):
         """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
         return ActivationRanges(*self.minimum_and_maximum(side), self.neurons, self.margin)
 
-    @staticmethod
-    def minimum_and_maximum(side: Side) -> tuple[Tensor, Tensor]:
-        """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added to the side."""
+    def num_images(self, side: Side) -> int:
+        """How many images were added; ValueError if some were refused, since their activations are not finite."""
+        return read_tail(side["images"], self.neurons)
+
+    def minimum_and_maximum(self, side: Side) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added, ValueError as :meth:`num_images`."""
+        self.num_images(side)
         if side["extremes"].isinf().any():
             raise RuntimeError("At least one image is required to know activation ranges, but got 0")
         return split_extremes(side["extremes"])

@@ -29,13 +29,20 @@ class Scorer:
         references: The DNAs to score against; the first one says how images are counted.
         extractor: Gives the activations.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        wait: Whether the host waits for errors of a device. If not, scores are NaN where activations are not finite.
 
     Raises:
         ValueError: If a reference is of another extractor or has no images.
 
     """
 
-    def __init__(self, references: Sequence[HistogramDNA], extractor: DNAExtractor, weights: Tensor | None) -> None:
+    def __init__(
+        self,
+        references: Sequence[HistogramDNA],
+        extractor: DNAExtractor,
+        weights: Tensor | None,
+        wait: bool = True,
+    ) -> None:
         first = references[0]
         ranges, bins = first.known_ranges, first.num_bins
         # where the reference's histograms found their own bounds, so do those of each image
@@ -46,7 +53,7 @@ class Scorer:
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         self.references = list(references)
-        self.extractor, self.weights = extractor, weights
+        self.extractor, self.weights, self._wait = extractor, weights, wait
         self._bounds = ranges.bounds()
         self._layouts: dict[tuple[int, ...], SingleRows] = {}
         # side by side, so that one pass over an image's histograms serves them all
@@ -69,7 +76,7 @@ class Scorer:
         if self._tally is not None:
             return self._one_by_one(parts, self._tally, where)
         self._move(where)
-        return realism_of_parts(parts, self._counts, *self._bounds, self.weights)
+        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, wait=self._wait)
 
     def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
         """Likewise, and the histograms of the images, a row for each, with how these are laid out."""
@@ -77,7 +84,8 @@ class Scorer:
         self._move(where)
         layout = self.layout(positions_of(parts[0]))
         rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), where)
-        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, (layout, rows)), rows, layout
+        kept = layout, rows
+        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, kept, self._wait), rows, layout
 
     def layout(self, positions: list[int]) -> SingleRows:
         """How rows are laid out, for images of which each neuron of a layer has so many activations."""
@@ -106,6 +114,17 @@ class Scorer:
                 found = [reference.to(device).distances(one) for reference in self.references]
                 scores.append(torch.stack([weigh_and_reduce(each, self.weights, "mean") for each in found]))
         return torch.stack(scores, 1) if scores else torch.zeros(len(self.references), 0, device=device).double()
+
+
+def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
+    """Where images stand in their data set, int64, on the CPU; ValueError unless each of so many has a number."""
+    numbers = torch.as_tensor(indices).cpu()
+    if numbers.shape != (count,) or numbers.is_floating_point() or (numbers < 0).any():
+        raise ValueError(
+            f"Argument `indices` expected to be {count} integers of 0 or more, one for each image, but got"
+            f" {numbers.dtype} of shape {tuple(numbers.shape)}"
+        )
+    return numbers.long()
 
 
 def each_once(indices: Tensor) -> Tensor:

@@ -1,0 +1,217 @@
+"""How fast counting and metrics are on CUDA: each figure is a function that gives numbers. See cuda.py."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from functools import partial
+from statistics import median
+
+import timm
+import torch
+from networks import Convolutions
+from torch import Tensor
+
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, LayerFrechetDistance
+from torchmetrics_dna.binning import bins_within, cuda, histogram
+
+Figures = dict[str, object]
+BINS = 1000
+NETWORKS = {
+    "ViT-B/16": "vit_base_patch16_224",
+    "ViT-L/16": "vit_large_patch16_224",
+    "ResNet-50": "resnet50",
+    "efficientnet_lite0": "efficientnet_lite0",
+}
+SHAPES = {  # activations of 64 images, as networks leave them
+    "ViT tokens 64x768x197": ((64, 768, 197), (0, 2, 1)),
+    "conv 64x24x56x56": ((64, 24, 56, 56), (0, 1, 2, 3)),
+    "the same, channels last": ((64, 24, 56, 56), (0, 2, 3, 1)),
+    "conv 64x2048x7x7": ((64, 2048, 7, 7), (0, 1, 2, 3)),
+    "pooled 256x2048": ((256, 2048), (0, 1)),
+}
+
+
+def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, list[float]]:
+    """Of each call, once in every round, after two that do not count; by events of the device."""
+    found: dict[str, list[float]] = {name: [] for name in calls}
+    left_out = 0 if dry else 2
+    for turn in range(rounds + left_out):
+        for name, call in calls.items():
+            if dry:
+                start = time.perf_counter()
+                call()
+                spent = time.perf_counter() - start
+            else:
+                begin, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
+                torch.cuda.synchronize()
+                begin.record()
+                call()
+                end.record()
+                torch.cuda.synchronize()
+                spent = begin.elapsed_time(end) / 1e3
+            if turn >= left_out:
+                found[name].append(spent)
+    return found
+
+
+def by_histc(activations: Tensor) -> Tensor:
+    """The published way: a `histc` for each neuron, in float64."""
+    scaled = (activations.double() / 4).clamp(-1, 1)
+    return torch.stack([torch.histc(scaled[:, i], BINS, min=-1, max=1) for i in range(scaled.shape[1])])
+
+
+def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Nanoseconds an activation, beside a copy on the device, for variants of the kernels too."""
+    where = "cpu" if dry else "cuda"
+    for (label, (shape, order)), dtype in (
+        (shape, dtype) for shape in SHAPES.items() for dtype in (torch.float32, torch.bfloat16)
+    ):
+        if dry and (label != "pooled 256x2048" or dtype is not torch.float32):
+            continue
+        shape = (16, 8) if dry else shape
+        x = torch.randn([shape[axis] for axis in order], device=where).to(dtype)
+        x = x.permute([order.index(axis) for axis in range(len(shape))])
+        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=where) for end in (-4, 4))
+        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=where)
+        one, target = state.new_ones(()), torch.empty_like(x)
+        calls: dict[str, Callable[[], object]] = {
+            "copy": partial(target.copy_, x),
+            "aminmax": partial(torch.aminmax, x),
+            "triton": partial(cuda.add_layer_, state, x, bins, one),
+            "torch": partial(histogram.add_layer_, state, x, bins, one),
+            "histc": partial(by_histc, x),
+        }
+        times = seconds(1 if dry else 15, dry, **calls)
+        yield (
+            f"{label}, {str(dtype)[6:]}",
+            {name: round(median(some) / x.numel() * 1e9, 4) for name, some in times.items()}
+            | variants(dry, partial(cuda.add_layer_, state, x, bins, one), x.numel()),
+        )
+
+
+def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
+    """The kernels with other sizes of blocks, and either kernel for this layout: what to choose them by."""
+    found: Figures = {}
+    usual = {name: getattr(cuda, name) for name in ("_BLOCK", "_BLOCKS", "_COLUMNS", "_MOST_SHARED_BINS")}
+    others = [
+        {"_MOST_SHARED_BINS": 0},
+        {"_BLOCK": 512},
+        {"_BLOCK": 2048},
+        {"_BLOCKS": 4},
+        {"_BLOCKS": 64},
+        {"_COLUMNS": 8},
+    ]
+    for other in others[:: 5 if dry else 1]:
+        with suppress(Exception):  # a variant may not compile
+            for name, value in (usual | other).items():
+                setattr(cuda, name, value)
+            spent = median(seconds(1 if dry else 7, dry, call=call)["call"])
+            found["triton with " + ", ".join(f"{name} {value}" for name, value in other.items())] = round(
+                spent / count * 1e9, 4
+            )
+    for name, value in usual.items():
+        setattr(cuda, name, value)
+    return found
+
+
+def extractor_of(name: str, dtype: str | None, dry: bool) -> DNAExtractor:
+    """A network with random weights, which counts as any other."""
+    torch.manual_seed(0)
+    if dry:
+        return DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=32)
+    return DNAExtractor(timm.create_model(NETWORKS[name], pretrained=False), dtype=dtype)
+
+
+def metrics_on(extractor: DNAExtractor, images: Tensor) -> dict[str, object]:
+    """The metrics whose `update` is timed, each on an extractor that it shares with none."""
+    ranges = ActivationRanges.observe({layer: x.cpu().float() for layer, x in extractor(images[:8]).items()})
+    reference = DNAEMD(extractor, ranges=ranges, sync_on_compute=False).to(images.device)
+    reference.update(images, real=True)
+    found = {
+        "DNAEMD": DNAEMD(extractor, ranges=ranges),
+        "auto": DNAEMD(extractor, ranges="auto"),
+        "DNAFrechet": DNAFrechet(extractor),
+        "LayerFrechetDistance": LayerFrechetDistance(extractor),
+        "DNARealism": DNARealism(extractor, reference=reference.to_dna(True).to("cpu")),
+    }
+    return {name: metric.to(images.device) for name, metric in found.items()}
+
+
+def updates(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """What `update` adds to a bare pass of the network, and what the profiler counts in one."""
+    batches = [(name, dtype, batch) for name in NETWORKS for dtype in ("bfloat16", None) for batch in (32, 256)]
+    batches.insert(0, ("ViT-B/16", "bfloat16", 64))  # the bound of 5 %
+    for name, dtype, batch in batches[: 1 if dry else None]:
+        extractor = extractor_of(name, dtype, dry)
+        images = torch.randint(0, 256, (4 if dry else batch, 3, 224, 224), dtype=torch.uint8)
+        images = images if dry else images.cuda()
+        metrics = metrics_on(extractor, images)
+        calls: dict[str, Callable[[], object]] = {"bare": partial(_bare, extractor, images)}
+        for label, metric in metrics.items():
+            calls[label] = partial(_updated, metric, images, label)
+        times = seconds(1 if dry else 9, dry, **calls)
+        bare = median(times.pop("bare"))
+        found: Figures = {"bare call, ms": round(bare * 1e3, 3)}
+        for label, some in times.items():
+            found[f"{label}, added"] = f"{(median(some) / bare - 1) * 100:+.1f} %"
+            found[f"{label}, profile"] = profile(calls[label], dry)
+        network = "a small network" if dry else f"{name}, {dtype or 'float32'}"
+        yield f"{network}, batch {len(images)}", found
+
+
+def _bare(extractor: DNAExtractor, images: Tensor) -> None:
+    extractor.release()
+    extractor(images)
+
+
+def _updated(metric: object, images: Tensor, label: str) -> None:
+    metric.extractor.release()  # so that the network runs  # type: ignore[attr-defined]
+    if label == "DNARealism":
+        metric.reset()  # type: ignore[attr-defined]
+        metric.update(images)  # type: ignore[attr-defined]
+    else:
+        metric.update(images, real=False)  # type: ignore[attr-defined]
+
+
+def profile(call: Callable[[], object], dry: bool) -> Figures:
+    """Kernels launched, and times that the host waited, in one call."""
+    from torch.profiler import ProfilerActivity
+
+    activities = [ProfilerActivity.CPU] if dry else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
+    with torch.profiler.profile(activities=activities) as seen:
+        call()
+    events = seen.key_averages()
+    of = {event.key: event.count for event in events}
+    return {
+        "kernels": sum(
+            count
+            for key, count in of.items()
+            if key in ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
+        ),
+        "waits": sum(count for key, count in of.items() if "Synchronize" in key and "Device" not in key),
+        "operators": sum(count for key, count in of.items() if key.startswith("aten::")),
+    }
+
+
+def computing(dry: bool) -> Iterable[tuple[str, Figures]]:
+    """Milliseconds of `compute`."""
+    extractor = extractor_of("ViT-B/16", "bfloat16", dry)
+    images = torch.randint(0, 256, (8, 3, 224, 224), dtype=torch.uint8)
+    images = images if dry else images.cuda()
+    for label, metric in metrics_on(extractor, images).items():
+        for _ in range(2):
+            _updated(metric, images, label)
+        if label != "DNARealism":
+            metric.update(images // 2, real=True)  # type: ignore[attr-defined]
+
+        def compute(metric: object = metric) -> None:
+            metric._computed = None  # type: ignore[attr-defined]
+            metric.compute()  # type: ignore[attr-defined]
+
+        spent = median(seconds(1 if dry else 5, dry, call=compute)["call"])
+        yield label, {"compute, ms": round(spent * 1e3, 2)}
+
+
+FIGURES = {figure.__name__: figure for figure in (counting, updates, computing)}

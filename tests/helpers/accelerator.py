@@ -1,0 +1,176 @@
+"""An accelerator that this machine has not: the CPU computes, but torch sees a device ``cuda``, and what it waits for.
+
+The host of a real one only queues work. What asks for a value, or for a shape that depends on values, waits until all
+of it is done; so does a copy between host and device, unless it is said not to.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves, tree_map
+from typing_extensions import Self
+
+# as on CUDA: their result, or its shape, is a value that the host must know
+ASKING = {
+    "_local_scalar_dense", "_unique", "_unique2", "bincount", "equal", "is_nonzero", "item", "masked_select", "nonzero",
+    "unique_consecutive", "unique_dim",
+}  # fmt: skip
+_COPIES = {"_to_copy", "copy_"}
+
+
+class WaitsError(RuntimeError):
+    """The host would wait for the device."""
+
+
+class There(Tensor):
+    """A tensor of the device, computed on the CPU."""
+
+    here: Tensor
+    __torch_function__ = torch._C._disabled_torch_function_impl
+
+    @staticmethod
+    def __new__(cls, here: Tensor) -> Self:
+        like = {"strides": here.stride(), "storage_offset": here.storage_offset(), "dtype": here.dtype}
+        made: Self = torch.Tensor._make_wrapper_subclass(cls, here.shape, device="cuda:0", **like)
+        made.here = here
+        return made
+
+    @classmethod
+    def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        raise RuntimeError(f"{func} ran outside of the device")
+
+
+class Accelerator(TorchDispatchMode):
+    """While it lasts, there is such a device.
+
+    Args:
+        float64: Whether it has numbers of 64 bits.
+
+    Attributes:
+        asked: What was waited for.
+        peak: Most bytes that tensors of the device held at once, since :meth:`rest`.
+
+    """
+
+    def __init__(self, float64: bool = True) -> None:
+        super().__init__()
+        self._mode_key = torch._C._TorchDispatchModeKey.FAKE  # so that torch looks for no driver
+        self.asked, self.peak, self._float64, self._live, self._strict = list[str](), 0, float64, 0, False
+        self._known: set[int] = set()
+        self._stack = ExitStack()
+
+    def __enter__(self) -> Self:
+        torch._C._ensureCUDADeviceGuardSet()
+        self._stack.enter_context(_Literals())
+        super().__enter__()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        super().__exit__(*error)
+        self._stack.close()
+
+    def rest(self) -> None:
+        """Count the peak from here on, beyond what there is."""
+        self.peak = self._live = 0
+
+    @contextmanager
+    def never_waits(self) -> Iterator[None]:
+        """Within it, WaitsError where the host would wait."""
+        self._strict = True
+        try:
+            yield
+        finally:
+            self._strict = False
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        tensors = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        ours = {id(tensor.here): tensor for tensor in tensors if isinstance(tensor, There)}
+        target = kwargs.get("device")
+        there = bool(ours) if target is None else torch.device(target).type == "cuda"
+        if func.overloadpacket.__name__ in ("is_pinned", "pin_memory", "_pin_memory"):
+            return False if func.overloadpacket.__name__ == "is_pinned" else args[0].clone()
+        if not ours and not there:
+            return func(*args, **kwargs)
+        if torch._C._dispatch_has_kernel_for_dispatch_key(func.name(), "CompositeImplicitAutograd"):
+            super().__enter__()  # in inference mode, torch leaves such operations in one piece
+            try:
+                return func.decompose(*args, **kwargs)
+            finally:
+                super().__exit__(None, None, None)
+        self._look(func, args, kwargs, tensors, there)
+        if target is not None and there:
+            kwargs = kwargs | {"device": "cpu"}
+        inner_args, inner_kwargs = tree_map(lambda leaf: leaf.here if isinstance(leaf, There) else leaf, (args, kwargs))
+        if kwargs.get("pin_memory"):
+            inner_kwargs.pop("pin_memory")
+        found = func(*inner_args, **inner_kwargs)
+        if func.overloadpacket.__name__ == "copy_":
+            return args[0]
+        return tree_map(lambda leaf: self._wrapped(leaf, ours) if there and isinstance(leaf, Tensor) else leaf, found)
+
+    def _look(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], there: bool) -> None:
+        """Note what the host waits for; RuntimeError for what no device does."""
+        name = func.overloadpacket.__name__
+        of_host = [tensor for tensor in tensors if not isinstance(tensor, There)]
+        if name in _COPIES:
+            source = args[1] if name == "copy_" else args[0]
+            between = isinstance(source, There) != (isinstance(args[0], There) if name == "copy_" else there)
+            blocking = not (kwargs.get("non_blocking") or (name == "copy_" and len(args) > 2 and args[2]))
+            self._note(between and blocking, f"{name} between host and device")
+        elif name in ("index", "index_put_", "index_put"):
+            indices = [index for index in args[1] if index is not None]
+            self._note(any(not isinstance(index, There) for index in indices), f"{name} by indices of the host")
+            self._note(any(index.dtype in (torch.bool, torch.uint8) for index in indices), f"{name} by a mask")
+        elif any(tensor.ndim for tensor in of_host) and not name.endswith("_like"):
+            raise RuntimeError(f"Expected all tensors to be on the same device, but {func} got some of the host")
+        self._note(name in ASKING or (name == "repeat_interleave" and "output_size" not in kwargs), name)
+
+    def _note(self, waits: bool, what: str) -> None:
+        if waits:
+            self.asked.append(what)
+            if self._strict:
+                raise WaitsError(f"The host waits for the device: {what}")
+
+    def _wrapped(self, here: Tensor, ours: dict[int, There]) -> Tensor:
+        if id(here) in ours:
+            return ours[id(here)]
+        if not self._float64 and here.dtype == torch.float64:
+            raise TypeError("Cannot convert a MPS Tensor to float64 dtype as the MPS framework doesn't support float64")
+        self._weigh(here.untyped_storage())
+        with torch.inference_mode(False):  # or torch would count the versions of views in vain
+            return There(here)
+
+    def _weigh(self, storage: Any) -> None:
+        address, size = storage._cdata, storage.nbytes()
+        if address in self._known:
+            return
+        self._known.add(address)
+        self._live += size
+        self.peak = max(self.peak, self._live)
+        weakref.finalize(storage, self._free, address, size)
+
+    def _free(self, address: int, size: int) -> None:
+        self._known.discard(address)
+        self._live -= size
+
+
+class _Literals(TorchFunctionMode):
+    """``torch.tensor`` on a device is made on the host and sent, and lists of numbers are fetched."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        device = kwargs.get("device")
+        if func is torch.tensor and device is not None and torch.device(device).type != "cpu":
+            return func(*args, **{**kwargs, "device": "cpu"}).to(device)
+        if func is Tensor.tolist and isinstance(args[0], There):
+            return args[0].cpu().tolist()
+        return func(*args, **kwargs)

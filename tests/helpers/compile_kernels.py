@@ -1,0 +1,43 @@
+"""Compile Triton's kernels for a GPU, with or without one: for each, its name, shared memory and machine code in bytes.
+
+python tests/helpers/compile_kernels.py
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import triton
+from triton.backends.compiler import GPUTarget
+from triton.compiler import ASTSource
+
+from torchmetrics_dna.binning import cuda
+
+POINTERS = {"counts": "*i64", "accepted": "*i64", "centre": "*fp64", "scale": "*fp64", "first": "*fp64"}
+FLOATS = {"offset": "fp32", "factor": "fp32"}  # as Triton takes Python's floats
+SIZES = {
+    "_count_rows": {"cells": 1024, "block": 1024, "blocks": 16},
+    "_count_columns": {"rows": 32, "columns": 32, "blocks": 16},
+}
+ONES = ("num_bins", "neurons", "total", "per_image", "positions", "neuron_stride", "stride")
+
+
+def compiled(name: str, dtype: str, ones: tuple[str, ...], capability: int) -> Any:
+    """A kernel for activations of this type; Triton compiles anew for integers that are 1, as if they stood there."""
+    kernel = getattr(cuda, name)
+    fixed: dict[str, Any] = SIZES[name] | dict.fromkeys(ones, 1)
+    known = POINTERS | FLOATS | {"values": f"*{dtype}"}
+    signature = {each: "constexpr" if each in fixed else known.get(each, "i32") for each in kernel.arg_names}
+    source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
+    return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False})
+
+
+def main() -> None:
+    for name in SIZES:
+        for dtype, ones, capability in (("fp32", (), 80), ("bf16", ONES, 90)):
+            made = compiled(name, dtype, ones, capability)
+            print(name, dtype, made.metadata.shared, len(made.asm["cubin"]), made.asm["ptx"].count("div.rn.f64"))
+
+
+if __name__ == "__main__":
+    main()

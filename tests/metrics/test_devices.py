@@ -1,0 +1,79 @@
+"""Every metric on an accelerator: `update` only queues work, values are the CPU's, and bad batches are told later.
+
+The accelerator is one that the CPU stands in for, and where there is a GPU, that one, under torch's own watch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+
+import pytest
+import torch
+from accelerator import Accelerator
+from forms import FORMS, values
+from makers import FAKE, REAL
+from torch import Tensor
+
+every_form = pytest.mark.parametrize("form", FORMS)
+
+
+class Gpu:
+    """The same watch over a real one."""
+
+    @contextmanager
+    def never_waits(self) -> Iterator[None]:
+        torch.cuda.set_sync_debug_mode("error")
+        try:
+            yield
+        finally:
+            torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.fixture(params=["stand-in", pytest.param("gpu", marks=pytest.mark.cuda)])
+def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[Accelerator | Gpu]:
+    if request.param == "gpu":
+        yield Gpu()
+        return
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)  # kernels have tests of their own
+    with Accelerator() as accelerator:
+        yield accelerator
+
+
+@every_form
+def test_update_never_waits_and_finds_what_the_cpu_finds(form: str, device: Accelerator | Gpu) -> None:
+    make, feed = FORMS[form]
+    there, here = make().to("cuda"), make()
+    for turn, (imgs, real) in enumerate([(REAL, True), (FAKE, False), (FAKE // 2, False)]):
+        sent = imgs.to("cuda")
+        with device.never_waits() if turn == 2 else nullcontext():  # the first ones send what stays there
+            feed(there, sent, real)
+        feed(here, imgs, real)
+    for value, expected in zip(values(there), values(here), strict=True):
+        torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("form", sorted(FORMS.keys() - {"emd with reference", "self_ranging_frechet", "cmmd", "prdc"}))
+def test_bad_images_are_left_out_and_told_when_the_state_is_read(form: str, device: Accelerator | Gpu) -> None:
+    make, feed = FORMS[form]
+    metric = make(normalize=True).to("cuda")
+    for imgs, real in ((REAL, True), (FAKE, False)):
+        feed(metric, (imgs / 255).to("cuda"), real)
+    good = values(metric)
+    before = {name: state.clone() for name, state in metric.metric_state.items() if isinstance(state, Tensor)}
+    imgs = FAKE / 255
+    imgs[1, 2, 3, 4] = 1.5
+    imgs = imgs.to("cuda")
+    with device.never_waits():
+        feed(metric, imgs, False)
+    for _ in range(2):
+        with pytest.raises(ValueError, match=r"NaN or infin.*must lie in \[0, 1\].*reset|Expected finite features"):
+            metric.compute()
+    for name, state in before.items():  # nothing but the notes: one for each layer, in three classes or folds
+        changed = int((metric.metric_state[name] != state).sum())
+        assert changed == 0 or (changed in (1, 3, 9) and name.startswith(("fake", "seen")))
+    metric.reset()
+    for imgs, real in ((REAL, True), (FAKE, False)):
+        feed(metric, (imgs / 255).to("cuda"), real)
+    for value, expected in zip(values(metric), good, strict=True):
+        assert torch.equal(value, expected)

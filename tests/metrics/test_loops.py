@@ -1,0 +1,119 @@
+"""Metrics in users' loops that torch compiles, or runs in inference mode, or captures."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from accelerator import Accelerator
+from makers import CLASSES, FAKE, MAKERS, REAL, emd, fed, frechet, realism
+from torch import Tensor
+from torchmetrics import Metric
+
+from torchmetrics_dna import CMMD
+
+
+@pytest.mark.parametrize("fullgraph", [False, True])
+def test_a_compiled_loop_goes_around_update_and_compute(fullgraph: bool) -> None:
+    metric, expected = emd(), fed(emd())
+
+    def step(images: Tensor, real: bool) -> Tensor:
+        brighter = images + 1
+        metric.update(brighter - 1, real=real)
+        return brighter.float().mean()
+
+    torch._dynamo.reset()
+    compiled = torch.compile(step, backend="eager", fullgraph=fullgraph)
+    if fullgraph:
+        with pytest.raises(torch._dynamo.exc.Unsupported, match="torch.compiler.disable"):
+            compiled(REAL, True)
+        return
+    for images, real in ((REAL, True), (FAKE, False)):
+        assert compiled(images, real) == (images + 1).float().mean()
+    assert torch.equal(metric.real_counts, expected.real_counts)
+    assert metric.compute() == expected.compute()
+
+
+@pytest.mark.parametrize("make", CLASSES.values())
+def test_in_inference_mode_and_out_of_it(make: Callable[..., Metric]) -> None:
+    with torch.inference_mode():
+        metric = make()
+        metric.update(REAL.clone(), real=True)
+    metric.update(FAKE, real=False)
+    expected = fed(make()).compute()
+    torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=0)
+    with torch.inference_mode():
+        metric.reset()
+        metric(REAL.clone(), real=True)
+    metric(FAKE, real=False)
+    torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("make", "more"),
+    [
+        (realism, {}),
+        (lambda: CMMD(emd().extractor), {"real": True}),
+        (lambda: emd(num_folds=5), {"real": True}),
+        (lambda: frechet(classes=2), {"real": True, "classes": [0, 1, 0, 1, 0, 1]}),
+    ],
+)
+def test_a_graph_does_not_capture_what_the_host_does(
+    make: Callable[[], Metric], more: dict[str, object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    metric = make()
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    with pytest.raises(RuntimeError, match=r"A CUDA graph can't capture `update`.*call `update` outside of the graph"):
+        metric.update(REAL, **more)
+    emd().update(REAL, real=True)  # which is captured
+
+
+def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+    with Accelerator() as accelerator:
+        metric, images = emd(num_folds=5).to("cuda"), REAL.to("cuda")
+        metric.update(images, real=True)
+        waited: list[int] = []
+        run = metric.extractor._outputs
+        monkeypatch.setattr(
+            metric.extractor, "_outputs", lambda some: (waited.append(len(accelerator.asked)), run(some))[1]
+        )
+        accelerator.asked.clear()
+        metric.update(FAKE.to("cuda", non_blocking=True), real=False)
+    assert accelerator.asked == ["_to_copy between host and device"]
+    assert waited == [1]
+
+
+@pytest.mark.parametrize("name", MAKERS)
+def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("metrics.sharing", "images.properties", "images.resize"):
+        monkeypatch.setattr(f"torchmetrics_dna.{module}.lacks_float64", lambda device: device.type == "cuda")
+    expected = fed(MAKERS[name]()).compute()
+    with Accelerator(float64=False):
+        metric = MAKERS[name]().to("cuda")
+        assert metric.device.type == "cpu"
+        seen: list[str] = []
+        run = metric.extractor._outputs
+        monkeypatch.setattr(metric.extractor, "_outputs", lambda some: (seen.append(some.device.type), run(some))[1])
+        fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
+        assert metric.compute() == expected
+    assert seen == ["cuda", "cuda"]
+
+
+@pytest.mark.parametrize("name", ["emd", "self_ranging_emd", "layer_frechet"])
+def test_counting_takes_little_beside_activations(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torchmetrics_dna.binning.counting.optional", lambda _: None)
+    monkeypatch.setattr("torchmetrics_dna.binning.layouts._DEVICE_CHUNK", 1 << 14)  # a 256th of what it is
+    images = torch.randint(0, 256, (16, 3, 96, 96), dtype=torch.uint8)
+    with Accelerator() as accelerator:
+        metric, there = MAKERS[name]().to("cuda"), images.to("cuda")
+        metric.update(there, real=True)
+        activations = sum(x.untyped_storage().nbytes() for x in metric.extractor(there).values())
+        metric.extractor.release()
+        accelerator.rest()
+        metric.update(there, real=False)
+        beside = accelerator.peak - activations
+    assert activations > 0
+    assert beside < 3 * 8 * (1 << 14) + 2e5  # three numbers of 64 bits for each value of a chunk
