@@ -62,7 +62,6 @@ FORMS: dict[str, tuple[Callable[..., Metric], Feed]] = {
     "auto emd in folds": (lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
     "frechet in folds": (lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),
     "mind": (lambda **kwargs: MIND(EXTRACTOR, layer="contrast", num_projections=5, **kwargs), plainly),
-    "mind of histograms": (lambda **kwargs: MIND(EXTRACTOR, num_projections=5, num_bins=50, **kwargs), plainly),
     "cmmd": (lambda **kwargs: CMMD(EXTRACTOR, **kwargs), plainly),
     "prdc": (lambda **kwargs: PRDC(EXTRACTOR, nearest_k=2, **kwargs), plainly),
 }
