@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 mpl.use("Agg")
 import matplotlib.pyplot as plt
 
-SCALES = (1.0, 1.5, 2.0, 3.0, 5.0)  # as in diffusers: 1 is none
 NO_CLASS, TIMES = 10, 250
 
 
@@ -91,28 +90,28 @@ def precision_and_recall(extractor: DNAExtractor, real: Tensor, drawn: list[Tens
     return found
 
 
-def plot(found: Comparisons, shares: list[tuple[float, float]], drawn: list[Tensor]) -> plt.Figure:
+def plot(scales: list[float], found: Comparisons, shares: list[tuple[float, float]], drawn: list[Tensor]) -> plt.Figure:
     """Distance without noise, precision and recall over the scale, and the same twelve pictures at each."""
     figure = plt.figure(figsize=(10, 6), dpi=90, layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.5, 1))
     left, right = upper.subplots(1, 2)
     middle = [comparison.dna_emd_debiased for comparison in found.found.values()]
     ends = [[getattr(one.interval, end) for one in found.found.values()] for end in ("low", "high")]
-    left.plot(SCALES, middle, marker="o", color="#0072B2")
-    left.fill_between(SCALES, *ends, color="#0072B2", alpha=0.2)
+    left.plot(scales, middle, marker="o", color="#0072B2")
+    left.fill_between(scales, *ends, color="#0072B2", alpha=0.2)
     left.set_title("dna-emd without noise (bins), 95 % interval", loc="left", fontsize=11)
     left.set_ylim(bottom=0)
     for name, values, colour, marker in zip(
         ("precision", "recall"), zip(*shares, strict=True), ("#D55E00", "#009E73"), "os", strict=True
     ):
-        right.plot(SCALES, values, marker=marker, color=colour, label=name)
+        right.plot(scales, values, marker=marker, color=colour, label=name)
     right.set_title("of 5 nearest neighbours", loc="left", fontsize=11)
     right.legend(frameon=False)
     for axes in (left, right):
         axes.set_xlabel("guidance scale")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
-    for axes, scale, pictures in zip(lower.subplots(1, len(SCALES)), SCALES, drawn, strict=True):
+    for axes, scale, pictures in zip(lower.subplots(1, len(scales)), scales, drawn, strict=True):
         framed = nn.functional.pad(pictures[:12, 0].view(4, 3, 32, 32), (2, 2, 2, 2), value=90)
         axes.imshow(framed.transpose(1, 2).reshape(144, 108), cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"{scale:g}", fontsize=10)
@@ -124,8 +123,10 @@ def main() -> None:
     parser = argparse.ArgumentParser(description="What guidance does to the pictures of a small diffusion model")
     parser.add_argument("-o", "--output", type=Path, default=Path("guidance.png"))
     parser.add_argument("--steps", type=int, default=6000, help="of training")
-    parser.add_argument("--images", type=int, default=200, help="real ones, and of each scale")
+    parser.add_argument("--images", type=int, default=200, help="real ones, and of each scale, at least 12")
+    parser.add_argument("--scales", type=float, nargs="+", default=(1.0, 1.5, 2.0, 3.0, 5.0), help="1 is no guidance")
     arguments = parser.parse_args()
+    scales = arguments.scales
     torch.manual_seed(0)
     data, count = load_digits(), arguments.images
     order = torch.randperm(len(data.data))
@@ -134,19 +135,19 @@ def main() -> None:
 
     model, scheduler = Denoiser(), DDIMScheduler(TIMES, beta_schedule="squaredcos_cap_v2", prediction_type="sample")
     train(model, scheduler, digits[count:] / 8 - 1, labels[count:], arguments.steps)
-    drawn = [generate(model, scheduler, classes, scale) for scale in SCALES]  # of the classes of the real ones
+    drawn = [generate(model, scheduler, classes, scale) for scale in scales]  # of the classes of the real ones
 
     extractor = DNAExtractor()
-    sets = {f"guidance {scale:g}": pictures for scale, pictures in zip(SCALES, drawn, strict=True)}
+    sets = {f"guidance {scale:g}": pictures for scale, pictures in zip(scales, drawn, strict=True)}
     found = compare_many(real, sets, extractor, metrics=["dna-emd", "fd"])
     shares = precision_and_recall(extractor, real, drawn)
     print("| guidance scale | dna-emd without noise | 95 % interval | fd | precision | recall |")
     print("|---|--:|---|--:|--:|--:|")
-    for scale, one, (precision, recall) in zip(SCALES, found.found.values(), shares, strict=True):
+    for scale, one, (precision, recall) in zip(scales, found.found.values(), shares, strict=True):
         ends = "-" if one.interval is None else f"{one.interval.low:.1f} to {one.interval.high:.1f}"
         print(f"| {scale:g} | {one.dna_emd_debiased:.1f} | {ends} | {one.fd:.0f} | {precision:.2f} | {recall:.2f} |")
     print(found.verdict)
-    plot(found, shares, drawn).savefig(arguments.output, pil_kwargs={"optimize": True})
+    plot(scales, found, shares, drawn).savefig(arguments.output, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":
