@@ -25,9 +25,10 @@ def golden_bounds(golden: dict[str, np.ndarray], layer: str) -> tuple[Tensor, Te
     return ActivationRanges(low, high, Neurons({layer: len(low)}), "scale").bounds()
 
 
-@every_way
 @pytest.mark.parametrize("name", ["histogram.npz", "distances.npz"])
-@pytest.mark.parametrize("num_bins", [1000, 50, 7])
+@pytest.mark.parametrize(
+    ("way", "num_bins"), [(way, bins) for way in WAYS for bins in (1000, 50, 7) if way != "triton" or bins == 50]
+)
 def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int, way: str) -> None:
     golden = load(name)
     sets = [("acts", "counts")] if name == "histogram.npz" else [("acts_A", "counts_A"), ("acts_B", "counts_B")]
