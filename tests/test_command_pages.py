@@ -28,7 +28,7 @@ from torchmetrics_dna.sets.demo import blur, noise, photographs
 PAGE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
 # a command of ours, after what starts it and up to where its output goes
 COMMAND_LINE = re.compile(r"^(?:.*&& )?(?:torchmetrics-dna|.* -m torchmetrics_dna) ([^>#\n]*)", re.MULTILINE)
-TAKES_A_NETWORK = ("hub:", "--feature", "s3://", "--on ")
+TAKES_A_NETWORK = ("hub:", "hf://", "--feature", "s3://", "--on ")
 
 
 def commands() -> dict[str, Any]:
