@@ -91,7 +91,7 @@ def test_what_is_mistyped_is_not_understood() -> None:
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What the pages' commands speak of."""
     folder = tmp_path_factory.mktemp("pages")
-    photos = photographs(8)
+    photos = photographs(6)
     blurred = [blur(photo, 3) for photo in photos]
     for name in ("photos", "generated", "lists", "shards", "official"):
         (folder / name).mkdir()
@@ -104,7 +104,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
-    (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 8)))
+    (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 6)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)
     clean, noisy = make_dna(photos), make_dna([noise(photo, 3) for photo in photos])
     for name, dna in {
@@ -142,4 +142,4 @@ def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.Monk
         words = [os.path.expandvars(word) for word in line]
         files = [sorted(glob.glob(word)) if "*" in word else [word] for word in words]  # noqa: PTH207
         assert run(monkeypatch, *itertools.chain(*files)) == 0, line
-    assert load_dna("photos.dna.npz").num_images == 8
+    assert load_dna("photos.dna.npz").num_images == 6

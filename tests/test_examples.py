@@ -49,7 +49,8 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
     assert figures(run(*TORCHRUN, "ddp_pytorch.py")) == one
     accelerate = in_processes(tmp_path, program=partial(run_script, EXAMPLES / "accelerate_loop.py"))
     assert figures(accelerate.stdout) == one, accelerate.stderr
-    assert figures(run("ignite_evaluator.py", "--processes", "2")) == one
+    ignite = in_processes(tmp_path, program=partial(run_script, EXAMPLES / "ignite_evaluator.py"))
+    assert figures(ignite.stdout) == one, ignite.stderr
 
 
 @pytest.mark.slow
@@ -95,7 +96,7 @@ def test_loggers_gan_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     for i, photo in enumerate(photographs(16)):
         Image.fromarray(photo).save(photos / f"{i}.png")
     commands = (
-        f"gan_loop.py --num-images 16 --steps 100 -o {tmp_path}/gan.png",
+        f"gan_loop.py --num-images 16 --steps 20 -o {tmp_path}/gan.png",
         f"artefact_neurons.py --data {photos} --seeds 0",
         "scale_of_distances.py --images 4 --seeds 0",
         f"diffusion_guidance.py --images 12 --steps 2 --scales 2 -o {tmp_path}/guidance.png",
@@ -188,7 +189,7 @@ def of_mlflow(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]
     return figures, {Path(path).stem for path in paths}, " ".join(paths)
 
 
-@pytest.mark.slow
+@pytest.mark.experiments
 @pytest.mark.parametrize(("program", "page"), [("concept", "concepts")])
 def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None:
     run(f"{program}_figures.py", "-o", str(tmp_path))

@@ -1,9 +1,9 @@
-"""dna-emd in an Ignite evaluator, over several processes that Ignite starts.
+"""dna-emd in an Ignite evaluator, over several processes.
 
-python ignite_evaluator.py --processes 2
+torchrun --standalone --nproc-per-node 2 ignite_evaluator.py
 """
 
-import argparse
+import os
 
 import ignite.distributed as idist
 from ddp_pytorch import pairs
@@ -37,11 +37,7 @@ def evaluate(_local_rank: int) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="dna-emd in Ignite")
-    parser.add_argument("--processes", type=int, default=1)
-    processes = parser.parse_args().processes
-    several = {"backend": "gloo", "nproc_per_node": processes} if processes > 1 else {}
-    with idist.Parallel(**several) as parallel:
+    with idist.Parallel(backend="gloo" if "RANK" in os.environ else None) as parallel:  # on GPUs: nccl
         parallel.run(evaluate)
 
 
