@@ -111,7 +111,7 @@ def plot(scales: list[float], found: Comparisons, shares: list[tuple[float, floa
         axes.set_xlabel("guidance scale")
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", alpha=0.3)
-    for axes, scale, pictures in zip(lower.subplots(1, len(scales)), scales, drawn, strict=True):
+    for axes, scale, pictures in zip(lower.subplots(1, len(scales), squeeze=False)[0], scales, drawn, strict=True):
         framed = nn.functional.pad(pictures[:12, 0].view(4, 3, 32, 32), (2, 2, 2, 2), value=90)
         axes.imshow(framed.transpose(1, 2).reshape(144, 108), cmap="gray", vmin=0, vmax=255)
         axes.set_title(f"{scale:g}", fontsize=10)
