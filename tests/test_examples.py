@@ -21,6 +21,7 @@ from torchmetrics_dna import compare, load_dna, make_dna
 from torchmetrics_dna.sets.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
@@ -65,19 +66,15 @@ def test_lightning_logs_saves_and_resumes_over_two_processes() -> None:
     assert re.findall(r"^step_(\d+),12,", said, re.MULTILINE) == ["000003", "000006", "000009"]
 
 
-PROGRAMS = """
-import os, runpy, shlex, sys
-examples, out, commands = os.getcwd(), sys.argv[1], sys.argv[2:]
+LOGGERS = """
+import os, runpy, sys
+examples, out = os.getcwd(), sys.argv[1]
 sys.path.insert(0, examples)
 for logger in ("tensorboard", "wandb", "mlflow"):
     main = runpy.run_path(os.path.join(examples, f"{logger}_logging.py"))["main"]
     os.makedirs(os.path.join(out, logger))
     os.chdir(os.path.join(out, logger))
     main(steps=(5, 40), count=16)
-for command in commands:
-    print("==", command, flush=True)
-    sys.argv = shlex.split(command)
-    runpy.run_path(os.path.join(examples, sys.argv[0]), run_name="__main__")
 """
 OFFLINE = {
     "WANDB_MODE": "offline", "WANDB_ERROR_REPORTING": "false", "MLFLOW_DISABLE_TELEMETRY": "true",
@@ -86,11 +83,17 @@ OFFLINE = {
 
 
 @pytest.mark.slow
-def test_loggers_gan_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_loggers_keep_figures_plots_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process, since imports take most of the time; few photographs and steps can't say more."""
     store = (tmp_path / "mlruns").as_uri()
     for name, value in {**OFFLINE, "MLFLOW_TRACKING_URI": store, "WANDB_DATA_DIR": str(tmp_path)}.items():
         monkeypatch.setenv(name, value)
+    run("-c", LOGGERS, str(tmp_path))
+    check_what_was_logged(tmp_path)
+
+
+@pytest.mark.experiments
+def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
     for i, photo in enumerate(photographs(16)):
@@ -101,7 +104,7 @@ def test_loggers_gan_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "scale_of_distances.py --images 4 --seeds 0",
         f"diffusion_guidance.py --images 12 --steps 2 --scales 2 -o {tmp_path}/guidance.png",
     )
-    said, _, others = run("-c", PROGRAMS, str(tmp_path), *commands, timeout=480).partition("== scale_of_distances.py")
+    said, _, others = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
     said = said.partition("== artefact_neurons.py")[2]
     for name in ("gan", "guidance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
@@ -110,7 +113,6 @@ def test_loggers_gan_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
-    check_what_was_logged(tmp_path)
     check_tables(*others.split("== diffusion_guidance.py"))
 
 
