@@ -45,6 +45,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.tally.resolve import Feature
 
+_FEW_SIDES = 8
+
 
 @dataclass(frozen=True, eq=False)
 class Asked:
@@ -73,7 +75,8 @@ class Sides:
         distances: Which distances they have in common.
         plan: What can be said of fd.
         words: Names of neurons and changes of images, as :class:`Comparison` takes them.
-        few: Whether all that is to be measured is a few images, so that compiled functions are not worth their loading.
+        few: Whether they are few, of few images or of none to be measured, so that compiled functions are not worth
+            their loading.
 
     """
 
@@ -103,7 +106,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
     _check_certainty(asked.confidence, asked.num_folds)
     if len(given) == len(opened):
         check_of_dnas(given, asked.feature, asked.num_bins, settings)
-        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), few=True)
+        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), _are_few(opened))
     kinds, settings = kinds_for(distances), settings | {"device": device_for(asked.feature, asked.device)}
     wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
     way = resolve(*wanted, given, histograms="histogram" in kinds, **settings)
@@ -118,8 +121,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
         else measure(side, extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
         for side, grouped in zip(opened, _groups_of_sides(asked.groups, len(opened)), strict=True)
     )
-    few = all(isinstance(side, DNA) or are_few(side) for side in opened)
-    return Sides(measured, distances, plan, _words(asked, extractor), few)
+    return Sides(measured, distances, plan, _words(asked, extractor), _are_few(opened))
 
 
 def _check_certainty(confidence: float, num_folds: int) -> None:
@@ -153,6 +155,10 @@ def _plan_for_fd(
             False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
         )
     return plan_for(neurons, known, num_folds)
+
+
+def _are_few(sides: Sequence[Images | DNA]) -> bool:
+    return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or are_few(side) for side in sides)
 
 
 def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
