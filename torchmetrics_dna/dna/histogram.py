@@ -110,10 +110,10 @@ class HistogramDNA(DNA):
 
         """
         edges = self.bin_edges()
-        middles = (edges[:, 1:] + edges[:, :-1]) / 2
-        shares = self.counts.double() / self.counts.sum(1, keepdim=True).clamp(min=1)
+        middles = (edges[:, 1:] + edges[:, :-1]).div_(2)
+        shares = self.counts.double().div_(self.counts.sum(1, keepdim=True).clamp(min=1))
         mean = (shares * middles).sum(1)
-        var = (shares * (middles - mean[:, None]).square()).sum(1)
+        var = middles.sub_(mean[:, None]).square_().mul_(shares).sum(1)
         return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations", **self.origin)
 
     @override

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -228,7 +229,7 @@ class Comparison:
             if record.unions or not suffix
         }
 
-    @property
+    @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
         """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms good to half a bin."""
         a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
@@ -246,9 +247,8 @@ class Comparison:
             ValueError: If there is no such neuron, or no histograms were compared.
 
         """
-        one, other = self.aligned([self.neurons.index(layer, neuron)])
-        shares = [dna.counts[0].double() / dna.counts.sum() for dna in (one, other)]
-        return shares[0], shares[1], one.bin_edges()[0]
+        a, b = self.aligned([self.neurons.index(layer, neuron)])
+        return a.counts[0].double() / a.counts.sum(), b.counts[0].double() / b.counts.sum(), a.bin_edges()[0]
 
     def aligned(self, neurons: Sequence[int] | None = None) -> tuple[HistogramDNA, HistogramDNA]:
         """The histogram DNAs of A and of B, in the same bins; of some neurons by flat index, or of all.
