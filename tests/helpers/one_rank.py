@@ -1,4 +1,4 @@
-"""What one of several processes meets with: an error, or, where this runs as the command line, death."""
+"""What one of several processes meets with: an error, or death."""
 
 from __future__ import annotations
 
@@ -32,7 +32,12 @@ def death() -> None:
     DNAExtractor.forward = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)
 
 
-if __name__ == "__main__":
-    if os.environ["RANK"] == os.environ.get("VICTIM", "1"):
+def without(victim: str) -> None:
+    """Run the command line; the process of this rank dies."""
+    if os.environ["RANK"] == victim:
         death()
     main()
+
+
+if __name__ == "__main__":
+    without("1")

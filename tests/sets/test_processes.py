@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import one_rank
@@ -90,20 +89,12 @@ def test_torchrun_ends_all_when_one_dies(shared: Path) -> None:
     assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr)) == ["-15", "-9"]
 
 
-@pytest.mark.slow
-def test_those_who_stay_tell_that_one_is_gone(shared: Path) -> None:
+def test_those_who_stay_tell_that_one_is_gone(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without torchrun, which tells and ends them; here the one is gone that held what they share, too."""
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        port = found.getsockname()[1]
-    place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(port), "WORLD_SIZE": "2", "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, ONE_RANK, "compare", shared, shared, "--layers", "block_0"]
-    processes = [
-        subprocess.Popen(command, env={**os.environ, **place, "RANK": rank, "VICTIM": "0"}, stderr=-1, text=True)
-        for rank in "01"
-    ]
-    said = [process.communicate(timeout=60)[1] for process in processes]
-    assert [process.returncode for process in processes] == [-signal.SIGKILL, 2]
-    assert len(told(said[1])) == 1
-    assert "Another process has ended before its work was done" in told(said[1])[0]
-    assert "Traceback" not in said[1]
+    monkeypatch.chdir(shared.parent)
+    without_first = partial(one_rank.without, "0")
+    said = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", program=without_first)
+    assert said.codes == [-signal.SIGKILL, 2]
+    assert len(told(said.stderr)) == 1
+    assert "Another process has ended before its work was done" in told(said.stderr)[0]
+    assert "Traceback" not in said.stderr
