@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-_CELLS = 1 << 16  # of float64 at a time, which stay in the processor's cache
+_CELLS = 1 << 18  # of float64 at a time, 2 MB, which stay in the processor's cache
 _ROUNDING = 1e-9  # bins; what differs by less is equal, and must not be divided by a spread that is as small
 
 
@@ -159,7 +159,7 @@ def _kernel_blocks(
     """Sums of a kernel over pairs of images, by their folds, ``(K, K)``, and over images with themselves, ``(K,)``."""
     blocks = torch.zeros(num_folds, num_folds, dtype=torch.float64, device=features.device)
     diagonal = torch.zeros(num_folds, dtype=torch.float64, device=features.device)
-    for rows in _chunks(len(features), max(1, (_CELLS << 5) // len(features))):
+    for rows in _chunks(len(features), max(1, (_CELLS << 3) // len(features))):
         values = kernel(features[rows], features)
         by_fold = torch.zeros(num_folds, len(features), dtype=torch.float64, device=features.device)
         by_fold.index_add_(0, folds[rows], values)
