@@ -2,8 +2,8 @@
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
-of random weights, less what importing torch and timm takes, beside its forward passes alone. Whole processes, in turns; medians, and the median ratio, by the
-clock and by processor time, which a busy machine changes less.
+of random weights, less what importing torch and timm takes, beside its forward passes alone. Whole processes, in turns;
+medians, and the median ratio, by the clock and by processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
