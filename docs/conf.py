@@ -95,13 +95,14 @@ def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _optio
 
 
 def _break_names(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
-    """A long name in code breaks after its punctuation, not anywhere."""
+    """A long name in code breaks after its punctuation, not anywhere, and an option not after its hyphens."""
     if "body" in context:
-        context["body"] = re.sub(
-            r'(?<=<span class="pre">)[^<]+',
-            lambda word: re.sub(r"[_./=,(]+(?=\w)", r"\g<0><wbr>", word[0]),
-            context["body"],
-        )
+        context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', _breaking, context["body"])
+
+
+def _breaking(word: re.Match[str]) -> str:
+    whole = re.sub(r"-+\w", r'<span class="whole">\g<0></span>', word[0])
+    return re.sub(r"[_./=,(]+(?=\w)", r"\g<0><wbr>", whole) if len(word[0]) > 12 else whole
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
