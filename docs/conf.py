@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from html import escape
 from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 
 import ziamath
-from docutils.nodes import SkipNode, literal
+from docutils.nodes import SkipNode, image, literal
 
 if TYPE_CHECKING:
     from docutils import nodes
@@ -81,11 +82,37 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
+def _large_on_click(_app: Sphinx, doctree: nodes.document) -> None:
+    """A picture with a width is a link to its file, which phones need."""
+    for picture in doctree.findall(image):
+        picture.setdefault("width", "100%")
+
+
+def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Docstrings of modules are for those who change them; a page has a first paragraph of its own."""
+    if what == "module":
+        lines.clear()
+
+
+def _break_names(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """A long name in code breaks after its punctuation, not anywhere, and an option not after its hyphens."""
+    if "body" in context:
+        context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', _breaking, context["body"])
+
+
+def _breaking(word: re.Match[str]) -> str:
+    whole = re.sub(r"-+\w", r'<span class="whole">\g<0></span>', word[0])
+    return re.sub(r"[_./=,(]+(?=\w)", r"\g<0><wbr>", whole) if len(word[0]) > 12 else whole
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Formulas become drawings in the pages, which need no script, font or network, and take the text's colour."""
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
+    app.connect("doctree-read", _large_on_click)
+    app.connect("autodoc-process-docstring", _without_module)
+    app.connect("html-page-context", _break_names)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

@@ -78,7 +78,7 @@ class DNA(_Counted, Stored, ABC):
 
     @property
     def of_unknown_images(self) -> bool:
-        """Whether it is of some images, but nobody knows how many: ``num_images`` is 0 then."""
+        """Whether it is of some images, but nobody knows how many, and ``num_images`` is 0."""
         return False
 
     @property

@@ -32,10 +32,10 @@ class Stored:
     weights_digest: str | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to one file; the format is described in docs/format.md.
+        """Write it to one file, of :doc:`this format </format>`.
 
-        By custom DNAs are in ``*.dna.npz``, neuron weights in ``*.weights.npz``. The path may be an address, such as
-        ``s3://bucket/x.dna.npz``.
+        Name files of DNAs ``*.dna.npz``, and those of neuron weights ``*.weights.npz``. The path may be an address,
+        such as ``s3://bucket/x.dna.npz``.
 
         Raises:
             OSError: If it can't be written. A file that was there before stays as it was then.

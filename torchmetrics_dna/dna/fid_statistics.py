@@ -85,7 +85,7 @@ def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> 
     """Write an ``.npz`` of ``mu`` and ``sigma``, float64, as ADM, clean-fid and pytorch-fid read it.
 
     Args:
-        dna: Of one layer; :meth:`LayerGaussianDNA.select` takes one.
+        dna: Of one layer; :meth:`~torchmetrics_dna.dna.base.DNA.select` takes one.
         path: The file, which is replaced when the new one is complete.
 
     Raises:

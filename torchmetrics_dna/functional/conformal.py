@@ -49,7 +49,7 @@ class ConformalEvidence:
         """Bet on the next figure, and keep it.
 
         Returns:
-            The evidence for a change so far: 20 or more has a chance of at most 5 % at any time, if there is none.
+            The evidence for a change so far; 20 or more has a chance of at most 5 % at any time, if there is none.
 
         """
         p, count = self.p_value(figure), len(self._sorted)

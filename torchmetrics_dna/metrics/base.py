@@ -128,8 +128,8 @@ class DNAMetric(SidedMetric, Generic[_D]):
             prefix: What names begin with.
 
         Returns:
-            By name: over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``; with ``num_folds`` also
-            without what noise adds, as ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
+            A number for each name, over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``. With
+            ``num_folds`` also without what noise adds, as ``dna/dna_emd_debiased``, ``dna/block_0/dna_emd_debiased``.
 
         Raises:
             RuntimeError: If a side has too few images.

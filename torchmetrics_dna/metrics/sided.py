@@ -65,7 +65,7 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
         """The distance between the sides.
 
         Returns:
-            float64: a scalar. Of metrics that have it, with ``reduction="layer"`` a scalar for each layer; with
+            A scalar, float64. Of metrics that have it, with ``reduction="layer"`` a scalar for each layer; with
             ``"none"`` one value per neuron, or per layer where layers have no finer distances.
 
         Raises:

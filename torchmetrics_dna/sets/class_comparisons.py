@@ -35,7 +35,7 @@ class ClassComparisons:
 
     @property
     def distance(self) -> str:
-        """Name of the distance that orders classes: the first one that was found, dna-emd if it was."""
+        """Name of the distance that orders classes, which is dna-emd if it was found, else the first one that was."""
         return next(name for name in DISTANCES if name in self.total.found)
 
     @property

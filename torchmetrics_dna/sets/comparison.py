@@ -127,7 +127,7 @@ class Comparison:
 
     @property
     def null(self) -> float | None:
-        """What no difference looks like at these numbers of images: the mean over relabelings of folds."""
+        """What no difference looks like at these numbers of images, as the mean over relabelings of folds."""
         return next((found.null for found in self._in_order if found.test), None)
 
     def records(self, *grains: Grain) -> list[Distance]:
@@ -187,7 +187,7 @@ class Comparison:
 
     @property
     def kid(self) -> float | None:
-        """Kernel distance (KID) of the last layer's spatial means, without unit: the mean over subsets of images."""
+        """Kernel distance (KID) of the last layer's spatial means, as the mean over subsets of images; without unit."""
         return self.value("kid")
 
     @property
@@ -212,7 +212,7 @@ class Comparison:
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """The distances of each layer, by key: plain, debiased, and their p-values."""
+        """The distances of each layer by key, plain and debiased, and their p-values."""
         return {layer: self._figures(layer) for layer in self.neurons}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:

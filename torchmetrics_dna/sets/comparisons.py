@@ -35,7 +35,7 @@ class Comparisons:
 
     @property
     def distance(self) -> str:
-        """Name of the distance that says which is nearest: the first one that was found, dna-emd if it was."""
+        """Name of the distance that says which is nearest, which is dna-emd if it was found, else the first one."""
         first = next(iter(self.found.values()))
         return next(name for name, record in DISTANCES.items() if name in first.found and not record.higher_is_better)
 
@@ -46,7 +46,7 @@ class Comparisons:
 
     @property
     def p_values(self) -> dict[str, float | None]:
-        """For each set, whether the best is nearer than it by more than chance: a paired test over folds of images.
+        """For each set, whether the best is nearer than it by more than chance, by a paired test over folds of images.
 
         Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
         by the same figures, which the test does not know of; where all sets are alike, it calls a best one sure in less
@@ -65,7 +65,7 @@ class Comparisons:
 
     @property
     def positions(self) -> list[float] | None:
-        """What the sets' names count, such as steps or epochs: their last number; None unless each has one of its own.
+        """The last number of each set's name, such as a step or an epoch; None unless each has one of its own.
 
         Example:
             >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions

@@ -44,12 +44,12 @@ class DistanceMatrix:
 
     @property
     def distance(self) -> str:
-        """Name of the distance by which sets are ordered: the first one that was found, dna-emd if it was."""
+        """Name of the distance by which sets are ordered, which is dna-emd if it was found, else the first one."""
         return next(iter(self.found))
 
     @cached_property
     def linkage(self) -> Any:
-        """The tree of the sets as scipy has it, ``(K - 1, 4)``: hierarchical clustering by mean distances.
+        """The tree of the sets by hierarchical clustering with mean distances, as scipy has it, ``(K - 1, 4)``.
 
         Branches are turned so that neighbours are near each other (``optimal_ordering``).
 
@@ -68,7 +68,7 @@ class DistanceMatrix:
 
     @property
     def branches(self) -> list[tuple[Point, Point, float]]:
-        """How to draw the tree over sets in its order: where the two parts of each branch stand, and its height."""
+        """How to draw the tree over sets in its order, as where the two parts of each branch stand, and its height."""
         count, order = len(self.names), self.order
         points: list[Point] = [(float(order.index(i)), 0.0) for i in range(count)]
         drawn = []
