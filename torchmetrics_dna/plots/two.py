@@ -61,7 +61,10 @@ def plot_layers(
     for i, (axis, record) in enumerate(zip(axes, shown, strict=True)):
         _profile(axis, comparison, record, curve_style(i)["color"])
         axis.set_ylabel(record.label.replace(" (", "\n("))
-        axis.tick_params(axis="x", labelrotation=45 if len(layers) > 6 else 0)
+        if len(" ".join(layers)) > 45:  # as much as fits into a row
+            axis.tick_params(axis="x", labelrotation=45)
+            for label in axis.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
         plain_axes(axis)
         axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
     return axes[0].figure
