@@ -85,7 +85,7 @@ def _layers(findings: Findings) -> str:
     found = findings.found
     sure = {layer: found.interval_of("dna-emd", layer) for layer in found.neurons}
     rows = [
-        [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(one and one.value),
+        [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(found.debiased("dna-emd", layer)),
          f"{number(one.low)} to {number(one.high)}" if one else "-", p_figure(found.p_value_of("dna-emd", layer))]
         for (layer, width), one in zip(found.neurons.items(), sure.values(), strict=True)
     ]  # fmt: skip
