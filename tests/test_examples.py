@@ -21,6 +21,7 @@ from torchmetrics_dna import compare, load_dna, make_dna
 from torchmetrics_dna.sets.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
+PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.py wrote
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
@@ -103,12 +104,18 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
         f"artefact_neurons.py --data {photos} --seeds 0",
         "scale_of_distances.py --images 4 --seeds 0",
         f"diffusion_guidance.py --images 12 --steps 2 --scales 2 -o {tmp_path}/guidance.png",
+        f"what_it_sees.py test_resnet:random --images 12 --draws 1 --page {tmp_path}/page.md",
     )
+    (tmp_path / "page.md").write_text("<!-- what it sees --><!-- end of what it sees -->", encoding="utf-8")
     said, _, others = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
     said = said.partition("== artefact_neurons.py")[2]
     for name in ("gan", "guidance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
             assert figure.width >= 900
+    here, there = (path.read_text(encoding="utf-8") for path in (tmp_path / "page.md", PAGE))
+    changes = re.findall(r"^\| (.+?) \| [01] of 1 \|$", here, re.MULTILINE)
+    assert len(changes) == 15
+    assert changes == re.findall(r"^\| (.+?) \| \d+ of 10 \|", there, re.MULTILINE)
     rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", said, re.MULTILINE)
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12

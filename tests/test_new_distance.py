@@ -69,9 +69,9 @@ def test_in_figures() -> None:
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
     assert heights == [found.value("dna-hellinger", layer) for layer in found.layers]
-    *rows, bar = plot_neurons(found, "dna-hellinger").axes
+    rows, bar = plot_neurons(found, "dna-hellinger").axes
     assert bar.get_ylabel() == "dna-hellinger"
-    assert float(rows[0].images[0].get_array().max()) == float(found.found["dna-hellinger"].max())
+    assert float(rows.images[0].get_array().max()) == float(found.found["dna-hellinger"].max())
     with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
         plot_neurons(found, "fd")
 

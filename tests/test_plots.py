@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
+from matplotlib.figure import Figure
 from PIL import Image
 
 from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import (
     plot_convergence,
     plot_demo,
@@ -18,8 +21,9 @@ from torchmetrics_dna.plots import (
     plot_neurons,
     plot_precision_recall,
     plot_ranking,
+    versus,
 )
-from torchmetrics_dna.sets.demo import Demo, blur, photographs
+from torchmetrics_dna.sets.demo import AMOUNTS, Demo, blur, photographs
 
 LAYERS = ["block_0", "block_3", "head"]
 PHOTOS = photographs(20)
@@ -41,15 +45,23 @@ def test_layer_profile(comparison: object) -> None:
     figure = plot_layers(comparison)
     emd, frechet = figure.axes
     plain, left = ([comparison.layers[layer][key] for layer in LAYERS] for key in ("dna_emd", "dna_emd_debiased"))
-    assert [bar.get_height() for bar in emd.patches] == [*plain, *left]
+    bars, band = emd.patches[:-1], emd.patches[-1]
+    assert [bar.get_height() for bar in bars] == [*plain, *left]
+    assert [band.get_y(), band.get_y() + band.get_height()] == [comparison.interval.low, comparison.interval.high]
+    found = [comparison.interval_of("dna-emd", layer) for layer in LAYERS]
+    whiskers = emd.collections[0].get_segments()
+    np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in found])
     assert comparison.null in [line.get_ydata()[0] for line in emd.lines]
+    interval = comparison.interval
     assert emd.get_ylabel() == "dna-emd\n(bins)"
     assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
     assert [text.get_text() for text in emd.get_legend().get_texts()] == [
         f"all: {comparison.dna_emd:.4g}",
+        f"all, without noise: {interval.value:.4g}\n(95% interval {interval.low:.4g} to {interval.high:.4g})",
         f"all, by chance: {comparison.null:.4g}",
         "with noise",
-        f"without noise (all: {comparison.dna_emd_debiased:.4g})",
+        "without noise",
+        "95% interval of each",
     ]
     assert "A (20 images) against B (20 images), efficientnet_lite0" in figure.get_suptitle()
     untested = plot_layers(replace(comparison, evidence={})).axes[0]
@@ -66,16 +78,15 @@ def test_neuron_heat_map(comparison: object) -> None:
     clear = plot_neurons(comparison)
     for drawn_by, known, label in (
         (figure, comparison.neuron_emd, "dna-emd (bins)"),
-        (clear, z, "dna-emd: z (deviations above chance)"),
+        (clear, z, "dna-emd: z\n(deviations above chance)"),
         (plot_neurons(replace(comparison, evidence={})), comparison.neuron_emd, "dna-emd (bins)"),
     ):
-        *rows, bar = drawn_by.axes
-        for axis, layer in zip(rows, LAYERS, strict=True):
-            values = axis.images[0].get_array()[0]
+        rows, bar = drawn_by.axes
+        for picture, layer in zip(rows.images, LAYERS, strict=True):
+            values = picture.get_array()[0]
             assert np.array_equal(values, comparison.neurons.split(known)[layer].sort(descending=True).values)
         assert bar.get_ylabel() == label
-    *rows, _ = figure.axes
-    shown = np.concatenate([axis.images[0].norm(axis.images[0].get_array()[0]) for axis in rows])
+    shown = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
     assert (shown < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
     assert drawn(figure).std() > 1
 
@@ -84,15 +95,48 @@ def test_histogram_pairs(comparison: object) -> None:
     figure = plot_histograms(comparison)
     assert len(figure.axes) == 6
     first = comparison.top_neurons(1)[0]
-    assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}: ")
+    assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}\n")
     assert figure.axes[0].get_title(loc="left").endswith(f" bins, q = {first['q']:.2g}")
     one = plot_histograms(replace(comparison, evidence={}), [("block_0", 3)])
     assert one.axes[0].get_title(loc="left").endswith(" bins")
     a, b = one.axes[0].patches
     assert a.get_data().values.sum() == pytest.approx(100)
     assert b.get_data().values.sum() == pytest.approx(100)
-    assert [text.get_text() for text in one.axes[0].get_legend().get_texts()] == ["A", "B"]
+    assert [text.get_text() for text in one.legends[0].get_texts()] == ["A", "B"]
     assert drawn(figure).std() > 1
+
+
+def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
+    names = "runs/$a$/" + 60 * "x", "_" + 60 * "y"
+    own = Figure(figsize=(14, 6), layout="constrained").subplots(2, 3)
+    assert plot_layers(comparison, names=names, ax=own[0, :2]) is own[0, 0].figure
+    plot_layers(comparison, "dna-fd", names=names, ax=own[0, 2])
+    plot_neurons(comparison, names=names, ax=own[1, 0])
+    plot_histograms(comparison, [("head", 3), ("block_0", 1)], names=names, ax=own[1, 1:])
+    assert own[0, 2].get_ylabel() == "dna-fd\n(squared activations)"
+    assert [text.get_text() for text in own[1, 1].get_legend().get_texts()] == ["…" + 29 * "x", "…" + 29 * "y"]
+    figures = [own[0, 0].figure, *(plot(comparison, names=names) for plot in (plot_layers, plot_neurons))]
+    for figure in [*figures, plot_histograms(comparison, [("head", 3)], names=names)]:
+        figure.draw_without_rendering()
+        titles = [axis._left_title for axis in figure.axes] + [figure._suptitle] * (figure._suptitle is not None)
+        texts = [title.get_text() for title in titles if "against" in title.get_text()]
+        assert texts
+        assert all("".join(text.split()).count(side) == 1 for text in texts for side in (60 * "x", 60 * "y"))
+        width = figure.bbox.width
+        assert all(title.get_window_extent().x1 <= width for title in titles)
+    found = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
+    assert found.names == ("A", "B")
+    with pytest.raises(ValueError, match=r"`ax` .* 2 axes, one for each distance \(dna-emd, dna-fd\), but got 1; or"):
+        plot_layers(comparison, ax=own[0, 0])
+    with pytest.raises(ValueError, match="has these distances of layers: dna-emd, dna-fd; got 'fd'"):
+        plot_layers(comparison, "fd")
+
+
+def test_paths_are_names(photo_folder: Path, tmp_path: Path) -> None:
+    make_dna(PHOTOS[:2], layers=["block_0"]).save(tmp_path / "made.npz")
+    found = compare(photo_folder, tmp_path / "made.npz", num_folds=0)
+    assert found.names == ("photos", "made.npz")
+    assert versus(found) == "photos (12 images) against made.npz (2 images), efficientnet_lite0"
 
 
 @pytest.mark.parametrize("plot", [plot_layers, plot_neurons, plot_histograms])
@@ -117,13 +161,14 @@ def test_precision_recall() -> None:
 
 
 @pytest.mark.parametrize("kind", ["convergence", "precision and recall", "demo"])
-def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str) -> None:
+def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"curve {i}" for i in range(12)]
     if kind == "convergence":
         axis = plot_convergence([10, 100], {name: [[1.0, 3.0], [2.0, 2.0]] for name in names}).axes[0]
     elif kind == "demo":
         one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
         examples = dict.fromkeys(names, PHOTOS[:1])
+        monkeypatch.setattr("torchmetrics_dna.sets.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
         axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
     else:
         axis = plot_precision_recall({name: ([0.5, 1], [1, 0], 0.75) for name in names}).axes[0]
@@ -136,12 +181,25 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str) -> None
     assert len(firsts) == 5  # also in black and white
 
 
-def test_contact_sheet() -> None:
-    ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[0], layers=["block_0"])
-    figure = plot_ranking(ranking, columns=3)
+def test_contact_sheet(tmp_path: Path) -> None:
+    (tmp_path / "none.png").write_text("no image")
+    ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"])
+    whole = plot_ranking(ranking, columns=3)
+    known = whole.axes[:3]
+    assert [axis.get_visible() for axis in known] == [True, True, False]
+    assert [axis.get_xlabel() for axis in known[:2]] == ["image 0", "image 1"]
+    assert all(
+        np.array_equal(axis.images[0].get_array(), photo) for axis, photo in zip(known, PHOTOS[:2], strict=False)
+    )
+    assert known[0].get_ylabel() == "reference"
+    broken = replace(ranking, reference_images=open_source([tmp_path / "none.png"]))
+    figure = plot_ranking(broken, columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
+    assert titles == [axis.get_title() for axis in whole.axes[3:]]
     assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
-    assert np.array_equal(figure.axes[0].images[0].get_array(), PHOTOS[0])
-    assert drawn(plot_ranking(rank(PHOTOS[:2], PHOTOS[0], layers=["block_0"]))).std() > 1
+    best = [*PHOTOS[:6], *BLURRED[:6]][ranking.numbers[0]]
+    assert np.array_equal(figure.axes[0].images[0].get_array(), best)
+    assert drawn(whole).std() > 1
+    assert rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), contrast=None).reference_images is None

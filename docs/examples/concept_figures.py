@@ -21,6 +21,7 @@ from torchmetrics_dna.sets.demo import blur, photographs
 A, B = {"color": "#0072B2", "linestyle": "-"}, {"color": "#D55E00", "linestyle": "--"}  # Okabe and Ito's
 LAYERS = ("block_0", "block_2", "block_4", "block_6")
 NEURON = ("block_1", 1)  # whose histograms are shown
+NAMES = "photographs", "blurred photographs"
 PAIR = ("block_1", 11, 23)  # two neurons whose spatial means are correlated
 
 
@@ -38,8 +39,8 @@ def main() -> None:
         "emd": emd_of(result),
         "self_ranging": self_ranging(photos, extractor),
         "gaussians": gaussians(photos, blurred, extractor),
-        "layers": plot_layers(result),
-        "heat_map": plot_neurons(result),
+        "layers": plot_layers(result, names=NAMES),
+        "heat_map": plot_neurons(result, names=NAMES),
     }
     for name, figure in figures.items():
         figure.savefig(folder / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})

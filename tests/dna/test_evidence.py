@@ -80,6 +80,22 @@ def test_against_the_formulas_written_out() -> None:
     assert float(found.layers[0]) == pytest.approx(interval.value, rel=1e-12)
 
 
+def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
+    random = np.random.default_rng(0)
+    neurons = Neurons({"a": 2, "b": 3})
+    sides = []
+    for order in (np.asarray, np.sort):
+        counts = [order(random.integers(0, 9, (5, 8))) * size + 1 for size in (3, 4, 1, 2, 5, 3)]
+        parts = [HistogramDNA(torch.from_numpy(one), neurons, ranges(neurons), 2, "x") for one in counts]
+        sides.append(in_folds(parts))
+    found = evidence(*sides)
+    for layer, interval in zip("ab", found.layer_intervals, strict=True):
+        alone = [replace(side.select([layer]), folds=tuple(f.select([layer]) for f in side.folds)) for side in sides]
+        assert interval == evidence(*alone).interval
+        assert interval.low < interval.value < interval.high
+    assert [one.value for one in found.layer_intervals] == found.layers.tolist()
+
+
 def test_unequal_folds_of_gaussians_against_the_formula() -> None:
     """dna-fd is debiased as it is, not its square."""
     random = np.random.default_rng(0)

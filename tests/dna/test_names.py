@@ -97,7 +97,7 @@ def test_names_come_with_the_comparison(tmp_path: Path) -> None:
     assert f"kernel &lt;{number}&gt; (block_0 neuron {number})" in html
     assert f"kernel <{number}>" not in html
     titles = [axis.get_title(loc="left") for axis in plot_histograms(found).axes]
-    assert titles[0].startswith(f"kernel <{number}> (block_0 neuron {number}): ")
+    assert titles[0].startswith(f"kernel <{number}> (block_0 neuron {number})\n")
     assert found.to_dict()["top_neurons"][0]["name"] == f"kernel <{number}>"
 
     # of two DNAs, too; what is wrong comes before any work

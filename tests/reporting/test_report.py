@@ -30,7 +30,7 @@ from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.reporting import build
-from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, step_path
+from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
@@ -70,7 +70,9 @@ def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extrac
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
-        assert row[3:5] == [f"{figures['dna_emd_debiased']:.4g}", p_figure(figures["dna_emd_p_value"])]
+        sure = expected.interval_of("dna-emd", layer)
+        ends = f"{sure.low:.4g} to {sure.high:.4g}"
+        assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
     for neuron in expected.top_neurons(12):
         row = [neuron["layer"], str(neuron["neuron"]), f"{neuron['dna_emd']:.4g}", f"{neuron['dna_frechet']:.4g}"]
@@ -227,6 +229,21 @@ def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) ->
         assert float(small.ends[i, 1]) >= float(edges[filled[-1] + 1]) - 1e-9
         assert 0 < int(small.used[i]) <= GROUPS
     assert step_path([255, 0], 2, 10, 100) == "M0 100V0H5V100H10V100"
+
+
+def test_the_fullest_bin_is_told_apart(made: tuple[Page, Comparison, str]) -> None:
+    page, found, _ = made
+    told = spikes(*found.aligned())
+    for i in range(found.neurons.total):
+        share_a, share_b, edges = found.histograms(*found.neurons.locate(i))
+        place = int((share_a + share_b).argmax())
+        if max(share_a[place], share_b[place]) < 0.1:
+            assert not told[i]
+            continue
+        where = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
+        assert told[i] == f"one bin, {where}, holds {share_a[place]:.0%} of A and {share_b[place]:.0%} of B"
+    assert 0 < sum(map(bool, told)) < len(told)
+    assert sorted(page.data["spike"]) == sorted(told)
 
 
 def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:

@@ -261,13 +261,14 @@ def _top_neurons(result: Comparison) -> Table:
 
 
 def _print_demo(result: Demo) -> None:
+    distances = "dna-emd", "dna-fd"
     rows = [
-        [name if first else "", distance, *(c.value(distance) for c in comparisons)]
+        [name, result.amount(name, strength), strength, *map(found.value, distances)]
         for name, comparisons in result.comparisons.items()
-        for first, distance in ((True, "dna-emd"), (False, "dna-fd"))
+        for strength, found in zip(result.strengths, comparisons, strict=True)
     ]
     title = f"{result.num_images} photographs against their degraded copies"
-    shown = table(["degradation", "distance", *(f"strength {s}" for s in result.strengths)], rows, title)
-    for row in shown.rows[1::2]:
+    shown = table(["degradation", "amount", "strength", *distances], rows, title)
+    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
         row.end_section = True
     out.print(shown)

@@ -83,6 +83,7 @@ class Evidence:
         interval: Its confidence interval, around the debiased distance; None for fd of too few images.
         layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
             with too many neurons for these images.
+        layer_intervals: The confidence interval of each layer, by itself, around the debiased distance; None for NaN.
         neurons: The debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
             is so much larger that its folds can't be exchanged, or where it would take too long (fd).
@@ -95,6 +96,7 @@ class Evidence:
 
     interval: Interval | None
     layers: Tensor
+    layer_intervals: tuple[Interval | None, ...]
     neurons: Tensor
     test: PermutationTest | None
     null: float | None
@@ -139,12 +141,9 @@ def weigh_evidence(
     slices = _layers_of(record, values, neurons)
     bias, pseudo = _delete_one(record, unions, slices, weights)
     left = _figures(values[None], slices, weights)[0].pow(record.power) - bias
-    jackknife = _jackknife(float(left[0]), pseudo)
-    interval = None
-    if not isnan(jackknife.variance):
-        spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-        centre, low, high = (_root(left[:1] + shift, record)[0].item() for shift in (0, -spread, spread))
-        interval = Interval(centre, low, high, confidence, max(map(len, sides)))
+    jackknives = [_jackknife(float(left[i]), pseudo, i) for i in range(1 + len(slices))]
+    num_folds = max(map(len, sides))
+    interval, *of_layers = (_interval(one, record, confidence, num_folds) for one in jackknives)
     debiased = _root(left[1:], record)
     test, null, null_high = None, None, None
     asked = len(folded) == 2 and unions.num_relabelings != 0
@@ -152,7 +151,8 @@ def weigh_evidence(
     if in_a is not None:
         test, under = _test(record, unions, in_a, slices, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-    return Evidence(interval, debiased[: len(slices)], debiased[len(slices) :], test, null, null_high, jackknife)
+    layers, single = debiased[: len(slices)], debiased[len(slices) :]
+    return Evidence(interval, layers, tuple(of_layers), single, test, null, null_high, jackknives[0])
 
 
 def check_confidence(confidence: float) -> None:
@@ -202,7 +202,7 @@ def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice
 def _delete_one(
     record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
 ) -> tuple[Tensor, list[Pseudo | None]]:
-    """By how much all figures are too large, and pseudo-values of the first with their times; in powers."""
+    """By how much all figures are too large, and pseudo-values of whole and layers with their times; in powers."""
     sides = [unions.sizes_a, unions.sizes_b]
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
@@ -220,13 +220,23 @@ def _delete_one(
         times = (sizes.double().sum() / sizes).to(rest)
         pseudo = times[:, None] * value - (times[:, None] - 1) * rest
         bias += value - (pseudo / times[:, None]).sum(0)
-        parts.append((pseudo[:, 0], times))
+        parts.append((pseudo[:, : 1 + len(slices)], times))
     return bias, parts
 
 
-def _jackknife(left: float, sides: Sequence[Pseudo | None]) -> Jackknife:
-    a, b = sides
-    return Jackknife(left, *_variance([side for side in sides if side is not None]), (a, b))
+def _jackknife(left: float, sides: Sequence[Pseudo | None], figure: int) -> Jackknife:
+    a, b = (None if side is None else (side[0][:, figure], side[1]) for side in sides)
+    return Jackknife(left, *_variance([side for side in (a, b) if side is not None]), (a, b))
+
+
+def _interval(found: Jackknife, record: Distance, confidence: float, num_folds: int) -> Interval | None:
+    """The interval around a debiased distance; None where its variance is unknown."""
+    if isnan(found.variance):
+        return None
+    spread = student_quantile((1 + confidence) / 2, found.freedom) * found.variance**0.5
+    ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
+    value, low, high = _root(found.left + ends, record).tolist()
+    return Interval(value, low, high, confidence, num_folds)
 
 
 def _variance(sides: Sequence[Pseudo]) -> tuple[float, float]:

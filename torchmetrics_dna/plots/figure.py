@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from torchmetrics_dna.extras import require
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 #: Okabe and Ito's colours, which colour-blind readers can tell apart, each with a marker for black and white print.
 STYLES = (("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v"))
@@ -27,3 +33,21 @@ def new_figure(width: float, height: float) -> Any:
     """An empty figure, in inches; ModuleNotFoundError if matplotlib is missing."""
     # not pyplot: it keeps figures alive and opens windows, which a library must not
     return require("matplotlib.figure", "plot").Figure(figsize=(width, height), dpi=120, layout="constrained")
+
+
+def given_axes(ax: Any, what: Sequence[str], of: str, remedy: str) -> list[Any]:
+    """The axes to draw in that were given, one for each of some things; ValueError if there are more or fewer."""
+    axes = list(np.asarray(ax, dtype=object).ravel())
+    if len(axes) != len(what):
+        expected = f"{len(what)} axes, one for each {of} ({', '.join(what)})"
+        raise ValueError(f"Argument `ax` expected to be {expected}, but got {len(axes)}; {remedy}")
+    return axes
+
+
+def put_title(on: Any, text: str, width: float, size: float = 11) -> None:
+    """A title at the left of a figure or of axes, in as many lines as it takes in a width in inches."""
+    text = "\n".join(fill(line, max(20, int(115 * width / size)), break_on_hyphens=False) for line in text.split("\n"))
+    if hasattr(on, "suptitle"):
+        on.suptitle(text, x=0.01, ha="left", fontsize=size, parse_math=False)
+    else:
+        on.set_title(text, loc="left", fontsize=size, parse_math=False)

@@ -119,12 +119,12 @@ def report(
             kept = partial(_distances, found, alone)
             cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, keep=kept, **loading)
             scored = {name: Scored.of(images[name], some) for name, some in cards.looked_at.items()}
+        names = names or (called(a, sides["a"]), called(b, sides["b"]))
         if rank() == 0:
-            names = names or (called(a, sides["a"]), called(b, sides["b"]))
             told = Findings(found, names, scored, cards, _settings(sides, found, extractor, num_scored))
             with replacing(output) as temporary:
                 temporary.write_text(write(told), encoding="utf-8")
-        return found
+        return replace(found, names=names)
 
 
 def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002

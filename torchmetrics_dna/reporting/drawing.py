@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
+_SPIKE = 0.1  # of all activations, in one bin
 _THUMBNAIL = 128  # pixels
 # from dark blue over grey to yellow, lighter and lighter, so that no kind of colour vision takes two for one
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
@@ -53,6 +54,26 @@ def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
     heights = 1 + shares.log10() / _FAINTEST
     levels = torch.where(shares > 0, (255 * heights).round().clamp(1, 255), 0).to(torch.uint8)
     return SmallHistograms(levels, used, ends)
+
+
+def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
+    """What to say of each neuron's fullest bin, such as the zeros of a ReLU; an empty text where none stands out.
+
+    Args:
+        a: A histogram DNA of known ranges.
+        b: Another one, in the same bins.
+
+    """
+    shares = torch.stack([dna.counts / dna.counts.sum(1, keepdim=True) for dna in (a, b)])
+    fullest, edges = shares.sum(0).argmax(1, keepdim=True), a.bin_edges()
+    ends = zip(edges.gather(1, fullest), edges.gather(1, fullest + 1), strict=True)
+    heights = shares.gather(2, fullest.expand(2, -1, 1))[..., 0].T.tolist()
+    return [
+        f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'}, holds {one:.0%} of A and {other:.0%} of B"
+        if max(one, other) >= _SPIKE
+        else ""
+        for (low, high), (one, other) in zip(ends, heights, strict=True)
+    ]
 
 
 def step_path(levels: list[int], used: int, width: int, height: int) -> str:

@@ -53,7 +53,8 @@ function show(place) {
   const sure = data.q.length ? `; q ${data.q[place]}` : "";
   document.getElementById("neuron").textContent =
     `${layer}, neuron ${data.number[place]}: ${data.emd[place]} bins, number ${place - first + 1} of ${count}` +
-    ` in its layer; mean activation ${shift < 0 ? "lower" : "higher"} in B by ${Math.abs(shift)}${sure}`;
+    ` in its layer; mean activation ${shift < 0 ? "lower" : "higher"} in B by ${Math.abs(shift)}${sure}` +
+    (data.spike[place] && `; ${data.spike[place]}`);
   draw(place);
   const rows = Math.ceil(count / data.columns);
   Object.assign(cursor.style, {

@@ -19,6 +19,7 @@ from torchmetrics_dna.reporting.drawing import (
     colour_bar,
     neuron_map,
     small_histograms,
+    spikes,
     step_path,
     thumbnail,
 )
@@ -42,7 +43,7 @@ def as_html(findings: Findings) -> str:
     """The page of a report."""
     found = findings.found
     a, b = found.aligned()
-    histograms = small_histograms(a, b)
+    histograms, full = small_histograms(a, b), spikes(a, b)
     emd = found.neuron_emd
     assert emd is not None
     # by layer, those that differ most come first
@@ -60,8 +61,8 @@ def as_html(findings: Findings) -> str:
             largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
             map=_map(found, order),
             colour_bar=colour_bar(),
-            data=_data(found, order, histograms),
-            top=_top(found, histograms),
+            data=_data(found, order, histograms) | {"spike": [full[i] for i in order.tolist()]},
+            top=_top(found, histograms, full),
             sides=[_side(side, some) for side, some in findings.scored.items()],
             unreadable=found.unreadable[:_NAMED],
             settings=describe_settings(found, a, findings.settings),
@@ -126,13 +127,14 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{value:.4g}") for value in values.tolist()]
 
 
-def _top(found: Comparison, histograms: SmallHistograms) -> list[dict[str, Any]]:
+def _top(found: Comparison, histograms: SmallHistograms, full: list[str]) -> list[dict[str, Any]]:
     """The neurons that differ most clearly, each with its figures and the outlines of its histograms."""
     top = found.top_neurons(_TOP)
     for neuron in top:
         i = found.neurons.index(neuron["layer"], neuron["neuron"])
         which = neuron["layer"], neuron["neuron"], found.neuron_names
         neuron["called"], neuron["name"] = in_words(*which), number_and_name(*which)
+        neuron["spike"] = full[i]
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()

@@ -83,12 +83,13 @@ def _words(findings: Findings) -> list[str]:
 
 def _layers(findings: Findings) -> str:
     found = findings.found
+    sure = {layer: found.interval_of("dna-emd", layer) for layer in found.neurons}
     rows = [
         [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(found.debiased("dna-emd", layer)),
-         p_figure(found.p_value_of("dna-emd", layer))]
-        for layer, width in found.neurons.items()
+         f"{number(one.low)} to {number(one.high)}" if one else "-", p_figure(found.p_value_of("dna-emd", layer))]
+        for (layer, width), one in zip(found.neurons.items(), sure.values(), strict=True)
     ]  # fmt: skip
-    return _table(["layer", "neurons", "dna-emd (bins)", "without noise", "p"], rows)
+    return _table(["layer", "neurons", "dna-emd (bins)", "without noise", "interval", "p"], rows)
 
 
 def _neurons(findings: Findings) -> str:

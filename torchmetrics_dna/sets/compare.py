@@ -12,6 +12,7 @@ from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.comparisons import called, short_names
 from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
 from torchmetrics_dna.sets.measure import check_folds_of, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -165,7 +166,8 @@ def compare(
         feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
         groups, device,
     )  # fmt: skip
-    return compare_sides("compare", (a, b), asked, options)[0]
+    one, other = short_names([called(a, "A"), called(b, "B")])
+    return replace(compare_sides("compare", (a, b), asked, options)[0], names=(one, other))
 
 
 def compare_sides(function: str, sides: Sequence[Source | DNA], asked: Asked, options: SetOptions) -> list[Comparison]:

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.sets.compare import compare_sides
-from torchmetrics_dna.sets.comparisons import Comparisons, short_names
+from torchmetrics_dna.sets.comparisons import Comparisons, called, short_names
 from torchmetrics_dna.sets.sides import Asked
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
 
     import torch
@@ -89,17 +90,14 @@ def compare_many(
         groups, device,
     )  # fmt: skip
     found = compare_sides("compare_many", (reference, *named.values()), asked, options)
-    return Comparisons(_called(reference, "the reference"), dict(zip(named, found, strict=True)))
+    of = called(reference, "the reference")
+    return Comparisons(of, {name: replace(one, names=(of, name)) for name, one in zip(named, found, strict=True)})
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     """Sets by what they are called: their paths, short; ValueError if two are called alike."""
-    labels = [_called(one, f"set {i}") for i, one in enumerate(sets, 1)]
+    labels = [called(one, f"set {i}") for i, one in enumerate(sets, 1)]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
     return dict(zip(short_names(labels), sets, strict=True))
-
-
-def _called(given: Any, otherwise: str) -> str:
-    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else otherwise

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
-from math import isnan
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
@@ -46,12 +45,11 @@ class Comparison:
         measured: The DNAs of A and of B that were compared.
         evidence: How sure distances are, by name, where folds of images were kept.
         spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
-        notices: What the reader should know, one line each: of images that look nearly alike, and of what could not be
-            said.
+        notices: What the reader should know, a line each: images that look nearly alike, and what could not be said.
         neuron_names: What neurons are called, ``{layer: {number: text}}``.
         changes: What named changes of images do to the neurons, or None.
-        properties: The comparison of properties of images, if these were watched beside the neurons of a network; its
-            tests are its own.
+        properties: The comparison of properties of images, if these were watched too; its tests are its own.
+        names: What A and B are called in figures: their paths, or the letters.
 
     """
 
@@ -70,6 +68,7 @@ class Comparison:
     neuron_names: NeuronNames = field(default_factory=dict)
     changes: ChangeDictionary | None = None
     properties: Comparison | None = None
+    names: tuple[str, str] = ("A", "B")
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -83,21 +82,22 @@ class Comparison:
         return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
 
     def debiased(self, distance: str, layer: str | None = None) -> float | None:
-        """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it.
+        """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it."""
+        found = self.interval_of(distance, layer)
+        return None if found is None else found.value
+
+    def interval_of(self, distance: str, layer: str | None = None) -> Interval | None:
+        """The confidence interval around :meth:`debiased`, of each layer by itself.
 
         None without folds of images, and for fd of fewer than two images a side for each neuron of a layer.
         """
         evidence, place = self._evidence(distance, layer)
-        if evidence is None or layer is None:
-            return evidence.debiased if evidence else None
-        figure = float(evidence.layers[place])
-        return None if isnan(figure) else figure
+        return None if evidence is None else evidence.interval if layer is None else evidence.layer_intervals[place]
 
     def p_value_of(self, distance: str, layer: str | None = None) -> float | None:
         """How often folds that are shared out at random are as far apart, by a permutation test.
 
-        Of a layer, corrected for the number of layers. None without folds of images on both sides, and for fd where it
-        would take too long.
+        Corrected for the number of layers. None without folds on both sides, and for fd if it would take too long.
         """
         evidence, place = self._evidence(distance, layer)
         if evidence is None or evidence.test is None:
@@ -285,13 +285,10 @@ class Comparison:
         found = self.records("neuron")
         if not found:
             return []
-        known = self.evidence.get(found[0].name)
-        test = known.test if known else None
-        order = self.found[found[0].name] if test is None or by == "distance" else test.z
+        test = self.evidence[name].test if (name := found[0].name) in self.evidence else None
+        order = self.found[name] if test is None or by == "distance" else test.z
         chosen = order.topk(min(k, len(order))).indices.tolist()
-        columns: dict[str, Tensor | None] = {
-            r.key: self.found.get(r.name) for r in DISTANCES.values() if r.grain == "neuron"
-        }
+        columns = {r.key: self.found.get(name) for name, r in DISTANCES.items() if r.grain == "neuron"}
         columns["shift"] = self.mean_shift if self.measured else None
         columns |= dict(zip(TESTED, (test.z, test.neurons, test.q) if test else (None, None, None), strict=True))
         return [
@@ -320,8 +317,7 @@ class Comparison:
     @property
     def _test(self) -> PermutationTest | None:
         """Of the first distance of neurons that has one."""
-        tests = [self.evidence[r.name].test for r in self.records("neuron") if r.name in self.evidence]
-        return next((test for test in tests if test), None)
+        return next((e.test for r in self.records("neuron") if (e := self.evidence.get(r.name)) and e.test), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
@@ -335,6 +331,10 @@ class Comparison:
             "p_value": self.p_value,
             "p_values": {r.key: self.p_value_of(name) for name, r in DISTANCES.items() if r.unions},
             "interval": self.interval and asdict(self.interval),
+            "layer_intervals": {
+                DISTANCES[name].key: {of: (one := self.interval_of(name, of)) and asdict(one) for of in self.neurons}
+                for name in self.evidence
+            },
             "null": self.null,
             "notices": self.notices,
             "words": self.explain().sentences if self.measured else [],

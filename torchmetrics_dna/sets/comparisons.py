@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass
 from math import isnan, nan
@@ -161,6 +162,11 @@ def _listed(alike: Sequence[str], second: str, p: float) -> str:
     more = len(alike) - 1
     others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
     return f"{second}{others} ({p_in_words(p)})"
+
+
+def called(given: Any, otherwise: str) -> str:
+    """What to call a set: its path as it was given, or else that."""
+    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else otherwise
 
 
 def short_names(labels: Sequence[str]) -> list[str]:

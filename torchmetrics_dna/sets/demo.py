@@ -19,6 +19,8 @@ from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.loading import Progress
 
@@ -40,6 +42,12 @@ STRENGTHS = (1, 2, 3, 4)
 _SIDE = 192  # of a crop, in pixels
 _EXAMPLE = 3  # the cat
 Picture = NDArray[np.uint8]
+#: What a strength of each degradation is, with its unit.
+AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
+    "blur": ("sigma {} px", lambda strength: 2.0 ** (strength - 2)),
+    "noise": ("deviation {} of 255", lambda strength: 3 * 2**strength),
+    "JPEG": ("quality {}", lambda strength: 100 // 2**strength),
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +68,11 @@ class Demo:
     comparisons: dict[str, list[Comparison]]
     examples: dict[str, list[Picture]]
     shown: tuple[int, ...]
+
+    def amount(self, degradation: str, *strengths: int) -> str:
+        """What strengths of a degradation are, in its unit, such as ``"sigma 0.5, 1 px"``."""
+        unit, of = AMOUNTS[degradation]
+        return unit.format(", ".join(f"{of(strength):g}" for strength in strengths))
 
 
 def photographs(num_images: int) -> list[Picture]:
@@ -85,19 +98,19 @@ def photographs(num_images: int) -> list[Picture]:
 
 def blur(image: Picture, strength: int) -> Picture:
     """Gaussian blur of 0.5 to 4 pixels."""
-    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(2.0 ** (strength - 2))))
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(AMOUNTS["blur"][1](strength))))
 
 
 def noise(image: Picture, strength: int) -> Picture:
     """Gaussian noise with a standard deviation of 6 to 48 grey levels."""
-    added = np.random.default_rng(strength).normal(0, 3 * 2**strength, image.shape)
+    added = np.random.default_rng(strength).normal(0, AMOUNTS["noise"][1](strength), image.shape)
     return (image + added).clip(0, 255).astype(np.uint8)
 
 
 def jpeg(image: Picture, strength: int) -> Picture:
     """JPEG of quality 50, 25, 12 and 6."""
     file = BytesIO()
-    Image.fromarray(image).save(file, "JPEG", quality=100 // 2**strength)
+    Image.fromarray(image).save(file, "JPEG", quality=AMOUNTS["JPEG"][1](strength))
     return np.asarray(Image.open(file))
 
 

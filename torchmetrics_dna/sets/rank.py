@@ -13,7 +13,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.features import Distances, Features, contrasted
 from torchmetrics_dna.sets.loading import Loading
@@ -167,6 +167,7 @@ class _Run:
             nearest=near,
             index=index,
             p_value=p_value,
+            reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
         )
 
     def _measured(self, side: Images | HistogramDNA, folds: bool, features: bool) -> Measured:

@@ -39,6 +39,7 @@ class Ranking:
         nearest: The nearest image of a set to each; None if none were looked for.
         index: Where these were looked up.
         p_value: Of a test of whether pool and reference differ at all; None if there was none.
+        reference_images: The reference's images; None where they can't be had by number, as of a DNA or a stream.
 
     """
 
@@ -54,6 +55,7 @@ class Ranking:
     nearest: Nearest | None = None
     index: ImageIndex | None = None
     p_value: float | None = None
+    reference_images: ImageSource | None = None
 
     @property
     def notices(self) -> list[str]:

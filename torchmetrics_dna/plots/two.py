@@ -1,0 +1,244 @@
+"""Figures of two sets: which layers and neurons differ, and what some neurons gave."""
+
+from __future__ import annotations
+
+from math import nan
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from torchmetrics_dna.dna.histogram import grouped
+from torchmetrics_dna.dna.names import in_words
+from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.visible import images_in_words, number, visible
+from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_figure, plain_axes, put_title
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.sets.comparison import Comparison
+
+_LEGEND = 30  # characters of a name
+
+
+def _check(given: Any) -> None:
+    """TypeError unless it is a comparison, such as for two DNAs."""
+    if not hasattr(given, "evidence"):
+        raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(given).__name__}")
+
+
+def plot_layers(
+    comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
+) -> Any:
+    """Layer profile: how far the two sets are apart in each layer, from the first layer to the last.
+
+    Args:
+        comparison: Of histograms, Gaussians, or Gaussians of layers.
+        distance: Which distance; by default all that there are, each in axes of its own.
+        names: What to call A and B; by default what the comparison calls them.
+        ax: Matplotlib axes to draw in, one for each distance; by default those of a new figure.
+
+    Returns:
+        The matplotlib figure; bars for each distance, with that of all as a line. Where there is evidence, beside each
+        bar what is left of it without noise, with its confidence interval, the interval of all as a band, and what
+        chance gives to all as a dotted line.
+
+    Raises:
+        ValueError: If there is no such distance, or not one of ``ax`` for each.
+
+    """
+    _check(comparison)
+    shown = _asked(comparison.records("neuron", "layer"), distance, "layers")
+    layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
+    if ax is None:
+        figure = new_figure(*size)
+        axes = list(figure.subplots(len(shown), squeeze=False)[:, 0])
+        put_title(figure, versus(comparison, names), size[0])
+    else:
+        axes = given_axes(ax, [record.name for record in shown], "distance", "or give `distance`")
+        _title_axes(axes[0], comparison, names)
+    for i, (axis, record) in enumerate(zip(axes, shown, strict=True)):
+        _profile(axis, comparison, record, curve_style(i)["color"])
+        axis.set_ylabel(record.label.replace(" (", "\n("))
+        if len(" ".join(layers)) > 45:  # as much as fits into a row
+            axis.tick_params(axis="x", labelrotation=45)
+            for label in axis.get_xticklabels():
+                label.set(ha="right", rotation_mode="anchor")
+        plain_axes(axis)
+        axis.legend(frameon=False, fontsize=9, loc="upper left", bbox_to_anchor=(1, 1))
+    return axes[0].figure
+
+
+def _asked(records: Sequence[Distance], distance: str | None, of: str) -> Sequence[Distance]:
+    """One of the distances, or all; ValueError if there is no such, or none."""
+    found = [record for record in records if distance in (None, record.name)]
+    if not found:
+        there = ", ".join(record.name for record in records) or "none; compare histograms or Gaussians"
+        raise ValueError(f"The comparison has these distances of {of}: {there}; got {distance!r}")
+    return found
+
+
+def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
+    put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
+
+
+def _profile(axis: Any, comparison: Comparison, record: Distance, colour: str) -> None:
+    """Bars of one distance, layer by layer."""
+    layers = record.layers_of(comparison.neurons)
+    whole, *parts = (comparison.value(record.name, layer) for layer in (None, *layers))
+    places, evidence = np.arange(len(layers)), comparison.evidence.get(record.name)
+    axis.set_xticks(places, map(visible, layers))
+    axis.axhline(whole, color="black", linestyle="--", linewidth=1, label=f"all: {number(whole)}")
+    if evidence is None:
+        axis.bar(places, parts, color=colour, width=0.7)
+        return
+    axis.bar(places - 0.2, parts, color=colour, alpha=0.4, width=0.38, label="with noise")
+    axis.bar(places + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
+    if interval := evidence.interval:
+        sure = f"{interval.confidence:.0%} interval"
+        ends = [(one.value - one.low, one.high - one.value) if one else (nan, nan) for one in evidence.layer_intervals]
+        style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
+        axis.errorbar(places + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
+        ends_of_all = f"{number(interval.low)} to {number(interval.high)}"
+        told = f"all, without noise: {number(interval.value)}\n({sure} {ends_of_all})"
+        axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=told)
+    if evidence.null is not None:
+        by_chance = f"all, by chance: {number(evidence.null)}"
+        axis.axhline(evidence.null, color="black", linestyle=":", linewidth=1, label=by_chance)
+
+
+def plot_neurons(
+    comparison: Comparison,
+    distance: str | None = None,
+    by: Literal["evidence", "distance"] = "evidence",
+    *,
+    names: tuple[str, str] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Heat map: how clearly every neuron differs, a row for each layer, in the order of that within it.
+
+    Args:
+        comparison: Of histograms or Gaussians.
+        distance: Which distance; by default dna-emd where there is one.
+        by: ``"evidence"``: by z, the distance less what chance gives, in standard deviations of chance.
+            ``"distance"``: by the distance itself. Without a test, by the distance.
+        names: What to call A and B; by default what the comparison calls them.
+        ax: Matplotlib axes to draw in, beside which goes a bar of colours; by default those of a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: If the comparison has no such distance of neurons.
+
+    """
+    _check(comparison)
+    record = _asked(comparison.records("neuron"), distance, "neurons")[0]
+    values, label = comparison.found[record.name], record.label
+    evidence = comparison.evidence.get(record.name)
+    if by == "evidence" and evidence is not None and evidence.test is not None:
+        values, label = evidence.test.z, f"{record.name}: z\n(deviations above chance)"
+    rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(values).items()}
+    if ax is None:
+        figure = new_figure(width=8, height=1.4 + 0.32 * len(rows))
+        axis = figure.subplots()
+        put_title(figure, versus(comparison, names), 8)
+    else:
+        axis = given_axes(ax, ["all neurons"], "map", "give one")[0]
+        _title_axes(axis, comparison, names)
+    # few neurons differ by much; a quantile's and a root's scale leave the others something to see
+    largest = max(float(values.quantile(0.99)) or float(values.max()), 0)
+    scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=largest)
+    for i, part in enumerate(rows.values()):  # each over the whole width, however many neurons it has
+        place = (0, 1, i + 0.35, i - 0.35)
+        picture = axis.imshow(part[None].clamp(min=0).numpy(), extent=place, aspect="auto", cmap="cividis", norm=scale)
+    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
+    axis.set_yticks(range(len(rows)), [f"{visible(layer)} ({len(part)})" for layer, part in rows.items()])
+    axis.spines[:].set_visible(False)
+    axis.set_xlabel("neurons of the layer, those that differ most first")
+    axis.figure.colorbar(picture, ax=axis, label=label, aspect=12, extend="max")
+    return axis.figure
+
+
+def plot_histograms(
+    comparison: Comparison,
+    neurons: Sequence[tuple[str, int]] | None = None,
+    *,
+    names: tuple[str, str] | None = None,
+    ax: Any = None,
+) -> Any:
+    """Pairs of histograms: what some neurons gave for the two sets.
+
+    Args:
+        comparison: Of histograms.
+        neurons: Layer and number of each neuron; by default the six that differ most clearly.
+        names: What to call A and B; by default what the comparison calls them.
+        ax: Matplotlib axes to draw in, one for each neuron; by default those of a new figure.
+
+    Returns:
+        The matplotlib figure.
+
+    Raises:
+        ValueError: If there is no such neuron, no histograms were compared, or there is not one of ``ax`` for each.
+
+    """
+    _check(comparison)
+    chosen = neurons or [(neuron["layer"], neuron["neuron"]) for neuron in comparison.top_neurons(6)]
+    rows, columns = -(-len(chosen) // 3), min(3, len(chosen))
+    if ax is None:
+        width = max(6, 0.5 + 3 * columns)
+        figure = new_figure(width=width, height=1.2 + 2.6 * rows)
+        axes = list(figure.subplots(rows, columns, squeeze=False).flatten())
+        figure.supylabel("share of positions (%)", fontsize=10)
+        put_title(figure, versus(comparison, names), width)
+    else:
+        axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or give `neurons`")
+    for axis, which in zip(axes, chosen, strict=False):
+        _pair(axis, comparison, which, names)
+    for axis in axes[len(chosen) :]:
+        axis.set_visible(False)
+    if ax is None:
+        pair = axes[0].get_legend_handles_labels()
+        legend = figure.legend(*pair, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+    else:
+        axes[0].set_ylabel("share of positions (%)")
+        legend = axes[0].legend(frameon=False, fontsize=8)
+    for text in legend.get_texts():
+        text.set_parse_math(False)
+    return axes[0].figure
+
+
+def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tuple[str, str] | None) -> None:
+    """The two histograms of one neuron."""
+    place, evidence = comparison.neurons.index(*which), comparison.evidence.get("dna-emd")
+    shares, used, ends = (values[0] for values in grouped(*comparison.aligned([place]), 40))
+    low, high = ends.tolist()
+    edges = np.linspace(low, high, int(used) + 1)
+    for share, name, (colour, _), style in zip(
+        shares[:, :used], names or comparison.names, STYLES, ("-", "--"), strict=False
+    ):
+        label = _short(name)
+        axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=label, baseline=None)
+    told = f"{number(float(comparison.found['dna-emd'][place]))} bins"
+    if evidence is not None and evidence.test is not None:
+        told += f", q = {float(evidence.test.q[place]):.2g}"
+    put_title(axis, f"{visible(in_words(*which, comparison.neuron_names))}\n{told}", 2.6, size=8)
+    axis.set(xlim=(low, high), yscale="log", xlabel="activation")  # a dead zone takes most positions of many neurons
+    plain_axes(axis)
+
+
+def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
+    """What was compared, for a title."""
+    a, b = (
+        f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"
+        for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
+    )
+    return f"{a} against {b}, {comparison.extractor}"
+
+
+def _short(name: str) -> str:
+    """A name for a legend, whose end tells most; matplotlib leaves out those that begin with an underscore."""
+    shown = visible(name)
+    shown = shown if len(shown) <= _LEGEND else f"…{shown[1 - _LEGEND :]}"
+    return f" {shown}" if shown.startswith("_") else shown
