@@ -1,4 +1,4 @@
-"""``torchmetrics-dna`` and ``python -m torchmetrics_dna``: errors in one line, exit code 2."""
+"""``torchmetrics-dna`` and ``python -m torchmetrics_dna``: errors in one line, exit code 2; 130 if interrupted."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ _CALLED = {
     "num_folds": "folds",
     "groups": "group_by",
 }
+_INTERRUPTED = 130  # what typer gives, and shells expect
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 
@@ -34,13 +35,21 @@ def main() -> None:
         from torchmetrics_dna.cli import app
 
         with _processes():
-            code = app(prog_name="torchmetrics-dna", standalone_mode=False)
-            if code:
-                sys.exit(code)
+            _end(app(prog_name="torchmetrics-dna", standalone_mode=False))
+    except KeyboardInterrupt:  # before typer takes care of it
+        _end(_INTERRUPTED)
     except Exception as err:
         _tell(err)
         sys.exit(2)
     sys.exit(0)
+
+
+def _end(code: int | None) -> None:
+    """Exit with a code, if there is one."""
+    if code == _INTERRUPTED:
+        print("torchmetrics-dna: interrupted", file=sys.stderr)  # noqa: T201
+    if code:
+        sys.exit(code)
 
 
 def _processes() -> AbstractContextManager[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 from pathlib import Path
@@ -11,6 +12,7 @@ from commands import COMMAND, in_processes, run
 from golden import GOLDEN, load
 from PIL import Image
 
+import torchmetrics_dna.cli.console as console
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.sets.demo import blur, photographs
 
@@ -30,8 +32,7 @@ def test_json_for_programs() -> None:
     assert set(found) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
     assert (found["num_images"], found["num_bins"]) == ({"a": 7, "b": 5}, 1000)
     assert len(found["top_neurons"]) == 10
-    assert f"{A} " in done.stderr
-    assert "7/7" in done.stderr
+    assert done.stderr == f"{A}: 7 of 7\n{B}: 5 of 5\n"
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -56,6 +57,13 @@ def _flat(found: object, key: str = "") -> dict[str, object]:
     return {key: found}
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As in a terminal of 80 columns."""
+    monkeypatch.setattr(console.out, "width", 80)
+
+
+@pytest.mark.usefixtures("narrow")
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
     printed = capsys.readouterr().out
@@ -78,13 +86,16 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     return str(root / "a"), str(root / "blurred"), str(root / "others")
 
 
+@pytest.mark.usefixtures("narrow")
 def test_how_sure_it_is(
     folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     a, blurred, others = folders
     options = ("--layers", "block_0,block_3")
     assert run(monkeypatch, "compare", a, blurred, *options) == 0
-    printed = capsys.readouterr().out
+    printed, talk = capsys.readouterr()
+    assert f"in pictures: torchmetrics-dna report {a} {blurred} -o report.html\n" in talk
+    assert f"are off: torchmetrics-dna rank {blurred} --reference {a}\n" in talk
     assert printed.startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
     assert all(text in printed for text in ("without noise", "by chance", "95% interval", "of 96 significantly"))
     assert max(map(len, printed.splitlines())) <= 80
@@ -99,7 +110,8 @@ def test_how_sure_it_is(
     assert q == sorted(q)
 
     assert run(monkeypatch, "compare", a, others, *options) == 0
-    printed = capsys.readouterr().out
+    printed, talk = capsys.readouterr()
+    assert talk == f"{a}: 18 of 18\n{others}: 18 of 18\n"
     assert printed.startswith("No difference between A and B can be shown (p = ")
     assert "0 of 96 significantly" in printed
 
@@ -153,10 +165,39 @@ def test_folds_and_groups(
     assert "without noise" not in printed
     assert "clearly" not in printed
 
+    assert run(monkeypatch, "compare", A, A, *options, "--folds", "0") == 0
+    printed, talk = capsys.readouterr()
+    first, second = printed.splitlines()[:2]
+    assert first == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
+    assert second == "", "there is no shift of which something could be said"
+    assert "torchmetrics-dna report" not in talk
+
     assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
     assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
+
+
+def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
+    written, now = io.StringIO(), iter([0, 29, 31, 40, 62, 63, 64])
+    monkeypatch.setattr(console, "monotonic", lambda: next(now))
+    monkeypatch.setattr(console, "talk", console._Console(file=written, force_terminal=False))
+    with console.progress() as report:
+        for done in (1, 2, 3000, 3001, 9000):
+            report("a", done, 9000)
+        report("[b]", 1, None)
+        report("[b]", 2, 2)
+    assert written.getvalue() == "a: 3,000 of 9,000\na: 9,000 of 9,000\n[b]: 2 of 2\n"
+
+    terminal = io.StringIO()
+    monkeypatch.setattr(console, "talk", console._Console(file=terminal, force_terminal=True, width=80))
+    with console.progress():
+        pass
+    assert terminal.getvalue() == "", "an error that comes before the first image is one line"
+    with console.progress() as report:
+        report("[b]", 2, 2)
+    assert "[b]" in terminal.getvalue()
+    assert "2/2" in terminal.getvalue()
 
 
 def test_other_distances(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -244,7 +285,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert run(monkeypatch, "compare", *filled) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "7/7" not in captured.err, "errors come before any work"
+    assert "of 7" not in captured.err, "errors come before any work"
     last = captured.err.strip().splitlines()[-1]
     assert last.startswith("torchmetrics-dna: ")
     assert message.replace("{tmp}", str(folder)) in last

@@ -28,8 +28,8 @@ def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [*COMMAND, "ranges", str(A), str(B), "-o", str(output), *FAST]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     assert done.stdout == ""
-    assert "7/7" in done.stderr
-    assert "5/5" in done.stderr
+    assert ": 7 of 7" in done.stderr
+    assert ": 5 of 5" in done.stderr
     said = " ".join(done.stderr.split())
     assert f"{output}: " in said
     assert "1296 neurons, margin 'widen'), 12 images" in said
@@ -137,7 +137,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     assert run(monkeypatch, "ranges", "-o", tmp_path / "ranges.json", *filled) == 2
     captured = capsys.readouterr()
     assert captured.out == ""
-    assert "7/7" not in captured.err, "errors come before any work"
+    assert "of 7" not in captured.err, "errors come before any work"
     assert message.replace("{tmp}", str(tmp_path)) in captured.err.strip().splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
 

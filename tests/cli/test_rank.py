@@ -107,7 +107,7 @@ def test_learned_weights(
     assert run(monkeypatch, "weights", "learn", *pairs, *held_out, "-o", output) == 0
     captured = capsys.readouterr()
     assert "on held-out images" in captured.out
-    assert "2000/2000" in captured.err
+    assert "2,000 of 2,000" in captured.err
     weights = NeuronWeights.load(output).weights
     plain, blurred, noisy = (load_dna(files / f"fit.{name}.dna.npz") for name in ("plain", "blur", "noise"))
     assert float(sensitivity_deviation(plain.distances(blurred), weights)) > 0.7

@@ -202,6 +202,17 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         dnas.gaussian().save(tmp_path / "nowhere" / "x")
 
 
+def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
+    tmp_path.chmod(0o555)
+    code = (
+        "import os\nfrom pathlib import Path\nfrom torchmetrics_dna.files.atomic import check_folder\n"
+        "os.geteuid() or os.setuid(65534)\n"  # root may write anywhere
+        "check_folder(Path('x'))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert done.stderr.endswith("PermissionError: The folder '.' may not be written to; choose another output\n")
+
+
 # --- files that were changed ------------------------------------------------------------------------------------------
 
 

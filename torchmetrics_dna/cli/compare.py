@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -84,6 +85,8 @@ def compare(
     with progress() as report:
         compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
     _print(compared, form, cards, curve)
+    if not (more or by or form or cards):
+        _say_what_next(compared, a, b)
     found = compared.found if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
@@ -194,6 +197,18 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
         out.print("", _top_neurons(result))
     for notice in result.notices:
         talk.print(f"{notice}.")
+
+
+def _say_what_next(result: Comparison, a: str, b: str) -> None:
+    """Which commands show more of a difference, on stderr."""
+    from torchmetrics_dna.dna.load import is_dna_path
+
+    if not result.dna_emd or result.explain().differs is False or is_dna_path(b):
+        return
+    a, b = map(shlex.quote, (a, b))
+    talk.print()
+    talk.print(f"What differs, in pictures: torchmetrics-dna report {a} {b} -o report.html", soft_wrap=True)
+    talk.print(f"Which images of B are off: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
 
 
 def _summary(result: Comparison) -> Table:

@@ -8,6 +8,7 @@ import os
 import sys
 from contextlib import contextmanager
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.loading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
+_EVERY = 30  # seconds between lines of progress
+_WIDE = 1000  # columns of what is no terminal: a file has no edge, and names are looked for as they are
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, as torchrun says
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # the first process speaks
 
@@ -33,6 +36,8 @@ class _Console(Console):
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
+        if not self.is_terminal and "COLUMNS" not in os.environ:
+            self.width = _WIDE
 
     def render_str(self, text: str, **settings: Any) -> Text:
         return super().render_str(visible(text), **settings)
@@ -43,17 +48,38 @@ out, talk = _Console(), _Console(stderr=True)
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """A bar on stderr for each source that reports."""
+    """Say on stderr how far each source is: a bar in a terminal; elsewhere a line now and then, and one at its end."""
+    if not talk.is_terminal:
+        yield _lines()
+        return
     columns = (TextColumn("{task.description}", markup=False), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=talk, disable=_QUIET) as bars:
-        tasks: dict[str, TaskID] = {}
+    bars = Progress(*columns, console=talk, disable=_QUIET)
+    tasks: dict[str, TaskID] = {}
 
-        def report(source: str, done: int, total: int | None) -> None:
-            if source not in tasks or bars.tasks[tasks[source]].finished:
-                tasks[source] = bars.add_task(visible(source), total=total)
-            bars.update(tasks[source], completed=done, total=total)
+    def report(source: str, done: int, total: int | None) -> None:
+        bars.start()  # not before there is one: stopping without any prints an empty line
+        if source not in tasks or bars.tasks[tasks[source]].finished:
+            tasks[source] = bars.add_task(visible(source), total=total)
+        bars.update(tasks[source], completed=done, total=total)
 
+    try:
         yield report
+    finally:
+        if tasks:
+            bars.stop()
+
+
+def _lines() -> Report:
+    told: dict[str, float] = {}  # when a source was spoken of last
+
+    def report(source: str, done: int, total: int | None) -> None:
+        now = monotonic()
+        if done == total or now >= told.setdefault(source, now) + _EVERY:
+            told[source] = now
+            far = "so far" if total is None else f"of {total:,}"
+            talk.print(f"{source}: {done:,} {far}", soft_wrap=True)
+
+    return report
 
 
 def print_json(value: Any) -> None:
@@ -93,12 +119,7 @@ def print_unreadable(lines: Sequence[str]) -> None:
     if lines:
         talk.print(f"{left_out_in_words(lines)}:")
     for line in lines:
-        talk.print(f"  {line}")
-
-
-def images(count: int) -> str:
-    """The number of images, in words."""
-    return f"{count} image{'' if count == 1 else 's'}"
+        talk.print(f"  {line}", soft_wrap=True)
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:

@@ -40,7 +40,7 @@ def make(
     """Write the DNA of an image set to a file, or one for each kind."""
     check_output(output, ".npz")
     from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.sets.make_files import make_files, output_paths
+    from torchmetrics_dna.sets.make_files import make_files, output_paths, parts_folder
     from torchmetrics_dna.sets.processes import rank
     from torchmetrics_dna.tally.resolve import device_for, resolve
 
@@ -58,7 +58,8 @@ def make(
                 images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, **kept
             )
     except KeyboardInterrupt:
-        talk.print("Interrupted; if parts are finished, --resume goes on from them.")
+        if (folder := parts_folder(output)).is_dir():
+            talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
         raise
     for path in paths.values() if rank() == 0 else ():
         talk.print(f"{path}: {path.stat().st_size / 1e6:.3g} MB" if isinstance(path, Path) else path)

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_output, images, print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import check_output, print_unreadable, progress, talk
 from torchmetrics_dna.cli.measuring import measures_images, take_reading
+from torchmetrics_dna.files.visible import images_in_words
 
 
 class Rule(Enum):
@@ -47,5 +48,5 @@ def ranges(
     if rank() == 0:
         with writing(output) as path:
             found.ranges.save(path)
-    talk.print(f"{output}: {found.ranges!r}, {images(found.num_images)}")
+    talk.print(f"{output}: {found.ranges!r}, {images_in_words(found.num_images)}")
     print_unreadable(found.unreadable)

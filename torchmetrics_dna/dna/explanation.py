@@ -59,7 +59,7 @@ class Explanation:
         p_value: Of the test of whether they differ at all; None without one.
         properties: Properties of images that differ, the clearest first; none where they were not watched.
         changes: What would turn A into something like B, the largest change first; none where they explain too little,
-            and None where there is no dictionary of changes for the extractor.
+            and None where there is no dictionary of changes for the extractor, or nothing to explain.
         unexplained: The share of the shift of all neurons that is left by these changes, or by the best ones there are.
         names: What A and B are called.
 
@@ -90,7 +90,8 @@ class Explanation:
             )
         elif self.unexplained is not None:
             told.append(
-                f"No named change of images explains the shift of the neurons: {self.unexplained:.0%} would be left."
+                "No named change of images, such as blur, explains the shift of the neurons:"
+                f" {self.unexplained:.0%} of it is unexplained."
             )
         return told
 
@@ -126,7 +127,8 @@ def explain(
     if p_value is not None and p_value > SIGNIFICANT:
         return Explanation(p_value, properties, None if changes is None else [], None, names)
     one, other = (as_gaussian(dna.to("cpu")) for dna in (a, b))
-    found = None if changes is None else changes.explain(other.mean - one.mean, one.neurons)
+    shift = other.mean - one.mean
+    found = None if changes is None or not shift.any() else changes.explain(shift, one.neurons)
     named, unexplained = (None, None) if found is None else found
     return Explanation(p_value, properties, named, unexplained, names)
 

@@ -20,6 +20,7 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Raises:
         FileNotFoundError: If the folder does not exist.
+        PermissionError: If this user may not write to it.
         FileExistsError: If something is there that is not a file.
 
     """
@@ -41,16 +42,19 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def check_folder(path: Path) -> None:
-    """Check that a file can be written to a path: there is its folder, and nothing but a file is there already.
+    """Check that a file can be written to a path: its folder can be, and nothing but a file is there already.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
+        PermissionError: If this user may not write to it.
         FileExistsError: If something is there that is not a file, such as a folder or a device.
 
     """
     path = Path(os.path.realpath(path)) if path.is_symlink() else path  # else a message has the path that was given
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first")
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(f"The folder {str(path.parent)!r} may not be written to; choose another output")
     if path.is_symlink() or (path.exists() and not path.is_file()):  # a link only if it leads back to itself
         raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file; choose another output")
 

@@ -27,10 +27,12 @@ def verdict(found: Comparison) -> str:
 
     """
     interval, p, plain = found.interval, found.p_value, f"dna-emd is {number(found.dna_emd)} bins"
+    if interval is None and found.dna_emd == 0:
+        return "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     if interval is None:
         return (
             f"A and B are {number(found.dna_emd)} bins apart. Whether that is more than noise can't be said: that takes"
-            f" {LEAST_FOLDS} folds of images on a side; give more images, or DNAs that were made with folds."
+            f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
     ends = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
     left = f"without what noise adds, {number(interval.value)} ({ends})"

@@ -133,17 +133,21 @@ def _notices(a: Measured, b: Measured) -> list[str]:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if near:
                 told.append(
-                    f"{images_in_words(near)} of {name} look nearly like others of another fold; if these belong"
+                    f"{_that_look(near, name)} nearly like others of another fold; if these belong"
                     " together (frames of a clip, crops of a picture), group them, or p-values are too small"
                 )
     if a.thumbnails is not None and b.thumbnails is not None:
         near = near_duplicates(b.thumbnails, a.thumbnails)
         if near:
             told.append(
-                f"{images_in_words(near)} of B look nearly like images of A; a generator that copies its training"
-                " images is close by every distance"
+                f"{_that_look(near, 'B')} nearly like images of A; a generator that copies its training images is close"
+                " by every distance; `rank` with `nearest` shows which"
             )
     return told
+
+
+def _that_look(count: int, name: str) -> str:
+    return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
 
 
 def _lacking(left_out: Sequence[Distance], a: Measured, b: Measured) -> list[str]:
