@@ -57,14 +57,8 @@ def _flat(found: object, key: str = "") -> dict[str, object]:
     return {key: found}
 
 
-@pytest.fixture
-def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As in a terminal of 80 columns."""
-    monkeypatch.setattr(console.out, "width", 80)
-
-
-@pytest.mark.usefixtures("narrow")
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     assert run(monkeypatch, "compare", A, B, "--layers", "block_0, head", "--num-bins", "50") == 0
     printed = capsys.readouterr().out
     for text in ("dna-emd", "dna-fd", "7 and 5", "bins of 50", "1,296 neurons", "block_0", "Neurons that differ most"):
@@ -86,10 +80,10 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
     return str(root / "a"), str(root / "blurred"), str(root / "others")
 
 
-@pytest.mark.usefixtures("narrow")
 def test_how_sure_it_is(
     folders: tuple[str, str, str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     a, blurred, others = folders
     options = ("--layers", "block_0,block_3")
     assert run(monkeypatch, "compare", a, blurred, *options) == 0

@@ -16,6 +16,7 @@ import pytest
 from commands import COMMAND, in_processes, run
 from golden import GOLDEN
 
+import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
@@ -107,6 +108,7 @@ def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     x = made / "x.histogram.dna.npz"
     dna = load_dna(x)
     assert run(monkeypatch, "info", x) == 0

@@ -13,6 +13,7 @@ from commands import in_processes, run
 from golden import GOLDEN
 from PIL import Image
 
+import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import NeuronWeights, load_dna, make_dna
 from torchmetrics_dna.functional import select_neurons, sensitivity_deviation
 from torchmetrics_dna.sets.demo import blur, noise, photographs
@@ -35,6 +36,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_table_csv_json_and_a_sheet(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     reference = files / "fit.plain.dna.npz"
     grid = tmp_path / "grid.png"
     assert run(monkeypatch, "rank", A, "--reference", reference, "--csv", "--grid", grid) == 0
@@ -60,6 +62,7 @@ def test_a_table_csv_json_and_a_sheet(
 def test_copies_and_a_contrast_with_a_file(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    monkeypatch.setattr(console.out, "width", 80)
     index = tmp_path / "x.safetensors"
     options = ["rank", A, "--reference", A, "--layers", "block_0,block_4", "--contrast", files / "fit.blur.dna.npz"]
     assert run(monkeypatch, *options, "--nearest", A, "--save-index", index) == 0

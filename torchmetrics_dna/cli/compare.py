@@ -84,9 +84,7 @@ def compare(
         check_distances(options["metrics"], "Option --fail-above")
     with progress() as report:
         compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
-    _print(compared, form, cards, curve)
-    if not (more or by or form or cards):
-        _say_what_next(compared, a, b)
+    _print(compared, form, cards, curve, (a, b))
     found = compared.found if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
@@ -135,7 +133,7 @@ def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparison
     return compare_classes(a, b, by, **options)
 
 
-def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | None) -> None:
+def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | None, two: tuple[str, str]) -> None:
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
 
@@ -148,6 +146,8 @@ def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | No
     if cards is not None:
         talk.print(f"The cards are in {cards}")
     print_unreadable(compared.unreadable)
+    if isinstance(compared, Comparison) and form is None:
+        _say_what_next(compared, *two)
 
 
 def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:

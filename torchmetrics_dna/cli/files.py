@@ -13,7 +13,7 @@ from torchmetrics_dna.cli.measuring import measures_images, take_reading
 from torchmetrics_dna.files.visible import in_words
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
-Files = Annotated[list[str], typer.Argument(metavar="FILES...", help="DNA files of one kind and one extractor.")]
+Files = Annotated[list[str], typer.Argument(metavar="FILES", help="DNA files of one kind and one extractor.")]
 Converted = Annotated[
     Path, typer.Argument(metavar="OUTPUT", help="A file of ours; the stem of official ones; or an .npz for FID.")
 ]

@@ -48,7 +48,7 @@ SideA = Annotated[str, typer.Argument(metavar="A", help=SIDE)]
 SideB = Annotated[str, typer.Argument(metavar="B", help=SIDE)]
 MoreSides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[C]...", help="More sets; A is compared with each of B, C and so on.", show_default=False),
+    typer.Argument(metavar="C", help="More sets; A is compared with each of B, C and so on.", show_default=False),
 ]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
 Output = Annotated[Path, option("The file to write.", "-o", "--output")]

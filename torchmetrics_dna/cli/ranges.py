@@ -25,7 +25,7 @@ _SOURCES = "Folders, and files of images as for compare; also .json of earlier r
 
 @measures_images(without=("num_bins", "ranges"), anywhere=True)
 def ranges(
-    sources: Annotated[list[str], typer.Argument(metavar="IMAGES...", help=_SOURCES)],
+    sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,
     margin: Annotated[Rule, o.option("Rule by which bounds follow; scale is the official one.")] = Rule.WIDEN,
     **options: Any,
