@@ -169,3 +169,17 @@ def test_arguments_that_there_are_not(tmp_path: Path, photos: list[np.ndarray]) 
             function(*arguments, batchsize=3)
     with pytest.raises(TypeError, match="'nonsense'; those that say how to read images: batch_size, num_workers"):
         compare(photos, photos, nonsense=1)
+
+
+def test_what_goes_wrong_as_an_interrupted_command_ends(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def command(**_: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            raise RuntimeError("a worker is gone")
+
+    monkeypatch.setattr("torchmetrics_dna.cli.app", command)
+    assert run(monkeypatch) == 130
+    assert capsys.readouterr().err == "torchmetrics-dna: interrupted\n"

@@ -39,6 +39,9 @@ def main() -> None:
     except KeyboardInterrupt:  # before typer takes care of it
         _end(_INTERRUPTED)
     except Exception as err:
+        from torchmetrics_dna.cli.console import interrupted
+
+        _end(_INTERRUPTED if interrupted(err) else None)
         _tell(err)
         sys.exit(2)
     sys.exit(0)

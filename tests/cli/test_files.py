@@ -196,7 +196,7 @@ def test_interrupted_and_resumed(
         process.send_signal(signal.SIGCONT)
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
-    assert process.returncode == 130
+    assert process.returncode == 130, said
     told = f"Finished parts are in {parts}; --resume goes on from them.\ntorchmetrics-dna: interrupted\n"
     assert said.endswith(told)
     assert list(cut.iterdir()) == [parts]

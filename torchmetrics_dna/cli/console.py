@@ -82,6 +82,13 @@ def _lines() -> Report:
     return report
 
 
+def interrupted(error: BaseException | None) -> bool:
+    """Whether this is Ctrl-C, or what went wrong as work ended for it, such as a worker that was gone first."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__context__
+    return error is not None
+
+
 def print_json(value: Any) -> None:
     """Print one json document on stdout, in ASCII."""
     out.print_json(json.dumps(value), ensure_ascii=True)

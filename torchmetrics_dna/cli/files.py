@@ -8,7 +8,17 @@ from typing import Annotated, Any, get_args
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_output, listing, out, print_json, print_unreadable, progress, table, talk
+from torchmetrics_dna.cli.console import (
+    check_output,
+    interrupted,
+    listing,
+    out,
+    print_json,
+    print_unreadable,
+    progress,
+    table,
+    talk,
+)
 from torchmetrics_dna.cli.measuring import measures_images, take_reading
 from torchmetrics_dna.files.visible import in_words
 
@@ -57,8 +67,8 @@ def make(
             paths, unreadable = make_files(
                 images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, **kept
             )
-    except KeyboardInterrupt:
-        if (folder := parts_folder(output)).is_dir():
+    except BaseException as err:
+        if interrupted(err) and (folder := parts_folder(output)).is_dir():
             talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)
         raise
     for path in paths.values() if rank() == 0 else ():
