@@ -23,14 +23,8 @@ settings.load_profile("ci" if os.environ.get("CI") else "ours")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Let each process begin with its part of what takes long, so that none ends with it; skip what needs a GPU."""
-    processes = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    kinds = [[item for item in items if bool(item.get_closest_marker("slow")) is slow] for slow in (True, False)]
-    parts = [
-        [kind[len(kind) * i // processes : len(kind) * (i + 1) // processes] for kind in kinds]
-        for i in range(processes)
-    ]
-    items[:] = [item for slow, fast in parts for item in (*slow, *fast)]
+    """Begin with what takes long, so that no process is left with it at the end; skip what needs a GPU that is not."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
     if not torch.cuda.is_available():
         for item in items:
             if item.get_closest_marker("cuda"):

@@ -85,8 +85,9 @@ def test_the_true_error_of_one_rank_is_told_once(
 def test_torchrun_ends_all_when_one_dies(shared: Path) -> None:
     failed = torchrun("compare", shared, shared, "--layers", "block_0", script=ONE_RANK, check=False)
     assert failed.returncode != 0
-    assert told(failed.stderr) == []
-    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr)) == ["-15", "-9"]
+    # the other one is ended before it sees that, or sees it first
+    assert ["Another process has ended" in line for line in told(failed.stderr)] in ([], [True])
+    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr)) in (["-15", "-9"], ["-9", "2"])
 
 
 def test_those_who_stay_tell_that_one_is_gone(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ import pytest
 from buckets import serving
 from commands import run as run_command
 from engines import KINDS, broken_shards, contents, make, shards
+from filelock import FileLock
 
 from torchmetrics_dna import load_dna
 
@@ -32,12 +33,13 @@ def bucket() -> Iterator[Any]:
 
 
 @pytest.fixture(scope="module")
-def cluster(bucket: Any) -> Iterator[Any]:
-    """Three nodes of one core, beside one for the driver."""
+def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three nodes of one core, beside one for the driver; one such cluster at a time on a machine."""
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    with pytest.MonkeyPatch.context() as patch:
+    alone = FileLock(tmp_path_factory.getbasetemp().parent / "cluster.lock")
+    with alone, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HELPERS)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         room = {"object_store_memory": 100 * 2**20}
