@@ -41,7 +41,8 @@ def main() -> None:
     except Exception as err:
         from torchmetrics_dna.cli.console import interrupted
 
-        _end(_INTERRUPTED if interrupted(err) else None)
+        if interrupted(err):
+            _end(_INTERRUPTED)
         _tell(err)
         sys.exit(2)
     sys.exit(0)

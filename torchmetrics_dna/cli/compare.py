@@ -201,9 +201,10 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 def _say_what_next(result: Comparison, a: str, b: str) -> None:
     """Which commands show more of a difference, on stderr."""
+    from torchmetrics_dna.dna.explanation import SIGNIFICANT
     from torchmetrics_dna.dna.load import is_dna_path
 
-    if not result.dna_emd or result.explain().differs is False or is_dna_path(b):
+    if not result.dna_emd or (result.p_value or 0) > SIGNIFICANT or is_dna_path(b):
         return
     a, b = map(shlex.quote, (a, b))
     talk.print()
