@@ -94,15 +94,19 @@ def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _optio
         lines.clear()
 
 
-def _break_names(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
-    """A long name in code breaks after its punctuation, not anywhere, and an option not after its hyphens."""
+def _break_lines(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
+    """Code breaks before a word, a long name after its punctuation, and nothing after a hyphen."""
     if "body" in context:
-        context["body"] = re.sub(r'(?<=<span class="pre">)[^<]+', _breaking, context["body"])
+        names = re.sub(r'(?<=<span class="pre">)[^<]{13,}', _breaking, context["body"])
+        context["body"] = re.sub(r"(<pre>|<span class=\"pre\">).*?(?=</pre>|</code>)", _unbroken, names, flags=re.DOTALL)
 
 
-def _breaking(word: re.Match[str]) -> str:
-    whole = re.sub(r"-+\w", r'<span class="whole">\g<0></span>', word[0])
-    return re.sub(r"[_./=,(]+(?=\w)", r"\g<0><wbr>", whole) if len(word[0]) > 12 else whole
+def _breaking(name: re.Match[str]) -> str:
+    return re.sub(r"(?<=[_./=,(])(?=\w)", "<wbr>", name[0])
+
+
+def _unbroken(code: re.Match[str]) -> str:
+    return re.sub(r"-+\w(?=[^<>]*<)", r'<span class="whole">\g<0></span>', code[0] + "<")[:-1]
 
 
 def setup(app: Sphinx) -> dict[str, Any]:
@@ -112,7 +116,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", _among_ours)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
-    app.connect("html-page-context", _break_names)
+    app.connect("html-page-context", _break_lines)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
 

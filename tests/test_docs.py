@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import runpy
 import textwrap
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -58,3 +59,19 @@ def test_every_public_name_is_on_an_api_page() -> None:
     assert ".. automodule:: torchmetrics_dna.functional\n   :members:\n" in api
     assert ".. automodule:: torchmetrics_dna.plots\n   :members:\n" in api
     assert all(getattr(functional, name).__doc__ for name in functional.__all__)
+
+
+def test_lines_of_code_break_without_a_change_of_text() -> None:
+    pytest.importorskip("ziamath", reason="needs the extra docs")
+    body = (
+        '<p class="a-b">c-d</p><pre>a-b<span class="k-x">--metrics</span> &lt;-k&gt;</pre>'
+        '<code class="xref-a"><span class="pre">--fail-if-changed</span> <span class="pre">sets/a_name.x(a-b)</span></code>'
+    )
+    context = {"body": body}
+    runpy.run_path(str(ROOT / "docs/conf.py"))["_break_lines"](None, "", "", context, None)
+    whole = '<span class="whole">{}</span>'.format
+    assert context["body"] == (
+        f'<p class="a-b">c-d</p><pre>a{whole("-b")}<span class="k-x">{whole("--m")}etrics</span> &lt;{whole("-k")}&gt;</pre>'
+        f'<code class="xref-a"><span class="pre">{whole("--f")}ail{whole("-i")}f{whole("-c")}hanged</span>'
+        f' <span class="pre">sets/<wbr>a_<wbr>name.<wbr>x(<wbr>a{whole("-b")})</span></code>'
+    )

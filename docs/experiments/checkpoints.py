@@ -153,7 +153,7 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
 
     def each(method: str, what: str) -> str:
         values = [one[method][what] for one in told]
-        return f"{min(values):.2f} to {max(values):.2f}"
+        return " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))
 
     order, real, fault = "order of the means", "real against the last", "fault in a fifth of the last"
     return (

@@ -139,9 +139,9 @@ def main() -> None:
         "monitor",
         paper="no such question.",
         here=(
-            f"of {runs} streams of {windows:,} windows in which nothing changes, {wrong} are ever called changed; a"
-            f" change to {JPEG} is seen in {told(early[0])[1]} windows, {PHOTOGRAPHS} in {told(early[2])[1]};"
-            f" {MIXED} in {told(early[1])[0]} of draws."
+            f"{wrong} of {runs} streams of {windows:,} windows without a change was ever called changed; a change to"
+            f" {JPEG} is seen in {told(early[0])[1]} windows, {PHOTOGRAPHS} in {told(early[2])[1]}; {MIXED} in"
+            f" {told(early[1])[0]} of draws."
         ),
         tables=[
             results.table(

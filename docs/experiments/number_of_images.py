@@ -185,28 +185,24 @@ def draw(found: Tensor, lines: list[list[float]], sizes: list[int]) -> Figure:
     return figure
 
 
+def rounded(value: float, digits: int) -> str:
+    """So many digits, without an exponent."""
+    return f"{float(f'{value:.{digits}g}'):,g}"
+
+
 def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, list[str]]:
     """Write the text about the results, and the tables."""
     enough = {name: needed(found[..., number], sizes) for number, name in enumerate(DISTANCES)}
-    rows = []
-    for number, name in enumerate(DISTANCES):
-        values = found[..., number]
-        cells = [f"{m:.3g} ± {d:.2g}" for m, d in zip(values.mean(0).tolist(), values.std(0).tolist(), strict=True)]
-        rows.append(
-            [
-                name,
-                *cells[:-1],
-                f"{float(values[0, -1]):.3g}",
-                f"{lines[number]:.3g}",
-                *(f"{n:,}" for n in enough[name]),
-            ]
-        )
-    header = [
-        "",
-        *(f"{size:,}" for size in sizes),
-        "emoji to emoji",
-        "mean within 5 % from",
-        "all seeds within 5 % from",
+    mean, deviation = found.mean(0), found.std(0)
+    rows = [
+        [f"{size:,}", *(f"{rounded(m, 3)} ± {rounded(d, 2)}" for m, d in zip(mean[i], deviation[i], strict=True))]
+        for i, size in enumerate(sizes[:-1])
+    ]
+    rows += [
+        [f"all {sizes[-1]:,}", *(rounded(value, 3) for value in found[0, -1])],
+        ["emoji to emoji", *(rounded(line, 3) for line in lines)],
+        ["mean within 5 % from", *(f"{enough[name][0]:,}" for name in DISTANCES)],
+        ["all seeds within 5 % from", *(f"{enough[name][1]:,}" for name in DISTANCES)],
     ]
     emd, *fds = (enough[name] for name in ("dna-emd", "fd, all layers", "fd, last layer"))
     here = (
@@ -214,7 +210,7 @@ def report(found: Tensor, lines: list[float], sizes: list[int]) -> tuple[str, li
         f" and from {emd[1]:,} on with every seed; fd over all layers from {fds[0][0]:,} and {fds[0][1]:,}, fd of the"
         f" last layer from {fds[1][0]:,} and {fds[1][1]:,}."
     )
-    return here, [results.table(header, rows)]
+    return here, [results.table(["emoji", *DISTANCES], rows)]
 
 
 def sources(quick: bool) -> tuple[Iterator[NDArray[np.uint8]], Pictures | list[data.Emoji], list[object]]:
