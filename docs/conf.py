@@ -98,7 +98,9 @@ def _break_lines(_app: Sphinx, _page: str, _template: str, context: dict[str, An
     """Code breaks before a word, a long name after its punctuation, and nothing after a hyphen."""
     if "body" in context:
         names = re.sub(r'(?<=<span class="pre">)[^<]{13,}', _breaking, context["body"])
-        context["body"] = re.sub(r"(<pre>|<span class=\"pre\">).*?(?=</pre>|</code>)", _unbroken, names, flags=re.DOTALL)
+        context["body"] = re.sub(
+            r"(<pre>|<span class=\"pre\">).*?(?=</pre>|</code>)", _unbroken, names, flags=re.DOTALL
+        )
 
 
 def _breaking(name: re.Match[str]) -> str:

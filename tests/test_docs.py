@@ -65,13 +65,14 @@ def test_lines_of_code_break_without_a_change_of_text() -> None:
     pytest.importorskip("ziamath", reason="needs the extra docs")
     body = (
         '<p class="a-b">c-d</p><pre>a-b<span class="k-x">--metrics</span> &lt;-k&gt;</pre>'
-        '<code class="xref-a"><span class="pre">--fail-if-changed</span> <span class="pre">sets/a_name.x(a-b)</span></code>'
+        '<code class="xref-a"><span class="pre">--fail-if-new</span> <span class="pre">sets/a_name.x(a-b)</span></code>'
     )
     context = {"body": body}
     runpy.run_path(str(ROOT / "docs/conf.py"))["_break_lines"](None, "", "", context, None)
     whole = '<span class="whole">{}</span>'.format
     assert context["body"] == (
-        f'<p class="a-b">c-d</p><pre>a{whole("-b")}<span class="k-x">{whole("--m")}etrics</span> &lt;{whole("-k")}&gt;</pre>'
-        f'<code class="xref-a"><span class="pre">{whole("--f")}ail{whole("-i")}f{whole("-c")}hanged</span>'
+        f'<p class="a-b">c-d</p><pre>a{whole("-b")}<span class="k-x">{whole("--m")}etrics</span>'
+        f" &lt;{whole('-k')}&gt;</pre>"
+        f'<code class="xref-a"><span class="pre">{whole("--f")}ail{whole("-i")}f{whole("-n")}ew</span>'
         f' <span class="pre">sets/<wbr>a_<wbr>name.<wbr>x(<wbr>a{whole("-b")})</span></code>'
     )

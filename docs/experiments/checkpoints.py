@@ -152,8 +152,7 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
     """Write the text about the results from the numbers."""
 
     def each(method: str, what: str) -> str:
-        values = [one[method][what] for one in told]
-        return " to ".join(dict.fromkeys(f"{end:.2f}" for end in (min(values), max(values))))
+        return results.span([one[method][what] for one in told])
 
     order, real, fault = "order of the means", "real against the last", "fault in a fifth of the last"
     return (

@@ -58,6 +58,11 @@ def begin(arguments: argparse.Namespace) -> Path:
     return folder
 
 
+def span(values: Sequence[float], form: str = ".2f") -> str:
+    """The least and the largest of some values, which may be one."""
+    return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]

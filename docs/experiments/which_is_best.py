@@ -132,9 +132,9 @@ def main() -> None:
         "which_is_best",
         paper="no such question.",
         here=(
-            f"where six sets are alike, one is called surely best in {100 * min(c[1] for c in alike):.1f} to"
-            f" {100 * max(c[1] for c in alike):.1f} % of draws, and one of two that were not chosen nearer in"
-            f" {100 * min(c[3] for c in alike):.1f} to {100 * max(c[3] for c in alike):.1f} %."
+            f"where six sets are alike, one is called surely best in"
+            f" {results.span([100 * cell[1] for cell in alike], '.1f')} % of draws, and one of two that were not chosen"
+            f" nearer in {results.span([100 * cell[3] for cell in alike], '.1f')} %."
         ),
         tables=[
             results.table(

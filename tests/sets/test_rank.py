@@ -147,7 +147,7 @@ def test_a_pool_of_the_references_own_kind_is_told() -> None:
     assert alike.p_value > 0.05
     assert alike.notices == [
         f"Pool and reference do not differ measurably (p = {alike.p_value:.2g}), so a contrast with the pool says"
-        " nothing about single images; contrast with other images, or rank by the distance alone"
+        " nothing about single images; give other images as the contrast, or none to rank by the distance alone"
     ]
     other = rank([*photos[:10], *(blur(photo, strength=8) for photo in photos[:20])], photos[30:], layers=["block_0"])
     assert other.p_value <= 0.05

@@ -29,7 +29,7 @@ _WIDE = 10  # sets, of which more make a table too wide
 
 @measures_images()
 def matrix(
-    sets: Annotated[list[str], typer.Argument(metavar="A B...", help=f"Two sets or more; each: {o.SIDE}")],
+    sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
 Pairs = Annotated[
     list[str],
-    typer.Argument(metavar="WITH WITHOUT...", help="Pairs of histogram DNA files, with and without."),
+    typer.Argument(metavar="FILES", help="Pairs of histogram DNA files: with, without, with, without and so on."),
 ]
 Name = Annotated[str, o.option("What to call the weights.")]
 

@@ -18,6 +18,7 @@ from torchmetrics_dna.dna.codec import Encoded, Joined, Stored
 from torchmetrics_dna.dna.identity import check_same, differences, identity
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.files.damage import check_type
+from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -196,7 +197,7 @@ class DNA(_Counted, Stored, ABC):
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
 
     def __repr__(self) -> str:
-        return f"{type(self).__name__}({self.num_images} images, {self.extractor!r}, {self.neurons!r})"
+        return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value

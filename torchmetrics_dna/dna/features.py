@@ -16,6 +16,7 @@ from typing_extensions import Self, override
 from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, array_name
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.files.damage import check_type
+from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,7 +43,7 @@ class KeptFeatures(Stored):
     Example:
         >>> from torchmetrics_dna import Neurons
         >>> KeptFeatures(torch.rand(5, 3), Neurons({"head": 3}), "tiny")
-        KeptFeatures(5 images, 'tiny', Neurons(3 in 1 layers: head 3))
+        KeptFeatures(5 images, 'tiny', Neurons(3 in 1 layer: head 3))
 
     """
 
@@ -90,7 +91,7 @@ class KeptFeatures(Stored):
         return super()._decode(header, arrays, values=values, preparation=preparation, **fields)
 
     def __repr__(self) -> str:
-        return f"KeptFeatures({len(self.values)} images, {self.extractor!r}, {self.neurons!r})"
+        return f"KeptFeatures({images_in_words(len(self.values))}, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value

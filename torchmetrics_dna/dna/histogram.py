@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.planes import check_planes, from_planes, to_planes
 from torchmetrics_dna.files.damage import check_type
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
@@ -257,7 +258,7 @@ class HistogramDNA(DNA):
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label
         return (
-            f"HistogramDNA({self.num_images} images, {self.extractor!r}, {self.num_bins} bins,"
+            f"HistogramDNA({images_in_words(self.num_images)}, {self.extractor!r}, {self.num_bins} bins,"
             f" {self.neurons!r}, ranges {ranges})"
         )
 

@@ -11,6 +11,7 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.histogram import HistogramDNA, in_same_bins
+from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, mind_of_histograms
 from torchmetrics_dna.neurons.index import Neurons
 
@@ -49,7 +50,7 @@ class SlicedDNA(DNA):
         >>> from torchmetrics_dna import make_dna
         >>> images = np.random.default_rng(0).integers(0, 256, (3, 40, 50, 3), dtype=np.uint8)
         >>> make_dna(images, kind="sliced", layers=["head"], num_bins=100)
-        SlicedDNA(3 images, 'efficientnet_lite0', 100 bins, Neurons(1280 in 1 layers: head 1280))
+        SlicedDNA(3 images, 'efficientnet_lite0', 100 bins, Neurons(1280 in 1 layer: head 1280))
 
     """
 
@@ -148,7 +149,9 @@ class SlicedDNA(DNA):
         return super()._decode(header, arrays, projections=projections, **fields)
 
     def __repr__(self) -> str:
-        return f"SlicedDNA({self.num_images} images, {self.extractor!r}, {self.num_bins} bins, {self.neurons!r})"
+        return (
+            f"SlicedDNA({images_in_words(self.num_images)}, {self.extractor!r}, {self.num_bins} bins, {self.neurons!r})"
+        )
 
 
 def directions_in(layers: Iterable[str]) -> Neurons:

@@ -19,7 +19,7 @@ def without_properties(extractor: DNAExtractor) -> DNAExtractor:
     Example:
         >>> from torchmetrics_dna import DNAExtractor
         >>> without_properties(DNAExtractor(layers=["head"], properties=True)).neurons
-        Neurons(1280 in 1 layers: head 1280)
+        Neurons(1280 in 1 layer: head 1280)
 
     """
     network = network_of(extractor.neurons)

@@ -186,7 +186,7 @@ class Neurons(Mapping[str, int]):
         layers = [f"{layer} {width}" for layer, width in self.items()]
         if len(layers) > 6:
             layers[3:-2] = ["..."]
-        return f"Neurons({self.total} in {len(self)} layers: {', '.join(layers)})"
+        return f"Neurons({self.total} in {len(self)} layer{'s' * (len(self) > 1)}: {', '.join(layers)})"
 
 
 def _numbers(layer: str, given: Any) -> Sequence[int]:

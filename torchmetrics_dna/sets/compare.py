@@ -78,7 +78,7 @@ def make_dna(
     Example:
         >>> import numpy as np
         >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
-        HistogramDNA(1 images, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layers: head 1280), ranges \
+        HistogramDNA(1 image, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layer: head 1280), ranges \
 efficientnet_lite0)
 
     """

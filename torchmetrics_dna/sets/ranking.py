@@ -64,7 +64,8 @@ class Ranking:
         if self.p_value is not None and self.p_value > 0.05:
             told.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
-                " says nothing about single images; contrast with other images, or rank by the distance alone"
+                " says nothing about single images; give other images as the contrast, or none to rank by the"
+                " distance alone"
             )
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
@@ -115,4 +116,4 @@ class Ranking:
 
     def __repr__(self) -> str:
         ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"
-        return f"Ranking({len(self.names)} images{ends})"
+        return f"Ranking({images_in_words(len(self.names))}{ends})"
