@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ if not torch.cuda.is_available():
     os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, so that its kernels run here too
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.sets.demo import photographs
 
 # the gate tries the same examples each time; everyone else's runs look for new ones
@@ -56,6 +58,15 @@ def default_extractor() -> DNAExtractor:
 def photos() -> list[np.ndarray]:
     """Twelve crops of photographs, uint8, 192 x 192."""
     return photographs(12)
+
+
+@pytest.fixture(scope="module")
+def of_any_value() -> Iterator[None]:
+    """For what must run, whatever it finds: the default extractor resizes to 96 pixels, and tests relabel little."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(PRESETS, "efficientnet_lite0", replace(PRESETS["efficientnet_lite0"], input_size=(96, 96)))
+        patch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+        yield
 
 
 @pytest.fixture

@@ -47,15 +47,14 @@ class DNAExtractor(Shareable):
     metrics of its own: one runs the network at a time. No other thread may train that module meanwhile.
 
     Args:
-        feature: The name of a preset; the name of a timm model, whose weights timm fetches; or a module. A
-            module that timm built is treated like its name, but with the weights it has. Any other module
-            gets images just as they are given, and its output (a tensor ``(B, n)`` or ``(B, n, H, W)``, or a
-            dict, list or tuple of them) gives the layers, unless ``layers`` names submodules.
-        layers: Which layers, in this order: names of the preset's layers, submodules of the network, or
-            entries of its output. Default: all of the preset; of timm models every block or stage, and the
-            final norm; of other modules their output. A name may end with a view: ``"last_norm:class"`` is the class
-            token of that layer alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each
-            position divided by their norm, ``"head:projected"`` its ``projections``.
+        feature: The name of a preset; that of a timm model, whose weights timm fetches; or a module. One that timm
+            built is as its name, with the weights it has. Any other gets images as they are, and its output (a tensor
+            ``(B, n)`` or ``(B, n, H, W)``, a dict, list or tuple of them) gives the layers, unless ``layers`` does.
+        layers: Which layers, in this order: names of the preset's layers, submodules of the network, or entries of its
+            output. Default: all of the preset; of timm models every block or stage, and the final norm; of other
+            modules their output. A name may end with a view: ``"last_norm:class"`` is the class token of that layer
+            alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by
+            their norm, ``"head:projected"`` its ``projections``.
         weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
             written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
             the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
@@ -143,6 +142,7 @@ class DNAExtractor(Shareable):
         self._submodules = built.submodules
         self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
+        built.load()  # now, since without its weights a network is tried in less time
         self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
         self._ranges = built.ranges if self._projections is None else None  # which are of neurons, not of projections

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 import torch
@@ -19,7 +20,7 @@ from torchmetrics_dna.images.properties import LAYER
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from torchmetrics_dna.images import Resize
@@ -34,7 +35,7 @@ class Plan:
 
     Attributes:
         name: What it is called.
-        network: The network, with its weights.
+        network: The network; until its weights are loaded, it may be on the meta device.
         submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
         outputs: Which of these; None for all, and none if nothing is asked of the network.
         views: Of which output each layer is which view; empty if layers are the outputs themselves.
@@ -43,6 +44,7 @@ class Plan:
         mean: Per channel, or None.
         std: Per channel, or None.
         ranges: A file of activation ranges or a reference to one, or None.
+        load: Loads the weights, if they are not there.
 
     """
 
@@ -56,6 +58,7 @@ class Plan:
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     ranges: Path | str | None = None
+    load: Callable[[], None] = lambda: None
 
 
 def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
@@ -118,7 +121,6 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
             raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {known}")
     path = find_weights(preset, weights_path)  # before time goes into the network
     network = build_network(preset)
-    load_weights(network, path, preset)
     views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
     return Plan(
         preset.name,
@@ -130,6 +132,7 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
         mean=preset.mean,
         std=preset.std,
         ranges=find_ranges(preset, weights_path),
+        load=partial(load_weights, network, path, preset),
     )
 
 

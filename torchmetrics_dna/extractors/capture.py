@@ -232,7 +232,9 @@ def _first_tensor(layer: str, output: Any) -> Tensor:
 
 
 def _on_meta(network: nn.Module) -> nn.Module:
-    """A copy of the structure alone: weights are replaced in the copy, not copied."""
+    """The network, if it is there, or a copy of the structure alone: weights are replaced in the copy, not copied."""
+    if device_of(network).type == "meta":
+        return network
     memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}
     memo |= {id(b): b.to("meta") for b in network.buffers()}
     return deepcopy(network, memo)
