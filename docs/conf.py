@@ -94,6 +94,11 @@ def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _optio
         lines.clear()
 
 
+def _skip_fields(_app: Sphinx, _what: str, _name: str, member: object, _skip: bool, _options: object) -> bool | None:
+    """Fields of a named tuple are among its attributes already."""
+    return True if type(member).__name__ == "_tuplegetter" else None
+
+
 def _break_lines(_app: Sphinx, _page: str, _template: str, context: dict[str, Any], _doctree: object) -> None:
     """Code breaks before a word, a long name after its punctuation, and nothing after a hyphen."""
     if "body" in context:
@@ -118,6 +123,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("missing-reference", _among_ours)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
+    app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
     app.connect("warn-missing-reference", _not_a_mistake)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

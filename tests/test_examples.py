@@ -23,7 +23,6 @@ from torchmetrics_dna.sets.demo import photographs
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.py wrote
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
-TORCHRUN = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
 
 
 def figures(said: str) -> dict[str, float]:
@@ -48,11 +47,9 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
     run_script(EXAMPLES / "ddp_pytorch.py")
     one = figures(capsys.readouterr().out)
     assert one["dna-emd"] > 1
-    assert figures(run(*TORCHRUN, "ddp_pytorch.py")) == one
-    accelerate = in_processes(tmp_path, program=partial(run_script, EXAMPLES / "accelerate_loop.py"))
-    assert figures(accelerate.stdout) == one, accelerate.stderr
-    ignite = in_processes(tmp_path, program=partial(run_script, EXAMPLES / "ignite_evaluator.py"))
-    assert figures(ignite.stdout) == one, ignite.stderr
+    for name in ("ddp_pytorch", "accelerate_loop", "ignite_evaluator"):
+        several = in_processes(tmp_path, program=partial(run_script, EXAMPLES / f"{name}.py"))
+        assert figures(several.stdout) == one, several.stderr
 
 
 @pytest.mark.slow

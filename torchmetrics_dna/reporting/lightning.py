@@ -5,7 +5,9 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from functools import partial
 from importlib import import_module
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,6 +84,9 @@ class DNACallback:
         self.every_n_epochs, self.prefix, self.options = every_n_epochs, prefix, options
         self.checkpoints: Checkpoints | None = None
         self._metric: DNAEMD | None = None
+
+    # else that of __new__ is shown
+    __signature__ = signature(partial(__init__, None))  # type: ignore[arg-type]
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
         """Measure the reference, if that is still to be done."""
