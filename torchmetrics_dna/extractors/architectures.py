@@ -8,14 +8,17 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import init
-from torch.overrides import TorchFunctionMode
 
+from torchmetrics_dna.extractors.meta import LeavingOut
 from torchmetrics_dna.extras import require
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torchmetrics_dna.extractors.presets import Preset
+
+
+_FIRST_VALUES = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
 
 
 def build_network(preset: Preset) -> nn.Module:
@@ -27,7 +30,7 @@ def build_network(preset: Preset) -> nn.Module:
     """
     library, _, name = preset.architecture.partition(":")
     build = _LIBRARIES[library](name, **preset.options)  # not below: a module may make tensors when it is imported
-    with torch.device("meta"), _Uninitialised():
+    with torch.device("meta"), LeavingOut(*_FIRST_VALUES):
         network = build()
     if not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
         # no file of weights has the buffers that a network computes for itself
@@ -36,19 +39,6 @@ def build_network(preset: Preset) -> nn.Module:
         if isinstance(getattr(network, part, None), nn.Module):
             setattr(network, part, nn.Identity())
     return network
-
-
-class _Uninitialised(TorchFunctionMode):
-    """Leaves out first values, which the meta device does not keep: torch takes long over them there, in Python."""
-
-    _LEFT_OUT = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return self._same(*args, **kwargs or {}) if func in self._LEFT_OUT else func(*args, **kwargs or {})
-
-    @staticmethod
-    def _same(tensor: Tensor, *_: Any, **__: Any) -> Tensor:
-        return tensor
 
 
 def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:

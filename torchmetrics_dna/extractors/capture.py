@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.overrides import TorchFunctionMode
+
+from torchmetrics_dna.extractors.meta import LeavingOut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
+_SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
 _WAYS = ((True, torch.float32), (True, torch.uint8), (False, torch.float32), (False, torch.uint8))  # to try a network
 
 
@@ -183,24 +185,15 @@ def _note_shapes(
 
     shadow = _on_meta(network) if on_meta else network
     imgs = torch.zeros(1, channels, *size, dtype=dtype, device="meta" if on_meta else device_of(network))
-    with torch.inference_mode(), _hooked(shadow, submodules, note), _KeepingShapes() if on_meta else nullcontext():
+    with (
+        torch.inference_mode(),
+        _hooked(shadow, submodules, note),
+        LeavingOut(*_SAME_SHAPE) if on_meta else nullcontext(),
+    ):
         output = shadow(imgs)
     if not submodules:
         for layer, value in named_outputs(output).items():
             note(layer, value)
-
-
-class _KeepingShapes(TorchFunctionMode):
-    """Leaves out functions that keep a shape: on the meta device, torch takes long over these, in Python."""
-
-    _LEFT_OUT = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return (self._same if func in self._LEFT_OUT else func)(*args, **kwargs or {})
-
-    @staticmethod
-    def _same(input: Tensor, *_: Any, **__: Any) -> Tensor:  # noqa: A002 - torch's own word
-        return input
 
 
 @contextmanager
