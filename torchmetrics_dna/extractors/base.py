@@ -20,7 +20,7 @@ from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.projections import Projections
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
-from torchmetrics_dna.files.download import cached, fetch
+from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.images.tensors import in_unit_range
@@ -165,7 +165,7 @@ class DNAExtractor(Shareable):
             return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
         path = self._ranges
         if isinstance(path, str):
-            path = cached(path) or fetch(path, remedy="give it as `ranges`, or give `ranges='auto'`")
+            path = fetch(path, is_fixed=True, remedy="give it as `ranges`, or give `ranges='auto'`")
         ranges = self._fitting(ActivationRanges.load(path))
         return replace(ranges, name=ranges.name or self.name)
 
