@@ -146,7 +146,7 @@ def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Pat
             checkpoints.add(step, OTHERS)
     with pytest.raises(ValueError, match="their numbers of bins differ"):
         checkpoints.add(1, make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50))
-    assert [path.name for path in tmp_path.iterdir()] == ["reference.dna.npz"]
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["reference.dna.npz"]
 
 
 def test_another_reference_of_as_many_images_is_told(trained: Path, tmp_path: Path) -> None:
