@@ -9,11 +9,14 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 from urllib.parse import quote
 
 import dnas
@@ -26,6 +29,7 @@ from mutations import npy, unzipped, zipped
 from torchmetrics_dna import HistogramDNA, load_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.load import merge_files
+from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
 
 KINDS = every_kind()
@@ -84,7 +88,24 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", fsync)
     dnas.histogram().save(path)
     new = path.read_bytes()
-    assert flushed == [(f".x.{os.getpid()}", new, old), (tmp_path.name, b"", new)]
+    assert flushed == [(ANY, new, old), (tmp_path.name, b"", new)]
+    assert flushed[0][0].startswith(".x.")
+
+
+def test_threads_write_one_path_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        with replacing(tmp_path / "x") as temporary:
+            together.wait()
+            temporary.write_text(str(number))
+            together.wait()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    with pytest.raises(OSError, match=r"^no number$"), replacing(tmp_path / "x"):
+        raise OSError("no number")
 
 
 @pytest.mark.parametrize("dna", KINDS, ids=NAMES)
