@@ -19,6 +19,10 @@ def monitor(
     images: o.Images,
     window: Annotated[int, o.option("Images in a window.")] = 500,
     learn: Annotated[int, o.option("Windows from which to learn what is usual.")] = 20,
+    in_order: Annotated[
+        bool,
+        o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
+    ] = False,
     level: Annotated[float, o.option("Chance of a false alarm, however long the stream.")] = 0.05,
     plot: Annotated[Path | None, o.option("Draw all windows, at the end.")] = None,
     fail_if_changed: Annotated[
@@ -31,10 +35,17 @@ def monitor(
     from torchmetrics_dna.sets.monitor import monitor as windows_of
 
     del options["distributed"], options["engine"]
+    options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
     found = []
     for one in windows_of(reference, images, window=window, learn=learn, level=level, **options):
+        if one.seed is not None and not found:
+            (talk if as_json else out).print(
+                f"Windows are drawn in random order (seed {one.seed}), so that no change over time shows; give"
+                f" --in-order if the order of {images} is that of time.",
+                soft_wrap=True,
+            )
         found.append(one)
         out.print(json.dumps(one.to_dict()) if as_json else str(one), soft_wrap=True)
         if fail_if_changed and one.changed:
@@ -47,5 +58,7 @@ def monitor(
         plot_monitor(found, level).savefig(plot)
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and found[-1].changed:
-        talk.print(f"Failed: the stream has changed by {found[-1].last}.")
+        last = found[-1]
+        by = f"the time of {last.last}" if last.seed is None else f"window {last.number}"
+        talk.print(f"Failed: the stream has changed by {by}.", soft_wrap=True)
         raise typer.Exit(1)

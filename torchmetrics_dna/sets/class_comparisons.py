@@ -58,7 +58,8 @@ class ClassComparisons:
     def p_holm(self) -> dict[str, float | None]:
         """For each class, whether it differs, by its permutation test.
 
-        Corrected for the number of classes (Holm, 1979): of classes that are all alike on both sides, any ends at or below 0.05 in at most 5 % of calls.
+        Corrected for the number of classes (Holm, 1979): of classes that are all alike on both sides, any ends at or
+        below 0.05 in at most 5 % of calls.
         """
         return holm({name: one.p_value_of(self.distance) for name, one in self.found.items()})
 
