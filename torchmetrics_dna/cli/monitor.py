@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_figure, out, talk
 from torchmetrics_dna.cli.measuring import measures_images
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.sets.monitor import Window
 
 
 @measures_images()
@@ -38,7 +41,7 @@ def monitor(
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
-    found = []
+    found: list[Window] = []
     for one in windows_of(reference, images, window=window, learn=learn, level=level, **options):
         if one.seed is not None and not found:
             (talk if as_json else out).print(

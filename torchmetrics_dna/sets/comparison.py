@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.explanation import SIGNIFICANT, Explanation, as_gaussi
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.permutation import holm
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 
 if TYPE_CHECKING:
@@ -140,8 +141,27 @@ class Comparison:
 
     @property
     def p_value(self) -> float | None:
-        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one."""
-        return next((found.test.p_value for found in self._in_order if found.test), None)
+        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one: whether the sets differ.
+
+        Where properties of images were watched beside the network, there are two such tests, and either may find a
+        difference: so it is corrected for both (Holm, 1979), as is :attr:`p_value_of_properties`.
+        """
+        return self._p_values["network"]
+
+    @property
+    def p_value_of_properties(self) -> float | None:
+        """Likewise, by properties of images; None if they were not watched, or without a test."""
+        return self._p_values["properties"]
+
+    @property
+    def _p_values(self) -> dict[str, float | None]:
+        of_properties = None if self.properties is None else self.properties.p_value
+        return holm({"network": None if self._first is None else self._first.p_value, "properties": of_properties})
+
+    @property
+    def _first(self) -> PermutationTest | None:
+        """The first test there is, that of dna-emd first."""
+        return next((found.test for found in self._in_order if found.test), None)
 
     @property
     def least_p_value(self) -> float | None:
@@ -150,7 +170,8 @@ class Comparison:
         if found is None or found.test is None:
             return None
         a, b = (len(side[1]) for side in found.jackknife.sides if side is not None)
-        return (1 + (found.test.exact and a == b)) / found.test.num_relabelings
+        tests = 1 if self.properties is None else 2
+        return tests * (1 + (found.test.exact and a == b)) / found.test.num_relabelings
 
     @property
     def interval(self) -> Interval | None:
@@ -340,9 +361,13 @@ class Comparison:
 
         """
         a, b = (side.any for side in self._sides())
-        found = explain(a, b, self._test, self.changes, names)
         if self.properties is None:
-            return found
+            return explain(a, b, self._test, self.changes, names)
+        test, p = self._test, self.p_value
+        found = explain(a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names)
+        p = self.p_value_of_properties
+        if p is not None and p > SIGNIFICANT:
+            return replace(found, properties=[])
         a, b = (side.any for side in self.properties._sides())
         return replace(found, properties=property_differences(a, b, self.properties._test))
 
