@@ -49,7 +49,7 @@ def _too_far(found: Mapping[str, Comparison], limit: float) -> list[str]:
         lines[name] = f"{distance}{'' if debiased is None else ' without noise'} of {name} is {shown}"
     failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if value > limit]
     largest = max(figures, key=figures.__getitem__)
-    return failed or [f"Passed: {lines[largest]}, not above {limit:g}{_more(found)}."]
+    return failed or [f"Passed: {lines[largest]}{_of('largest', found)}, not above {limit:g}."]
 
 
 def _different(found: Mapping[str, Comparison], level: float) -> list[str]:
@@ -75,9 +75,10 @@ def _different(found: Mapping[str, Comparison], level: float) -> list[str]:
     }
     smallest = min(p, key=p.__getitem__)
     failed = [f"Failed: {name} differs, {told[name]}, not above {level:g}." for name in p if p[name] <= level]
-    return failed or [f"Passed: no difference of {smallest} is shown, {told[smallest]}, above {level:g}{_more(found)}."]
+    passed = f"Passed: no difference of {smallest} is shown, {told[smallest]}{_of('least', found)}, above {level:g}."
+    return failed or [passed]
 
 
-def _more(found: Mapping[str, Comparison]) -> str:
-    """That a figure is the one that comes nearest to failing."""
-    return f", the nearest to it of {len(found)}" if len(found) > 1 else ""
+def _of(which: str, found: Mapping[str, Comparison]) -> str:
+    """That it is the figure that comes nearest to failing, where there are several."""
+    return f" (the {which} of {len(found)})" if len(found) > 1 else ""
