@@ -143,7 +143,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def check_two_tests(found: Comparison) -> None:
-    """That of the network and that of properties count as two: the smaller p is doubled, the larger at least as large."""
+    """Of the network and of properties: the smaller p is doubled, and the larger one is at least as large."""
 
     def with_p(one: Comparison, p: float) -> Comparison:
         evidence = one.evidence["dna-emd"]

@@ -18,7 +18,6 @@ from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class, tensor
 from commands import run
 from networks import Outputs
 from PIL import Image
-
 from typer import Exit
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, compare_classes
