@@ -187,7 +187,7 @@ def _sha256(file: BinaryIO, size: int) -> bytes:
 
 
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
-    with archive.open(_plain(archive, _HEADER)) as member:
+    with archive.open(plain_member(archive, _HEADER)) as member:
         text = member.read(MOST_HEADER + 1)
     _check_header(text)
     header = parse_json(text, dict)
@@ -230,7 +230,7 @@ def _read_arrays(archive: zipfile.ZipFile, declared: Mapping[str, Any], file_siz
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int], size: int) -> NDArray[Any]:
-    info = _plain(archive, f"{name}.npy")
+    info = plain_member(archive, f"{name}.npy")
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"its array {name!r} is not npy of version 1.0")
@@ -243,7 +243,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _plain(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """A member; ValueError if it is not there, or compressed in a way that unpacks bombs as a whole."""
     member = archive.NameToInfo.get(name)
     if member is None:

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
 
-from torchmetrics_dna.files.container import read_npy_header
+from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import check_pixels, check_size
 from torchmetrics_dna.images.addresses import is_address
@@ -106,7 +106,7 @@ def _layout(path: str, column: str | None) -> _Layout:
             offset: int | None = file.tell()
         else:
             with zipfile.ZipFile(file) as archive:
-                info = archive.getinfo(_member(archive, column, path))
+                info = plain_member(archive, _member(archive, column, path))
                 with archive.open(info) as member:
                     shape, fortran, dtype = read_npy_header(member)
                     inner = member.tell()
@@ -133,7 +133,7 @@ def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG0
     with (
         refusing(path, "an array of images"),
         zipfile.ZipFile(path) as archive,
-        archive.open(_member(archive, column, path)) as member,
+        archive.open(plain_member(archive, _member(archive, column, path))) as member,
     ):
         while member.read(_CHUNK):
             pass
@@ -162,7 +162,7 @@ def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
     found = []
     for name in archive.namelist():
         if name.endswith(".npy"):
-            with archive.open(name) as member:
+            with archive.open(plain_member(archive, name)) as member:
                 found += [name] if len(read_npy_header(member)[0]) == 4 else []
     return found
 
