@@ -172,6 +172,9 @@ def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:  # torch looks at no sums, and unpacks whatever is there
         check_unpacked(size, sum(info.file_size for info in archive.infolist()))
+        packed = next((info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
+        if packed is not None:
+            raise ValueError(f"its member {packed!r} is packed, as torch does not write it; save it anew")
         if (damaged := archive.testzip()) is not None:
             raise ValueError(f"its member {damaged!r} is damaged; copy it anew")
     rebuild = (getattr(np, "_core", None) or np.core).multiarray._reconstruct
