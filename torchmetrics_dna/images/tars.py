@@ -151,6 +151,8 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, _Forwards]]:
                     info.size < 0 or archive.offset <= info.offset
                 ):  # which some versions of tarfile follow back, for ever
                     raise ValueError("it is damaged: a file ends before it begins; copy it anew")
+                if "\0" in info.name:
+                    raise ValueError("it is damaged: a name has a zero in it; copy it anew")
                 file.left = inf
                 yield info, file
                 file.left = MOST_HEADER
@@ -244,8 +246,7 @@ class _Choice:
             return False
         key = str(path.parent / sample)
         before, self._last = self._last, (key, column)
-        # names such as 7.1.png and 7.2.png are those of plain files
-        if self._column is None and before and before[0] == key and not ("." in before[1] and "." in column):
+        if self._column is None and before and before[0] == key and _are_parts(before[1], column):
             raise ValueError(
                 f"sample {key!r} has several images, {before[1]} and {column}; choose one by `column`, such as"
                 f" {before[1]!r}, or take all by '*'"
@@ -255,6 +256,11 @@ class _Choice:
     def none(self, path: str) -> str:
         """What to say if no file was chosen."""
         return f"There is no column {self._column!r} in {path!r}, which has {', '.join(sorted(self.seen)[:10])}"
+
+
+def _are_parts(one: str, other: str) -> bool:
+    """Whether two columns are of a sample; names such as 7.1.png and 7.2.png are those of plain files."""
+    return one != other and not ("." in one and "." in other)
 
 
 class _Header(tarfile.TarInfo):
@@ -270,7 +276,14 @@ class _Header(tarfile.TarInfo):
         except _HeaderError as err:
             raise _ReadError("it is no tar, or damaged, or has been cut off; copy it anew") from err
 
+    def _proc_pax(self, archive: Any) -> Any:
+        member = super()._proc_pax(archive)  # type: ignore[misc]
+        if not member.pax_headers and self.type != _GLOBAL:  # which older versions of tarfile pass over
+            raise _ReadError("it is damaged: a header of its pax format says nothing; copy it anew")
+        return member
 
+
+_GLOBAL = tarfile.XGLTYPE
 _EOFHeaderError: type[Exception] = tarfile.EOFHeaderError  # type: ignore[attr-defined]
 _HeaderError, _ReadError = tarfile.HeaderError, tarfile.ReadError
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
-from torchmetrics_dna.files.limits import check_pixels, max_pixels
+from torchmetrics_dna.files.limits import beyond, max_pixels
 from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.places import open_file
@@ -42,11 +42,15 @@ def _opened(av: Any, file: BinaryIO) -> Any:
     try:
         return av.open(
             file,
-            options={"max_pixels": str(max_pixels())},
+            options=_limits(),
             container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
         )
     except av.ArgumentError as err:
         raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
+
+
+def _limits() -> dict[str, str]:
+    return {"max_pixels": str(max_pixels())}
 
 
 def _stream(container: Any) -> Any:
@@ -55,9 +59,14 @@ def _stream(container: Any) -> Any:
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise ValueError("its codec is unknown, or damaged; copy it anew")
-    check_pixels(stream.codec_context.width * stream.codec_context.height)
+    if not stream.codec_context.width:  # which is left out where it is beyond the limit, too
+        raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
     # what is damaged is told, not concealed or left out
-    stream.codec_context.options = {"err_detect": "crccheck+bitstream+buffer+explode", "flags": "+output_corrupt"}
+    stream.codec_context.options = {
+        "err_detect": "crccheck+bitstream+buffer+explode",
+        "flags": "+output_corrupt",
+        **_limits(),
+    }
     return stream
 
 
