@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.matroska import check_matroska
 from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
@@ -74,13 +76,16 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """All frames, or those that are shown when the next one is due."""
     av = require("av", "video")
     due = -1.0
-    with open_file(path) as file, _opened(av, file) as container:
-        for number, frame in enumerate(_frames(av, container)):
-            if reading.fps is not None and frame.time is not None:
-                if frame.time < due - _EARLY:
-                    continue
-                due = (frame.time if due < 0 else due) + 1 / reading.fps
-            yield f"{path}/frame {number}", frame.to_ndarray(format="rgb24")
+    with open_file(path) as file:
+        if not is_address(path):  # of which all would be fetched twice
+            check_matroska(file)
+        with _opened(av, file) as container:
+            for number, frame in enumerate(_frames(av, container)):
+                if reading.fps is not None and frame.time is not None:
+                    if frame.time < due - _EARLY:
+                        continue
+                    due = (frame.time if due < 0 else due) + 1 / reading.fps
+                yield f"{path}/frame {number}", frame.to_ndarray(format="rgb24")
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
