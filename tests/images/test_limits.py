@@ -115,7 +115,7 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             requests.clear()
 
 
-def test_labels_of_parquet_are_kept_once(tmp_path: Path) -> None:
+def test_labels_of_parquet_are_those_of_their_rows(tmp_path: Path) -> None:
     from torchmetrics_dna.images.parquet import labels_of
 
     path = parquet(tmp_path / "x.parquet", [{"bytes": content, "path": None} for content in FILES.values()] * 9)

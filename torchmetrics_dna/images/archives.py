@@ -32,19 +32,20 @@ class Listing:
 
     def add(self, name: str) -> None:
         """Take a file as an image; ValueError if there is one of its name."""
+        self.images.add(self._new(name))
+
+    def link(self, name: str, target: str, *, image: bool, hard: bool = False) -> None:
+        """Note a link, to a path in the archive if it is hard, or else relative to its folder; errors as for a file."""
+        path = posixpath.normpath(name)
+        if image:
+            self._links[self._new(name)] = hard
+        self._targets[path] = posixpath.normpath(target if hard else posixpath.join(posixpath.dirname(path), target))
+
+    def _new(self, name: str) -> str:
         path = posixpath.normpath(name)
         if path in self.images or path in self._links:
             raise ValueError(f"it has {path!r} twice; pack it anew, each file once")
-        self.images.add(path)
-
-    def link(self, name: str, target: str, *, image: bool, hard: bool = False) -> None:
-        """Note a link, to the path in the archive if it is hard, or else relative to its folder."""
-        path = posixpath.normpath(name)
-        if image:
-            self.add(name)
-            self.images.remove(path)
-            self._links[path] = hard
-        self._targets[path] = posixpath.normpath(target if hard else posixpath.join(posixpath.dirname(path), target))
+        return path
 
     def linked(self) -> dict[str, list[str]]:
         """The links that are images of their own, by the path of the file that they lead to."""

@@ -9,6 +9,7 @@ import zipfile
 from io import BytesIO
 from typing import IO, TYPE_CHECKING, Any
 
+from torchmetrics_dna.files.damage import reason_of
 from torchmetrics_dna.files.limits import check_size
 from torchmetrics_dna.images.addresses import asking, is_address
 from torchmetrics_dna.images.archives import Listing, leads_nowhere
@@ -47,8 +48,10 @@ class _Zip:
         try:
             with asking(path), open_file(path) as file, zipfile.ZipFile(file) as archive:
                 found = _images(archive)
-        except (zipfile.BadZipFile, ValueError) as err:
-            raise ValueError(f"{path!r} is not a readable zip archive: {err}") from err
+        except (OSError, ModuleNotFoundError):
+            raise
+        except Exception as err:  # of which zipfile has ten types
+            raise ValueError(f"{path!r} is not a readable zip archive: {reason_of(err)}") from err
         names = sorted(found, key=natural_key)
         self._members = [found[name] for name in names]  # which differ where links lead to them
         self.names = Names(names, f"{path}/")
