@@ -29,6 +29,7 @@ from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.functional import generalization_discrepancy
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 
@@ -146,13 +147,8 @@ def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    measured = {
-        name: [
-            measure(list(part.pictures[:number]), extractor, kinds, 1000, None, Loading(num_workers=0))
-            for part in parts
-        ]
-        for name, parts in domains.items()
-    }
+    job = Job.for_dnas(extractor, kinds, 1000, None, Loading(num_workers=0))
+    measured = {name: [measure(job, list(part.pictures[:number])) for part in parts] for name, parts in domains.items()}
     return [
         [compare_measured(tested, learned, distances=list(DISTANCES.values())) for learned, _ in measured.values()]
         for _, tested in measured.values()

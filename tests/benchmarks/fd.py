@@ -47,7 +47,7 @@ def ours(tally: CrossMomentTally, sets: tuple[Tensor, Tensor]) -> list[LayerGaus
         side = tally.empty("cpu")
         for batch in values.split(BATCH):
             tally.add_(side, [{"output": batch}], len(batch))
-        dnas.append(tally.to_dna(side))
+        dnas.append(tally.value(side))
     return dnas
 
 

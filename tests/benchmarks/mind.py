@@ -24,6 +24,7 @@ from data import emoji
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.functional import mind
 from torchmetrics_dna.sets.features import Features
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.tally import SlicedTally
@@ -36,8 +37,8 @@ def features(maker: str, count: int) -> dict[str, Tensor]:
     extractor = DNAExtractor(layers=LAYERS)
     paths = [str(one.path) for one in emoji(maker)]
     paths = [paths[i] for i in torch.randperm(len(paths), generator=torch.Generator().manual_seed(0))[:count].tolist()]
-    kept = {"means": Features(all_layers=True)}
-    found = measure(paths, extractor, ["gaussian"], 1000, None, Loading(batch_size=32), keep=kept).kept["means"]
+    job = Job(extractor, {"means": Features(all_layers=True)}, Loading(batch_size=32))
+    found = measure(job, paths).kept["means"]
     return dict(zip(LAYERS, found.split(list(extractor.neurons.values()), 1), strict=True))
 
 
@@ -48,7 +49,7 @@ def from_histograms(layer: str, sides: tuple[Tensor, Tensor], num_bins: int) -> 
         side = tally.empty("cpu")
         for batch in rows.split(32):
             tally.add_(side, [{layer: batch}], len(batch))
-        dnas.append(tally.to_dna(side))
+        dnas.append(tally.value(side))
     return float(dnas[0].distances(dnas[1])[0])
 
 

@@ -165,11 +165,12 @@ def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
 def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)  # enough for one level
-    extractor, kept = DNAExtractor(layers=["block_1"]), Features(all_layers=True)
+    extractor, features = DNAExtractor(layers=["block_1"]), Features(all_layers=True)
+    side = features.empty("cpu")
     photos = photographs(160)
     for picture in [*photos, *(blur(photo, strength=2) for photo in photos)]:
-        kept.add(extractor(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None]))
-    real, fake = kept.values().double().split(160)
+        features.add_(side, [extractor(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])], 1)
+    real, fake = features.value(side).double().split(160)
     neurons, size, record = extractor.neurons, 60, DISTANCES["fd"]
     generator = torch.Generator().manual_seed(0)
     plan = plan_for(neurons, [size, size])

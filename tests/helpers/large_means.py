@@ -36,7 +36,7 @@ def side_of(samples: np.ndarray, batch: int | None = None) -> Side:
 
 def agrees(side: Side, samples: np.ndarray, rtol: float = 1e-10) -> None:
     """Mean and covariance are those of numpy; errors of a covariance are seen against the two spreads."""
-    dna = tally.to_dna(side)
+    dna = tally.value(side)
     assert dna.num_images == len(samples)
     np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
     for layer, where in dna.neurons.slices.items():

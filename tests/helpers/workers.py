@@ -341,7 +341,7 @@ def cross_moments(rank: int, world: int) -> None:
         assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
     nothing = tally.empty("cpu")
     tally.all_reduce_(nothing)
-    assert tally.to_dna(nothing).num_images == 0
+    assert tally.value(nothing).num_images == 0
 
 
 def score_shard(metric: Metric, images: Tensor, rank: int, busy: int) -> Tensor:

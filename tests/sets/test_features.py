@@ -69,8 +69,8 @@ def test_one_image_is_an_error() -> None:
 
 def test_features_are_means_of_the_last_layer() -> None:
     features = Features()
-    images = torch.rand(5, 3, 4, 2)
+    images, side = torch.rand(5, 3, 4, 2), features.empty("cpu")
     for some in images.split(2):
-        features.add({"first": some * 0, "last": some})
-    torch.testing.assert_close(features.values(), images.mean((2, 3)))
-    assert features.values().dtype == torch.float32
+        features.add_(side, [{"first": some * 0, "last": some}], len(some))
+    torch.testing.assert_close(features.value(side), images.mean((2, 3)))
+    assert features.value(side).dtype == torch.float32

@@ -85,12 +85,12 @@ def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> 
     extractor.images_at_once = 2
     images = open_source(torch.cat([REAL, FAKE]))
     found = list(activate(images, extractor, Loading(batch_size=8)))
-    assert [places for places, _, _ in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
+    assert [part.places for part in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
     skipping = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
-    assert [place for places, _, _ in skipping for place in places] == [0, 2]
-    assert [len(left_out) for _, _, left_out in skipping] == [1]
+    assert [place for part in skipping for place in part.places] == [0, 2]
+    assert [len(part.left_out) for part in skipping] == [1]
     extractor.images_at_once = 4
-    assert [len(places) for places, _, _ in activate(images, extractor, Loading(batch_size=5))] == [3, 2, 4, 2]
+    assert [len(part.places) for part in activate(images, extractor, Loading(batch_size=5))] == [3, 2, 4, 2]
     extractor.images_at_once = 1
     one_by_one = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
-    assert [(places, len(left_out)) for places, _, left_out in one_by_one] == [([0], 1), ([2], 0)]
+    assert [(part.places, len(part.left_out)) for part in one_by_one] == [([0], 1), ([2], 0)]

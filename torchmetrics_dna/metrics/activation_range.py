@@ -109,7 +109,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
         """
         with self._whole():
-            return self._tally.to_ranges(self._side(_SIDE))
+            return self._tally.value(self._side(_SIDE))
 
     def _value(self) -> dict[str, Tensor]:
         minimum, maximum = self._tally.minimum_and_maximum(self._side(_SIDE))

@@ -150,7 +150,7 @@ class DNAMetric(SidedMetric, Generic[_D]):
 
     def _dna(self, side: Side) -> _D:
         """The DNA of a side, a view of it where possible."""
-        dna: _D = self._tally.to_dna(side)
+        dna: _D = self._tally.value(side)
         return dna
 
     def _snapshot(self, real: bool) -> _D:

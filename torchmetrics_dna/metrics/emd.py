@@ -117,5 +117,5 @@ class DNAEMD(ClassedMetric[HistogramDNA]):
         self._accumulate_classes(*tallies, num_folds, debias, classes)
 
     def _dna(self, side: Side) -> HistogramDNA:
-        dna: HistogramDNA = self._tally.to_dna(side)
+        dna: HistogramDNA = self._tally.value(side)
         return dna

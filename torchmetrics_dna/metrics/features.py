@@ -85,7 +85,7 @@ class FeatureMetric(SidedMetric):
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
-        return self._tally.rows(self._side(NAMES[real])).to(self.device)
+        return self._tally.value(self._side(NAMES[real])).to(self.device)
 
     @override
     def _value(self) -> Value:
@@ -102,7 +102,7 @@ class FeatureMetric(SidedMetric):
         found = getattr(self, state)
         if isinstance(found, Tensor):
             return super()._gatherable(state)
-        return self._tally.rows({state.partition("_")[2]: found}).to(self.device)
+        return self._tally.value({state.partition("_")[2]: found}).to(self.device)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # batches that are there do not change, so what waits for `unsync` needs no copies of them

@@ -123,7 +123,7 @@ class DNAFrechet(ClassedMetric[GaussianDNA]):
         self._accumulate_classes(tally, moments, num_folds, debias, classes)
 
     def _dna(self, side: Side) -> GaussianDNA:
-        return self._of_class(self._tally.to_dna(side))
+        return self._of_class(self._tally.value(side))
 
     def _of_class(self, dna: Any) -> GaussianDNA:
         gaussian: GaussianDNA = dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna

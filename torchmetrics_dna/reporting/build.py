@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.tally.rows import ImageRows
 
 Format = Literal["html", "md", "json"]
 _PASSED = ("neuron_weights", "neuron_names", "changes", "confidence", "num_folds", "groups")  # to compare
@@ -135,7 +135,7 @@ def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[
     return FORMATS.get(name, as_html)
 
 
-def _distances(found: Comparison, extractor: DNAExtractor, name: str) -> dict[str, PerImage]:
+def _distances(found: Comparison, extractor: DNAExtractor, name: str) -> dict[str, ImageRows]:
     """What to keep of images of a side: how far each is from the other side, and from its own."""
     sides = [_histograms(found, side, extractor) for side in ("ba" if name == "a" else "ab")]
     return {"distances": Distances(Scorer(sides, extractor, found.neuron_weights))}

@@ -28,6 +28,7 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.sets.compare import compare
 from torchmetrics_dna.sets.comparisons import Comparisons
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
@@ -274,7 +275,8 @@ class Checkpoints:
     def _measure(self, images: Images, kind: Any, loading: Loading) -> DNA:
         check_used(loading.reading, images)
         way = self._way
-        found = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, self.num_folds or None)
+        job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading, self.num_folds or None)
+        found = measure(job, images)
         if lines := found.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
         return found.any

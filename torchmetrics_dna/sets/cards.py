@@ -13,6 +13,7 @@ from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.sets.class_shares import compare_classes
 from torchmetrics_dna.sets.extremes import Extremes, NeuronExtremes
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.neuron_groups import mixed, move_together
@@ -29,9 +30,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.boxes import Box
     from torchmetrics_dna.sets.class_shares import Classes
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.loading import LoadingOptions
     from torchmetrics_dna.sets.measure import Measured
+    from torchmetrics_dna.tally.rows import ImageRows
 
 NUM_NEURONS, NUM_IMAGES = 12, 256
 MOST, LEAST = 6, 3  # crops of a side
@@ -125,7 +126,7 @@ def make_cards(
     num_neurons: int = NUM_NEURONS,
     num_images: int = NUM_IMAGES,
     seed: int = 0,
-    keep: Callable[[str], Mapping[str, PerImage]] | None = None,
+    keep: Callable[[str], Mapping[str, ImageRows]] | None = None,
     **loading: Unpack[LoadingOptions],
 ) -> Cards:
     """Show what the neurons that differ most clearly are about, by one more pass over some images.
@@ -243,10 +244,10 @@ def _draw(count: int, num_images: int, seed: int) -> list[int]:
 
 
 def _look(
-    source: ImageSource, numbers: list[int], extractor: DNAExtractor, keep: Mapping[str, PerImage], loading: Loading
+    source: ImageSource, numbers: list[int], extractor: DNAExtractor, keep: Mapping[str, ImageRows], loading: Loading
 ) -> Measured:
     """What is kept of some images of a source."""
-    found = measure(source.take(numbers), extractor, (), 1, None, loading, keep=keep)
+    found = measure(Job(extractor, keep, loading), source.take(numbers))
     return replace(found, numbers=[numbers[i] for i in found.numbers])
 
 

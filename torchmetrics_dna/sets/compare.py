@@ -13,6 +13,7 @@ from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.comparisons import called, short_names
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
 from torchmetrics_dna.sets.measure import check_folds_of, measure
 from torchmetrics_dna.sets.processes import in_step
@@ -92,7 +93,8 @@ efficientnet_lite0)
         images = loading.open(source)
         check_used(loading.reading, images)
         with plainly(are_few(images)):
-            measured = measure(images, way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
+            job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
+            measured = measure(job, images)
     if left_out := measured.unreadable:
         warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
     return measured.any

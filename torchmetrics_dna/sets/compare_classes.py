@@ -16,8 +16,9 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.sets.class_comparisons import ClassComparisons
 from torchmetrics_dna.sets.classes import Classes, by_class
 from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted, are_few
-from torchmetrics_dna.sets.measure import Measured, Pass
+from torchmetrics_dna.sets.job import Job
+from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
+from torchmetrics_dna.sets.measure import Measured
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.sets.sides import open_images
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -100,11 +101,11 @@ def compare_classes(
         way = resolve(feature, layers, num_bins, ranges, [], histograms="histogram" in kinds, **settings)
         extractor = way.extractor
         resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        run = Pass(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
+        job = Job.for_dnas(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
         compared = partial(compare_measured, neuron_weights=neuron_weights, distances=distances, confidence=confidence)
         # whole classes, so that what a class has does not depend on the number of processes
         mine = common[rank() :: world_size()] if loading.distributed else common
-        measured = [_by_class(side, of, mine, run) for side, of in zip(sides, every, strict=True)]
+        measured = [_by_class(side, of, mine, job) for side, of in zip(sides, every, strict=True)]
         with plainly(all(map(are_few, sides))):
             found: dict[str, Comparison] = {}
             total: Total = None
@@ -134,49 +135,31 @@ def _pair(by: Any) -> tuple[Classes, Classes]:
     return by if isinstance(by, tuple) and len(by) == 2 else (by, by)
 
 
-def _by_class(images: Images, of: Mapping[str, list[Any]], names: Sequence[str], run: Pass) -> Iterator[Measured]:
-    run = run.by(run.loading)  # which begins with images of its own
+def _by_class(images: Images, of: Mapping[str, list[Any]], names: Sequence[str], job: Job) -> Iterator[Measured]:
     if not isinstance(images, ImageStream):
-        return _by_part(images, [of[name] for name in names], run)
-    if run.loading.distributed:
+        return _by_split(images, [of[name] for name in names], job)
+    if job.loading.distributed:
         raise ValueError(f"{images.label!r} is a stream, whose classes one process reads; leave out `distributed`")
-    return _as_they_come(images, {image: name for name in names for image in of[name]}, names, run)
+    return _as_they_come(images, {image: name for name in names for image in of[name]}, names, job)
 
 
 def _as_they_come(
-    images: ImageStream, class_of: Mapping[str, str], names: Sequence[str], run: Pass
+    images: ImageStream, class_of: Mapping[str, str], names: Sequence[str], job: Job
 ) -> Iterator[Measured]:
     """Measure all classes of a stream in one pass, all in memory."""
-    run.begin(images)
-    sides, left_out = {name: run.empty() for name in names}, list[str]()
-    for one in activate_noted(images, run.extractor, run.loading, run.notes):
-        found, folds = [class_of.get(name) for name in one.names], run.folds(one, one.places)
-        for name in filter(None, dict.fromkeys(found)):
-            some = [i for i, other in enumerate(found) if other == name]
-            part = {layer: values[some] for layer, values in one.activations.items()}
-            run.add_(sides[name], part, len(some), None if folds is None else folds[some])
-        left_out += one.left_out
-        del one
+    splits = job.run_by(images, class_of.get, names)
     for name in names:
-        yield Measured(run.to_dnas(sides.pop(name)), left_out)
-        left_out = []
+        split = splits.pop(name)
+        yield Measured(job.dnas(split), split.unreadable)
 
 
-def _by_part(images: ImageSource, parts: Sequence[list[int]], run: Pass) -> Iterator[Measured]:
+def _by_split(images: ImageSource, classes: Sequence[list[int]], job: Job) -> Iterator[Measured]:
     """Measure some of the images after others, in one pass over them."""
-    taken = images.take([number for part in parts for number in part])
-    run.begin(taken)
-    chosen = [range(*ends) for ends in pairwise([0, *accumulate(map(len, parts))])]
-    sides, left_out = run.empty(), list[str]()
-    for one in activate_noted(taken, run.extractor, run.loading, run.notes, chosen) if parts else ():
-        if one.places:
-            run.add_(sides, one.activations, len(one.places), run.folds(one, one.places))
-        left_out += one.left_out
-        done = one.ends
-        del one
-        if done:
-            yield Measured(run.to_dnas(sides), left_out)
-            sides, left_out = run.empty(), []
+    taken = images.take([number for numbers in classes for number in numbers])
+    ends = pairwise([0, *accumulate(map(len, classes))])
+    for split in job.run(taken, [range(*pair) for pair in ends]):
+        yield Measured(job.dnas(split), split.unreadable)
+        del split
 
 
 def _added(total: Total, more: Total) -> Total:

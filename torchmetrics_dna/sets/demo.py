@@ -15,6 +15,7 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.sets.compare_measured import compare_measured
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 
@@ -128,9 +129,10 @@ def run_demo(num_images: int = 32, progress: Progress | None = None) -> Demo:
     images = photographs(num_images)
     extractor = DNAExtractor("efficientnet_lite0")
     sets = {(name, s): [f(image, s) for image in images] for name, f in DEGRADATIONS.items() for s in STRENGTHS}
+    job = Job.for_dnas(extractor, ("histogram", "gaussian"), 1000, None, Loading())
     measured: dict[tuple[str, int], Measured] = {}
     for key, pictures in {("original", 0): images, **sets}.items():
-        measured[key] = measure(pictures, extractor, ("histogram", "gaussian"), 1000, None, Loading())
+        measured[key] = measure(job, pictures)
         if progress:
             progress("demo", len(measured), len(sets) + 1)
     original = measured["original", 0]

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
+    from torchmetrics_dna.sets.job import Job
     from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.sets.measure import Pass
 
 _ATTEMPTS = 10
 _SETTINGS = {"actors": int, "cpus": int, "gpus": float}
@@ -79,21 +79,21 @@ def check_elsewhere(images: Images) -> None:
         )
 
 
-def measure_elsewhere(images: Images, run: Pass) -> tuple[dict[str, DNA], list[str]]:
+def measure_elsewhere(images: Images, job: Job) -> tuple[dict[str, DNA], list[str]]:
     """The DNA of each kind, and a line for each image that was left out; as :func:`make_files` makes them."""
     with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), parts_of(images, run.loading.batch_size), list(run.tallies))
-        return dict(make_elsewhere(images, run, parts)), parts.unreadable()
+        parts = Parts(Path(folder), parts_of(images, job.loading.batch_size), list(job.statistics))
+        return dict(make_elsewhere(images, job, parts)), parts.unreadable()
 
 
-def make_elsewhere(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[str, DNA]]:
+def make_elsewhere(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
     """Finish the parts of a job on an engine, and merge them there.
 
     Each part that gets finished comes to this machine's disk, so that none is measured twice, whatever is lost.
 
     Args:
         images: The images.
-        run: How they are measured; its extractor is on the CPU meanwhile.
+        job: How they are measured; its extractor is on the CPU meanwhile.
         parts: Where finished parts are kept.
 
     Returns:
@@ -105,10 +105,10 @@ def make_elsewhere(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[st
 
     """
     missing = parts.missing()
-    told = Told(images, run.loading, [parts.parts[part] for part in missing])
-    with session_for(run.extractor, run.loading) as session:
+    told = Told(images, job.loading, [parts.parts[part] for part in missing])
+    with session_for(job.extractor, job.loading) as session:
         tree = _Tree(session, parts)
-        for part, packed in session.map(_MakeParts(images, run, parts), missing):
+        for part, packed in session.map(_MakeParts(images, job, parts), missing):
             parts.put(part, packed)
             tree.grow(part)
             told.add(parts.seen(part))
@@ -155,14 +155,14 @@ class ImageWork(Work):
 class _MakeParts(ImageWork):
     """Measures whole parts, as one process does."""
 
-    def __init__(self, images: Images, run: Pass, parts: Parts) -> None:
-        super().__init__(images, run.extractor, run.loading, parts.parts)
-        self._run, self._kinds = run.by(self.loading), parts.kinds
+    def __init__(self, images: Images, job: Job, parts: Parts) -> None:
+        super().__init__(images, job.extractor, job.loading, parts.parts)
+        self._job, self._kinds = job.by(self.loading), parts.kinds
 
     def __call__(self, number: int) -> Packed:
         with TemporaryDirectory() as folder:
             parts = Parts(Path(folder), self.parts, self._kinds)
-            parts.measure(self.images, self._run.by(self.loading), [number])
+            parts.measure(self.images, self._job.by(self.loading), [number])
             return parts.pack(number)
 
 

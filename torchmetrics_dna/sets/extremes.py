@@ -10,14 +10,13 @@ from typing_extensions import override
 
 from torchmetrics_dna.extractors.classes import LAYER as CLASSIFIED
 from torchmetrics_dna.images.boxes import cells_of
-from torchmetrics_dna.sets.features import PerImage
+from torchmetrics_dna.tally.rows import ImageRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors.classes import Classifier
 
 
@@ -50,7 +49,7 @@ class Extremes:
         return cls(numbers, values.reshape(*each, 2), cells.reshape(*each, 2, 4), means, probabilities)
 
 
-class NeuronExtremes(PerImage):
+class NeuronExtremes(ImageRows):
     """A row for each image of the extremes of n neurons, see :class:`Extremes`.
 
     Args:
@@ -66,14 +65,14 @@ class NeuronExtremes(PerImage):
         input_size: tuple[int, int] | None,
         classifier: Classifier | None = None,
     ) -> None:
+        super().__init__()
         self._neurons, self._input_size, self._classifier = neurons, input_size, classifier
         self._columns: dict[str, list[int]] = {}
         for column, (layer, _) in enumerate(neurons):
             self._columns.setdefault(layer, []).append(column)
-        self._parts: list[Tensor] = []
 
     @override
-    def add(self, activations: dict[str, Tensor]) -> None:
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         chosen = {
             layer: (columns, activations[layer][:, [self._neurons[column][1] for column in columns]])
             for layer, columns in self._columns.items()
@@ -82,11 +81,7 @@ class NeuronExtremes(PerImage):
         parts = [part.flatten(1) for part in _of_batch(chosen, count, self._input_size)]
         if self._classifier is not None:
             parts.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
-        self._parts.append(torch.cat(parts, 1))
-
-    @override
-    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
-        return torch.cat(self._parts) if self._parts else torch.zeros(0)
+        return torch.cat(parts, 1)
 
 
 def _of_batch(

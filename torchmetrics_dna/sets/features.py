@@ -1,111 +1,106 @@
-"""What one pass over images keeps of each of them."""
+"""What one pass over images keeps of each of them: spatial means, and distances to references."""
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.tally.rows import ImageRows, parts_of_side
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torch import Tensor
 
+    from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
-    from torchmetrics_dna.dna import DNA, HistogramDNA
+    from torchmetrics_dna.tally import Side
     from torchmetrics_dna.tally.scores import Scorer
+
+    Histograms = list[tuple[Tensor, SingleRows]]
 
 _MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run through the network twice
 
 
-class PerImage(ABC):
-    """What is kept of single images, in the order in which they are added."""
-
-    @abstractmethod
-    def add(self, activations: dict[str, Tensor]) -> None:
-        """Add a batch of images, ``{layer: (B, n, *positions)}``."""
-
-    @abstractmethod
-    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
-        """A row for each image, on the CPU, once it is known which DNAs they make, by kind, with those of others."""
-
-
-class Features(PerImage):
+class Features(ImageRows):
     """Spatial means of the last layer, float32, ``(images, n)``; or of all layers, ``(images, N)``."""
 
     def __init__(self, all_layers: bool = False) -> None:
+        super().__init__()
         self._all_layers = all_layers
-        self._parts: list[Tensor] = []
 
     @override
-    def add(self, activations: dict[str, Tensor]) -> None:
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         layers = list(activations.values())[0 if self._all_layers else -1 :]
-        self._parts.append(torch.cat([spatial_means([values]) for values in layers]).T.float().cpu())
-
-    @override
-    def values(self, dnas: Mapping[str, DNA] | None = None) -> Tensor:
-        return torch.cat(self._parts) if self._parts else torch.zeros(0)  # which joins with any shape
+        return torch.cat([spatial_means([values]) for values in layers]).T.float()
 
 
-class Distances(PerImage):
-    """Distances of each image to references, and with ``pools`` to all images of the pass; ``(images, S)``.
+class Distances(ImageRows):
+    """Distances of each image to S references, and with ``pools`` to all images of the pass, in the last column.
 
-    Those to the pool are NaN where the histograms of images could not be kept until it is known.
+    Those to the pool are NaN where the histograms of images could not be kept until it is known. Beside its rows, a
+    side has ``"pool"``, the counts of all images in the scorer's bins, and the histograms of single images.
 
     Args:
         scorer: Takes the distances.
         pools: Whether the images of the pass are a reference as well.
-        distributed: Whether several processes share the pass.
-
-    Attributes:
-        pool: Counts of the images of the pass in the scorer's bins, ``(N, num_bins)``, once :meth:`values` was asked.
 
     """
 
-    def __init__(self, scorer: Scorer, pools: bool = False, distributed: bool = False) -> None:
-        self._scorer, self._pools, self._distributed = scorer, pools, distributed
-        self._keeps = pools
-        self._parts: list[Tensor] = []
-        self._rows: list[tuple[Tensor, SingleRows]] = []
-        self._bytes = 0
-        self.pool = scorer.empty_counts() if pools else torch.zeros(0)
+    def __init__(self, scorer: Scorer, pools: bool = False) -> None:
+        super().__init__()
+        self._scorer, self._pools = scorer, pools
 
     @override
-    def add(self, activations: dict[str, Tensor]) -> None:
-        if not self._keeps and not (self._pools and self._scorer.self_ranging):
-            self._parts.append(self._scorer([activations]).cpu())
-            return
-        distances, rows, layout = self._scorer.keep([activations])
-        self._parts.append(distances.cpu())
-        rows = rows.cpu()
-        if self._scorer.self_ranging:  # the DNA of the pool has another grid
-            layout.add_counts_(self.pool, rows)
-        if self._keeps:
-            self._rows.append((rows, layout))
-            self._bytes += rows.nbytes
-        if self._bytes > _MOST_KEPT:
-            self._keeps, self._rows = False, []
+    def empty(self, device: torch.device | str) -> Side:
+        side = super().empty(device)
+        if self._pools:
+            side |= {"pool": self._scorer.empty_counts(), "histograms": cast("Tensor", list[Any]())}
+        return side
 
     @override
-    def values(self, dnas: Mapping[str, DNA]) -> Tensor:
-        shape = self._scorer.num_references, 0
-        distances = torch.cat(self._parts, 1) if self._parts else torch.zeros(shape, dtype=torch.float64)
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return self._scorer([activations]).T
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
         if not self._pools:
-            return distances.T
-        if not self._scorer.self_ranging:
-            self.pool = cast("HistogramDNA", dnas["histogram"]).counts
-        elif self._distributed:
-            dist.all_reduce(self.pool)
-        to_pool = torch.full((1, distances.shape[1]), torch.nan, dtype=torch.float64)
-        if self._keeps:
-            parts = [self._scorer.distances_to(self.pool, *kept) for kept in self._rows]
-            to_pool = torch.cat([to_pool[0, :0], *parts])[None]
-        return torch.cat([distances, to_pool]).T
+            super().add_(side, parts, num_images)
+            return
+        histograms = _histograms(side)
+        for part in parts:
+            distances, rows, layout = self._scorer.keep([part])
+            parts_of_side(side).append(distances.T.cpu())
+            rows = rows.cpu()
+            layout.add_counts_(side["pool"], rows)
+            histograms.append((rows, layout))
+        if sum(rows.nbytes for rows, _ in histograms) > _MOST_KEPT:
+            histograms.clear()
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        if self._pools:
+            dist.all_reduce(side["pool"], group=group)
+
+    @override
+    def value(self, side: Side) -> Tensor:
+        distances = super().value(side)
+        if not self._pools or not len(distances):
+            return distances
+        to_pool = [self._scorer.distances_to(side["pool"], *kept) for kept in _histograms(side)]
+        column = torch.cat([distances[:0, 0], *to_pool])
+        if len(column) < len(distances):
+            column = torch.full((len(distances),), torch.nan, dtype=torch.float64)
+        _histograms(side).clear()
+        return torch.cat([distances, column[:, None]], 1)
+
+
+def _histograms(side: Side) -> Histograms:
+    return cast("Histograms", side["histograms"])
 
 
 def contrasted(distances: Tensor) -> Tensor:

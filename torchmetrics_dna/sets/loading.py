@@ -6,7 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
-from operator import itemgetter
 from typing import TYPE_CHECKING, Any, NamedTuple, TypedDict
 
 from torchmetrics_dna.extractors.cpu import cut
@@ -193,14 +192,6 @@ class Activated(NamedTuple):
 
 
 def activate(
-    images: Images, extractor: DNAExtractor, loading: Loading
-) -> Iterator[tuple[list[int], dict[str, Tensor], list[str]]]:
-    """As :func:`activate_noted`, without notes: places, activations, and lines for images that were left out."""
-    # map holds no activations while it waits for the next
-    return map(itemgetter(0, 1, 2), activate_noted(images, extractor, loading))
-
-
-def activate_noted(
     images: Images,
     extractor: DNAExtractor,
     loading: Loading,

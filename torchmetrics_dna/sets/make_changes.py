@@ -9,12 +9,13 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.sets.loading import Loading, activate
+from torchmetrics_dna.sets.features import Features
+from torchmetrics_dna.sets.job import Job
+from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
@@ -102,13 +103,11 @@ def _measure(images: ImageSource, extractor: DNAExtractor, loading: Loading) -> 
     """Mean activations of each image as it is, ``(images, N)``; sums over images for each step, ``(C * S, N)``."""
     clean: list[Tensor] = []
     sums = torch.zeros(len(_STEPS), extractor.neurons.total, dtype=torch.float64)
-    for places, activations, _ in activate(ChangedImages(images), extractor, loading):
-        if not places:
-            continue
-        found = torch.cat([spatial_means([values]) for values in activations.values()]).T.cpu()
-        del activations
-        for place, means in zip(places, found, strict=True):
-            step = place % (1 + len(_STEPS))
+    forms = 1 + len(_STEPS)
+    job = Job(extractor, {"means": Features(all_layers=True)}, loading)
+    for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
+        for number, means in zip(split.numbers, job.values(split)["means"].double(), strict=True):
+            step = number % forms
             if step:
                 sums[step - 1] += means
             else:

@@ -15,9 +15,10 @@ from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
-from torchmetrics_dna.sets.groups import group_names
+from torchmetrics_dna.sets.groups import group_names, grouping
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import are_few, check_any_read
-from torchmetrics_dna.sets.measure import Pass, check_folds_of, measure
+from torchmetrics_dna.sets.measure import check_folds_of, measure
 from torchmetrics_dna.sets.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
@@ -58,7 +59,7 @@ def make_files(
         source: See :func:`open_source`.
         output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
             the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
-        extractor: As for :class:`Pass`, and so are kinds, bins and ranges.
+        extractor: As for :class:`Job`, and so are kinds, bins and ranges.
         kinds: Which DNAs to make.
         num_bins: Bins of the histograms.
         ranges: Activation ranges of the histograms.
@@ -85,19 +86,20 @@ def make_files(
         check_folds_of(kinds, num_folds)
         images = loading.open(source)
         check_used(loading.reading, images)
-        run = Pass(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
-        run.begin(images)
+        job = Job.for_dnas(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
+        if num_folds is not None:
+            grouping(images, groups)
         paths = output_paths(output, kinds)
         if loading.engine is not None:
             check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
-            return paths, _measure_stream(images, run, list(kinds), paths, resume, notes)
+            return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), parts_of(images, loading.batch_size), list(kinds))
     try:
         with in_step(), plainly(are_few(images)):
             if rank() == 0:
-                parts.begin(_job(images, run), resume)
-            made = _make_here(images, run, parts) if loading.engine is None else make_elsewhere(images, run, parts)
+                parts.begin(_described(images, job), resume)
+            made = _make_here(images, job, parts) if loading.engine is None else make_elsewhere(images, job, parts)
             if rank() == 0:
                 for kind, dna in made:
                     replace(dna, notes=notes).save(paths[kind])
@@ -110,27 +112,24 @@ def make_files(
     return paths, unreadable
 
 
-def _make_here(images: Images, run: Pass, parts: Parts) -> Iterator[tuple[str, DNA]]:
+def _make_here(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
     """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
     missing = gather(parts.missing())[0]  # as it was before any process finished a part
-    parts.measure(images, run, missing[rank() :: world_size()])
+    parts.measure(images, job, missing[rank() :: world_size()])
     gather(None)  # wait until all parts are there
     unreadable = parts.unreadable()
     check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
     return ((kind, parts.merged(kind)) for kind in parts.kinds)
 
 
-def _measure_stream(
-    images: ImageStream, run: Pass, kinds: Sequence[Kind], paths: dict[str, Path | str], resume: bool, notes: str
-) -> list[str]:
+def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
     """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
     if resume:
         raise ValueError(
             f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
             " files"
         )
-    loading = replace(run.loading, distributed=world_size() > 1)
-    found = measure(images, run.extractor, kinds, *run.counting, loading, run.num_folds, run.groups)
+    found = measure(job.by(replace(job.loading, distributed=world_size() > 1)), images)
     if rank() == 0:
         for kind, path in paths.items():
             replace(found.dnas[kind], notes=notes).save(path)
@@ -162,30 +161,30 @@ def parts_folder(output: str | os.PathLike[str]) -> Path:
     return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
 
 
-def _job(images: Images, run: Pass) -> dict[str, Any]:
+def _described(images: Images, job: Job) -> dict[str, Any]:
     """What parts must have in common, in json's types."""
-    told = _of_shards(images, run) if isinstance(images, ImageStream) else _of_images(images, run)
+    told = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
     sha = hashlib.sha256()
     for line in told:
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    tallies = [tally.configuration for tally in run.tallies.values()]
-    return dict(ChainMap(*tallies)) | {
-        "kinds": [tally["kinds"] for tally in tallies],
+    configurations = [statistic.configuration for statistic in job.statistics.values()]
+    return dict(ChainMap(*configurations)) | {
+        "kinds": [configuration["kinds"] for configuration in configurations],
         "format": FORMAT,
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
-        "batch sizes": run.loading.batch_size,
+        "batch sizes": job.loading.batch_size,
         "EXIF orientations": images.exif_orientation,
     }
 
 
-def _of_images(images: ImageSource, run: Pass) -> Iterator[str]:
-    groups = [""] * len(images) if run.groups is None else group_names(images, run.groups)
+def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
+    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
     for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
         yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
 
 
-def _of_shards(images: ImageStream, run: Pass) -> Iterator[str]:
-    yield f"shards\n{run.loading.column}\n{run.loading.fps}\n{run.groups if isinstance(run.groups, str) else ''}"
+def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
+    yield f"shards\n{job.loading.column}\n{job.loading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
         yield f"{shard.label}\n{stamp_of(lambda _, path=shard.label: path, 0)}"  # type: ignore[misc]

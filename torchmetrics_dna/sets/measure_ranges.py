@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.sets.elsewhere import ImageWork, Told, check_elsewhere, session_for
-from torchmetrics_dna.sets.loading import activate_noted, check_any_read
+from torchmetrics_dna.sets.job import Job
+from torchmetrics_dna.sets.loading import check_any_read
 from torchmetrics_dna.sets.parts import parts_of
 from torchmetrics_dna.sets.processes import gather, in_step
 from torchmetrics_dna.tally import RangeTally
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
-    from torchmetrics_dna.sets.loading import Activated, Loading
+    from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.tally import Side
 
 
@@ -83,31 +84,23 @@ def measure_ranges(
             for images in opened:
                 unreadable += _add_elsewhere_(side, tally, images, extractor, loading)
         else:
+            job = Job(extractor, {"ranges": tally}, loading)
             for images in opened:
-                unreadable += _add_(side, tally, activate_noted(loading.share_of(images), extractor, loading))
+                (split,) = job.run(loading.share_of(images))
+                tally.merge_(side, split.sides["ranges"])
+                unreadable += split.unreadable
         if loading.distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             tally.all_reduce_(side)
         if opened:
             check_any_read(tally.num_images(side) + len(unreadable), unreadable, opened[0].label)
-        return MeasuredRanges(tally.to_ranges(side), tally.num_images(side), unreadable)
-
-
-def _add_(side: Side, tally: RangeTally, measured: Iterable[Activated]) -> list[str]:
-    """Add images in place; gives a line for each that was left out."""
-    unreadable: list[str] = []
-    for one in measured:
-        if one.places:
-            tally.add_(side, [one.activations], len(one.places))
-        unreadable += one.left_out
-        del one
-    return unreadable
+        return MeasuredRanges(tally.value(side), tally.num_images(side), unreadable)
 
 
 def _add_elsewhere_(
     side: Side, tally: RangeTally, images: Images, extractor: DNAExtractor, loading: Loading
 ) -> list[str]:
-    """Likewise, by an engine: extremes unite to the same in any order."""
+    """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
     parts = parts_of(images, loading.batch_size)
     told, left_out = Told(images, loading, parts), dict[int, list[str]]()
     work = _RangesOfParts(tally, images, extractor, loading, parts)
@@ -128,7 +121,7 @@ class _RangesOfParts(ImageWork):
         self._tally = tally
 
     def __call__(self, number: int) -> tuple[Side, list[str]]:
-        side = self._tally.empty(self.extractor.device)
-        measured = activate_noted(self.images, self.extractor, self.loading, parts=[self.parts[number]])
-        lines = _add_(side, self._tally, measured)
-        return {name: values.cpu() for name, values in side.items()}, lines
+        job = Job(self.extractor, {"ranges": self._tally}, self.loading)
+        (split,) = job.run(self.images, [self.parts[number]])
+        side = split.sides["ranges"]
+        return {name: tensor.cpu() for name, tensor in side.items()}, split.unreadable

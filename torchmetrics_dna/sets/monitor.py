@@ -13,8 +13,9 @@ from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import ImageSource
-from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
-from torchmetrics_dna.sets.measure import Pass, measure
+from torchmetrics_dna.sets.job import Job
+from torchmetrics_dna.sets.loading import Loading, SetOptions
+from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.sides import open_side
 from torchmetrics_dna.tally.resolve import device_for, resolve
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from typing_extensions import Unpack
 
+    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.tally.resolve import Feature
@@ -171,42 +173,23 @@ def monitor(
     record = resolve_distances(None if known else ["dna-emd"], known)[0]
     watch = Monitor(learn, level, record.name)  # which says what is wrong before the first image
     wanted = feature, layers, num_bins, ranges
-    kind = record.kinds[0] if not known else known[0].kind
+    kind: Kind = known[0].kind if known else record.kinds[0]  # type: ignore[assignment]
     settings["device"] = device_for(feature, device)
     way = resolve(*wanted, known, histograms=kind == "histogram", **settings)
-    given = way.extractor, [kind], way.num_bins, way.ranges, loading
-    base = way.dnas[0] if known else measure(side, *given).any  # type: ignore[arg-type]
+    job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading)
+    base = way.dnas[0] if known else measure(job, side).any  # type: ignore[arg-type]
     images, seed = loading.open(source), None
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
-    return _watched(watch, base, _windows(images, Pass(*given), window), seed)  # type: ignore[arg-type]
+    return _watched(watch, base, images, job, window, seed)
 
 
-def _watched(
-    watch: Monitor, reference: DNA, windows: Iterator[tuple[DNA, str, str]], seed: int | None
-) -> Iterator[Window]:
+def _watched(watch: Monitor, reference: DNA, images: Images, job: Job, size: int, seed: int | None) -> Iterator[Window]:
     record = DISTANCES[watch.distance]
     layers = record.layers_of(network_of(reference.neurons) or reference.neurons)
-    for dna, first, last in windows:
+    for split in job.run(images, size=size):
+        (dna,) = job.dnas(split).values()
         pair = [one.select(layers) if len(layers) < len(one.neurons) else one for one in (reference, dna)]
-        yield replace(watch.add(float(record.of_dnas(pair[0], pair[1]).mean()), first, last), seed=seed)
-
-
-def _windows(images: Images, run: Pass, size: int) -> Iterator[tuple[DNA, str, str]]:
-    """The DNA of so many images after others, with the names of the first and the last one."""
-    sides, count, first = run.empty(), 0, ""
-    for part in activate_noted(images, run.extractor, run.loading, window=size):
-        place, total = 0, len(part.places)
-        while place < total:
-            end = min(total, place + size - count)
-            some = {layer: values[place:end] for layer, values in part.activations.items()}
-            run.add_(sides, some, end - place, None)
-            first = first or part.names[place]
-            count += end - place
-            if count == size:
-                (dna,) = run.to_dnas(sides).values()
-                yield dna, first, part.names[end - 1]
-                sides, count, first = run.empty(), 0, ""
-            place = end
-        del part
+        distance = float(record.of_dnas(pair[0], pair[1]).mean())
+        yield replace(watch.add(distance, split.first, split.last), seed=seed)

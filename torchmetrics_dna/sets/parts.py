@@ -17,16 +17,13 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.sets.loading import activate_noted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.sets.measure import Pass
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.sets.job import Job
 
 _MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
@@ -187,23 +184,12 @@ class Parts:
         """Numbers of the parts that are not finished."""
         return [part for part in range(len(self.parts)) if not self._record(part).is_file()]
 
-    def measure(self, images: Images, run: Pass, parts: Sequence[int]) -> None:
+    def measure(self, images: Images, job: Job, parts: Sequence[int]) -> None:
         """Make some parts, in one pass over their images."""
         left = iter(parts)
-        chosen = [self.parts[part] for part in parts]
-        sides: dict[Kind, Side] | None = None
-        left_out, count = list[str](), 0
-        for one in activate_noted(images, run.extractor, run.loading, run.notes, chosen) if chosen else ():
-            sides = sides or run.empty()
-            if one.places:
-                run.add_(sides, one.activations, len(one.places), run.folds(one, one.places))
-            left_out += one.left_out
-            count += len(one.places)
-            ends = one.ends
-            del one
-            if ends:
-                self._finish(next(left), run.to_dnas(sides), left_out, count)
-                sides, left_out, count = None, [], 0  # before the next part has its own: counts may be large
+        for split in job.run(images, [self.parts[part] for part in parts]):
+            self._finish(next(left), job.dnas(split), split.unreadable, split.num_images)
+            del split
 
     def unreadable(self) -> list[str]:
         """One line for each image or shard that was left out, of all parts."""

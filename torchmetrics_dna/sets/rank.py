@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.features import Distances, Features, contrasted
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.nearest import SUFFIX, ImageIndex
@@ -26,16 +27,16 @@ from torchmetrics_dna.tally.resolve import device_for, resolve
 from torchmetrics_dna.tally.scores import POOL, Scorer
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from typing_extensions import Unpack
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.features import PerImage
     from torchmetrics_dna.sets.loading import SetOptions
     from torchmetrics_dna.tally.resolve import Feature, Resolved
+    from torchmetrics_dna.tally.rows import ImageRows
 
 _MOST_TYPICAL = 200  # images of the reference whose scores say what is typical
 
@@ -173,18 +174,23 @@ class _Run:
     def _measured(self, side: Images | HistogramDNA, folds: bool, features: bool) -> Measured:
         if isinstance(side, HistogramDNA):
             return Measured({"histogram": next(self.known)}, [])
-        return self._measure(side, True, folds, {"features": Features()} if features else {})
+        job = self._job(folds)
+        return measure(job.also(features=Features()) if features else job, side)
 
-    def _measure(self, images: Images, histogram: bool, folds: bool, keep: Mapping[str, PerImage]) -> Measured:
+    def _job(self, folds: bool) -> Job:
+        """A job that makes histograms."""
         way = self.way
-        kinds: Any = ["histogram"] if histogram else []
-        given = way.num_bins, way.ranges, self.loading, NUM_FOLDS if folds else None
-        return measure(images, way.extractor, kinds, *given, keep=keep)
+        num_folds = NUM_FOLDS if folds else None
+        return Job.for_dnas(way.extractor, ["histogram"], way.num_bins, way.ranges, self.loading, num_folds)
+
+    def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
+        """Only what is kept of each image."""
+        return measure(Job(self.way.extractor, statistics, self.loading), images)
 
     def _index(self, looked_up: Images | ImageIndex | None, reference: Measured | None) -> ImageIndex | None:
         if looked_up is None or isinstance(looked_up, ImageIndex):
             return looked_up
-        measured = reference or self._measure(looked_up, False, False, {"features": Features()})
+        measured = reference or self._rows(looked_up, features=Features())
         assert measured.features is not None
         return ImageIndex.of(list(measured.names), measured.features.values, self.way.extractor)
 
@@ -197,15 +203,15 @@ class _Run:
             What was measured, and a scorer against the same.
 
         """
-        extras: dict[str, PerImage] = {"features": Features()} if features else {}
         scorer = Scorer(references, self.way.extractor, self.weights)
-        kept = Distances(scorer, pools, self.loading.distributed)
-        found = self._measure(source, pools, pools, {"distances": kept, **extras})
+        rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
+        rows |= {"features": Features()} if features else {}
         if not pools:
-            return found, scorer
-        scorer = scorer.beside(kept.pool)
+            return self._rows(source, **rows), scorer
+        found = measure(self._job(folds=True).also(**rows), source)
+        scorer = scorer.beside(found.sides["distances"]["pool"])
         if found.kept["distances"].isnan().any():  # histograms could not be kept
-            again = self._measure(source, False, False, {"distances": Distances(scorer)})
+            again = self._rows(source, distances=Distances(scorer))
             found = replace(found, kept={**found.kept, **again.kept})
         return found, scorer
 
@@ -214,7 +220,7 @@ class _Run:
         if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
-        found = self._measure(side.take(drawn.tolist()), False, False, {"distances": Distances(scorer)})
+        found = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
         # the distance to the others is in proportion: F of all is a share of 1/count F of the image
         return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
@@ -25,7 +25,8 @@ from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.elsewhere import check_elsewhere
-from torchmetrics_dna.sets.features import Features, PerImage
+from torchmetrics_dna.sets.features import Features
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, are_few, number_of
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.tally.folds import check_num_folds
@@ -115,7 +116,8 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
     resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     if loading.engine is None:  # which keeps nothing of single images
         plan = _plan_for_fd(opened, distances, extractor.neurons, num_folds, asked.neuron_weights is None)
-    given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
+    job = Job.for_dnas(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
+    job, known = job.also(**_kept_for(distances, plan)), iter(way.dnas)
     grouped = _groups_of_sides(asked.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
 
@@ -127,7 +129,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
                 continue
             made = kept.get(keys[i])
             if made is None:
-                made = measure(side, extractor, kinds, *given_for, groups, _kept_for(distances, plan))
+                made = measure(replace(job, groups=groups), side)
             if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
                 kept[keys[i]] = made
             yield made
@@ -180,9 +182,9 @@ def _are_few(sides: Sequence[Images | DNA]) -> bool:
     return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or are_few(side) for side in sides)
 
 
-def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, PerImage]:
+def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Features]:
     """What distances take of single images."""
-    kept: dict[str, PerImage] = {}
+    kept: dict[str, Features] = {}
     if any(not record.kinds for record in distances):
         kept["features"] = Features()
     if plan is not None and plan.anything:

@@ -14,6 +14,7 @@ from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.comparisons import SIGNIFICANT
+from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.sides import open_indexed_images
@@ -160,17 +161,10 @@ def compare_versions(
     known = changes_for(changes, way.extractor.name, way.extractor.weights_digest)
     old_images, new_images = sides
     met = _meet(old_images, new_images, loading)
-    measured = partial(
-        measure,
-        extractor=way.extractor,
-        kinds=kinds_for(distances),
-        num_bins=way.num_bins,
-        ranges=way.ranges,
-        loading=loading,
-        num_folds=num_folds or None,
-    )
+    kinds = kinds_for(distances)
+    job = Job.for_dnas(way.extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
     both, removed, added = (
-        measured(side.take(some)) if some else None
+        measure(job, side.take(some)) if some else None
         for side, some in ((old_images, met.kept), (old_images, met.gone), (new_images, met.came))
     )
     against = partial(_against, distances=distances, changes=known)

@@ -45,6 +45,7 @@ class Tally(ABC):
 
     kind: ClassVar[str]
     additive: ClassVar[bool] = True  # whether two sides are merged by adding their tensors up
+    by_image: ClassVar[bool] = False  # whether a value has a row for each image, in the order in which they were added
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.extractor, self._more = extractor, more
@@ -72,6 +73,10 @@ class Tally(ABC):
             name: torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
             for name, field in self.fields.items()
         }
+
+    @abstractmethod
+    def value(self, side: Side) -> Any:
+        """The value of a side, such as a DNA; may be a view of it."""
 
     @abstractmethod
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
@@ -107,8 +112,8 @@ class Tally(ABC):
 
 
 class DNATally(Tally, Generic[_D]):
-    """A tally whose sides are DNAs."""
+    """A tally whose values are DNAs."""
 
     @abstractmethod
-    def to_dna(self, side: Side) -> _D:
+    def value(self, side: Side) -> _D:
         """The DNA of a side; may be a view of it."""

@@ -85,12 +85,12 @@ class ClassedTally(DNATally[_D], Generic[_D]):
             self.tally.all_reduce_(self._class(side, k), group)
 
     @override
-    def to_dna(self, side: Side) -> _D:
-        return merged(self.tally.to_dna(self._class(side, k)) for k in range(len(self.names)))
+    def value(self, side: Side) -> _D:
+        return merged(self.tally.value(self._class(side, k)) for k in range(len(self.names)))
 
     def to_dnas(self, side: Side) -> dict[str, _D]:
         """The DNA of each class, by its name; views of the side where possible."""
-        return {name: self.tally.to_dna(self._class(side, k)) for k, name in enumerate(self.names)}
+        return {name: self.tally.value(self._class(side, k)) for k, name in enumerate(self.names)}
 
     def _class(self, side: Side, k: int) -> Side:
         """The side of one class: views."""

@@ -59,7 +59,7 @@ class FeatureTally(Tally):
 
     @override
     def all_reduce_(self, side: Side, group: Any = None) -> None:
-        mine = self.rows(side)
+        mine = self.value(side)
         world = dist.get_world_size(group)
         counts = [torch.zeros(1, dtype=torch.int64, device=mine.device) for _ in range(world)]
         dist.all_gather(counts, torch.tensor([len(mine)], device=mine.device), group=group)
@@ -72,13 +72,14 @@ class FeatureTally(Tally):
 
     @override
     def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
-        return _side([in_turn([self.rows(side).to(device) for side in sides])])
+        return _side([in_turn([self.value(side).to(device) for side in sides])])
 
     def any_in(self, side: Side) -> bool:
         """Whether a side has images."""
         return any(map(len, _parts(side)))
 
-    def rows(self, side: Side) -> Tensor:
+    @override
+    def value(self, side: Side) -> Tensor:
         """The features of a side, shape ``(images, n)``."""
         parts = _parts(side)
         if isinstance(parts, Tensor):
@@ -141,8 +142,8 @@ class SlicedTally(DNATally[SlicedDNA]):
         self._histograms.all_reduce_(side, group)
 
     @override
-    def to_dna(self, side: Side) -> SlicedDNA:
-        projections = self._histograms.to_dna(side)
+    def value(self, side: Side) -> SlicedDNA:
+        projections = self._histograms.value(side)
         return SlicedDNA(projections, self.neurons, projections.num_images, **self.origin)
 
 

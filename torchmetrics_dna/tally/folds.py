@@ -88,9 +88,9 @@ class FoldedTally(DNATally[_D], Generic[_D]):
             self.of_fold.all_reduce_(self._fold(side, k), group)
 
     @override
-    def to_dna(self, side: Side) -> _D:
-        folds = tuple(self.of_fold.to_dna(self._fold(side, k)) for k in range(self.num_folds))
-        return replace(self.tally.to_dna(side), folds=folds)
+    def value(self, side: Side) -> _D:
+        folds = tuple(self.of_fold.value(self._fold(side, k)) for k in range(self.num_folds))
+        return replace(self.tally.value(side), folds=folds)
 
     def _fold(self, side: Side, k: int) -> Side:
         """The side of one fold: views."""

@@ -58,7 +58,7 @@ class HistogramTally(DNATally[HistogramDNA]):
             add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted)
 
     @override
-    def to_dna(self, side: Side) -> HistogramDNA:
+    def value(self, side: Side) -> HistogramDNA:
         counts = side["counts"]
         per_neuron = counts[: self._cells].view(-1, self.num_bins)
         num_images = read_tail(counts[self._cells :], self.neurons)
@@ -117,7 +117,7 @@ class SelfRangingTally(DNATally[HistogramDNA]):
         dist.all_reduce(side["counts"], group=group)
 
     @override
-    def to_dna(self, side: Side) -> HistogramDNA:
+    def value(self, side: Side) -> HistogramDNA:
         minimum, maximum = split_extremes(side["extremes"])
         seen = minimum <= maximum  # without images, the range of nothing stands for none
         ranges = ActivationRanges(

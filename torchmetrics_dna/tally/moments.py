@@ -42,7 +42,7 @@ class MomentTally(DNATally[GaussianDNA]):
             add_moments_(moments, parts, accepted)
 
     @override
-    def to_dna(self, side: Side) -> GaussianDNA:
+    def value(self, side: Side) -> GaussianDNA:
         moments, tail = self._split(side)
         return GaussianDNA.from_moments(moments, self.neurons, read_tail(tail, self.neurons), **self.origin)
 
@@ -88,7 +88,7 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
         dist.all_reduce(side["cross_moments"], group=group)
 
     @override
-    def to_dna(self, side: Side) -> LayerGaussianDNA:
+    def value(self, side: Side) -> LayerGaussianDNA:
         num_images = read_tail(self._tail(side), self.neurons)
         return LayerGaussianDNA(*mean_and_covariance(self._moments(side)), self.neurons, num_images, **self.origin)
 

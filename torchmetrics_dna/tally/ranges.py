@@ -70,7 +70,8 @@ class RangeTally(Tally):
         dist.all_reduce(side["images"], group=group)
         dist.all_reduce(side["extremes"], op=dist.ReduceOp.MAX, group=group)
 
-    def to_ranges(self, side: Side) -> ActivationRanges:
+    @override
+    def value(self, side: Side) -> ActivationRanges:
         """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
         return ActivationRanges(*self.minimum_and_maximum(side), self.neurons, self.margin)
 

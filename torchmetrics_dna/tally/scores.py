@@ -55,7 +55,7 @@ class Scorer:
         else:
             tally = HistogramTally(extractor, num_bins, ranges.restrict(extractor.neurons))
         for reference in references:
-            check_comparable(reference, tally.to_dna(tally.empty("cpu")))
+            check_comparable(reference, tally.value(tally.empty("cpu")))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         self.num_references = len(references)

@@ -1,0 +1,67 @@
+"""Statistics that keep a row for each image."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, cast
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.tally.base import Field, Side, Tally
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torchmetrics_dna.binning.layouts import Parts
+
+
+class ImageRows(Tally):
+    """A row for each image, in the order in which images are added, on the CPU.
+
+    A side is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Processes keep the rows of their own images: who knows
+    the order of all puts them together.
+    """
+
+    kind = "rows"
+    by_image: ClassVar[bool] = True
+
+    def __init__(self) -> None:
+        """Needs no extractor: rows are never merged with those of another one."""
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        return {}
+
+    @override
+    def empty(self, device: torch.device | str) -> Side:
+        return cast("Side", {"rows": []})
+
+    @override
+    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+        parts_of_side(side).extend(self.rows(part).cpu() for part in parts)
+
+    @abstractmethod
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
+        """Rows of a batch of images ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
+
+    @override
+    def merge_(self, side: Side, other: Side) -> None:
+        parts_of_side(side).extend(parts_of_side(other))
+
+    @override
+    def all_reduce_(self, side: Side, group: Any = None) -> None:
+        """Leave the rows of each process where they are."""
+
+    @override
+    def value(self, side: Side) -> Tensor:
+        """The rows, ``(images, columns)``; of no images, a tensor that joins with any."""
+        rows = parts_of_side(side)
+        return torch.cat(rows) if rows else torch.zeros(0)
+
+
+def parts_of_side(side: Side) -> list[Tensor]:
+    """The rows of a side, a tensor for each batch."""
+    return cast("list[Tensor]", side["rows"])
