@@ -128,6 +128,12 @@ def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tu
 def _notices(a: Measured, b: Measured) -> list[str]:
     """What thumbnails tell of images that look nearly alike."""
     told = []
+    histograms = [side.dnas.get("histogram") for side in (a, b)]
+    if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
+        told.append(
+            "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
+            " out; give them when loading: load_dna(path, ranges=...)"
+        )
     large = [name for name, side in (("A", a), ("B", b)) if side.thumbnails is not None and len(side.thumbnails) > MOST]
     if large:
         have = "has" if len(large) == 1 else "have"
