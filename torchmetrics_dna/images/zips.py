@@ -42,7 +42,7 @@ class _Zip:
         try:
             with asking(path), open_file(path) as file, zipfile.ZipFile(file) as archive:
                 members = archive.namelist()
-        except zipfile.BadZipFile as err:
+        except (zipfile.BadZipFile, NotImplementedError) as err:
             raise ValueError(f"{path!r} is not a readable zip archive: {err}") from err
         self._members = sorted(filter(is_image_member, dict.fromkeys(members)), key=natural_key)
         self.names = Names(self._members, f"{path}/")
