@@ -156,7 +156,7 @@ def of_images() -> dict[str, Subject]:
         "webm": images(lambda path: kinds.encoded(path, "libvpx", moving), ".webm"),
         "tar": images(lambda path: kinds.tar(path, pax), ".tar"),
         "packed tar": images(lambda path: kinds.tar(path, pax, "w:gz"), ".tgz", "gzip"),
-        "zip": images(lambda path: kinds.zipped(path.parent), ".zip", "zip"),
+        "zip": images(lambda path: kinds.zipped(path.parent), ".zip"),  # whose directory has no checksum
         "parquet": images(lambda path: kinds.parquet(path.parent, nested=True), ".parquet"),
         "npz of images": images(lambda path: np.savez(path, *pixels), ".npz", "zip"),
         "packed npz of images": images(lambda path: np.savez_compressed(path, *pixels), ".npz", "zip"),
