@@ -139,6 +139,12 @@ def _copies(a: Measured, b: Measured) -> int:
 def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
     """What thumbnails tell of images that look nearly alike."""
     told = []
+    histograms = [side.dnas.get("histogram") for side in (a, b)]
+    if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
+        told.append(
+            "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
+            " out; give them when loading: load_dna(path, ranges=...)"
+        )
     large = [name for name, side in (("A", a), ("B", b)) if side.thumbnails is not None and len(side.thumbnails) > MOST]
     if large:
         have = "has" if len(large) == 1 else "have"
