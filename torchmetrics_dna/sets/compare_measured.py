@@ -133,7 +133,7 @@ def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tu
 
 def _copies(a: Measured, b: Measured) -> int:
     """How many images of B look nearly like images of A."""
-    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails)
+    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
 def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
