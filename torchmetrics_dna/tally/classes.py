@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.tally.base import DNATally, Field
-from torchmetrics_dna.tally.folds import images_of
+from torchmetrics_dna.tally.grouped import Grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -37,6 +36,7 @@ class ClassedTally(DNATally[_D], Generic[_D]):
     def __init__(self, tally: DNATally[_D], names: Sequence[str]) -> None:
         super().__init__(tally.extractor)
         self.tally, self.names = tally, names
+        self._classes = Grouped(tally, len(names))
 
     @property
     @override
@@ -46,8 +46,7 @@ class ClassedTally(DNATally[_D], Generic[_D]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        count = len(self.names)
-        return {name: field._replace(size=field.size * count) for name, field in self.tally.fields.items()}
+        return self._classes.fields
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
@@ -60,41 +59,25 @@ class ClassedTally(DNATally[_D], Generic[_D]):
             ValueError: As :meth:`add_`.
 
         """
-        present = classes.unique().tolist()  # type: ignore[no-untyped-call]
-        if len(present) > 1 and next(iter(side.values())).device.type == "cpu":
+        if len(classes.unique()) > 1 and next(iter(side.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
             check_finite(parts)  # before the first class is added; a device leaves out each class that is not finite
-        for k in present:
-            some = images_of(parts, classes == k) if len(present) > 1 else parts
-            self.tally.add_(self._class(side, k), some, int((classes == k).sum()))
+        self._classes.add_(side, parts, classes)
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
-        if self.tally.additive:
-            super().merge_(side, other)
-            return
-        for k in range(len(self.names)):
-            self.tally.merge_(self._class(side, k), self._class(other, k))
+        self._classes.merge_(side, other)
 
     @override
     def all_reduce_(self, side: Side, group: Any = None) -> None:
-        if self.tally.additive:
-            for name in self.fields:
-                dist.all_reduce(side[name], group=group)
-            return
-        for k in range(len(self.names)):
-            self.tally.all_reduce_(self._class(side, k), group)
+        self._classes.all_reduce_(side, group)
 
     @override
     def value(self, side: Side) -> _D:
-        return merged(self.tally.value(self._class(side, k)) for k in range(len(self.names)))
+        return merged(self._classes.values(side))
 
     def to_dnas(self, side: Side) -> dict[str, _D]:
         """The DNA of each class, by its name; views of the side where possible."""
-        return {name: self.tally.value(self._class(side, k)) for k, name in enumerate(self.names)}
-
-    def _class(self, side: Side, k: int) -> Side:
-        """The side of one class: views."""
-        return {name: side[name][k * field.size : (k + 1) * field.size] for name, field in self.tally.fields.items()}
+        return dict(zip(self.names, self._classes.values(side), strict=True))
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:

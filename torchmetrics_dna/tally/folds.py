@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
 from torchmetrics_dna.tally import DNATally, Field
+from torchmetrics_dna.tally.grouped import Grouped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -46,8 +46,8 @@ class FoldedTally(DNATally[_D], Generic[_D]):
     def __init__(self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int) -> None:
         check_num_folds(num_folds)
         super().__init__(tally.extractor)
-        self.tally, self.of_fold = tally, of_fold
-        self.num_folds = num_folds
+        self.tally, self.num_folds = tally, num_folds
+        self._folds = Grouped(of_fold, num_folds, "folds_")
 
     @property
     @override
@@ -57,11 +57,7 @@ class FoldedTally(DNATally[_D], Generic[_D]):
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        folds = {
-            f"folds_{name}": Field(self.num_folds * field.size, field.dtype, field.fill)
-            for name, field in self.of_fold.fields.items()
-        }
-        return self.tally.fields | folds
+        return self.tally.fields | self._folds.fields
 
     @override
     def add_(self, side: Side, parts: Parts, num_images: int) -> None:
@@ -70,34 +66,21 @@ class FoldedTally(DNATally[_D], Generic[_D]):
     def add_folded_(self, side: Side, parts: Parts, folds: Tensor) -> None:
         """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
         self.tally.add_(side, parts, len(folds))  # which refuses what is not finite before anything is added
-        present = folds.unique().tolist()  # type: ignore[no-untyped-call]
-        for k in present:
-            some = images_of(parts, folds == k) if len(present) > 1 else parts
-            self.of_fold.add_(self._fold(side, k), some, int((folds == k).sum()))
+        self._folds.add_(side, parts, folds)
 
     @override
     def merge_(self, side: Side, other: Side) -> None:
         self.tally.merge_(side, other)
-        for k in range(self.num_folds):
-            self.of_fold.merge_(self._fold(side, k), self._fold(other, k))
+        self._folds.merge_(side, other)
 
     @override
     def all_reduce_(self, side: Side, group: Any = None) -> None:
         self.tally.all_reduce_(side, group)
-        for k in range(self.num_folds):
-            self.of_fold.all_reduce_(self._fold(side, k), group)
+        self._folds.all_reduce_(side, group)
 
     @override
     def value(self, side: Side) -> _D:
-        folds = tuple(self.of_fold.value(self._fold(side, k)) for k in range(self.num_folds))
-        return replace(self.tally.value(side), folds=folds)
-
-    def _fold(self, side: Side, k: int) -> Side:
-        """The side of one fold: views."""
-        return {
-            name: side[f"folds_{name}"][k * field.size : (k + 1) * field.size]
-            for name, field in self.of_fold.fields.items()
-        }
+        return replace(self.tally.value(side), folds=tuple(self._folds.values(side)))
 
 
 def bins_of_folds(num_bins: int) -> int:
@@ -112,20 +95,6 @@ def check_num_folds(num_folds: int) -> None:
         raise ValueError(
             f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
         )
-
-
-def images_of(parts: Parts, chosen: Tensor) -> Parts:
-    """Some images of a batch, ``chosen`` of shape ``(B,)``, on the CPU; views where they lie side by side."""
-    sizes = [len(next(iter(part.values()))) for part in parts]
-    found = []
-    for part, here in zip(parts, torch.split(chosen, sizes), strict=True):
-        places = here.nonzero().flatten()
-        if len(places):
-            first, end = int(places[0]), int(places[-1]) + 1
-            side_by_side = end - first == len(places)
-            some = slice(first, end) if side_by_side else sent(places, next(iter(part.values())).device)
-            found.append({layer: values[some] for layer, values in part.items()})
-    return found
 
 
 class ImageNotes:
