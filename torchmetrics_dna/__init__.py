@@ -11,14 +11,13 @@ from torchmetrics_dna.extras import lazily
 from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA, SlicedDNA
+    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.metrics import (
         CMMD,
         DNAEMD,
-        DNAMIND,
         MIND,
         PRDC,
         ActivationRange,
@@ -46,7 +45,6 @@ if TYPE_CHECKING:
 __all__ = [
     "CMMD",
     "DNAEMD",
-    "DNAMIND",
     "MIND",
     "PRDC",
     "ActivationRange",
@@ -67,7 +65,6 @@ __all__ = [
     "NeuronWeights",
     "Neurons",
     "Ranking",
-    "SlicedDNA",
     "Versions",
     "compare",
     "compare_all",
@@ -93,7 +90,6 @@ _HOME = {
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
-    "DNAMIND": "metrics",
     "DNARealism": "metrics",
     "DistanceMatrix": "sets.distance_matrix",
     "GaussianDNA": "dna",
@@ -105,7 +101,6 @@ _HOME = {
     "Neurons": "neurons",
     "PRDC": "metrics",
     "Ranking": "sets.ranking",
-    "SlicedDNA": "dna",
     "Versions": "sets.versions",
     "compare": "sets.compare",
     "compare_all": "sets.compare_all",

@@ -153,7 +153,7 @@ def test_official_files_both_ways(
 def test_bad_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     for kind in ("nonsense", "gauss"):
         assert run(monkeypatch, "make", A, "-o", tmp_path / "x.npz", "--kind", f"histogram,{kind}") == 2
-        expected = f"Option --kind expected to be of histogram, gaussian, layer-gaussian, sliced, but got '{kind}'"
+        expected = f"Option --kind expected to be of histogram, gaussian, layer-gaussian, but got '{kind}'"
         assert expected in capsys.readouterr().err
     assert run(monkeypatch, "make", A, "-o", tmp_path / "nowhere" / "x.npz") == 2
     assert "There is no folder" in capsys.readouterr().err

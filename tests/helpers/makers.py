@@ -10,7 +10,6 @@ from torchmetrics import Metric
 
 from torchmetrics_dna import (
     DNAEMD,
-    DNAMIND,
     ActivationRange,
     DNAFrechet,
     DNARealism,
@@ -46,10 +45,6 @@ def layer_frechet(**kwargs: object) -> LayerFrechetDistance:
     return LayerFrechetDistance(EXTRACTOR, **kwargs)
 
 
-def sliced(**kwargs: object) -> DNAMIND:
-    return DNAMIND(EXTRACTOR, **{"num_bins": 40} | kwargs)
-
-
 def realism(**kwargs: object) -> DNARealism:
     reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
     return DNARealism(EXTRACTOR, **{"reference": reference} | kwargs)
@@ -65,11 +60,11 @@ def activation_range(**kwargs: object) -> ActivationRange:
 
 MAKERS: dict[str, Callable[..., Metric]] = {
     made.__name__: made
-    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet, sliced)
+    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
 }
 
 # without the forms that differ in what they count by alone
-CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet, sliced)}
+CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet)}
 ONE_SIDED: dict[str, Callable[..., Metric]] = {
     made.__name__: made for made in (realism, contrasted_realism, activation_range)
 }

@@ -19,7 +19,6 @@ def figures(found: Comparison) -> dict[str, float | None]:
         "dna-emd": found.dna_emd,
         "dna-fd": found.dna_frechet,
         "fd": found.fd,
-        "dna-mind": found.dna_mind,
         "kid": found.kid,
         "mind": found.mind,
         "cmmd": found.cmmd,

@@ -234,8 +234,7 @@ def test_an_idle_metric_holds_each_state_once(name: str) -> None:
     storages = [t.untyped_storage() for t in [*metric.metric_state.values(), *metric._defaults.values()]]
     held = sum({storage.data_ptr(): storage.nbytes() for storage in storages}.values())
     # counts or sums of each neuron, and at the end what layers refused and how many images there are
-    of = 1000 * len(metric.neurons) if name == "sliced" else metric.neurons.total  # directions, or neurons
-    side = of * sums.get(name, 1000) + len(metric.neurons) + 1
+    side = metric.neurons.total * sums.get(name, 1000) + len(metric.neurons) + 1
     assert held <= 1.2 * (2 * side * 8) + 1024  # the fingerprint and its default
 
 
@@ -280,7 +279,6 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
         ("self_ranging_emd", "histogram"),
         ("frechet", "gaussian"),
         ("layer_frechet", "layer-gaussian"),
-        ("sliced", "sliced"),
     ],
 )
 def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:

@@ -27,9 +27,7 @@ Files = Annotated[list[str], typer.Argument(metavar="FILES", help="DNA files of 
 Converted = Annotated[
     Path, typer.Argument(metavar="OUTPUT", help="A file of ours; the stem of official ones; or an .npz for FID.")
 ]
-Kinds = Annotated[
-    str, o.option("Which of histogram, gaussian, layer-gaussian, sliced; several with commas, in one pass.")
-]
+Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 KeptFolds = Annotated[
     int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.")
 ]

@@ -89,7 +89,7 @@ On = Annotated[
 Metrics = Annotated[
     str | None,
     option(
-        "Any of dna-emd, dna-fd, fd, dna-mind, kid, mind, cmmd, precision, recall, density, coverage, with commas."
+        "Any of dna-emd, dna-fd, fd, kid, mind, cmmd, precision, recall, density, coverage, with commas."
         " [default: dna-emd,dna-fd, or what DNAs allow]"
     ),
 ]

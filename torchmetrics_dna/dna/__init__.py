@@ -9,14 +9,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.gaussian import GaussianDNA
     from torchmetrics_dna.dna.histogram import HistogramDNA
     from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
-    from torchmetrics_dna.dna.sliced import SlicedDNA
 
 __all__ = [
     "DNA",
     "GaussianDNA",
     "HistogramDNA",
     "LayerGaussianDNA",
-    "SlicedDNA",
     "TooFewImagesError",
     "check_comparable",
 ]
@@ -26,7 +24,6 @@ _HOME = {
     "GaussianDNA": "dna.gaussian",
     "HistogramDNA": "dna.histogram",
     "LayerGaussianDNA": "dna.layer_gaussian",
-    "SlicedDNA": "dna.sliced",
     "TooFewImagesError": "dna.base",
     "check_comparable": "dna.base",
 }

@@ -143,7 +143,7 @@ class DNA(_Counted, Stored, ABC):
     @classmethod
     @override
     def _kinds(cls) -> dict[str, type[Self]]:
-        from torchmetrics_dna.dna import layer_gaussian, sliced  # noqa: F401 - and with these, every subclass
+        from torchmetrics_dna.dna import layer_gaussian  # noqa: F401 - and with it, every subclass
 
         return {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
 

@@ -17,7 +17,7 @@ from torchmetrics_dna.neurons.index import Neurons
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_KINDS = ("histogram", "gaussian", "layer-gaussian", "sliced")
+_KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
 def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
@@ -60,7 +60,7 @@ def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any
         "num_neurons": neurons.total,
     }
     layers = {layer: {"neurons": width} for layer, width in neurons.items()}
-    if dna["kind"] in ("histogram", "sliced"):
+    if dna["kind"] == "histogram":
         known = dna["ranges"]
         found["num_bins"] = dna["num_bins"]
         found["ranges"] = known and {
@@ -70,8 +70,7 @@ def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any
         }
         for layer, width in neurons.items():
             planes = arrays[array_name("counts", layer)]
-            counted = dna["directions"]["count"] if dna["kind"] == "sliced" else width
-            check_planes(planes, (counted, dna["num_bins"]), dna["num_values"][layer])
+            check_planes(planes, (width, dna["num_bins"]), dna["num_values"][layer])
             layers[layer] |= {"values": dna["num_values"][layer], "largest count": largest_count(planes)}
     if dna["kind"] == "gaussian":
         found["statistics"] = dna["statistics"]

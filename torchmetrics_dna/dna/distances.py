@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.index import Neurons
 
-Kind = Literal["histogram", "gaussian", "layer-gaussian", "sliced"]
+Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Grain = Literal["neuron", "layer", "set"]
 
 
@@ -129,11 +129,6 @@ _RECORDS = (
         "layer", ("layer-gaussian",), 2, _of_dnas, layer_frechet_unions, by_image=True,
     ),
     Distance(
-        "dna-mind", "dna_mind", "squared activations",
-        "sliced Wasserstein distance of each layer's spatial means, from histograms",
-        "layer", ("sliced",), 1, _of_dnas,
-    ),
-    Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
         "set", (), 2, _kid, kernel_unions, subsets=True,
     ),
@@ -199,12 +194,12 @@ def check_distances(asked: Sequence[str] | None, what: str) -> None:
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
     """The kinds of DNA to measure for some distances, as few as hold them all."""
     wanted: list[Kind] = []
-    for kind in ("histogram", "layer-gaussian", "gaussian", "sliced"):  # those that hold others come first
+    for kind in ("histogram", "layer-gaussian", "gaussian"):  # those that hold others come first
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features do not tell extractor and neurons, and projections no means; a Gaussian does, and costs next to nothing
-    return wanted if set(wanted) - {"sliced"} else ["gaussian", *wanted]
+    # features do not tell extractor and neurons; a Gaussian does, and costs next to nothing
+    return wanted or ["gaussian"]
 
 
 def flat_figures(

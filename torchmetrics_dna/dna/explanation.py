@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
-from torchmetrics_dna.dna.sliced import SlicedDNA
 from torchmetrics_dna.files.visible import p_in_words
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
@@ -134,16 +133,14 @@ def explain(
 
 
 def has_means(dna: DNA) -> bool:
-    """True if the means of neurons can be had: not from projections, nor from histograms of unknown ranges."""
-    return not isinstance(dna, SlicedDNA) and not (isinstance(dna, HistogramDNA) and dna.ranges is None)
+    """True if the means of neurons can be had: not from histograms of unknown ranges."""
+    return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
 
 
 def as_gaussian(dna: DNA) -> GaussianDNA:
     """Mean and variance of each neuron: of all activations where there are histograms, else of spatial means."""
     if isinstance(dna, GaussianDNA):
         return dna
-    if isinstance(dna, SlicedDNA):
-        raise ValueError(f"{dna!r} does not have the means of neurons; make a DNA of another kind")
     assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
     return dna.to_gaussian()
 

@@ -59,61 +59,6 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     return total * _SCALE * a.shape[1] / (num_projections * images)
 
 
-def directions_of(num_projections: int, neurons: int, seed: int) -> Tensor:
-    """The directions of :func:`mind` between sets of one size, float32, shape ``(num_projections, neurons)``."""
-    return _directions(num_projections, neurons, torch.Generator().manual_seed(seed))
-
-
-def mind_of_histograms(counts_a: Tensor, counts_b: Tensor, widths: Tensor, neurons: int) -> Tensor:
-    """MIND from histograms of the projections, in which images are taken to lie evenly in each bin.
-
-    Args:
-        counts_a: For each direction, the images in each bin, shape ``(num_projections, num_bins)``.
-        counts_b: Likewise, in the same bins; the number of images may differ, and none is left out.
-        widths: Of the bins of each direction, shape ``(num_projections,)``.
-        neurons: How many neurons were projected, n.
-
-    Returns:
-        A scalar, float64.
-
-    Raises:
-        RuntimeError: If a set is empty.
-
-    Example:
-        >>> counts = torch.tensor([[2, 1, 0, 0]])
-        >>> mind_of_histograms(counts, counts.roll(1), torch.tensor([0.5]), neurons=1)
-        tensor(0.7500, dtype=torch.float64)
-
-    """
-    images = [int(counts[:1].sum()) for counts in (counts_a, counts_b)]
-    if not all(images):
-        raise RuntimeError(
-            f"At least one image is required for both sides to compute mind, but got {images[0]} and {images[1]}"
-        )
-    size = max(1, _CELLS // (4 * counts_a.shape[1]))
-    rows = [slice(start, start + size) for start in range(0, len(widths), size)]
-    squares = torch.cat([_squared_wasserstein(counts_a[some], counts_b[some]) for some in rows])
-    return (squares * widths.double().square()).mean() * _SCALE * neurons
-
-
-def _squared_wasserstein(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """Of each row, in squared bins: between any two levels of either distribution function, quantiles are straight."""
-    totals = [counts.sum(1, keepdim=True) for counts in (counts_a, counts_b)]
-    shares = [counts_a * totals[1], counts_b * totals[0]]  # integers, so that equal levels are equal
-    levels = [share.cumsum(1) for share in shares]
-    upper = torch.cat(levels, 1).sort(1).values
-    lower = torch.cat([torch.zeros_like(upper[:, :1]), upper[:, :-1]], 1)
-    apart_low, apart_high = (torch.zeros_like(upper, dtype=torch.float64) for _ in range(2))
-    for sign, share, level in zip((1, -1), shares, levels, strict=True):
-        bins = torch.searchsorted(2 * level, lower + upper).clamp_(max=level.shape[1] - 1)
-        within = share.gather(1, bins)
-        start, filled = level.gather(1, bins) - within, within.clamp(min=1).double()
-        apart_low += sign * (bins + (lower - start) / filled)
-        apart_high += sign * (bins + (upper - start) / filled)
-    cost = (apart_low.square() + apart_low * apart_high + apart_high.square()) / 3
-    return ((upper - lower) * cost).sum(1) / (totals[0] * totals[1])[:, 0].double()
-
-
 def _directions(num_projections: int, neurons: int, generator: torch.Generator) -> Tensor:
     directions = torch.randn(num_projections, neurons, generator=generator)
     directions /= directions.norm(dim=1, keepdim=True)

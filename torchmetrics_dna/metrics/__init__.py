@@ -7,12 +7,10 @@ from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
 from torchmetrics_dna.metrics.prdc import PRDC
 from torchmetrics_dna.metrics.realism import DNARealism
-from torchmetrics_dna.metrics.sliced import DNAMIND
 
 __all__ = [
     "CMMD",
     "DNAEMD",
-    "DNAMIND",
     "MIND",
     "PRDC",
     "ActivationRange",

@@ -140,8 +140,6 @@ class MIND(FeatureMetric):
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
     four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
 
-    :class:`DNAMIND` keeps histograms instead, of one size however many images there are.
-
     As input to ``forward`` and ``update`` the metric accepts
 
     - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``

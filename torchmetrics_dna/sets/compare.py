@@ -15,7 +15,7 @@ from torchmetrics_dna.sets.compare_measured import compare_measured
 from torchmetrics_dna.sets.comparisons import called, short_names
 from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
-from torchmetrics_dna.sets.measure import check_folds_of, measure
+from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.sets.sides import Asked, measure_sides
 from torchmetrics_dna.tally.resolve import device_for, resolve
@@ -58,7 +58,7 @@ def make_dna(
         source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
             a dataset, images in memory, or what gives them one after the other; see :func:`open_source`.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        kind: ``"histogram"``, ``"gaussian"``, ``"layer-gaussian"`` or ``"sliced"``.
+        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -71,7 +71,7 @@ def make_dna(
             ``weights_path``, ``crop``, ``properties`` and ``projections``, see :class:`DNAExtractor`.
 
     Returns:
-        A :class:`HistogramDNA`, :class:`GaussianDNA`, :class:`LayerGaussianDNA` or :class:`SlicedDNA`, on the CPU.
+        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -89,7 +89,6 @@ efficientnet_lite0)
             raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
         where = device_for(feature, device)
         way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
-        check_folds_of([kind], num_folds)
         images = loading.open(source)
         check_used(loading.reading, images)
         with plainly(are_few(images)):
@@ -125,7 +124,7 @@ def compare(
             extractor, layers, bins and ranges then hold for ``b``.
         b: Likewise.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"dna-mind"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
+        metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
             ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. By
             default the first two, or what the DNAs that are given allow. Those from ``"kid"`` on are of the last
             layer's spatial means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all

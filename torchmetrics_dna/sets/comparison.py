@@ -256,11 +256,6 @@ class Comparison:
         return self.spread.get("kid")
 
     @property
-    def dna_mind(self) -> float | None:
-        """Monge Inception Distance from histograms (dna-mind), the mean over layers, in squared activations."""
-        return self.value("dna-mind")
-
-    @property
     def mind(self) -> float | None:
         """Monge Inception Distance of the last layer's spatial means, in squared activations."""
         return self.value("mind")

@@ -10,7 +10,7 @@ import torch
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.sets.groups import grouping
 from torchmetrics_dna.sets.loading import activate
-from torchmetrics_dna.tally import CrossMomentTally, MomentTally, SlicedTally, Tally, histogram_tally
+from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Tally, histogram_tally
 from torchmetrics_dna.tally.folds import FoldedTally, ImageNotes, bins_of_folds, group_folds
 
 if TYPE_CHECKING:
@@ -103,21 +103,19 @@ class Job:
 
         """
 
-        def whole(kind: Kind) -> Tally:
-            if kind == "histogram":
-                return histogram_tally(extractor, num_bins, ranges)
-            if kind == "sliced":
-                return SlicedTally(extractor, num_bins)
-            return (CrossMomentTally if kind == "layer-gaussian" else MomentTally)(extractor)
+        def statistic(kind: Kind) -> Tally:
+            makers: dict[str, tuple[Callable[[], DNATally[Any]], Callable[[], DNATally[Any]]]] = {
+                "histogram": (
+                    lambda: histogram_tally(extractor, num_bins, ranges),
+                    lambda: histogram_tally(extractor, bins_of_folds(num_bins), ranges),
+                ),
+                "gaussian": (lambda: MomentTally(extractor), lambda: MomentTally(extractor)),
+                "layer-gaussian": (lambda: CrossMomentTally(extractor), lambda: MomentTally(extractor)),
+            }
+            whole, of_fold = makers[kind]
+            return whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
 
-        def folded(kind: Kind) -> Tally:
-            if kind == "sliced" or num_folds is None:
-                return whole(kind)
-            bins = bins_of_folds(num_bins)
-            of_fold = histogram_tally(extractor, bins, ranges) if kind == "histogram" else MomentTally(extractor)
-            return FoldedTally(whole(kind), of_fold, num_folds)  # type: ignore[arg-type]
-
-        return cls(extractor, {kind: folded(kind) for kind in kinds}, loading, num_folds, groups)
+        return cls(extractor, {kind: statistic(kind) for kind in kinds}, loading, num_folds, groups)
 
     def also(self, **statistics: Tally) -> Job:
         """The same with more statistics."""

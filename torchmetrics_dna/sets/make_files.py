@@ -18,7 +18,7 @@ from torchmetrics_dna.sets.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.sets.groups import group_names, grouping
 from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import are_few, check_any_read
-from torchmetrics_dna.sets.measure import check_folds_of, measure
+from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 
@@ -83,7 +83,6 @@ def make_files(
 
     """
     with in_step():
-        check_folds_of(kinds, num_folds)
         images = loading.open(source)
         check_used(loading.reading, images)
         job = Job.for_dnas(extractor, kinds, num_bins, ranges, loading, num_folds, groups)

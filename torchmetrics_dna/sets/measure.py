@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.sets.job import Job, Split
     from torchmetrics_dna.tally import Side
@@ -103,12 +102,6 @@ def measure(job: Job, source: Source) -> Measured:
         rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
         rows |= _notes(job, split)
         return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), split.sides)
-
-
-def check_folds_of(kinds: Sequence[Kind], num_folds: int | None) -> None:
-    """ValueError if folds are to be kept of a kind of DNA that has none."""
-    if num_folds and "sliced" in kinds:
-        raise ValueError("DNAs of kind 'sliced' have no folds, since no test takes them; make these without folds")
 
 
 def _measure_elsewhere(job: Job, images: Images) -> Measured:

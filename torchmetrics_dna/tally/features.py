@@ -1,4 +1,4 @@
-"""Features of single images: kept, a row for each image; or counted along random directions."""
+"""Features of single images, a row for each."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.dna.sliced import SlicedDNA, directions_in
-from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, directions_of
-from torchmetrics_dna.tally.base import DNATally, Field, Side, Tally
-from torchmetrics_dna.tally.histogram import SelfRangingTally
+from torchmetrics_dna.tally.base import Field, Side, Tally
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,56 +92,6 @@ class FeatureTally(Tally):
         mine, theirs = _parts(side), _parts(other)
         theirs = [theirs] if isinstance(theirs, Tensor) else theirs
         return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
-
-
-class SlicedTally(DNATally[SlicedDNA]):
-    """Histograms of the projections of each layer's spatial means on random directions, which grow with the data.
-
-    A side takes ``8 num_bins`` bytes for each of 1,000 directions of a layer, however many images it has.
-
-    Args:
-        extractor: Gives names and neurons.
-        num_bins: Bins of each direction, at least 2.
-
-    """
-
-    kind = SlicedDNA.kind
-    additive = False
-
-    def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
-        super().__init__(extractor, num_bins=num_bins)
-        self._histograms = SelfRangingTally(extractor, num_bins, directions_in(self.neurons))
-        # layers of one width share theirs
-        self._directions = {n: directions_of(NUM_PROJECTIONS, n, SEED).double().T for n in self.neurons.values()}
-
-    @property
-    @override
-    def fields(self) -> dict[str, Field]:
-        return self._histograms.fields
-
-    @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        projected = {}
-        for layer, width in self.neurons.items():
-            features = _features(parts, layer)
-            if self._directions[width].device != features.device:
-                self._directions[width] = self._directions[width].to(features.device)
-            # rounded last, so that what else is in a batch hardly ever counts
-            projected[layer] = (features.double() @ self._directions[width]).float()
-        self._histograms.add_(side, [projected], num_images)
-
-    @override
-    def merge_(self, side: Side, other: Side) -> None:
-        self._histograms.merge_(side, other)
-
-    @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        self._histograms.all_reduce_(side, group)
-
-    @override
-    def value(self, side: Side) -> SlicedDNA:
-        projections = self._histograms.value(side)
-        return SlicedDNA(projections, self.neurons, projections.num_images, **self.origin)
 
 
 def _features(parts: Parts, layer: str) -> Tensor:

@@ -21,7 +21,6 @@ from torchmetrics_dna.tally.nonfinite import read_tail, screened
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.neurons import Neurons
 
 
 class HistogramTally(DNATally[HistogramDNA]):
@@ -73,18 +72,16 @@ class SelfRangingTally(DNATally[HistogramDNA]):
     Args:
         extractor: Gives names and neurons.
         num_bins: Bins of each neuron, at least 2.
-        counted: What is counted in the place of the extractor's neurons.
 
     """
 
     kind = HistogramDNA.kind
     additive = False
 
-    def __init__(self, extractor: DNAExtractor, num_bins: int, counted: Neurons | None = None) -> None:
+    def __init__(self, extractor: DNAExtractor, num_bins: int) -> None:
         check_num_bins(num_bins, least=2)
         super().__init__(extractor, num_bins=num_bins, ranges="auto")
         self.num_bins = num_bins
-        self.neurons = counted or self.neurons
 
     @property
     @override

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna.binning.histogram import check_num_bins
-from torchmetrics_dna.dna import DNA, HistogramDNA, SlicedDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
@@ -146,7 +146,7 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
     """The number of bins that is given, and that of the DNAs."""
     if num_bins is not None:
         check_num_bins(num_bins)
-    known = [dna.num_bins for dna in dnas if isinstance(dna, (HistogramDNA, SlicedDNA))]
+    known = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
     for bins in known:
         if num_bins not in (None, bins):
             raise ValueError(
