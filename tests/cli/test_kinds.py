@@ -61,12 +61,10 @@ def test_other_commands_take_them(
         assert run(monkeypatch, "ranges", *given, "-o", path, "--layers", "block_0") == 0
     assert ranges[0].read_text() == ranges[1].read_text()
     np.savez(tmp_path / "two.npz", fake=PIXELS, real=255 - PIXELS)
-    page, cards = tmp_path / "report.html", tmp_path / "cards.html"
+    page = tmp_path / "report.html"
     chosen = ("--column", "fake", *FAST)
     assert run(monkeypatch, "report", tmp_path / "two.npz", folder, "-o", page, *chosen) == 0
-    assert run(monkeypatch, "compare", tmp_path / "two.npz", folder, "--cards", cards, *chosen) == 0
     assert page.exists()
-    assert cards.exists()
     assert run(monkeypatch, "make", kinds.video(tmp_path), "--fps", "2", "-o", tmp_path / "v.npz", *FAST) == 0
     assert load_dna(tmp_path / "v.npz").num_images == -(-COUNT // 2)
 
@@ -77,10 +75,6 @@ def test_other_commands_take_them(
         (
             ["report", "{source}", "{source}", "-o", "x.html"],
             "A report takes images by number, but '{source}' is a stream",
-        ),
-        (
-            ["compare", "{source}", "{source}", "--cards", "x.html"],
-            "A card takes images by number, but '{source}' is a",
         ),
         (
             ["rank", "{source}", "--reference", "{source}", "--grid", "x.png"],

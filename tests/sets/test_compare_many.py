@@ -225,7 +225,6 @@ def test_the_command_compares_several(
         (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
         (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
         (["--fail-if-different", "--folds", "0"], 2, "--fail-if-different takes a test, but there is none of step_100"),
-        (["--cards", "x.html"], 2, "Option --cards is for two sets"),
         (["--csv", "--json"], 2, "Expected one of --csv and --json; leave the others out"),
     ],
 )

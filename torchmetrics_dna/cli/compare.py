@@ -13,7 +13,6 @@ import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.console import (
     check_figure,
-    check_output,
     listing,
     numbers,
     out,
@@ -52,7 +51,6 @@ def compare(
     group_by: o.Groups = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
-    cards: o.CardsFile = None,
     by: Annotated[
         str | None, o.option("Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.")
     ] = None,
@@ -77,37 +75,34 @@ def compare(
         "groups": group_by,
     }
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
-    _check(bool(more), by, form, cards, curve)
+    _check(bool(more), by, form, curve)
     if fail_above is not None:
         from torchmetrics_dna.dna.distances import check_distances
 
         check_distances(options["metrics"], "Option --fail-above")
     with progress() as report:
-        compared: Any = _compare(a, [b, *(more or ())], by, cards, progress=report, **options)
-    _print(compared, form, cards, curve, (a, b))
+        compared: Any = _compare(a, [b, *(more or ())], by, progress=report, **options)
+    _print(compared, form, curve, (a, b))
     found = compared.found if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
 
-def _check(many: bool, by: str | None, form: str | None, cards: Path | None, curve: Path | None) -> None:
+def _check(many: bool, by: str | None, form: str | None, curve: Path | None) -> None:
     """ValueError if an option is for another number of sets, or for whole sets where classes are compared."""
     if by is not None and many:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
     for name, given, fits, what in (
         (f"--{form}", form in ("csv", "markdown"), many or by, "several sets or for classes"),
         ("--curve", curve is not None, many, "several sets"),
-        ("--cards", cards is not None, not many and not by, "two sets as a whole"),
     ):
         if given and not fits:
             raise ValueError(f"Option {name} is for {what}; leave it out")
-    if cards is not None:
-        check_output(cards, ".html", ".htm")
     if curve is not None:
         check_figure(curve)
 
 
 def _compare(
-    reference: str, sets: list[str], by: str | None, cards: Path | None, **options: Any
+    reference: str, sets: list[str], by: str | None, **options: Any
 ) -> Comparison | Comparisons | ClassComparisons:
     if by is not None:
         return _compare_classes(reference, sets[0], by, **options)
@@ -115,10 +110,6 @@ def _compare(
         from torchmetrics_dna.sets.compare_many import compare_many
 
         return compare_many(reference, sets, **options)
-    if cards is not None:
-        from torchmetrics_dna.reporting.cards import compare_with_cards
-
-        return compare_with_cards(reference, sets[0], cards, **options)
     from torchmetrics_dna.sets.compare import compare as compare_sets
 
     return compare_sets(reference, sets[0], **options)
@@ -133,7 +124,7 @@ def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparison
     return compare_classes(a, b, by, **options)
 
 
-def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | None, two: tuple[str, str]) -> None:
+def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, str]) -> None:
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.comparisons import Comparisons
 
@@ -143,8 +134,6 @@ def _print(compared: Any, form: str | None, cards: Path | None, curve: Path | No
         _print_comparisons(compared, form, curve)
     else:
         print_classes(compared, form)
-    if cards is not None:
-        talk.print(f"The cards are in {cards}")
     print_unreadable(compared.unreadable)
     if isinstance(compared, Comparison) and form is None:
         _say_what_next(compared, *two)

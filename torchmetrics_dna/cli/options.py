@@ -97,9 +97,6 @@ NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from w
 NeuronNamesFile = Annotated[
     Path | None, option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names")
 ]
-CardsFile = Annotated[
-    Path | None, option("Write this html page of what the neurons that differ most clearly are about.", "--cards")
-]
 ChangesFile = Annotated[
     str | None,
     option("Dictionary of changes, from the command changes. [default: packaged, if there is one]", "--changes"),

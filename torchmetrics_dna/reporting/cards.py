@@ -1,4 +1,4 @@
-"""Neuron cards as a page, or as a part of one."""
+"""Neuron cards as a part of a page."""
 
 from __future__ import annotations
 
@@ -9,35 +9,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
-from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.dna.names import in_words
-from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.reporting.drawing import data_uri
-from torchmetrics_dna.reporting.sides import called
-from torchmetrics_dna.reporting.templates import environment, styles
-from torchmetrics_dna.sets.cards import make_cards, open_images
-from torchmetrics_dna.sets.compare import compare
-from torchmetrics_dna.sets.loading import Loading, LoadingOptions, SetOptions
-from torchmetrics_dna.sets.processes import in_step, rank
-from torchmetrics_dna.sets.sides import open_indexed_sides
-from torchmetrics_dna.tally.resolve import device_for, resolve
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping
 
-    import torch
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.boxes import Box
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.cards import Card, Cards, ImageCrop
     from torchmetrics_dna.sets.class_shares import Classes
-    from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.tally.resolve import Feature
 
 _SIDE = 96  # pixels of a crop
 _LARGEST = 6000  # bytes of a crop, so that a page of twelve cards stays under 2 MB
@@ -45,41 +29,6 @@ _QUALITIES = (75, 50, 25, 10)
 _NAMED = 6  # neurons that move together with that of a card
 
 Pictures = dict[tuple[str, int, "Box"], str]
-
-
-def write_cards(cards: Cards, path: str | os.PathLike[str], names: tuple[str, str] = ("A", "B")) -> None:
-    """Write neuron cards as one html page that opens without a network.
-
-    Args:
-        cards: What :func:`~torchmetrics_dna.sets.cards.make_cards` found.
-        path: The page to write.
-        names: What to call A and B.
-
-    Raises:
-        FileNotFoundError: If there is no folder to write to.
-
-    Example:
-        >>> import tempfile, numpy as np
-        >>> from torchmetrics_dna import DNAExtractor, compare
-        >>> from torchmetrics_dna.sets.cards import make_cards
-        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
-        >>> extractor = DNAExtractor(layers=["block_0"])
-        >>> made = make_cards(black, white, compare(black, white, extractor), extractor)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     write_cards(made, f"{folder}/cards.html", ("black", "white"))
-
-    """
-    page = (
-        environment()
-        .get_template("cards_page.html")
-        .render(
-            shown=describe_cards(cards),
-            names=dict(zip("ab", names, strict=True)),
-            style=styles("page.css", "cards.css"),
-        )
-    )
-    with replacing(path) as temporary:
-        temporary.write_text(page, encoding="utf-8")
 
 
 def describe_cards(cards: Cards) -> dict[str, Any]:
@@ -202,68 +151,3 @@ def _pixels(begin: float, end: float, whole: int) -> tuple[int, int]:
     """The nearest pixels, at least one."""
     first = min(round(begin * whole), whole - 1)
     return first, max(first + 1, round(end * whole))
-
-
-def compare_with_cards(
-    a: Source | DNA,
-    b: Source | DNA,
-    output: str | os.PathLike[str],
-    feature: Feature | None = None,
-    *,
-    names: tuple[str, str] | None = None,
-    metrics: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Any,
-) -> Comparison:
-    """Compare two image sets, and write the cards of the neurons that differ most clearly.
-
-    Args:
-        a: Images, or a DNA or the path of one, as for :func:`compare`.
-        b: Likewise; one side at least must be images.
-        output: The html page to write.
-        feature: As for :func:`compare`.
-        names: What to call A and B; by default their paths.
-        metrics: As for :func:`compare`, a distance of neurons among them.
-        layers: As for :func:`compare`.
-        num_bins: Likewise.
-        ranges: Likewise.
-        device: Likewise.
-        options: Further arguments of :func:`compare`.
-
-    Raises:
-        FileNotFoundError: If images, or the folder to write to, are not there.
-        ValueError: As :func:`compare` and :func:`make_cards` raise it; what can be known before is told before any
-            work.
-
-    Example:
-        >>> import tempfile, numpy as np
-        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     compare_with_cards(black, white, f"{folder}/cards.html", layers=["block_0"]).num_images
-        {'a': 2, 'b': 2}
-
-    """
-    reading, settings = Loading.of("compare_with_cards", _among(options, SetOptions))
-    with in_step(reading.distributed):
-        check_folder(Path(output))
-        sides = open_indexed_sides((a, b), "A card", layers, ranges, reading)
-        open_images(sides[0], sides[1])
-        dnas = [side for side in sides if isinstance(side, DNA)]
-        if not any(record.grain == "neuron" for record in resolve_distances(metrics, dnas)):
-            raise ValueError(f"Cards take dna-emd or dna-fd; add it to `metrics`, which got {', '.join(metrics or [])}")
-        where = device_for(feature, device)
-        extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
-        given = {name: value for name, value in options.items() if name not in settings}
-        found = compare(sides[0], sides[1], extractor, metrics=metrics, num_bins=num_bins, ranges=ranges, **given)
-        made = make_cards(sides[0], sides[1], found, extractor, **_among(given, LoadingOptions))
-        if rank() == 0:
-            write_cards(made, output, names or (called(a, sides[0]), called(b, sides[1])))
-        return found
-
-
-def _among(options: Mapping[str, Any], those: type) -> Any:
-    """The options that a dictionary of such options may hold."""
-    return {name: value for name, value in options.items() if name in those.__annotations__}
