@@ -386,15 +386,16 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
         assert load_dna(same).digest == dna.digest
 
 
-def test_mutated_files_are_refused_or_read_as_they_are() -> None:
+@pytest.mark.parametrize(("of", "kinds", "least"), [("dnas", 15, 20), ("images", 10, 1)])
+def test_mutated_files_are_refused_or_read_as_they_are(of: str, kinds: int, least: int) -> None:
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
-    script = Path(__file__).parents[1] / "helpers" / "mutations.py"
-    command = [sys.executable, script, "--files", "450", "--processes", "1"]
+    script, files = Path(__file__).parents[1] / "helpers" / "mutations.py", 30 * kinds
+    command = [sys.executable, script, "--files", str(files), "--processes", "1", "--of", of]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:16]]
-    assert sum(int(count) for row in rows for count in row) == 450
-    assert all(int(refused) > 20 and wrong == "0" for refused, _, _, wrong in rows)  # of 30 of each kind
+    rows = [line.split()[-5:] for line in done.stdout.splitlines()[1 : 1 + kinds]]
+    assert sum(int(count) for row in rows for count in row) == files
+    assert all(int(refused) > least and wrong == "0" for refused, _, _, _, wrong in rows)  # of 30 of each kind
 
 
 def test_memory_of_bombs(tmp_path: Path) -> None:
