@@ -32,6 +32,7 @@ import warnings
 import zipfile
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -46,6 +47,7 @@ from torchmetrics_dna import ActivationRanges, Neurons, NeuronWeights, load_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import Stored
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import KeptFeatures
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
@@ -577,7 +579,8 @@ def _stop(*_: object) -> None:
 def outcome(subject: Subject, stem: Path, original: dict[str, Any], told_by: str) -> str:
     """What a reader makes of the file at a stem; AssertionError if that is wrong."""
     try:
-        found = value_of(subject.read(stem))
+        read = subject.read(stem)
+        found = value_of(read)
     except (ValueError, OSError) as err:
         said = str(err)
         if "\n" in said or str(stem.parent) not in said or len(said) > 1000:
@@ -585,10 +588,21 @@ def outcome(subject: Subject, stem: Path, original: dict[str, Any], told_by: str
         return "refused"
     if same(found, original):
         return "as it was"
+    if isinstance(read, DNA):
+        check_distance_to_itself(read)
     covered = {"checksum": set(original), "digest": set(original) - REMARKS, "nothing": set()}[told_by]
     assert same(found, {name: original[name] for name in covered}), "accepted, and not what it was"
     assert subject.plain is None or same(found, subject.plain(stem)), "accepted, and not what is in it"
     return "another value" if len(found.get("names", ())) == len(original.get("names", ())) else "another number"
+
+
+def check_distance_to_itself(dna: DNA) -> None:
+    """AssertionError unless every distance of a DNA to itself is finite, or refused in one line."""
+    for record in DISTANCES.values():
+        if dna.kind in record.kinds:
+            with suppress(ValueError, RuntimeError):  # too few images, or a neuron without counts
+                distances = record.of_dnas(dna, dna)
+                assert distances.isfinite().all(), f"accepted, and {record.name} to itself is not finite"
 
 
 def run(numbers: range, seed: int, of: str, only: str) -> Found:

@@ -52,7 +52,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= {*_MEMBERS}
-    except (OSError, zipfile.BadZipFile):  # what is wrong with it is said where it is read
+    except Exception:  # what is wrong with it is said where it is read
         return False
 
 
