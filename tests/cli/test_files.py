@@ -13,11 +13,13 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import torch
 from commands import COMMAND, in_processes, run
 from golden import GOLDEN
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
+from torchmetrics_dna.dna.vdna import save_vdna
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"
 OFFICIAL = GOLDEN / "official_files"
@@ -145,7 +147,20 @@ def test_official_files_both_ways(
     for stem in ("gauss", "layer_gauss"):
         assert run(monkeypatch, "convert", OFFICIAL / stem, tmp_path / "g.dna.npz") == 0
         assert load_dna(tmp_path / "g.dna.npz").digest == load_dna(OFFICIAL / stem).digest
+    uneven = tmp_path / "uneven"
+    dna = load_dna(OFFICIAL / "hist50")
+    layer, first = next(iter(dna.neurons)), int(dna.counts[0].sum())
+    dna.counts[1] += torch.arange(50) == 7
+    save_vdna(dna, uneven)
     capsys.readouterr()
+    said = f"The counts of layer {layer!r} add up to {first} for one neuron and {first + 1} for another"
+    for command, start in (
+        (["info", uneven], f"Can't read '{uneven}' as a DNA file: "),
+        (["convert", uneven, tmp_path / "uneven.dna.npz"], ""),
+    ):
+        assert run(monkeypatch, *command) == 2
+        assert f"{start}{said}" in capsys.readouterr().err
+    assert not (tmp_path / "uneven.dna.npz").exists()
     assert run(monkeypatch, "compare", OFFICIAL / "hist50", B) == 2
     assert "Can't build the extractor 'tiny_conv' of this DNA" in capsys.readouterr().err
 

@@ -54,6 +54,7 @@ def test_a_file_gives_what_its_mapping_gives(tmp_path: Path) -> None:
         ({"block_0": {"one": "x"}}, "layer 'block_0' has no neuron 'one'"),
         ({"block_0": {"3": 4}}, "the name of neuron 3 of layer 'block_0' is 4, expected a text"),
         ({"block_0": {"3": " "}}, "the name of neuron 3 of layer 'block_0' is ' ', expected a text"),
+        ({"block_0": {"3": "x", "03": "y"}}, "layer 'block_0' has two names of neuron 3"),
         ({"block_0": ["x"]}, "layer 'block_0' is ['x'], expected {number: text}"),
         (["x"], "its content is ['x'], expected dict"),
     ],

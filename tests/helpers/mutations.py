@@ -8,8 +8,8 @@ refuse it with ValueError or OSError, in one line, within a second and 200 MB; o
 - where a checksum covers the change, give what the good file gives;
 - where the checksum of a file of ours is made to fit again, so that the digest has to tell, give that too, but for
   remarks, which the digest leaves out: these as they are in the file;
-- where nothing tells (json of ranges, official pairs, files of ours whose digest is made to fit too), give exactly what
-  a plain reading with json and numpy gives: there, a change can make another valid file;
+- where nothing tells (json of ranges and of names, official pairs, files of ours whose digest is made to fit too), give
+  exactly what a plain reading with json and numpy gives: there, a change can make another valid file;
 - in what images are in, give something else only where the format has no checksum, which is counted.
 """
 
@@ -45,12 +45,17 @@ import torch
 
 from torchmetrics_dna import ActivationRanges, Neurons, NeuronWeights, load_dna
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.changes import ChangeDictionary
+from torchmetrics_dna.dna.codec import Stored
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.features import KeptFeatures
+from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.base import Entry, unreadable
 from torchmetrics_dna.images.pixels import to_rgb
+from torchmetrics_dna.sets.nearest import ImageIndex
 
 Members = dict[str, bytes]
 SECONDS, MEGABYTES = 1, 200
@@ -72,8 +77,8 @@ class Subject:
     packing: str = ""  # of what has a checksum: "zip", or "gzip" around a tar
 
 
-def ours(value: DNA | NeuronWeights) -> Subject:
-    read = NeuronWeights.load if isinstance(value, NeuronWeights) else load_dna
+def ours(value: Stored) -> Subject:
+    read = load_dna if isinstance(value, DNA) else type(value).load
     path = lambda stem: stem.with_suffix(".npz")  # noqa: E731
     return Subject(
         lambda stem: value.save(path(stem)),
@@ -99,10 +104,36 @@ def ranges(margin: str, name: str | None) -> Subject:
     )
 
 
+def names() -> Subject:
+    path = lambda stem: stem.with_suffix(".json")  # noqa: E731
+    content = json.dumps({"block.0/conv-1": {"0": "dog faces", "2": "Ünïcode"}, "层": {"1": "x"}, "x": {}})
+    return Subject(
+        lambda stem: path(stem).write_text(content, encoding="utf-8"),
+        lambda stem: {"neuron names": resolve_names(path(stem), WHOLE)},
+        lambda stem: {"neuron names": plain_names(path(stem))},
+        (".json",),
+    )
+
+
+def index(value: ImageIndex) -> Subject:
+    path = lambda stem: stem.with_suffix(".safetensors")  # noqa: E731
+    return Subject(
+        lambda stem: value.save(path(stem)),
+        lambda stem: vars(ImageIndex.load(path(stem))),
+        lambda stem: plain_index(path(stem).read_bytes()),
+        (".safetensors",),
+    )
+
+
 def subjects() -> dict[str, Subject]:
     histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
     whole = dnas.every_kind(WHOLE)
     weights = NeuronWeights(torch.arange(6) / 3, WHOLE, "tiny", "aa", "of nothing")
+    random = torch.Generator().manual_seed(0)
+    shifts, spread, content = (torch.randn(*shape, 6, generator=random).double() for shape in ((2, 3), (), (4,)))
+    changes = ChangeDictionary(shifts, spread.abs(), content, ("blur", "ünïcode"), 30, WHOLE, "tiny", "aa")
+    values = torch.randn(5, 3, generator=random)
+    features = KeptFeatures(values, Neurons({"../köpf": [1, 4, 5]}), "tiny", "aa", dnas.PREPARATION)
     folded = {f"{name}, in folds": ours(dna) for name, dna in zip(FOLDED, dnas.in_folds(), strict=True)}
     return folded | {
         "histogram": ours(histogram),
@@ -110,6 +141,10 @@ def subjects() -> dict[str, Subject]:
         "gaussian": ours(gaussian),
         "layer-gaussian": ours(layer_gaussian),
         "neuron weights": ours(weights),
+        "changes": ours(changes),
+        "features": ours(features),
+        "index of images": index(ImageIndex([f"ü/{i}.png" for i in range(5)], values, "head", "tiny", "aa")),
+        "neuron names": names(),
         "ranges": ranges("widen", "mine"),
         "ranges, official": ranges("scale", None),
         "official histogram": pair(dnas.histogram(WHOLE, largest=2**31 - 1)),
@@ -172,18 +207,27 @@ def of_images() -> dict[str, Subject]:
     }
 
 
-def value_of(found: DNA | NeuronWeights | ActivationRanges | dict[str, Any]) -> dict[str, Any]:
+def value_of(found: Stored | ActivationRanges | dict[str, Any]) -> dict[str, Any]:
     """All that was read, as plain values."""
     if isinstance(found, dict):
         return found
     value = {"layers": [[layer, list(found.neurons.numbers(layer))] for layer in found.neurons]}
     if isinstance(found, ActivationRanges):
         return value | {"low": found.minimum, "high": found.maximum, "margin": found.margin, "name": found.name}
+    if isinstance(found, (ChangeDictionary, KeptFeatures)):
+        value |= {"extractor": found.extractor, "weights": found.weights_digest}
+    if isinstance(found, KeptFeatures):
+        numbers = {"values": found.values, "num_images": len(found.values)}
+        return value | numbers | {"preparation": found.preparation}
+    if isinstance(found, ChangeDictionary):
+        numbers = {"shifts": found.shifts, "spread": found.spread, "content": found.content}
+        return value | numbers | {"changes": list(found.names), "num_images": found.num_images}
     if isinstance(found, NeuronWeights):
         about = {"extractor": found.extractor, "weights": found.weights_digest, "notes": found.name}
         return value | about | {"weight": found.weights}
-    names = ("kind", "num_images", "extractor", "preparation", "notes")
-    value |= {name: getattr(found, name) for name in names} | {"weights": found.weights_digest} | dnas.tensors(found)
+    assert isinstance(found, DNA)
+    fields = ("kind", "num_images", "extractor", "preparation", "notes")
+    value |= {name: getattr(found, name) for name in fields} | {"weights": found.weights_digest} | dnas.tensors(found)
     for k, fold in enumerate(found.folds):
         value |= {f"folds/{k}/{name}": of_fold for name, of_fold in value_of(fold).items()}
     known = getattr(found, "ranges", None)
@@ -197,6 +241,20 @@ def plain_ranges(path: Path) -> dict[str, Any]:
     low, high = ([end[layer][str(i)] for layer, n in layers.items() for i in range(n)] for end in ends)
     about = {"margin": content.get("margin", "scale"), "name": content.get("name")}
     return {"layers": [[layer, list(range(n))] for layer, n in layers.items()], "low": low, "high": high} | about
+
+
+def plain_names(path: Path) -> dict[str, dict[int, str]]:
+    content = json.loads(path.read_text(encoding="utf-8"))
+    return {layer: {int(number): name for number, name in of_layer.items()} for layer, of_layer in content.items()}
+
+
+def plain_index(content: bytes) -> dict[str, Any]:
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    about, means = json.loads(header["__metadata__"]["torchmetrics_dna"]), header["means"]
+    first, last = means["data_offsets"]
+    values = np.frombuffer(content[8 + size :][first:last], {"F32": "<f4"}[means["dtype"]]).reshape(means["shape"])
+    return {name: about[name] for name in ("names", "layer", "extractor", "weights_digest")} | {"means": values}
 
 
 def plain_pair(stem: Path) -> dict[str, Any]:
@@ -236,6 +294,13 @@ def _plain(header: dict[str, Any], about: dict[str, Any], arrays: dict[str, np.n
     layers = [[layer, list(range(n)) if type(n) is int else n] for layer, n in about["layers"]]
     join = lambda name: np.concatenate([arrays[f"{name}/{quote(layer, safe='')}"] for layer, _ in layers])  # noqa: E731
     value = {"layers": layers, "extractor": about["extractor"], "weights": about["weights"]}
+    if about["kind"] == "changes":
+        shifts = join("shift").T.reshape(len(about["changes"]), -1, sum(len(n) for _, n in layers))
+        value |= {"shifts": shifts, "spread": join("spread"), "content": join("content").T}
+        return value | {name: about[name] for name in ("changes", "num_images")}
+    if about["kind"] == "features":
+        value |= {name: about[name] for name in ("num_images", "preparation")}
+        return value | {"values": join("features").view("<f4")}
     value["notes"] = header.get("notes", "")
     if about["kind"] == "neuron-weights":
         return value | {"weight": join("weight")}
@@ -382,6 +447,35 @@ def mutated_members(members: Members, rng: random.Random) -> tuple[str, Members]
     return way, members | {one: content}
 
 
+def mutated_index(content: bytes, rng: random.Random) -> tuple[str, bytes, str]:
+    """The json of an index changed, inner or outer; or a number, with a digest that fits."""
+    size = int.from_bytes(content[:8], "little")
+    header, numbers = content[8 : 8 + size], content[8 + size :]
+    inner = json.loads(header)["__metadata__"]["torchmetrics_dna"].encode()
+    told_by, part = "checksum", rng.choice(("outer", "inner", "numbers"))
+    if part == "outer":
+        way, header = mutated_json(header, rng)
+    else:
+        if part == "inner":
+            way, inner = mutated_json(inner, rng)
+        else:
+            way, at = "number", 4 * rng.randrange(len(numbers) // 4)
+            number = np.float32(rng.choice([np.nan, np.inf, -1, 0, 1e30, -1e-9])).tobytes()
+            numbers = numbers[:at] + number + numbers[at + 4 :]
+        try:
+            about = json.loads(inner)
+            if rng.random() < 0.5:
+                about.pop("digest")
+                about["digest"] = content_digest(about, {"means": np.frombuffer(numbers, "<f4")})
+                way, told_by, inner = f"{way}, digest too", "nothing", json.dumps(about).encode()
+        except Exception:  # whatever the change has made of it
+            told_by = "checksum"
+        text = json.loads(header)
+        text["__metadata__"]["torchmetrics_dna"] = inner.decode()
+        header = json.dumps(text).encode()
+    return f"{way}, {part}", len(header).to_bytes(8, "little") + header + numbers, told_by
+
+
 def with_digest(members: Members) -> Members:
     """With the digest that its content has, as far as that can be told."""
     try:
@@ -429,11 +523,15 @@ def npy(array: np.ndarray, **options: object) -> bytes:
 
 def change(content: bytes, suffix: str, packing: str, rng: random.Random) -> tuple[str, bytes, str]:
     """What was changed, the new content, and what tells that it was changed."""
-    inner = suffix == ".json" or packing or zipfile.is_zipfile(io.BytesIO(content))
+    is_index = suffix == ".safetensors"
+    inner = suffix == ".json" or is_index or packing or zipfile.is_zipfile(io.BytesIO(content))
     if rng.random() < 0.4 or not inner:
-        return *mutated(content, rng), "checksum" if packing or content[-71:].startswith(b"sha256:") else "nothing"
+        whole = packing or is_index or content[-71:].startswith(b"sha256:")
+        return *mutated(content, rng), "checksum" if whole else "nothing"
     if suffix == ".json":
         return *mutated_json(content, rng), "nothing"
+    if is_index:
+        return mutated_index(content, rng)
     if packing == "gzip":
         way, changed = mutated(gzip.decompress(content), rng)
         return f"{way} inside", gzip.compress(changed, 1), "nothing"

@@ -2,9 +2,11 @@ from __future__ import annotations
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pixel_sets
 import pytest
 import torch
 from golden import GOLDEN, load
@@ -21,10 +23,35 @@ from torchmetrics_dna import (
     make_dna,
     rank,
 )
+from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.sets.demo import Demo
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "expected"),
+    [(0.0, 0.01, "below noise"), (0.0, 0.05, "below noise"), (0.0, 0.051, 0.0), (0.0, None, 0.0), (0.2, 0.01, 0.2)],
+)
+def test_no_0_stands_beside_a_small_p(
+    value: float, p: float | None, expected: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"ranges": pixel_sets.RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    found = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
+    known, layers = found.evidence["dna-emd"], list(found.neurons)
+    assert found.debiased_shown("dna-emd") == found.dna_emd_debiased > 0
+    interval = replace(known.interval, value=value, low=0.0)
+    test = None
+    if p is not None:
+        test = replace(known.test, p_value=p, layers=torch.tensor([p] * len(layers), dtype=torch.float64))
+    changed = replace(known, interval=interval, layer_intervals=(interval,) * len(layers), test=test)
+    found = replace(found, evidence={"dna-emd": changed})
+    assert {found.debiased_shown("dna-emd", layer) for layer in (None, *layers)} == {expected}
+    assert found.dna_emd_debiased == found.to_dict()["dna_emd_debiased"] == value  # for programs, a number
+    check_gates({"B": found}, fail_above=1, level=None)
+    said = expected if isinstance(expected, str) else f"{expected:g}"
+    assert f"dna-emd without noise of B is {said}, not above 1." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("batch_size", [4, 5])

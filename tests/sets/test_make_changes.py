@@ -87,6 +87,9 @@ def test_a_file_gives_it_back(made: ChangeDictionary, tmp_path: Path) -> None:
         changes_for(tmp_path / "x.changes.npz", "efficientnet_lite0")
     with pytest.raises(ValueError, match=r"^Shifts expected to have shape \(3, strengths, 3\), .* but got \(2, 5, 3\)"):
         replace(made, names=made.names[:3], neurons=Neurons({"x": 3}), shifts=made.shifts[:2])
+    for damage in ({"spread": made.spread * 0}, {"shifts": made.shifts / 0}):
+        with pytest.raises(ValueError, match="^Expected finite shifts, spread and content, and a spread above 0"):
+            replace(made, **damage)
 
 
 def test_what_can_be_wrong_is_said(extractor: DNAExtractor) -> None:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from sklearn.metrics import average_precision_score
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, NeuronWeights, Ranking, make_dna, rank
 from torchmetrics_dna.sets.demo import blur, photographs
+from torchmetrics_dna.sets.nearest import ImageIndex
 
 LAYERS = ["block_0", "block_4"]
 PHOTOS = photographs(10)
@@ -143,7 +145,7 @@ def test_copies_are_found(tmp_path: Path) -> None:
         rank(images, folder, layers=LAYERS, nearest=ranking.index)
 
 
-@pytest.mark.parametrize("damage", ["nothing", "a tensor", "names"])
+@pytest.mark.parametrize("damage", ["nothing", "a tensor", "names", "no digest", "a bit", "not finite"])
 def test_files_that_are_no_index(damage: str, tmp_path: Path) -> None:
     path = tmp_path / "x.safetensors"
     with pytest.raises(FileNotFoundError, match="There is no index of images"):
@@ -152,9 +154,21 @@ def test_files_that_are_no_index(damage: str, tmp_path: Path) -> None:
         path.write_bytes(b"nothing")
     elif damage == "a tensor":
         save_file({"weight": torch.ones(2)}, path)
-    else:
+    elif damage == "names":
         save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": '{"names": ["a"]}'})
-    with pytest.raises(ValueError, match=r"^Can't read '.*' as an index of images: .*"):
+    elif damage == "no digest":
+        about = {"names": ["a", "b"], "layer": "head", "extractor": "tiny", "weights_digest": None}
+        save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": json.dumps(about)})
+    else:
+        ImageIndex(["a", "b"], torch.ones(2, 3), "head", "tiny").save(path)
+        assert ImageIndex.load(path).means.tolist() == [[1, 1, 1]] * 2
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        if damage == "not finite":
+            ImageIndex(["a", "b"], torch.tensor([[1, torch.nan]] * 2), "head", "tiny").save(path)
+    digest = "its content is not what its digest says; make the index anew"
+    said = {"no digest": digest, "a bit": digest, "not finite": "its means are not finite"}.get(damage, "")
+    with pytest.raises(ValueError, match=rf"^Can't read '.*' as an index of images: .*{said}"):
         rank(MIXED[:1], PHOTOS[0], nearest=path)
 
 

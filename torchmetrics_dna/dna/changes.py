@@ -49,7 +49,7 @@ class ChangeDictionary(Stored):
         weights_digest: Digest of the extractor's own weights; None if unknown.
 
     Raises:
-        ValueError: If shapes do not fit.
+        ValueError: If shapes do not fit, a number is not finite, or a spread is not above 0.
 
     """
 
@@ -72,6 +72,9 @@ class ChangeDictionary(Stored):
                 f"Shifts expected to have shape ({len(self.names)}, strengths, {total}), and spread ({total},), but got"
                 f" {shape} and {tuple(self.spread.shape)}"
             )
+        finite = all(bool(values.isfinite().all()) for values in (self.shifts, self.spread, self.content))
+        if not finite or bool((self.spread <= 0).any()):
+            raise ValueError("Expected finite shifts, spread and content, and a spread above 0")
 
     @property
     def num_strengths(self) -> int:

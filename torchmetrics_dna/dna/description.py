@@ -42,7 +42,9 @@ def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
                     return _described(header["dna"], arrays, header)
     from torchmetrics_dna.dna.load import load_dna
 
-    return _described(*load_dna(path, ranges)._encode_all())
+    dna = load_dna(path, ranges)
+    with refusing(path, "a DNA file"):
+        return _described(*dna._encode_all())
 
 
 def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any]) -> dict[str, Any]:

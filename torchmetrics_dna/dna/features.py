@@ -86,6 +86,8 @@ class KeptFeatures(Stored):
         ((layer, packed),) = arrays.parts("features").items()
         if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
             raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
+        if check_type("num_images", header["dna"]["num_images"], int) != len(packed):
+            raise ValueError(f"it has features of {len(packed)} images, but is of {header['dna']['num_images']}")
         values = torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32))
         preparation = check_type("preparation", header["dna"]["preparation"], dict, NoneType)
         return super()._decode(header, arrays, values=values, preparation=preparation, **fields)

@@ -218,6 +218,17 @@ class HistogramDNA(DNA):
             remarks |= {"ranges_name": self.ranges.name} if self.ranges.name else {}
         return described, arrays, remarks
 
+    @override
+    def _encode_all(self) -> Encoded:
+        for layer, sums in self.neurons.split(self.counts.sum(1)).items():
+            if (sums != sums[0]).any():
+                raise ValueError(
+                    f"The counts of layer {layer!r} add up to {int(sums.min())} for one neuron and"
+                    f" {int(sums.max())} for another, but all neurons of a layer have as many values; count its images"
+                    " anew"
+                )
+        return super()._encode_all()
+
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:

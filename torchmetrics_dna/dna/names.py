@@ -116,6 +116,8 @@ def _checked(layer: str, of_layer: Any, known: Mapping[str, int], neurons: Neuro
         number = int(key) if isinstance(key, str) and key.isdecimal() else key
         if type(number) is not int or not _has(layer, number, known, neurons):
             raise ValueError(f"layer {layer!r} has no neuron {key!r}; expected {_numbers(layer, known, neurons)}")
+        if number in found:
+            raise ValueError(f"layer {layer!r} has two names of neuron {number}")
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of neuron {number} of layer {layer!r} is {brief(name)}, expected a text")
         found[number] = name

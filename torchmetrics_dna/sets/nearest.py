@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.files.damage import check_type, parse_json, refusing
 
 if TYPE_CHECKING:
@@ -74,10 +75,12 @@ class ImageIndex:
         """
         from safetensors.torch import save_file
 
-        about = {"layer": self.layer, "extractor": self.extractor, "weights_digest": self.weights_digest}
+        about: dict[str, Any] = {"layer": self.layer, "extractor": self.extractor}
+        about |= {"weights_digest": self.weights_digest, "names": self.names}
+        digest = content_digest(about, {"means": self.means.numpy()})  # safetensors has no checksum
         with replacing(path) as temporary:
-            about_all = {"torchmetrics_dna": json.dumps(about | {"names": self.names})}
-            save_file({"means": self.means.contiguous()}, temporary, about_all)
+            metadata = {"torchmetrics_dna": json.dumps(about | {"digest": digest})}
+            save_file({"means": self.means.contiguous()}, temporary, metadata)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ImageIndex:
@@ -98,6 +101,10 @@ class ImageIndex:
             names = [check_type("name", name, str) for name in check_type("names", about["names"], list)]
             if means.dtype != torch.float32 or means.ndim != 2 or len(means) != len(names) or not len(names):
                 raise ValueError(f"its means are {means.dtype} of shape {tuple(means.shape)}, for {len(names)} names")
+            if about.pop("digest", None) != content_digest(about, {"means": means.numpy()}):
+                raise ValueError("its content is not what its digest says; make the index anew")
+            if not means.isfinite().all():
+                raise ValueError("its means are not finite")
             layer, extractor = (check_type(key, about[key], str) for key in ("layer", "extractor"))
             return cls(names, means, layer, extractor, check_type("digest", about["weights_digest"], str, type(None)))
 
