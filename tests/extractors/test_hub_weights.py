@@ -88,7 +88,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, f"{extractor.weights_digest} {ranges.digest}"
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str], tmp_path: Path) -> None:
     folder, expected = official
     with serving({REPOSITORY: folder}) as (endpoint, requests):
@@ -104,7 +104,7 @@ def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str
     assert extractor.ranges.name == "rand_resnet50"
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_plain_addresses_likewise(tmp_path: Path) -> None:
     (tmp_path / "vgg16-397923af.pth").write_bytes(b"other weights")  # their hash is wrong, so nobody looks inside
     with serving({"plain": tmp_path}) as (endpoint, requests):
@@ -127,7 +127,7 @@ def test_plain_addresses_likewise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["hub", "address"])
 @pytest.mark.parametrize("fault", ["cut", "other", "404", "full disk", "offline"])
-@pytest.mark.slow
+@pytest.mark.outer
 def test_what_goes_wrong_ends_in_one_line(place: str, fault: str, tmp_path: Path) -> None:
     folder = tmp_path / "served"
     (folder / "Random" / "rand_resnet50").mkdir(parents=True)

@@ -18,7 +18,6 @@ from filelock import FileLock
 from torchmetrics_dna import load_dna
 
 pytestmark = [
-    pytest.mark.slow,
     # Ray's own, which leaves files and sockets open
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
@@ -65,6 +64,7 @@ def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
     return progress
 
 
+@pytest.mark.slow
 def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, bucket: Any) -> None:
     source = shards(tmp_path / "shards", 20, 40)
     make(source, tmp_path / "x.dna.npz")  # by one process, from this machine
@@ -76,6 +76,7 @@ def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, b
     assert not Path("x.dna.npz.parts").exists()
 
 
+@pytest.mark.outer
 def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
     source = broken_shards(tmp_path / "shards")
     messages = []
@@ -89,6 +90,7 @@ def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluste
     assert contents(tmp_path / "ray") == contents(tmp_path / "one")
 
 
+@pytest.mark.outer
 def test_a_command_on_a_cluster(
     tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
