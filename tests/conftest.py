@@ -47,7 +47,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     gpu = torch.cuda.is_available()
     for item in items:
-        if "triton" in getattr(getattr(item, "callspec", None), "params", {}).values():
+        if getattr(getattr(item, "callspec", None), "params", {}).get("way") == "triton":
             item.add_marker(pytest.mark.outer)  # interpreted, where there is no GPU
         if not gpu and item.get_closest_marker("cuda"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
