@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import copy
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -211,41 +209,6 @@ def test_constants_are_constant() -> None:
     assert (metric.is_differentiable, metric.full_state_update) == (False, False)
     with pytest.raises(RuntimeError, match="Can't change const"):
         metric.higher_is_better = True
-
-
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-    ids=["clone", "deepcopy", "pickle"],
-)
-def test_copies_go_their_own_way(duplicate: Callable[[ActivationRange], ActivationRange]) -> None:
-    metric = learned(REAL // 2, margin="scale")
-    expected = metric.compute()
-    other = duplicate(metric)
-    assert same(other.compute(), expected)
-    other.update(BRIGHT)
-    assert same(metric.compute(), expected)
-    assert same(other.compute(), learned(REAL // 2, BRIGHT).compute())
-    assert other.to_ranges().margin == "scale"
-    assert len({metric, other}) == 2
-
-
-def test_the_state_dict_is_empty_unless_persistent() -> None:
-    metric = learned(REAL // 2)
-    assert metric.state_dict() == {}
-    assert not list(metric.parameters())
-    metric.persistent(True)
-    saved = metric.state_dict()
-    restored = learned()
-    restored.persistent(True)
-    restored.load_state_dict(saved)
-    restored.update(BRIGHT)
-    assert same(restored.compute(), learned(REAL // 2, BRIGHT).compute())
-    assert same(metric.compute(), learned(REAL // 2).compute())
-    other = learned(margin="scale")
-    other.persistent(True)
-    with pytest.raises(RuntimeError, match="is of a metric with another extractor"):
-        other.load_state_dict(saved)
 
 
 def test_merging_states() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -87,22 +86,6 @@ def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
     assert found.value(name) == pytest.approx(float(metric.compute()), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-    ids=["clone", "deepcopy", "pickle"],
-)
-def test_copies_go_their_own_way(make: Callable[..., Metric], duplicate: Callable[[Metric], Metric]) -> None:
-    metric = fed(make())
-    expected = metric.compute()
-    other = duplicate(metric)
-    assert other.compute() == expected
-    other.update(MORE, real=False)
-    assert metric.compute() == expected
-    metric.update(MORE, real=False)
-    assert metric.compute() == other.compute() != expected
-
-
 def test_forward_is_update_and_the_distance_of_the_batch(make: Callable[..., Metric]) -> None:
     metric = make()
     assert metric(REAL, real=True).isnan(), "the fake side is empty"
@@ -139,27 +122,6 @@ def test_merging_states_is_updating_with_both(make: Callable[..., Metric]) -> No
     for wrong in (make(layer="colours"), make(normalize=True), DNAFrechet(EXTRACTOR)):
         with pytest.raises(ValueError, match="Can't merge the states of these metrics, their .* differ"):
             one.merge_state(wrong)
-
-
-def test_the_state_dict_is_empty_unless_persistent(make: Callable[..., Metric], tmp_path: Path) -> None:
-    metric = fed(make())
-    assert metric.state_dict() == {}
-    metric.persistent(True)
-    torch.save(metric.state_dict(), tmp_path / "state.pt")
-    restored = make()
-    restored.persistent(True)
-    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert restored.compute() == metric.compute()
-    restored.update(MORE, real=False)
-    assert len(metric.features(False)) == 5
-    empty = make()
-    empty.persistent(True)
-    empty.load_state_dict(empty.state_dict())
-    assert len(empty.features(True)) == 0
-    other = make(layer="colours")
-    other.persistent(True)
-    with pytest.raises(RuntimeError, match="is of a metric with another extractor, layers"):
-        other.load_state_dict(torch.load(tmp_path / "state.pt"))
 
 
 def test_devices_and_precision(make: Callable[..., Metric]) -> None:
