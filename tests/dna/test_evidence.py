@@ -16,10 +16,20 @@ from scipy.stats import t as student
 from shards import CROWD, CROWD_FAKE, shard
 from torch import Tensor
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, GaussianDNA, HistogramDNA, Neurons, compare, make_dna
+from torchmetrics_dna import (
+    DNAEMD,
+    ActivationRanges,
+    DNAExtractor,
+    GaussianDNA,
+    HistogramDNA,
+    Neurons,
+    compare,
+    make_dna,
+)
+from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import Evidence, student_quantile, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.demo import blur, jpeg, photographs
@@ -94,6 +104,93 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
         assert interval == evidence(*alone).interval
         assert interval.low < interval.value < interval.high
     assert [one.value for one in found.layer_intervals] == found.layers.tolist()
+
+
+def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
+    record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
+    return weigh_evidence(record, record.of_dnas(*sides), record.unions(*sides), sides[0].neurons, given)
+
+
+def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.ndarray:
+    """Histograms of images whose neurons differ in their means by a shift, ``(images, N, 40)``."""
+    means = random.normal(0.4, 0.08, (images, len(shift), 1)) + shift[:, None]
+    bins = (np.clip(random.normal(means, 0.05, (images, len(shift), 30)), 0, 0.999) * 40).astype(int)
+    return np.stack([[np.bincount(row, minlength=40) for row in image] for image in bins])
+
+
+def sampled(images: np.ndarray, random: np.random.Generator) -> HistogramDNA:
+    """A sample of 40 images in 8 folds."""
+    neurons = Neurons({"a": images.shape[1]})
+    some = images[random.integers(0, len(images), 40)]
+    folds_ = [HistogramDNA(torch.from_numpy(some[k::8].sum(0)), neurons, ranges(neurons), 5, "x") for k in range(8)]
+    return in_folds(folds_)
+
+
+def test_weights_below_0_are_debiased_apart() -> None:
+    random = np.random.default_rng(0)
+    sides = [sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.linspace(0, 0.1, 6))]
+    plain, minus = weighted(sides, np.full(6, 1 / 6)), weighted(sides, np.full(6, -1 / 6))
+    assert (minus.interval.value, minus.interval.low, minus.interval.high) == (
+        -plain.interval.value,
+        -plain.interval.high,
+        -plain.interval.low,
+    )
+    assert torch.equal(minus.neurons, -plain.neurons)
+    assert torch.equal(minus.layers, -plain.layers)
+    assert (minus.null, minus.test.p_value) == (-plain.null, plain.test.p_value)
+    assert minus.jackknife.left == -plain.jackknife.left
+    mixed = np.array([-0.5, -0.1, 0, 0.2, 0.3, 0.4])
+    both, positive, negative = (weighted(sides, w) for w in (mixed, mixed.clip(0), (-mixed).clip(0)))
+    assert both.debiased == pytest.approx(positive.debiased - negative.debiased, rel=1e-12)
+    torch.testing.assert_close(both.neurons, positive.neurons - negative.neurons)
+    assert (both.neurons.sign().numpy() == np.sign(mixed) * (plain.neurons > 0).numpy()).all()
+    # the two sums hardly go together here, so that the interval is about as wide as both of theirs
+    reach, one, other = (e.interval.high - e.interval.low for e in (both, positive, negative))
+    assert reach == pytest.approx(np.hypot(one, other), rel=0.4)
+    assert paired_p_value(both, both) is None
+
+
+def test_intervals_of_weights_of_any_sign_hold_the_truth() -> None:
+    random = np.random.default_rng(0)
+    populations = [draws(shift, 600, random) for shift in (np.zeros(8), np.linspace(0.06, 0, 8))]
+    shares = [images.sum(0).cumsum(1) / images.sum((0, 2))[:, None] for images in populations]
+    truth = np.abs(shares[0] - shares[1]).sum(1)
+    for weights in (np.full(8, -1 / 8), np.where(np.arange(8) < 2, -4 / 8, 1 / 8), np.where(np.arange(8) % 2, -1, 1)):
+        held = 0
+        for _ in range(60):
+            record, sides = DISTANCES["dna-emd"], [sampled(images, random) for images in populations]
+            unions = replace(record.unions(*sides), num_relabelings=0)
+            neurons = sides[0].neurons
+            interval = weigh_evidence(
+                record, sides[0].distances(sides[1]), unions, neurons, torch.tensor(weights)
+            ).interval
+            held += interval.low <= (weights * truth).sum() <= interval.high
+        assert held >= 52  # of 57 by the level
+
+
+def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
+    """Self-ranging histograms of a side where a neuron is dead, and one is a constant, have no width to divide by."""
+    random = np.random.default_rng(0)
+    neurons, sides = Neurons({"a": 3}), []
+    for alive in (0, 1):
+        parts = []
+        for _ in range(6):
+            rows = random.normal(size=(3, 50))
+            rows[1] = np.maximum(rows[1], 0) * alive
+            rows[2] = 0.3 + alive * rows[2]
+            extremes = [torch.from_numpy(end(rows, 1)) for end in (np.min, np.max)]
+            grid = dyadic_grid(*extremes, 40)
+            bins = np.floor(rows / 2.0 ** grid.exponent.numpy()[:, None]) - grid.start.numpy()[:, None]
+            counts = torch.from_numpy(np.stack([np.bincount(row, minlength=40) for row in bins.astype(int)]))
+            parts.append(HistogramDNA(counts, neurons, ActivationRanges(*extremes, neurons, "auto"), 2, "x"))
+        sides.append(in_folds(parts))
+    for a, b in (sides, sides[::-1]):
+        values, found = a.distances(b), evidence(a, b)
+        observed = DISTANCES["dna-emd"].unions(a, b)
+        rows = [torch.arange(12)[None] < 6, torch.arange(12)[None] >= 6]
+        torch.testing.assert_close(observed.distances(*rows)[0], values, rtol=0.1, atol=0.05)  # read at edges
+        assert 0 <= found.null < 40
+        assert found.interval.low <= found.debiased <= found.interval.high < 40
 
 
 def test_unequal_folds_of_gaussians_against_the_formula() -> None:

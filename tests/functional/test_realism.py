@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from ways import every_cut, in_parts, laid_out
 
+from torchmetrics_dna.binning import bins_within
 from torchmetrics_dna.binning.single_rows import SingleRows
 from torchmetrics_dna.functional import activation_histogram, dna_emd, dna_realism
 from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows
@@ -72,7 +73,7 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
     whole = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
-    parts = realism_of_parts(in_parts(values, cut), reference[None], *bounds)[0]
+    parts = realism_of_parts(in_parts(values, cut), reference[None], bins_within(*bounds, 30))[0]
     torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
 
 
@@ -105,7 +106,7 @@ def test_kept_histograms_are_exact(layout: str, bins: int, cut: str) -> None:
     parts = in_parts(values, cut)
     rows_of = SingleRows([values[0, 0].numel()] * 2 if images else [0, 0], weights, bins, [values.shape[1]] * 2)
     rows = rows_of.empty(images, "cpu")
-    scores = realism_of_parts(parts, references, *bounds, weights, (rows_of, rows))
+    scores = realism_of_parts(parts, references, bins_within(*bounds, bins), weights, (rows_of, rows))
     torch.testing.assert_close(realism_of_rows(rows, rows_of, references, weights), scores, rtol=0, atol=1e-9)
     counts = torch.zeros(neurons, bins, dtype=torch.int64)
     rows_of.add_counts_(counts, rows)
@@ -157,8 +158,8 @@ def test_no_images_no_scores() -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"activations": torch.zeros(1, 3, 2)}, "Expected activations and bounds of the 2 neurons"),
-        ({"low": torch.zeros(3)}, "Expected activations and bounds of the 2 neurons"),
+        ({"activations": torch.zeros(1, 3, 2)}, "Expected activations of the 2 neurons"),
+        ({"low": torch.zeros(3)}, "Expected bounds of the 2 neurons"),
         ({"activations": torch.full((1, 2, 2), torch.nan)}, "'activations' gives activations that are NaN or infinite"),
         ({"reference_counts": torch.tensor([[1, 1], [0, 0]])}, "A neuron of the reference has no counts"),
         ({"weights": torch.ones(3)}, r"expected to have shape \(2,\)"),

@@ -6,8 +6,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from one_ruler import distances
 from PIL import Image
 from safetensors.torch import save_file
+from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, NeuronWeights, Ranking, make_dna, rank
@@ -68,13 +70,28 @@ def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch:
     torch.testing.assert_close(again.scores, kept.scores, rtol=0, atol=1e-9)
 
 
-def test_histograms_that_find_their_own_ranges(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("kept", [True, False])
+def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     extractor = DNAExtractor(layers=LAYERS)
-    reference, *dnas = (make_dna(some, extractor, ranges="auto") for some in (PHOTOS[:6], *MIXED))
-    pool = make_dna(MIXED, extractor, ranges="auto")
-    ranking = rank(MIXED, reference, extractor)
-    for place, number in enumerate(ranking.numbers):
-        assert float(ranking.scores[place]) == pytest.approx(difference(dnas[number], reference, pool), abs=1e-9)
+    if not kept:
+        monkeypatch.setattr("torchmetrics_dna.sets.features._MOST_KEPT", 500_000)
+    ranking = rank(MIXED, make_dna(PHOTOS[:6], extractor, ranges="auto"), extractor)
+    mixed, typical = (torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2) for some in (MIXED, PHOTOS[:6]))
+    to_reference, to_pool = distances(extractor, mixed, [typical], 1000, pool=mixed).mean(2)
+    np.testing.assert_allclose(
+        ranking.scores, (to_reference - to_pool)[ranking.numbers], rtol=0, atol=1e-3
+    )  # resized elsewhere
+    np.testing.assert_allclose(ranking.distances, to_reference[ranking.numbers], rtol=0, atol=1e-3)  # resized elsewhere
+
+
+def test_self_ranging_scores_rank_as_those_of_fixed_ranges_do() -> None:
+    extractor, photos = DNAExtractor(), photographs(36)
+    images = [*photos[24:], *(blur(photo, strength=8) for photo in photos[24:])]
+    by_rule = [rank(images, photos[:24], extractor, ranges=ranges) for ranges in ("auto", None)]
+    one, other = (ranking.scores[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
+    assert spearmanr(one, other).statistic > 0.99
+    one, other = (ranking.shares[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
+    assert float((one - other).abs().mean()) < 0.05
 
 
 def test_shares_of_the_reference_that_score_worse() -> None:

@@ -63,3 +63,9 @@ def bins_within(low: Tensor, high: Tensor, num_bins: int) -> Bins:
     low, high = low.double(), high.double()
     half_width = (high - low) / 2 + HALF_WIDTH_MARGIN
     return Bins((low + high) / 2, half_width, torch.zeros_like(low), 1.0, num_bins / 2, num_bins)
+
+
+def clipping_bounds(low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """The ends of bins between bounds, shape ``(N,)`` each, float64: a little wider, so that none is 0 wide."""
+    half_width, middle = (high - low) / 2 + HALF_WIDTH_MARGIN, (high + low) / 2
+    return middle - half_width, middle + half_width

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from math import atan, comb, exp, isinf, isnan, lgamma, pi
+from dataclasses import dataclass, replace
+from math import atan, comb, copysign, exp, isinf, isnan, lgamma, nan, pi
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +42,7 @@ class Interval:
 
     Attributes:
         value: The distance without what the noise of finite sets adds to it: an estimate for the populations.
-        low: The interval's lower end, 0 or more; in the unit of the distance.
+        low: The interval's lower end, in the unit of the distance; 0 or more, unless a weight is below 0.
         high: Its upper end.
         confidence: The share of intervals made like this that hold the distance between the two populations.
         num_folds: How many folds of images it is from.
@@ -61,8 +61,8 @@ class Jackknife:
     """What a distance becomes without each fold, in the power of it that noise adds to (``record.power``).
 
     Attributes:
-        left: The distance without noise; below 0 where noise has eaten it up.
-        variance: Of that.
+        left: The distance without noise; below 0 where noise has eaten it up, or weights are below 0.
+        variance: Of that; NaN where weights are of both signs.
         freedom: Degrees of freedom of the variance.
         sides: For A and B, pseudo-values of the folds, float64, and how many times as many images as a fold all folds
             have; None for a side that is taken for exact.
@@ -82,7 +82,7 @@ class Evidence:
     Attributes:
         interval: Its confidence interval, around the debiased distance; None for fd of too few images.
         layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images.
+            with too many neurons for these images. What neurons of weights below 0 add is debiased apart.
         layer_intervals: The confidence interval of each layer, by itself, around the debiased distance; None for NaN.
         neurons: The debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
         test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
@@ -139,20 +139,18 @@ def weigh_evidence(
     if record.grain == "layer":
         values = values[[layer in record.layers_of(neurons) for layer in neurons]]
     slices = _layers_of(record, values, neurons)
-    bias, pseudo = _delete_one(record, unions, slices, weights)
-    left = _figures(values[None], slices, weights)[0].pow(record.power) - bias
-    jackknives = [_jackknife(float(left[i]), pseudo, i) for i in range(1 + len(slices))]
+    parts = [_Part.of(record, values, unions, slices, *part) for part in _by_sign(weights)]
     num_folds = max(map(len, sides))
-    interval, *of_layers = (_interval(one, record, confidence, num_folds) for one in jackknives)
-    debiased = _root(left[1:], record)
+    interval, *of_layers = (_interval(parts, i, record, confidence, num_folds) for i in range(1 + len(slices)))
+    debiased = torch.stack([part.sign * _root(part.left, record) for part in parts]).sum(0)
     test, null, null_high = None, None, None
     asked = len(folded) == 2 and unions.num_relabelings != 0
     in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if asked else None
     if in_a is not None:
         test, under = _test(record, unions, in_a, slices, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-    layers, single = debiased[: len(slices)], debiased[len(slices) :]
-    return Evidence(interval, layers, tuple(of_layers), single, test, null, null_high, jackknives[0])
+    layers, single = debiased[1 : 1 + len(slices)], debiased[1 + len(slices) :]
+    return Evidence(interval, layers, tuple(of_layers), single, test, null, null_high, _overall(parts, record))
 
 
 def check_confidence(confidence: float) -> None:
@@ -199,17 +197,61 @@ def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice
     return [slice(i, i + 1) for i in range(len(values))]
 
 
+def _by_sign(weights: Tensor | None) -> list[tuple[int, Tensor | None]]:
+    """Signs and absolute weights of the neurons that add to the weighted sum, and of those that are subtracted.
+
+    Noise makes each of the two sums too large, so that they are debiased apart.
+    """
+    if weights is None or not (weights < 0).any():
+        return [(1, weights)]
+    positive, negative = (1, weights.clamp(min=0)), (-1, (-weights).clamp(min=0))
+    return [positive, negative] if positive[1].any() else [negative]
+
+
+@dataclass(frozen=True, eq=False)
+class _Part:
+    """Delete-one-fold jackknife of a weighted sum whose weights are of one sign.
+
+    All figures are in the power of the distance that noise adds to (``record.power``): of the whole, of each layer and
+    of each neuron.
+
+    Attributes:
+        sign: 1, or -1 for what is subtracted.
+        left: Figures without noise; below 0 where noise has eaten them up.
+        sides: For A and B, pseudo-values of the folds, of the whole and of layers, shape ``(K, 1 + layers)``, and how
+            many times as many images as a fold all folds have; None for a side that is taken for exact.
+
+    """
+
+    sign: int
+    left: Tensor
+    sides: tuple[Pseudo | None, Pseudo | None]
+
+    @classmethod
+    def of(
+        cls, record: Distance, values: Tensor, unions: Unions, slices: list[slice], sign: int, weights: Tensor | None
+    ) -> _Part:
+        """The part of the neurons with these absolute weights."""
+        bias, sides = _delete_one(record, unions, slices, weights)
+        return cls(sign, _figures(values[None], slices, weights)[0].pow(record.power) - bias, sides)
+
+    def jackknife(self, figure: int) -> Jackknife:
+        """That of one figure, with its sign left out."""
+        a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
+        return Jackknife(float(self.left[figure]), *_variance([side for side in (a, b) if side is not None]), (a, b))
+
+
 def _delete_one(
     record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
-) -> tuple[Tensor, list[Pseudo | None]]:
+) -> tuple[Tensor, tuple[Pseudo | None, Pseudo | None]]:
     """By how much all figures are too large, and pseudo-values of whole and layers with their times; in powers."""
     sides = [unions.sizes_a, unions.sizes_b]
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
     out = torch.eye(total, dtype=torch.bool)
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    found = (unions.jackknifed or unions.distances)(*rows)
-    value, *left = _figures(found, slices, weights).pow(record.power)
+    distances = (unions.jackknifed or unions.distances)(*rows)
+    value, *left = _figures(distances, slices, weights).pow(record.power)
     bias = torch.zeros_like(value)
     parts: list[Pseudo | None] = []
     for number, sizes in enumerate(sides):
@@ -221,22 +263,62 @@ def _delete_one(
         pseudo = times[:, None] * value - (times[:, None] - 1) * rest
         bias += value - (pseudo / times[:, None]).sum(0)
         parts.append((pseudo[:, : 1 + len(slices)], times))
-    return bias, parts
+    return bias, (parts[0], parts[1])
 
 
-def _jackknife(left: float, sides: Sequence[Pseudo | None], figure: int) -> Jackknife:
-    a, b = (None if side is None else (side[0][:, figure], side[1]) for side in sides)
-    return Jackknife(left, *_variance([side for side in (a, b) if side is not None]), (a, b))
+def _overall(parts: list[_Part], record: Distance) -> Jackknife:
+    """That of the whole; of weights of both signs there is a value, but no scale on which noise just adds up."""
+    jackknives = [part.jackknife(0) for part in parts]
+    first = jackknives[0]
+    if len(parts) == 2:
+        value = float(_root(parts[0].left[0], record) - _root(parts[1].left[0], record))
+        return replace(first, left=copysign(abs(value) ** record.power, value), variance=nan)
+    if parts[0].sign > 0:
+        return first
+    a, b = (None if side is None else (-side[0], side[1]) for side in first.sides)
+    return replace(first, left=-first.left, sides=(a, b))
 
 
-def _interval(found: Jackknife, record: Distance, confidence: float, num_folds: int) -> Interval | None:
-    """The interval around a debiased distance; None where its variance is unknown."""
-    if isnan(found.variance):
+def _interval(parts: list[_Part], figure: int, record: Distance, confidence: float, num_folds: int) -> Interval | None:
+    """The interval around a debiased figure; None where a variance is unknown."""
+    jackknives = [part.jackknife(figure) for part in parts]
+    if any(isnan(one.variance) for one in jackknives):
         return None
+    ends = [_ends(one, record, confidence) for one in jackknives]
+    if len(parts) == 2:
+        value, low, high = _difference(ends[0], ends[1], _correlation(jackknives[0], jackknives[1]))
+    else:
+        value, low, high = ends[0]
+        if parts[0].sign < 0:
+            value, low, high = -value, -high, -low
+    return Interval(value, low, high, confidence, num_folds)
+
+
+def _ends(found: Jackknife, record: Distance, confidence: float) -> tuple[float, float, float]:
+    """A debiased figure, and the ends of its interval."""
     spread = student_quantile((1 + confidence) / 2, found.freedom) * found.variance**0.5
     ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
     value, low, high = _root(found.left + ends, record).tolist()
-    return Interval(value, low, high, confidence, num_folds)
+    return value, low, high
+
+
+def _difference(
+    a: tuple[float, float, float], b: tuple[float, float, float], correlation: float
+) -> tuple[float, float, float]:
+    """The difference of two estimates and its interval, from theirs (Zou and Donner, 2008)."""
+    value = a[0] - b[0]
+    below, above = (a[0] - a[1], b[2] - b[0]), (a[2] - a[0], b[0] - b[1])
+    reach = [max(0.0, x**2 + y**2 - 2 * correlation * x * y) ** 0.5 for x, y in (below, above)]
+    return value, value - reach[0], value + reach[1]
+
+
+def _correlation(one: Jackknife, other: Jackknife) -> float:
+    """How the figures of two jackknives over the same folds go together."""
+    both = [(a, b) for a, b in zip(one.sides, other.sides, strict=True) if a is not None and b is not None]
+    # the covariance is a quarter of what the variances of sum and difference differ by
+    spread = [_variance([(a[0] + sign * b[0], a[1]) for a, b in both])[0] for sign in (1, -1)]
+    scale = 4 * (one.variance * other.variance) ** 0.5
+    return (spread[0] - spread[1]) / scale if scale else 0.0
 
 
 def _variance(sides: Sequence[Pseudo]) -> tuple[float, float]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.dna.base import check_comparable
+from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.unions import cmmd_of_unions, emd_of_unions, frechet_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:
@@ -68,19 +69,21 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
-    scale = torch.tensor(a.num_bins / num_bins, dtype=torch.float64)
+    scale, within = torch.tensor(a.num_bins / num_bins, dtype=torch.float64), None
     if a.self_ranging:
         united = folds[0].known_ranges
         for fold in folds[1:]:
             united = united.union(fold.known_ranges)
         folds = [replace(fold, ranges=united, counts=fold.counts_within(united)) for fold in folds]
-        low, high = a.known_ranges.bounds()
-        scale = folds[0].grid.width.cpu() * a.num_bins / (high - low).clamp(min=1e-300)
+        grid = folds[0].grid
+        low, high = (bound.to(grid.start.device) for bound in a.known_ranges.bounds())
+        begin, end, per_bounds = bounds_on_grid(grid, low, high)
+        scale, within = a.num_bins * per_bounds, (begin, end)
     counts = torch.stack([fold.counts for fold in folds])
     scale = scale.to(counts.device)
 
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
-        return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device)) * scale
+        return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device), within) * scale
 
     return Unions(distances, _sizes(sides[0]), _sizes(sides[1]), (not a.folds, not b.folds))
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.binning.bins import HALF_WIDTH_MARGIN
+from torchmetrics_dna.binning.bins import clipping_bounds
 from torchmetrics_dna.extras import optional
 from torchmetrics_dna.functional.reduction import Reduction, weigh_and_reduce
 
@@ -84,12 +84,27 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
         float64, shape ``(N,)``.
 
     """
-    half = (high - low) / 2 + HALF_WIDTH_MARGIN
-    middle = (high + low) / 2
-    begin, end = ((bound / grid.width - grid.start) for bound in (middle - half, middle + half))
+    begin, end, per_bounds = bounds_on_grid(grid, low, high)
     fast = _fast(counts_a, counts_b)
     areas = (fast.area_of_rows if fast else area_of_rows)(counts_a, counts_b, begin, end)
-    return areas * (grid.width / (2 * half) * counts_a.shape[1])
+    return areas * (counts_a.shape[1] * per_bounds)
+
+
+def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Position of bounds on a grid: where they begin and end, in its bins, and the share of them that a bin takes.
+
+    Args:
+        grid: Of N neurons.
+        low: Lower bounds, shape ``(N,)``, float64.
+        high: Upper bounds, shape ``(N,)``, float64.
+
+    Returns:
+        Three tensors of shape ``(N,)``, float64.
+
+    """
+    low, high = clipping_bounds(low, high)
+    begin, end = (bound / grid.width - grid.start for bound in (low, high))
+    return begin, end, grid.width / (high - low)
 
 
 def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:

@@ -64,23 +64,29 @@ def dna_realism(
 
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
+    neurons, num_bins = reference_counts.shape
+    if low.shape != (neurons,) or high.shape != (neurons,):
+        raise ValueError(
+            f"Expected bounds of the {neurons} neurons that the reference has, but got {tuple(low.shape)} and"
+            f" {tuple(high.shape)}"
+        )
+    bins = bins_within(low, high, num_bins)
     if contrast_counts is None:
-        return realism_of_parts([layers], reference_counts[None], low, high, weights)[0]
+        return realism_of_parts([layers], reference_counts[None], bins, weights)[0]
     if contrast_counts.shape != reference_counts.shape:
         raise ValueError(
             f"Argument `contrast_counts` expected to have the shape {tuple(reference_counts.shape)} of"
             f" `reference_counts`, but got {tuple(contrast_counts.shape)}"
         )
     both = torch.stack([reference_counts, contrast_counts.to(reference_counts)])
-    scores = realism_of_parts([layers], both, low, high, weights)
+    scores = realism_of_parts([layers], both, bins, weights)
     return scores[0] - scores[1]
 
 
 def realism_of_parts(
     parts: Parts,
     references: Tensor,
-    low: Tensor,
-    high: Tensor,
+    bins: Bins,
     weights: Tensor | None = None,
     kept: Kept | None = None,
     wait: bool = True,
@@ -90,8 +96,7 @@ def realism_of_parts(
     Args:
         parts: Each ``{layer: (b, n, *positions)}``.
         references: Counts, shape ``(S, N, num_bins)``.
-        low: As there.
-        high: As there.
+        bins: Of all neurons.
         weights: As there.
         kept: Where to keep the histograms of the images, too.
         wait: Whether the host waits for errors. If not, all scores are NaN where there would be one, but on the CPU.
@@ -101,15 +106,13 @@ def realism_of_parts(
 
     """
     neurons = references.shape[1]
-    given = sum(layer.shape[1] for layer in parts[0].values())
-    if given != neurons or low.shape != (neurons,) or high.shape != (neurons,):
+    if sum(layer.shape[1] for layer in parts[0].values()) != neurons:
         raise ValueError(
-            f"Expected activations and bounds of the {neurons} neurons that the reference has, but got"
-            f" {[tuple(layer.shape) for layer in parts[0].values()]}, {tuple(low.shape)} and {tuple(high.shape)}"
+            f"Expected activations of the {neurons} neurons that the reference has, but got"
+            f" {[tuple(layer.shape) for layer in parts[0].values()]}"
         )
     where = references.device
     weights = weights_or_mean(weights, neurons).cpu()
-    bins = bins_within(low, high, references.shape[2])
     images = sum(len(next(iter(part.values()))) for part in parts)
     distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=where)
     fast = optional("functional.cpu") if where.type == "cpu" else None

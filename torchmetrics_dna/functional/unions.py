@@ -20,16 +20,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _CELLS = 1 << 18  # of float64 at a time, 2 MB, which stay in the processor's cache
+_STEPS = 1 << 12  # in a bin, of a position within it
 _ROUNDING = 1e-9  # bins; what differs by less is equal, and must not be divided by a spread that is as small
 
 
-def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Tensor:
     """Earth Mover's Distance, Eq. (3), of each neuron between unions of folds, in bins.
 
     Args:
         counts: Of each fold, integers, shape ``(K, N, num_bins)``, all in the same bins.
         in_a: Which folds are in A, bool, shape ``(P, K)``; each row has one with images.
         in_b: Likewise.
+        within: Bounds beyond which activations are clipped, as positions in bins, two of shape ``(N,)``, float64; None
+            for no clipping.
 
     Returns:
         float64, shape ``(P, N)``.
@@ -42,7 +45,8 @@ def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
     """
     a, b = in_a.double(), in_b.double()
     cumulative = counts.cumsum(2).double()  # integers below 2^53, so that sums of them are exact
-    totals = cumulative[:, :, -1]
+    totals = cumulative[:, :, -1].clone()
+    lengths = None if within is None else _clip_(cumulative, counts, *within)
     share_a, share_b = (1 / (side @ totals) for side in (a, b))
     rest = bool((in_a ^ in_b).all())  # each fold is on one side, so that one product is enough
     found = torch.empty(len(a), counts.shape[1], dtype=torch.float64, device=counts.device)
@@ -53,8 +57,24 @@ def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
             difference = sums.mul_(of_a + of_b).addcmul_(some.sum(0), of_b, value=-1)
         else:
             difference = sums.mul_(of_a).addcmul_(torch.tensordot(b, some, 1), of_b, value=-1)
-        found[:, rows] = difference.abs_().sum(2)
+        difference = difference.abs_()
+        found[:, rows] = (difference if lengths is None else difference.mul_(lengths[rows])).sum(2)
     return torch.where(found > _ROUNDING, found, 0)
+
+
+def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Tensor:
+    """Read the bin in which bounds end at that end, in place; return how much of each bin they hold, ``(N, num_bins)``.
+
+    Cumulative counts run straight within a bin, as in :func:`torchmetrics_dna.functional.dna_emd_on_grid`.
+    """
+    num_bins = counts.shape[2]
+    edges = torch.arange(num_bins + 1, dtype=torch.float64, device=counts.device)
+    clipped = edges.clamp(begin[:, None], end[:, None])
+    last = (end.ceil() - 1).clamp(0, num_bins - 1).long()[None, :, None].expand(len(counts), -1, 1)
+    # a multiple of a power of two, so that sums of cumulative counts stay exact
+    beyond = 1 - ((end[:, None] - last[0]).clamp(0, 1) * _STEPS).round() / _STEPS
+    cumulative.scatter_add_(2, last, -counts.gather(2, last) * beyond)
+    return clipped.diff(dim=1)
 
 
 def frechet_of_unions(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:

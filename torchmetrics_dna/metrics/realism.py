@@ -71,8 +71,7 @@ class DNARealism(ExtractorMetric):
 
     Raises:
         TypeError: If the reference or the contrast is no histogram DNA.
-        ValueError: If an argument has a wrong value, what is given does not fit the reference, or there is to be a pool
-            although the reference's histograms found their own ranges.
+        ValueError: If an argument has a wrong value, or what is given does not fit the reference.
 
     Example:
         >>> import torch
@@ -119,11 +118,6 @@ class DNARealism(ExtractorMetric):
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
         self._scorer = Scorer(dnas, self.extractor, self.neuron_weights, wait=False)
-        if self._pools and not self._scorer.can_keep:
-            raise ValueError(
-                "Argument `contrast` can't be 'pool' where histograms find their own ranges; make the reference with"
-                " `ranges`, or give a DNA of the pool"
-            )
         self._add_states()
 
     def _add_states(self) -> None:
@@ -257,7 +251,7 @@ class DNARealism(ExtractorMetric):
         once = torch.zeros(len(indices), dtype=torch.bool, device=self.device)
         once[each_once(indices)] = True
         parts = [rows.to(self.device) for rows in getattr(self, self._rows)]
-        counts = torch.zeros_like(self.reference.counts, device=self.device)
+        counts = self._scorer.empty_counts().to(self.device)
         layout = self._scorer.layout(getattr(self, self._positions).tolist())
         sizes = [len(rows) for rows in parts]
         for rows, here in zip(parts, torch.split(once[first : first + len(scores)], sizes), strict=True):

@@ -145,11 +145,11 @@ class _Run:
         reference, *other = (self._measured(side, folds=pools, features=own and side is looked_up) for side in sides)
         references = [cast("HistogramDNA", one.dnas["histogram"]) for one in (reference, *other)]
         index = self._index(looked_up, reference if own else None)
-        found = self._score(source, references, pools, features=index is not None)
+        found, scorer = self._score(source, references, pools, features=index is not None)
         if pools:
             references.append(cast("HistogramDNA", found.dnas["histogram"]))
         distances = found.kept["distances"]
-        scores, typical = contrasted(distances), self._typical(sides[0], references)
+        scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
         names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
         near = None if index is None or found.features is None else index.nearest(found.features.values).take(order)
@@ -188,31 +188,35 @@ class _Run:
         assert measured.features is not None
         return ImageIndex.of(list(measured.names), measured.features.values, self.way.extractor)
 
-    def _score(self, source: Images, references: list[HistogramDNA], pools: bool, features: bool) -> Measured:
-        """Measure the images: their distances to all references and to the pool, and the pool if there is to be one."""
-        extras: dict[str, PerImage] = {"features": Features()} if features else {}
-        kept = Distances(self._scorer(references), pools)
-        found = self._measure(source, pools, pools, {"distances": kept, **extras})
-        if pools and found.kept["distances"].isnan().any():  # histograms could not be kept
-            both = [*references, cast("HistogramDNA", found.dnas["histogram"])]
-            again = self._measure(source, False, False, {"distances": Distances(self._scorer(both))})
-            return replace(found, kept={**found.kept, **again.kept})
-        return found
+    def _score(
+        self, source: Images, references: list[HistogramDNA], pools: bool, features: bool
+    ) -> tuple[Measured, Scorer]:
+        """Measure the images: their distances to all references and to the pool, and the pool if there is to be one.
 
-    def _typical(self, side: Images | HistogramDNA, references: list[HistogramDNA]) -> Tensor | None:
-        """Scores of images of the reference, each left out of it; of some if there are many."""
-        count = references[0].num_images
+        Returns:
+            What was measured, and a scorer against the same.
+
+        """
+        extras: dict[str, PerImage] = {"features": Features()} if features else {}
+        scorer = Scorer(references, self.way.extractor, self.weights)
+        kept = Distances(scorer, pools, self.loading.distributed)
+        found = self._measure(source, pools, pools, {"distances": kept, **extras})
+        if not pools:
+            return found, scorer
+        scorer = scorer.beside(kept.pool)
+        if found.kept["distances"].isnan().any():  # histograms could not be kept
+            again = self._measure(source, False, False, {"distances": Distances(scorer)})
+            found = replace(found, kept={**found.kept, **again.kept})
+        return found, scorer
+
+    def _typical(self, side: Images | HistogramDNA, count: int, scorer: Scorer) -> Tensor | None:
+        """Scores of images of the reference, each left out of its ``count`` images; of some if there are many."""
         if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
-        found = self._measure(
-            side.take(drawn.tolist()), False, False, {"distances": Distances(self._scorer(references))}
-        )
+        found = self._measure(side.take(drawn.tolist()), False, False, {"distances": Distances(scorer)})
         # the distance to the others is in proportion: F of all is a share of 1/count F of the image
-        return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: len(references)])
-
-    def _scorer(self, references: Sequence[HistogramDNA]) -> Scorer:
-        return Scorer(references, self.way.extractor, self.weights)
+        return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references])
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
         record = DISTANCES["dna-emd"]

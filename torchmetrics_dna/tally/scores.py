@@ -1,16 +1,18 @@
-"""Score single images against references, of fixed bounds or self-ranging."""
+"""Score single images against references."""
 
 from __future__ import annotations
 
+from copy import copy
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.binning.bins import bins_within, clipping_bounds
+from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
-from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.tally import HistogramTally, SelfRangingTally
 
 if TYPE_CHECKING:
@@ -25,8 +27,11 @@ POOL = "pool"  # a contrast with all images that are scored
 class Scorer:
     """dna-emd of single images to one reference or several (sections 5.1 and 5.4 of the paper).
 
+    All references and images are counted in the same bins. Where references found their own ranges, these are the bins
+    of the finest grid that holds all references; activations of images beyond it are clipped.
+
     Args:
-        references: The DNAs to score against; the first one says how images are counted.
+        references: The DNAs to score against; the first one says how images are counted, and gives the unit.
         extractor: Gives the activations.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
         wait: Whether the host waits for errors of a device. If not, scores are NaN where activations are not finite.
@@ -44,26 +49,34 @@ class Scorer:
         wait: bool = True,
     ) -> None:
         first = references[0]
-        ranges, bins = first.known_ranges, first.num_bins
-        # where the reference's histograms found their own bounds, so do those of each image
-        self._tally = SelfRangingTally(extractor, bins) if first.self_ranging else None
-        tally = self._tally or HistogramTally(extractor, bins, ranges.restrict(extractor.neurons))
+        ranges, num_bins = first.known_ranges, first.num_bins
+        if first.self_ranging:
+            tally: HistogramTally | SelfRangingTally = SelfRangingTally(extractor, num_bins)
+        else:
+            tally = HistogramTally(extractor, num_bins, ranges.restrict(extractor.neurons))
         for reference in references:
             check_comparable(reference, tally.to_dna(tally.empty("cpu")))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
-        self.references = list(references)
-        self.extractor, self.weights, self._wait = extractor, weights, wait
-        self._bounds = ranges.bounds()
+        self.num_references = len(references)
+        self.extractor, self.self_ranging, self._wait = extractor, first.self_ranging, wait
         self._layouts: dict[tuple[int, ...], SingleRows] = {}
+        self.weights = weights_or_mean(weights, extractor.neurons.total)
+        if first.self_ranging:
+            grid, unit = _common_grid(references)
+            self._bins, counts = grid.bins(num_bins), [_counts_on(grid, reference) for reference in references]
+            self.weights = self.weights.to(unit) * unit
+        else:
+            self._bins, counts = bins_within(*ranges.bounds(), num_bins), [one.counts for one in references]
         # side by side, so that one pass over an image's histograms serves them all
-        every = [reference.counts for reference in references]
-        self._counts = every[0][None] if len(every) == 1 or self._tally else torch.stack(every)
+        self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
-    @property
-    def can_keep(self) -> bool:
-        """Whether histograms of images can be kept: those on grids of their own take too much room."""
-        return self._tally is None
+    def beside(self, counts: Tensor) -> Scorer:
+        """The same with one more reference, by its counts in this scorer's bins, shape ``(N, num_bins)``."""
+        other = copy(self)
+        other.num_references = self.num_references + 1
+        other._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
+        return other
 
     def __call__(self, parts: Parts) -> Tensor:
         """Distances of a batch to each reference, in bins: float64, shape ``(S, B)``, on its device.
@@ -72,48 +85,56 @@ class Scorer:
             parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
 
         """
-        where = next(iter(parts[0].values())).device
-        if self._tally is not None:
-            return self._one_by_one(parts, self._tally, where)
-        self._move(where)
-        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, wait=self._wait)
+        self._move(parts)
+        return realism_of_parts(parts, self._counts, self._bins, self.weights, wait=self._wait)
 
     def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
         """Likewise, and the histograms of the images, a row for each, with how these are laid out."""
-        where = next(iter(parts[0].values())).device
-        self._move(where)
+        device = self._move(parts)
         layout = self.layout(positions_of(parts[0]))
-        rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), where)
+        rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), device)
         kept = layout, rows
-        return realism_of_parts(parts, self._counts, *self._bounds, self.weights, kept, self._wait), rows, layout
+        return realism_of_parts(parts, self._counts, self._bins, self.weights, kept, self._wait), rows, layout
 
     def layout(self, positions: list[int]) -> SingleRows:
-        """How rows are laid out, for images of which each neuron of a layer has so many activations."""
+        """Memory layout of the histograms of an image, for these numbers of positions of each layer."""
         if tuple(positions) not in self._layouts:
-            neurons = self.extractor.neurons
-            weights, bins = weights_or_mean(self.weights, neurons.total), self.references[0].num_bins
-            self._layouts[tuple(positions)] = SingleRows(positions, weights, bins, list(neurons.values()))
+            widths = list(self.extractor.neurons.values())
+            self._layouts[tuple(positions)] = SingleRows(positions, self.weights, self._bins.num_bins, widths)
         return self._layouts[tuple(positions)]
+
+    def empty_counts(self) -> Tensor:
+        """Counts of no image in this scorer's bins, int64, shape ``(N, num_bins)``, on the CPU."""
+        return torch.zeros(self._counts.shape[1:], dtype=torch.int64)
 
     def distances_to(self, counts: Tensor, rows: Tensor, layout: SingleRows) -> Tensor:
         """Distances to a set of counts ``(N, num_bins)`` of images whose histograms were kept, shape ``(B,)``."""
         return realism_of_rows(rows, layout, counts[None], self.weights)[0]
 
-    def _move(self, where: torch.device) -> None:
-        if self._counts.device != where:
-            self._counts = self._counts.to(where)
-            self._bounds = self._bounds[0].to(where), self._bounds[1].to(where)
+    def _move(self, parts: Parts) -> torch.device:
+        """Move what images are compared with to the device of activations."""
+        device = next(iter(parts[0].values())).device
+        if self._counts.device != device:
+            self._counts, self._bins = self._counts.to(device), self._bins.to(device)
+        return device
 
-    def _one_by_one(self, parts: Parts, tally: SelfRangingTally, device: torch.device) -> Tensor:
-        scores = []
-        for part in parts:
-            for i in range(len(next(iter(part.values())))):
-                side = tally.empty(device)
-                tally.add_(side, [{layer: values[i : i + 1] for layer, values in part.items()}], 1)
-                one = tally.to_dna(side)
-                found = [reference.to(device).distances(one) for reference in self.references]
-                scores.append(torch.stack([weigh_and_reduce(each, self.weights, "mean") for each in found]))
-        return torch.stack(scores, 1) if scores else torch.zeros(len(self.references), 0, device=device).double()
+
+def _common_grid(references: Sequence[HistogramDNA]) -> tuple[Grid, Tensor]:
+    """The grid that holds all self-ranging references, and how many bins of the first one's bounds its bins are wide.
+
+    Both on the CPU.
+    """
+    first, *others = (reference.known_ranges for reference in references)
+    united = first.union(*others)
+    grid = dyadic_grid(united.minimum, united.maximum, references[0].num_bins)
+    low, high = clipping_bounds(*first.bounds())
+    return grid, grid.width / (high - low) * references[0].num_bins
+
+
+def _counts_on(grid: Grid, reference: HistogramDNA) -> Tensor:
+    counts = reference.counts.cpu().clone()
+    regrid_(counts, reference.to("cpu").grid, grid)
+    return counts
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
