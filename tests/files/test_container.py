@@ -396,6 +396,7 @@ def test_mutated_files_are_refused_or_read_as_they_are() -> None:
     assert all(int(refused) > 20 and wrong == "0" for refused, _, _, wrong in rows)  # of 30 of each kind
 
 
+@pytest.mark.slow
 def test_memory_of_bombs(tmp_path: Path) -> None:
     good = tmp_path / "good"
     KINDS[0].save(good)

@@ -41,20 +41,27 @@ class Said(NamedTuple):
 
 
 def in_processes(
-    folder: Path, *arguments: object, before: Callable[[], object] = int, program: Callable[[], object] = main
+    folder: Path,
+    *arguments: object,
+    before: Callable[[], object] = int,
+    program: Callable[[], object] = main,
+    world: int = 2,
 ) -> Said:
-    """A command, or another program, in two processes as torchrun starts them; rank 1 does this before."""
+    """A command, or another program, in two processes as torchrun starts them; rank 1 does this before.
+
+    What they say is in files of the folder. In a world of one it is a process of its own, as a shell starts it.
+    """
     with socket.socket() as free:
         free.bind(("localhost", 0))
-        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": "2"}
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
     words = ["torchmetrics-dna", *map(str, arguments)]
     tasks = [
-        (_program, (rank, folder, Path.cwd(), words, {**os.environ, **place}, before, program)) for rank in range(2)
+        (_program, (rank, folder, Path.cwd(), words, {**os.environ, **place}, before, program)) for rank in range(world)
     ]
     outcomes = processes.call(tasks)
-    out, err = ("".join((folder / f"{rank}.{name}").read_text() for rank in "01") for name in ("out", "err"))
+    out, err = ("".join((folder / f"{rank}.{name}").read_text() for rank in range(world)) for name in ("out", "err"))
     codes = [outcome.value if outcome.exit_code is None else outcome.exit_code for outcome in outcomes]
-    if before is not int or program is not main or codes != [0, 0]:
+    if before is not int or program is not main or any(codes):
         processes.end_all()  # which have other handlers of signals by now, patches, or settings of other packages
     return Said(codes, out, err)
 
