@@ -43,6 +43,7 @@ assert not of_group & threads()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
 @pytest.mark.parametrize("module", ["metrics", "sets.processes"])
 def test_no_thread_outlives_its_group(module: str) -> None:
