@@ -30,7 +30,7 @@ def main() -> None:
     stream = photographs(18 * size)
     random.Random(1).shuffle(stream)
     changed = [jpeg(photo, 4) for photo in stream[: 2 * size]]
-    windows = monitor(stream[2 * size : 4 * size], stream[4 * size :] + changed, extractor, window=8)
+    windows = monitor(stream[2 * size : 4 * size], stream[4 * size :] + changed, extractor, window=8, order="source")
     for name, figure in {"matrix": matrix, "monitor": plot_monitor(list(windows))}.items():
         figure.savefig(arguments.output / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})
 

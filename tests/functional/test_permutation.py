@@ -13,6 +13,7 @@ from scipy.stats import false_discovery_control
 
 from torchmetrics_dna.functional.permutation import (
     false_discovery_rates,
+    holm,
     permutation_test,
     relabelings,
     relabelings_of_size,
@@ -54,6 +55,21 @@ def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
     ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
     found = relabelings_of_size(torch.tensor(a), torch.tensor(b))
     assert {tuple(row.nonzero().flatten().tolist()) for row in found} == ways
+
+
+@given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6), st.integers(0, 6))
+def test_holm_steps_down(p_values: list[float], none: int) -> None:
+    """Against its definition: rejected one after the other, the k-th at level / (n - k), until one is not."""
+    named: dict[str, float | None] = dict(enumerate(p_values)) | {f"none {i}": None for i in range(none)}  # type: ignore[assignment]
+    found = holm(named)
+    assert list(found) == list(named)
+    for level in (0.0099, 0.0301, 0.0501, 0.0799, 0.2):
+        rejected = set()
+        for k, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+            if p_values[i] > level / (len(p_values) - k):
+                break
+            rejected.add(i)
+        assert {name for name, p in found.items() if p is not None and p <= level} == rejected
 
 
 def written_out(distances: np.ndarray, layers: list[slice]) -> tuple[float, list[float], list[float]]:

@@ -142,6 +142,29 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "a|b", folder / "<c>"
 
 
+def check_two_tests(found: Comparison) -> None:
+    """Of the network and of properties: the smaller p is doubled, and the larger one is at least as large."""
+
+    def with_p(one: Comparison, p: float) -> Comparison:
+        evidence = one.evidence["dna-emd"]
+        return replace(one, evidence={"dna-emd": replace(evidence, test=replace(evidence.test, p_value=p))})
+
+    for network, properties, expected in (
+        (0.04, 0.5, (0.08, 0.5)),
+        (0.04, 0.02, (0.04, 0.04)),
+        (0.5, 0.04, (0.5, 0.08)),
+        (0.5, 0.02, (0.5, 0.04)),
+    ):
+        both = replace(with_p(found, network), properties=with_p(found.properties, properties))
+        assert (both.p_value, both.p_value_of_properties) == pytest.approx(expected)
+        assert both.p_value_of("dna-emd") == network
+        assert verdict(both).startswith("No difference") == (expected[0] > 0.05) == (both.explain().differs is False)
+        findings = Findings(both, ("A", "B"), {}, None, {})
+        assert (
+            bool(both.explain().properties) == (expected[1] <= 0.05) == any(row["clear"] for row in findings.properties)
+        )
+
+
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[Findings] = []
     formats = dict(build.FORMATS)
@@ -153,6 +176,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     sentences = found.explain().sentences
     assert sentences[0].startswith("Images of B against those of A: ")
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
+    check_two_tests(found)
     summary = (
         f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(found)} {' '.join(sentences)}"
         f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"

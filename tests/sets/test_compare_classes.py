@@ -18,8 +18,11 @@ from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class, tensor
 from commands import run
 from networks import Outputs
 from PIL import Image
+from typer import Exit
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, compare_classes
+from torchmetrics_dna.cli.compare_classes import print_classes
+from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.sets.class_comparisons import ClassComparisons
 
 
@@ -108,7 +111,7 @@ def tested() -> ClassComparisons:
     return compare_classes(*(one.clip(0, 255).astype(np.uint8) for one in sides), (by, by), extractor(), **OPTIONS)
 
 
-def test_which_classes_differ(tested: ClassComparisons) -> None:
+def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
     assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")
     p = {name: one.p_value for name, one in tested.found.items()}
@@ -116,7 +119,19 @@ def test_which_classes_differ(tested: ClassComparisons) -> None:
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
     expected = [min(expected[i:]) for i in range(3)]
     assert [tested.q_values[name] for name in order] == pytest.approx(expected)
-    assert json.loads(json.dumps(tested.to_dict()))["classes"][0]["class"] == "b"
+    rows = json.loads(json.dumps(tested.to_dict()))["classes"]
+    assert rows[0]["class"] == "b"
+    expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
+    assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
+    assert {row["class"]: (row["p_value"], row["p_holm"]) for row in rows} == {c: (p[c], tested.p_holm[c]) for c in p}
+    print_classes(tested, "markdown")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].endswith("| without noise | p (Holm) | q |")
+    assert lines[4].endswith("| 0.003 | 0.003 |")
+    check_gates({name: one for name, one in tested.found.items() if name != "b"}, None, 0.05)
+    with pytest.raises(Exit):
+        check_gates(tested.found, None, 0.05)
+    assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
     assert repr(tested) == "ClassComparisons(3 classes, furthest b)"
 
 

@@ -69,6 +69,31 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert compare_many(REFERENCE, [SETS["step_100"]], EXTRACTOR, **OPTIONS).verdict.startswith("set 1 is the only set")
 
 
+def test_the_reference_itself_is_nearest() -> None:
+    """An exact 0 can't lose to copies, from whose distance noise is taken that they share; nor is it tested."""
+    copies = (REFERENCE // 8 * 8 + 4).astype(np.uint8)
+    sets = {"copies": copies, "itself": REFERENCE, "far": SETS["step_100"], "near": SETS["step_2000"]}
+    found = compare_many(REFERENCE, sets, EXTRACTOR, **OPTIONS)
+    assert found.found["copies"].evidence["dna-emd"].jackknife.left < 0  # below that of the reference
+    assert found.best == "itself"
+    assert found.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
+    assert [found.found[name].copies for name in sets] == [40, 40, 0, 0]
+    assert [found.found[name].shares_images for name in sets] == [True, True, False, False]
+    assert found.p_values["itself"] is None
+    assert found.p_values["copies"] is None
+    pair = compare_many(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
+    value = pair.found["copies"].dna_emd
+    assert pair.verdict == (
+        f"copies is nearest to the reference (dna-emd {value:.4g}), but how surely can't be said: copies shares images"
+        " with the reference, or has copies of them."
+    )
+    assert pair.p_values == {"copies": None, "far": None}
+    assert "A and B are no independent samples, since they share images" in " ".join(pair.found["copies"].notices)
+    assert compare_many(REFERENCE, [REFERENCE], EXTRACTOR, **OPTIONS).verdict == (
+        "set 1: the same images as the reference, dna-emd 0."
+    )
+
+
 def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
     """The test in float64 numpy, by pseudo-values of squared distances (Busing et al., 1999), those of A in pairs."""
 
@@ -177,11 +202,15 @@ def test_the_command_compares_several(
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["set"] for row in rows] == list(SETS)
     assert [row["best"] for row in rows] == ["False", "True", "False"]
+    p = np.array([float(row["p_value"]) for row in rows])
+    corrected = np.maximum.accumulate(np.minimum(1, np.sort(p) * [3, 2, 1]))
+    assert [float(row["p_holm"]) for row in rows] == pytest.approx(corrected[p.argsort().argsort()])
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 300
     assert run(monkeypatch, "compare", *folders, *FAST, "--markdown") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("step_2000 is nearest to ")
+    assert lines[2].endswith("| p (Holm) | p (best nearer) |")
     assert lines[3].startswith("| --- | --: |")
     assert len(lines) == 4 + len(SETS)
     assert run(monkeypatch, "compare", *folders, *FAST, "--json") == 0
@@ -191,9 +220,10 @@ def test_the_command_compares_several(
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--fail-above", "1000"], 0, ""),
+        (["--fail-above", "1000"], 0, "Passed: dna-emd without noise of step_100 is "),
         (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
-        (["--fail-if-different"], 1, "Failed: step_100 differs, p = 0.00"),
+        (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
+        (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
         (["--fail-if-different", "--folds", "0"], 2, "--fail-if-different takes a test, but there is none of step_100"),
         (["--cards", "x.html"], 2, "Option --cards is for two sets"),
         (["--csv", "--json"], 2, "Expected one of --csv and --json; leave the others out"),
@@ -218,7 +248,16 @@ def test_what_is_for_several_sets(
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--markdown") == 2
     assert "Option --markdown is for several sets or for classes; leave it out" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
-    assert "Failed: B differs, p = " in capsys.readouterr().err
+    assert "Failed: B differs, p ≤ 0.001, not above 0.05." in capsys.readouterr().err
+    assert run(monkeypatch, "compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0") == 1
+    told = capsys.readouterr()
+    real = folders[0]
+    assert told.out.startswith(
+        f"{Path(real).name}: the same images as {real}, dna-emd 0. The only other set is step_100,"
+    )
+    assert told.err.count(f"{real}: 40 of 40") == 1  # measured once
+    assert "Failed: step_100 differs" in told.err
+    assert "real differs" not in told.err
 
 
 def test_the_curve_shows_every_set(found: Comparisons) -> None:

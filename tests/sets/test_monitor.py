@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from commands import run
 from networks import Pixels
 from PIL import Image
@@ -16,7 +17,7 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.plots import plot_monitor
-from torchmetrics_dna.sets.monitor import Monitor, Window
+from torchmetrics_dna.sets.monitor import Monitor, Order, Window
 
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
 
@@ -49,6 +50,41 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     assert found[-1].changed
     assert "learning" in str(found[0])
     assert str(found[-1]).endswith("changed")
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
+    """Even where the source breaks right after it; windows hold the images that have come, in their order."""
+    given = []
+
+    def breaks() -> Iterator[np.ndarray]:
+        for image in STREAM[:12]:
+            given.append(image)
+            yield image
+        raise OSError("no camera")
+
+    watched = monitor(REFERENCE, breaks(), DNAExtractor(Pixels()), window=6, learn=2, batch_size=batch_size, **OPTIONS)
+    for count in (6, 12):
+        assert next(watched).seed is None
+        assert len(given) == count
+    with pytest.raises(ValueError, match="no camera"):
+        next(watched)
+
+
+def test_what_has_an_index_is_drawn_in_random_order() -> None:
+    """Or else images that stand by subject, the usual ones first, look like a change."""
+    subjects = STREAM[:90][abs(STREAM[:90].mean((1, 2, 3)) - 90).argsort()]
+    drawn = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    reference = make_dna(REFERENCE, DNAExtractor(Pixels()), **OPTIONS)
+    orders: tuple[Order, ...] = ("random", "source")
+    found = {
+        order: list(monitor(reference, subjects, DNAExtractor(Pixels()), window=6, learn=5, order=order))
+        for order in orders
+    }
+    assert [found[order][-1].changed for order in orders] == [False, True]
+    assert {window.seed for window in found["random"]} == {0}
+    shuffled = monitor(reference, iter(subjects[drawn]), DNAExtractor(Pixels()), window=6, learn=5)
+    assert [window.value for window in shuffled] == [window.value for window in found["random"]]
 
 
 @pytest.mark.parametrize("past", [[], [0.5], [0.01, 0.7, 0.02]])
@@ -105,6 +141,7 @@ def test_ranks_are_uniform() -> None:
     [
         ({"window": 0}, "`window` expected"),
         ({"learn": 1}, "`learn` expected to be an integer of at least 2"),
+        ({"order": "name"}, r"`order` expected to be one of \('random', 'source'\), but got 'name'"),
         ({"level": 0}, "`level` expected to be between 0 and 1"),
         ({"distributed": True}, "a stream is watched by one process"),
     ],
@@ -119,17 +156,21 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     make_dna(REFERENCE.repeat(4, 1), layers=["block_0"]).save(tmp_path / "real.dna.npz")
     given = ["monitor", tmp_path / "real.dna.npz", tmp_path / "stream.npz", "--window", 3]
     figure = tmp_path / "windows.png"
-    assert run(monkeypatch, *given, "--plot", figure, "--fail-if-changed") == 1
+    assert run(monkeypatch, *given, "--in-order", "--plot", figure, "--fail-if-changed") == 1
     told = capsys.readouterr()
     lines = told.out.splitlines()
     assert lines[0].startswith("window 1: dna-emd ")
     assert lines[-1].endswith("changed")
     assert 22 < len(lines) <= 26
-    assert "Failed: the stream has changed by " in told.err
+    assert "Failed: the stream has changed by the time of " in told.err
     with Image.open(figure) as image:
         assert image.width > 500
-    assert run(monkeypatch, *given, "--json") == 0
+    assert run(monkeypatch, *given, "--in-order", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
+    assert run(monkeypatch, *given, "--fail-if-changed") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
+    assert second.startswith("window 1: dna-emd ")
     assert run(monkeypatch, *given[:3], "--window", 100) == 2
     assert "fewer than 100 images" in capsys.readouterr().err
 

@@ -216,14 +216,14 @@ def _summary(result: Comparison) -> Table:
     """What a comparison comes to."""
     from torchmetrics_dna.files.visible import p_in_words
 
-    figures: list[tuple[str, float | None, str]] = []
+    figures: list[tuple[str, float | str | None, str]] = []
     for record in result.records():
         figures.append((record.name, result.value(record.name), result.about(record)))
         if evidence := result.evidence.get(record.name):
             interval, p = evidence.interval, result.p_value_of(record.name)
             if interval is not None:
                 sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
-                figures.append(("  without noise", interval.value, sure))
+                figures.append(("  without noise", result.debiased_shown(record.name), sure))
             if p is not None:
                 about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
                 figures.append(("  by chance", evidence.null, about))
@@ -249,7 +249,7 @@ def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
     for record in records:
         columns[record.name] = partial(result.value, record.name)
         if record.name in result.evidence and "p" not in columns:
-            columns |= {"without noise": partial(result.debiased, record.name), "p": partial(p_of, record.name)}
+            columns |= {"without noise": partial(result.debiased_shown, record.name), "p": partial(p_of, record.name)}
     rows = [[layer, width, *(figure(layer) for figure in columns.values())] for layer, width in result.neurons.items()]
     return table(["layer", "neurons", *columns], rows, "By layer")
 

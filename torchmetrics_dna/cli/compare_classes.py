@@ -32,8 +32,11 @@ def _cells(found: ClassComparisons) -> tuple[list[str], list[list[Any]]]:
     from torchmetrics_dna.dna.distances import DISTANCES
 
     names = {DISTANCES[name].key: name for name in found.total.found}
-    rows = [*found.rows(), found.row("all together", found.total, None)]
-    known = {f"{DISTANCES[found.distance].key}_debiased": "without noise", "p_value": "p", "q_value": "q"}
+    p, debiased = found.total.p_value_of(found.distance), f"{DISTANCES[found.distance].key}_debiased"
+    rows = [*found.rows(), found.row("all together", found.total, p, None)]
+    for row, one in zip(rows, [*(found.found[name] for name in found.order), found.total], strict=True):
+        row[debiased] = one.debiased_shown(found.distance)
+    known = {debiased: "without noise", "p_holm": "p (Holm)", "q_value": "q"}
     known = {key: name for key, name in known.items() if any(row[key] is not None for row in rows)}
     header = ["class", "images of A", "of B", *names.values(), *known.values()]
     cells = [

@@ -37,14 +37,14 @@ def _cells(found: Comparisons, intervals: bool) -> tuple[list[str], list[list[An
     tested = any(row["p_value"] is not None for row in rows)
     header = ["set", "images", *names.values()]
     header += ["without noise"] * sure + ["interval"] * (sure and intervals)
-    header += ["p", "p (best nearer)"] if tested else []
+    header += ["p (Holm)", "p (best nearer)"] if tested else []
     cells = []
     for row in rows:
         line = [f"{row['set']}{' (best)' if row['best'] else ''}", row["num_images"], *(row[name] for name in names)]
         if sure:
             ends = "-" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            line += [row[f"{key}_debiased"], ends][: 1 + intervals]
+            line += [found.found[row["set"]].debiased_shown(found.distance), ends][: 1 + intervals]
         if tested:
-            line += [p_figure(row["p_value"]), p_figure(row["p_best_is_nearer"])]
+            line += [p_figure(row["p_holm"]), p_figure(row["p_best_is_nearer"])]
         cells.append(line)
     return header, cells

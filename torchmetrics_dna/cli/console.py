@@ -155,13 +155,12 @@ def check_figure(path: Path) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], title: str) -> Table:
-    """A table of words (str), counts (int) and figures (float, or None for a dash)."""
+    """A table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
     made = Table(*columns, title=title, title_justify="left")
     cells = []
     for column, values in zip(made.columns, zip(*rows, strict=True), strict=True):
-        figures = [value for value in values if not isinstance(value, (str, int))]
-        if figures:
-            cells.append(numbers(figures, max(map(len, str(column.header).split()), default=0)))  # which may be broken
+        if any(not isinstance(value, (str, int)) for value in values):
+            cells.append(numbers(values, max(map(len, str(column.header).split()), default=0)))  # which may be broken
         else:
             column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
@@ -184,8 +183,8 @@ def _uncut(made: Table) -> Table:
     return made
 
 
-def numbers(values: Sequence[float | None], width: int = 0) -> list[str]:
-    """Four significant digits or a dash, equally long and at least so wide, with the decimal points below each other.
+def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
+    """Four significant digits, a dash or words, equally long and at least so wide, decimal points below each other.
 
     Example:
         >>> numbers([15.0, 0.1468, None])
@@ -193,7 +192,10 @@ def numbers(values: Sequence[float | None], width: int = 0) -> list[str]:
 
     """
     parts = [
-        ("-" if value is None else f"{value:#.4g}".rstrip(".") if value else "0").partition(".") for value in values
+        (
+            number(value) if value is None or isinstance(value, str) else f"{value:#.4g}".rstrip(".") if value else "0"
+        ).partition(".")
+        for value in values
     ]
     most = max(len(point + fraction) for _, point, fraction in parts)
     padded = [whole + (point + fraction).ljust(most) for whole, point, fraction in parts]

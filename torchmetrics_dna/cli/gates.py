@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from torchmetrics_dna.cli.console import talk
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import number, p_in_words
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -16,38 +16,69 @@ if TYPE_CHECKING:
 
 
 def check_gates(found: Mapping[str, Comparison], fail_above: float | None, level: float | None) -> None:
-    """End with code 1, and a line that says why, if a set is too far or differs.
+    """Say of each gate that was asked for whether it passes; end with code 1 if a set is too far or differs.
 
     Args:
         found: The comparison of each set, by name.
         fail_above: The largest distance that passes: without noise, where folds of images say what that is.
-        level: Fail for a p-value that is not above it; None to ask for no test.
+        level: Fail for a p-value that is not above it, corrected for the number of sets; None to ask for no test.
 
     Raises:
         typer.Exit: With code 1.
-        ValueError: If there is no test to ask.
+        ValueError: If there is no test to ask, or it could not find a difference in one of so many sets.
 
     """
-    failed = [line for name, one in found.items() for line in _reasons(name, one, fail_above, level)]
-    for line in failed:
-        talk.print(line)
-    if failed:
+    lines = [] if fail_above is None else _too_far(found, fail_above)
+    lines += [] if level is None else _different(found, level)
+    for line in lines:
+        talk.print(line, soft_wrap=True)
+    if any(line.startswith("Failed") for line in lines):
         raise typer.Exit(1)
 
 
-def _reasons(name: str, one: Comparison, fail_above: float | None, level: float | None) -> list[str]:
-    distance = next(record.name for record in one.records() if not record.higher_is_better)
-    debiased, told = one.debiased(distance), []
-    value = one.value(distance) if debiased is None else debiased
-    if fail_above is not None and value is not None and value > fail_above:
-        what = distance if debiased is None else f"{distance} without noise"
-        told.append(f"Failed: {what} of {name} is {number(value)}, above {fail_above:g}.")
-    if level is not None:
+def _too_far(found: Mapping[str, Comparison], limit: float) -> list[str]:
+    first = next(iter(found.values()))
+    distance = next(record.name for record in first.records() if not record.higher_is_better)
+    figures, lines = dict[str, float](), dict[str, str]()
+    for name, one in found.items():
+        debiased = None if one.shares_images else one.debiased(distance)
+        value = one.value(distance) if debiased is None else debiased
+        assert value is not None
+        shown = number(value if debiased is None else one.debiased_shown(distance))
+        figures[name] = value
+        lines[name] = f"{distance}{'' if debiased is None else ' without noise'} of {name} is {shown}"
+    failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if value > limit]
+    largest = max(figures, key=figures.__getitem__)
+    return failed or [f"Passed: {lines[largest]}{_of('largest', found)}, not above {limit:g}."]
+
+
+def _different(found: Mapping[str, Comparison], level: float) -> list[str]:
+    from torchmetrics_dna.functional.permutation import holm
+
+    least = 0.0  # that p of one set may be
+    for name, one in found.items():
         if one.p_value is None:
             raise ValueError(
                 f"Option --fail-if-different takes a test, but there is none of {name}; keep folds (--folds 20) on both"
                 " sides, with images in at least 5 of them"
             )
-        if one.p_value <= level:
-            told.append(f"Failed: {name} differs, p = {one.p_value:.2g}, not above {level:g}.")
-    return told
+        least = max(least, one.least_p_value or 0)
+    if least * len(found) > level:
+        raise ValueError(
+            f"Option --fail-if-different can't find one of {len(found)} that differs: its p would be {least:.2g} at the"
+            f" least, {min(1, least * len(found)):.2g} after Holm's correction, above {level:g}; give fewer at a time"
+        )
+    corrected = holm({name: one.p_value for name, one in found.items()})
+    p = {name: value for name, value in corrected.items() if value is not None}
+    told = {
+        name: f"p{' (Holm)' * (len(found) > 1)} {p_in_words(value).removeprefix('p ')}" for name, value in p.items()
+    }
+    smallest = min(p, key=p.__getitem__)
+    failed = [f"Failed: {name} differs, {told[name]}, not above {level:g}." for name in p if p[name] <= level]
+    passed = f"Passed: no difference of {smallest} is shown, {told[smallest]}{_of('least', found)}, above {level:g}."
+    return failed or [passed]
+
+
+def _of(which: str, found: Mapping[str, Comparison]) -> str:
+    """That it is the figure that comes nearest to failing, where there are several."""
+    return f" (the {which} of {len(found)})" if len(found) > 1 else ""

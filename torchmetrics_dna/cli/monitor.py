@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from pathlib import Path  # noqa: TC003 - typer reads it
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_figure, out, talk
 from torchmetrics_dna.cli.measuring import measures_images
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.sets.monitor import Window
 
 
 @measures_images()
@@ -19,6 +22,10 @@ def monitor(
     images: o.Images,
     window: Annotated[int, o.option("Images in a window.")] = 500,
     learn: Annotated[int, o.option("Windows from which to learn what is usual.")] = 20,
+    in_order: Annotated[
+        bool,
+        o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
+    ] = False,
     level: Annotated[float, o.option("Chance of a false alarm, however long the stream.")] = 0.05,
     plot: Annotated[Path | None, o.option("Draw all windows, at the end.")] = None,
     fail_if_changed: Annotated[
@@ -31,10 +38,17 @@ def monitor(
     from torchmetrics_dna.sets.monitor import monitor as windows_of
 
     del options["distributed"], options["engine"]
+    options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
-    found = []
+    found: list[Window] = []
     for one in windows_of(reference, images, window=window, learn=learn, level=level, **options):
+        if one.seed is not None and not found:
+            (talk if as_json else out).print(
+                f"Windows are drawn in random order (seed {one.seed}), so that no change over time shows; give"
+                f" --in-order if the order of {images} is that of time.",
+                soft_wrap=True,
+            )
         found.append(one)
         out.print(json.dumps(one.to_dict()) if as_json else str(one), soft_wrap=True)
         if fail_if_changed and one.changed:
@@ -47,5 +61,7 @@ def monitor(
         plot_monitor(found, level).savefig(plot)
         talk.print(f"The windows are in {plot}")
     if fail_if_changed and found[-1].changed:
-        talk.print(f"Failed: the stream has changed by {found[-1].last}.")
+        last = found[-1]
+        by = f"the time of {last.last}" if last.seed is None else f"window {last.number}"
+        talk.print(f"Failed: the stream has changed by {by}.", soft_wrap=True)
         raise typer.Exit(1)

@@ -123,9 +123,9 @@ def explain(
     p_value = None if test is None else test.p_value
     if isinstance(a, SlicedDNA) or isinstance(b, SlicedDNA):
         return Explanation(p_value, [], None, None, names)
-    properties = property_differences(a, b, test)
     if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, properties, None if changes is None else [], None, names)
+        return Explanation(p_value, [], None if changes is None else [], None, names)
+    properties = property_differences(a, b, test)
     one, other = (as_gaussian(dna.to("cpu")) for dna in (a, b))
     shift = other.mean - one.mean
     found = None if changes is None or not shift.any() else changes.explain(shift, one.neurons)

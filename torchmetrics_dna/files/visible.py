@@ -21,9 +21,9 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
 
 
-def number(value: float | None) -> str:
-    """Four significant digits, or a dash."""
-    return "-" if value is None else f"{value:.4g}"
+def number(value: float | str | None) -> str:
+    """Four significant digits, or a dash; words as they are."""
+    return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def images_in_words(count: int) -> str:

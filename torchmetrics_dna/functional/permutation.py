@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -183,6 +183,25 @@ def rates_of_sorted(p: Tensor) -> Tensor:
     """
     q = p * len(p) / torch.arange(1, len(p) + 1, dtype=torch.float64, device=p.device)
     return q.flip(0).cummin(0).values.flip(0).clamp(max=1)
+
+
+def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
+    """P-values corrected for how many tests there are (Holm, 1979), by name; None is no test.
+
+    The chance that any of the tests that have no difference to find ends at or below a level is at most that level.
+
+    Example:
+        >>> holm({"a": 0.01, "b": None, "c": 0.04, "d": 0.03})
+        {'a': 0.03, 'b': None, 'c': 0.06, 'd': 0.06}
+
+    """
+    tested = {name: p for name, p in p_values.items() if p is not None}
+    corrected: dict[str, float | None] = dict.fromkeys(p_values)
+    largest = 0.0
+    for i, name in enumerate(sorted(tested, key=tested.__getitem__)):
+        largest = max(largest, min(1.0, (len(tested) - i) * tested[name]))
+        corrected[name] = largest
+    return corrected
 
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:

@@ -75,6 +75,7 @@ def load_batches(
     properties: bool = False,
     notes: Notes | None = None,
     parts: Sequence[range] | None = None,
+    window: int | None = None,
     pin_memory: bool = False,
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
@@ -94,6 +95,7 @@ def load_batches(
         notes: What to note of each image, as :func:`to_rgb` gives it, by name.
         parts: The images to take, by number, or the shards of a stream: no batch has images of two parts, so that what
             becomes of a part does not depend on the others. By default all of them as one part.
+        window: Cut parts into windows of so many images; the last batch of one does not wait for the next image.
         pin_memory: Put batches into page-locked memory, for a network on a GPU.
 
     Raises:
@@ -103,7 +105,7 @@ def load_batches(
     loader: DataLoader[Any] = DataLoader(
         _Decoded(source, _Make(size, crop, resize, properties, notes)),
         batch_size=None,
-        sampler=_Chunks(source, batch_size, parts),
+        sampler=_Chunks(source, batch_size, parts, window),
         num_workers=_workers_for(source, num_workers),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # which is for what the dataset gives
         worker_init_fn=forget_threads,
@@ -157,12 +159,13 @@ class _Chunk(NamedTuple):
 class _Chunks:
     """All chunks of a source, part by part."""
 
-    def __init__(self, source: Images, size: int, parts: Sequence[range] | None) -> None:
-        self.source, self.size, self.parts = source, size, parts
+    def __init__(self, source: Images, size: int, parts: Sequence[range] | None, window: int | None = None) -> None:
+        self.source, self.size, self.parts, self.window = source, size, parts, window
 
     def __iter__(self) -> Iterator[_Chunk]:
-        for items in self._of_stream(self.source) if isinstance(self.source, ImageStream) else self._of_source():
-            yield from chunked(items, self.size)
+        for part in self._of_stream(self.source) if isinstance(self.source, ImageStream) else self._of_source():
+            for items in [part] if self.window is None else _windows(part, self.window):
+                yield from chunked(items, self.size)
 
     def _of_source(self) -> Sequence[range]:
         return [range(len(self.source))] if self.parts is None else self.parts  # type: ignore[arg-type]
@@ -174,6 +177,13 @@ class _Chunks:
         shards = stream.read(chain.from_iterable(self.parts))
         for part in self.parts:
             yield chain.from_iterable(islice(shards, len(part)))
+
+
+def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
+    """Cut into windows, each to be used up before the next; the first item of one is asked for when it is wanted."""
+    rest = iter(items)
+    for first in rest:
+        yield chain([first], islice(rest, size - 1))
 
 
 def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:

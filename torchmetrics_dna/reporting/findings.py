@@ -84,10 +84,11 @@ class Findings:
         if compared is None:
             return []
         a, b = compared.means
+        p = self.found.p_value_of_properties
         rows = []
         for row in compared.top_neurons(compared.neurons.total):
             name, place = name_of(row["layer"], row["neuron"]), compared.neurons.index(row["layer"], row["neuron"])
             values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
-            clear = None if row["q"] is None else row["q"] <= SIGNIFICANT
+            clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
             rows.append({"name": name, **values, "higher": row["shift"] > 0, "q": row["q"], "clear": clear})
         return rows

@@ -64,7 +64,11 @@ def _figures(findings: Findings) -> str:
         if evidence and evidence.interval:
             ends = f"{number(evidence.interval.low)} to {number(evidence.interval.high)}"
             rows.append(
-                ["without noise", number(evidence.debiased), f"{evidence.interval.confidence:.0%} interval {ends}"]
+                [
+                    "without noise",
+                    number(found.debiased_shown(record.name)),
+                    f"{evidence.interval.confidence:.0%} interval {ends}",
+                ]
             )
         if evidence and evidence.test:
             rows.append(["by chance", number(evidence.null), f"p {p_figure(evidence.test.p_value)}"])
@@ -85,7 +89,7 @@ def _layers(findings: Findings) -> str:
     found = findings.found
     sure = {layer: found.interval_of("dna-emd", layer) for layer in found.neurons}
     rows = [
-        [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(found.debiased("dna-emd", layer)),
+        [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(found.debiased_shown("dna-emd", layer)),
          f"{number(one.low)} to {number(one.high)}" if one else "-", p_figure(found.p_value_of("dna-emd", layer))]
         for (layer, width), one in zip(found.neurons.items(), sure.values(), strict=True)
     ]  # fmt: skip

@@ -27,7 +27,7 @@ def verdict(found: Comparison) -> str:
 
     """
     interval, p, plain = found.interval, found.p_value, f"dna-emd is {number(found.dna_emd)} bins"
-    if interval is None and found.dna_emd == 0:
+    if found.dna_emd == 0:
         return "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     if interval is None:
         return (

@@ -9,7 +9,7 @@ import torch
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.permutation import rates_of_sorted
+from torchmetrics_dna.functional.permutation import holm, rates_of_sorted
 from torchmetrics_dna.sets.comparisons import SIGNIFICANT
 
 if TYPE_CHECKING:
@@ -55,6 +55,15 @@ class ClassComparisons:
         return dict.fromkeys(self.found) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self.found)
 
     @property
+    def p_holm(self) -> dict[str, float | None]:
+        """For each class, whether it differs, by its permutation test.
+
+        Corrected for the number of classes (Holm, 1979): of classes that are all alike on both sides, any ends at or
+        below 0.05 in at most 5 % of calls.
+        """
+        return holm({name: one.p_value_of(self.distance) for name, one in self.found.items()})
+
+    @property
     def order(self) -> list[str]:
         """The classes from the furthest to the nearest, by the distance without noise if folds were kept."""
         return sorted(self.found, key=self._figure, reverse=True)
@@ -62,20 +71,22 @@ class ClassComparisons:
     @property
     def verdict(self) -> str:
         """How many classes differ and which is furthest, in one sentence."""
-        count, first = len(self.found), self.order[0]
-        figure = f"{first} most ({self.distance} {number(self._figure(first))})"
-        tested = [q for q in self.q_values.values() if q is not None]
-        if not tested:
+        count, q_values = len(self.found), self.q_values
+        if all(q is None for q in q_values.values()):
+            first = self.order[0]
             return f"Of {count} classes, {first} is furthest ({self.distance} {number(self._figure(first))})."
-        different = sum(q <= SIGNIFICANT for q in tested)
+        different = [name for name in self.order if (q := q_values[name]) is not None and q <= SIGNIFICANT]
         if not different:
             return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
-        return f"Of {count} classes, {different} differ{'s' if different == 1 else ''} (q ≤ {SIGNIFICANT:g}), {figure}."
+        differ = f"{len(different)} differ{'s' if len(different) == 1 else ''}"
+        figure = number(self.found[different[0]].debiased_shown(self.distance))
+        most = f"{different[0]} most ({self.distance} {figure})"
+        return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
 
     def rows(self) -> list[dict[str, Any]]:
         """What is known of each class, in plain types, the furthest first."""
-        q_values = self.q_values
-        classes = [(name, self.found[name], q_values[name]) for name in self.order]
+        p_holm, q_values = self.p_holm, self.q_values
+        classes = [(name, self.found[name], p_holm[name], q_values[name]) for name in self.order]
         return [self.row(*one) for one in classes]
 
     def to_dict(self) -> dict[str, Any]:
@@ -97,7 +108,7 @@ class ClassComparisons:
         assert value is not None
         return value
 
-    def row(self, name: str, one: Comparison, q: float | None) -> dict[str, Any]:
+    def row(self, name: str, one: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
         """What is known of one comparison."""
         evidence = one.evidence.get(self.distance)
         interval = evidence.interval if evidence else None
@@ -110,6 +121,7 @@ class ClassComparisons:
             "low": interval and interval.low,
             "high": interval and interval.high,
             "p_value": one.p_value_of(self.distance),
+            "p_holm": p_holm,
             "q_value": q,
         }
 

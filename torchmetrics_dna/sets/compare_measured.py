@@ -16,7 +16,7 @@ from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.duplicates import near_duplicates
 from torchmetrics_dna.images.properties import LAYER
-from torchmetrics_dna.sets.comparison import Comparison
+from torchmetrics_dna.sets.comparison import SHARED, Comparison
 from torchmetrics_dna.sets.measure import Measured
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ def compare_measured(
     if network is None:
         return _compare(a, b, neuron_weights, distances, confidence, plan)
     one, other = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
-    a, b = (side.select(list(network)) for side in (a, b))
+    same, a = a is b, a.select(list(network))
+    b = a if same else b.select(list(network))
     found = _compare(a, b, None, distances, confidence, plan)
     by_neuron = [record for record in distances if record.grain == "neuron"]
     return replace(found, properties=_compare(one, other, None, by_neuron, confidence, None)) if by_neuron else found
@@ -92,6 +93,8 @@ def _compare(
             known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
             evidence |= {} if known is None else {record.name: known}
             told += _limits(known, unions)
+    sides = a.without_folds(), b.without_folds()
+    copies = _copies(a, b)
     return Comparison(
         dna.neurons,
         found,
@@ -100,10 +103,13 @@ def _compare(
         *_bins_of(a.dnas.get("histogram")),
         weights,
         a.unreadable + b.unreadable,
-        (a.without_folds(), b.without_folds()),
+        (sides[0], sides[0]) if a is b else sides,
         evidence,
         spread,
-        _notices(a, b) + list(dict.fromkeys(told)) + _lacking([r for r in distances if r.name not in found], a, b),
+        _notices(a, b, copies)
+        + list(dict.fromkeys(told))
+        + _lacking([r for r in distances if r.name not in found], a, b),
+        copies=copies,
     )
 
 
@@ -125,7 +131,12 @@ def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tu
     return torch.tensor([value], dtype=torch.float64), deviation
 
 
-def _notices(a: Measured, b: Measured) -> list[str]:
+def _copies(a: Measured, b: Measured) -> int:
+    """How many images of B look nearly like images of A."""
+    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails)
+
+
+def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
     """What thumbnails tell of images that look nearly alike."""
     told = []
     for name, side in (("A", a), ("B", b)):
@@ -136,12 +147,15 @@ def _notices(a: Measured, b: Measured) -> list[str]:
                     f"{_that_look(near, name)} nearly like others of another fold; if these belong"
                     " together (frames of a clip, crops of a picture), group them, or p-values are too small"
                 )
-    if a.thumbnails is not None and b.thumbnails is not None:
-        near = near_duplicates(b.thumbnails, a.thumbnails)
-        if near:
+    if copies and b.thumbnails is not None:
+        told.append(
+            f"{_that_look(copies, 'B')} nearly like images of A; a generator that copies its training images is close"
+            " by every distance; `rank` with `nearest` shows which"
+        )
+        if copies > SHARED * len(b.thumbnails):
             told.append(
-                f"{_that_look(near, 'B')} nearly like images of A; a generator that copies its training images is close"
-                " by every distance; `rank` with `nearest` shows which"
+                "A and B are no independent samples, since they share images; values without noise and their intervals"
+                " are too small"
             )
     return told
 

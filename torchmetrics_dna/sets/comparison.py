@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
+from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain, flat_figures
-from torchmetrics_dna.dna.explanation import Explanation, as_gaussian, explain, property_differences
+from torchmetrics_dna.dna.explanation import SIGNIFICANT, Explanation, as_gaussian, explain, property_differences
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.permutation import holm
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 
 if TYPE_CHECKING:
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.sets.measure import Measured
 
+SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -50,6 +53,7 @@ class Comparison:
         changes: What named changes of images do to the neurons, or None.
         properties: The comparison of properties of images, if these were watched too; its tests are its own.
         names: What A and B are called in figures: their paths, or the letters.
+        copies: How many images of B look nearly like images of A, by thumbnails; 0 where nobody looked.
 
     """
 
@@ -69,6 +73,7 @@ class Comparison:
     changes: ChangeDictionary | None = None
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
+    copies: int = 0
 
     def value(self, distance: str, layer: str | None = None) -> float | None:
         """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
@@ -85,6 +90,11 @@ class Comparison:
         """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it."""
         found = self.interval_of(distance, layer)
         return None if found is None else found.value
+
+    def debiased_shown(self, distance: str, layer: str | None = None) -> float | str | None:
+        """As :meth:`debiased`, but "below noise" instead of 0 where the test finds a difference nonetheless."""
+        value, p = self.debiased(distance, layer), self.p_value_of(distance, layer)
+        return "below noise" if value == 0 and p is not None and p <= SIGNIFICANT else value
 
     def interval_of(self, distance: str, layer: str | None = None) -> Interval | None:
         """The confidence interval around :meth:`debiased`, of each layer by itself.
@@ -104,6 +114,20 @@ class Comparison:
             return None
         return evidence.test.p_value if layer is None else float(evidence.test.layers[place])
 
+    @property
+    def same_images(self) -> bool:
+        """Whether A and B are the same images: one source, or no neuron at any distance at all."""
+        one = self.measured is not None and self.measured[0] is self.measured[1]
+        return one or any(not self.found[record.name].any() for record in self.records("neuron"))
+
+    @property
+    def shares_images(self) -> bool:
+        """Whether so many images of B are images of A, or copies of them, that the sides are no independent samples.
+
+        Values without noise, and tests of which of two sets is nearer, take sides for independent.
+        """
+        return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
+
     def _evidence(self, distance: str, layer: str | None) -> tuple[Evidence | None, int]:
         """The evidence for a distance, None if there is none or none of a layer; and the place of the layer in it."""
         layers = DISTANCES[distance].layers_of(self.neurons)
@@ -117,8 +141,37 @@ class Comparison:
 
     @property
     def p_value(self) -> float | None:
-        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one."""
-        return next((found.test.p_value for found in self._in_order if found.test), None)
+        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one: whether the sets differ.
+
+        Where properties of images were watched beside the network, there are two such tests, and either may find a
+        difference: so it is corrected for both (Holm, 1979), as is :attr:`p_value_of_properties`.
+        """
+        return self._p_values["network"]
+
+    @property
+    def p_value_of_properties(self) -> float | None:
+        """Likewise, by properties of images; None if they were not watched, or without a test."""
+        return self._p_values["properties"]
+
+    @property
+    def _p_values(self) -> dict[str, float | None]:
+        of_properties = None if self.properties is None else self.properties.p_value
+        return holm({"network": None if self._first is None else self._first.p_value, "properties": of_properties})
+
+    @property
+    def _first(self) -> PermutationTest | None:
+        """The first test there is, that of dna-emd first."""
+        return next((found.test for found in self._in_order if found.test), None)
+
+    @property
+    def least_p_value(self) -> float | None:
+        """The smallest that :attr:`p_value` could be: one of all relabelings, or two where each has a mirror image."""
+        found = next((found for found in self._in_order if found.test), None)
+        if found is None or found.test is None:
+            return None
+        a, b = (len(side[1]) for side in found.jackknife.sides if side is not None)
+        tests = 1 if self.properties is None else 2
+        return tests * (1 + (found.test.exact and a == b)) / found.test.num_relabelings
 
     @property
     def interval(self) -> Interval | None:
@@ -308,9 +361,13 @@ class Comparison:
 
         """
         a, b = (side.any for side in self._sides())
-        found = explain(a, b, self._test, self.changes, names)
         if self.properties is None:
-            return found
+            return explain(a, b, self._test, self.changes, names)
+        test, p = self._test, self.p_value
+        found = explain(a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names)
+        p = self.p_value_of_properties
+        if p is not None and p > SIGNIFICANT:
+            return replace(found, properties=[])
         a, b = (side.any for side in self.properties._sides())
         return replace(found, properties=property_differences(a, b, self.properties._test))
 

@@ -206,6 +206,7 @@ def activate_noted(
     loading: Loading,
     notes: Notes | None = None,
     parts: Sequence[range] | None = None,
+    window: int | None = None,
 ) -> Iterator[Activated]:
     """Run images through an extractor, part by part.
 
@@ -218,6 +219,7 @@ def activate_noted(
         loading: How images are read.
         notes: What to note of each image, see :func:`load_batches`.
         parts: Which images or shards to take, likewise.
+        window: Images after which not to wait for more, likewise.
 
     """
     done, total = 0, count_images(images, parts)
@@ -234,6 +236,7 @@ def activate_noted(
         properties=extractor.has_properties,
         notes=notes,
         parts=parts,
+        window=window,
         pin_memory=extractor.device.type == "cuda",
     ):
         pixels = batch.images.to(extractor.device, non_blocking=True)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal, get_args
+
+import torch
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.sets.loading import Loading, SetOptions, activate_noted
 from torchmetrics_dna.sets.measure import Pass, measure
 from torchmetrics_dna.sets.sides import open_side
@@ -19,7 +22,6 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    import torch
     from typing_extensions import Unpack
 
     from torchmetrics_dna.images import Images, Source
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally.resolve import Feature
 
 LEARN = 20  # windows
+Order = Literal["random", "source"]
+_SEED = 0  # of the random order
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Window:
         high: What 95 % of the windows before it are below; None for the first.
         evidence: How much speaks for a change since the windows that were learned; None while they are.
         changed: Whether that has ever been enough.
+        seed: Of the random order in which its images were drawn; None where they came in the order of the source.
 
     """
 
@@ -53,6 +58,7 @@ class Window:
     high: float | None
     evidence: float | None
     changed: bool
+    seed: int | None = None
 
     def __str__(self) -> str:
         """One line for people."""
@@ -115,6 +121,7 @@ def monitor(
     window: int = 500,
     learn: int = LEARN,
     level: float = 0.05,
+    order: Order = "random",
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
@@ -125,12 +132,15 @@ def monitor(
 
     Args:
         reference: A DNA, or the path of one, from which windows are measured; or images, whose DNA is made first.
-        source: The images, in the order in which they come; see :func:`make_dna`. What is left at the end of a stream
-            makes no window.
+        source: The images, see :func:`make_dna`; an iterator, a video or another stream gives them in the order of
+            time. What is left at the end makes no window.
         feature: As for :func:`make_dna`; by default what made the reference.
         window: Images in a window.
         learn: As for :class:`Monitor`, and so is ``level``.
         level: Chance of a false alarm, however long the stream.
+        order: Of images that have an index, such as those of a folder or an array: ``"random"``, since their names or
+            numbers need not follow time, and windows of one subject after the other would be changes; no change over
+            time shows then. ``"source"`` if their order is that of time. Streams keep their order.
         layers: Which layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
@@ -144,7 +154,7 @@ def monitor(
         >>> import numpy as np
         >>> images = np.random.default_rng(0).integers(0, 200, (64, 40, 50, 3), dtype=np.uint8)
         >>> images[48:] //= 4
-        >>> found = list(monitor(images[:16], images, window=4, learn=10, layers=["block_0"]))
+        >>> found = list(monitor(images[:16], images, window=4, learn=10, order="source", layers=["block_0"]))
         >>> len(found), found[11].changed, found[-1].changed
         (16, False, True)
 
@@ -154,6 +164,8 @@ def monitor(
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
     if loading.distributed:
         raise ValueError("Argument `distributed` is True, but a stream is watched by one process; leave it out")
+    if order not in get_args(Order):
+        raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
     side = open_side(reference, layers, ranges, loading)
     known = [side] if isinstance(side, DNA) else []
     record = resolve_distances(None if known else ["dna-emd"], known)[0]
@@ -164,22 +176,27 @@ def monitor(
     way = resolve(*wanted, known, histograms=kind == "histogram", **settings)
     given = way.extractor, [kind], way.num_bins, way.ranges, loading
     base = way.dnas[0] if known else measure(side, *given).any  # type: ignore[arg-type]
-    images = loading.open(source)
-    return _watched(watch, base, _windows(images, Pass(*given), window))  # type: ignore[arg-type]
+    images, seed = loading.open(source), None
+    if order == "random" and isinstance(images, ImageSource):
+        seed = _SEED
+        images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
+    return _watched(watch, base, _windows(images, Pass(*given), window), seed)  # type: ignore[arg-type]
 
 
-def _watched(watch: Monitor, reference: DNA, windows: Iterator[tuple[DNA, str, str]]) -> Iterator[Window]:
+def _watched(
+    watch: Monitor, reference: DNA, windows: Iterator[tuple[DNA, str, str]], seed: int | None
+) -> Iterator[Window]:
     record = DISTANCES[watch.distance]
     layers = record.layers_of(network_of(reference.neurons) or reference.neurons)
     for dna, first, last in windows:
         pair = [one.select(layers) if len(layers) < len(one.neurons) else one for one in (reference, dna)]
-        yield watch.add(float(record.of_dnas(pair[0], pair[1]).mean()), first, last)
+        yield replace(watch.add(float(record.of_dnas(pair[0], pair[1]).mean()), first, last), seed=seed)
 
 
 def _windows(images: Images, run: Pass, size: int) -> Iterator[tuple[DNA, str, str]]:
     """The DNA of so many images after others, with the names of the first and the last one."""
     sides, count, first = run.empty(), 0, ""
-    for part in activate_noted(images, run.extractor, run.loading):
+    for part in activate_noted(images, run.extractor, run.loading, window=size):
         place, total = 0, len(part.places)
         while place < total:
             end = min(total, place + size - count)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,7 @@ from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.sets.elsewhere import check_elsewhere
@@ -30,7 +32,6 @@ from torchmetrics_dna.tally.folds import check_num_folds
 from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Sequence
 
     import torch
@@ -115,13 +116,31 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
     if loading.engine is None:  # which keeps nothing of single images
         plan = _plan_for_fd(opened, distances, extractor.neurons, num_folds, asked.neuron_weights is None)
     given_for, known = (way.num_bins, way.ranges, loading, num_folds or None), iter(way.dnas)
-    measured = (
-        _as_measured(next(known))
-        if isinstance(side, DNA)
-        else measure(side, extractor, kinds, *given_for, grouped, _kept_for(distances, plan))
-        for side, grouped in zip(opened, _groups_of_sides(asked.groups, len(opened)), strict=True)
-    )
-    return Sides(measured, distances, plan, _words(asked, extractor), _are_few(opened))
+    grouped = _groups_of_sides(asked.groups, len(opened))
+    keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
+
+    def measured() -> Iterator[Measured]:
+        kept: dict[tuple[str | None, int], Measured] = {}  # of places that come again
+        for i, (side, groups) in enumerate(zip(opened, grouped, strict=True)):
+            if isinstance(side, DNA):
+                yield _as_measured(next(known))
+                continue
+            made = kept.get(keys[i])
+            if made is None:
+                made = measure(side, extractor, kinds, *given_for, groups, _kept_for(distances, plan))
+            if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
+                kept[keys[i]] = made
+            yield made
+
+    return Sides(measured(), distances, plan, _words(asked, extractor), _are_few(opened))
+
+
+def _place(side: Any) -> str | None:
+    """Where images lie, the same for all ways to write it; None for what is no path."""
+    if not isinstance(side, (str, os.PathLike)):
+        return None
+    path = os.fspath(side)
+    return path if is_address(path) else os.path.realpath(path)
 
 
 def _check_certainty(confidence: float, num_folds: int) -> None:
