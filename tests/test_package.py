@@ -46,6 +46,7 @@ def loaded_by(*statements: str) -> list[set[str]]:
     return [set(line.split()) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_importing_loads_nothing_heavy_that_torchmetrics_does_not() -> None:
     alone, started, upstream, used = loaded_by(
         "import torchmetrics_dna",
