@@ -17,11 +17,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 
-def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
     """For `-n auto`: none where single files are named, whose tests take less time than workers take to start."""
     if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
         return 0
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)  # each imports everything first, and takes some gigabytes
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Sequence
+from functools import cache
 from multiprocessing import connection
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -27,12 +28,6 @@ from torch import distributed as dist
 ROOT = Path(__file__).parents[2]
 TIMEOUT = 240.0
 GRACE = 5.0  # for processes whose peer has failed, which may hear of that before the tests do
-_context = multiprocessing.get_context("forkserver")
-# imported by the one process that all others are forked from
-_context.set_forkserver_preload([
-    "torch.distributed.fsdp", "torch.distributed.nn", "timm", "torchmetrics", "torchmetrics_dna.metrics",
-    "typer", "rich", "pytest", "hypothesis", "processes", "makers",
-])  # fmt: skip
 
 
 class Outcome(NamedTuple):
@@ -105,12 +100,23 @@ def end_all() -> None:
         member.pipe.close()
 
 
+@cache
+def _context() -> multiprocessing.context.ForkServerContext:
+    """Processes are forked from one that has imported torch and the package, and has no threads."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload([
+        "torch.distributed.fsdp", "torch.distributed.nn", "timm", "torchmetrics", "torchmetrics_dna.metrics",
+        "typer", "rich", "pytest", "hypothesis", "processes", "makers",
+    ])  # fmt: skip
+    return context
+
+
 class _Member:
     """A process of the pool, as the tests' process sees it."""
 
     def __init__(self) -> None:
-        self.pipe, theirs = _context.Pipe()
-        self.process = _context.Process(target=_serve, args=(theirs,))
+        self.pipe, theirs = _context().Pipe()
+        self.process = _context().Process(target=_serve, args=(theirs,))
         self.process.start()
         theirs.close()
 
