@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -29,7 +30,8 @@ def test_the_list_says_what_there_is_and_what_is_here(tmp_path: Path) -> None:
     assert lines["efficientnet_lite0"].count("✓") == 2
     assert text.count("✓") == 2
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
-    (tmp_path / "hub" / "checkpoints" / "vgg16-397923af.pth").touch()
+    address = hashlib.sha256(PRESETS["vgg16"].weights.encode()).hexdigest()[:16]
+    (tmp_path / "hub" / "checkpoints" / f"{address}-vgg16-397923af.pth").touch()
     found = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--json"))}
     assert list(found) == list(PRESETS)
     assert [name for name, entry in found.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from address_space import at_most
 from commands import run
 from golden import GOLDEN
 from hub_server import serving
@@ -121,15 +122,26 @@ def test_what_is_wrong_is_refused(files: dict[str, Path], tmp_path: Path) -> Non
     np.savez(tmp_path / "objects.npz", mu=np.array([Evil()], object), sigma=np.eye(1))
     np.savez(tmp_path / "wide.npz", mu=np.zeros(20_000), sigma=np.eye(1))
     (tmp_path / "cut.npz").write_bytes(files["ours.npz"].read_bytes()[:200])
+    content = bytearray(files["torch_fidelity.pt"].read_bytes())
+    content[content.index(b"_reconstruct") + 100] ^= 1
+    (tmp_path / "flipped.pt").write_bytes(content)
+    torch.save({"mu": [0.0], "sigma": [[1.0]]}, tmp_path / "lists.pt")
+    zero = torch.zeros(1, dtype=torch.float64)
+    torch.save({"mu": zero.expand(30_000), "sigma": zero.expand(30_000, 30_000)}, tmp_path / "strides.pt")
+    np.savez_compressed(tmp_path / "zeros.npz", mu=np.zeros(3400), sigma=np.zeros((3400, 3400)))
     for name, message in (
         ("evil.pt", "Can't read .*evil.pt' as statistics of FID"),
         ("shapes.npz", r"shapes \(3,\) and \(4, 4\), expected \(n,\) and \(n, n\)"),
         ("nan.npz", "as statistics of FID"),
         ("objects.npz", "as statistics of FID"),
-        ("wide.npz", "more than 16,384 neurons"),
+        ("wide.npz", r"shapes \(20000,\) and \(1, 1\), expected"),
+        ("flipped.pt", "its member '.*data.pkl' is damaged; copy it anew"),
+        ("lists.pt", "its mu and sigma are no arrays"),
+        ("strides.pt", r"it would unpack from \d+ to 7200240000 bytes, as a zip bomb does"),
+        ("zeros.npz", r"it would unpack from \d+ to 92507200 bytes, as a zip bomb does"),
         ("cut.npz", "as statistics of FID: it is damaged"),
     ):
-        with pytest.raises(ValueError, match=message):
+        with at_most(100), pytest.raises(ValueError, match=message):
             load_fid_statistics(tmp_path / name)
     dna = load_dna(files["ours.npz"])
     assert isinstance(dna, LayerGaussianDNA)

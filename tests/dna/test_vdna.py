@@ -11,9 +11,10 @@ import dnas
 import numpy as np
 import pytest
 import torch
+from commands import run
 from golden import GOLDEN, load
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna
+from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, compare, load_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
@@ -38,6 +39,27 @@ def test_histograms() -> None:
     assert load_dna(FILES / "hist50").ranges is None
     # the file is by the path that counts values at bin edges wrongly: a dead neuron, in 2 cells
     assert int((dna.counts != expected("hist50_histc")).sum()) == 2
+
+
+def test_histograms_without_ranges_are_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    counts = torch.randint(1, 50, (2, 5, 20), generator=torch.Generator().manual_seed(0))
+    for name, part in zip("xy", counts, strict=True):
+        save_vdna(HistogramDNA(part, Neurons({"a": 3, "b": 2}), None, 7, "x"), tmp_path / name)
+    x, y = (load_dna(tmp_path / name) for name in "xy")
+    found = compare(x, y)
+    shares = counts.double() / counts.sum(2, keepdim=True)
+    expected = (shares[0].cumsum(1) - shares[1].cumsum(1)).abs().sum(1)
+    assert found.to_dict()["dna_emd"] == pytest.approx(float(expected.mean()), rel=1e-9)
+    assert [neuron["shift"] for neuron in found.top_neurons()] == [None] * 5
+    assert found.explain().sentences == []
+    assert any("ranges of official histograms are unknown" in notice for notice in found.notices)
+    with pytest.raises(ValueError, match=r"ranges of this DNA are unknown.*load_dna\(path, ranges=...\)"):
+        _ = found.mean_shift
+    for form in ([], ["--json"]):
+        assert run(monkeypatch, "compare", tmp_path / "x", tmp_path / "y", *form) == 0, capsys.readouterr().err
+    capsys.readouterr()
 
 
 def test_gaussians() -> None:

@@ -10,7 +10,7 @@ import torch
 from networks import Convolutions, Outputs, Pixels, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAExtractor, Neurons
+from torchmetrics_dna import DNAEMD, DNAExtractor, Neurons, make_dna
 
 OFFICIAL = {f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280}
 
@@ -266,6 +266,31 @@ def test_a_network_of_ours_never_trains() -> None:
     extractor.network.train()  # whoever else holds it
     assert not extractor(random_images(1, 0))["block_0"].requires_grad
     assert not any(module.training for module in extractor.network.modules())
+
+
+@pytest.mark.parametrize("way", ["in place", "data", "load_state_dict", "buffer"])
+def test_the_digest_follows_the_weights_of_a_users_module(way: str) -> None:
+    network = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4))
+    extractor = DNAExtractor(network, input_size=8)
+    images = random_images(2, 0)
+    metric = DNAEMD(extractor, ranges="auto", num_bins=16)
+    metric.update(images, real=True)
+    before = make_dna(images, extractor, ranges="auto", num_bins=16)
+    assert metric.to_dna(True).weights_digest == before.weights_digest
+    changes = {
+        "in place": lambda: network[0].weight.detach().neg_(),
+        "data": lambda: network[0].weight.data.neg_(),  # unseen by torch's counter, as many moving averages write
+        "load_state_dict": lambda: network.load_state_dict(
+            {name: value + 1 for name, value in network.state_dict().items()}
+        ),
+        "buffer": lambda: network[1].running_mean.add_(1),
+    }
+    changes[way]()
+    for after in (make_dna(images, extractor, ranges="auto", num_bins=16), metric.to_dna(True)):
+        expected = DNAExtractor(network, input_size=8).weights_digest
+        assert after.weights_digest == expected != before.weights_digest
+        with pytest.raises(ValueError, match="can't be merged or compared, their weights"):
+            before.merge(after)
 
 
 @pytest.mark.parametrize("fails", [False, True])

@@ -156,7 +156,7 @@ def test_plain_addresses_likewise(tmp_path: Path) -> None:
     with serving({"plain": tmp_path}) as (endpoint, requests):
         address = f"{endpoint}/plain/vgg16-397923af.pth"
         said = use("vgg16", endpoint, tmp_path / "home", address)
-        assert said.startswith(f"OSError: Can't fetch 'vgg16-397923af.pth' of {address} (invalid hash value")
+        assert said.startswith(f"OSError: Can't fetch 'vgg16-397923af.pth' of {address} (its hash is")
         assert said.endswith("give it, or a folder with it, as `weights_path`")
         assert left_in(tmp_path / "home") == []
         dino = tmp_path / "dino.pth"

@@ -9,11 +9,14 @@ import os
 import pickle
 import subprocess
 import sys
+import threading
 import time
 import zipfile
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from unittest.mock import ANY
 from urllib.parse import quote
 
 import dnas
@@ -23,9 +26,11 @@ import torch
 from dnas import every_kind, tensors
 from mutations import npy, unzipped, zipped
 
-from torchmetrics_dna import HistogramDNA, load_dna
+from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna, make_dna
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import merge_files
+from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
 
 KINDS = every_kind()
@@ -84,7 +89,24 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
     monkeypatch.setattr(os, "fsync", fsync)
     dnas.histogram().save(path)
     new = path.read_bytes()
-    assert flushed == [(f".x.{os.getpid()}", new, old), (tmp_path.name, b"", new)]
+    assert flushed == [(ANY, new, old), (tmp_path.name, b"", new)]
+    assert flushed[0][0].startswith(".x.")
+
+
+def test_threads_write_one_path_at_once(tmp_path: Path) -> None:
+    together = threading.Barrier(6)
+
+    def write(number: int) -> None:
+        with replacing(tmp_path / "x") as temporary:
+            together.wait()
+            temporary.write_text(str(number))
+            together.wait()
+
+    with ThreadPoolExecutor(6) as pool:
+        list(pool.map(write, range(6)))
+    assert [path.name for path in tmp_path.iterdir()] == ["x"]
+    with pytest.raises(OSError, match=r"^no number$"), replacing(tmp_path / "x"):
+        raise OSError("no number")
 
 
 @pytest.mark.parametrize("dna", KINDS, ids=NAMES)
@@ -385,15 +407,44 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.outer
-def test_mutated_files_are_refused_or_read_as_they_are() -> None:
+@pytest.mark.parametrize(("of", "kinds", "least"), [("dnas", 15, 20), ("images", 10, 1)])
+def test_mutated_files_are_refused_or_read_as_they_are(of: str, kinds: int, least: int) -> None:
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
-    script = Path(__file__).parents[1] / "helpers" / "mutations.py"
-    command = [sys.executable, script, "--files", "450", "--processes", "1"]
+    script, files = Path(__file__).parents[1] / "helpers" / "mutations.py", 30 * kinds
+    command = [sys.executable, script, "--files", str(files), "--processes", "1", "--of", of]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split()[-4:] for line in done.stdout.splitlines()[1:16]]
-    assert sum(int(count) for row in rows for count in row) == 450
-    assert all(int(refused) > 20 and wrong == "0" for refused, _, _, wrong in rows)  # of 30 of each kind
+    rows = [line.split()[-5:] for line in done.stdout.splitlines()[1 : 1 + kinds]]
+    assert sum(int(count) for row in rows for count in row) == files
+    assert all(int(refused) > least and wrong == "0" for refused, _, _, _, wrong in rows)  # of 30 of each kind
+
+
+def test_zips_of_a_later_version_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.dna.npz"
+    dnas.gaussian().save(path)
+    content = bytearray(path.read_bytes()[:-64])
+    content[content.index(b"PK\x01\x02") + 6] = 84  # what is needed to unpack the first member
+    path.write_bytes(bytes(content) + hashlib.sha256(content).hexdigest().encode())
+    with pytest.raises(ValueError, match="Can't read .*x.dna.npz' as a DNA file: it is damaged .*zip file version 8.4"):
+        load_dna(path)
+    with pytest.raises(ValueError, match="is not a readable zip archive: zip file version 8.4"):
+        make_dna(path.rename(tmp_path / "x.zip"))
+
+
+@pytest.mark.parametrize("huge", [1e200, -1e200])
+def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) -> None:
+    one, two = Neurons({"a": 1}), torch.tensor([[[abs(huge)] * 2] * 2], dtype=torch.float64)
+    value = torch.tensor([huge], dtype=torch.float64)
+    for make in (
+        lambda: GaussianDNA(value, torch.zeros(1), one, 2, "x"),
+        lambda: GaussianDNA(torch.zeros(1), value.abs(), one, 2, "x"),
+        lambda: LayerGaussianDNA(torch.zeros(2), {"a": two[0]}, Neurons({"a": 2}), 2, "x"),
+        lambda: ActivationRanges(-value.abs(), value.abs(), one),
+    ):
+        with pytest.raises(ValueError, match="1e.200"):
+            make()
+    large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), one, 2, "x")
+    assert DISTANCES["dna-fd"].of_dnas(large, large).tolist() == [0]  # as float32 activations may be
 
 
 @pytest.mark.slow

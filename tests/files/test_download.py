@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -12,7 +13,7 @@ import pytest
 from golden import GOLDEN
 from hub_server import COMMIT, serving
 
-from torchmetrics_dna import ActivationRanges, load_dna
+from torchmetrics_dna import ActivationRanges, load_dna, make_dna
 from torchmetrics_dna.files.download import fetch
 
 REMEDY = "download it where there is a network, and give its local path instead"
@@ -53,8 +54,8 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
     ours, official = dnas.histogram().digest, load_dna(GOLDEN / "official_files" / "gauss").digest
     with serving({"owner/repo": repository, "datasets/owner/data": repository}) as (endpoint, requests):
         expected = {
-            "hub:owner/repo/sub/x.dna.npz": ours,
             f"hub:owner/repo@{COMMIT}/sub/x.dna.npz": ours,
+            "hub:owner/repo/sub/x.dna.npz": ours,
             "hub:owner/repo/gauss": official,
             "hub:owner/repo/gauss.npz": official,
             "hub:datasets/owner/data/gauss.json": official,
@@ -62,6 +63,7 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
         }
         assert load(*expected, endpoint=endpoint, home=tmp_path) == list(expected.values())
         assert "GET /owner/repo/resolve/" in " ".join(requests)
+        assert f"HEAD /owner/repo/resolve/{COMMIT}/sub/x.dna.npz" in requests
         requests.clear()
         # what is in the cache is not fetched again, and needs no network
         assert load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path) == [ours]
@@ -70,6 +72,13 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
         offline = load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
         assert offline == [ours]
         assert requests == []
+        # a damaged copy is fetched again, or told
+        (blob,) = {path.resolve() for path in tmp_path.rglob("x.dna.npz") if path.is_symlink()}
+        blob.write_bytes(b"damaged")
+        assert load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path) == [ours]
+        blob.write_bytes(b"damaged")
+        (told,) = load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+        assert f"but {blob.name[:16]}... was expected" in told
 
 
 @pytest.mark.slow
@@ -104,3 +113,50 @@ def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
 def test_what_names_no_file(reference: str) -> None:
     with pytest.raises(ValueError, match=r"Expected hub:OWNER/REPO/path|names no file of a hub repository"):
         fetch(reference)
+
+
+def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "w.safetensors").write_bytes(name.encode() * 1000)
+    sums = {name: hashlib.sha256(name.encode() * 1000).hexdigest() for name in "ab"}
+    with serving({"plain": tmp_path}) as (endpoint, requests):
+        addresses = {name: f"{endpoint}/plain/{name}/w.safetensors" for name in "ab"}
+        for _ in range(2):
+            assert {name: fetch(address).read_bytes()[:1] for name, address in addresses.items()} == {
+                "a": b"a",
+                "b": b"b",
+            }
+        assert [request.split()[0] for request in requests] == ["HEAD", "GET"] * 2
+        path = fetch(addresses["a"], sha256=sums["a"])
+        assert path.name.endswith("-w.safetensors")
+        with pytest.raises(OSError, match=f"its hash is {sums['a'][:16]}..., but {sums['b'][:16]}... was expected"):
+            fetch(addresses["a"], sha256=sums["b"])
+        fetch(addresses["a"])
+        path.write_bytes(b"damaged")
+        assert fetch(addresses["a"], sha256=sums["a"][:8]).read_bytes() == b"a" * 1000
+        path.write_bytes(b"damaged")
+        monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+        with pytest.raises(OSError, match=r"its hash is .*, but .* was expected"):
+            fetch(addresses["a"], sha256=sums["a"])
+        assert not path.exists()
+
+
+def test_what_a_server_says_is_told_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
+    (tmp_path / "x.dna.npz").write_bytes(bytes(1000))
+    for fault, told in (
+        ("length", "its Content-Length is 'abc.*, expected a number of bytes"),
+        ("cut", "the connection was cut after 500 of 1000 bytes"),
+    ):
+        with serving({"plain": tmp_path}, fault) as (endpoint, _):
+            with pytest.raises(OSError, match="Can't read") as read:
+                load_dna(f"{endpoint}/plain/x.dna.npz")
+            with pytest.raises(OSError, match=told) as fetched:
+                fetch(f"{endpoint}/plain/x.dna.npz")
+        assert max(len(str(read.value)), len(str(fetched.value))) < 600
+    with serving({}) as (endpoint, _):  # which answers 401
+        with pytest.raises(OSError, match=r"Can't read .*401, message='Unauthorized'") as refused:
+            make_dna(f"{endpoint}/plain/x.zip")
+        assert not isinstance(refused.value, FileNotFoundError)

@@ -18,7 +18,7 @@ def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[st
     """Serve folders as repositories (``OWNER/REPO`` or ``datasets/OWNER/REPO``); gives the address and the requests.
 
     The repository ``plain`` holds files without a protocol. A ``fault`` spoils every answer: ``"cut"`` the connection
-    after half of the file, or send ``"other"`` bytes than were promised.
+    after half of the file, or send ``"other"`` bytes than were promised, or ``"length"``, a long word for their number.
     """
     requests: list[str] = []
 
@@ -45,7 +45,7 @@ def serving(repositories: dict[str, Path], fault: str = "") -> Iterator[tuple[st
             content = path.read_bytes()
             self.send_response(200)
             self.send_header("X-Repo-Commit", COMMIT)
-            self.send_header("Content-Length", str(len(content)))
+            self.send_header("Content-Length", "abc" * 12_000 if fault == "length" else str(len(content)))
             if path.suffix in (".json", ".txt"):  # in git itself
                 blob = b"blob %d\0" % len(content) + content
                 self.send_header("ETag", f'"{hashlib.sha1(blob).hexdigest()}"')

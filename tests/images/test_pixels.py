@@ -9,8 +9,6 @@ import struct
 import tracemalloc
 import zipfile
 import zlib
-from collections.abc import Iterator
-from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import numpy as np
 import pytest
 import tifffile
 import torch
+from address_space import at_most
 from PIL import Image
 
 from torchmetrics_dna.images import check_images, open_source
@@ -186,19 +185,6 @@ def huge(side: int) -> bytes:
     packed = zlib.compress(bytes((1 + (side + 7) // 8) * side))
     header = struct.pack(">IIBBBBB", side, side, 1, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", packed) + chunk(b"IEND", b"")
-
-
-@contextmanager
-def at_most(megabytes: int) -> Iterator[None]:
-    """Let the system refuse this process more memory than it has and so much."""
-    resource = pytest.importorskip("resource")
-    pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + megabytes * 1_000_000, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def test_images_of_too_many_pixels_are_refused_before_they_are_decoded(

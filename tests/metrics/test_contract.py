@@ -6,6 +6,7 @@ import copy
 import io
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -16,9 +17,9 @@ from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, fe
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
-from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker
+from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, Running
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, make_dna
+from torchmetrics_dna import CMMD, DNAEMD, MIND, PRDC, DNAExtractor, DNAFrechet, make_dna
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)
@@ -370,6 +371,39 @@ def test_a_bootstrapper_holds_one_network(make_class: Make) -> None:
     drawn = [metric.to_dna(True).num_images for metric in strapper.metrics]
     assert sum(drawn) > 0
     assert len(set(drawn)) > 1  # each its own
+
+
+@pytest.mark.parametrize("of_class", [*MAKERS, *ONE_SIDED, "mind", "cmmd", "prdc"])
+def test_a_running_window_is_its_batches(of_class: str) -> None:
+    others = {"mind": partial(MIND, EXTRACTOR), "cmmd": partial(CMMD, EXTRACTOR)}
+    others["prdc"] = partial(PRDC, EXTRACTOR, nearest_k=2)
+    make = (MAKERS | ONE_SIDED | others)[of_class]
+    metric, expected = Running(make(), window=4), make()
+    batches = [random_images(3, seed) // (1 + seed % 2) for seed in range(7)]
+    calls = [(batch,) if of_class in ONE_SIDED else (batch, seed % 2 == 0) for seed, batch in enumerate(batches)]
+    for number, call in enumerate(calls):
+        (metric if number % 3 else metric.update)(*call)
+        if number == 1:
+            close(metric.compute(), fed_by(make(), calls[:2]).compute(), of_class)
+    for call in calls[-4:]:
+        expected.update(*call)
+    for _ in range(2):
+        close(metric.compute(), expected.compute(), of_class)
+    if of_class not in ONE_SIDED:
+        with pytest.raises(ValueError, match="give `reset_real_features=True`, or the real side as `reference`"):
+            fed(Running(make(reset_real_features=False), window=2)).compute()
+
+
+def fed_by(metric: Metric, calls: list[tuple[object, ...]]) -> Metric:
+    for call in calls:
+        metric.update(*call)
+    return metric
+
+
+def close(found: object, expected: object, name: str) -> None:
+    if "realism" in name:  # scores, in no order
+        found, expected = (scores.sort().values for scores in (found, expected))
+    torch.testing.assert_close(found, expected)
 
 
 def test_classwise_names_neurons(make_class: Make) -> None:

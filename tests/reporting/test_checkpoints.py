@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -147,7 +148,57 @@ def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Pat
             checkpoints.add(step, OTHERS)
     with pytest.raises(ValueError, match="their numbers of bins differ"):
         checkpoints.add(1, make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50))
-    assert [path.name for path in tmp_path.iterdir()] == ["reference.dna.npz"]
+    assert [path.name for path in tmp_path.glob("*.npz")] == ["reference.dna.npz"]
+
+
+def test_another_reference_of_as_many_images_is_told(trained: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i, photo in enumerate(REFERENCE):
+        Image.fromarray(photo).save(folder / f"{i:03}.png")
+    fresh(trained, folder)  # the same pixels
+    for other in (OTHERS, REFERENCE[::-1] // 2):
+        with pytest.raises(
+            ValueError, match="Another reference is in .*: of 20 images, pixels .{16}, but got 20 images"
+        ):
+            fresh(trained, other)
+
+
+def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
+    first = fresh(tmp_path)
+    first.add(1, DARK)
+    code = "import sys; sys.path[:0] = sys.argv[2:]; import test_checkpoints as t; c = t.fresh(t.Path(sys.argv[1]));"
+    code += "print(len(c.comparisons.found)); c.add(2, t.OTHERS)"
+    arguments = [tmp_path, Path(__file__).parent, Path(__file__).parents[1] / "helpers"]
+    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert done.stdout == "1\n", done.stderr  # which may well be read
+    assert done.stderr.endswith(f"Another run adds checkpoints to {str(tmp_path)!r}; give each run its own folder\n")
+    second = fresh(tmp_path)
+    second.add(2, OTHERS)
+    with pytest.raises(ValueError, match="A later Checkpoints of this process has taken over"):
+        first.add(3, DARK)
+    del second
+    other = fresh(tmp_path / "other", OTHERS)
+    (tmp_path / "other" / "reference.dna.npz").write_bytes((tmp_path / "reference.dna.npz").read_bytes())
+    with pytest.raises(ValueError, match="Another reference is in"):
+        other.add(1, DARK)
+
+
+def test_files_that_are_no_checkpoints_are_left_out(tmp_path: Path) -> None:
+    checkpoints = fresh(tmp_path)
+    checkpoints.add(4, DARK)
+    path = tmp_path / "step_000004.dna.npz"
+    (tmp_path / "step_4.dna.npz").write_bytes(path.read_bytes())
+    path.rename(tmp_path / "step_0000005.dna.npz")
+    with pytest.raises(ValueError, match="There are no checkpoints"):
+        _ = checkpoints.comparisons
+    (tmp_path / "step_000003.dna.npz").write_bytes(b"damaged")
+    make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50).save(tmp_path / "step_000002.dna.npz")
+    with pytest.warns(UserWarning, match="is left out: ") as told:
+        checkpoints.add(6, OTHERS)
+    assert [path for path in ("step_000002", "step_000003") if not any(path in str(w.message) for w in told)] == []
+    with pytest.warns(UserWarning, match="is left out: "):
+        assert list(checkpoints.comparisons.found) == ["step_000006"]
 
 
 def share_checkpoints(rank: int, world: int, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -132,8 +133,45 @@ def test_names_of_engines() -> None:
 
 def test_a_missing_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(ModuleNotFoundError, match=r"needs ray, .*; run `pip install 'ray\[client\]>=2.48'`"):
+    with pytest.raises(ModuleNotFoundError, match=r"needs ray, .*; run `pip install 'ray\[client\]>=2.52'`"):
         make(shards(tmp_path / "shards", 1, 1), tmp_path / "x.dna.npz", "ray")
+
+
+def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By what Ray is told; that nothing else is open is tested on Ray itself, in test_ray.py."""
+    monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    asked: list[tuple[Any, ...]] = []
+
+    def init(address: str, **options: Any) -> None:
+        asked.append((address, options.get("include_dashboard"), os.environ.get("RAY_AUTH_MODE")))
+        if address == "none:1":
+            raise ConnectionError("there is none")
+
+    ray = SimpleNamespace(
+        init=init, shutdown=lambda: None, is_initialized=lambda: False, cluster_resources=lambda: {"CPU": 2}
+    )
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    running: list[str] = []
+    parts = {
+        "_private.ray_constants": SimpleNamespace(ENABLE_RAY_CLUSTER=True),
+        "_private.services": SimpleNamespace(canonicalize_bootstrap_address=lambda _: running[0] if running else None),
+        "_raylet": SimpleNamespace(Config=SimpleNamespace(initialize=lambda _: None)),
+    }
+    for name, part in parts.items():
+        monkeypatch.setitem(sys.modules, f"ray.{name}", part)
+    for running[:] in ([], ["10.0.0.1:6379"]):
+        with RayEngine().open():
+            pass
+        assert "RAY_AUTH_MODE" not in os.environ
+    assert asked == [("local", False, "token"), (None, None, None)]
+    for named, address in (("none:1", None), (None, "none:1")):
+        asked.clear()
+        if address:
+            monkeypatch.setenv("RAY_ADDRESS", address)
+        with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
+            RayEngine(named).open().__enter__()
+        assert len(asked) == 1
 
 
 def test_options_of_the_command(

@@ -81,6 +81,14 @@ def test_sides_of_very_unequal_size_have_no_test() -> None:
     assert not any("no test" in line for line in few.notices)
 
 
-def test_copies_are_noticed() -> None:
+def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert any(notice.startswith("3 images of B look nearly like images of A") for notice in found.notices)
+    for module in ("sets.compare_measured", "images.duplicates"):
+        monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
+    some = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **some)
+    assert [notice for notice in found.notices if "nearly" in notice] == [
+        "B has more than 10 images, too many to look for nearly equal ones; if some belong together (frames of a clip,"
+        " crops of a picture), group them, or p-values are too small"
+    ]

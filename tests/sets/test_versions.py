@@ -30,9 +30,10 @@ def test_what_came_and_went() -> None:
     old, new = np.concatenate([KEPT[:5], GONE, KEPT[5:]]), np.concatenate([CAME, KEPT[::-1], KEPT[:1]])
     found = compare_versions(old, new, DNAExtractor(Pixels()), **OPTIONS)
     assert found.num_images == (46, 81)
-    assert found.removed == [f"image {i}" for i in range(5, 11)]
-    assert len(found.added) == 41  # an image that stands there twice was added once
-    assert found.edited == found.removed
+    assert found.edited == [f"image {i}" for i in range(5, 11)]
+    assert found.removed == []
+    assert len(found.added) == 35  # an image that stands there twice was added once
+    assert not set(found.added) & set(found.edited)
     assert ("image 0", "image 79") in found.renamed
     whole = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
     assert torch.equal(found.whole.found["dna-emd"], whole.found["dna-emd"])
@@ -40,10 +41,11 @@ def test_what_came_and_went() -> None:
     added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
     assert found.of_added.dna_emd == pytest.approx(added.dna_emd, rel=1e-12)
     assert found.of_added.p_value == added.p_value
-    assert "46 images before, 81 images now: 40 the same, 41 added, 6 removed." in found.sentences
-    assert any(sentence.startswith("The images added differ from those kept") for sentence in found.sentences)
-    assert json.loads(json.dumps(found.to_dict()))["removed"] == found.removed
-    assert repr(found) == "Versions(41 added, 6 removed of 46 images)"
+    assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in found.sentences
+    assert "6 images edited: other pixels under the same name." in found.sentences
+    assert any(sentence.startswith("The images added or edited differ from those kept") for sentence in found.sentences)
+    assert json.loads(json.dumps(found.to_dict()))["edited"] == found.edited
+    assert repr(found) == "Versions(35 added, 0 removed, 6 edited of 46 images)"
 
 
 def test_equal_and_disjoint_versions() -> None:
@@ -71,7 +73,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert run(monkeypatch, *given, "--markdown", "--fail-if-different") == 1
     told = capsys.readouterr()
     assert "| added | 1 | 2.png |" in told.out
-    assert "Failed: 1 image came and 1 went." in told.err
+    assert "Failed: 1 image added, 1 removed, 0 edited." in told.err
     assert run(monkeypatch, *given, "--json") == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
+    (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
+    (tmp_path / "new" / "2.png").unlink()
+    assert run(monkeypatch, *given, "--fail-if-different") == 1
+    told = capsys.readouterr()
+    assert "3 the same, 0 added, 0 removed.\n" in told.out
+    assert "1 image edited: other pixels under the same name.\n" in told.out
+    assert "Failed: 0 images added, 0 removed, 1 edited." in told.err
     assert run(monkeypatch, "diff", tmp_path / "old", tmp_path / "none") == 2

@@ -26,7 +26,7 @@ def diff(
     changes: o.ChangesFile = None,
     folds: Annotated[int, o.option("Folds of images for tests; 0 for none.")] = 20,
     fail_if_different: Annotated[
-        bool, o.option("Exit with code 1 if an image came or went.", "--fail-if-different")
+        bool, o.option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different")
     ] = False,
     as_markdown: Annotated[bool, o.option("Print Markdown, such as for a pull request.", "--markdown")] = False,
     as_json: o.Json = False,
@@ -52,8 +52,9 @@ def diff(
             if names:
                 out.print(f"  {what}: {_few(names)}", soft_wrap=True)
     print_unreadable(found.unreadable)
-    if fail_if_different and (found.added or found.removed):
-        talk.print(f"Failed: {images_in_words(len(found.added))} came and {len(found.removed):,} went.")
+    if fail_if_different and (found.added or found.removed or found.edited):
+        added = images_in_words(len(found.added))
+        talk.print(f"Failed: {added} added, {len(found.removed):,} removed, {len(found.edited):,} edited.")
         raise typer.Exit(1)
 
 

@@ -121,7 +121,7 @@ def explain(
 
     """
     p_value = None if test is None else test.p_value
-    if isinstance(a, SlicedDNA) or isinstance(b, SlicedDNA):
+    if not (has_means(a) and has_means(b)):
         return Explanation(p_value, [], None, None, names)
     if p_value is not None and p_value > SIGNIFICANT:
         return Explanation(p_value, [], None if changes is None else [], None, names)
@@ -131,6 +131,11 @@ def explain(
     found = None if changes is None or not shift.any() else changes.explain(shift, one.neurons)
     named, unexplained = (None, None) if found is None else found
     return Explanation(p_value, properties, named, unexplained, names)
+
+
+def has_means(dna: DNA) -> bool:
+    """True if the means of neurons can be had: not from projections, nor from histograms of unknown ranges."""
+    return not isinstance(dna, SlicedDNA) and not (isinstance(dna, HistogramDNA) and dna.ranges is None)
 
 
 def as_gaussian(dna: DNA) -> GaussianDNA:

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import zipfile
 from dataclasses import replace
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.lib import format as npy
 
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.limits import check_unpacked
 from torchmetrics_dna.images.addresses import asking, is_address
 from torchmetrics_dna.images.places import open_file, suffix_of
 from torchmetrics_dna.neurons.index import Neurons
@@ -26,8 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
-_MEMBERS = {"mu.npy", "sigma.npy"}
-_WIDEST = 1 << 14  # neurons
+_MEMBERS = ("mu.npy", "sigma.npy")
 _PICKLE = (
     "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
     " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2']"
@@ -48,8 +51,8 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
         return _first_member(str(path)) in _MEMBERS
     try:
         with zipfile.ZipFile(path) as archive:
-            return set(archive.namelist()) >= _MEMBERS
-    except (OSError, zipfile.BadZipFile):  # what is wrong with it is said where it is read
+            return set(archive.namelist()) >= {*_MEMBERS}
+    except Exception:  # what is wrong with it is said where it is read
         return False
 
 
@@ -75,8 +78,6 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
         raise ValueError(f"{str(path)!r} {_PICKLE}")
     with refusing(path, "statistics of FID"):
         mean, cov = _of_torch(path) if suffix == ".pt" else _of_numpy(path)
-        if mean.ndim != 1 or cov.shape != (len(mean), len(mean)):
-            raise ValueError(f"its mu and sigma are of shapes {mean.shape} and {cov.shape}, expected (n,) and (n, n)")
         mu, sigma = (torch.from_numpy(np.array(values, np.float64)) for values in (mean, cov))
         return LayerGaussianDNA(mu, {LAYER: sigma}, Neurons({LAYER: len(mean)}), 0, UNNAMED)
 
@@ -147,18 +148,50 @@ def _first_member(address: str) -> str:
 
 def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
-        sizes = {info.filename: info.file_size for info in archive.infolist()}
-        if max(sizes["mu.npy"] / 8, (sizes["sigma.npy"] / 8) ** 0.5) > _WIDEST:
-            raise ValueError(f"it is of more than {_WIDEST:,} neurons")
-    with np.load(path, allow_pickle=False) as arrays:
-        return arrays["mu"], arrays["sigma"]
+        headers = []
+        for name in _MEMBERS:
+            with archive.open(plain_member(archive, name)) as member:
+                headers.append(read_npy_header(member))
+        if any(dtype.kind != "f" for _, _, dtype in headers):
+            raise ValueError("its mu and sigma are not of floating point")
+        _check_shapes(path, *(shape for shape, _, _ in headers))
+        mean, cov = (_array(archive, name) for name in _MEMBERS)
+    return mean, cov
+
+
+def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
+    with archive.open(name) as member:
+        array = npy.read_array(member, allow_pickle=False)
+        if member.read(1):  # which also has zipfile check its sum
+            raise ValueError(f"its array {name!r} goes on after its end")
+    return np.asarray(array)
 
 
 def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     """Of a file of torch, which may hold arrays of numbers and no other objects."""
+    size = path.stat().st_size
+    with zipfile.ZipFile(path) as archive:  # torch looks at no sums, and unpacks whatever is there
+        check_unpacked(size, sum(info.file_size for info in archive.infolist()))
+        packed = next((info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
+        if packed is not None:
+            raise ValueError(f"its member {packed!r} is packed, as torch does not write it; save it anew")
+        if (damaged := archive.testzip()) is not None:
+            raise ValueError(f"its member {damaged!r} is damaged; copy it anew")
     rebuild = (getattr(np, "_core", None) or np.core).multiarray._reconstruct
     plain = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     allowed: list[Any] = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
     with torch.serialization.safe_globals(allowed):
         found = torch.load(path, map_location="cpu", weights_only=True)
-    return np.asarray(found["mu"]), np.asarray(found["sigma"])
+    arrays = found["mu"], found["sigma"]
+    if not all(isinstance(array, (np.ndarray, torch.Tensor)) for array in arrays):
+        raise ValueError("its mu and sigma are no arrays")
+    mean, cov = map(np.asarray, arrays)
+    _check_shapes(path, mean.shape, cov.shape)  # of a number that is repeated, it may be any
+    return mean, cov
+
+
+def _check_shapes(path: Path, mean: tuple[int, ...], cov: tuple[int, ...]) -> None:
+    """ValueError unless these are the shapes of a mean and a covariance that the file is large enough for."""
+    if len(mean) != 1 or cov != (*mean, *mean):
+        raise ValueError(f"its mu and sigma are of shapes {mean} and {cov}, expected (n,) and (n, n)")
+    check_unpacked(path.stat().st_size, 8 * (prod(mean) + prod(cov)))

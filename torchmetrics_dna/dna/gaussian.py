@@ -12,6 +12,7 @@ from typing_extensions import Self, override
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.codec import Encoded, Joined, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
+from torchmetrics_dna.neurons.ranges import LARGEST
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -154,9 +155,11 @@ class GaussianDNA(DNA):
 
 
 def check_finite(values: Tensor, field: str) -> None:
-    """ValueError if there is NaN or infinity among them."""
+    """ValueError if there is NaN or infinity among them, or a number whose square is; no activations give such."""
     if not values.isfinite().all():
         raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
+    if values.numel() and (largest := float(values.abs().max())) > LARGEST:
+        raise ValueError(f"Argument `{field}` expected to be at most {LARGEST}, but got {largest}")
 
 
 def merge_moments(

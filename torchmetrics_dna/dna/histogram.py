@@ -149,7 +149,7 @@ class HistogramDNA(DNA):
         Between self-ranging DNAs, a bin is the one that this DNA's range, with its margin, has under fixed bounds.
 
         Raises:
-            ValueError: If extractor, neurons, bins or bounds differ.
+            ValueError: If extractor, neurons, bins or bounds differ, or a neuron has no counts.
             RuntimeError: If one of the two holds no image.
 
         """
@@ -161,7 +161,10 @@ class HistogramDNA(DNA):
         united = self.known_ranges.union(other.known_ranges)
         mine, theirs = (dna.counts_within(united).to(where) for dna in (self, other))
         low, high = (bound.to(where) for bound in self.known_ranges.bounds())
-        return dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
+        found = dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
+        if found.isnan().any():
+            raise ValueError(f"Neuron {int(found.isnan().nonzero()[0])} has no counts in one of the sets")
+        return found
 
     def by_layer(self) -> dict[str, Tensor]:
         """Counts of each layer, ``{layer: (n, num_bins)}``; views."""

@@ -162,4 +162,5 @@ def _symmetric(cov: Tensor, layer: str) -> Tensor:
     cov = cov.double()
     if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
         raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
+    check_finite(cov, "cov")
     return (cov + cov.T) / 2

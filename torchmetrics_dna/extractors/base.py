@@ -6,6 +6,7 @@ import hashlib
 import os
 from dataclasses import replace
 from functools import cached_property
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -20,7 +21,7 @@ from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.projections import Projections
 from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
-from torchmetrics_dna.files.download import cached, fetch
+from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
 from torchmetrics_dna.images.tensors import in_unit_range
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
+_SAMPLES = 16  # of each tensor of a user's module
 # on the CPU: intermediate results of more images lie in blocks that the system maps anew, page by page, each time
 _AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
 
@@ -139,6 +141,7 @@ class DNAExtractor(Shareable):
         # straight into __dict__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
+        self._known_weights: tuple[Any, str] | None = None  # what tells that they changed, and their digest
         self._submodules = built.submodules
         self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
@@ -165,20 +168,26 @@ class DNAExtractor(Shareable):
             return PROPERTY_RANGES if list(self.neurons) == [LAYER] else None
         path = self._ranges
         if isinstance(path, str):
-            path = cached(path) or fetch(path, remedy="give it as `ranges`, or give `ranges='auto'`")
+            path = fetch(path, is_fixed=True, remedy="give it as `ranges`, or give `ranges='auto'`")
         ranges = self._fitting(ActivationRanges.load(path))
         return replace(ranges, name=ranges.name or self.name)
 
-    @cached_property
+    @property
     def weights_digest(self) -> str:
-        """16 hexadecimal digits of the network's weights."""
+        """16 hexadecimal digits of the network's weights, as they are now: a module of the user's may train on."""
+        state = None if self._own else _state_of(self.network)
+        if self._known_weights is None or self._known_weights[0] != state:
+            self._known_weights = state, self._hash_weights()
+        return self._known_weights[1]
+
+    def _hash_weights(self) -> str:
         sha = hashlib.sha256()
         for name, tensor in self.network.state_dict().items():
             sha.update(name.encode())
             sha.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
         return sha.hexdigest()[:16]
 
-    @cached_property
+    @property
     def digest(self) -> str:
         """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
         settings = (self.weights_digest, self.name, dict(self.neurons), self._submodules, self.preparation)
@@ -348,3 +357,18 @@ class DNAExtractor(Shareable):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> DNAExtractor:
         return self
+
+
+def _state_of(network: nn.Module) -> list[Any]:
+    """A value that changes with the weights, at little cost: where tensors are, torch's counter of writes, and samples.
+
+    The counter misses writes to ``.data``, such as those of moving averages, which change all of a tensor.
+    """
+    return [
+        (
+            tensor.data_ptr(),
+            None if tensor.is_inference() else tensor._version,
+            tensor.detach().flatten()[:: tensor.numel() // _SAMPLES + 1].tolist(),
+        )
+        for tensor in chain(network.parameters(), network.buffers())
+    ]

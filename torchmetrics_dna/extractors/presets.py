@@ -26,13 +26,14 @@ class Preset:
         architecture: The library that has the network and its name there; see ``architectures.py``.
         submodules: For each layer, in order, the submodule whose output it is, or a view of that.
         neurons: For each layer, how many neurons it has.
-        weights: Where the weights come from: a reference for ``download.py``, or the name of a package that has them.
+        weights: Where the weights come from: a reference for ``download.py``, with the revision of a hub repository
+            where it is known, or the name of a package that has them.
         licence: Licence of the weights.
         input_size: Height and width that images are resized to.
         resize: In which way.
         mean: Per channel, subtracted from images in [0, 1]; by default, as for most networks, that of ImageNet.
         std: Per channel, divided by; by default likewise.
-        sha256: First digits of the weights file's SHA-256, if known.
+        sha256: The weights file's SHA-256, if known; the hub has that of its files.
         prefix: What the network's tensors have before their names in official files.
         unused: Prefixes of tensors in official files that the layers do not need.
         renames: Patterns in the names of official files, and what they are in the network.
@@ -136,7 +137,7 @@ _INCEPTION = Preset(
     weights="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/"
     "pt_inception-2015-12-05-6726825d.pth",
     licence="Apache-2.0",
-    sha256="6726825d",
+    sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
     unused=("fc.", "AuxLogits."),
     ranges=_ranges("Inception/inception_v3"),
 )
@@ -219,7 +220,7 @@ _RECORDS = (
         neurons={f"relu_{s}_{i}": _VGG_WIDTHS[s] for s, ats in _VGG_RELUS.items() for i in range(1, len(ats) + 1)},
         weights="https://download.pytorch.org/models/vgg16-397923af.pth",
         licence="BSD-3-Clause",
-        sha256="397923af",
+        sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
         prefix="features.",
         unused=("classifier.", "pre_logits.", "head."),
         ranges=_ranges("VGG/vgg16"),
@@ -235,7 +236,7 @@ _RECORDS = (
         input_size=(512, 512),
         mean=_HALF,
         std=_HALF,
-        weights="hub:CompVis/stable-diffusion-v1-4/vae/diffusion_pytorch_model.safetensors",
+        weights="hub:CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b/vae/diffusion_pytorch_model.safetensors",
         licence="CreativeML-OpenRAIL-M",
         unused=("decoder.", "post_quant_conv."),
         # as diffusers itself called its attention when these weights came out
@@ -255,7 +256,7 @@ _RECORDS = (
         "dinov3_vit_base",
         "vit_base_patch16_dinov3.lvd1689m",
         (12, 768),
-        "hub:timm/vit_base_patch16_dinov3.lvd1689m/model.safetensors",
+        "hub:timm/vit_base_patch16_dinov3.lvd1689m@c6a5fb7d12bbd3cf3b0079253141c3332aaed7da/model.safetensors",
         "DINOv3",
         input_size=(256, 256),
     ),

@@ -28,8 +28,7 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = N
     if weights_path is None:
         if not is_reference(preset.weights):
             return _in_package()
-        # weights do not change, so the hub is not asked for newer ones
-        return cached(preset.weights) or fetch(preset.weights, sha256=preset.sha256, remedy=_REMEDY)
+        return fetch(preset.weights, sha256=preset.sha256, is_fixed=True, remedy=_REMEDY)
     return local_weights(preset.name, weights_path, preset.weights)
 
 

@@ -26,8 +26,7 @@ def without_properties(extractor: DNAExtractor) -> DNAExtractor:
     if network is None:
         return extractor
     made = copy(extractor)
-    for known in ("ranges", "digest"):  # which were found for all neurons
-        made.__dict__.pop(known, None)
+    made.__dict__.pop("ranges", None)  # which were found for all neurons
     made.neurons, made.has_properties, made._shared = network, False, SharedPass()
     return made
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,13 +27,13 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # other threads may write the same file
     try:
         yield temporary
         _flush(temporary)
         temporary.replace(path)
     except OSError as err:
-        if err.filename in (None, str(temporary)):
+        if err.filename == str(temporary) or (err.filename is None and err.errno is not None):
             err.filename = str(path)
         raise
     finally:

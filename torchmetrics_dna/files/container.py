@@ -6,13 +6,14 @@ docs/format.md is the specification; this is its writer and its reader.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import struct
 import zipfile
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.lib import format as npy
@@ -20,6 +21,7 @@ from numpy.typing import NDArray
 
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, parse_json, refusing
+from torchmetrics_dna.files.limits import MOST_HEADER, check_header, check_unpacked, most_unpacked
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,9 +35,7 @@ _MARK = b"sha256:"
 _END = struct.Struct("<4sHHHHIIH")  # the end of a zip, before its comment
 _TAIL = _END.size + len(_MARK) + 64
 _DTYPES = ("|u1", "<f8")
-_MOST_HEADER, _MOST_NESTED = 1 << 22, 100_000  # bytes, and lists or objects, each of which takes 30 times its text
-# beyond this an honest DNA does not shrink, but a zip bomb does
-_FREE, _MOST_RATIO = 64_000_000, 100
+_MOST_NESTED = 100_000  # lists or objects, each of which takes 30 times its text
 _LEVEL = 4  # of byte planes, within 2 % of the smallest size at less than half the time
 
 
@@ -78,7 +78,7 @@ def write_container(
     with replacing(path) as temporary:
         for level in (_LEVEL, 0):
             _write_zip(temporary, text, arrays, level)
-            if unpacked <= _most_unpacked(temporary.stat().st_size):
+            if unpacked <= most_unpacked(temporary.stat().st_size):
                 break
 
 
@@ -112,6 +112,22 @@ def read_npz(path: str | os.PathLike[str], expected: Mapping[str, tuple[str, lis
     """
     with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
         return _read_arrays(archive, expected, file.seek(0, os.SEEK_END))
+
+
+def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Shape, whether the first axis is innermost, and dtype of the npy array that a file goes on with.
+
+    Raises:
+        ValueError: If there is none, or its header is longer than any that is needed; it is not read then.
+
+    """
+    version = npy.read_magic(file)
+    if version == (1, 0):  # of 64 kB at most
+        return npy.read_array_header_1_0(file)
+    length = file.read(4)
+    size = int.from_bytes(length, "little")
+    check_header(size, "the header of its array")
+    return npy.read_array_header_2_0(io.BytesIO(length + file.read(size)))
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
@@ -171,8 +187,8 @@ def _sha256(file: BinaryIO, size: int) -> bytes:
 
 
 def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
-    with archive.open(_plain(archive, _HEADER)) as member:
-        text = member.read(_MOST_HEADER + 1)
+    with archive.open(plain_member(archive, _HEADER)) as member:
+        text = member.read(MOST_HEADER + 1)
     _check_header(text)
     header = parse_json(text, dict)
     if header["format"] != FORMAT:
@@ -189,9 +205,9 @@ def _read_header(archive: zipfile.ZipFile) -> dict[str, Any]:
 
 def _check_header(text: bytes) -> None:
     """ValueError if a header is longer than any that is needed."""
-    if len(text) > _MOST_HEADER or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
+    if len(text) > MOST_HEADER or text.count(b"[") + text.count(b"{") > _MOST_NESTED:
         raise ValueError(
-            f"the header {_HEADER} has more than {_MOST_HEADER} bytes, or more than {_MOST_NESTED} brackets; shorten"
+            f"the header {_HEADER} has more than {MOST_HEADER} bytes, or more than {_MOST_NESTED} brackets; shorten"
             " the notes"
         )
 
@@ -207,15 +223,14 @@ def _check_members(archive: zipfile.ZipFile, declared: dict[str, Any]) -> None:
 
 def _read_arrays(archive: zipfile.ZipFile, declared: Mapping[str, Any], file_size: int) -> Arrays:
     sizes = {name: np.dtype(dtype).itemsize * prod(shape) for name, (dtype, shape) in declared.items()}
-    if sum(sizes.values()) > _most_unpacked(file_size):
-        raise ValueError(f"it would unpack from {file_size} to {sum(sizes.values())} bytes, as a zip bomb does")
+    check_unpacked(file_size, sum(sizes.values()))
     return {
         name: _read_array(archive, name, declared[name][0], list(declared[name][1]), sizes[name]) for name in declared
     }
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int], size: int) -> NDArray[Any]:
-    info = _plain(archive, f"{name}.npy")
+    info = plain_member(archive, f"{name}.npy")
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"its array {name!r} is not npy of version 1.0")
@@ -228,7 +243,7 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int
     return np.frombuffer(content, dtype).reshape(shape, order="F" if fortran else "C")
 
 
-def _plain(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
+def plain_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     """A member; ValueError if it is not there, or compressed in a way that unpacks bombs as a whole."""
     member = archive.NameToInfo.get(name)
     if member is None:
@@ -236,7 +251,3 @@ def _plain(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError(f"its member {name!r} is neither stored nor deflated")
     return member
-
-
-def _most_unpacked(file_size: int) -> int:
-    return _FREE + _MOST_RATIO * file_size

@@ -7,12 +7,13 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 from reprlib import repr as brief
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator
+
+_MOST_REASON = 300
 
 
 @contextmanager
@@ -35,14 +36,19 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except Exception as err:
         if isinstance(err, OSError) and err.filename is not None:
             raise
-        reason = shorten(str(err), 300)
+        reason = shortened(" ".join(str(err).split()))
         if type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
 
 
+def shortened(text: str) -> str:
+    """The first 300 characters of a text that others wrote; a server may send any length."""
+    return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
+
+
 def reason_of(err: Exception) -> str:
-    """What went wrong, in one line.
+    """What went wrong, in one short line.
 
     Example:
         >>> reason_of(KeyError("image"))
@@ -52,7 +58,7 @@ def reason_of(err: Exception) -> str:
     reason = " ".join(str(err).split())
     if not reason or isinstance(err, LookupError):
         reason = f"{type(err).__name__}: {reason}".removesuffix(": ")
-    return reason
+    return shortened(reason)
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:

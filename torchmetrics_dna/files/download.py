@@ -7,9 +7,11 @@ import os
 import re
 import sys
 from pathlib import Path
+from reprlib import repr as brief
 from typing import Any
 
 from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.damage import shortened
 
 PREFIX = "hub:"
 _SCHEMES = ("https://", "http://")
@@ -22,14 +24,15 @@ def is_reference(path: object) -> bool:
     return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
 
 
-def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
-    """Return the local copy of a file; if the cache lacks it, download and check it.
+def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: str = _REMEDY) -> Path:
+    """Return the local copy of a file; if the cache lacks it, or has it damaged, download and check it.
 
     Args:
         reference: ``hub:OWNER/REPO/path/in/repo``; a revision may follow the repository as in
             ``hub:OWNER/REPO@main/path``, and a repository of datasets is ``hub:datasets/OWNER/REPO/path``.
             Or an address, ``https://...``.
-        sha256: First digits of the SHA-256 of what is at an address, if known; the hub gives its own.
+        sha256: The SHA-256 of the file, or its first digits, if known; the hub gives its own.
+        is_fixed: True if the file never changes: the hub is not asked for a newer one.
         remedy: What to do with a copy from elsewhere, for the error message.
 
     Raises:
@@ -43,7 +46,7 @@ def fetch(reference: str, *, sha256: str = "", remedy: str = _REMEDY) -> Path:
     at_hub = not reference.startswith(_SCHEMES)
     parts = _parts(reference) if at_hub else {"filename": reference.rpartition("/")[2]}
     try:
-        return _from_hub(parts) if at_hub else _from_address(reference, sha256)
+        return _from_hub(parts, sha256, is_fixed) if at_hub else _from_address(reference, sha256)
     except HFValidationError as err:
         raise ValueError(f"{reference!r} names no file of a hub repository: {err}") from err
     except Exception as err:  # errors of httpx, urllib and others have no common base class
@@ -74,36 +77,53 @@ def _parts(reference: str) -> dict[str, Any]:
     return {"repo_id": match["repo"], "filename": match["file"], "repo_type": kind, "revision": match["revision"]}
 
 
-def _from_hub(parts: dict[str, Any]) -> Path:
+def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
     from huggingface_hub import hf_hub_download, hf_hub_url, try_to_load_from_cache
-    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT
+    from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT, HF_HUB_OFFLINE
     from huggingface_hub.utils import http_backoff
 
     before = try_to_load_from_cache(**parts)
-    if not isinstance(before, str):
+    if isinstance(before, str) and _is_intact(Path(before), sha256, HF_HUB_OFFLINE):
+        if is_fixed:
+            return Path(before)
+    else:
         # where nothing answers, hf_hub_download tries for half a minute; whatever the answer is, it knows what to do
         http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
     if str(path) != before:
-        _check_content(path)
+        _check_content(path, sha256)
     return path
 
 
-def _check_content(path: Path) -> None:
-    """Compare a file of the hub's cache with its hash, after which the cache names it; OSError if they differ."""
-    blob = path.resolve()
-    content = hashlib.sha256()
-    if len(blob.name) == 40:  # git's own hash of a small file; large ones have a SHA-256
-        content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
-    elif len(blob.name) != 64:
-        return  # without symbolic links, the cache does not name the hash
-    with blob.open("rb") as file:
+def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
+    """True if a cached file has its hash; else it is deleted, and OSError if it can't be fetched anew."""
+    try:
+        _check_content(path, sha256)
+    except OSError:
+        if offline:
+            raise
+        return False
+    return True
+
+
+def _check_content(path: Path, sha256: str) -> None:
+    """Compare a file of a cache with its hash, after which that of the hub names it; delete it and raise OSError."""
+    content, expected, blob = hashlib.sha256(), sha256, path.resolve()
+    is_hashed = path.is_symlink() and len(blob.name) in (40, 64)  # without links, the hub's cache names no hashes
+    if is_hashed and not sha256:
+        expected = blob.name
+        if len(expected) == 40:  # git's own hash of a small file; large ones have a SHA-256
+            content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
+    if not expected:
+        return
+    with path.open("rb") as file:
         while chunk := file.read(2**20):
             content.update(chunk)
-    if content.hexdigest() != blob.name:
+    if not content.hexdigest().startswith(expected):
         path.unlink()
-        blob.unlink(missing_ok=True)
-        raise OSError(f"its hash is {content.hexdigest()[:16]}..., but {blob.name[:16]}... was expected")
+        if is_hashed:
+            blob.unlink(missing_ok=True)
+        raise OSError(f"its hash is {content.hexdigest()[:16]}..., but {expected[:16]}... was expected")
 
 
 def _from_address(address: str, sha256: str) -> Path:
@@ -113,30 +133,37 @@ def _from_address(address: str, sha256: str) -> Path:
     from huggingface_hub.constants import HF_HUB_OFFLINE
 
     path = _checkpoint(address)
-    if path.is_file():
+    if path.is_file() and _is_intact(path, sha256, HF_HUB_OFFLINE):
         return path
     if HF_HUB_OFFLINE:
         raise OSError(f"HF_HUB_OFFLINE is set, and {path} is not there")
     path.parent.mkdir(parents=True, exist_ok=True)
     with urlopen(Request(address, method="HEAD")) as answer:
         size = answer.headers.get("Content-Length")
+    if size is not None and not size.isdecimal():
+        raise OSError(f"the server says that its Content-Length is {brief(size)}, expected a number of bytes")
     with replacing(path) as temporary:
-        torch.hub.download_url_to_file(address, str(temporary), sha256 or None)
+        torch.hub.download_url_to_file(address, str(temporary))
         if size is not None and temporary.stat().st_size != int(size):
             raise OSError(f"the connection was cut after {temporary.stat().st_size} of {size} bytes")
+        _check_content(temporary, sha256)
     return path
 
 
 def _checkpoint(address: str) -> Path:
-    """Where torch and torchvision keep what they download: by torch's own rule, without loading it only for this."""
+    """The path of a file in torch's cache, by torch's own rule and without loading it only for this.
+
+    The name begins with a hash of the address: torch's own names are alike for all files that are called alike.
+    """
     torch = sys.modules.get("torch")
     if torch is not None:
         hub = Path(torch.hub.get_dir())
     else:
         home = os.getenv("TORCH_HOME", Path(os.getenv("XDG_CACHE_HOME", "~/.cache"), "torch"))
         hub = Path(home).expanduser() / "hub"
-    return hub / "checkpoints" / address.rpartition("/")[2]
+    name = re.split("[?#]", address)[0].rpartition("/")[2]
+    return hub / "checkpoints" / f"{hashlib.sha256(address.encode()).hexdigest()[:16]}-{name[-100:]}"
 
 
 def _first_line(err: Exception) -> str:
-    return next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__)
+    return shortened(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))

@@ -67,7 +67,10 @@ def asking(address: str, doing: str = "read") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as err:
-        raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
+        cause = err.__cause__  # fsspec calls whatever a web server answers a missing file
+        if getattr(cause, "status", 404) in (404, 410) or not isinstance(cause, Exception):
+            raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
+        raise OSError(f"Can't {doing} {address!r}: {type(cause).__name__}: {reason_of(cause)}") from err
     except (ModuleNotFoundError, _UnknownError):
         raise
     except Exception as err:

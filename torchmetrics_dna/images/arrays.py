@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from functools import partial
+from functools import lru_cache, partial
+from math import prod
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, BinaryIO, NamedTuple
 
 import numpy as np
-from numpy.lib import format as npy
 
+from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.limits import check_pixels, check_size
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import Images, ImageSource
 from torchmetrics_dna.images.kind import Kind, joined, stream_of
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.base import Reading
 
 _USUAL = "arr_0"
+_CHUNK = 1 << 20
 _LOCAL = struct.Struct("<26xHH")  # of a member's header in a zip: the lengths of its name and of what follows it
 
 
@@ -44,6 +47,8 @@ def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
     """Arrays of images; those of this machine that are not packed are mapped into memory, others are a stream."""
     layouts = {file: _layout(file, reading.column) for file in files}
     if all(layout.offset is not None for layout in layouts.values()):
+        for file in layouts:
+            _check_sum(file, reading.column, _stamp(file, 0))
         return joined([_mapped(file, layout, reading) for file, layout in layouts.items()], label, reading)
     count = sum(layout.shape[0] if len(layout.shape) == 4 else 1 for layout in layouts.values())
     return stream_of(files, label, reading, _read, count=count)
@@ -97,24 +102,41 @@ def _layout(path: str, column: str | None) -> _Layout:
     """What array a file holds; ValueError if it is none of images."""
     with refusing(path, "an array of images"), open_file(path) as file:
         if suffix_of(path) == ".npy":
-            shape, fortran, dtype = _header(file)
+            shape, fortran, dtype = read_npy_header(file)
             offset: int | None = file.tell()
         else:
             with zipfile.ZipFile(file) as archive:
-                info = archive.getinfo(_member(archive, column, path))
+                info = plain_member(archive, _member(archive, column, path))
                 with archive.open(info) as member:
-                    shape, fortran, dtype = _header(member)
+                    shape, fortran, dtype = read_npy_header(member)
                     inner = member.tell()
             offset = None if info.compress_type != zipfile.ZIP_STORED else _start(file, info) + inner
         # of the right shape and type, and of no size
         check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)
+        single = shape[-3:]
+        check_pixels(prod(single[:2]))
+        check_size(dtype.itemsize * prod(single))
         if offset is not None and not is_address(path):
             end = file.seek(0, 2)
-            if end < offset + dtype.itemsize * int(np.prod(shape)):
+            if end < offset + dtype.itemsize * prod(shape):
                 raise ValueError("it has been cut off; copy it anew")
         elif fortran:
             raise ValueError("its first axis is not the outermost; save `numpy.ascontiguousarray(imgs)`")
     return _Layout(shape, dtype, fortran, None if is_address(path) else offset)
+
+
+@lru_cache(64)
+def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001  # of what was checked
+    """ValueError if an array of an ``.npz`` is not what the sum of its zip says: whoever maps it sees no sum."""
+    if suffix_of(path) == ".npy":  # which has none
+        return
+    with (
+        refusing(path, "an array of images"),
+        zipfile.ZipFile(path) as archive,
+        archive.open(plain_member(archive, _member(archive, column, path))) as member,
+    ):
+        while member.read(_CHUNK):
+            pass
 
 
 def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
@@ -140,16 +162,9 @@ def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
     found = []
     for name in archive.namelist():
         if name.endswith(".npy"):
-            with archive.open(name) as member:
-                found += [name] if len(_header(member)[0]) == 4 else []
+            with archive.open(plain_member(archive, name)) as member:
+                found += [name] if len(read_npy_header(member)[0]) == 4 else []
     return found
-
-
-def _header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    version = npy.read_magic(file)
-    read = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-    shape, fortran, dtype = read(file)
-    return shape, fortran, dtype
 
 
 def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
@@ -171,9 +186,9 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
-    shape, _, dtype = _header(file)
+    shape, _, dtype = read_npy_header(file)
     shape = shape if len(shape) == 4 else (1, *shape)
-    size = dtype.itemsize * int(np.prod(shape[1:]))
+    size = dtype.itemsize * prod(shape[1:])
     for i in range(shape[0]):
         data = b""
         while len(data) < size and (more := file.read(size - len(data))):
@@ -181,3 +196,5 @@ def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         if len(data) < size:
             raise ValueError("it has been cut off; copy it anew")
         yield f"{path}/{i}", np.frombuffer(data, dtype).reshape(shape[1:])
+    if file.read(1):  # which also has zipfile check its sum
+        raise ValueError("it goes on after its last image; copy it anew")

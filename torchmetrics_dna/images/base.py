@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from functools import partial
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
 
 from PIL import UnidentifiedImageError
@@ -256,7 +257,7 @@ def unreadable(name: str, err: Exception) -> str:
     """What is wrong with an image, or a shard, in one line."""
     if isinstance(err, BrokenShardError):
         return str(err)
-    reason = reason_of(err)
+    reason = shorten(reason_of(err), 500)  # zipfile, for one, quotes what it took for a name
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):

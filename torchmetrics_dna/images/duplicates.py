@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 _SIDE = 12
 THUMBNAIL = 3 * _SIDE**2  # numbers of one
 _NEAR = 5.0  # root mean square of differences of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
-_MOST = 20_000  # images of a side, which take 7 seconds on two cores
+MOST = 20_000  # images of a side, which take 7 seconds on two cores
 _ROWS = 1024
 
 
@@ -33,8 +33,8 @@ def thumbnail(image: RGBImage) -> Tensor:
     return torch.from_numpy(np.asarray(small).reshape(-1).copy())
 
 
-def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = None) -> int:
-    """How many images have another one that looks nearly alike; 0 if there are too many to look.
+def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = None) -> int | None:
+    """Count the images that have another one which looks nearly alike; None if there are more than ``MOST``.
 
     Args:
         thumbnails: Of the images, uint8, shape ``(n, THUMBNAIL)``.
@@ -42,8 +42,8 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = N
         apart: Numbers of the folds of both, ``(n + m,)``: only images of different folds are compared.
 
     """
-    if max(len(thumbnails), len(others)) > _MOST:
-        return 0
+    if max(len(thumbnails), len(others)) > MOST:
+        return None
     found = 0
     b = others.float() - 128
     squares = b.square().sum(1)

@@ -37,7 +37,7 @@ def is_image_name(name: str) -> bool:
 def is_image_member(member: str) -> bool:
     """Whether a path in an archive is that of an image that is not hidden, nor in a hidden folder."""
     parts = PurePosixPath(member).parts
-    hidden = any((part.startswith(".") and part != ".") or part == "__MACOSX" for part in parts)
+    hidden = any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts)
     return bool(parts) and not member.endswith("/") and not hidden and is_image_name(parts[-1])
 
 

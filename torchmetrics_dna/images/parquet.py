@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from textwrap import shorten
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.limits import check_unpacked
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.kind import Kind, stream_of
 from torchmetrics_dna.images.places import open_file
-from torchmetrics_dna.images.rows import check_column, find_column
+from torchmetrics_dna.images.rows import check_column, find_column, is_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.images.base import ImageStream, Reading
 
-_AT_ONCE = 32  # rows
+_AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # rows, and bytes that they may have
 
 
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
@@ -35,27 +38,73 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     parquet = require("pyarrow.parquet", "parquet")
     with open_file(path) as file:
         table = _opened(parquet, file)
-        column, number = _column(table, path, reading), 0
+        column = _column(table, path, reading)
         if column is None:
             return
-        for group in range(table.num_row_groups):
-            for batch in table.iter_batches(_AT_ONCE, [group], [column], use_threads=False):
-                for image in batch.column(0).to_pylist():
-                    yield f"{path}/{number}", image
-                    number += 1
+        for number, value in enumerate(_values(table, column)):
+            asked = isinstance(value, str) and reading.column is not None
+            yield f"{path}/{number}", value if asked else _content(value)
 
 
 def _opened(parquet: Any, file: BinaryIO) -> Any:
     """Without threads of Arrow: a worker is a fork of this process, in which they are gone, and would be waited for."""
-    return parquet.ParquetFile(file, pre_buffer=False)
+    return parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
+
+
+def _values(table: Any, column: str) -> Iterator[Any]:
+    """What is in a column, row by row."""
+    for group in range(table.num_row_groups):
+        rows = max(1, min(_AT_ONCE, _MOST_AT_ONCE // (_unpacked(table, group, column) + 1)))
+        for batch in table.iter_batches(rows, [group], [column], use_threads=False):
+            yield from batch.column(0).to_pylist()
+
+
+def _unpacked(table: Any, group: int, column: str | None) -> int:
+    """How many bytes a column, or all, of a row group unpacks to, as any of its values may, for they may share one.
+
+    Raises:
+        ValueError: If that is more than its size in the file justifies.
+
+    """
+    about, total = table.metadata.row_group(group), 0
+    for chunk in map(about.column, range(about.num_columns)):
+        if column is None or f"{chunk.path_in_schema}.".startswith(f"{column}."):
+            check_unpacked(chunk.total_compressed_size, chunk.total_uncompressed_size)
+            total += chunk.total_uncompressed_size
+    return total
+
+
+def _content(value: Any) -> Any:
+    """The image in a value, of which only bytes are read: where a path or an address leads was not asked for.
+
+    An image whose bytes are missing becomes the error that stands in its way.
+    """
+    if isinstance(value, list) and value:
+        value = value[0]
+    if isinstance(value, Mapping) and is_file(value) and value.get("bytes") is None:
+        value = value.get("path")
+    if isinstance(value, str):
+        return ValueError(
+            f"its row has no bytes, but the path {shorten(value, 200)!r}, which is not read; write the bytes into the"
+            " file, or give a list of paths or addresses"
+        )
+    return value
 
 
 def _column(table: Any, path: str, reading: Reading) -> str | None:
     """Which column has the images, by the first row; None if there are no rows."""
-    for batch in table.iter_batches(1, use_threads=False):
-        if batch.num_rows:
-            row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
-            return find_column(row, reading.column, path)
+    given = reading.column
+    for group in range(table.num_row_groups):
+        if given is not None:
+            check_column(table.schema_arrow.names, given, path)
+            return given
+        _unpacked(table, group, None)
+        for batch in table.iter_batches(1, [group], use_threads=False):
+            if batch.num_rows:
+                row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
+                # a column of paths or addresses has to be named
+                bare = {name: "" if isinstance(value, str) else value for name, value in row.items()}
+                return find_column(bare, None, path)
     return None
 
 
@@ -68,12 +117,14 @@ def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
     """
     parquet = require("pyarrow.parquet", "parquet")
     found: dict[str, str] = {}
+    known: dict[str, str] = {}  # each label once, however many images have it
     for path in (shard.label for shard in stream.shards):
         if not path.endswith(PARQUET.suffixes):
             raise ValueError(f"Labels in a column are of Parquet files, but {path!r} is another; give a .csv of labels")
         with refusing(path, "Parquet"), open_file(path) as file:
             table = _opened(parquet, file)
             check_column(table.schema_arrow.names, column, path)
-            values = table.read([column], use_threads=False).column(0).to_pylist()
-        found |= {f"{path}/{number}": str(value) for number, value in enumerate(values)}
+            for number, value in enumerate(_values(table, column)):
+                label = str(value)
+                found[f"{path}/{number}"] = known.setdefault(label, label)
     return found

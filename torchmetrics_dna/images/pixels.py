@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from torchmetrics_dna.files.limits import beyond, check_size, max_pixels, most_bytes
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.places import read_address
 from torchmetrics_dna.images.plugins import open_image
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
-MAX_PIXELS = "TORCHMETRICS_DNA_MAX_PIXELS"  # an environment variable, which reaches worker processes by itself
-_DEFAULT_PIXELS = "160000000"  # above the 151 megapixels of the largest camera sensors
-_LIFT = f"to read it, set the environment variable {MAX_PIXELS} to a larger number"
 _CHANNELS = (1, 3, 4)
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF
 # by "is a tensor" and number of axes: where channels stand in the other layout, and how to get from there to ours
@@ -71,7 +69,7 @@ def unwrapped(image: Any) -> Any:
     if isinstance(image, Mapping) and image and image.keys() <= {"bytes", "path"}:
         image = image["path"] if image.get("bytes") is None else image["bytes"]
     if is_address(image):
-        image = read_address(image, _most_bytes())
+        image = read_address(image, most_bytes())
     if isinstance(image, (bytes, bytearray, memoryview)):
         check_size(len(image))
         image = BytesIO(image)
@@ -180,12 +178,12 @@ def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
         ValueError: If it has more pixels.
 
     """
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(_max_pixels())
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
     try:
         with open_image(file) as image:
             yield image
     except Image.DecompressionBombError as err:
-        raise ValueError(f"{str(err).split(',')[0]}; {_LIFT}") from err
+        raise ValueError(beyond(str(err).split(",")[0])) from err
     finally:
         Image.MAX_IMAGE_PIXELS = before
 
@@ -199,24 +197,6 @@ def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
         return False
     except Exception:  # what is wrong with it is said when it is read
         return True
-
-
-def check_size(num_bytes: int) -> None:
-    """ValueError if a file, or what a packed one claims to hold, is larger than an image may be."""
-    limit = _most_bytes()
-    if num_bytes > limit:
-        raise ValueError(f"it has {num_bytes} bytes, more than {limit} (4 for each pixel that is allowed); {_LIFT}")
-
-
-def _most_bytes() -> int:
-    return 4 * _max_pixels()
-
-
-def _max_pixels() -> int:
-    limit = os.environ.get(MAX_PIXELS, _DEFAULT_PIXELS)
-    if not limit.isdecimal():
-        raise ValueError(f"Environment variable {MAX_PIXELS} expected to be a number, but got {limit!r}")
-    return int(limit)
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:

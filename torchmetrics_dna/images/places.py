@@ -7,17 +7,19 @@ import os
 import re
 import sys
 from glob import glob
+from math import prod
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import urlsplit
 
+from torchmetrics_dna.files.limits import check_files
 from torchmetrics_dna.images.addresses import asking, is_address, system_of
 from torchmetrics_dna.images.names import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+_RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
 def suffix_of(path: str) -> str:
@@ -39,6 +41,7 @@ def expand(pattern: str) -> list[str]:
 
     Raises:
         FileNotFoundError: If nothing matches.
+        ValueError: If braces stand for more files than are read as one set.
 
     Example:
         >>> expand("shards/{08..11}.tar")
@@ -121,15 +124,17 @@ def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
 
 def _spelled_out(pattern: str) -> Iterator[str]:
     parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [_choices(part) if place % 2 else [part] for place, part in enumerate(parts)]
+    choices = [_choices(part, pattern) if place % 2 else [part] for place, part in enumerate(parts)]
+    check_files(prod(map(len, choices)), pattern)
     return map("".join, itertools.product(*choices))
 
 
-def _choices(inner: str) -> list[str]:
+def _choices(inner: str, pattern: str) -> list[str]:
     """What stands between braces, spelled out."""
     if found := _RANGE.fullmatch(inner):
         first, last = found.groups()
         width = len(first) if first.startswith("0") else 0
+        check_files(int(last) - int(first) + 1, pattern)
         return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
     return inner.split(",") if "," in inner else [f"{{{inner}}}"]
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
+from torchmetrics_dna.files.limits import beyond, max_pixels
+from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.matroska import check_matroska
 from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
@@ -17,12 +20,18 @@ if TYPE_CHECKING:
 
 
 _EARLY = 1e-4  # seconds, by which times are rounded
+_SLACK = 0.75  # of a frame, by which the last one may end before the whole does
+# by FFmpeg's names; playlists and descriptions of streams, which lead elsewhere, are not among them
+_CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo"
+_TIME_BASE = 1_000_000  # of FFmpeg, for times of a whole container
+_DAMAGED = "its next frame is damaged; copy it anew"
+_WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose head says how long they are
 
 
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
     """The frames of some videos; those of one belong together, and count as one for tests."""
     av = require("av", "video")
-    with refusing(files[0], "a video"), open_file(files[0]) as file, av.open(file) as container:
+    with refusing(files[0], "a video"), open_file(files[0]) as file, _opened(av, file) as container:
         _stream(container)
     return stream_of(files, label, reading, _read, in_folders=True, readers=min(cores(), len(files)))
 
@@ -30,20 +39,81 @@ def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStre
 VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", ".mpeg"), open_videos, ("fps",))
 
 
+def _opened(av: Any, file: BinaryIO) -> Any:
+    """A container of the kinds that we read, which leads to no other file or address."""
+    try:
+        return av.open(
+            file,
+            options=_limits(),
+            container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
+        )
+    except av.ArgumentError as err:
+        raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
+
+
+def _limits() -> dict[str, str]:
+    return {"max_pixels": str(max_pixels())}
+
+
 def _stream(container: Any) -> Any:
     if not container.streams.video:
         raise ValueError("it has no pictures, only sound")
-    return container.streams.video[0]
+    stream = container.streams.video[0]
+    if stream.codec_context is None:
+        raise ValueError("its codec is unknown, or damaged; copy it anew")
+    if not stream.codec_context.width:  # which is left out where it is beyond the limit, too
+        raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
+    # what is damaged is told, not concealed or left out
+    stream.codec_context.options = {
+        "err_detect": "crccheck+bitstream+buffer+explode",
+        "flags": "+output_corrupt",
+        **_limits(),
+    }
+    return stream
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
     """All frames, or those that are shown when the next one is due."""
     av = require("av", "video")
     due = -1.0
-    with open_file(path) as file, av.open(file) as container:
-        for number, frame in enumerate(container.decode(_stream(container))):
-            if reading.fps is not None and frame.time is not None:
-                if frame.time < due - _EARLY:
-                    continue
-                due = (frame.time if due < 0 else due) + 1 / reading.fps
-            yield f"{path}/frame {number}", frame.to_ndarray(format="rgb24")
+    with open_file(path) as file:
+        if not is_address(path):  # of which all would be fetched twice
+            check_matroska(file)
+        with _opened(av, file) as container:
+            for number, frame in enumerate(_frames(av, container)):
+                if reading.fps is not None and frame.time is not None:
+                    if frame.time < due - _EARLY:
+                        continue
+                    due = (frame.time if due < 0 else due) + 1 / reading.fps
+                yield f"{path}/frame {number}", frame.to_ndarray(format="rgb24")
+
+
+def _frames(av: Any, container: Any) -> Iterator[Any]:
+    """The frames of a video.
+
+    Raises:
+        ValueError: If one is damaged, or they end before the container says that they do.
+
+    """
+    stream, end = _stream(container), 0.0
+    try:
+        for packet in container.demux():  # of all streams, for sound may be longer
+            if packet.is_corrupt:
+                raise ValueError(_DAMAGED)
+            if packet.pts is not None:
+                end = max(end, float((packet.pts + (packet.duration or 0)) * packet.time_base))
+            for frame in packet.decode() if packet.stream.index == stream.index else ():
+                if frame.is_corrupt:
+                    raise ValueError(_DAMAGED)
+                yield frame
+    except av.FFmpegError as err:
+        raise ValueError(f"{_DAMAGED} ({err.strerror})") from err
+    name, rate = container.format.name.partition(",")[0], stream.average_rate
+    if name not in _WITH_LENGTH or not rate:
+        return
+    length = (container.duration or 0) / _TIME_BASE
+    if name == "avi":  # whose length is otherwise that of what is there
+        length = max(length, float(stream.frames / rate))
+    end -= (container.start_time or 0) / _TIME_BASE
+    if end < length - _SLACK / rate:
+        raise ValueError(f"its frames end after {end:.2f} of {length:.2f} seconds; it has been cut off, copy it anew")

@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import os
+import posixpath
+import stat
 import zipfile
 from io import BytesIO
-from typing import TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any
 
+from torchmetrics_dna.files.damage import reason_of
+from torchmetrics_dna.files.limits import check_size
 from torchmetrics_dna.images.addresses import asking, is_address
+from torchmetrics_dna.images.archives import Listing, leads_nowhere
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import Names, is_image_member, natural_key
-from torchmetrics_dna.images.pixels import check_size
 from torchmetrics_dna.images.places import open_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.images.base import Reading
+
+_LONGEST_PATH = 4096  # bytes of where a link leads to
 
 
 def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
@@ -41,26 +47,28 @@ class _Zip:
         self._open: dict[int, zipfile.ZipFile] = {}
         try:
             with asking(path), open_file(path) as file, zipfile.ZipFile(file) as archive:
-                members = archive.namelist()
-        except zipfile.BadZipFile as err:
-            raise ValueError(f"{path!r} is not a readable zip archive: {err}") from err
-        self._members = sorted(filter(is_image_member, dict.fromkeys(members)), key=natural_key)
-        self.names = Names(self._members, f"{path}/")
+                found = _images(archive)
+        except (OSError, ModuleNotFoundError):
+            raise
+        except Exception as err:  # of which zipfile has ten types
+            raise ValueError(f"{path!r} is not a readable zip archive: {reason_of(err)}") from err
+        names = sorted(found, key=natural_key)
+        self._members = [found[name] for name in names]  # which differ where links lead to them
+        self.names = Names(names, f"{path}/")
 
     def open(self, index: int) -> BytesIO:
         archive = self._archive()
-        member = archive.getinfo(self._members[index])
-        check_size(member.file_size)
-        if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-            # zipfile unpacks others without bounds
-            raise ValueError(f"it is packed by method {member.compress_type} of zip; pack it by deflate")
-        with archive.open(member) as file:
+        try:
+            member = archive.getinfo(self._members[index])
+        except KeyError:
+            raise ValueError(leads_nowhere(self._members[index])) from None
+        with _member(archive, member) as file:
             # unpacks no more than is asked for, where `read()` alone would go beyond a size that is not true
             return BytesIO(file.read(member.file_size))
 
     def stamp(self, index: int) -> str:
-        member = self._archive().getinfo(self._members[index])
-        return f"{member.file_size} {member.CRC:08x}"
+        member = self._archive().NameToInfo.get(self._members[index])
+        return f"{member.file_size} {member.CRC:08x}" if member else "unreadable"
 
     def _archive(self) -> zipfile.ZipFile:
         archive = self._open.get(os.getpid())
@@ -74,3 +82,29 @@ class _Zip:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}
+
+
+def _images(archive: zipfile.ZipFile) -> dict[str, str]:
+    """The members that each image of an archive is in, by what the image is called."""
+    listing, found, files = Listing(), dict[str, str](), dict[str, str]()
+    for member in archive.infolist():
+        name, is_image = member.filename, is_image_member(member.filename)
+        if stat.S_ISLNK(member.external_attr >> 16):
+            with _member(archive, member) as file:
+                listing.link(name, file.read(_LONGEST_PATH).decode(errors="replace"), image=is_image)
+            continue
+        files[posixpath.normpath(name)] = name
+        if is_image:
+            listing.add(name)
+            found[name] = name
+    for target, links in listing.linked().items():
+        found |= dict.fromkeys(links, files.get(target, target))
+    return found
+
+
+def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
+    check_size(member.file_size)
+    if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        # zipfile unpacks others without bounds
+        raise ValueError(f"it is packed by method {member.compress_type} of zip; pack it by deflate")
+    return archive.open(member)

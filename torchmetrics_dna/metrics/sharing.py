@@ -56,6 +56,9 @@ class ExtractorMetric(Metric):
 
     def reset(self) -> None:
         """Forget all images."""
+        for name, default in self._defaults.items():
+            if isinstance(default, list):
+                setattr(self, name, [])  # torchmetrics empties lists in place, which a wrapper or a copy may hold
         super().reset()
         self.extractor.release()
 

@@ -95,11 +95,17 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
     def reset(self) -> None:
         """Forget both sides, or with ``reset_real_features=False`` the fake one."""
         kept = None if self.reset_real_features or self._is_given else self._side("real")
-        if kept is not None:  # torchmetrics empties lists in place
-            kept = {name: state if isinstance(state, Tensor) else list(state) for name, state in kept.items()}
         super().reset()
         if kept is not None:
             self._set_side("real", kept)
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        if not (self.reset_real_features or self._is_given):
+            raise ValueError(
+                "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
+                " again; give `reset_real_features=True`, or the real side as `reference`"
+            )
+        super()._reduce_states(incoming_state)
 
     def plot(
         self,

@@ -91,12 +91,16 @@ class TalliedMetric(Metric):
             raise ValueError(
                 "Can't merge the state of a metric with another extractor, layers, bins, bounds or `normalize`"
             )
+        TalliedMetric._reduce_states(self, incoming_state)
+        self._computed = None
+        self._update_count += 1
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        """Add a state; torchmetrics' ``Running`` calls it for each update of its window."""
         for side in self._sides:
             self._tally.merge_(
                 self._side(side), {name: incoming_state[f"{side}_{name}"] for name in self._tally.fields}
             )
-        self._computed = None
-        self._update_count += 1
 
     def _can_merge(self, configuration: Tensor) -> bool:
         half = len(self.configuration) // 2

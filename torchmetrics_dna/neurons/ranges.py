@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
+LARGEST = 1e150  # of activations, means and variances: beyond it, squares are not finite; float32 ends at 1e38
 _FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
 _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
@@ -69,7 +70,7 @@ class ActivationRanges:
                     f" but got {tuple(value.shape)}"
                 )
             object.__setattr__(self, field, value + 0.0)  # -0.0 becomes 0.0: equal ranges have equal digests
-        bad = ~((self.minimum <= self.maximum) & self.minimum.isfinite() & self.maximum.isfinite())
+        bad = ~((self.minimum <= self.maximum) & (self.minimum >= -LARGEST) & (self.maximum <= LARGEST))
         if bad.any():
             first = int(bad.nonzero()[0])
             layer, number = self.neurons.locate(first)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import re
 import warnings
+import weakref
 from collections.abc import Sized
 from contextlib import suppress
 from dataclasses import replace
@@ -12,10 +14,13 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
+from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
@@ -44,6 +49,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.tally.resolve import Feature
 
 _REFERENCE = "reference.dna.npz"
+_PIXELS = "pixels "  # begins the notes of a reference that was measured here
+_OWNERS: weakref.WeakValueDictionary[Path, Checkpoints] = weakref.WeakValueDictionary()  # of folders' locks
 _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
@@ -52,6 +59,8 @@ class Checkpoints:
 
     The folder holds ``reference.dna.npz``, ``step_001000.dna.npz`` and so on, ``checkpoints.csv``, and ``curve.png`` if
     matplotlib is installed. A training that is resumed with the same folder goes on with what is there.
+
+    A folder is of one run: the first ``add`` locks it, for as long as this object lives.
 
     With ``distributed=True``, all processes of torch.distributed make the same calls: they share the images of the
     reference, each adds images of its own, and process 0 writes to its folder, which all see.
@@ -73,7 +82,8 @@ class Checkpoints:
         folder: Where files go.
 
     Raises:
-        ValueError: As for :func:`make_dna`; if the folder holds another reference.
+        ValueError: As for :func:`make_dna`; if the folder holds another reference, as far as the number of images and
+            the pixels of 64 of them tell. Images without an index are not read again, so nothing tells of these.
 
     Example:
         >>> import numpy as np, tempfile
@@ -110,6 +120,8 @@ class Checkpoints:
         self._loading = replace(loading, distributed=loading.distributed and world_size() > 1)
         self.num_folds = num_folds
         self._found: dict[int, Comparison] = {}
+        self._lock: Lock | None = None
+        self._is_replaced = False
         with in_step(self._loading.distributed):
             self.folder, kept = self._open_folder(Path(folder))
             given = open_side(reference, ranges=ranges, loading=self._loading)
@@ -124,7 +136,8 @@ class Checkpoints:
             if isinstance(given, DNA) or dnas:
                 self.reference = self._way.dnas[0].to("cpu")
             else:
-                self.reference = self._measure(given, "histogram", self._loading)
+                found = self._measure(given, "histogram", self._loading)
+                self.reference = replace(found, notes=_pixels_of(given)) if isinstance(given, ImageSource) else found
             if kept is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
 
@@ -137,16 +150,25 @@ class Checkpoints:
     def comparisons(self) -> Comparisons:
         """The comparisons with all checkpoints in the folder, by the names of their files, in the order of steps.
 
+        Warns:
+            UserWarning: If a file is left out: damaged, or of another extractor, layers, bins or ranges.
+
         Raises:
-            ValueError: If there are none, or a file is of another extractor, layers, bins or ranges.
+            ValueError: If there are none.
 
         """
-        files = {int(match[1]): path for path in self.folder.iterdir() if (match := _STEP.fullmatch(path.name))}
-        if not files:
+        names = [path.name for path in self.folder.iterdir()]
+        steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
+        for step in sorted(steps - self._found.keys()):
+            path = self.folder / _file(step)
+            try:
+                self._found[step] = replace(compare(self.reference, path), measured=None)
+            except (ValueError, OSError) as err:  # which must not end a training
+                warnings.warn(f"The checkpoint {str(path)!r} is left out: {err}", stacklevel=2)
+        known = sorted(steps & self._found.keys())
+        if not known:
             raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
-        for step in files.keys() - self._found:
-            self._found[step] = replace(compare(self.reference, files[step]), measured=None)
-        return Comparisons("the reference", {_name(step): self._found[step] for step in sorted(files)})
+        return Comparisons("the reference", {_name(step): self._found[step] for step in known})
 
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.
@@ -160,13 +182,15 @@ class Checkpoints:
             How far they are from the reference; its ``scalars()`` are for a logger.
 
         Raises:
-            ValueError: As for :func:`make_dna`; if a DNA does not fit the reference.
+            ValueError: As for :func:`make_dna`; if a DNA does not fit the reference; if another run has the folder.
             RuntimeError: If dna-fd or fd is asked of one image.
 
         """
         if not isinstance(step, int) or step < 0:
             raise ValueError(f"Argument `step` expected to be an integer of at least 0, but got {step!r}")
         with in_step(self._loading.distributed):
+            if rank() == 0:
+                self._hold_folder()
             given = self._open(images)
             if isinstance(given, DNA):
                 dna = given.to("cpu")
@@ -176,7 +200,7 @@ class Checkpoints:
             check_comparable(self.reference, dna)
             found = compare(self.reference, dna)
             if rank() == 0:
-                dna.save(self.folder / f"{_name(step)}.dna.npz")
+                dna.save(self.folder / _file(step))
             self._found[step] = replace(found, measured=None)  # which holds what the file does
             if rank() == 0:
                 self._write(self.comparisons)
@@ -195,12 +219,49 @@ class Checkpoints:
         """ValueError if the folder holds another reference than the one that is given, as far as that is known."""
         if isinstance(given, ImageSource) and len(given) != kept.num_images and not self._loading.skip_unreadable:
             asked, found = map(images_in_words, (len(given), kept.num_images))
+        elif (
+            isinstance(given, ImageSource)
+            and kept.notes.startswith(_PIXELS)
+            and (pixels := _pixels_of(given)) != kept.notes
+        ):
+            asked, found = (
+                f"{images_in_words(n)}, {of}" for n, of in ((len(given), pixels), (kept.num_images, kept.notes))
+            )
         elif kept.digest != (dna := self._way.dnas[0]).digest:
             asked, found = (f"{images_in_words(one.num_images)}, digest {one.digest}" for one in (dna, kept))
         else:
             return
+        raise self._another_reference(found, asked)
+
+    def _hold_folder(self) -> None:
+        """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held."""
+        if self._lock is not None:
+            return
+        if self._is_replaced:
+            raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
+        kept = load_dna(self.folder / _REFERENCE)
+        if kept.digest != self.reference.digest:
+            found, asked = (f"{images_in_words(one.num_images)}, digest {one.digest}" for one in (kept, self.reference))
+            raise self._another_reference(found, asked)
+        earlier = _OWNERS.get(self.folder.resolve())
+        try:
+            self._lock = Lock(self.folder / ".lock") if earlier is None else earlier._give_up()
+        except BlockingIOError as err:
+            raise ValueError(
+                f"Another run adds checkpoints to {str(self.folder)!r}; give each run its own folder"
+            ) from err
+        self._release = weakref.finalize(self, self._lock.release)
+        _OWNERS[self.folder.resolve()] = self
+
+    def _give_up(self) -> Lock:
+        lock, self._lock, self._is_replaced = self._lock, None, True
+        assert lock is not None
+        self._release.detach()
+        return lock
+
+    def _another_reference(self, found: str, asked: str) -> ValueError:
         path = str(self.folder / _REFERENCE)
-        raise ValueError(f"Another reference is in {path!r}: of {found}, but got {asked}; choose another folder")
+        return ValueError(f"Another reference is in {path!r}: of {found}, but got {asked}; choose another folder")
 
     def _open(self, images: Source | DNA) -> Images | DNA:
         """What a checkpoint has generated, which may be nothing in one of several processes."""
@@ -235,3 +296,21 @@ class Checkpoints:
 
 def _name(step: int) -> str:
     return f"step_{step:06}"
+
+
+def _file(step: int) -> str:
+    return f"{_name(step)}.dna.npz"
+
+
+def _pixels_of(images: ImageSource) -> str:
+    """A digest of the pixels of up to 64 images, evenly spread."""
+    sha = hashlib.sha256()
+    for i in range(0, len(images), -(-len(images) // 64)):
+        try:
+            image = images.decode(i)
+        except Exception as err:  # broken files make Pillow raise all kinds of things
+            sha.update(type(err).__name__.encode())
+            continue
+        pixels = image if image.dtype == np.uint8 else (255 * image.clip(0, 1)).round().astype(np.uint8)
+        sha.update(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
+    return f"{_PIXELS}{sha.hexdigest()[:16]}"

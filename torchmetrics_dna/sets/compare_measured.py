@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.images.duplicates import near_duplicates
+from torchmetrics_dna.images.duplicates import MOST, near_duplicates
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.sets.comparison import SHARED, Comparison
 from torchmetrics_dna.sets.measure import Measured
@@ -133,12 +133,25 @@ def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tu
 
 def _copies(a: Measured, b: Measured) -> int:
     """How many images of B look nearly like images of A."""
-    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails)
+    return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
 def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
     """What thumbnails tell of images that look nearly alike."""
     told = []
+    histograms = [side.dnas.get("histogram") for side in (a, b)]
+    if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
+        told.append(
+            "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
+            " out; give them when loading: load_dna(path, ranges=...)"
+        )
+    large = [name for name, side in (("A", a), ("B", b)) if side.thumbnails is not None and len(side.thumbnails) > MOST]
+    if large:
+        have = "has" if len(large) == 1 else "have"
+        told.append(
+            f"{' and '.join(large)} {have} more than {MOST:,} images, too many to look for nearly equal ones; if some"
+            " belong together (frames of a clip, crops of a picture), group them, or p-values are too small"
+        )
     for name, side in (("A", a), ("B", b)):
         if side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))

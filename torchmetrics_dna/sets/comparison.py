@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain, flat_figures
-from torchmetrics_dna.dna.explanation import SIGNIFICANT, Explanation, as_gaussian, explain, property_differences
+from torchmetrics_dna.dna.explanation import (
+    SIGNIFICANT,
+    Explanation,
+    as_gaussian,
+    explain,
+    has_means,
+    property_differences,
+)
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
@@ -331,7 +338,8 @@ class Comparison:
                 noisy neurons do not come first. ``"distance"``: by size. Without a test, by size.
 
         Returns:
-            For each its layer, number, name (or again the number), distances, mean shift; ``z``, ``p_value`` (corrected
+            For each its layer, number, name (or again the number), distances, mean shift (None where the ranges of
+            official histograms are unknown); ``z``, ``p_value`` (corrected
             for the number of neurons) and ``q`` (share of false discoveries), or None.
 
         """
@@ -342,7 +350,8 @@ class Comparison:
         order = self.found[name] if test is None or by == "distance" else test.z
         chosen = order.topk(min(k, len(order))).indices.tolist()
         columns = {r.key: self.found.get(name) for name, r in DISTANCES.items() if r.grain == "neuron"}
-        columns["shift"] = self.mean_shift if self.measured else None
+        dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
+        columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
         columns |= dict(zip(TESTED, (test.z, test.neurons, test.q) if test else (None, None, None), strict=True))
         return [
             {

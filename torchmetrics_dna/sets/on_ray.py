@@ -7,7 +7,7 @@ import pickle
 import platform
 import warnings
 from collections import Counter, deque
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -55,20 +55,45 @@ class RayEngine(Engine):
         """As for any engine; a cluster that was started for it is stopped."""
         ray = require("ray", "ray")
         connected = ray.is_initialized()
-        if not connected:
-            quiet = {"log_to_driver": False, "logging_level": "WARNING"}  # our output may be for programs
-            try:
-                ray.init(self.address, **quiet)
-            except Exception as err:  # of as many types as there are reasons
-                where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
-                raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
-        session = _RaySession(ray, self)
-        try:
-            yield session
-        finally:
-            session.end()
+        with ExitStack() as undo:
             if not connected:
-                ray.shutdown()
+                undo.callback(ray.shutdown)
+                try:
+                    self._connect(ray, undo)
+                except Exception as err:  # of as many types as there are reasons
+                    where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
+                    raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
+            session = _RaySession(ray, self)
+            undo.callback(session.end)
+            yield session
+
+    def _connect(self, ray: Any, undo: ExitStack) -> None:
+        """Join a cluster, or where none was named and none runs, start one that nobody else can reach."""
+        options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}  # our output may be for programs
+        address = self.address or os.environ.get("RAY_ADDRESS")
+        if address is None and require("ray._private.services", "ray").canonicalize_bootstrap_address(None) is None:
+            undo.enter_context(_closed())
+            address, options["include_dashboard"] = "local", False
+        ray.init(address, **options)
+
+
+@contextmanager
+def _closed() -> Iterator[None]:
+    """Have a new cluster listen on loopback alone, as Ray does by itself on macOS and Windows, and ask for a token."""
+    constants, config = require("ray._private.ray_constants", "ray"), require("ray._raylet", "ray").Config
+    settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
+    before = {name: os.environ.get(name) for name in settings}
+    is_open = constants.ENABLE_RAY_CLUSTER
+    os.environ |= settings  # for its processes; here they were read before
+    constants.ENABLE_RAY_CLUSTER = False
+    config.initialize("")
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = is_open
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.update({name: value})
+        config.initialize("")
 
 
 class _RaySession(Session):

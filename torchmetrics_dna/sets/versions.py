@@ -42,10 +42,11 @@ class Versions:
         added: Names of images that only the new version has, by their pixels.
         removed: Names of images that only the old version had.
         renamed: Old and new name of images that both have, where these differ.
-        edited: Names that both have, of other images; these are among those added and removed.
+        edited: Names of images that have other pixels than before; these are not among those added and removed.
         whole: The new version against the old one, without tests: they share images. None if they hold the same ones.
-        of_added: The images that were added against those that both have; None where one of the two has none.
-        of_removed: Likewise, those that were removed.
+        of_added: The images that were added, or edited as they are now, against those that both have; None where one of
+            the two has none.
+        of_removed: Likewise, those that were removed, or edited as they were.
         unreadable: One line for each image that was left out.
 
     """
@@ -65,16 +66,18 @@ class Versions:
         """What differs, in words."""
         old, new = self.num_images
         told = [
-            f"{images_in_words(old)} before, {images_in_words(new)} now: {old - len(self.removed):,} the same,"
-            f" {len(self.added):,} added, {len(self.removed):,} removed."
+            f"{images_in_words(old)} before, {images_in_words(new)} now:"
+            f" {old - len(self.removed) - len(self.edited):,} the same, {len(self.added):,} added,"
+            f" {len(self.removed):,} removed."
         ]
         if self.renamed:
             told.append(f"{images_in_words(len(self.renamed))} the same under another name.")
         if self.edited:
-            told.append(f"{len(self.edited):,} names with another image now.")
+            told.append(f"{images_in_words(len(self.edited))} edited: other pixels under the same name.")
         if self.whole is not None:
             told.append(f"The new version is {self._figure(self.whole)} from the old one, noise included.")
         for what, found in (("added", self.of_added), ("removed", self.of_removed)):
+            what += " or edited" if self.edited else ""
             told += [] if found is None else [self._against_kept(what, found), *found.explain(("kept", what)).sentences]
         return told
 
@@ -104,7 +107,8 @@ class Versions:
         return f"The images {what} {differ} from those kept ({self._figure(found)}, {p_in_words(p)})."
 
     def __repr__(self) -> str:
-        return f"Versions({len(self.added)} added, {len(self.removed)} removed of {self.num_images[0]} images)"
+        numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
+        return f"Versions({numbers} of {self.num_images[0]} images)"
 
 
 def compare_versions(
@@ -194,9 +198,10 @@ def _meet(old: ImageSource, new: ImageSource, loading: Loading) -> _Met:
     lost, gained = [names[i] for i in gone], [new_names[j] for j in came]
     renamed = [(names[i], new_names[j]) for i, j in same if names[i] != new_names[j]]
     counts = len(one.numbers), len(other.numbers)
-    there = set(gained)
-    edited = [name for name in lost if name in there]
-    found = Versions(counts, gained, lost, renamed, edited, None, None, None, one.unreadable + other.unreadable)
+    both = {*lost} & {*gained}
+    edited = [name for name in lost if name in both]
+    added, removed = ([name for name in some if name not in both] for some in (gained, lost))
+    found = Versions(counts, added, removed, renamed, edited, None, None, None, one.unreadable + other.unreadable)
     return _Met([i for i, _ in same], gone, came, found)
 
 

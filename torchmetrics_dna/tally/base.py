@@ -45,16 +45,21 @@ class Tally(ABC):
 
     kind: ClassVar[str]
     additive: ClassVar[bool] = True  # whether two sides are merged by adding their tensors up
-    configuration: dict[str, Any]  # all that must be equal for two sides to be merged
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
-        self.origin: dict[str, Any] = {
-            "extractor": extractor.name,
-            "weights_digest": extractor.weights_digest,
-            "preparation": extractor.preparation,
-        }
+        self.extractor, self._more = extractor, more
         self.neurons = extractor.neurons
-        self.configuration = identity_of(extractor, kind=self.kind, **more)
+
+    @property
+    def origin(self) -> dict[str, Any]:
+        """What made the activations, with the weights as they are now."""
+        names = ("weights_digest", "preparation")
+        return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
+
+    @property
+    def configuration(self) -> dict[str, Any]:
+        """All that must be equal for two sides to be merged."""
+        return identity_of(self.extractor, kind=self.kind, **self._more)
 
     @property
     @abstractmethod

@@ -35,9 +35,13 @@ class ClassedTally(DNATally[_D], Generic[_D]):
     """
 
     def __init__(self, tally: DNATally[_D], names: Sequence[str]) -> None:
-        self.origin, self.neurons = tally.origin, tally.neurons
-        self.configuration = tally.configuration | {"classes": list(names)}
+        super().__init__(tally.extractor)
         self.tally, self.names = tally, names
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return self.tally.configuration | {"classes": list(self.names)}
 
     @property
     @override

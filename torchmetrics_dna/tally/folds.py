@@ -45,10 +45,14 @@ class FoldedTally(DNATally[_D], Generic[_D]):
 
     def __init__(self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int) -> None:
         check_num_folds(num_folds)
-        self.origin, self.neurons = tally.origin, tally.neurons
-        self.configuration = tally.configuration | {"kinds": f"{tally.kind} in {num_folds} folds"}
+        super().__init__(tally.extractor)
         self.tally, self.of_fold = tally, of_fold
         self.num_folds = num_folds
+
+    @property
+    @override
+    def configuration(self) -> dict[str, Any]:
+        return self.tally.configuration | {"kinds": f"{self.tally.kind} in {self.num_folds} folds"}
 
     @property
     @override

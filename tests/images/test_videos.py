@@ -1,0 +1,105 @@
+"""Videos give all of their frames, or an error; nothing else is read as one."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import kinds
+import numpy as np
+import pytest
+from kinds import PIXELS
+
+from torchmetrics_dna.images import ImageStream, open_source
+
+FRAMES = np.tile(np.kron(PIXELS[:8], np.ones((3, 3, 1), np.uint8)), (3, 1, 1, 1))  # 24
+LENGTH = "its frames end after .* of 2.00 seconds; it has been cut off, copy it anew"
+DAMAGED = "its next frame is damaged; copy it anew"
+# codec, and what is said of one that was cut off, where anything can be read of it
+VIDEOS = {
+    "x.mp4": ("mpeg4", {"movflags": "faststart"}, DAMAGED),
+    "x.mov": ("libx264", {"movflags": "faststart"}, DAMAGED),
+    "x.avi": ("mpeg4", {}, DAMAGED),
+    "x.webm": ("libvpx", {}, LENGTH),
+    "x.mkv": ("mpeg4", {}, LENGTH),
+}
+
+
+def frames(path: Path) -> tuple[int, str]:
+    """How many frames there are, and the error that they end with."""
+    source, count = open_source(path), 0
+    assert isinstance(source, ImageStream)
+    for entry in source:
+        if isinstance(entry.image, Exception):
+            return count, str(entry.image)
+        count += 1
+    return count, ""
+
+
+@pytest.mark.parametrize("name", VIDEOS)
+def test_videos_that_are_cut_off_or_damaged_are_told(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # of this machine, the structure of Matroska is looked at first: here, what is said of files at addresses
+    monkeypatch.setattr("torchmetrics_dna.images.video.is_address", lambda _: True)
+    codec, options, message = VIDEOS[name]
+    path = tmp_path / name
+    content = Path(kinds.encoded(path, codec, FRAMES, **options)).read_bytes()
+    assert frames(path) == (24, "")
+    for share in (0.4, 0.7, 0.95):
+        path.write_bytes(content[: int(len(content) * share)])
+        count, told = frames(path)
+        assert count < 24
+        assert told.startswith(f"Can't read images of '{path}' after '{path}/frame {count - 1}': ")
+        assert re.search(message, told)
+    if codec == "mpeg4":
+        middle = len(content) // 2
+        path.write_bytes(content[:middle] + bytes(80) + content[middle + 80 :])
+        assert DAMAGED in frames(path)[1]
+
+
+def test_where_matroska_is_damaged_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "x.webm"
+    content = Path(kinds.encoded(path, "libvpx", FRAMES)).read_bytes()
+    path.write_bytes(content[:3000])
+    assert frames(path) == (
+        0,
+        f"Can't read images of '{path}': it has 3000 bytes of {len(content)}, so it has been cut off; copy it anew",
+    )
+    # elements of a cluster begin with their kind, a size of two bytes, the track, and the time
+    block = next(m.start() for m in re.finditer(rb"\xa3[\x40-\x7f].\x81", content, re.DOTALL) if m.start() > 2000)
+    for place, byte in ((block, b"\xa4"), (block + 1, b"\x7f")):
+        path.write_bytes(content[:place] + byte + content[place + 1 :])
+        assert re.search(r"it is damaged at byte \d+; copy it anew$", frames(path)[1])
+    # one that is written while it is recorded does not say where its clusters end
+    parts = content.split(b"\x1f\x43\xb6\x75")
+    sizes = [9 - part[0].bit_length() for part in parts[1:]]
+    endless = [((1 << 7 * size + 1) - 1).to_bytes(size, "big") for size in sizes]
+    opened = [unknown + part[size:] for unknown, part, size in zip(endless, parts[1:], sizes, strict=True)]
+    path.write_bytes(b"\x1f\x43\xb6\x75".join([parts[0], *opened]))
+    assert len(opened) > 1
+    assert frames(path) == (24, "")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "v=0\no=- 0 0 IN IP4 127.0.0.1\ns=x\nc=IN IP4 127.0.0.1\nt=0 0\nm=video 5004 RTP/AVP 96\n",
+        "ffconcat version 1.0\nfile 'neighbour.mp4'\n",
+        "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nneighbour.mp4\n#EXT-X-ENDLIST\n",
+    ],
+)
+def test_texts_that_lead_elsewhere_are_no_videos(text: str, tmp_path: Path) -> None:
+    kinds.encoded(tmp_path / "neighbour.mp4", "mpeg4", FRAMES)
+    (tmp_path / "x.mp4").write_text(text)
+    with pytest.raises(
+        ValueError, match="Can't read '.*x.mp4' as a video: (its content is of another kind; expec|it is d)"
+    ):
+        open_source(tmp_path / "x.mp4")
+
+
+def test_frames_of_too_many_pixels_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = kinds.encoded(tmp_path / "x.mp4", "mpeg4", FRAMES)
+    monkeypatch.setenv("TORCHMETRICS_DNA_MAX_PIXELS", str(60 * 72 - 1))
+    with pytest.raises(ValueError, match=r"x.mp4' as a video: its frames have .* more than 4319 pixels; to read"):
+        open_source(path)
