@@ -16,6 +16,7 @@ from unittest.mock import patch
 import processes
 import pytest
 
+import torchmetrics_dna.cli.console  # noqa: F401 - which looks for COLUMNS once, before a test sets it
 from torchmetrics_dna.__main__ import main
 
 COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
