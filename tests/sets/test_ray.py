@@ -65,6 +65,7 @@ with RayEngine().open() as session:
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
