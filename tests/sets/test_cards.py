@@ -304,7 +304,7 @@ def test_compare_with_cards(tmp_path: Path, extractor: DNAExtractor) -> None:
         compare_with_cards(dna, dna, path)
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @needs_chromium
 def test_everyone_can_read_it(tmp_path: Path, extractor: DNAExtractor) -> None:
     from axe_playwright_python.sync_playwright import Axe
