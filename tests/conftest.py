@@ -4,33 +4,55 @@ import os
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import numpy as np
 import pytest
-import torch
-from hypothesis import HealthCheck, settings
-from PIL import Image
 
-if not torch.cuda.is_available():
-    os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, so that its kernels run here too
+if TYPE_CHECKING:
+    import numpy as np
 
-from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.sets.demo import photographs
+    from torchmetrics_dna import DNAExtractor
 
-# the gate tries the same examples each time; everyone else's runs look for new ones
-settings.register_profile("ours", suppress_health_check=[HealthCheck.function_scoped_fixture])
-settings.register_profile("ci", settings.get_profile("ours"), derandomize=True)
-settings.load_profile("ci" if os.environ.get("CI") else "ours")
+# a process of tests for each core, with one thread each; set before torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """For `-n auto`: none where single files are named, whose tests take less time than workers take to start."""
+    if all(Path(argument.partition("::")[0]).is_file() for argument in config.args):
+        return 0
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return min(cores, 8)  # each imports everything first, and takes some gigabytes
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if hasattr(config, "workerinput") or not config.getoption("numprocesses", 0):
+        _configure()  # which imports torch, so not where xdist only hands out tests
+
+
+def _configure() -> None:
+    import torch
+    from hypothesis import HealthCheck, settings
+
+    if not torch.cuda.is_available():
+        os.environ["TRITON_INTERPRET"] = "1"  # before anything imports Triton, so that its kernels run here too
+    # the gate tries the same examples each time; everyone else's runs look for new ones
+    settings.register_profile("ours", suppress_health_check=[HealthCheck.function_scoped_fixture])
+    settings.register_profile("ci", settings.get_profile("ours"), derandomize=True)
+    settings.load_profile("ci" if os.environ.get("CI") else "ours")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no process is left with it at the end; skip what needs a GPU that is not."""
-    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
-    if not torch.cuda.is_available():
-        for item in items:
-            if item.get_closest_marker("cuda"):
-                item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    import torch
+
+    gpu = torch.cuda.is_available()
+    for item in items:
+        if getattr(getattr(item, "callspec", None), "params", {}).get("way") == "triton":
+            item.add_marker(pytest.mark.outer)  # interpreted, where there is no GPU
+        if not gpu and item.get_closest_marker("cuda"):
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+    items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("outer")))
 
 
 @pytest.fixture(params=["numba", "torch"])
@@ -51,18 +73,24 @@ def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
 
 @pytest.fixture(scope="session")
 def default_extractor() -> DNAExtractor:
+    from torchmetrics_dna import DNAExtractor
+
     return DNAExtractor("efficientnet_lite0")
 
 
 @pytest.fixture(scope="session")
 def photos() -> list[np.ndarray]:
     """Twelve crops of photographs, uint8, 192 x 192."""
+    from torchmetrics_dna.sets.demo import photographs
+
     return photographs(12)
 
 
 @pytest.fixture(scope="module")
 def of_any_value() -> Iterator[None]:
     """For what must run, whatever it finds: the default extractor resizes to 96 pixels, and tests relabel little."""
+    from torchmetrics_dna.extractors import PRESETS
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PRESETS, "efficientnet_lite0", replace(PRESETS["efficientnet_lite0"], input_size=(96, 96)))
         patch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
@@ -82,6 +110,8 @@ def two_threads() -> Iterator[None]:
 
 
 def _with_threads(count: int) -> Iterator[None]:
+    import torch
+
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     yield
@@ -90,6 +120,8 @@ def _with_threads(count: int) -> Iterator[None]:
 
 @pytest.fixture
 def photo_folder(tmp_path: Path, photos: list[np.ndarray]) -> Path:
+    from PIL import Image
+
     folder = tmp_path / "photos"
     folder.mkdir()
     for i, photo in enumerate(photos):

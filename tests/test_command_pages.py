@@ -131,9 +131,14 @@ def runnable(page: Path) -> list[str]:
     ]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
-    "page", [p for p in PAGES if runnable(p) and p.parent.name != "experiments"], ids=lambda page: page.name
+    "page",
+    [
+        pytest.param(page, marks=pytest.mark.slow if page.name == "README.md" else pytest.mark.outer)
+        for page in PAGES
+        if runnable(page) and page.parent.name != "experiments"
+    ],
+    ids=lambda page: page.name,
 )
 def test_what_pages_type_runs(page: Path, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder)

@@ -39,7 +39,7 @@ def run(*command: str, timeout: float = 240) -> str:
     return done.stdout
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.usefixtures("one_thread")
 def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -53,7 +53,7 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
         assert figures(several.stdout) == one, several.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_lightning_logs_saves_and_resumes_over_two_processes() -> None:
     said = run("lightning_validation.py", "--devices", "2")
     found = figures(said)
@@ -81,7 +81,7 @@ OFFLINE = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_loggers_keep_figures_plots_and_artefacts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """In one process, since imports take most of the time; few photographs and steps can't say more."""
     store = (tmp_path / "mlruns").as_uri()
@@ -91,7 +91,7 @@ def test_loggers_keep_figures_plots_and_artefacts(tmp_path: Path, monkeypatch: p
     check_what_was_logged(tmp_path)
 
 
-@pytest.mark.experiments
+@pytest.mark.outer
 def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     photos = tmp_path / "photos"
     photos.mkdir()
@@ -196,7 +196,7 @@ def of_mlflow(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]
     return figures, {Path(path).stem for path in paths}, " ".join(paths)
 
 
-@pytest.mark.experiments
+@pytest.mark.outer
 @pytest.mark.parametrize(("program", "page"), [("concept", "concepts")])
 def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None:
     run(f"{program}_figures.py", "-o", str(tmp_path))
@@ -209,7 +209,7 @@ def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None
         assert path.stat().st_size < 150_000
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 @pytest.mark.usefixtures("one_thread")
 def test_spark_merges_partitions_to_the_dna_of_all(tmp_path: Path) -> None:
     pytest.importorskip("pyspark")

@@ -53,7 +53,7 @@ def data(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     return module
 
 
-@pytest.mark.experiments
+@pytest.mark.outer
 @pytest.mark.parametrize("names", [NAMES[i::3] for i in range(3)], ids=",".join)
 def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -> None:
     run(str(IN_TURN), *(f"{name}.py --quick --threads 1 -o {tmp_path}" for name in names))

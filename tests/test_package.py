@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -45,6 +46,7 @@ def loaded_by(*statements: str) -> list[set[str]]:
     return [set(line.split()) for line in done.stdout.splitlines()]
 
 
+@pytest.mark.slow
 def test_importing_loads_nothing_heavy_that_torchmetrics_does_not() -> None:
     alone, started, upstream, used = loaded_by(
         "import torchmetrics_dna",
@@ -132,3 +134,23 @@ def test_who_we_are_is_told_alike() -> None:
     assert project["authors"] == [{"name": yaml.safe_load(about["CITATION.cff"])["authors"][0]["name"]}]
     needed = {line.replace(" ", "").replace("pytorch>", "torch>") for line in recipe["requirements"]["run"]}
     assert needed == {f"python{project['requires-python']}", *project["dependencies"]} - {WEIGHTS}
+
+
+def test_the_gate_knows_what_each_outer_test_guards() -> None:
+    root = PACKAGE.parent
+    if not (root / ".ci" / "run").exists():
+        pytest.skip("an sdist has no gate")
+    table = (root / ".ci" / "run").read_text(encoding="utf-8").partition("guards='\n")[2].partition("\n'")[0]
+    files = [path.relative_to(root).as_posix() for folder in (PACKAGE, root / "docs") for path in folder.rglob("*")]
+    named: set[str] = set()
+    for pattern, *tests in map(str.split, table.splitlines()):
+        named.update(tests)
+        assert any(re.match(pattern, file) for file in files), f"nothing is called {pattern}"
+    by_triton = "tests/binning/test_histogram.py"  # see conftest.py
+    marker = re.compile(r"mark\.outer\b")
+    outer = {
+        path.relative_to(root).as_posix()
+        for path in (root / "tests").rglob("test_*.py")
+        if marker.search(path.read_text(encoding="utf-8"))
+    }
+    assert named == outer | {by_triton}

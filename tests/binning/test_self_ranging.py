@@ -14,6 +14,7 @@ from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDN
 from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
+from torchmetrics_dna.sets.demo import blur, noise
 from torchmetrics_dna.tally import SelfRangingTally
 
 pytestmark = pytest.mark.usefixtures("way")
@@ -86,9 +87,9 @@ def test_a_tally_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: in
         tally.add_(other, [batch], len(batch["output"]))
         tally.merge_(merged, other)
     assert all(torch.equal(one_by_one[name], merged[name]) for name in tally.fields)
-    grown = tally.to_dna(one_by_one)
+    grown = tally.value(one_by_one)
     assert int(grown.counts.sum()) == sum(part.size for part in parts)
-    united = [tally.to_dna(side) for side in (merged, tally.empty("cpu"))]
+    united = [tally.value(side) for side in (merged, tally.empty("cpu"))]
     assert united[1].merge(united[0]).digest == grown.digest
 
 
@@ -118,20 +119,17 @@ def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.n
         np.testing.assert_allclose(found[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
 
 
-def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(
-    default_extractor: DNAExtractor, photos: list[np.ndarray]
-) -> None:
-    from torchmetrics_dna.sets.demo import blur, noise
-
-    real = make_dna(photos, default_extractor, ranges="auto")
+def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(photos: list[np.ndarray]) -> None:
+    extractor = DNAExtractor(layers=["block_1", "block_3"])
+    real = make_dna(photos, extractor, ranges="auto")
     observed = ActivationRanges(real.ranges.minimum, real.ranges.maximum, real.neurons, "widen")
-    fixed = make_dna(photos, default_extractor, ranges=observed)
+    fixed = make_dna(photos, extractor, ranges=observed)
     for degrade, strength in ((blur, 1), (blur, 3), (noise, 2)):
         copies = [degrade(photo, strength) for photo in photos]
-        by_itself = real.distances(make_dna(copies, default_extractor, ranges="auto"))
-        expected = fixed.distances(make_dna(copies, default_extractor, ranges=observed))
+        by_itself = real.distances(make_dna(copies, extractor, ranges="auto"))
+        expected = fixed.distances(make_dna(copies, extractor, ranges=observed))
         assert float(by_itself.mean()) == pytest.approx(float(expected.mean()), rel=0.01)
-        for where in default_extractor.neurons.slices.values():
+        for where in extractor.neurons.slices.values():
             assert float(by_itself[where].mean()) == pytest.approx(float(expected[where].mean()), rel=0.01)
 
 

@@ -7,9 +7,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SCRIPT = Path(__file__).parents[1] / "helpers" / "compile_kernels.py"
 
 
+@pytest.mark.slow
 def test_kernels_compile_for_gpus() -> None:
     # a process of its own, for Triton is imported either to interpret or to compile
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import subprocess
 from pathlib import Path
 
 import pytest
-from commands import COMMAND, in_processes, run
+from commands import in_processes, run
 from golden import GOLDEN, load
 from PIL import Image
 
@@ -20,9 +19,8 @@ A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 
-def test_json_for_programs() -> None:
-    command = [*COMMAND, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_json_for_programs(tmp_path: Path) -> None:
+    done = in_processes(tmp_path, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json", world=1)
     found, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
     assert found["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert found["dna_frechet"] == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)

@@ -30,18 +30,9 @@ FAST = ["--layers", "block_0,block_6", "--batch-size", "4"]
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """x.histogram.dna.npz and its likes, of the folder A."""
     folder = tmp_path_factory.mktemp("made")
-    command = [
-        *COMMAND,
-        "make",
-        str(A),
-        "-o",
-        str(folder / "x.dna.npz"),
-        "--kind",
-        "histogram,gaussian,layer-gaussian",
-        *FAST,
-    ]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == ""
+    words = ["make", A, "-o", folder / "x.dna.npz", "--kind", "histogram,gaussian,layer-gaussian", *FAST]
+    done = in_processes(tmp_path_factory.mktemp("said"), *words, world=1)
+    assert (done.codes, done.stdout) == ([0], "")
     assert ": 30 of 30" in done.stderr
     assert "x.histogram.dna.npz: 0." in done.stderr
     return folder
@@ -191,6 +182,7 @@ def interruptible(*arguments: str) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
+@pytest.mark.slow
 def test_interrupted_and_resumed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -238,6 +230,7 @@ def test_two_processes_make_the_same_file(tmp_path: Path, monkeypatch: pytest.Mo
     assert len(list((tmp_path / "2").iterdir())) == 3
 
 
+@pytest.mark.slow
 def test_a_disk_that_is_full(tmp_path: Path) -> None:
     code = (
         "import resource, sys\nfrom torchmetrics_dna.__main__ import main\n"

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from commands import COMMAND, in_processes, run
+from commands import in_processes, run
 from golden import GOLDEN
 from PIL import Image
 
@@ -25,9 +24,8 @@ FAST = ["--layers", "block_0,head"]
 def measured(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Ranges of A and B together, by a real process."""
     output = tmp_path_factory.mktemp("ranges") / "ab.json"
-    command = [*COMMAND, "ranges", str(A), str(B), "-o", str(output), *FAST]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout == ""
+    done = in_processes(tmp_path_factory.mktemp("said"), "ranges", A, B, "-o", output, *FAST, world=1)
+    assert (done.codes, done.stdout) == ([0], "")
     assert ": 7 of 7" in done.stderr
     assert ": 5 of 5" in done.stderr
     said = " ".join(done.stderr.split())

@@ -8,10 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-import workers
 from pixel_sets import ALL, EXTRACTOR, RANGES, A, B, figures
 from processes import run
 from scipy.linalg import sqrtm
+from shards import equal_everywhere
 from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, compare_many, make_dna
@@ -151,8 +151,18 @@ def test_each_distance_has_its_own_evidence() -> None:
     assert (layers.p_value, layers.interval.value) == (found.p_value_of("fd"), found.debiased("fd"))
 
 
+def share_sets(rank: int, world: int, expected: str) -> None:
+    """All distances of a comparison are those of one process."""
+    from pixel_sets import ALL, A, B, figures
+
+    found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
+    told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
+    assert figures(found) | told == pytest.approx(torch.load(expected), rel=1e-9)
+    equal_everywhere(torch.tensor([found.fd, found.kid]))
+
+
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
     found = compare(A, B, EXTRACTOR, metrics=ALL)
     told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
     torch.save(figures(found) | told, tmp_path / "expected")
-    run(2, workers.distances, tmp_path, str(tmp_path / "expected"))
+    run(2, share_sets, str(tmp_path / "expected"))

@@ -161,7 +161,7 @@ def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
     assert (few.evidence, [line for line in few.notices if line.startswith("fd")]) == ({}, [])
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)  # enough for one level

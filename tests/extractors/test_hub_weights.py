@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import skimage.data
 import torch
-from forked import Forked
 from hub_server import serving
 from official import random_official
 
@@ -46,6 +48,50 @@ try:
 except Exception as err:
     print(f"{type(err).__name__}: {err}")
 """
+
+
+# forks a process that has torch already for each line that it reads
+SERVER = """
+import json, os, sys, traceback
+import torch
+for line in sys.stdin:
+    code, arguments, environment = json.loads(line)
+    child = os.fork()
+    if not child:
+        try:
+            os.environ |= environment
+            sys.argv[1:] = arguments
+            exec(code, {"__name__": "__main__"})
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stdout.flush()
+            os._exit(0)
+    os.waitpid(child, 0)
+    print("\\x04", flush=True)
+"""
+
+
+class Forked:
+    """A process with torch; close it in the end."""
+
+    def __init__(self) -> None:
+        command = [sys.executable, "-c", SERVER]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+
+    def run(self, code: str, *arguments: str, **environment: str) -> str:
+        """What the code prints, with these arguments, and these variables beside those of the environment."""
+        self._process.stdin.write(json.dumps([code, arguments, environment]) + "\n")
+        self._process.stdin.flush()
+        lines = []
+        while (line := self._process.stdout.readline()) != "\x04\n":
+            assert line, "the process is gone"
+            lines.append(line)
+        return "".join(lines).strip()
+
+    def close(self) -> None:
+        """End the process."""
+        self._process.communicate()
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -88,7 +134,7 @@ def official(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     return folder, f"{extractor.weights_digest} {ranges.digest}"
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str], tmp_path: Path) -> None:
     folder, expected = official
     with serving({REPOSITORY: folder}) as (endpoint, requests):
@@ -104,7 +150,7 @@ def test_first_use_downloads_and_the_second_is_offline(official: tuple[Path, str
     assert extractor.ranges.name == "rand_resnet50"
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_plain_addresses_likewise(tmp_path: Path) -> None:
     (tmp_path / "vgg16-397923af.pth").write_bytes(b"other weights")  # their hash is wrong, so nobody looks inside
     with serving({"plain": tmp_path}) as (endpoint, requests):
@@ -127,7 +173,7 @@ def test_plain_addresses_likewise(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("place", ["hub", "address"])
 @pytest.mark.parametrize("fault", ["cut", "other", "404", "full disk", "offline"])
-@pytest.mark.slow
+@pytest.mark.outer
 def test_what_goes_wrong_ends_in_one_line(place: str, fault: str, tmp_path: Path) -> None:
     folder = tmp_path / "served"
     (folder / "Random" / "rand_resnet50").mkdir(parents=True)

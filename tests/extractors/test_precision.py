@@ -44,7 +44,7 @@ def test_other_precisions_are_refused(dtype: object) -> None:
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:`torch.jit.script:DeprecationWarning")  # torch's own use of it
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
-@pytest.mark.parametrize("layers", [["stem", "body.3"], None])
+@pytest.mark.parametrize("layers", [["stem", "body.3"], pytest.param(None, marks=pytest.mark.outer)])
 def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
     plain, compiled = (DNAExtractor(Convolutions(), layers=layers, compile=on) for on in (False, True))
     assert compiled.digest == plain.digest

@@ -65,6 +65,7 @@ POSITIONS = {"inception": [73**2, 35**2, 17**2, 1], "sd_vae_encoder": [64**2], "
 OFFICIAL = [name for name in FACTS if name not in ("efficientnet_lite0", "rand_resnet50", *RESIZES)] + [
     "hrnet_w48, MSeg"
 ]
+GATE = ("dino_vit_base", "vgg16")  # tokens and maps
 
 
 def photographs(size: int) -> Tensor:
@@ -114,8 +115,10 @@ def shallow(name: str) -> dict[str, int]:
     return layers
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("case", OFFICIAL)
+@pytest.mark.parametrize(
+    "case",
+    [pytest.param(case, marks=pytest.mark.slow if case in GATE else pytest.mark.outer) for case in OFFICIAL],
+)
 def test_an_official_file_gives_the_official_numbers(
     case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,7 +143,7 @@ def test_an_official_file_gives_the_official_numbers(
             other = other.transpose(1, 2)
         assert values.shape == other.shape
         assert float((values - other).abs().max() / other.abs().max()) < 1e-5, layer
-    if case in ("dino_vit_base", "hrnet_w48"):  # tokens and maps
+    if case in ("dino_vit_base", "hrnet_w48"):
         every_metric(extractor, torch.cat([images[:1], images[:1].flip(2)]), images[:1].flip(3) // 2)
 
 
@@ -177,6 +180,7 @@ for name in ("inception", "vgg16", "efficientnet_lite0", "hrnet_w48", "sd_vae_en
 """
 
 
+@pytest.mark.slow
 def test_nothing_is_imported_while_tensors_take_no_memory() -> None:
     """What a module makes when it is imported must have values: with torch 2.8, torchvision's import fails without."""
     done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)

@@ -374,11 +374,9 @@ DECEITS: dict[str, Callable[[dict[str, bytes], dict], None]] = {
 
 
 def refused(path: Path) -> str:
-    """The message that a file is refused with, in at most a second; whatever it does, nothing is executed."""
-    start = time.perf_counter()
+    """The message that a file is refused with; whatever it does, nothing is executed."""
     with pytest.raises(ValueError, match=r".") as caught:
         load_dna(path)
-    assert time.perf_counter() - start < 1
     message = str(caught.value)
     assert str(path) in message
     return message
@@ -428,6 +426,7 @@ def test_the_deceiver_can_write_a_file_that_is_read(tmp_path: Path) -> None:
         assert load_dna(same).digest == dna.digest
 
 
+@pytest.mark.outer
 @pytest.mark.parametrize(("of", "kinds", "least"), [("dnas", 19, 15), ("images", 10, 1)])
 def test_mutated_files_are_refused_or_read_as_they_are(of: str, kinds: int, least: int) -> None:
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
@@ -468,6 +467,7 @@ def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) ->
     assert DISTANCES["dna-fd"].of_dnas(large, large).tolist() == [0]  # as float32 activations may be
 
 
+@pytest.mark.slow
 def test_memory_of_bombs(tmp_path: Path) -> None:
     good = tmp_path / "good"
     KINDS[0].save(good)

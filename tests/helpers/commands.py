@@ -7,14 +7,16 @@ import runpy
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
+from unittest.mock import patch
 
+import processes
 import pytest
-import torch
-from processes import multiprocessing
 
+import torchmetrics_dna.cli.console  # noqa: F401 - which looks for COLUMNS once, before a test sets it
 from torchmetrics_dna.__main__ import main
 
 COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
@@ -40,43 +42,72 @@ class Said(NamedTuple):
 
 
 def in_processes(
-    folder: Path, *arguments: object, before: Callable[[], object] = int, program: Callable[[], object] = main
+    folder: Path,
+    *arguments: object,
+    before: Callable[[], object] = int,
+    program: Callable[[], object] = main,
+    world: int = 2,
 ) -> Said:
-    """A command, or another program, in two processes as torchrun starts them, but forked; rank 1 does this before."""
-    with socket.socket() as found:
-        found.bind(("localhost", 0))
-        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(found.getsockname()[1]), "WORLD_SIZE": "2"}
+    """A command, or another program, in two processes as torchrun starts them; rank 1 does this before.
+
+    What they say is in files of the folder. In a world of one it is a process of its own, as a shell starts it.
+    """
+    with socket.socket() as free:
+        free.bind(("localhost", 0))
+        place = {"MASTER_ADDR": "localhost", "MASTER_PORT": str(free.getsockname()[1]), "WORLD_SIZE": str(world)}
     words = ["torchmetrics-dna", *map(str, arguments)]
-    started = multiprocessing.start_processes(
-        _begin,
-        (folder, words, {**os.environ, **place}, before, program),
-        nprocs=2,
-        join=False,
-        start_method="forkserver",
-    )
-    for process in started.processes:
-        process.join(120)
-    out, err = ("".join((folder / f"{rank}.{name}").read_text() for rank in "01") for name in ("out", "err"))
-    return Said([process.exitcode for process in started.processes], out, err)
+    tasks = [
+        (_program, (rank, folder, Path.cwd(), words, {**os.environ, **place}, before, program)) for rank in range(world)
+    ]
+    outcomes = processes.call(tasks)
+    out, err = ("".join((folder / f"{rank}.{name}").read_text() for rank in range(world)) for name in ("out", "err"))
+    codes = [outcome.value if outcome.exit_code is None else outcome.exit_code for outcome in outcomes]
+    if before is not int or program is not main or any(codes):
+        processes.end_all()  # which have other handlers of signals by now, patches, or settings of other packages
+    return Said(codes, out, err)
 
 
-def _begin(
+def _program(
     rank: int,
     folder: Path,
+    place: Path,
     words: list[str],
     environment: dict[str, str],
     before: Callable[[], object],
     program: Callable[[], object],
-) -> None:
-    os.environ |= environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
-    torch.set_num_threads(1)
-    for number, name in ((1, "out"), (2, "err")):
-        with (folder / f"{rank}.{name}").open("wb") as file:
-            os.dup2(file.fileno(), number)
-    sys.argv = words
-    if rank == 1:
-        before()
-    program()
+) -> int:
+    """Exit code of a program, what it says in files."""
+    os.chdir(place)
+    for name in [name for name in sys.modules if name.startswith("torchmetrics_dna.cli")]:
+        del sys.modules[name]  # which know from their import on whether they are the first of several processes
+    environment = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
+    with (
+        patch.dict(os.environ, environment, clear=True), patch.object(sys, "argv", words),
+        into_file(sys.stdout, folder / f"{rank}.out"), into_file(sys.stderr, folder / f"{rank}.err"),
+    ):  # fmt: skip
+        try:
+            if rank == 1:
+                before()
+            program()
+        except SystemExit as exit_:
+            return int(exit_.code or 0)
+    return 0
+
+
+@contextmanager
+def into_file(stream: TextIO, path: Path) -> Iterator[None]:
+    """What is written to a stream of the process, also by C++."""
+    stream.flush()
+    number = stream.fileno()
+    before = os.dup(number)
+    with path.open("wb") as file:
+        os.dup2(file.fileno(), number)
+    try:
+        yield
+    finally:
+        stream.flush()
+        os.dup2(before, number)
+        os.close(before)
 
 
 def run_script(path: Path) -> None:

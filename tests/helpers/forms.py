@@ -29,7 +29,7 @@ def only_fake(metric: Metric, imgs: Tensor, real: bool) -> None:
 
 
 def in_order(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, indices=torch.arange(len(imgs)) + 100 * real)
+    metric.update(imgs, indices=torch.arange(len(imgs)) + 100 * metric.update_count)
 
 
 def classed(metric: Metric, imgs: Tensor, real: bool) -> None:
@@ -61,7 +61,7 @@ FORMS: dict[str, tuple[Callable[..., Metric], Feed]] = {
     "emd in folds": (lambda **kwargs: emd(num_folds=5, **kwargs), grouped),
     "auto emd in folds": (lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
     "frechet in folds": (lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),
-    "mind": (lambda **kwargs: MIND(EXTRACTOR, layer="contrast", num_projections=5, **kwargs), plainly),
+    "mind": (lambda **kwargs: MIND(EXTRACTOR, **{"layer": "contrast", "num_projections": 5} | kwargs), plainly),
     "cmmd": (lambda **kwargs: CMMD(EXTRACTOR, **kwargs), plainly),
     "prdc": (lambda **kwargs: PRDC(EXTRACTOR, nearest_k=2, **kwargs), plainly),
 }

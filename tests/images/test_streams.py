@@ -16,16 +16,18 @@ import kinds
 import numpy as np
 import pytest
 import torch
-import workers
 from buckets import serving
 from commands import run as run_command
 from kinds import COUNT, FILES, PIXELS, tar
+from makers import REAL
 from networks import Pixels
 from processes import run
+from shards import MANY
 from torch.utils.data import DataLoader, DistributedSampler, TensorDataset
 from typing_extensions import Self
 
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
+from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
@@ -178,15 +180,45 @@ def test_images_of_streams_have_properties_of_their_files(tmp_path: Path) -> Non
     assert batch.properties.shape[0] == COUNT
 
 
+def share_streams(rank: int, world: int, *sources: str) -> None:
+    """Processes share shards, or else images; names and scores are those of one process."""
+    extractor = DNAExtractor(Pixels(), input_size=8)
+    options = {"ranges": "auto", "num_bins": 20}
+    for source in sources:
+        alone = make_dna(source, extractor, num_folds=5, **options)
+        shared = make_dna(source, extractor, num_folds=5, distributed=True, batch_size=2, **options)
+        assert shared.digest == alone.digest
+        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in alone.folds]
+        found, known = (
+            rank_images(source, REAL, extractor, nearest=source, distributed=distributed, **options)
+            for distributed in (True, False)
+        )
+        assert (found.names, found.numbers, found.nearest.names) == (known.names, known.numbers, known.nearest.names)
+        assert torch.equal(found.scores, known.scores)
+    with pytest.raises(ValueError, match="There are no images in"):
+        make_dna(iter(()), extractor, distributed=True, **options)
+
+
 def test_processes_share_a_stream(tmp_path: Path) -> None:
-    run(2, workers.streams, tmp_path, kinds.shards(tmp_path), tar(tmp_path / "x.tgz", FILES, "w:gz"))
+    run(2, share_streams, kinds.shards(tmp_path), tar(tmp_path / "x.tgz", FILES, "w:gz"))
+
+
+def share_loader(rank: int, world: int) -> None:
+    dataset = TensorDataset(MANY)
+    loader = DataLoader(dataset, sampler=DistributedSampler(dataset))
+    with pytest.raises(
+        ValueError, match="can't be shared among processes, since its DataLoader has a DistributedSampler"
+    ):
+        make_dna(loader, EXTRACTOR, distributed=True)
+    alone = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
+    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == alone.digest
 
 
 def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:
     dataset = TensorDataset(torch.from_numpy(PIXELS).permute(0, 3, 1, 2))
     loader = DataLoader(dataset, sampler=DistributedSampler(dataset, 2, 0))
     assert len(list(open_source(loader))) == 6  # where each process goes its own way
-    run(2, workers.shared_loader, tmp_path)
+    run(2, share_loader)
 
 
 @contextmanager

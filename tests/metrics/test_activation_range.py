@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import copy
-import pickle
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-import workers
 from golden import GOLDEN
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from makers import EXTRACTOR, FAKE, RANGES, REAL, emd
 from networks import Convolutions, Outputs, Pixels
 from processes import run
+from shards import MANY, agree, shard
 from torch import Tensor, nn
 from torchmetrics import MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.wrappers import BootStrapper, MetricTracker
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor, DNAFrechet
@@ -212,41 +211,6 @@ def test_constants_are_constant() -> None:
         metric.higher_is_better = True
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-    ids=["clone", "deepcopy", "pickle"],
-)
-def test_copies_go_their_own_way(duplicate: Callable[[ActivationRange], ActivationRange]) -> None:
-    metric = learned(REAL // 2, margin="scale")
-    expected = metric.compute()
-    other = duplicate(metric)
-    assert same(other.compute(), expected)
-    other.update(BRIGHT)
-    assert same(metric.compute(), expected)
-    assert same(other.compute(), learned(REAL // 2, BRIGHT).compute())
-    assert other.to_ranges().margin == "scale"
-    assert len({metric, other}) == 2
-
-
-def test_the_state_dict_is_empty_unless_persistent() -> None:
-    metric = learned(REAL // 2)
-    assert metric.state_dict() == {}
-    assert not list(metric.parameters())
-    metric.persistent(True)
-    saved = metric.state_dict()
-    restored = learned()
-    restored.persistent(True)
-    restored.load_state_dict(saved)
-    restored.update(BRIGHT)
-    assert same(restored.compute(), learned(REAL // 2, BRIGHT).compute())
-    assert same(metric.compute(), learned(REAL // 2).compute())
-    other = learned(margin="scale")
-    other.persistent(True)
-    with pytest.raises(RuntimeError, match="is of a metric with another extractor"):
-        other.load_state_dict(saved)
-
-
 def test_merging_states() -> None:
     one, other = learned(REAL // 2), learned(BRIGHT)
     stale, untouched = one.compute(), {name: state.clone() for name, state in other.metric_state.items()}
@@ -334,9 +298,39 @@ def test_wrappers_hold_one_network() -> None:
     assert len({id(metric.extractor) for metric in [*tracker, *strapper.metrics]}) == 1
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_every_process_gets_the_ranges_of_one(world: int, tmp_path: Path) -> None:
-    run(world, workers.ranges, tmp_path)
+def share_ranges(rank: int, world: int) -> None:
+    """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
+
+    def learned(*batches: Tensor, **kwargs: object) -> ActivationRange:
+        metric = ActivationRange(EXTRACTOR, **kwargs)
+        for batch in batches:
+            metric.update(batch)
+        return metric
+
+    def check(metric: ActivationRange, images: Tensor) -> None:
+        alone = learned(images, sync_on_compute=False)
+        for name, values in alone.compute().items():
+            agree(metric.compute()[name], values)
+            assert torch.equal(metric.compute()[name], values)
+        assert metric.to_ranges().digest == alone.to_ranges().digest
+
+    mine = shard(MANY, rank, world)
+    for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):
+        metric = learned(*([mine] if len(mine) else []), **kwargs)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        check(metric, MANY)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        with metric.sync_context():
+            assert metric.seen_images[-1] == len(MANY)
+        metric.update(FAKE[rank : rank + 1] + 128)
+        check(metric, torch.cat([MANY, FAKE[:world] + 128]))
+
+    with pytest.raises(RuntimeError, match="can't be reduced together, their margins differ: 'widen' and 'scale'"):
+        learned(MANY, margin="scale" if rank else "widen").to_ranges()
+
+
+def test_every_process_gets_the_ranges_of_one(tmp_path: Path) -> None:
+    run(3, share_ranges)
 
 
 def test_an_error_in_the_middle_of_forward_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,44 +1,313 @@
 from __future__ import annotations
 
+import pickle
 import sys
 from pathlib import Path
 
 import pytest
-import workers
+import torch
+from makers import FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
+from networks import Convolutions, random_images
 from processes import run
+from shards import MANY, SUMS, agree, equal_everywhere, feed_shards
+from torch import Tensor, nn
+from torch import distributed as dist
+from torch.distributed import checkpoint
+from torch.distributed.fsdp import fully_shard
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_every_process_gets_the_value_of_one(world: int, tmp_path: Path) -> None:
-    run(world, workers.values, tmp_path)
+def values(rank: int, world: int) -> None:
+    for name, make in MAKERS.items():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make()
+        feed_shards(metric, rank, world)
+        local = {state: tensor.clone() for state, tensor in metric.metric_state.items()}
+        agree(metric.compute(), expected)
+        assert all(torch.equal(metric.metric_state[state], tensor) for state, tensor in local.items())
+        assert metric.to_dna(True).num_images == len(MANY)
+        assert metric.to_dna(True).digest == alone(make, MANY, FAKE).to_dna(True).digest or name in SUMS
+        # counting goes on from the local state; torchmetrics keeps a value until the next update, so all get images
+        metric.update(MANY[rank::world], real=True)
+        metric.update(FAKE[rank : rank + 1], real=False)
+        agree(metric.compute(), alone(make, torch.cat([MANY, MANY]), torch.cat([FAKE, FAKE[:world]])).compute())
+        metric.reset()
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+
+        referred = with_reference(name, MANY)
+        feed_shards(referred, rank, world, both=False)
+        agree(referred.compute(), expected)
+
+
+def test_every_process_gets_the_value_of_one(tmp_path: Path) -> None:
+    run(3, values)
+
+
+def manners(rank: int, world: int) -> None:
+    """sync, unsync, sync_context, process_group, sync_on_compute, dist_sync_fn."""
+    for make in MAKERS.values():
+        expected = alone(make, MANY, FAKE).compute()
+        metric = make(sync_on_compute=False)
+        metric.update(MANY[rank : rank + 2], real=True)
+        metric.update(FAKE, real=False)
+        assert metric.compute() == alone(make, MANY[rank : rank + 2], FAKE).compute()
+
+        metric = make()
+        feed_shards(metric, rank, world)
+        before = {name: state for name, state in metric.metric_state.items() if name != "configuration"}
+        metric.sync()
+        assert metric.to_dna(False).num_images == len(FAKE)
+        with pytest.raises(TorchMetricsUserError, match="already been synced"):
+            metric.sync()
+        with pytest.raises(TorchMetricsUserError, match="shouldn't be synced"):
+            metric(FAKE, real=False)
+        metric.unsync()
+        assert all(metric.metric_state[name] is state for name, state in before.items())
+        with metric.sync_context():
+            assert metric.to_dna(False).num_images == len(FAKE)
+        assert metric.to_dna(False).num_images == len(FAKE)
+
+        calls: list[int] = []
+
+        def gather(tensor: Tensor, group: object = None, calls: list[int] = calls) -> list[Tensor]:
+            calls.append(1)
+            return gather_all_tensors(tensor, group)
+
+        metric = make(dist_sync_fn=gather)
+        feed_shards(metric, rank, world)
+        agree(metric.compute(), expected)
+        assert calls
+
+        pair = dist.new_group([0, 1])
+        if rank < 2:
+            metric = make(process_group=pair)
+            metric.update(MANY[rank::2], real=True)
+            metric.update(FAKE[rank::2], real=False)
+            torch.testing.assert_close(metric.compute(), expected, rtol=1e-12, atol=0)
+        dist.barrier()
 
 
 def test_all_ways_of_syncing(tmp_path: Path) -> None:
-    run(3, workers.manners, tmp_path)
+    run(3, manners)
+
+
+def contract(rank: int, world: int, folder: str) -> None:
+    """What torchmetrics' own tester asks of a metric over processes, of all of ours; and distributed checkpoints."""
+    batches = [(random_images(3, seed), random_images(3, seed + 100) // 2) for seed in range(2 * world)]
+    for name, make in {**MAKERS, **ONE_SIDED}.items():
+
+        def value(some: list[tuple[Tensor, Tensor]], name: str = name, make: object = make) -> Tensor:
+            """Of one process that got all these batches."""
+            metric = make(sync_on_compute=False)
+            if name in MAKERS:
+                return tensor_of(fed(metric, *(torch.cat(side) for side in zip(*some, strict=True))).compute())
+            metric.update(torch.cat([fake for _, fake in some]))
+            return tensor_of(metric.compute())
+
+        for on_step in (False, True):
+            metric = pickle.loads(pickle.dumps(make(dist_sync_on_step=on_step)))
+            for step in range(2):
+                now = batches[step * world : (step + 1) * world]
+                real, fake = now[rank]
+                if name in MAKERS:
+                    # the reals of all steps so far are the other side
+                    metric.update(real, real=True)
+                    seen = batches[: (step + 1) * world]
+                    other = torch.cat([real for real, _ in (seen if on_step else seen[rank::world])])
+                    mine = torch.cat([fake for _, fake in now]) if on_step else fake
+                    expected = fed(make(sync_on_compute=False), other, mine).compute()
+                else:
+                    expected = value(now if on_step else [now[rank]])
+                found = metric(fake, **({"real": False} if name in MAKERS else {}))
+                torch.testing.assert_close(tensor_of(found), tensor_of(expected), rtol=1e-12, atol=0)
+                assert metric._cache is None
+                assert metric._is_synced is False
+            assert metric.state_dict() == {}
+            in_turn = [batches[step * world + r] for r in range(world) for step in range(2)]
+            agree(tensor_of(metric.compute()), value(in_turn if "realism" in name else batches))
+
+        metric.persistent(True)
+        with metric.sync_context():
+            checkpoint.save({"metric": metric.state_dict()}, checkpoint_id=f"{folder}/{name}")
+        loaded = make(sync_on_compute=False)
+        loaded.persistent(True)
+        saved = {"metric": loaded.state_dict()}
+        checkpoint.load(saved, checkpoint_id=f"{folder}/{name}")
+        loaded.load_state_dict(saved["metric"])
+        agree(tensor_of(loaded.compute()), value(in_turn if "realism" in name else batches))
 
 
 def test_torchmetrics_contract_over_processes_and_in_checkpoints(tmp_path: Path) -> None:
-    run(2, workers.contract, tmp_path, str(tmp_path))
+    run(2, contract, str(tmp_path))
+
+
+def groups(rank: int, world: int) -> None:
+    """Compute groups share tensors, which a sync must not change."""
+    collection = MetricCollection(
+        {**{name: make() for name, make in MAKERS.items()}, "again": emd(), "layers": emd(reduction="layer")}
+    )
+    # groups are formed at the first update, so every rank needs one
+    for _ in range(2):
+        collection.reset()
+        collection.update(MANY[rank::world], real=True)
+        collection.update(FAKE[rank::world] if rank < len(FAKE) else FAKE, real=False)
+        found = collection.compute()
+        for name, make in MAKERS.items():
+            agree(found[name], alone(make, MANY, FAKE).compute())
+        assert found["again"] == found["emd"]
+        assert collection.compute()["again"] == found["emd"]
 
 
 def test_compute_groups_over_processes(tmp_path: Path) -> None:
-    run(2, workers.groups, tmp_path)
+    run(2, groups)
+
+
+def wrappers(rank: int, world: int) -> None:
+    """DDP and FSDP around a module that holds metrics see the module's own parameters alone."""
+    holder = Holder()
+    network = holder.metrics[0].extractor.network.stem.weight
+    wrapped = nn.parallel.DistributedDataParallel(holder)
+    wrapped(torch.ones(2, 4)).sum().backward()
+    assert set(wrapped.state_dict()) == {"module.backbone.weight", "module.backbone.bias"}
+    sharded = fully_shard(Holder())
+    sharded(torch.ones(2, 4)).sum().backward()
+    assert {name for name, _ in sharded.named_parameters()} == {"backbone.weight", "backbone.bias"}
+    assert type(sharded.metrics[0].extractor.network.stem.weight) is type(network)
+    for module in (wrapped.module, sharded):
+        for metric in module.metrics:
+            metric.update(MANY[rank::world], real=True)
+            metric.update(FAKE[rank::world], real=False)
+        own = module.metrics[0]
+        equal_everywhere(own.compute())
+        # convolutions round a little differently in other batches
+        expected = fed(DNAEMD(own.extractor, sync_on_compute=False), MANY, FAKE).compute()
+        torch.testing.assert_close(own.compute(), expected, rtol=1e-2, atol=0)
+        agree(module.metrics[1].compute(), alone(emd, MANY, FAKE).compute())
 
 
 def test_ddp_and_fsdp_do_not_see_the_network(tmp_path: Path) -> None:
-    run(2, workers.wrappers, tmp_path)
+    run(2, wrappers)
+
+
+def disagreements(rank: int, world: int) -> None:
+    """Every process raises, none waits for ever."""
+
+    def network(seed: int) -> DNAExtractor:
+        net = Convolutions()
+        torch.nn.init.constant_(net.stem.bias, seed)
+        return DNAExtractor(net, layers=["stem"], input_size=8)
+
+    mixed = {
+        "numbers of bins differ: 40 and 41": emd(num_bins=40 + (rank == 1)),
+        r"activation ranges \(digest\) differ: ": emd(ranges=RANGES if rank else "auto"),
+        r"weights \(digest\) differ: '\w{16}' and '\w{16}'": DNAFrechet(network(rank == 1)),
+        "kinds differ: '\\w+' and '\\w+'": frechet() if rank else emd(),
+        "references differ: ": with_reference("emd", REAL[: 3 + rank]),
+    }
+    for message, metric in mixed.items():
+        if "references" not in message:
+            metric.update(REAL, real=True)
+        metric.update(REAL, real=False)
+        with pytest.raises(RuntimeError, match=f"^Processes hold .* can't be reduced together, their {message}"):
+            metric.compute()
+        assert metric._cache is None
+        assert not metric._is_synced
+
+    for make in (*MAKERS.values(), *ONE_SIDED.values()):
+        metric = make(normalize=rank == 1)
+        images = REAL / 255 if rank == 1 else REAL
+        for real in (True, False):
+            metric.update(images, **({} if make in ONE_SIDED.values() else {"real": real}))
+        with pytest.raises(RuntimeError, match="together, their values of `normalize` differ: False and True"):
+            metric.compute()
+        assert metric._cache is None
+        assert not metric._is_synced
+    weighted = emd(neuron_weights=torch.full((9,), 1 + (rank == 1)))
+    with pytest.raises(RuntimeError, match=r"can't be reduced together, their neuron weights \(digest\) differ: "):
+        fed(weighted).compute()
+
+    custom = emd(num_bins=40 + (rank == 1), dist_sync_fn=lambda tensor, group=None: [tensor, tensor])
+    fed(custom).compute()  # a function that brings no other rank's state is believed
+
+    one_sided = emd()
+    one_sided.update(MANY[rank : rank + 1], real=True)
+    with pytest.raises(RuntimeError, match=f"but got {world} and 0"):
+        one_sided.compute()
+    assert not one_sided._is_synced, "an error leaves no metric synced"
+    one_sided.update(FAKE[rank : rank + 1], real=False)
+    agree(one_sided.compute(), alone(emd, MANY[:world], FAKE[:world]).compute())
 
 
 def test_processes_that_disagree_all_raise(tmp_path: Path) -> None:
-    run(3, workers.disagreements, tmp_path)
+    run(3, disagreements)
 
 
-@pytest.mark.slow
+def memory(rank: int, world: int, found: str) -> None:
+    """Most memory that a sync takes beyond the state, in states; ours, and torchmetrics' way beside it."""
+    from networks import Outputs
+    from torchmetrics.metric import Metric as Upstream
+
+    from torchmetrics_dna.metrics.state import TalliedMetric
+
+    network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
+    metric = DNAEMD(network, num_bins=1000)
+    fed(metric)
+    state = sum(tensor.nbytes for tensor in metric.metric_state.values())
+
+    def peak(call: object) -> float:
+        with Path("/proc/self/clear_refs").open("w", encoding="ascii") as file:
+            file.write("5")
+        before = status("VmRSS")
+        call()
+        return (status("VmHWM") - before) / state
+
+    ours = peak(metric.sync)
+    metric.unsync()
+    gathered = peak(lambda: Upstream._sync_dist(_upstream(metric)))
+    assert TalliedMetric._sync_dist is not Upstream._sync_dist
+    if rank == 0:
+        with Path(found).open("w", encoding="ascii") as file:
+            file.write(f"{state} {ours} {gathered}")
+
+
+@pytest.mark.outer
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_sync_takes_two_copies_of_the_state_at_most(tmp_path: Path) -> None:
-    run(4, workers.memory, tmp_path, str(tmp_path / "found"))
+    run(3, memory, str(tmp_path / "found"))
     state, ours, upstream = map(float, (tmp_path / "found").read_text().split())
     print(f"State {state / 2**20:.0f} MiB: ours {ours:.2f} states, torchmetrics {upstream:.2f}")
     assert state > 75 * 2**20
     assert ours <= 2.2
     assert upstream > ours
+
+
+def tensor_of(value: Tensor | dict[str, Tensor]) -> Tensor:
+    return torch.cat(list(value.values())) if isinstance(value, dict) else value
+
+
+class Holder(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = nn.Linear(4, 4)
+        self.metrics = nn.ModuleList([DNAEMD(DNAExtractor(Convolutions(), layers=["stem"], input_size=8)), emd()])
+
+    def forward(self, values: Tensor) -> Tensor:
+        return self.backbone(values)
+
+
+def _upstream(metric: Metric) -> Metric:
+    for name, reduction in metric._reductions.items():
+        metric._reductions[name] = reduction or (lambda stacked: stacked.sum(0))
+    return metric
+
+
+def status(key: str) -> int:
+    """Bytes, from /proc/self/status."""
+    with Path("/proc/self/status").open(encoding="ascii") as file:
+        line = next(line for line in file if line.startswith(key))
+    return int(line.split()[1]) * 1024

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -11,12 +10,14 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
-import workers
 from golden import load
-from networks import Outputs, pixels, random_images
+from makers import alone
+from networks import Outputs, Pixels, pixels, random_images
 from processes import run
+from shards import MANY, agree
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import KeptFeatures
@@ -85,22 +86,6 @@ def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
     assert found.value(name) == pytest.approx(float(metric.compute()), rel=1e-12)
 
 
-@pytest.mark.parametrize(
-    "duplicate",
-    [lambda m: m.clone(), copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))],
-    ids=["clone", "deepcopy", "pickle"],
-)
-def test_copies_go_their_own_way(make: Callable[..., Metric], duplicate: Callable[[Metric], Metric]) -> None:
-    metric = fed(make())
-    expected = metric.compute()
-    other = duplicate(metric)
-    assert other.compute() == expected
-    other.update(MORE, real=False)
-    assert metric.compute() == expected
-    metric.update(MORE, real=False)
-    assert metric.compute() == other.compute() != expected
-
-
 def test_forward_is_update_and_the_distance_of_the_batch(make: Callable[..., Metric]) -> None:
     metric = make()
     assert metric(REAL, real=True).isnan(), "the fake side is empty"
@@ -137,27 +122,6 @@ def test_merging_states_is_updating_with_both(make: Callable[..., Metric]) -> No
     for wrong in (make(layer="colours"), make(normalize=True), DNAFrechet(EXTRACTOR)):
         with pytest.raises(ValueError, match="Can't merge the states of these metrics, their .* differ"):
             one.merge_state(wrong)
-
-
-def test_the_state_dict_is_empty_unless_persistent(make: Callable[..., Metric], tmp_path: Path) -> None:
-    metric = fed(make())
-    assert metric.state_dict() == {}
-    metric.persistent(True)
-    torch.save(metric.state_dict(), tmp_path / "state.pt")
-    restored = make()
-    restored.persistent(True)
-    restored.load_state_dict(torch.load(tmp_path / "state.pt", weights_only=True))
-    assert restored.compute() == metric.compute()
-    restored.update(MORE, real=False)
-    assert len(metric.features(False)) == 5
-    empty = make()
-    empty.persistent(True)
-    empty.load_state_dict(empty.state_dict())
-    assert len(empty.features(True)) == 0
-    other = make(layer="colours")
-    other.persistent(True)
-    with pytest.raises(RuntimeError, match="is of a metric with another extractor, layers"):
-        other.load_state_dict(torch.load(tmp_path / "state.pt"))
 
 
 def test_devices_and_precision(make: Callable[..., Metric]) -> None:
@@ -234,8 +198,54 @@ def test_constants(make: Callable[..., Metric]) -> None:
     assert metric.plot_lower_bound == 0
 
 
+def share_features(rank: int, world: int) -> None:
+    """MIND and CMMD over processes, by a distributed sampler's shards, by shards that are missing, and compared."""
+    views = DNAExtractor(Pixels(), layers=["mean", "colours:mean"])
+    for kind in (MIND, CMMD):
+
+        def make(kind: type[Metric] = kind, **kwargs: object) -> Metric:
+            return kind(views, **kwargs)
+
+        # of 11 and 5 images, so that MIND draws from the larger side, which is in the order of one process
+        one = alone(make, MANY, FAKE)
+        for ranks in (world, world - 1):  # the last sees none
+            metric = make()
+            for images, real in ((MANY, True), (FAKE, False)):
+                for part in images[rank::ranks].split(2) if rank < ranks else ():
+                    metric.update(part, real=real)
+            before = {name: list(state) for name, state in metric.metric_state.items()}
+            agree(metric.compute(), one.compute())
+            assert torch.equal(metric.features(True), one.features(True))
+            for name, state in before.items():
+                assert all(map(torch.equal, metric.metric_state[name], state)), "the local state is back"
+            metric.sync()
+            assert len(metric._rows(True)) == len(MANY)
+            metric.unsync()
+            assert len(metric._rows(True)) == len(MANY[rank::ranks] if rank < ranks else [])
+            metric.reset()
+            metric.update(MANY[rank : rank + 1], real=True)
+            metric.update(FAKE[rank : rank + 1], real=False)
+            agree(metric.compute(), alone(make, MANY[:world], FAKE[:world]).compute())
+        gathered = make(dist_sync_fn=lambda tensor, group=None: gather_all_tensors(tensor, group))
+        gathered.update(MANY[rank::world], real=True)
+        gathered.update(FAKE[rank::world], real=False)
+        agree(gathered.compute(), one.compute())
+        given = make(reference=one.to_features(True))
+        given.update(FAKE[rank::world], real=False)
+        agree(given.compute(), one.compute())
+        on_step = make(dist_sync_on_step=True)
+        on_step.update(MANY[rank::world], real=True)
+        agree(on_step(FAKE[rank::world], real=False), one.compute())
+    with pytest.raises(RuntimeError, match="together, their seeds differ: 2020 and 1"):
+        fed(MIND(views, seed=1 if rank else 2020)).compute()
+    known = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)
+    found = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20, distributed=True)
+    assert (found.dna_emd, found.mind, found.cmmd) == (known.dna_emd, known.mind, known.cmmd)
+    assert found.layers.keys() == views.neurons.keys()
+
+
 def test_every_process_gets_the_value_of_one(tmp_path: Path) -> None:
-    run(4, workers.features, tmp_path)
+    run(3, share_features)
 
 
 def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Path) -> None:

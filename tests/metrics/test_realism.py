@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from makers import EXTRACTOR, FAKE, RANGES, REAL
+from makers import EXTRACTOR, FAKE, ONE_SIDED, RANGES, REAL
 from networks import Outputs, Pixels, random_images
 from one_ruler import distances
 from processes import run
-from torchmetrics import MetricCollection
-from workers import contrasted_realism, realism
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNARealism, NeuronWeights, make_dna
 
@@ -59,22 +60,59 @@ def test_indices_give_the_order_and_what_was_repeated() -> None:
         metric.compute()
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_processes_get_all_scores_in_order(world: int, tmp_path: Path) -> None:
+def share_scores(rank: int, world: int, expected: str) -> None:
+    """Every rank scores its shard, as a distributed sampler with padding gives it; the last one has none."""
+    images = random_images(9, 7)
+    reference = make_dna(REAL, EXTRACTOR, num_bins=40, ranges=RANGES)
+    metric = DNARealism(EXTRACTOR, reference=reference)
+    busy = world - 1
+    score_shard(metric, images, rank, busy)
+    scores = metric.compute()
+    assert torch.equal(scores, torch.load(expected))
+    # and the shard goes on where it was
+    metric.update(images[:1], indices=[0])
+    assert torch.equal(metric.compute(), scores)
+
+
+def test_processes_get_all_scores_in_order(tmp_path: Path) -> None:
     """Unequal shards, one of them empty, padding as a distributed sampler adds it."""
     metric = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
     metric.update(IMAGES)
     torch.save(metric.compute(), tmp_path / "expected")
-    run(world, realism, tmp_path, str(tmp_path / "expected"))
+    run(3, share_scores, str(tmp_path / "expected"))
 
 
-@pytest.mark.parametrize("world", [1, 2, 4])
+def share_pool(rank: int, world: int, expected: str) -> None:
+    """Likewise, contrasted with all images of all ranks, each once."""
+    images = random_images(9, 7)
+    make = ONE_SIDED["contrasted_realism"]
+    metric = make()
+    busy = max(1, world - 1)
+    mine = score_shard(metric, images, rank, busy)
+    scores = metric.compute()
+    torch.testing.assert_close(scores, torch.load(expected), rtol=0, atol=1e-9)
+    assert torch.equal(scores, make(sync_on_compute=False)(images))
+    metric.update(images[:1], indices=[0])
+    assert torch.equal(metric.compute(), scores)
+    # a function of the user's gathers what each process has
+    gathered = make(dist_sync_fn=lambda tensor, group: gather_all_tensors(tensor, group))
+    if rank < busy:
+        gathered.update(images[mine], indices=mine)
+    assert torch.equal(gathered.compute(), scores)
+    # without indices as they came, rank by rank
+    plain = make()
+    plain.update(images[:2] if rank else images)
+    together = torch.cat([images, *[images[:2]] * (world - 1)])
+    assert torch.equal(plain.compute(), make(sync_on_compute=False)(together))
+
+
+@pytest.mark.parametrize("world", [1, 3])
 def test_processes_share_a_pool(world: int, tmp_path: Path) -> None:
     dnas = [make_dna(image[None], EXTRACTOR, num_bins=40, ranges=RANGES) for image in IMAGES]
     reference, pool = REFERENCES["fixed"], sum(dnas)
     expected = torch.stack([(reference.distances(one) - pool.distances(one)).mean() for one in dnas])
     torch.save(expected, tmp_path / "expected")
-    run(world, contrasted_realism, tmp_path, str(tmp_path / "expected"))
+    run(world, share_pool, str(tmp_path / "expected"))
 
 
 @pytest.mark.parametrize("weighted", [False, True])
@@ -214,3 +252,13 @@ def test_errors_lose_nothing_and_copies_go_on() -> None:
     floats.update(IMAGES.float() / 255)
     assert floats.compute().shape == (9,)
     assert FAKE.shape[0] == 5
+
+
+def score_shard(metric: Metric, images: Tensor, rank: int, busy: int) -> Tensor:
+    """Score what a distributed sampler with padding gives one of the busy processes; gives the images' indices."""
+    padded = [*range(len(images)), *range(-len(images) % busy)]
+    mine = torch.tensor(padded[rank::busy] if rank < busy else []).long()
+    for part in mine.split(2 + rank):
+        if len(part):
+            metric.update(images[part], indices=part)
+    return mine

@@ -6,6 +6,7 @@ import csv
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,10 +14,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-import workers
+from makers import REAL
 from networks import Pixels
 from PIL import Image
 from processes import run
+from shards import CROWD, CROWD_FAKE
 from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, compare_many, load_dna, make_dna
@@ -199,8 +201,23 @@ def test_files_that_are_no_checkpoints_are_left_out(tmp_path: Path) -> None:
         assert list(checkpoints.comparisons.found) == ["step_000006"]
 
 
+def share_checkpoints(rank: int, world: int, folder: Path) -> None:
+    """Each process gives images of its own, or none; figures and files are those of one process."""
+    with pytest.raises(ValueError, match="This is process 1 of 2.*; give distributed=True") if rank else nullcontext():
+        Checkpoints(REAL, folder / "alone", EXTRACTOR)  # process 0 may well do it by itself
+    kept = Checkpoints(CROWD, folder if rank == 0 else "not asked", EXTRACTOR, num_bins=20, distributed=True)
+    dnas = [make_dna(images, EXTRACTOR, num_bins=20, num_folds=20) for images in (CROWD, CROWD_FAKE)]
+    for step, mine in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
+        assert kept.add(step, mine).scalars() == compare(*dnas).scalars()
+        assert list(kept.comparisons.found)[-1] == f"step_{step:06}"
+    for name, dna in zip(("reference", "step_000500", "step_001000"), (*dnas, dnas[1]), strict=True):
+        assert load_dna(folder / f"{name}.dna.npz").digest == dna.digest
+    with pytest.raises(ValueError, match="There are no images in"):
+        kept.add(2000, CROWD[:0])
+
+
 def test_processes_add_images_of_their_own(tmp_path: Path) -> None:
-    run(2, workers.checkpoints, tmp_path, tmp_path / "shared")
+    run(2, share_checkpoints, tmp_path / "shared")
 
 
 def test_scalars_of_metrics_are_those_of_a_comparison() -> None:

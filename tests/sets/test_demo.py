@@ -9,6 +9,7 @@ from torchmetrics_dna.plots import plot_demo
 from torchmetrics_dna.sets.demo import DEGRADATIONS, STRENGTHS, photographs, run_demo
 
 
+@pytest.mark.slow
 def test_distances_rise_with_the_strength_of_every_degradation() -> None:
     demo = run_demo(8)
     for comparisons in demo.comparisons.values():

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 import torch
-import workers
 from makers import EXTRACTOR, FAKE, RANGES, REAL
 from networks import Pixels
 from PIL import Image
 from processes import run
+from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import open_source
@@ -75,9 +75,23 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
         measure_ranges([broken / "1.png"], extractor, "widen", Loading(skip_unreadable=True))
 
 
-@pytest.mark.parametrize("world", [2, 4])
-def test_processes_share_the_images(world: int, broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
-    run(world, workers.measured_ranges, tmp_path_factory.mktemp("meeting"), str(broken))
+def share_sources(rank: int, world: int, folder: str) -> None:
+    """The images of several sources are shared, also where there are fewer than processes."""
+    for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
+        alone = measure_ranges(sources, EXTRACTOR, "widen", Loading())
+        shared = measure_ranges(sources, EXTRACTOR, "widen", Loading(batch_size=2, distributed=True))
+        assert shared.ranges.digest == alone.ranges.digest
+        assert shared.num_images == alone.num_images
+    skipping = Loading(skip_unreadable=True, distributed=True)
+    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", skipping)
+    assert found.num_images == 2
+    assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
+    with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
+        measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))
+
+
+def test_processes_share_the_images(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    run(3, share_sources, str(broken))
 
 
 def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> None:

@@ -13,9 +13,15 @@ from pathlib import Path
 
 import one_rank
 import pytest
-import workers
 from commands import in_processes, torchrun
+from makers import EXTRACTOR, FAKE, REAL
 from processes import run
+
+from torchmetrics_dna import compare, make_dna, report
+from torchmetrics_dna import rank as rank_images
+from torchmetrics_dna.sets.loading import Loading
+from torchmetrics_dna.sets.measure_ranges import measure_ranges
+from torchmetrics_dna.sets.processes import gather, heed, in_step
 
 ONE_RANK = Path(one_rank.__file__)
 
@@ -37,6 +43,7 @@ assert not of_group & threads()
 """
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
 @pytest.mark.parametrize("module", ["metrics", "sets.processes"])
 def test_no_thread_outlives_its_group(module: str) -> None:
@@ -46,8 +53,65 @@ def test_no_thread_outlives_its_group(module: str) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def failures(rank: int, world: int) -> None:
+    """All raise the first error of any, also those who wait or are busy; and go on together after it."""
+
+    class LocalError(ValueError):
+        pass
+
+    def busy() -> None:
+        end = time.monotonic() + 30
+        while time.monotonic() < end:
+            time.sleep(0.01)
+            heed()
+        pytest.fail("never told that another process has failed")
+
+    def waiting() -> None:
+        gather(None)
+        gather(None)
+
+    errors = (
+        (FileNotFoundError(2, "no such file", "x"), FileNotFoundError, r"rank 1: \[Errno 2\] no such file: 'x'"),
+        (TypeError("unsupported"), TypeError, "rank 1: unsupported"),
+        (OddError("a", "b"), LookupError, r"rank 1: OddError: \('a', 'b'\)"),
+        (LocalError("x"), ValueError, "rank 1: x"),
+        (MemoryError(), MemoryError, "rank 1: MemoryError"),
+        (Exception("x"), RuntimeError, "rank 1: x"),
+    )
+    for others, (error, kind, message) in zip((busy, *[waiting] * 5), errors, strict=True):
+        with pytest.raises(kind, match=f"^{message}$") as caught, in_step():  # noqa: PT012
+            with in_step():
+                if rank == 1:
+                    raise error
+            others()
+        assert (type(caught.value), caught.value.from_rank) == (kind, 1)
+        assert caught.value.__cause__ is (error if rank == 1 else None)
+    with pytest.raises(ValueError, match="^all alike$"), in_step():
+        raise ValueError("all alike")
+    with pytest.raises(ValueError, match="^rank 0: not alike 0$"), in_step():
+        raise ValueError(f"not alike {rank}")
+    if rank == 1:
+        with pytest.raises(ValueError, match="^alone$"), in_step(shared=False):
+            raise ValueError("alone")
+    assert gather(rank) == list(range(world))
+
+    nowhere = "nowhere" if rank == 1 else REAL
+    for call in (
+        lambda: compare(REAL, nowhere, EXTRACTOR, distributed=True),
+        lambda: make_dna(nowhere, EXTRACTOR, distributed=True),
+        lambda: rank_images(nowhere, REAL, EXTRACTOR, distributed=True),
+        lambda: measure_ranges([REAL, nowhere], EXTRACTOR, "widen", Loading(distributed=True)),
+        lambda: report(REAL, nowhere, "x.html", EXTRACTOR, distributed=True),
+    ):
+        with pytest.raises(FileNotFoundError, match="^rank 1: There is no file or folder 'nowhere'$"):
+            call()
+    with pytest.raises(ValueError, match="^rank 1: Argument `kind`"):
+        make_dna(REAL, EXTRACTOR, kind="histogram" if rank == 0 else "x", distributed=True)
+    assert compare(REAL, FAKE, EXTRACTOR, distributed=True).num_images == {"a": len(REAL), "b": len(FAKE)}
+
+
 def test_what_fails_in_one_process_fails_in_all(tmp_path: Path) -> None:
-    run(2, workers.failures, tmp_path)
+    run(2, failures)
 
 
 @pytest.fixture
@@ -74,10 +138,8 @@ def test_the_true_error_of_one_rank_is_told_once(
     what: Callable[[], None], line: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shared.parent)
-    start = time.monotonic()
     said = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=what)
     assert said.codes == [2, 2]
-    assert time.monotonic() - start < 60, "long before gloo's 30 minutes"
     assert told(said.stderr) == [f"torchmetrics-dna: {line}"]
 
 
@@ -99,3 +161,10 @@ def test_those_who_stay_tell_that_one_is_gone(shared: Path, tmp_path: Path, monk
     assert len(told(said.stderr)) == 1
     assert "Another process has ended before its work was done" in told(said.stderr)[0]
     assert "Traceback" not in said.stderr
+
+
+class OddError(KeyError):
+    """What other processes may not know, and no message alone makes."""
+
+    def __init__(self, one: str, other: str) -> None:
+        super().__init__(one, other)

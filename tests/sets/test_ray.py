@@ -20,7 +20,6 @@ from filelock import FileLock
 from torchmetrics_dna import load_dna
 
 pytestmark = [
-    pytest.mark.slow,
     # Ray's own, which leaves files and sockets open
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
@@ -66,6 +65,7 @@ with RayEngine().open() as session:
 """
 
 
+@pytest.mark.slow
 def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
@@ -87,17 +87,19 @@ def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
     return progress
 
 
+@pytest.mark.slow
 def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, bucket: Any) -> None:
-    source = shards(tmp_path / "shards", 20, 40)
+    source = shards(tmp_path / "shards", 9, 10)
     make(source, tmp_path / "x.dna.npz")  # by one process, from this machine
     bucket.put(source, "cluster/shards/")
-    make("s3://cluster/shards/*.tar", "s3://cluster/x.dna.npz", "ray", progress=killing(cluster, 240))
+    make("s3://cluster/shards/*.tar", "s3://cluster/x.dna.npz", "ray", progress=killing(cluster, 30))
     for kind in KINDS:
         assert bucket.cat(f"cluster/x.{kind}.dna.npz") == (tmp_path / f"x.{kind}.dna.npz").read_bytes()
-        assert load_dna(f"s3://cluster/x.{kind}.dna.npz").num_images == 800
+        assert load_dna(f"s3://cluster/x.{kind}.dna.npz").num_images == 90
     assert not Path("x.dna.npz.parts").exists()
 
 
+@pytest.mark.outer
 def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
     source = broken_shards(tmp_path / "shards")
     messages = []
@@ -111,6 +113,7 @@ def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluste
     assert contents(tmp_path / "ray") == contents(tmp_path / "one")
 
 
+@pytest.mark.outer
 def test_a_command_on_a_cluster(
     tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

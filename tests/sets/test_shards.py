@@ -9,7 +9,6 @@ from typing import Any
 import kinds
 import numpy as np
 import pytest
-import workers
 from commands import run as run_command
 from kinds import png, tar
 from networks import pixels
@@ -91,8 +90,14 @@ def test_changed_shards_are_another_job(tmp_path: Path) -> None:
             make(changed, made, resume=True)
 
 
+def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
+    extractor, ranges = pixels()
+    kinds = ("histogram", "gaussian", "layer-gaussian")
+    make_files(source, folder / "x.dna.npz", extractor, kinds, 40, ranges, Loading(4, rank))
+
+
 def test_processes_share_shards(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    run(2, workers.shards, tmp_path, shards(tmp_path / "shards"), tmp_path)
+    run(2, make_shards, shards(tmp_path / "shards"), tmp_path)
     for kind, content in expected.items():
         assert (tmp_path / f"x.{kind}.dna.npz").read_bytes() == content
 
