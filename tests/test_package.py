@@ -26,7 +26,7 @@ ROOMS = (
     "extractors",
     "functional",
     "dna",
-    "tally",
+    "statistics",
     "metrics",
     "sets",
     "plots",

@@ -35,7 +35,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.functional import activation_histogram, dna_frechet, layer_frechet_distance
 from torchmetrics_dna.functional.unions import kernel_of_unions
-from torchmetrics_dna.tally.folds import group_folds
+from torchmetrics_dna.statistics.folds import group_folds
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -21,7 +21,7 @@ from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics
 from torchmetrics.image.fid import FrechetInceptionDistance, _compute_fid
 
 from torchmetrics_dna import DNAExtractor, LayerGaussianDNA
-from torchmetrics_dna.tally import CrossMomentTally
+from torchmetrics_dna.statistics import CrossMomentStatistic
 
 WIDTH, BATCH = 2048, 100
 
@@ -41,13 +41,13 @@ def features(count: int, seed: int) -> Tensor:
     return (torch.randn(count, WIDTH, generator=generator.manual_seed(seed)) @ mix + 0.02 * seed).relu()
 
 
-def ours(tally: CrossMomentTally, sets: tuple[Tensor, Tensor]) -> list[LayerGaussianDNA]:
+def ours(statistic: CrossMomentStatistic, sets: tuple[Tensor, Tensor]) -> list[LayerGaussianDNA]:
     dnas = []
     for values in sets:
-        side = tally.empty("cpu")
+        side = statistic.empty("cpu")
         for batch in values.split(BATCH):
-            tally.add_(side, [{"output": batch}], len(batch))
-        dnas.append(tally.value(side))
+            statistic.add_(side, [{"output": batch}], len(batch))
+        dnas.append(statistic.value(side))
     return dnas
 
 
@@ -68,13 +68,13 @@ def upstream(sets: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
 
 def report(count: int, rounds: int) -> None:
     sets = features(count, 1), features(count, 2)
-    tally = CrossMomentTally(DNAExtractor(Features()))
+    statistic = CrossMomentStatistic(DNAExtractor(Features()))
     sums: dict[str, Callable[[], object]] = {
-        "ours": lambda: ours(tally, sets),
+        "ours": lambda: ours(statistic, sets),
         "torchmetrics": lambda: upstream(sets),
         "torch-fidelity": lambda: [fid_features_to_statistics(values) for values in sets],
     }
-    a, b = ours(tally, sets)
+    a, b = ours(statistic, sets)
     moments, statistics = upstream(sets), [fid_features_to_statistics(values) for values in sets]
     distances: dict[str, Callable[[], float]] = {
         "ours": lambda: float(a.distances(b)),

@@ -26,7 +26,7 @@ from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.images import open_source, resize_image
 from torchmetrics_dna.images.loader import default_workers, load_batches
 from torchmetrics_dna.sets.demo import photographs
-from torchmetrics_dna.tally import histogram_tally
+from torchmetrics_dna.statistics import histogram_statistic
 
 SIDE = 512
 
@@ -58,14 +58,14 @@ def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
     source = open_source(folder).take(range(count))
     decoded = [source[i] for i in range(count)]
     batches = [batch.images for batch in load_batches(source, extractor.input_size, num_workers=0)]
-    tally = histogram_tally(extractor, 1000, None)
-    side, activations = tally.empty("cpu"), [extractor(batches[0])]
+    statistic = histogram_statistic(extractor, 1000, None)
+    side, activations = statistic.empty("cpu"), [extractor(batches[0])]
     size = extractor.input_size
     found = {
         "decode": per_second(source.__getitem__, range(count), count),
         "resize": per_second(lambda image: resize_image(image, size), decoded, count),
         "forward": per_second(extractor, batches, count),
-        "count": per_second(lambda values: tally.add_(side, [values], len(batches[0])), activations * 2, 2 * 32),
+        "count": per_second(lambda values: statistic.add_(side, [values], len(batches[0])), activations * 2, 2 * 32),
     }
     print(f"{'stage, one thread':24} {'images/s':>9}")
     for stage, speed in found.items():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from large_means import SAMPLES, add, agrees, side_of, tally
+from large_means import SAMPLES, add, agrees, side_of, statistic
 from processes import run
 from torchmetrics.utilities.distributed import gather_all_tensors
 
@@ -43,18 +43,18 @@ def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, off
     before = [{name: tensor.clone() for name, tensor in side.items()} for side in sides]
     while len(sides) > 1:
         one, other = random.sample(sides, 2)  # type: ignore[attr-defined]
-        tally.merge_(one, other)
+        statistic.merge_(one, other)
         sides = [side for side in sides if side is not other]
     agrees(sides[0], samples)
-    untouched = tally.empty("cpu")
-    tally.merge_(untouched, before[0])
+    untouched = statistic.empty("cpu")
+    statistic.merge_(untouched, before[0])
     assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
-    tally.merge_(untouched, tally.empty("cpu"))
+    statistic.merge_(untouched, statistic.empty("cpu"))
     assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
 
 
 def test_one_image_has_no_covariance() -> None:
-    dna = tally.value(side_of(SAMPLES[:1]))
+    dna = statistic.value(side_of(SAMPLES[:1]))
     assert not any(cov.any() for cov in dna.cov.values())
     np.testing.assert_array_equal(dna.mean, SAMPLES[0])
 
@@ -69,19 +69,19 @@ def test_values_that_are_not_finite_change_nothing() -> None:
 
 def share_moments(rank: int, world: int) -> None:
     """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
-    from large_means import SAMPLES, agrees, side_of, tally
+    from large_means import SAMPLES, agrees, side_of, statistic
 
     mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
     side = side_of(mine, 7)
     address = side["cross_moments"].data_ptr()
-    tally.all_reduce_(side)
+    statistic.reduce_(side)
     assert side["cross_moments"].data_ptr() == address
     agrees(side, SAMPLES)
     for tensor in side.values():
         assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
-    nothing = tally.empty("cpu")
-    tally.all_reduce_(nothing)
-    assert tally.value(nothing).num_images == 0
+    nothing = statistic.empty("cpu")
+    statistic.reduce_(nothing)
+    assert statistic.value(nothing).num_images == 0
 
 
 def test_processes_find_the_covariance_of_all(tmp_path: Path) -> None:

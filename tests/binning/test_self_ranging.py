@@ -15,7 +15,7 @@ from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
 from torchmetrics_dna.sets.demo import blur, noise
-from torchmetrics_dna.tally import SelfRangingTally
+from torchmetrics_dna.statistics import SelfRangingStatistic
 
 pytestmark = pytest.mark.usefixtures("way")
 
@@ -76,29 +76,29 @@ class Echo(torch.nn.Module):
 @given(st.lists(samples, min_size=1, max_size=4), bins)
 @example([np.zeros((1, 3, 1), np.float32), -np.zeros((1, 3, 1), np.float32)], 2)
 @settings(deadline=None, max_examples=40)
-def test_a_tally_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: int) -> None:
-    tally = SelfRangingTally(DNAExtractor(Echo(), input_size=4), num_bins)
+def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: int) -> None:
+    statistic = SelfRangingStatistic(DNAExtractor(Echo(), input_size=4), num_bins)
     batches = [{"output": torch.from_numpy(part)} for part in parts]
-    one_by_one, merged = tally.empty("cpu"), tally.empty("cpu")
+    one_by_one, merged = statistic.empty("cpu"), statistic.empty("cpu")
     for batch in batches:
-        tally.add_(one_by_one, [batch], len(batch["output"]))
+        statistic.add_(one_by_one, [batch], len(batch["output"]))
     for batch in reversed(batches):
-        other = tally.empty("cpu")
-        tally.add_(other, [batch], len(batch["output"]))
-        tally.merge_(merged, other)
-    assert all(torch.equal(one_by_one[name], merged[name]) for name in tally.fields)
-    grown = tally.value(one_by_one)
+        other = statistic.empty("cpu")
+        statistic.add_(other, [batch], len(batch["output"]))
+        statistic.merge_(merged, other)
+    assert all(torch.equal(one_by_one[name], merged[name]) for name in statistic.fields)
+    grown = statistic.value(one_by_one)
     assert int(grown.counts.sum()) == sum(part.size for part in parts)
-    united = [tally.value(side) for side in (merged, tally.empty("cpu"))]
+    united = [statistic.value(side) for side in (merged, statistic.empty("cpu"))]
     assert united[1].merge(united[0]).digest == grown.digest
 
 
 def test_bad_batches_change_nothing() -> None:
-    tally = SelfRangingTally(DNAExtractor(Pixels()), 10)
-    side = tally.empty("cpu")
+    statistic = SelfRangingStatistic(DNAExtractor(Pixels()), 10)
+    side = statistic.empty("cpu")
     with pytest.raises(ValueError, match="Layer 'b'"):
-        tally.add_(side, [{"a": torch.ones(1, 6), "b": torch.full((1, 3), torch.nan)}], 1)
-    assert all(torch.equal(side[name], tensor) for name, tensor in tally.empty("cpu").items())
+        statistic.add_(side, [{"a": torch.ones(1, 6), "b": torch.full((1, 3), torch.nan)}], 1)
+    assert all(torch.equal(side[name], tensor) for name, tensor in statistic.empty("cpu").items())
 
 
 @given(

@@ -33,7 +33,7 @@ from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quan
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.demo import blur, jpeg, photographs
-from torchmetrics_dna.tally.folds import ImageNotes, content_folds
+from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})
 RANGES = ranges(NEURONS)

@@ -7,10 +7,10 @@ import torch
 from networks import Outputs
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.tally import CrossMomentTally, Side
+from torchmetrics_dna.statistics import CrossMomentStatistic, State
 
 WIDTHS = {"a": 4, "b": 3}
-tally = CrossMomentTally(
+statistic = CrossMomentStatistic(
     DNAExtractor(Outputs(lambda imgs: {name: imgs.new_zeros(len(imgs), n) for name, n in WIDTHS.items()}))
 )
 _random = np.random.default_rng(0)
@@ -20,23 +20,23 @@ SAMPLES = 1e4 * _random.uniform(-1, 1, 7) + _random.normal(size=(200, 7)) @ _ran
 )
 
 
-def add(side: Side, samples: np.ndarray) -> None:
+def add(side: State, samples: np.ndarray) -> None:
     values = torch.from_numpy(samples.copy())
     # the second layer with two positions, of which only the mean counts
     layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
-    tally.add_(side, [layers], len(samples))
+    statistic.add_(side, [layers], len(samples))
 
 
-def side_of(samples: np.ndarray, batch: int | None = None) -> Side:
-    side = tally.empty("cpu")
+def side_of(samples: np.ndarray, batch: int | None = None) -> State:
+    side = statistic.empty("cpu")
     for first in range(0, len(samples), batch or max(1, len(samples))):
         add(side, samples[first : first + (batch or len(samples))])
     return side
 
 
-def agrees(side: Side, samples: np.ndarray, rtol: float = 1e-10) -> None:
+def agrees(side: State, samples: np.ndarray, rtol: float = 1e-10) -> None:
     """Mean and covariance are those of numpy; errors of a covariance are seen against the two spreads."""
-    dna = tally.value(side)
+    dna = statistic.value(side)
     assert dna.num_images == len(samples)
     np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
     for layer, where in dna.neurons.slices.items():

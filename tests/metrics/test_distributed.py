@@ -252,7 +252,7 @@ def memory(rank: int, world: int, found: str) -> None:
     from networks import Outputs
     from torchmetrics.metric import Metric as Upstream
 
-    from torchmetrics_dna.metrics.state import TalliedMetric
+    from torchmetrics_dna.metrics.state import StatisticMetric
 
     network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
     metric = DNAEMD(network, num_bins=1000)
@@ -269,7 +269,7 @@ def memory(rank: int, world: int, found: str) -> None:
     ours = peak(metric.sync)
     metric.unsync()
     gathered = peak(lambda: Upstream._sync_dist(_upstream(metric)))
-    assert TalliedMetric._sync_dist is not Upstream._sync_dist
+    assert StatisticMetric._sync_dist is not Upstream._sync_dist
     if rank == 0:
         with Path(found).open("w", encoding="ascii") as file:
             file.write(f"{state} {ours} {gathered}")

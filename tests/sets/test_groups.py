@@ -10,7 +10,7 @@ from pixel_sets import EXTRACTOR, RANGES, A, B
 from torchmetrics_dna import compare
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.sets.groups import group_names
-from torchmetrics_dna.tally.folds import group_folds
+from torchmetrics_dna.statistics.folds import group_folds
 
 NAMES = ["x/a_01.png", "x/a_02.png", "y/b-1.png"]
 IMAGES = ImageSource(NAMES, str, "images")

@@ -25,7 +25,7 @@ from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.make_files import make_files, output_paths
-from torchmetrics_dna.tally import HistogramTally
+from torchmetrics_dna.statistics import HistogramStatistic
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -72,15 +72,15 @@ def test_parts_add_up_to_the_whole(ranges: object, tmp_path: Path) -> None:
 
 def test_counts_of_one_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     counts: list[StorageWeakRef] = []
-    empty = HistogramTally.empty
+    empty = HistogramStatistic.empty
 
-    def recorded(tally: HistogramTally, device: torch.device) -> dict[str, torch.Tensor]:
+    def recorded(statistic: HistogramStatistic, device: torch.device) -> dict[str, torch.Tensor]:
         assert all(earlier.expired() for earlier in counts)
-        side = empty(tally, device)
+        side = empty(statistic, device)
         counts.append(StorageWeakRef(side["counts"].untyped_storage()))
         return side
 
-    monkeypatch.setattr(HistogramTally, "empty", recorded)
+    monkeypatch.setattr(HistogramStatistic, "empty", recorded)
     make(tmp_path, kinds=["histogram"])
     assert len(counts) == 18
     assert counts[-1].expired()

@@ -50,7 +50,7 @@ def make(
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.make_files import make_files, output_paths, parts_folder
     from torchmetrics_dna.sets.processes import rank
-    from torchmetrics_dna.tally.resolve import device_for, resolve
+    from torchmetrics_dna.statistics.resolve import device_for, resolve
 
     kinds = _kinds(kind)
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():

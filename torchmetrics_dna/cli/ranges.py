@@ -37,7 +37,7 @@ def ranges(
     from torchmetrics_dna.sets.loading import Loading
     from torchmetrics_dna.sets.measure_ranges import measure_ranges
     from torchmetrics_dna.sets.processes import rank
-    from torchmetrics_dna.tally.resolve import device_for, resolve
+    from torchmetrics_dna.statistics.resolve import device_for, resolve
 
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     reading = take_reading(options)

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.state import TalliedMetric
-from torchmetrics_dna.tally import RangeTally
-from torchmetrics_dna.tally.resolve import resolve
+from torchmetrics_dna.metrics.state import StatisticMetric
+from torchmetrics_dna.statistics import RangeStatistic
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 _SIDE = "seen"
 
 
-class ActivationRange(ExtractorMetric, TalliedMetric):
+class ActivationRange(ExtractorMetric, StatisticMetric):
     """The smallest and largest activation of each neuron, from which the bounds of histograms follow.
 
     As input to ``forward`` and ``update`` the metric accepts
@@ -59,7 +59,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
     higher_is_better: bool | None = None
     plot_lower_bound: float | None = None
-    _tally: RangeTally
+    _statistic: RangeStatistic
 
     def __init__(
         self,
@@ -72,7 +72,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
     ) -> None:
         super().__init__(**kwargs)
         self._use_extractor(resolve(feature, layers, histograms=False).extractor, normalize)
-        self._accumulate_by(RangeTally(self.extractor, margin), [_SIDE], {})
+        self._accumulate_by(RangeStatistic(self.extractor, margin), [_SIDE], {})
 
     def update(self, imgs: Tensor) -> None:
         """Add images.
@@ -85,7 +85,7 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
         """
         self._check(imgs)
-        self._tally.add_(self._side(_SIDE), self._activations(imgs), len(imgs))
+        self._statistic.add_(self._side(_SIDE), self._activations(imgs), len(imgs))
 
     def compute(self) -> dict[str, Tensor]:
         """Smallest and largest activation of each neuron; see above.
@@ -109,8 +109,8 @@ class ActivationRange(ExtractorMetric, TalliedMetric):
 
         """
         with self._whole():
-            return self._tally.value(self._side(_SIDE))
+            return self._statistic.value(self._side(_SIDE))
 
     def _value(self) -> dict[str, Tensor]:
-        minimum, maximum = self._tally.minimum_and_maximum(self._side(_SIDE))
+        minimum, maximum = self._statistic.minimum_and_maximum(self._side(_SIDE))
         return {"minimum": minimum, "maximum": maximum.clone()}  # no views of a state that goes on

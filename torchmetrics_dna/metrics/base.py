@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.tally import DNATally, Side
-    from torchmetrics_dna.tally.resolve import Resolved
+    from torchmetrics_dna.statistics import DNAStatistic, State
+    from torchmetrics_dna.statistics.resolve import Resolved
 
 MetricReduction = Literal["mean", "layer", "none", "class"]
 _D = TypeVar("_D", bound=DNA)
@@ -35,14 +35,14 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(SidedMetric, Generic[_D]):
     """A distance between the DNAs of real and fake images.
 
-    A subclass names the distance, says by which tally activations add up, and for a distance of layers how these are
-    weighted.
+    A subclass names the distance, says by which statistic activations add up, and how layers are weighted if it is of
+    these.
     """
 
     distance: ClassVar[Distance]
     reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
     plot_legend_name: str = "Layer"
-    _tally: DNATally[Any]
+    _statistic: DNAStatistic[Any]
 
     def __init__(
         self,
@@ -64,10 +64,10 @@ class DNAMetric(SidedMetric, Generic[_D]):
         known = self.neurons, self.extractor.name, self.extractor.weights_digest
         self.neuron_weights = resolve_weights(neuron_weights, *known)
 
-    def _accumulate(self, tally: DNATally[Any]) -> None:
+    def _accumulate(self, statistic: DNAStatistic[Any]) -> None:
         """Register the states; ValueError if the reference is of another kind of DNA."""
         options = {"reset_real_features": self.reset_real_features}
-        self._accumulate_by(tally, ("real", "fake") if self.reference is None else ("fake",), options)
+        self._accumulate_by(statistic, ("real", "fake") if self.reference is None else ("fake",), options)
         if self.reference is not None:
             check_comparable(self.reference, self._dna(self._side("fake")))
 
@@ -148,9 +148,9 @@ class DNAMetric(SidedMetric, Generic[_D]):
         """Whether the sides differ at all; None where no folds are kept."""
         return None
 
-    def _dna(self, side: Side) -> _D:
+    def _dna(self, side: State) -> _D:
         """The DNA of a side, a view of it where possible."""
-        dna: _D = self._tally.value(side)
+        dna: _D = self._statistic.value(side)
         return dna
 
     def _snapshot(self, real: bool) -> _D:

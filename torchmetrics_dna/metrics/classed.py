@@ -11,7 +11,7 @@ from torchmetrics_dna.functional.reduction import weigh_and_reduce
 from torchmetrics_dna.metrics.base import _D
 from torchmetrics_dna.metrics.folded import FoldedMetric
 from torchmetrics_dna.metrics.sided import NAMES
-from torchmetrics_dna.tally.classes import ClassedTally, class_names, class_numbers
+from torchmetrics_dna.statistics.classes import ClassedStatistic, class_names, class_numbers
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.metrics.sided import Value
-    from torchmetrics_dna.tally import DNATally, Side
+    from torchmetrics_dna.statistics import DNAStatistic, State
 
 
 class ClassedMetric(FoldedMetric[_D]):
@@ -30,8 +30,8 @@ class ClassedMetric(FoldedMetric[_D]):
 
     def _accumulate_classes(
         self,
-        tally: DNATally[_D],
-        of_fold: DNATally[Any],
+        statistic: DNAStatistic[_D],
+        of_fold: DNAStatistic[Any],
         num_folds: int | None,
         debias: bool,
         classes: int | Sequence[str] | None,
@@ -41,12 +41,12 @@ class ClassedMetric(FoldedMetric[_D]):
         if self.reduction == "class" and self.classes is None:
             raise ValueError("Argument `reduction` is 'class', but there are no classes; give the metric `classes`")
         if self.classes is None:
-            self._accumulate_folds(tally, of_fold, num_folds, debias)
+            self._accumulate_folds(statistic, of_fold, num_folds, debias)
             return
         for name, given in (("num_folds", num_folds), ("debias", debias), ("reference", self.reference)):
             if given:
                 raise ValueError(f"Argument `classes` does not go with `{name}`; leave one of the two out")
-        self._accumulate_folds(ClassedTally(tally, self.classes), of_fold, None, False)
+        self._accumulate_folds(ClassedStatistic(statistic, self.classes), of_fold, None, False)
 
     @override
     def update(
@@ -98,14 +98,14 @@ class ClassedMetric(FoldedMetric[_D]):
             ValueError: If the metric keeps no classes apart.
 
         """
-        tally = self._classed()
+        statistic = self._classed()
         with self._whole():
-            return tally.to_dnas({name: state.clone() for name, state in self._side(NAMES[real]).items()})
+            return statistic.to_dnas({name: state.clone() for name, state in self._side(NAMES[real]).items()})
 
     @override
     def _add(
         self,
-        side: Side,
+        side: State,
         imgs: Tensor,
         groups: Sequence[Hashable] | None = None,
         classes: Tensor | None = None,
@@ -115,10 +115,10 @@ class ClassedMetric(FoldedMetric[_D]):
         else:
             self._classed().add_classed_(side, self._activations(imgs), classes)
 
-    def _classed(self) -> ClassedTally[_D]:
-        if not isinstance(self._tally, ClassedTally):
+    def _classed(self) -> ClassedStatistic[_D]:
+        if not isinstance(self._statistic, ClassedStatistic):
             raise ValueError("No classes of images are kept apart; give the metric `classes`")
-        return self._tally
+        return self._statistic
 
     @override
     def _value(self) -> Value:
@@ -135,7 +135,7 @@ class ClassedMetric(FoldedMetric[_D]):
         return found
 
     def _of_class(self, dna: Any) -> _D:
-        """The DNA that the distance takes, of what was tallied."""
+        """The DNA that the distance takes, of what was counted."""
         found: _D = dna
         return found
 

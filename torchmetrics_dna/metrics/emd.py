@@ -9,8 +9,8 @@ from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.classed import ClassedMetric
-from torchmetrics_dna.tally.folds import bins_of_folds
-from torchmetrics_dna.tally.resolve import resolve
+from torchmetrics_dna.statistics.folds import bins_of_folds
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.metrics.base import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.tally import Side
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics import State
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class DNAEMD(ClassedMetric[HistogramDNA]):
@@ -113,9 +113,9 @@ class DNAEMD(ClassedMetric[HistogramDNA]):
         super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.num_bins = resolved.num_bins
         of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins))
-        tallies = resolved.histogram_tally(), of_fold.histogram_tally()
-        self._accumulate_classes(*tallies, num_folds, debias, classes)
+        statistics = resolved.histogram_statistic(), of_fold.histogram_statistic()
+        self._accumulate_classes(*statistics, num_folds, debias, classes)
 
-    def _dna(self, side: Side) -> HistogramDNA:
-        dna: HistogramDNA = self._tally.value(side)
+    def _dna(self, side: State) -> HistogramDNA:
+        dna: HistogramDNA = self._statistic.value(side)
         return dna

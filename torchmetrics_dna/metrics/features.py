@@ -15,19 +15,19 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import NUM_PROJECTIONS, SEED, check_projections, mind
 from torchmetrics_dna.metrics.sided import NAMES, SidedMetric, Value
-from torchmetrics_dna.tally import FeatureTally
-from torchmetrics_dna.tally.resolve import resolve
+from torchmetrics_dna.statistics import FeatureStatistic
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
 
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class FeatureMetric(SidedMetric):
     """A distance between the features of real and fake images: spatial means of one layer, image by image."""
 
-    _tally: FeatureTally
+    _statistic: FeatureStatistic
 
     def __init__(
         self,
@@ -54,7 +54,9 @@ class FeatureMetric(SidedMetric):
             check_made_by(given, self.extractor)
         self.reference = given
         options = {"reset_real_features": reset_real_features}
-        self._accumulate_by(FeatureTally(self.extractor, self.layer), ("fake",) if given else ("real", "fake"), options)
+        self._accumulate_by(
+            FeatureStatistic(self.extractor, self.layer), ("fake",) if given else ("real", "fake"), options
+        )
 
     def features(self, real: bool) -> Tensor:
         """The features of one side as accumulated so far, over all processes: float32, ``(images, n)``.
@@ -85,7 +87,7 @@ class FeatureMetric(SidedMetric):
     def _rows(self, real: bool) -> Tensor:
         if real and self.reference is not None:
             return self.reference.values.to(self.device)
-        return self._tally.value(self._side(NAMES[real])).to(self.device)
+        return self._statistic.value(self._side(NAMES[real])).to(self.device)
 
     @override
     def _value(self) -> Value:
@@ -93,7 +95,7 @@ class FeatureMetric(SidedMetric):
 
     @override
     def _value_or_nan(self) -> Value:
-        if all(self._tally.any_in(self._side(side)) for side in self._sides):
+        if all(self._statistic.any_in(self._side(side)) for side in self._sides):
             return self._value()
         return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
 
@@ -102,7 +104,7 @@ class FeatureMetric(SidedMetric):
         found = getattr(self, state)
         if isinstance(found, Tensor):
             return super()._gatherable(state)
-        return self._tally.value({state.partition("_")[2]: found}).to(self.device)
+        return self._statistic.value({state.partition("_")[2]: found}).to(self.device)
 
     def _copy_state_dict(self) -> dict[str, Any]:
         # batches that are there do not change, so what waits for `unsync` needs no copies of them

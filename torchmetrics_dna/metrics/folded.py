@@ -13,15 +13,15 @@ from torchmetrics_dna.dna.base import TooFewImagesError
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.metrics.base import _D, DNAMetric
-from torchmetrics_dna.tally.classes import ClassedTally
-from torchmetrics_dna.tally.folds import FoldedTally, content_folds, group_folds
+from torchmetrics_dna.statistics.classes import ClassedStatistic
+from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.metrics.sided import Value
-    from torchmetrics_dna.tally import DNATally, Side
+    from torchmetrics_dna.statistics import DNAStatistic, State
 
 
 class FoldedMetric(DNAMetric[_D]):
@@ -30,12 +30,12 @@ class FoldedMetric(DNAMetric[_D]):
     debias: bool
 
     def _accumulate_folds(
-        self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int | None, debias: bool
+        self, statistic: DNAStatistic[_D], of_fold: DNAStatistic[Any], num_folds: int | None, debias: bool
     ) -> None:
         """Register the states.
 
         Args:
-            tally: How the images of a side add up.
+            statistic: How the images of a side add up.
             of_fold: How those of a fold do.
             num_folds: How many folds; None for none, or with ``debias`` for 20.
             debias: Whether the metric's value is the debiased distance.
@@ -46,7 +46,7 @@ class FoldedMetric(DNAMetric[_D]):
         self.debias = debias
         if num_folds is None and debias:
             num_folds = NUM_FOLDS
-        self._accumulate(tally if num_folds is None else FoldedTally(tally, of_fold, num_folds))
+        self._accumulate(statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds))
 
     def evidence(self, confidence: float = 0.95) -> Evidence:
         """Say how sure the distance is, over all processes: debiased values, an interval, and a test.
@@ -78,7 +78,7 @@ class FoldedMetric(DNAMetric[_D]):
                 added then.
 
         """
-        if groups is not None and not isinstance(self._tally, FoldedTally):
+        if groups is not None and not isinstance(self._statistic, FoldedStatistic):
             raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")
         if groups is not None and len(groups) != len(imgs):
             raise ValueError(f"Argument `groups` expected to have {len(imgs)} names, but got {len(groups)}")
@@ -91,15 +91,15 @@ class FoldedMetric(DNAMetric[_D]):
     @property
     @override
     def _replays(self) -> bool:
-        return super()._replays and not isinstance(self._tally, (FoldedTally, ClassedTally))
+        return super()._replays and not isinstance(self._statistic, (FoldedStatistic, ClassedStatistic))
 
     @override
-    def _add(self, side: Side, imgs: Tensor, groups: Sequence[Hashable] | None = None) -> None:
-        if isinstance(self._tally, FoldedTally):
-            count = self._tally.num_folds
+    def _add(self, side: State, imgs: Tensor, groups: Sequence[Hashable] | None = None) -> None:
+        if isinstance(self._statistic, FoldedStatistic):
+            count = self._statistic.num_folds
             # the host waits for folds by content, which it needs: before the network, so that it waits for no more
             folds = content_folds(imgs, count) if groups is None else group_folds(groups, count)
-            self._tally.add_folded_(side, self._activations(imgs), folds)
+            self._statistic.add_folded_(side, self._activations(imgs), folds)
         else:
             super()._add(side, imgs)
 
@@ -117,7 +117,7 @@ class FoldedMetric(DNAMetric[_D]):
     @override
     def _figures(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
         whole, layers = super()._figures()
-        if isinstance(self._tally, FoldedTally):
+        if isinstance(self._statistic, FoldedStatistic):
             with suppress(TooFewImagesError):  # for folds
                 evidence, key = self._evidence(), f"{self.distance.key}_debiased"
                 whole[key] = evidence.debiased
@@ -128,12 +128,12 @@ class FoldedMetric(DNAMetric[_D]):
     @override
     def _test(self) -> PermutationTest | None:
         try:
-            return self._evidence(of_all=True).test if isinstance(self._tally, FoldedTally) else None
+            return self._evidence(of_all=True).test if isinstance(self._statistic, FoldedStatistic) else None
         except TooFewImagesError:  # for folds, which is no reason to say nothing
             return None
 
     def _evidence(self, confidence: float = 0.95, of_all: bool = False) -> Evidence:
-        if not isinstance(self._tally, FoldedTally):
+        if not isinstance(self._statistic, FoldedStatistic):
             raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
         sides = self._pair()
         values = self.distance.of_dnas(*sides)

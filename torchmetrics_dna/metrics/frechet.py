@@ -8,8 +8,8 @@ from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.metrics.classed import ClassedMetric
-from torchmetrics_dna.tally import MomentTally
-from torchmetrics_dna.tally.resolve import resolve
+from torchmetrics_dna.statistics import MomentStatistic
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.metrics.base import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.tally import DNATally, Side
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics import DNAStatistic, State
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class DNAFrechet(ClassedMetric[GaussianDNA]):
@@ -118,12 +118,12 @@ class DNAFrechet(ClassedMetric[GaussianDNA]):
         resolved = resolve(feature, layers, num_bins, ranges, given, histograms=counted)
         super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
         self.statistics = statistics
-        moments = MomentTally(self.extractor)
-        tally: DNATally[Any] = resolved.histogram_tally() if counted else moments
-        self._accumulate_classes(tally, moments, num_folds, debias, classes)
+        moments = MomentStatistic(self.extractor)
+        statistic: DNAStatistic[Any] = resolved.histogram_statistic() if counted else moments
+        self._accumulate_classes(statistic, moments, num_folds, debias, classes)
 
-    def _dna(self, side: Side) -> GaussianDNA:
-        return self._of_class(self._tally.value(side))
+    def _dna(self, side: State) -> GaussianDNA:
+        return self._of_class(self._statistic.value(side))
 
     def _of_class(self, dna: Any) -> GaussianDNA:
         gaussian: GaussianDNA = dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna

@@ -14,14 +14,14 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.reduction import check_weights
 from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
-from torchmetrics_dna.tally import CrossMomentTally
-from torchmetrics_dna.tally.resolve import resolve
+from torchmetrics_dna.statistics import CrossMomentStatistic
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
@@ -94,7 +94,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         resolved = resolve(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
         super().__init__(resolved, reset_real_features, normalize, None, reduction, **kwargs)
         self.layer_weights = None if layer_weights is None else _in_order(layer_weights, list(self.neurons))
-        self._accumulate(CrossMomentTally(self.extractor))
+        self._accumulate(CrossMomentStatistic(self.extractor))
 
     @property
     @override

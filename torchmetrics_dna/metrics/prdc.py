@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import os
 
     from torchmetrics_dna.dna.features import KeptFeatures
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class PRDC(FeatureMetric):

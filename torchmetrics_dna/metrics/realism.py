@@ -19,9 +19,9 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.origin import identity_of
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
 from torchmetrics_dna.metrics.state import check_agreement, digest_of
-from torchmetrics_dna.tally.nonfinite import check_scores
-from torchmetrics_dna.tally.resolve import resolve
-from torchmetrics_dna.tally.scores import POOL, Scorer, check_indices, each_once
+from torchmetrics_dna.statistics.nonfinite import check_scores
+from torchmetrics_dna.statistics.resolve import resolve
+from torchmetrics_dna.statistics.scores import POOL, Scorer, check_indices, each_once
 
 if TYPE_CHECKING:
     import os
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 class DNARealism(ExtractorMetric):

@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Any
 from torch import Tensor
 
 from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.state import TalliedMetric
+from torchmetrics_dna.metrics.state import StatisticMetric
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.tally import Side
-    from torchmetrics_dna.tally.resolve import Resolved
+    from torchmetrics_dna.statistics import State
+    from torchmetrics_dna.statistics.resolve import Resolved
 
 Value = Tensor | dict[str, Tensor]
 NAMES = {True: "real", False: "fake"}
 
 
-class SidedMetric(ExtractorMetric, TalliedMetric):
-    """A distance between real and fake images, each side of which is a state of a tally.
+class SidedMetric(ExtractorMetric, StatisticMetric):
+    """A distance between real and fake images, each side of which is a state of a statistic.
 
     A subclass registers the states, and says what their distance is.
     """
@@ -128,8 +128,8 @@ class SidedMetric(ExtractorMetric, TalliedMetric):
         figure, axes = self._plot(val, ax)
         return figure, axes
 
-    def _add(self, side: Side, imgs: Tensor) -> None:
-        self._tally.add_(side, self._activations(imgs), len(imgs))
+    def _add(self, side: State, imgs: Tensor) -> None:
+        self._statistic.add_(side, self._activations(imgs), len(imgs))
 
     @abstractmethod
     def _value(self) -> Value:

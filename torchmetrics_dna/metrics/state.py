@@ -1,4 +1,4 @@
-"""Metrics whose states are tallies: register, move, load, merge and reduce them over processes."""
+"""Metrics whose states are statistics: register, move, load, merge and reduce them over processes."""
 
 from __future__ import annotations
 
@@ -20,30 +20,30 @@ from torchmetrics_dna.dna.identity import check_same
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.tally import Side, Tally
+    from torchmetrics_dna.statistics import State, Statistic
 
 
 _V = TypeVar("_V")
 
 
-class TalliedMetric(Metric):
-    """A metric whose states are the sides of one tally.
+class StatisticMetric(Metric):
+    """A metric whose states are the sides of one statistic.
 
-    The states are the tally's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
+    The states are the statistic's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
     fingerprint of all that must be equal for states to be merged or reduced (its first half) or to be shared in a
     compute group (all of it).
     """
 
     configuration: Tensor
     normalize: bool
-    _tally: Tally
+    _statistic: Statistic
 
-    def _accumulate_by(self, tally: Tally, sides: Sequence[str], options: dict[str, Any]) -> None:
+    def _accumulate_by(self, statistic: Statistic, sides: Sequence[str], options: dict[str, Any]) -> None:
         """Register the states; ``options`` are what else keeps metrics from sharing states."""
-        self._tally = tally
+        self._statistic = statistic
         self._sides = tuple(sides)
         for side in sides:
-            for name, state in tally.empty("cpu").items():
+            for name, state in statistic.empty("cpu").items():
                 # `add_state` and `reset` copy the default: one row, not a second state
                 default = state[:1].clone() if isinstance(state, Tensor) else state
                 self.add_state(f"{side}_{name}", default)
@@ -55,17 +55,17 @@ class TalliedMetric(Metric):
     @property
     def _mergeable(self) -> dict[str, Any]:
         """What must be equal for states to be merged."""
-        return self._tally.configuration | {"values of `normalize`": self.normalize}
+        return self._statistic.configuration | {"values of `normalize`": self.normalize}
 
     @property
     def _agreed(self) -> dict[str, Any]:
         """What must be equal for all processes to get one value."""
         return self._mergeable
 
-    def _side(self, side: str) -> Side:
-        return {name: getattr(self, f"{side}_{name}") for name in self._tally.fields}
+    def _side(self, side: str) -> State:
+        return {name: getattr(self, f"{side}_{name}") for name in self._statistic.fields}
 
-    def _set_side(self, side: str, tensors: Side) -> None:
+    def _set_side(self, side: str, tensors: State) -> None:
         for name, tensor in tensors.items():
             setattr(self, f"{side}_{name}", tensor)
 
@@ -76,7 +76,7 @@ class TalliedMetric(Metric):
             ValueError: If it is neither, or of another extractor, layers, bins, bounds, reference or ``normalize``.
 
         """
-        if isinstance(incoming_state, TalliedMetric):
+        if isinstance(incoming_state, StatisticMetric):
             check_same("Can't merge the states of these metrics", self._mergeable, incoming_state._mergeable)
             incoming_state = incoming_state.metric_state
         if not isinstance(incoming_state, dict):
@@ -91,15 +91,15 @@ class TalliedMetric(Metric):
             raise ValueError(
                 "Can't merge the state of a metric with another extractor, layers, bins, bounds or `normalize`"
             )
-        TalliedMetric._reduce_states(self, incoming_state)
+        StatisticMetric._reduce_states(self, incoming_state)
         self._computed = None
         self._update_count += 1
 
     def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
         """Add a state; torchmetrics' ``Running`` calls it for each update of its window."""
         for side in self._sides:
-            self._tally.merge_(
-                self._side(side), {name: incoming_state[f"{side}_{name}"] for name in self._tally.fields}
+            self._statistic.merge_(
+                self._side(side), {name: incoming_state[f"{side}_{name}"] for name in self._statistic.fields}
             )
 
     def _can_merge(self, configuration: Tensor) -> bool:
@@ -122,7 +122,7 @@ class TalliedMetric(Metric):
                 "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
             )
         before, count = self._side(side), self._update_count
-        self._set_side(side, self._tally.empty(self.device))
+        self._set_side(side, self._statistic.empty(self.device))
         try:
             update()
             with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
@@ -132,7 +132,7 @@ class TalliedMetric(Metric):
             self._update_count = count
             raise
         # into the batch's tensors: those before may be shared with other metrics of a compute group
-        self._tally.put_before_(self._side(side), before)
+        self._statistic.put_before_(self._side(side), before)
         self._computed = None
         self._forward_cache = found  # type: ignore[assignment]
         return found
@@ -151,7 +151,7 @@ class TalliedMetric(Metric):
         for side in self._sides:
             waiting = self._side(side)
             reduced = {name: cache[f"{side}_{name}"] for name in waiting}
-            self._tally.all_reduce_(reduced, group)
+            self._statistic.reduce_(reduced, group)
             self._set_side(side, reduced)
             cache |= {f"{side}_{name}": tensor for name, tensor in waiting.items()}
 
@@ -161,9 +161,9 @@ class TalliedMetric(Metric):
         if not all(self._can_merge(configuration) for configuration in gathered["configuration"]):
             raise RuntimeError("Processes hold metrics that can't be reduced together")
         for side in self._sides:
-            of_ranks = zip(*(gathered[f"{side}_{name}"] for name in self._tally.fields), strict=True)
-            shares = [dict(zip(self._tally.fields, tensors, strict=True)) for tensors in of_ranks]
-            self._set_side(side, self._tally.joined(shares, self.device))
+            of_ranks = zip(*(gathered[f"{side}_{name}"] for name in self._statistic.fields), strict=True)
+            shares = [dict(zip(self._statistic.fields, tensors, strict=True)) for tensors in of_ranks]
+            self._set_side(side, self._statistic.joined(shares, self.device))
 
     def _gatherable(self, state: str) -> Tensor:
         """A state as one tensor."""
@@ -184,7 +184,7 @@ class TalliedMetric(Metric):
 
         return careful
 
-    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> TalliedMetric:
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> StatisticMetric:
         values = self._computed, self._forward_cache
         super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])
         # states, defaults and values follow devices, but keep their precision: counts must stay integers

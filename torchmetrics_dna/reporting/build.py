@@ -23,8 +23,8 @@ from torchmetrics_dna.sets.features import Distances
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import in_step, rank
 from torchmetrics_dna.sets.sides import open_indexed_sides
-from torchmetrics_dna.tally.resolve import device_for, resolve
-from torchmetrics_dna.tally.scores import Scorer
+from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
     import os
@@ -36,8 +36,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.tally.resolve import Feature
-    from torchmetrics_dna.tally.rows import ImageRows
+    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.rows import ImageRows
 
 Format = Literal["html", "md", "json"]
 _PASSED = ("neuron_weights", "neuron_names", "changes", "confidence", "num_folds", "groups")  # to compare

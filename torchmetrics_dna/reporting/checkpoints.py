@@ -33,8 +33,8 @@ from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.sets.sides import open_side
-from torchmetrics_dna.tally.folds import check_num_folds
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.folds import check_num_folds
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.loading import SetOptions
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 _REFERENCE = "reference.dna.npz"
 _PIXELS = "pixels "  # begins the notes of a reference that was measured here

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.loading import LoadingOptions
     from torchmetrics_dna.sets.measure import Measured
-    from torchmetrics_dna.tally.rows import ImageRows
+    from torchmetrics_dna.statistics.rows import ImageRows
 
 NUM_NEURONS, NUM_IMAGES = 12, 256
 MOST, LEAST = 6, 3  # crops of a side

@@ -18,7 +18,7 @@ from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.sets.sides import Asked, measure_sides
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.sets.groups import Groups
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 def make_dna(

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.measure import Measured
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 def compare_all(

@@ -21,7 +21,7 @@ from torchmetrics_dna.sets.loading import Loading, SetOptions, are_few
 from torchmetrics_dna.sets.measure import Measured
 from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.sets.sides import open_images
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
     Total = tuple[Measured, Measured] | None
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import SetOptions
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 def compare_many(

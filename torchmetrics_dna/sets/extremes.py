@@ -10,7 +10,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.extractors.classes import LAYER as CLASSIFIED
 from torchmetrics_dna.images.boxes import cells_of
-from torchmetrics_dna.tally.rows import ImageRows
+from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

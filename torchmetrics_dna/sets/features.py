@@ -9,7 +9,7 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.tally.rows import ImageRows, parts_of_side
+from torchmetrics_dna.statistics.rows import ImageRows, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
-    from torchmetrics_dna.tally import Side
-    from torchmetrics_dna.tally.scores import Scorer
+    from torchmetrics_dna.statistics import State
+    from torchmetrics_dna.statistics.scores import Scorer
 
     Histograms = list[tuple[Tensor, SingleRows]]
 
@@ -43,7 +43,7 @@ class Distances(ImageRows):
     """Distances of each image to S references, and with ``pools`` to all images of the pass, in the last column.
 
     Those to the pool are NaN where the histograms of images could not be kept until it is known. Beside its rows, a
-    side has ``"pool"``, the counts of all images in the scorer's bins, and the histograms of single images.
+    state has ``"pool"``, the counts of all images in the scorer's bins, and the histograms of single images.
 
     Args:
         scorer: Takes the distances.
@@ -56,51 +56,51 @@ class Distances(ImageRows):
         self._scorer, self._pools = scorer, pools
 
     @override
-    def empty(self, device: torch.device | str) -> Side:
-        side = super().empty(device)
+    def empty(self, device: torch.device | str) -> State:
+        state = super().empty(device)
         if self._pools:
-            side |= {"pool": self._scorer.empty_counts(), "histograms": cast("Tensor", list[Any]())}
-        return side
+            state |= {"pool": self._scorer.empty_counts(), "histograms": cast("Tensor", list[Any]())}
+        return state
 
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         return self._scorer([activations]).T
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
         if not self._pools:
-            super().add_(side, parts, num_images)
+            super().add_(state, parts, num_images)
             return
-        histograms = _histograms(side)
+        histograms = _histograms(state)
         for part in parts:
             distances, rows, layout = self._scorer.keep([part])
-            parts_of_side(side).append(distances.T.cpu())
+            rows_of(state).append(distances.T.cpu())
             rows = rows.cpu()
-            layout.add_counts_(side["pool"], rows)
+            layout.add_counts_(state["pool"], rows)
             histograms.append((rows, layout))
         if sum(rows.nbytes for rows, _ in histograms) > _MOST_KEPT:
             histograms.clear()
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
+    def reduce_(self, state: State, group: Any = None) -> None:
         if self._pools:
-            dist.all_reduce(side["pool"], group=group)
+            dist.all_reduce(state["pool"], group=group)
 
     @override
-    def value(self, side: Side) -> Tensor:
-        distances = super().value(side)
+    def value(self, state: State) -> Tensor:
+        distances = super().value(state)
         if not self._pools or not len(distances):
             return distances
-        to_pool = [self._scorer.distances_to(side["pool"], *kept) for kept in _histograms(side)]
+        to_pool = [self._scorer.distances_to(state["pool"], *kept) for kept in _histograms(state)]
         column = torch.cat([distances[:0, 0], *to_pool])
         if len(column) < len(distances):
             column = torch.full((len(distances),), torch.nan, dtype=torch.float64)
-        _histograms(side).clear()
+        _histograms(state).clear()
         return torch.cat([distances, column[:, None]], 1)
 
 
-def _histograms(side: Side) -> Histograms:
-    return cast("Histograms", side["histograms"])
+def _histograms(state: State) -> Histograms:
+    return cast("Histograms", state["histograms"])
 
 
 def contrasted(distances: Tensor) -> Tensor:

@@ -10,8 +10,14 @@ import torch
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.sets.groups import grouping
 from torchmetrics_dna.sets.loading import activate
-from torchmetrics_dna.tally import CrossMomentTally, DNATally, MomentTally, Tally, histogram_tally
-from torchmetrics_dna.tally.folds import FoldedTally, ImageNotes, bins_of_folds, group_folds
+from torchmetrics_dna.statistics import (
+    CrossMomentStatistic,
+    DNAStatistic,
+    MomentStatistic,
+    Statistic,
+    histogram_statistic,
+)
+from torchmetrics_dna.statistics.folds import FoldedStatistic, ImageNotes, bins_of_folds, group_folds
 
 if TYPE_CHECKING:
     import os
@@ -26,7 +32,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.groups import Groups
     from torchmetrics_dna.sets.loading import Activated, Loading
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.statistics import State
 
 
 @dataclass(eq=False)
@@ -34,7 +40,7 @@ class Split:
     """Measured state of a part of an image set.
 
     Attributes:
-        sides: The side of each statistic, by name.
+        states: The state of each statistic, by name.
         unreadable: One line for each image that was left out.
         num_images: Number of images that were read.
         first: Name of the first of these; empty if there is none.
@@ -46,7 +52,7 @@ class Split:
 
     """
 
-    sides: dict[str, Side]
+    states: dict[str, State]
     unreadable: list[str] = field(default_factory=list)
     num_images: int = 0
     first: str = ""
@@ -73,7 +79,7 @@ class Job:
     """
 
     extractor: DNAExtractor
-    statistics: Mapping[str, Tally]
+    statistics: Mapping[str, Statistic]
     loading: Loading
     num_folds: int | None = None
     groups: Groups | None = None
@@ -103,21 +109,21 @@ class Job:
 
         """
 
-        def statistic(kind: Kind) -> Tally:
-            makers: dict[str, tuple[Callable[[], DNATally[Any]], Callable[[], DNATally[Any]]]] = {
+        def statistic(kind: Kind) -> Statistic:
+            makers: dict[str, tuple[Callable[[], DNAStatistic[Any]], Callable[[], DNAStatistic[Any]]]] = {
                 "histogram": (
-                    lambda: histogram_tally(extractor, num_bins, ranges),
-                    lambda: histogram_tally(extractor, bins_of_folds(num_bins), ranges),
+                    lambda: histogram_statistic(extractor, num_bins, ranges),
+                    lambda: histogram_statistic(extractor, bins_of_folds(num_bins), ranges),
                 ),
-                "gaussian": (lambda: MomentTally(extractor), lambda: MomentTally(extractor)),
-                "layer-gaussian": (lambda: CrossMomentTally(extractor), lambda: MomentTally(extractor)),
+                "gaussian": (lambda: MomentStatistic(extractor), lambda: MomentStatistic(extractor)),
+                "layer-gaussian": (lambda: CrossMomentStatistic(extractor), lambda: MomentStatistic(extractor)),
             }
             whole, of_fold = makers[kind]
-            return whole() if num_folds is None else FoldedTally(whole(), of_fold(), num_folds)
+            return whole() if num_folds is None else FoldedStatistic(whole(), of_fold(), num_folds)
 
         return cls(extractor, {kind: statistic(kind) for kind in kinds}, loading, num_folds, groups)
 
-    def also(self, **statistics: Tally) -> Job:
+    def also(self, **statistics: Statistic) -> Job:
         """The same with more statistics."""
         return replace(self, statistics={**self.statistics, **statistics})
 
@@ -192,7 +198,7 @@ class Job:
 
     def values(self, split: Split) -> dict[str, Any]:
         """The value of each statistic; DNAs on the CPU, and may be views of the split."""
-        values = {name: statistic.value(split.sides[name]) for name, statistic in self.statistics.items()}
+        values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value if isinstance(value, torch.Tensor) else value.to("cpu") for name, value in values.items()}
 
     def dnas(self, split: Split) -> dict[str, DNA]:
@@ -232,10 +238,10 @@ class Job:
             activations = {layer: values[chosen] for layer, values in activations.items()}
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         for name, statistic in self.statistics.items():
-            if isinstance(statistic, FoldedTally) and folds is not None:
-                statistic.add_folded_(split.sides[name], [activations], folds[chosen])
+            if isinstance(statistic, FoldedStatistic) and folds is not None:
+                statistic.add_folded_(split.states[name], [activations], folds[chosen])
             else:
-                statistic.add_(split.sides[name], [activations], len(places))
+                statistic.add_(split.states[name], [activations], len(places))
         split.num_images += len(places)
         split.first, split.last = split.first or names[0], names[-1]
         if folds is not None:

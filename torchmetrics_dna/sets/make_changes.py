@@ -17,7 +17,7 @@ from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading
 from torchmetrics_dna.sets.processes import gather, in_step
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.sets.loading import SetOptions
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 _STEPS = [(name, strength) for name in CHANGES for strength in STRENGTHS]
 _LEAST = 20  # images

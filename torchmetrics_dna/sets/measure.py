@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.sets.job import Job, Split
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.statistics import State
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Measured:
             those of a stream are counted. Empty where nothing is kept of single images.
         names: What these images are called.
         kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
-        sides: Of all statistics, for what they hold beside their values.
+        states: Of all statistics, for what they hold beside their values.
 
     """
 
@@ -44,7 +44,7 @@ class Measured:
     numbers: Sequence[int] = ()
     names: Sequence[str] = ()
     kept: Mapping[str, Tensor] = field(default_factory=dict)
-    sides: Mapping[str, Side] = field(default_factory=dict)
+    states: Mapping[str, State] = field(default_factory=dict)
 
     @property
     def features(self) -> ImageFeatures | None:
@@ -96,12 +96,12 @@ def measure(job: Job, source: Source) -> Measured:
             shares = gather((unreadable, num_images))
             unreadable, num_images = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
             for name, statistic in job.statistics.items():
-                statistic.all_reduce_(split.sides[name])
+                statistic.reduce_(split.states[name])
         check_any_read(num_images + len(unreadable), unreadable, images.label)
         values = job.values(split)
         rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
         rows |= _notes(job, split)
-        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), split.sides)
+        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), split.states)
 
 
 def _measure_elsewhere(job: Job, images: Images) -> Measured:

@@ -11,7 +11,7 @@ from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import check_any_read
 from torchmetrics_dna.sets.parts import parts_of
 from torchmetrics_dna.sets.processes import gather, in_step
-from torchmetrics_dna.tally import RangeTally
+from torchmetrics_dna.statistics import RangeStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import FixedMargin
     from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.statistics import State
 
 
 class MeasuredRanges(NamedTuple):
@@ -68,12 +68,12 @@ def measure_ranges(
 
     """
     with in_step(loading.distributed):
-        tally = RangeTally(extractor, margin)
-        side = tally.empty(extractor.device)
+        statistic = RangeStatistic(extractor, margin)
+        state = statistic.empty(extractor.device)
         opened: list[Images] = []
         for source in sources:
             if isinstance(source, ActivationRanges):
-                tally.add_ranges_(side, source)
+                statistic.add_ranges_(state, source)
             else:
                 opened.append(loading.open(source))
         check_used(loading.reading, *opened)
@@ -82,46 +82,51 @@ def measure_ranges(
             for images in opened:
                 check_elsewhere(images)
             for images in opened:
-                unreadable += _add_elsewhere_(side, tally, images, extractor, loading)
+                unreadable += _add_elsewhere_(state, statistic, images, extractor, loading)
         else:
-            job = Job(extractor, {"ranges": tally}, loading)
+            job = Job(extractor, {"ranges": statistic}, loading)
             for images in opened:
                 (split,) = job.run(loading.share_of(images))
-                tally.merge_(side, split.sides["ranges"])
+                statistic.merge_(state, split.states["ranges"])
                 unreadable += split.unreadable
         if loading.distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
-            tally.all_reduce_(side)
+            statistic.reduce_(state)
         if opened:
-            check_any_read(tally.num_images(side) + len(unreadable), unreadable, opened[0].label)
-        return MeasuredRanges(tally.value(side), tally.num_images(side), unreadable)
+            check_any_read(statistic.num_images(state) + len(unreadable), unreadable, opened[0].label)
+        return MeasuredRanges(statistic.value(state), statistic.num_images(state), unreadable)
 
 
 def _add_elsewhere_(
-    side: Side, tally: RangeTally, images: Images, extractor: DNAExtractor, loading: Loading
+    state: State, statistic: RangeStatistic, images: Images, extractor: DNAExtractor, loading: Loading
 ) -> list[str]:
     """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
     parts = parts_of(images, loading.batch_size)
     told, left_out = Told(images, loading, parts), dict[int, list[str]]()
-    work = _RangesOfParts(tally, images, extractor, loading, parts)
+    work = _RangesOfParts(statistic, images, extractor, loading, parts)
     with session_for(extractor, loading) as session:
         for part, (found, lines) in session.map(work, range(len(parts))):
-            tally.merge_(side, found)
+            statistic.merge_(state, found)
             left_out[part] = lines
-            told.add(tally.num_images(found) + len(lines))
+            told.add(statistic.num_images(found) + len(lines))
         told.end()
     return [line for part in sorted(left_out) for line in left_out[part]]
 
 
 class _RangesOfParts(ImageWork):
     def __init__(
-        self, tally: RangeTally, images: Images, extractor: DNAExtractor, loading: Loading, parts: Sequence[range]
+        self,
+        statistic: RangeStatistic,
+        images: Images,
+        extractor: DNAExtractor,
+        loading: Loading,
+        parts: Sequence[range],
     ) -> None:
         super().__init__(images, extractor, loading, parts)
-        self._tally = tally
+        self._statistic = statistic
 
-    def __call__(self, number: int) -> tuple[Side, list[str]]:
-        job = Job(self.extractor, {"ranges": self._tally}, self.loading)
+    def __call__(self, number: int) -> tuple[State, list[str]]:
+        job = Job(self.extractor, {"ranges": self._statistic}, self.loading)
         (split,) = job.run(self.images, [self.parts[number]])
-        side = split.sides["ranges"]
-        return {name: tensor.cpu() for name, tensor in side.items()}, split.unreadable
+        state = split.states["ranges"]
+        return {name: tensor.cpu() for name, tensor in state.items()}, split.unreadable

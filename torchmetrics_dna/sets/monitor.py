@@ -17,7 +17,7 @@ from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import measure
 from torchmetrics_dna.sets.sides import open_side
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 LEARN = 20  # windows
 Order = Literal["random", "source"]

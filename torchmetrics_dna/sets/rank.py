@@ -23,8 +23,8 @@ from torchmetrics_dna.sets.nearest import SUFFIX, ImageIndex
 from torchmetrics_dna.sets.processes import in_step
 from torchmetrics_dna.sets.ranking import Ranking
 from torchmetrics_dna.sets.sides import open_side
-from torchmetrics_dna.tally.resolve import device_for, resolve
-from torchmetrics_dna.tally.scores import POOL, Scorer
+from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.scores import POOL, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.loading import SetOptions
-    from torchmetrics_dna.tally.resolve import Feature, Resolved
-    from torchmetrics_dna.tally.rows import ImageRows
+    from torchmetrics_dna.statistics.resolve import Feature, Resolved
+    from torchmetrics_dna.statistics.rows import ImageRows
 
 _MOST_TYPICAL = 200  # images of the reference whose scores say what is typical
 
@@ -209,7 +209,7 @@ class _Run:
         if not pools:
             return self._rows(source, **rows), scorer
         found = measure(self._job(folds=True).also(**rows), source)
-        scorer = scorer.beside(found.sides["distances"]["pool"])
+        scorer = scorer.beside(found.states["distances"]["pool"])
         if found.kept["distances"].isnan().any():  # histograms could not be kept
             again = self._rows(source, distances=Distances(scorer))
             found = replace(found, kept={**found.kept, **again.kept})

@@ -29,8 +29,8 @@ from torchmetrics_dna.sets.features import Features
 from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, are_few, number_of
 from torchmetrics_dna.sets.measure import Measured, measure
-from torchmetrics_dna.tally.folds import check_num_folds
-from torchmetrics_dna.tally.resolve import check_of_dnas, device_for, resolve
+from torchmetrics_dna.statistics.folds import check_num_folds
+from torchmetrics_dna.statistics.resolve import check_of_dnas, device_for, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.groups import Groups
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 _FEW_SIDES = 8  # a distance of self-ranging DNAs takes torch a tenth of what loading compiled functions does
 

@@ -18,7 +18,7 @@ from torchmetrics_dna.sets.job import Job
 from torchmetrics_dna.sets.loading import Loading, SetOptions
 from torchmetrics_dna.sets.measure import Measured, measure
 from torchmetrics_dna.sets.sides import open_indexed_images
-from torchmetrics_dna.tally.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.tally.resolve import Feature
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 @dataclass(frozen=True, eq=False, repr=False)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.tally.base import DNATally, Field, Side
+    from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
 
 _D = TypeVar("_D", bound=DNA)
 
@@ -29,7 +29,7 @@ class Grouped(Generic[_D]):
 
     """
 
-    def __init__(self, statistic: DNATally[_D], count: int, prefix: str = "") -> None:
+    def __init__(self, statistic: DNAStatistic[_D], count: int, prefix: str = "") -> None:
         self.statistic, self.count, self._prefix = statistic, count, prefix
 
     @property
@@ -38,39 +38,39 @@ class Grouped(Generic[_D]):
         fields = self.statistic.fields.items()
         return {self._prefix + name: field._replace(size=self.count * field.size) for name, field in fields}
 
-    def add_(self, side: Side, parts: Parts, groups: Tensor) -> None:
+    def add_(self, state: State, parts: Parts, groups: Tensor) -> None:
         """Add a batch in place, each image to its group; ``groups`` has shape ``(B,)``, int64, on the CPU."""
         present = groups.unique().tolist()  # type: ignore[no-untyped-call]
         for k in present:
             some = images_of(parts, groups == k) if len(present) > 1 else parts
-            self.statistic.add_(self.of(side, k), some, int((groups == k).sum()))
+            self.statistic.add_(self.of(state, k), some, int((groups == k).sum()))
 
-    def merge_(self, side: Side, other: Side) -> None:
-        """Add another side in place."""
+    def merge_(self, state: State, other: State) -> None:
+        """Add another state in place."""
         if self.statistic.additive:
             for name in self.fields:
-                side[name] += other[name].to(side[name].device)
+                state[name] += other[name].to(state[name].device)
             return
         for k in range(self.count):
-            self.statistic.merge_(self.of(side, k), self.of(other, k))
+            self.statistic.merge_(self.of(state, k), self.of(other, k))
 
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        """Add the sides of all processes in place; one all-reduce for each tensor if its groups may just be added."""
+    def reduce_(self, state: State, group: Any = None) -> None:
+        """Add the states of all processes in place; one all-reduce for each tensor if its groups may just be added."""
         if self.statistic.additive:
             for name in self.fields:
-                dist.all_reduce(side[name], group=group)
+                dist.all_reduce(state[name], group=group)
             return
         for k in range(self.count):
-            self.statistic.all_reduce_(self.of(side, k), group)
+            self.statistic.reduce_(self.of(state, k), group)
 
-    def values(self, side: Side) -> list[_D]:
-        """The DNA of each group; views of the side where possible."""
-        return [self.statistic.value(self.of(side, k)) for k in range(self.count)]
+    def values(self, state: State) -> list[_D]:
+        """The DNA of each group; views of the state where possible."""
+        return [self.statistic.value(self.of(state, k)) for k in range(self.count)]
 
-    def of(self, side: Side, k: int) -> Side:
-        """The side of one group: views."""
+    def of(self, state: State, k: int) -> State:
+        """The state of one group: views."""
         return {
-            name: side[self._prefix + name][k * field.size : (k + 1) * field.size]
+            name: state[self._prefix + name][k * field.size : (k + 1) * field.size]
             for name, field in self.statistic.fields.items()
         }
 

@@ -14,15 +14,15 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
-from torchmetrics_dna.tally import DNATally, Field
-from torchmetrics_dna.tally.grouped import Grouped
+from torchmetrics_dna.statistics import DNAStatistic, Field
+from torchmetrics_dna.statistics.grouped import Grouped
 
 if TYPE_CHECKING:
     from collections.abc import Hashable, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.images.pixels import RGBImage
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.statistics import State
 
 _MOST_BINS = 100  # of a fold's histograms: tests read no finer, and twenty folds take twice what the whole takes
 _PRIME = 2_147_483_647
@@ -30,11 +30,11 @@ _PIXELS = 2**18  # about as many of a large image are asked, so that it takes a 
 _D = TypeVar("_D", bound=DNA)
 
 
-class FoldedTally(DNATally[_D], Generic[_D]):
-    """A tally of all images, and beside it one of each fold.
+class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
+    """A statistic of all images, and beside it one of each fold.
 
     Args:
-        tally: How all images add up.
+        statistic: How all images add up.
         of_fold: How those of a fold add up; of a histogram, in fewer bins.
         num_folds: How many folds.
 
@@ -43,44 +43,44 @@ class FoldedTally(DNATally[_D], Generic[_D]):
 
     """
 
-    def __init__(self, tally: DNATally[_D], of_fold: DNATally[Any], num_folds: int) -> None:
+    def __init__(self, statistic: DNAStatistic[_D], of_fold: DNAStatistic[Any], num_folds: int) -> None:
         check_num_folds(num_folds)
-        super().__init__(tally.extractor)
-        self.tally, self.num_folds = tally, num_folds
+        super().__init__(statistic.extractor)
+        self.statistic, self.num_folds = statistic, num_folds
         self._folds = Grouped(of_fold, num_folds, "folds_")
 
     @property
     @override
     def configuration(self) -> dict[str, Any]:
-        return self.tally.configuration | {"kinds": f"{self.tally.kind} in {self.num_folds} folds"}
+        return self.statistic.configuration | {"kinds": f"{self.statistic.kind} in {self.num_folds} folds"}
 
     @property
     @override
     def fields(self) -> dict[str, Field]:
-        return self.tally.fields | self._folds.fields
+        return self.statistic.fields | self._folds.fields
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        self.add_folded_(side, parts, torch.arange(num_images) % self.num_folds)
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        self.add_folded_(state, parts, torch.arange(num_images) % self.num_folds)
 
-    def add_folded_(self, side: Side, parts: Parts, folds: Tensor) -> None:
+    def add_folded_(self, state: State, parts: Parts, folds: Tensor) -> None:
         """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
-        self.tally.add_(side, parts, len(folds))  # which refuses what is not finite before anything is added
-        self._folds.add_(side, parts, folds)
+        self.statistic.add_(state, parts, len(folds))  # which refuses what is not finite before anything is added
+        self._folds.add_(state, parts, folds)
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        self.tally.merge_(side, other)
-        self._folds.merge_(side, other)
+    def merge_(self, state: State, other: State) -> None:
+        self.statistic.merge_(state, other)
+        self._folds.merge_(state, other)
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        self.tally.all_reduce_(side, group)
-        self._folds.all_reduce_(side, group)
+    def reduce_(self, state: State, group: Any = None) -> None:
+        self.statistic.reduce_(state, group)
+        self._folds.reduce_(state, group)
 
     @override
-    def value(self, side: Side) -> _D:
-        return replace(self.tally.value(side), folds=tuple(self._folds.values(side)))
+    def value(self, state: State) -> _D:
+        return replace(self.statistic.value(state), folds=tuple(self._folds.values(state)))
 
 
 def bins_of_folds(num_bins: int) -> int:

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.statistics.base import Field, State, Statistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
 
 
-class FeatureTally(Tally):
+class FeatureStatistic(Statistic):
     """Spatial means of one layer, float32, image by image, in the order in which they came.
 
-    A side is ``{"features": [...]}``, a list of tensors ``(b, n)``, which do not change once they are there.
+    A state is ``{"features": [...]}``, a list of tensors ``(b, n)``, which do not change once they are there.
     """
 
     kind = "features"
@@ -39,24 +39,24 @@ class FeatureTally(Tally):
         return {"features": Field(0, torch.float32, 0)}
 
     @override
-    def empty(self, device: torch.device | str) -> Side:
-        return _side([])
+    def empty(self, device: torch.device | str) -> State:
+        return _state([])
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        _parts(side).append(_features(parts, self.layer).contiguous())
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        _parts(state).append(_features(parts, self.layer).contiguous())
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        _parts(side).extend(self._fitting(side, other))
+    def merge_(self, state: State, other: State) -> None:
+        _parts(state).extend(self._fitting(state, other))
 
     @override
-    def put_before_(self, side: Side, earlier: Side) -> None:
-        _parts(side)[:0] = self._fitting(side, earlier)
+    def put_before_(self, state: State, earlier: State) -> None:
+        _parts(state)[:0] = self._fitting(state, earlier)
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        mine = self.value(side)
+    def reduce_(self, state: State, group: Any = None) -> None:
+        mine = self.value(state)
         world = dist.get_world_size(group)
         counts = [torch.zeros(1, dtype=torch.int64, device=mine.device) for _ in range(world)]
         dist.all_gather(counts, torch.tensor([len(mine)], device=mine.device), group=group)
@@ -65,20 +65,20 @@ class FeatureTally(Tally):
         padded[: len(mine)] = mine
         every = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(every, padded, group=group)
-        _parts(side)[:] = [in_turn([rows[:size] for rows, size in zip(every, sizes, strict=True)])]
+        _parts(state)[:] = [in_turn([rows[:size] for rows, size in zip(every, sizes, strict=True)])]
 
     @override
-    def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
-        return _side([in_turn([self.value(side).to(device) for side in sides])])
+    def joined(self, states: Sequence[State], device: torch.device) -> State:
+        return _state([in_turn([self.value(state).to(device) for state in states])])
 
-    def any_in(self, side: Side) -> bool:
-        """Whether a side has images."""
-        return any(map(len, _parts(side)))
+    def any_in(self, state: State) -> bool:
+        """Whether a state has images."""
+        return any(map(len, _parts(state)))
 
     @override
-    def value(self, side: Side) -> Tensor:
-        """The features of a side, shape ``(images, n)``."""
-        parts = _parts(side)
+    def value(self, state: State) -> Tensor:
+        """The features of a state, shape ``(images, n)``."""
+        parts = _parts(state)
         if isinstance(parts, Tensor):
             return parts
         if not parts:
@@ -87,9 +87,9 @@ class FeatureTally(Tally):
             parts[:] = [torch.cat(parts)]  # or else all would be there twice
         return parts[0]
 
-    def _fitting(self, side: Side, other: Side) -> list[Tensor]:
-        """The parts of another side, on the device of this one."""
-        mine, theirs = _parts(side), _parts(other)
+    def _fitting(self, state: State, other: State) -> list[Tensor]:
+        """The parts of another state, on the device of this one."""
+        mine, theirs = _parts(state), _parts(other)
         theirs = [theirs] if isinstance(theirs, Tensor) else theirs
         return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
 
@@ -114,9 +114,9 @@ def in_turn(shares: Sequence[Tensor]) -> Tensor:
     return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
 
 
-def _side(parts: list[Tensor]) -> Side:
-    return cast("Side", {"features": parts})
+def _state(parts: list[Tensor]) -> State:
+    return cast("State", {"features": parts})
 
 
-def _parts(side: Side) -> list[Tensor]:
-    return cast("list[Tensor]", side["features"])
+def _parts(state: State) -> list[Tensor]:
+    return cast("list[Tensor]", state["features"])

@@ -10,8 +10,8 @@ from typing_extensions import override
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.tally.base import DNATally, Field
-from torchmetrics_dna.tally.grouped import Grouped
+from torchmetrics_dna.statistics.base import DNAStatistic, Field
+from torchmetrics_dna.statistics.grouped import Grouped
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.tally import Side
+    from torchmetrics_dna.statistics import State
 
 _D = TypeVar("_D", bound=DNA)
 
 
-class ClassedTally(DNATally[_D], Generic[_D]):
-    """A tally for each class; a side holds those of all classes one after the other, and its DNA is that of all images.
+class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
+    """A statistic for each class, whose states lie one after the other; the DNA is that of all images.
 
     Args:
-        tally: How the images of a class add up.
+        statistic: How the images of a class add up.
         names: What the classes are called.
 
     """
 
-    def __init__(self, tally: DNATally[_D], names: Sequence[str]) -> None:
-        super().__init__(tally.extractor)
-        self.tally, self.names = tally, names
-        self._classes = Grouped(tally, len(names))
+    def __init__(self, statistic: DNAStatistic[_D], names: Sequence[str]) -> None:
+        super().__init__(statistic.extractor)
+        self.statistic, self.names = statistic, names
+        self._classes = Grouped(statistic, len(names))
 
     @property
     @override
     def configuration(self) -> dict[str, Any]:
-        return self.tally.configuration | {"classes": list(self.names)}
+        return self.statistic.configuration | {"classes": list(self.names)}
 
     @property
     @override
@@ -49,35 +49,35 @@ class ClassedTally(DNATally[_D], Generic[_D]):
         return self._classes.fields
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
         raise ValueError("Each image needs its class; give `classes`")
 
-    def add_classed_(self, side: Side, parts: Parts, classes: Tensor) -> None:
+    def add_classed_(self, state: State, parts: Parts, classes: Tensor) -> None:
         """Add a batch in place, each image to its class; ``classes`` has shape ``(B,)``, numbers of them, on the CPU.
 
         Raises:
             ValueError: As :meth:`add_`.
 
         """
-        if len(classes.unique()) > 1 and next(iter(side.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
+        if len(classes.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
             check_finite(parts)  # before the first class is added; a device leaves out each class that is not finite
-        self._classes.add_(side, parts, classes)
+        self._classes.add_(state, parts, classes)
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        self._classes.merge_(side, other)
+    def merge_(self, state: State, other: State) -> None:
+        self._classes.merge_(state, other)
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        self._classes.all_reduce_(side, group)
+    def reduce_(self, state: State, group: Any = None) -> None:
+        self._classes.reduce_(state, group)
 
     @override
-    def value(self, side: Side) -> _D:
-        return merged(self._classes.values(side))
+    def value(self, state: State) -> _D:
+        return merged(self._classes.values(state))
 
-    def to_dnas(self, side: Side) -> dict[str, _D]:
-        """The DNA of each class, by its name; views of the side where possible."""
-        return dict(zip(self.names, self._classes.values(side), strict=True))
+    def to_dnas(self, state: State) -> dict[str, _D]:
+        """The DNA of each class, by its name; views of the state where possible."""
+        return dict(zip(self.names, self._classes.values(state), strict=True))
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""The tally of activation ranges."""
+"""The statistic of activation ranges."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.extremes import activation_extremes, by_layer, split_extremes, unless_refused
 from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
-from torchmetrics_dna.tally.base import Field, Side, Tally
-from torchmetrics_dna.tally.nonfinite import read_tail, screened
+from torchmetrics_dna.statistics.base import Field, State, Statistic
+from torchmetrics_dna.statistics.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 
-class RangeTally(Tally):
+class RangeStatistic(Statistic):
     """The smallest and largest activation of each neuron.
 
     Args:
@@ -48,44 +48,44 @@ class RangeTally(Tally):
         }
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
         extremes = activation_extremes(parts)
-        with screened(side["images"], by_layer(extremes, self.neurons), num_images) as accepted:
-            self._widen(side, unless_refused(extremes, accepted))
+        with screened(state["images"], by_layer(extremes, self.neurons), num_images) as accepted:
+            self._widen(state, unless_refused(extremes, accepted))
 
-    def add_ranges_(self, side: Side, ranges: ActivationRanges) -> None:
+    def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
         """Add, in place, ranges that were measured before; ValueError if layers or margin rule do not fit."""
         if ranges.margin != self.margin:
             raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         known = ranges.restrict(self.neurons)
-        self._widen(side, torch.cat([-known.minimum, known.maximum]))
+        self._widen(state, torch.cat([-known.minimum, known.maximum]))
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        self._widen(side, other["extremes"])
-        side["images"] += other["images"].to(side["images"].device)
+    def merge_(self, state: State, other: State) -> None:
+        self._widen(state, other["extremes"])
+        state["images"] += other["images"].to(state["images"].device)
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        dist.all_reduce(side["images"], group=group)
-        dist.all_reduce(side["extremes"], op=dist.ReduceOp.MAX, group=group)
+    def reduce_(self, state: State, group: Any = None) -> None:
+        dist.all_reduce(state["images"], group=group)
+        dist.all_reduce(state["extremes"], op=dist.ReduceOp.MAX, group=group)
 
     @override
-    def value(self, side: Side) -> ActivationRanges:
-        """The ranges of a side, on the CPU; RuntimeError if nothing was added to it."""
-        return ActivationRanges(*self.minimum_and_maximum(side), self.neurons, self.margin)
+    def value(self, state: State) -> ActivationRanges:
+        """The ranges of a state, on the CPU; RuntimeError if nothing was added to it."""
+        return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
 
-    def num_images(self, side: Side) -> int:
+    def num_images(self, state: State) -> int:
         """How many images were added; ValueError if some were refused, since their activations are not finite."""
-        return read_tail(side["images"], self.neurons)
+        return read_tail(state["images"], self.neurons)
 
-    def minimum_and_maximum(self, side: Side) -> tuple[Tensor, Tensor]:
+    def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:
         """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added, ValueError as :meth:`num_images`."""
-        self.num_images(side)
-        if side["extremes"].isinf().any():
+        self.num_images(state)
+        if state["extremes"].isinf().any():
             raise RuntimeError("At least one image is required to know activation ranges, but got 0")
-        return split_extremes(side["extremes"])
+        return split_extremes(state["extremes"])
 
     @staticmethod
-    def _widen(side: Side, extremes: Tensor) -> None:
-        side["extremes"].copy_(torch.maximum(side["extremes"], extremes.to(side["extremes"].device)))
+    def _widen(state: State, extremes: Tensor) -> None:
+        state["extremes"].copy_(torch.maximum(state["extremes"], extremes.to(state["extremes"].device)))

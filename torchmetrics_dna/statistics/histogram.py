@@ -1,4 +1,4 @@
-"""Tallies of histograms: within given bounds, or on grids that grow with the data."""
+"""Statistics of histograms: within given bounds, or on grids that grow with the data."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.neurons.ranges import ActivationRanges
-from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.nonfinite import read_tail, screened
+from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
+from torchmetrics_dna.statistics.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 
-class HistogramTally(DNATally[HistogramDNA]):
+class HistogramStatistic(DNAStatistic[HistogramDNA]):
     """Counts within given bounds.
 
     Args:
@@ -49,25 +49,25 @@ class HistogramTally(DNATally[HistogramDNA]):
         return {"counts": Field(self._cells + len(self.neurons) + 1, torch.int64, 0)}
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        counts = side["counts"]
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        counts = state["counts"]
         if self._bins.centre.device != counts.device:
             self._bins = self._bins.to(counts.device)
         with screened(counts[self._cells :], parts, num_images) as accepted:
             add_counts_(counts[: self._cells].view(-1, self.num_bins), parts, self._bins, accepted)
 
     @override
-    def value(self, side: Side) -> HistogramDNA:
-        counts = side["counts"]
+    def value(self, state: State) -> HistogramDNA:
+        counts = state["counts"]
         per_neuron = counts[: self._cells].view(-1, self.num_bins)
         num_images = read_tail(counts[self._cells :], self.neurons)
         return HistogramDNA(per_neuron, self.neurons, self.ranges, num_images, **self.origin)
 
 
-class SelfRangingTally(DNATally[HistogramDNA]):
+class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     """Counts on grids that grow with the data, ``ranges="auto"``.
 
-    Beside the counts, a side keeps each neuron's extremes as ``(-minimum, maximum)``, from which its grid follows.
+    Beside the counts, a state keeps each neuron's extremes as ``(-minimum, maximum)``, from which its grid follows.
 
     Args:
         extractor: Gives names and neurons.
@@ -92,56 +92,58 @@ class SelfRangingTally(DNATally[HistogramDNA]):
         }
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
         extremes = activation_extremes(parts)
-        with screened(self._tail(side), by_layer(extremes, self.neurons), num_images) as accepted:
-            grid = self._widen(side, unless_refused(extremes, accepted))
-            add_counts_(self._counts(side), parts, grid.bins(self.num_bins), accepted)
+        with screened(self._tail(state), by_layer(extremes, self.neurons), num_images) as accepted:
+            grid = self._widen(state, unless_refused(extremes, accepted))
+            add_counts_(self._counts(state), parts, grid.bins(self.num_bins), accepted)
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        device = side["counts"].device
+    def merge_(self, state: State, other: State) -> None:
+        device = state["counts"].device
         theirs = {name: tensor.to(device, copy=True) for name, tensor in other.items()}
-        self._widen(side, theirs["extremes"])
-        self._widen(theirs, side["extremes"])
-        side["counts"] += theirs["counts"]
+        self._widen(state, theirs["extremes"])
+        self._widen(theirs, state["extremes"])
+        state["counts"] += theirs["counts"]
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        extremes = side["extremes"].clone()
+    def reduce_(self, state: State, group: Any = None) -> None:
+        extremes = state["extremes"].clone()
         dist.all_reduce(extremes, op=dist.ReduceOp.MAX, group=group)
-        self._widen(side, extremes)
-        dist.all_reduce(side["counts"], group=group)
+        self._widen(state, extremes)
+        dist.all_reduce(state["counts"], group=group)
 
     @override
-    def value(self, side: Side) -> HistogramDNA:
-        minimum, maximum = split_extremes(side["extremes"])
+    def value(self, state: State) -> HistogramDNA:
+        minimum, maximum = split_extremes(state["extremes"])
         seen = minimum <= maximum  # without images, the range of nothing stands for none
         ranges = ActivationRanges(
             torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
         )
-        num_images = read_tail(self._tail(side), self.neurons)
-        return HistogramDNA(self._counts(side), self.neurons, ranges, num_images, **self.origin)
+        num_images = read_tail(self._tail(state), self.neurons)
+        return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
 
-    def _counts(self, side: Side) -> Tensor:
-        return side["counts"][: self.neurons.total * self.num_bins].view(-1, self.num_bins)
+    def _counts(self, state: State) -> Tensor:
+        return state["counts"][: self.neurons.total * self.num_bins].view(-1, self.num_bins)
 
-    def _tail(self, side: Side) -> Tensor:
-        return side["counts"][self.neurons.total * self.num_bins :]
+    def _tail(self, state: State) -> Tensor:
+        return state["counts"][self.neurons.total * self.num_bins :]
 
-    def _widen(self, side: Side, extremes: Tensor) -> Grid:
-        """Move a side to the grid that also holds other extremes."""
-        united = torch.maximum(side["extremes"], extremes)
-        old = dyadic_grid(*split_extremes(side["extremes"]), self.num_bins)
+    def _widen(self, state: State, extremes: Tensor) -> Grid:
+        """Move a state to the grid that also holds other extremes."""
+        united = torch.maximum(state["extremes"], extremes)
+        old = dyadic_grid(*split_extremes(state["extremes"]), self.num_bins)
         new = dyadic_grid(*split_extremes(united), self.num_bins)
-        regrid_(self._counts(side), old, new)
-        side["extremes"].copy_(united)
+        regrid_(self._counts(state), old, new)
+        state["extremes"].copy_(united)
         return new
 
 
-def histogram_tally(extractor: DNAExtractor, num_bins: int, ranges: Any = None) -> HistogramTally | SelfRangingTally:
-    """The tally for an argument ``ranges``: ActivationRanges, a path, ``"auto"``, or None for the usual ones."""
+def histogram_statistic(
+    extractor: DNAExtractor, num_bins: int, ranges: Any = None
+) -> HistogramStatistic | SelfRangingStatistic:
+    """The statistic for an argument ``ranges``: ActivationRanges, a path, ``"auto"``, or None for the usual ones."""
     resolved = extractor.resolve_ranges(ranges)
     if resolved is None:
-        return SelfRangingTally(extractor, num_bins)
-    return HistogramTally(extractor, num_bins, resolved)
+        return SelfRangingStatistic(extractor, num_bins)
+    return HistogramStatistic(extractor, num_bins, resolved)

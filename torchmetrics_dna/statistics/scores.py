@@ -13,7 +13,7 @@ from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
-from torchmetrics_dna.tally import HistogramTally, SelfRangingTally
+from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +51,11 @@ class Scorer:
         first = references[0]
         ranges, num_bins = first.known_ranges, first.num_bins
         if first.self_ranging:
-            tally: HistogramTally | SelfRangingTally = SelfRangingTally(extractor, num_bins)
+            statistic: HistogramStatistic | SelfRangingStatistic = SelfRangingStatistic(extractor, num_bins)
         else:
-            tally = HistogramTally(extractor, num_bins, ranges.restrict(extractor.neurons))
+            statistic = HistogramStatistic(extractor, num_bins, ranges.restrict(extractor.neurons))
         for reference in references:
-            check_comparable(reference, tally.value(tally.empty("cpu")))
+            check_comparable(reference, statistic.value(statistic.empty("cpu")))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
         self.num_references = len(references)
@@ -68,7 +68,7 @@ class Scorer:
             self.weights = self.weights.to(unit) * unit
         else:
             self._bins, counts = bins_within(*ranges.bounds(), num_bins), [one.counts for one in references]
-        # side by side, so that one pass over an image's histograms serves them all
+        # state by state, so that one pass over an image's histograms serves them all
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
     def beside(self, counts: Tensor) -> Scorer:

@@ -1,7 +1,7 @@
 """How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced.
 
-A tally holds no state itself. The state of one set of images, its *side*, is a dict of flat tensors: metrics register
-them with torchmetrics, ``measure`` keeps them in a variable. The last entry of the first tensor counts images.
+A statistic holds no state itself. The state of one set of images is a dict of flat tensors: metrics register them with
+torchmetrics, a job keeps them in a split. The last entry of the first tensor counts images.
 """
 
 from __future__ import annotations
@@ -22,29 +22,29 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
-Side = dict[str, Tensor]
+State = dict[str, Tensor]
 _D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
-    """One flat tensor of a side: how long, of which type, and what it holds at first."""
+    """One flat tensor of a state: how long, of which type, and what it holds at first."""
 
     size: int
     dtype: torch.dtype
     fill: float
 
 
-class Tally(ABC):
+class Statistic(ABC):
     """How one kind of state is made, grows, merges and is reduced.
 
     Args:
         extractor: Gives names and neurons.
-        more: What else must be equal for two sides to be merged, as :func:`identity` takes it.
+        more: What else must be equal for two states to be merged, as :func:`identity` takes it.
 
     """
 
     kind: ClassVar[str]
-    additive: ClassVar[bool] = True  # whether two sides are merged by adding their tensors up
+    additive: ClassVar[bool] = True  # whether two states are merged by adding their tensors up
     by_image: ClassVar[bool] = False  # whether a value has a row for each image, in the order in which they were added
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
@@ -59,61 +59,61 @@ class Tally(ABC):
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """All that must be equal for two sides to be merged."""
+        """All that must be equal for two states to be merged."""
         return identity_of(self.extractor, kind=self.kind, **self._more)
 
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
-        """The tensors of a side, by name."""
+        """The tensors of a state, by name."""
 
-    def empty(self, device: torch.device | str) -> Side:
-        """The side of no images."""
+    def empty(self, device: torch.device | str) -> State:
+        """The state of no images."""
         return {
             name: torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
             for name, field in self.fields.items()
         }
 
     @abstractmethod
-    def value(self, side: Side) -> Any:
-        """The value of a side, such as a DNA; may be a view of it."""
+    def value(self, state: State) -> Any:
+        """The value of a state, such as a DNA; may be a view of it."""
 
     @abstractmethod
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
         """Add a batch in place; ValueError, and nothing added, if an activation is not finite.
 
         Args:
-            side: What it is added to.
+            state: What it is added to.
             parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
             num_images: How many images it has.
 
         """
 
-    def merge_(self, side: Side, other: Side) -> None:
-        """Add another side in place."""
+    def merge_(self, state: State, other: State) -> None:
+        """Add another state in place."""
         for name in self.fields:
-            side[name] += other[name].to(side[name].device)
+            state[name] += other[name].to(state[name].device)
 
-    def put_before_(self, side: Side, earlier: Side) -> None:
-        """Add a side of images that came earlier, in place; as :meth:`merge_`, unless images have an order."""
-        self.merge_(side, earlier)
+    def put_before_(self, state: State, earlier: State) -> None:
+        """Add a state of images that came earlier, in place; as :meth:`merge_`, unless images have an order."""
+        self.merge_(state, earlier)
 
-    def joined(self, sides: Sequence[Side], device: torch.device) -> Side:
-        """One side of those of all processes."""
+    def joined(self, states: Sequence[State], device: torch.device) -> State:
+        """One state of those of all processes."""
         total = self.empty(device)
-        for side in sides:
-            self.merge_(total, side)
+        for state in states:
+            self.merge_(total, state)
         return total
 
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
-        """Add the sides of all processes in place, one all-reduce for each tensor."""
+    def reduce_(self, state: State, group: Any = None) -> None:
+        """Add the states of all processes in place, one all-reduce for each tensor."""
         for name in self.fields:
-            dist.all_reduce(side[name], group=group)
+            dist.all_reduce(state[name], group=group)
 
 
-class DNATally(Tally, Generic[_D]):
-    """A tally whose values are DNAs."""
+class DNAStatistic(Statistic, Generic[_D]):
+    """A statistic whose values are DNAs."""
 
     @abstractmethod
-    def value(self, side: Side) -> _D:
-        """The DNA of a side; may be a view of it."""
+    def value(self, state: State) -> _D:
+        """The DNA of a state; may be a view of it."""

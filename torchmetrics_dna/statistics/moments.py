@@ -1,4 +1,4 @@
-"""Tallies of Gaussians: of neurons, and of layers."""
+"""Statistics of Gaussians: of neurons, and of layers."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from torchmetrics_dna.binning.cross_moments import (
     recentre_,
 )
 from torchmetrics_dna.dna import GaussianDNA, LayerGaussianDNA
-from torchmetrics_dna.tally.base import DNATally, Field, Side
-from torchmetrics_dna.tally.nonfinite import read_tail, screened
+from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
+from torchmetrics_dna.statistics.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 
-class MomentTally(DNATally[GaussianDNA]):
+class MomentStatistic(DNAStatistic[GaussianDNA]):
     """Sums and sums of squares of spatial means."""
 
     kind = GaussianDNA.kind
@@ -36,22 +36,22 @@ class MomentTally(DNATally[GaussianDNA]):
         return {"moments": Field(2 * self.neurons.total + len(self.neurons) + 1, torch.float64, 0)}
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        moments, tail = self._split(side)
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        moments, tail = self._split(state)
         with screened(tail, parts, num_images) as accepted:
             add_moments_(moments, parts, accepted)
 
     @override
-    def value(self, side: Side) -> GaussianDNA:
-        moments, tail = self._split(side)
+    def value(self, state: State) -> GaussianDNA:
+        moments, tail = self._split(state)
         return GaussianDNA.from_moments(moments, self.neurons, read_tail(tail, self.neurons), **self.origin)
 
-    def _split(self, side: Side) -> tuple[Tensor, Tensor]:
-        moments = side["moments"]
+    def _split(self, state: State) -> tuple[Tensor, Tensor]:
+        moments = state["moments"]
         return moments[: 2 * self.neurons.total].view(2, -1), moments[2 * self.neurons.total :]
 
 
-class CrossMomentTally(DNATally[LayerGaussianDNA]):
+class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
     """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
 
     kind = LayerGaussianDNA.kind
@@ -67,39 +67,39 @@ class CrossMomentTally(DNATally[LayerGaussianDNA]):
         }
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        with screened(self._tail(side), parts, num_images) as accepted:
-            add_cross_moments_(self._moments(side), parts, accepted)
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        with screened(self._tail(state), parts, num_images) as accepted:
+            add_cross_moments_(self._moments(state), parts, accepted)
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        device = side["shift"].device
+    def merge_(self, state: State, other: State) -> None:
+        device = state["shift"].device
         theirs = {name: tensor.to(device) for name, tensor in other.items()}
-        merge_cross_moments_(self._moments(side), self._moments(theirs))
-        self._tail(side).add_(self._tail(theirs))
+        merge_cross_moments_(self._moments(state), self._moments(theirs))
+        self._tail(state).add_(self._tail(theirs))
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
+    def reduce_(self, state: State, group: Any = None) -> None:
         # products can only be added where all processes have one shift, and the common mean is the best one
-        moments = self._moments(side)
+        moments = self._moments(state)
         total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
         dist.all_reduce(total, group=group)
         recentre_(moments, total[:-1] / total[-1].clamp(min=1))
-        dist.all_reduce(side["cross_moments"], group=group)
+        dist.all_reduce(state["cross_moments"], group=group)
 
     @override
-    def value(self, side: Side) -> LayerGaussianDNA:
-        num_images = read_tail(self._tail(side), self.neurons)
-        return LayerGaussianDNA(*mean_and_covariance(self._moments(side)), self.neurons, num_images, **self.origin)
+    def value(self, state: State) -> LayerGaussianDNA:
+        num_images = read_tail(self._tail(state), self.neurons)
+        return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
 
-    def _moments(self, side: Side) -> CrossMoments:
-        """Views of a side."""
-        widths, tail = self.neurons.items(), self._tail(side)
+    def _moments(self, state: State) -> CrossMoments:
+        """Views of a state."""
+        widths, tail = self.neurons.items(), self._tail(state)
         sums, *products = torch.split(
-            side["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]
+            state["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]
         )
         by_layer = {layer: p.view(n, n) for (layer, n), p in zip(widths, products, strict=True)}
-        return CrossMoments(tail[-1], side["shift"], sums, by_layer)
+        return CrossMoments(tail[-1], state["shift"], sums, by_layer)
 
-    def _tail(self, side: Side) -> Tensor:
-        return side["cross_moments"][-len(self.neurons) - 1 :]
+    def _tail(self, state: State) -> Tensor:
+        return state["cross_moments"][-len(self.neurons) - 1 :]

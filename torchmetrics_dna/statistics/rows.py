@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.tally.base import Field, Side, Tally
+from torchmetrics_dna.statistics.base import Field, State, Statistic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -17,10 +17,10 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 
-class ImageRows(Tally):
+class ImageRows(Statistic):
     """A row for each image, in the order in which images are added, on the CPU.
 
-    A side is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Processes keep the rows of their own images: who knows
+    A state is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Processes keep the rows of their own images: who knows
     the order of all puts them together.
     """
 
@@ -36,32 +36,32 @@ class ImageRows(Tally):
         return {}
 
     @override
-    def empty(self, device: torch.device | str) -> Side:
-        return cast("Side", {"rows": []})
+    def empty(self, device: torch.device | str) -> State:
+        return cast("State", {"rows": []})
 
     @override
-    def add_(self, side: Side, parts: Parts, num_images: int) -> None:
-        parts_of_side(side).extend(self.rows(part).cpu() for part in parts)
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        rows_of(state).extend(self.rows(part).cpu() for part in parts)
 
     @abstractmethod
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         """Rows of a batch of images ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
 
     @override
-    def merge_(self, side: Side, other: Side) -> None:
-        parts_of_side(side).extend(parts_of_side(other))
+    def merge_(self, state: State, other: State) -> None:
+        rows_of(state).extend(rows_of(other))
 
     @override
-    def all_reduce_(self, side: Side, group: Any = None) -> None:
+    def reduce_(self, state: State, group: Any = None) -> None:
         """Leave the rows of each process where they are."""
 
     @override
-    def value(self, side: Side) -> Tensor:
+    def value(self, state: State) -> Tensor:
         """The rows, ``(images, columns)``; of no images, a tensor that joins with any."""
-        rows = parts_of_side(side)
+        rows = rows_of(state)
         return torch.cat(rows) if rows else torch.zeros(0)
 
 
-def parts_of_side(side: Side) -> list[Tensor]:
-    """The rows of a side, a tensor for each batch."""
-    return cast("list[Tensor]", side["rows"])
+def rows_of(state: State) -> list[Tensor]:
+    """The rows of a state, a tensor for each batch."""
+    return cast("list[Tensor]", state["rows"])

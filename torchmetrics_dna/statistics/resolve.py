@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.neurons import ActivationRanges
-from torchmetrics_dna.tally.histogram import HistogramTally, SelfRangingTally, histogram_tally
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
 if TYPE_CHECKING:
     import os
@@ -43,9 +43,9 @@ class Resolved:
     ranges: ActivationRanges | str
     dnas: tuple[DNA, ...]
 
-    def histogram_tally(self) -> HistogramTally | SelfRangingTally:
+    def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
         """How histograms of this many bins, within these ranges, add up."""
-        return histogram_tally(self.extractor, self.num_bins, self.ranges)
+        return histogram_statistic(self.extractor, self.num_bins, self.ranges)
 
 
 def resolve(

@@ -1,0 +1,21 @@
+"""How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced."""
+
+from torchmetrics_dna.statistics.base import DNAStatistic, Field, State, Statistic
+from torchmetrics_dna.statistics.features import FeatureStatistic
+from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
+from torchmetrics_dna.statistics.moments import CrossMomentStatistic, MomentStatistic
+from torchmetrics_dna.statistics.ranges import RangeStatistic
+
+__all__ = [
+    "CrossMomentStatistic",
+    "DNAStatistic",
+    "FeatureStatistic",
+    "Field",
+    "HistogramStatistic",
+    "MomentStatistic",
+    "RangeStatistic",
+    "SelfRangingStatistic",
+    "State",
+    "Statistic",
+    "histogram_statistic",
+]
