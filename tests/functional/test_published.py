@@ -107,22 +107,6 @@ def test_the_random_state_is_left_alone() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-@settings(max_examples=20, deadline=None)
-@given(_seeds, st.integers(1, 9), st.integers(1, 9))
-def test_histograms_are_moved_at_least_cost(seed: int, images: int, others: int) -> None:
-    """Against sorted points, 60 of which lie evenly in a bin for each image of the side that has fewer."""
-    random = np.random.default_rng(seed)
-    counts = [random.multinomial(count, np.full(6, 1 / 6), size=2) for count in (images, others)]
-    points = []
-    for side, fold in zip(counts, (60 * others, 60 * images), strict=True):
-        bins = [[(np.arange(count * fold) + 0.5) / (count * fold) + k for k, count in enumerate(row)] for row in side]
-        points.append(np.stack([np.concatenate(row) for row in bins]))
-    squares = np.square(points[0] - points[1]).mean(1)
-    widths = np.array([0.5, 2.0])
-    found = of_mind.mind_of_histograms(*map(torch.from_numpy, (*counts, widths)), neurons=7)
-    assert float(found) == pytest.approx(21 * (squares * widths**2).mean(), rel=1e-2, abs=1e-3)
-
-
 @pytest.mark.parametrize("distance", [mind, cmmd])
 def test_errors(distance: object) -> None:
     a = features(0, 4)
