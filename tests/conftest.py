@@ -81,7 +81,7 @@ def default_extractor() -> DNAExtractor:
 @pytest.fixture(scope="session")
 def photos() -> list[np.ndarray]:
     """Twelve crops of photographs, uint8, 192 x 192."""
-    from torchmetrics_dna.sets.demo import photographs
+    from torchmetrics_dna.demo import photographs
 
     return photographs(12)
 

@@ -21,9 +21,9 @@ from PIL import Image
 
 from torchmetrics_dna import ActivationRanges, load_dna, make_dna
 from torchmetrics_dna.cli import app
+from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna.vdna import save_vdna
 from torchmetrics_dna.extractors import PRESETS
-from torchmetrics_dna.sets.demo import blur, noise, photographs
 
 PAGE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
 # a command of ours, after what starts it and up to where its output goes

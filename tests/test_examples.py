@@ -18,7 +18,7 @@ from golden import GOLDEN
 from PIL import Image
 
 from torchmetrics_dna import compare, load_dna, make_dna
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.py wrote

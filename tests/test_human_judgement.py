@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.stats import spearmanr
 
-from torchmetrics_dna.sets.demo import blur, photographs
+from torchmetrics_dna.demo import blur, photographs
 
 SCRIPT = Path(__file__).parents[1] / "docs" / "experiments" / "human_judgement.py"
 HEAD = "id,model,num_correct,err_rt,f_err_rt,r_err_rt"

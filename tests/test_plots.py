@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import (
     plot_convergence,
@@ -23,7 +24,6 @@ from torchmetrics_dna.plots import (
     plot_ranking,
     versus,
 )
-from torchmetrics_dna.sets.demo import AMOUNTS, Demo, blur, photographs
 
 LAYERS = ["block_0", "block_3", "head"]
 PHOTOS = photographs(20)
@@ -168,7 +168,7 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str, monkeyp
     elif kind == "demo":
         one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
         examples = dict.fromkeys(names, PHOTOS[:1])
-        monkeypatch.setattr("torchmetrics_dna.sets.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
+        monkeypatch.setattr("torchmetrics_dna.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
         axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
     else:
         axis = plot_precision_recall({name: ([0.5, 1], [1, 0], 0.75) for name in names}).axes[0]

@@ -11,6 +11,16 @@ from torchmetrics_dna.extras import lazily
 from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.compare import compare, make_dna
+    from torchmetrics_dna.comparisons.compare_all import compare_all
+    from torchmetrics_dna.comparisons.compare_classes import compare_classes
+    from torchmetrics_dna.comparisons.compare_many import compare_many
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.comparisons.monitor import monitor
+    from torchmetrics_dna.comparisons.versions import Versions, compare_versions
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
@@ -29,18 +39,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.reporting.checkpoints import Checkpoints
     from torchmetrics_dna.reporting.lightning import DNACallback
-    from torchmetrics_dna.sets.class_comparisons import ClassComparisons
-    from torchmetrics_dna.sets.compare import compare, make_dna
-    from torchmetrics_dna.sets.compare_all import compare_all
-    from torchmetrics_dna.sets.compare_classes import compare_classes
-    from torchmetrics_dna.sets.compare_many import compare_many
-    from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.comparisons import Comparisons
-    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.sets.monitor import monitor
-    from torchmetrics_dna.sets.rank import rank
-    from torchmetrics_dna.sets.ranking import Ranking
-    from torchmetrics_dna.sets.versions import Versions, compare_versions
+    from torchmetrics_dna.singles.rank import rank
+    from torchmetrics_dna.singles.ranking import Ranking
 
 __all__ = [
     "CMMD",
@@ -82,16 +82,16 @@ _HOME = {
     "ActivationRange": "metrics",
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
-    "ClassComparisons": "sets.class_comparisons",
+    "ClassComparisons": "comparisons.class_comparisons",
     "Checkpoints": "reporting.checkpoints",
-    "Comparison": "sets.comparison",
-    "Comparisons": "sets.comparisons",
+    "Comparison": "comparisons.comparison",
+    "Comparisons": "comparisons.comparisons",
     "DNACallback": "reporting.lightning",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
     "DNARealism": "metrics",
-    "DistanceMatrix": "sets.distance_matrix",
+    "DistanceMatrix": "comparisons.distance_matrix",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",
@@ -100,17 +100,17 @@ _HOME = {
     "NeuronWeights": "dna.neuron_weights",
     "Neurons": "neurons",
     "PRDC": "metrics",
-    "Ranking": "sets.ranking",
-    "Versions": "sets.versions",
-    "compare": "sets.compare",
-    "compare_all": "sets.compare_all",
-    "compare_classes": "sets.compare_classes",
-    "compare_many": "sets.compare_many",
-    "compare_versions": "sets.versions",
+    "Ranking": "singles.ranking",
+    "Versions": "comparisons.versions",
+    "compare": "comparisons.compare",
+    "compare_all": "comparisons.compare_all",
+    "compare_classes": "comparisons.compare_classes",
+    "compare_many": "comparisons.compare_many",
+    "compare_versions": "comparisons.versions",
     "load_dna": "dna.load",
-    "make_dna": "sets.compare",
-    "monitor": "sets.monitor",
-    "rank": "sets.rank",
+    "make_dna": "comparisons.compare",
+    "monitor": "comparisons.monitor",
+    "rank": "singles.rank",
     "report": "reporting",
 }
 

@@ -60,7 +60,7 @@ def _processes() -> AbstractContextManager[None]:
     """All that torchrun has started, if it has."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
-    from torchmetrics_dna.sets.processes import joined
+    from torchmetrics_dna.jobs.processes import joined
 
     return joined(_tell)
 

@@ -21,8 +21,8 @@ from sklearn.metrics import average_precision_score
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
+from torchmetrics_dna.demo import DEGRADATIONS
 from torchmetrics_dna.functional import dna_emd, dna_realism, select_neurons
-from torchmetrics_dna.sets.demo import DEGRADATIONS
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 import baselines

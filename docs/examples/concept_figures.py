@@ -15,8 +15,8 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
 from torchmetrics_dna import Comparison, DNAExtractor, HistogramDNA, compare, make_dna
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.plots import plot_layers, plot_neurons
-from torchmetrics_dna.sets.demo import blur, photographs
 
 A, B = {"color": "#0072B2", "linestyle": "-"}, {"color": "#D55E00", "linestyle": "--"}  # Okabe and Ito's
 LAYERS = ("block_0", "block_2", "block_4", "block_6")

@@ -11,7 +11,7 @@ from torch import distributed
 from torch.utils.data import DataLoader, Subset, TensorDataset
 
 from torchmetrics_dna import DNAEMD, DNAExtractor
-from torchmetrics_dna.sets.demo import noise, photographs
+from torchmetrics_dna.demo import noise, photographs
 
 
 def pairs(count: int = 12) -> TensorDataset:

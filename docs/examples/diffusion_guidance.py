@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from torchmetrics_dna import PRDC, DNAExtractor, compare_many
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
 
 mpl.use("Agg")
 import matplotlib.pyplot as plt

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from torchmetrics_dna import DNAEMD, DNACallback, DNAExtractor, DNAFrechet
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 LAYERS = ["block_0", "block_1", "block_2"]
 

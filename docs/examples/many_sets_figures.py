@@ -10,8 +10,8 @@ import random
 from pathlib import Path
 
 from torchmetrics_dna import DNAExtractor, compare_all, monitor
+from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.plots import plot_matrix, plot_monitor
-from torchmetrics_dna.sets.demo import blur, jpeg, noise, photographs
 
 
 def main() -> None:

@@ -18,7 +18,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
-from torchmetrics_dna.sets.demo import blur, jpeg, noise, photographs
+from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from torchmetrics_dna import Comparison, DNAExtractor, HistogramDNA, compare, make_dna
+from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.reporting.words import p_in_words, verdict
-from torchmetrics_dna.sets.demo import blur, jpeg, photographs
 
 if TYPE_CHECKING:
     from collections.abc import Callable

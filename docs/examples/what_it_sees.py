@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, photographs
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.reporting.words import SIGNIFICANT
-from torchmetrics_dna.sets.demo import AMOUNTS, DEGRADATIONS, STRENGTHS, photographs
 from torchmetrics_dna.version import __version__
 
 Picture = NDArray[np.uint8]

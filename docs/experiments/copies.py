@@ -21,7 +21,7 @@ from PIL import Image, ImageFilter
 from singles import BATCH
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.sets.nearest import COPY, ImageIndex, Nearest
+from torchmetrics_dna.singles.nearest import COPY, ImageIndex, Nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -26,15 +26,15 @@ from torch import Tensor, nn
 from torchvision.transforms import v2
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
 from torchmetrics_dna.functional import generalization_discrepancy
-from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.job import Job
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.measure import measure
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.measure import measure
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparison import Comparison
 
 SIDE, SMALL = 64, 32  # of pictures, and of what the small networks see
 SEED = 0

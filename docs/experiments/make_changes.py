@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from rich.progress import Progress
 
-from torchmetrics_dna.sets.demo import photographs
-from torchmetrics_dna.sets.make_changes import make_changes
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.jobs.make_changes import make_changes
 
 SIDE = 256  # pixels of a crop
 Picture = NDArray[np.uint8]

@@ -23,7 +23,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 from significance import SIDE, Measure
 
-from torchmetrics_dna.sets.monitor import LEARN, Monitor
+from torchmetrics_dna.comparisons.monitor import LEARN, Monitor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

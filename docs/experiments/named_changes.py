@@ -27,7 +27,7 @@ from torchmetrics_dna.images.changes import CHANGES, STRENGTHS
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
 from torchmetrics_dna.images.resize import resize_image
 from torchmetrics_dna.images.sources import open_source
-from torchmetrics_dna.sets.make_changes import ChangedImages
+from torchmetrics_dna.jobs.make_changes import ChangedImages
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

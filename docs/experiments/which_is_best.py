@@ -25,10 +25,10 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from significance import RECORD, SIDE, Images, Measure, random_folds, remember
 
+from torchmetrics_dna.comparisons.comparison import Comparison
+from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.evidence import paired_p_value, weigh_evidence
-from torchmetrics_dna.sets.comparison import Comparison
-from torchmetrics_dna.sets.comparisons import Comparisons
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -19,10 +19,10 @@ import torch
 from timing import in_turns
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
-from torchmetrics_dna.sets.demo import photographs
 
 POSITIONS, FOLDS = 197, 20
 

@@ -19,7 +19,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNARealism, make_dna
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 NETWORKS = ("efficientnet_lite0", "vit_tiny_patch16_224")
 VALUES = ("counts", "dna-emd", "realism")

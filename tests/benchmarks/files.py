@@ -22,7 +22,7 @@ from timing import in_turns
 from torch.nn.functional import avg_pool1d
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, HistogramDNA, make_dna
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 POSITIONS = 197
 

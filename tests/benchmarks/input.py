@@ -23,9 +23,9 @@ from PIL import Image
 from timing import in_turns
 
 from torchmetrics_dna import DNAExtractor, make_dna
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source, resize_image
 from torchmetrics_dna.images.loader import default_workers, load_batches
-from torchmetrics_dna.sets.demo import photographs
 from torchmetrics_dna.statistics import histogram_statistic
 
 SIDE = 512

@@ -26,9 +26,9 @@ from torchmetrics.image.fid import FrechetInceptionDistance
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism
 from torchmetrics_dna.binning import bins_within, cpu, histogram
 from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
-from torchmetrics_dna.sets.demo import photographs
 
 BINS = 1000
 SHAPES = {

@@ -45,8 +45,8 @@ def memory() -> float:
 def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     """One job, whose figures go to stdout; at ``kill_at`` images it asks for a node to be killed."""
     from torchmetrics_dna import DNAExtractor
-    from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.sets.make_files import make_files
+    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.jobs.make_files import make_files
 
     told: list[float] = []
 

@@ -19,7 +19,7 @@ from statistics import mean
 
 from PIL import Image
 
-from torchmetrics_dna.sets.demo import blur, photographs
+from torchmetrics_dna.demo import blur, photographs
 
 COMMANDS = {"compare": (), "report": ("-o", "page.html")}
 

@@ -28,8 +28,8 @@ from pathlib import Path
 import torch
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.make_files import make_files
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.make_files import make_files
 
 def megabytes():
     pages = int(Path("/proc/self/statm").read_text().split()[1])

@@ -12,8 +12,8 @@ from golden import GOLDEN, load
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.sets.demo import blur, photographs
 
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")

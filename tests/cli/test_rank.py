@@ -15,8 +15,8 @@ from PIL import Image
 
 import torchmetrics_dna.cli.console as console
 from torchmetrics_dna import NeuronWeights, load_dna, make_dna
+from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.functional import select_neurons, sensitivity_deviation
-from torchmetrics_dna.sets.demo import blur, noise, photographs
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 LAYERS = ["block_0", "block_4"]

@@ -27,12 +27,12 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
+from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.demo import blur, jpeg, photographs
 from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})

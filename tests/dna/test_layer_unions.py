@@ -13,14 +13,14 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, Neurons, compare
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
 from torchmetrics_dna.functional import layer_frechet_distance
 from torchmetrics_dna.functional.permutation import relabelings
+from torchmetrics_dna.jobs.features import Features
 from torchmetrics_dna.plots import plot_layers
-from torchmetrics_dna.sets.demo import blur, photographs
-from torchmetrics_dna.sets.features import Features
 
 NEURONS = Neurons({"colour": 3, "light": 1})
 SIZES = [3, 5, 2, 6, 4, 3]  # of folds, unequal

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from torchmetrics_dna import Neurons, compare, report
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.names import in_words, name_of, number_and_name, resolve_names
 from torchmetrics_dna.plots import plot_histograms
-from torchmetrics_dna.sets.demo import blur, photographs
 
 NEURONS = Neurons({"block_0": 16, "head": 1280})
 NAMES = {"head": {7: "dog faces"}}

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNARealism, compare, make_dna
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 GREY = torch.from_numpy(photographs(8)[0]).permute(2, 0, 1)[:1].unfold(2, 64, 16).permute(2, 0, 1, 3)[:6].contiguous()
 

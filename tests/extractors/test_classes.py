@@ -9,12 +9,12 @@ import timm
 import torch
 
 from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.extractors.architectures import build_network
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.classes import Classifier, classifier_of
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.extractors.weights import find_weights
-from torchmetrics_dna.sets.demo import photographs
 
 PRESET = PRESETS["efficientnet_lite0"]
 

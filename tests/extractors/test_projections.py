@@ -22,7 +22,7 @@ from torchmetrics_dna import (
     load_dna,
     make_dna,
 )
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 PHOTOS = torch.stack([torch.from_numpy(photo.copy()) for photo in photographs(8)]).permute(0, 3, 1, 2)[..., ::4, ::4]
 

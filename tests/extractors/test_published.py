@@ -15,10 +15,10 @@ from torch import Tensor
 from torch_fidelity.interpolate_compat_tensorflow import interpolate_bilinear_2d_like_tensorflow1x
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.origin import extractor_of
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.functional import layer_frechet_distance
-from torchmetrics_dna.sets.demo import blur, photographs
 
 PHOTOS = [np.ascontiguousarray(photo) for photo in photographs(2)]
 

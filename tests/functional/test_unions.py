@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import cmmd, dna_frechet, layer_frechet_distance
 from torchmetrics_dna.functional.emd import emd_of_rows
 from torchmetrics_dna.functional.unions import (
@@ -18,7 +19,6 @@ from torchmetrics_dna.functional.unions import (
     kernel_of_unions,
     layer_frechet_of_unions,
 )
-from torchmetrics_dna.sets.demo import photographs
 
 FOLDS = 6
 

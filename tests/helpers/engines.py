@@ -12,9 +12,9 @@ import numpy as np
 from kinds import png, tar
 from networks import pixels
 
-from torchmetrics_dna.sets.engine import Engine, LostError, Session, Work
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.make_files import make_files
+from torchmetrics_dna.jobs.engine import Engine, LostError, Session, Work
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.make_files import make_files
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")

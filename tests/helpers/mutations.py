@@ -55,7 +55,7 @@ from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.base import Entry, unreadable
 from torchmetrics_dna.images.pixels import to_rgb
-from torchmetrics_dna.sets.nearest import ImageIndex
+from torchmetrics_dna.singles.nearest import ImageIndex
 
 Members = dict[str, bytes]
 SECONDS, MEGABYTES = 1, 200

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 from networks import pixels
 
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.sets.comparison import Comparison
 
 EXTRACTOR, RANGES = pixels()
 _random = np.random.default_rng(0)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
-from torchmetrics_dna.sets.demo import photographs
 
 PHOTO = photographs(5)[3]  # the cat
 

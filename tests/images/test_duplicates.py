@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 
+from torchmetrics_dna.demo import jpeg, photographs
 from torchmetrics_dna.images import duplicates
 from torchmetrics_dna.images.duplicates import near_duplicates, thumbnail
-from torchmetrics_dna.sets.demo import jpeg, photographs
 
 PHOTOS = photographs(40)
 

@@ -12,9 +12,9 @@ import pytest
 from PIL import Image
 
 from torchmetrics_dna import make_dna
+from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.pixels import file_facts
-from torchmetrics_dna.sets.demo import photographs
 
 PHOTO = photographs(2)[0]
 

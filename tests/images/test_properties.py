@@ -13,11 +13,11 @@ from scipy.ndimage import convolve
 from torch import Tensor
 
 from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, load_dna, make_dna
+from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import change_image
 from torchmetrics_dna.images.pixels import FileFacts
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, image_properties
-from torchmetrics_dna.sets.demo import blur, jpeg, noise, photographs
 
 PHOTOS = photographs(6)
 

@@ -32,9 +32,9 @@ from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.places import expand
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.make_changes import make_changes
-from torchmetrics_dna.sets.make_files import make_files
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.make_changes import make_changes
+from torchmetrics_dna.jobs.make_files import make_files
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")

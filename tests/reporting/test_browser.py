@@ -10,8 +10,8 @@ import pytest
 from pages import browser, needs_chromium, opened
 
 from torchmetrics_dna import Comparison, report
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import open_source
-from torchmetrics_dna.sets.demo import blur, photographs
 
 pytestmark = needs_chromium
 NAME = "</script><img src=x onerror=alert(1)>.png"

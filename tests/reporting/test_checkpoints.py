@@ -22,7 +22,7 @@ from shards import CROWD, CROWD_FAKE
 from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, compare_many, load_dna, make_dna
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}

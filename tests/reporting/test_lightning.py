@@ -16,7 +16,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNACallback, DNAExtractor
-from torchmetrics_dna.sets.demo import photographs
+from torchmetrics_dna.demo import photographs
 
 PHOTOS = torch.from_numpy(np.stack([photo[::4, ::4] for photo in photographs(24)])).movedim(-1, 1) / 255
 REFERENCE, INPUTS = PHOTOS[::2], PHOTOS[1::2]

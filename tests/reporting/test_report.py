@@ -26,18 +26,18 @@ from torchmetrics_dna import (
     rank,
     report,
 )
+from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
+from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.reporting import build
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.words import verdict
-from torchmetrics_dna.sets.compare_measured import compare_measured
-from torchmetrics_dna.sets.demo import blur, photographs
-from torchmetrics_dna.sets.measure import Measured
 from torchmetrics_dna.version import __version__
 
 LAYERS = ["block_0", "block_3"]

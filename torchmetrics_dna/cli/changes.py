@@ -13,8 +13,8 @@ from torchmetrics_dna.cli.measuring import measures_images
 def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
     check_output(output, ".npz")
-    from torchmetrics_dna.sets.make_changes import make_changes
-    from torchmetrics_dna.sets.processes import rank
+    from torchmetrics_dna.jobs.make_changes import make_changes
+    from torchmetrics_dna.jobs.processes import rank
 
     with progress() as report:
         found = make_changes(images, progress=report, **options)

@@ -32,11 +32,11 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.sets.class_comparisons import ClassComparisons
-    from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.comparisons import Comparisons
-    from torchmetrics_dna.sets.demo import Demo
 
 
 @measures_images(anywhere=True)
@@ -107,16 +107,16 @@ def _compare(
     if by is not None:
         return _compare_classes(reference, sets[0], by, **options)
     if len(sets) > 1:
-        from torchmetrics_dna.sets.compare_many import compare_many
+        from torchmetrics_dna.comparisons.compare_many import compare_many
 
         return compare_many(reference, sets, **options)
-    from torchmetrics_dna.sets.compare import compare as compare_sets
+    from torchmetrics_dna.comparisons.compare import compare as compare_sets
 
     return compare_sets(reference, sets[0], **options)
 
 
 def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparisons:
-    from torchmetrics_dna.sets.compare_classes import compare_classes
+    from torchmetrics_dna.comparisons.compare_classes import compare_classes
 
     for name, option in (("groups", "group-by"), ("neuron_names",) * 2, ("changes",) * 2, ("engine", "on")):
         if options.pop(name) is not None:
@@ -125,8 +125,8 @@ def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparison
 
 
 def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, str]) -> None:
-    from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
 
     if isinstance(compared, Comparison):
         _print_comparison(compared, form == "json")
@@ -141,7 +141,7 @@ def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, 
 
 def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:
     from torchmetrics_dna.cli.compare_many import print_comparisons
-    from torchmetrics_dna.sets.processes import rank
+    from torchmetrics_dna.jobs.processes import rank
 
     print_comparisons(found, form)
     if curve is not None and rank() == 0:
@@ -158,8 +158,8 @@ def demo(
     """Compare photographs with degraded copies of rising strength, and plot how the distances rise."""
     require("skimage", "demo")
     check_figure(output)
+    from torchmetrics_dna.demo import run_demo
     from torchmetrics_dna.plots import plot_demo
-    from torchmetrics_dna.sets.demo import run_demo
 
     with progress() as report:
         result = run_demo(num_images, report)

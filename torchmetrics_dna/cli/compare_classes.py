@@ -8,7 +8,7 @@ from torchmetrics_dna.cli.console import out, print_csv, print_json, print_markd
 from torchmetrics_dna.files.visible import p_figure
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 
 
 def print_classes(found: ClassComparisons, form: str | None) -> None:

@@ -9,7 +9,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number, p_figure
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
 
 
 def print_comparisons(found: Comparisons, form: str | None) -> None:

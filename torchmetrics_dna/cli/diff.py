@@ -14,7 +14,7 @@ from torchmetrics_dna.files.visible import images_in_words
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.sets.versions import Versions
+    from torchmetrics_dna.comparisons.versions import Versions
 
 _MOST = 5  # names that are listed
 
@@ -33,7 +33,7 @@ def diff(
     **options: Any,
 ) -> None:
     """Say which images came and went between two versions of a data set, and how these differ from those kept."""
-    from torchmetrics_dna.sets.versions import compare_versions
+    from torchmetrics_dna.comparisons.versions import compare_versions
 
     form = o.one_form(markdown=as_markdown, json=as_json)
     if options.pop("engine") is not None:

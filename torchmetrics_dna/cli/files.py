@@ -47,9 +47,9 @@ def make(
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
     check_output(output, ".npz")
-    from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.sets.make_files import make_files, output_paths, parts_folder
-    from torchmetrics_dna.sets.processes import rank
+    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.jobs.make_files import make_files, output_paths, parts_folder
+    from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.statistics.resolve import device_for, resolve
 
     kinds = _kinds(kind)

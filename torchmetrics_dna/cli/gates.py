@@ -12,7 +12,7 @@ from torchmetrics_dna.files.visible import number, p_in_words
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparison import Comparison
 
 
 def check_gates(found: Mapping[str, Comparison], fail_above: float | None, level: float | None) -> None:

@@ -22,7 +22,7 @@ from torchmetrics_dna.cli.console import (
 from torchmetrics_dna.cli.measuring import measures_images
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 
 _WIDE = 10  # sets, of which more make a table too wide
 
@@ -40,8 +40,8 @@ def matrix(
     **options: Any,
 ) -> None:
     """Compare several image sets, or DNAs of them, all against all."""
+    from torchmetrics_dna.comparisons.compare_all import compare_all
     from torchmetrics_dna.extras import require
-    from torchmetrics_dna.sets.compare_all import compare_all
 
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     require("scipy", "plot")
@@ -90,7 +90,7 @@ def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 
 
 def _draw(found: DistanceMatrix, heatmap: Path | None, map_: Path | None) -> None:
-    from torchmetrics_dna.sets.processes import rank
+    from torchmetrics_dna.jobs.processes import rank
 
     if rank() != 0 or (heatmap is None and map_ is None):
         return

@@ -13,7 +13,7 @@ from torchmetrics_dna.cli.console import check_figure, out, talk
 from torchmetrics_dna.cli.measuring import measures_images
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.sets.monitor import Window
+    from torchmetrics_dna.comparisons.monitor import Window
 
 
 @measures_images()
@@ -35,7 +35,7 @@ def monitor(
     **options: Any,
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
-    from torchmetrics_dna.sets.monitor import monitor as windows_of
+    from torchmetrics_dna.comparisons.monitor import monitor as windows_of
 
     del options["distributed"], options["engine"]
     options["order"] = "source" if in_order else "random"

@@ -33,10 +33,10 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_output(output, ".json")
     from torchmetrics_dna.images.addresses import writing
+    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.jobs.measure_ranges import measure_ranges
+    from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.loading import Loading
-    from torchmetrics_dna.sets.measure_ranges import measure_ranges
-    from torchmetrics_dna.sets.processes import rank
     from torchmetrics_dna.statistics.resolve import device_for, resolve
 
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]

@@ -24,7 +24,7 @@ from torchmetrics_dna.cli.measuring import measures_images
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.sets.ranking import Ranking
+    from torchmetrics_dna.singles.ranking import Ranking
 
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
 Pairs = Annotated[
@@ -74,7 +74,7 @@ def rank(
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".safetensors")
-    from torchmetrics_dna.sets.rank import rank as rank_images
+    from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"contrast": None if contrast == "none" else contrast, "nearest": nearest, "neuron_weights": neurons}
     given: Any = images if grid is None else _with_an_index(images, options)
@@ -99,7 +99,7 @@ def _with_an_index(images: str, options: dict[str, Any]) -> Any:
 
 def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:
     """Write what was asked for, in one process."""
-    from torchmetrics_dna.sets.processes import rank as process_rank
+    from torchmetrics_dna.jobs.processes import rank as process_rank
 
     if process_rank() != 0:
         return

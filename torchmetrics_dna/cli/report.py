@@ -12,7 +12,7 @@ from torchmetrics_dna.cli.measuring import measures_images
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.comparisons.comparison import Comparison
 
 
 class Format(Enum):

@@ -48,4 +48,4 @@ def largest_count(planes: NDArray[Any]) -> int:
     """
     counts = np.empty(planes.shape[1:], np.int64)
     from_planes(planes, counts)
-    return int(counts.max(initial=0))
+    return int(np.max(counts, initial=0))

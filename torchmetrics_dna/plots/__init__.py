@@ -17,9 +17,9 @@ from torchmetrics_dna.plots.two import plot_histograms, plot_layers, plot_neuron
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.sets.demo import Demo
-    from torchmetrics_dna.sets.ranking import Ranking
+    from torchmetrics_dna.singles.ranking import Ranking
 
 __all__ = [
     "STYLES",

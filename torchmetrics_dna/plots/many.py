@@ -12,9 +12,9 @@ from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.sets.comparisons import Comparisons
-    from torchmetrics_dna.sets.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.sets.monitor import Window
+    from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+    from torchmetrics_dna.comparisons.monitor import Window
 
 _WRITTEN = 12  # sets, whose figures fit into cells
 

@@ -16,8 +16,8 @@ from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_f
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.sets.comparison import Comparison
 
 _LEGEND = 30  # characters of a name
 

@@ -9,20 +9,20 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
+from torchmetrics_dna.jobs.features import Distances
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.processes import in_step, rank
+from torchmetrics_dna.jobs.sides import open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
-from torchmetrics_dna.sets.cards import make_cards
-from torchmetrics_dna.sets.compare import compare
-from torchmetrics_dna.sets.features import Distances
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.processes import in_step, rank
-from torchmetrics_dna.sets.sides import open_indexed_sides
+from torchmetrics_dna.singles.cards import make_cards
 from torchmetrics_dna.statistics.resolve import device_for, resolve
 from torchmetrics_dna.statistics.scores import Scorer
 
@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
     import torch
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.comparison import Comparison
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.boxes import Box
-    from torchmetrics_dna.sets.cards import Card, Cards, ImageCrop
-    from torchmetrics_dna.sets.class_shares import Classes
+    from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop
+    from torchmetrics_dna.singles.class_shares import Classes
 
 _SIDE = 96  # pixels of a crop
 _LARGEST = 6000  # bytes of a crop, so that a page of twelve cards stays under 2 MB
@@ -35,7 +35,7 @@ def describe_cards(cards: Cards) -> dict[str, Any]:
     """What the macro ``cards`` of ``cards.html`` takes: texts, numbers, and pictures as data URIs.
 
     Args:
-        cards: What :func:`~torchmetrics_dna.sets.cards.make_cards` found; their images are read once more.
+        cards: What :func:`~torchmetrics_dna.singles.cards.make_cards` found; their images are read once more.
 
     """
     pictures = _pictures(cards)

@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from torchmetrics_dna.comparisons.compare import compare
+from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
 from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.load import load_dna
@@ -25,14 +27,12 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.jobs.sides import open_side
 from torchmetrics_dna.plots import plot_curve
-from torchmetrics_dna.sets.compare import compare
-from torchmetrics_dna.sets.comparisons import Comparisons
-from torchmetrics_dna.sets.job import Job
-from torchmetrics_dna.sets.loading import Loading
-from torchmetrics_dna.sets.measure import measure
-from torchmetrics_dna.sets.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.sets.sides import open_side
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import device_for, resolve
 
@@ -42,11 +42,11 @@ if TYPE_CHECKING:
     import torch
     from typing_extensions import Unpack
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.loading import SetOptions
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.sets.comparison import Comparison
-    from torchmetrics_dna.sets.loading import SetOptions
     from torchmetrics_dna.statistics.resolve import Feature
 
 _REFERENCE = "reference.dna.npz"

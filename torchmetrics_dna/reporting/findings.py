@@ -16,10 +16,10 @@ from torchmetrics_dna.reporting.words import made_with, verdict
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.reporting.scored import Scored
-    from torchmetrics_dna.sets.cards import Cards
-    from torchmetrics_dna.sets.comparison import Comparison
+    from torchmetrics_dna.singles.cards import Cards
 
 
 @dataclass(frozen=True)

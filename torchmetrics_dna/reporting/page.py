@@ -29,9 +29,9 @@ from torchmetrics_dna.reporting.words import clearly, describe_settings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.reporting.findings import Findings
     from torchmetrics_dna.reporting.scored import Scored
-    from torchmetrics_dna.sets.comparison import Comparison
 
 _TOP = 12  # neurons whose histograms are shown at once
 _PICTURES = 8  # at either end

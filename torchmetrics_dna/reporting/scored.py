@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.sets.features import contrasted
+from torchmetrics_dna.jobs.features import contrasted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.sets.measure import Measured
+    from torchmetrics_dna.jobs.measure import Measured
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,8 +15,8 @@ from torchmetrics_dna.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import HistogramDNA
-    from torchmetrics_dna.sets.comparison import Comparison
 
 
 def verdict(found: Comparison) -> str:

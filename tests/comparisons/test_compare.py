@@ -1,0 +1,253 @@
+from __future__ import annotations
+
+import json
+import zipfile
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pixel_sets
+import pytest
+import torch
+from golden import GOLDEN, load
+from networks import pixels
+from PIL import Image
+
+from torchmetrics_dna import (
+    DNAEMD,
+    DNAExtractor,
+    DNAFrechet,
+    GaussianDNA,
+    HistogramDNA,
+    compare,
+    make_dna,
+    rank,
+)
+from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.demo import Demo
+
+A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
+OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
+
+
+@pytest.mark.parametrize(
+    ("value", "p", "expected"),
+    [(0.0, 0.01, "below noise"), (0.0, 0.05, "below noise"), (0.0, 0.051, 0.0), (0.0, None, 0.0), (0.2, 0.01, 0.2)],
+)
+def test_no_0_stands_beside_a_small_p(
+    value: float, p: float | None, expected: object, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = {"ranges": pixel_sets.RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    found = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
+    known, layers = found.evidence["dna-emd"], list(found.neurons)
+    assert found.debiased_shown("dna-emd") == found.dna_emd_debiased > 0
+    interval = replace(known.interval, value=value, low=0.0)
+    test = None
+    if p is not None:
+        test = replace(known.test, p_value=p, layers=torch.tensor([p] * len(layers), dtype=torch.float64))
+    changed = replace(known, interval=interval, layer_intervals=(interval,) * len(layers), test=test)
+    found = replace(found, evidence={"dna-emd": changed})
+    assert {found.debiased_shown("dna-emd", layer) for layer in (None, *layers)} == {expected}
+    assert found.dna_emd_debiased == found.to_dict()["dna_emd_debiased"] == value  # for programs, a number
+    check_gates({"B": found}, fail_above=1, level=None)
+    said = expected if isinstance(expected, str) else f"{expected:g}"
+    assert f"dna-emd without noise of B is {said}, not above 1." in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("batch_size", [4, 5])
+def test_folders_give_the_official_distances(default_extractor: DNAExtractor, batch_size: int) -> None:
+    golden = load("endtoend/endtoend.npz")
+    result = compare(A, B, default_extractor, ranges=OFFICIAL_RANGES, batch_size=batch_size)
+    assert result.dna_emd == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
+    assert result.dna_frechet == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
+    for layer in golden["layers"]:
+        assert result.layers[layer]["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
+        assert result.layers[layer]["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+    assert result.num_images == {"a": 7, "b": 5}
+    order = np.argsort(-np.concatenate([golden[f"emd_neuron-{layer}"] for layer in golden["layers"]]))[:10]
+    located = [default_extractor.neurons.locate(i) for i in order]
+    assert [(n["layer"], n["neuron"]) for n in result.top_neurons(by="distance")] == located
+
+
+def test_files_and_update_give_the_same(default_extractor: DNAExtractor, photo_folder: Path) -> None:
+    result = compare(photo_folder, B, default_extractor, batch_size=5)
+    metrics = DNAEMD(default_extractor), DNAFrechet(default_extractor)
+    for side in (photo_folder, B):
+        # per image, in the other order
+        for path in sorted(side.iterdir(), reverse=True):
+            image = torch.from_numpy(np.array(Image.open(path).convert("RGB"))).permute(2, 0, 1)[None]
+            for metric in metrics:
+                metric.update(image, real=side == photo_folder)
+    # activations differ in their last bits with the batch and with torch's resize
+    assert float(metrics[0].compute()) == pytest.approx(result.dna_emd, abs=1e-2)
+    assert float(metrics[1].compute()) == pytest.approx(result.dna_frechet, rel=1e-4)
+
+
+def test_the_form_of_a_source_does_not_matter(photo_folder: Path, photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    with zipfile.ZipFile(photo_folder.parent / "all.zip", "w") as archive:
+        for path in photo_folder.iterdir():
+            archive.write(path, path.name)
+    (photo_folder / "list.txt").write_text("\n".join(f"photo{i}.png" for i in (3, 1, 2, 0, *range(4, 12))))
+    sources = [photo_folder, str(photo_folder.parent / "all.zip"), photo_folder / "list.txt", photos, np.stack(photos)]
+    dnas = [make_dna(source, extractor, ranges=ranges, batch_size=1 + i) for i, source in enumerate(sources)]
+    assert all(dnas[0].allclose(dna) for dna in dnas[1:])
+    assert dnas[0].num_images == 12
+    metric = DNAEMD(extractor, ranges=ranges)
+    metric.update(torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2), real=True)
+    assert metric.to_dna(True).allclose(dnas[0])
+    parts = [make_dna(photos[i : i + 5], extractor, ranges=ranges) for i in range(0, 12, 5)]
+    assert parts[0].merge(*parts[1:]).allclose(dnas[0])
+
+
+def test_kinds_of_dna(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    histogram = make_dna(photos, extractor, ranges=ranges, num_bins=50)
+    gaussian = make_dna(photos, extractor, kind="gaussian")
+    assert isinstance(histogram, HistogramDNA)
+    assert histogram.num_bins == 50
+    assert isinstance(gaussian, GaussianDNA)
+    means = np.stack(photos).mean((1, 2))
+    np.testing.assert_allclose(gaussian.select(["colours"]).mean, means.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(gaussian.select(["colours"]).var, means.var(0, ddof=1), rtol=1e-4)
+    with pytest.raises(ValueError, match="Argument `kind` expected to be one of .* but got 'cloud'"):
+        make_dna(photos, extractor, kind="cloud")
+
+
+def test_dnas_stand_for_sources(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    options = {"feature": extractor, "ranges": ranges, "num_bins": 60}
+    whole = compare(photos[:6], photos[6:], **options)
+    a = make_dna(photos[:6], extractor, ranges=ranges, num_bins=60)
+    b = make_dna(photos[6:], extractor, ranges=ranges, num_bins=60)
+    for result in (compare(a, b), compare(a, np.stack(photos[6:]), extractor), compare(photos[:6], b, extractor)):
+        assert result.dna_emd == whole.dna_emd
+        assert (result.dna_frechet, result.num_bins, result.ranges) == (None, 60, ranges.digest)
+    bells = [make_dna(part, extractor, kind="gaussian") for part in (photos[:6], photos[6:])]
+    assert compare(*bells).dna_frechet == whole.dna_frechet
+    assert compare(*bells).dna_emd is None
+    assert [n["dna_emd"] for n in compare(*bells).top_neurons(2)] == [None, None]
+    with pytest.raises(ValueError, match="make both of one kind"):
+        compare(a, bells[1])
+
+
+def test_self_ranging_dnas_stand_for_sources_too(photos: list[np.ndarray]) -> None:
+    extractor, _ = pixels()
+    whole = compare(photos[:6], photos[6:], extractor, num_bins=60)
+    assert whole.ranges == "auto"
+    a, b = (make_dna(part, extractor, num_bins=60) for part in (photos[:6], photos[6:]))
+    for result in (compare(a, b), compare(a, photos[6:], extractor), compare(photos[:6], b, extractor)):
+        assert (result.dna_emd, result.ranges) == (whole.dna_emd, "auto")
+
+
+def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
+    reference = make_dna(photos[:2], layers=["block_0"], num_bins=10)
+    result = compare(reference, photos[2:3])
+    assert (result.extractor, dict(result.neurons), result.num_bins) == ("efficientnet_lite0", {"block_0": 16}, 10)
+    with pytest.raises(ValueError, match="Unknown layer 'block_1'; the layers are: block_0"):
+        compare(reference, photos[2:3], layers=["block_1"])
+
+
+def test_a_set_and_itself_are_at_distance_0(photo_folder: Path) -> None:
+    extractor, ranges = pixels()
+    result = compare(photo_folder, photo_folder, extractor, ranges=ranges)
+    assert (result.dna_emd, result.dna_frechet) == (0, 0)
+
+
+def test_results_are_compared_and_hashed_by_identity(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    results = [compare(photos[:2], photos[2:4], extractor, ranges=ranges) for _ in range(2)]
+    rankings = [rank(photos[:3], photos[3], extractor, ranges=ranges) for _ in range(2)]
+    demos = [Demo(2, (1,), {"blur": [result]}, {"blur": photos[:1]}, (0,)) for result in results]
+    for one, other in (results, rankings, demos, [result.measured[0] for result in results]):
+        assert one == one
+        assert one != other
+        assert {one, other, one} == {one, other}
+
+
+def test_one_image_has_no_frechet_distance(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    result = compare(photos[:1], photos[1:], extractor, ranges=ranges)
+    assert result.dna_emd > 0
+    assert result.dna_frechet is None
+    assert json.loads(json.dumps(result.to_dict()))["layers"]["mean"]["dna_frechet"] is None
+
+
+def test_weights(photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    weights = torch.zeros(9)
+    weights[4] = 1
+    result = compare(photos[:6], photos[6:], extractor, ranges=ranges, neuron_weights=weights)
+    assert result.dna_emd == pytest.approx(float(result.neuron_emd[4]))
+    assert result.layers["mean"]["dna_emd"] == 0
+    calls: list[int] = []
+    with pytest.raises(ValueError, match="neuron 2 has NaN"):
+        compare(
+            photos,
+            photos,
+            extractor,
+            ranges=ranges,
+            neuron_weights=torch.tensor([0, 0, float("nan"), *[0] * 6]),
+            progress=lambda *a: calls.append(1),
+        )
+    assert not calls, "weights are checked before any image is read"
+
+
+def test_unreadable_images_are_counted_and_named(photo_folder: Path, photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    (photo_folder / "photo5b.png").write_text("no picture")
+    with pytest.raises(ValueError, match=r"Can't read image '.*photo5b.png'"):
+        compare(photo_folder, photos, extractor, ranges=ranges)
+    result = compare(photo_folder, photos, extractor, ranges=ranges, skip_unreadable=True)
+    assert result.num_images == {"a": 12, "b": 12}
+    assert [line.split(":")[0] for line in result.unreadable] == [f"Can't read image '{photo_folder}/photo5b.png'"]
+    with pytest.warns(UserWarning, match=r"1 image was left out, the first: .*photo5b.png"):
+        make_dna(photo_folder, extractor, ranges=ranges, skip_unreadable=True)
+    for path in photo_folder.glob("photo*.png"):
+        path.write_text("no picture")
+    with pytest.raises(ValueError, match="None of the 13 images could be read"):
+        compare(photo_folder, photos, extractor, ranges=ranges, skip_unreadable=True)
+
+
+def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder: Path) -> None:
+    extractor, ranges = pixels()
+    seen: list[tuple[str, int, int]] = []
+    compare(photo_folder, photos[:3], extractor, ranges=ranges, batch_size=5, progress=lambda *a: seen.append(a))
+    assert [s[1:] for s in seen] == [(5, 12), (10, 12), (12, 12), (3, 3)]
+    assert {s[0] for s in seen} == {str(photo_folder), "list of images"}
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"batch_size": 0}, "Argument `batch_size` expected to be an integer of at least 1, but got 0"),
+        ({"num_workers": -1}, "Argument `num_workers` expected"),
+        ({"num_bins": 0}, "Argument `num_bins` expected to be integer larger than 0, but got 0"),
+        ({"layers": ["mean"]}, "`layers` goes with a named feature; give it to"),
+        ({"ranges": None, "num_bins": 1}, "expected to be integer larger than 1, but got 1"),
+    ],
+)
+def test_bad_options(options: dict[str, object], message: str, photos: list[np.ndarray]) -> None:
+    extractor, ranges = pixels()
+    with pytest.raises(ValueError, match=message):
+        compare(photos[:1], photos[:1], extractor, **{"ranges": ranges} | options)
+    with pytest.raises(TypeError, match="unexpected keyword argument 'batches'"):
+        compare(photos[:1], photos[:1], extractor, batches=3)
+
+
+@pytest.mark.parametrize("ranges", ["fixed", "auto"])
+def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndarray], ranges: str) -> None:
+    extractor, fixed = pixels()
+    a, b = photos[:2], [photo // 2 for photo in photos[:2]]
+    result = compare(a, b, extractor, ranges=fixed if ranges == "fixed" else "auto")
+    for number in range(3):
+        means = [np.stack(side)[..., number].mean() for side in (a, b)]
+        found = float(result.mean_shift[result.neurons.index("colours", number)])
+        assert found == pytest.approx(means[1] - means[0], abs=0.6)  # half a bin of each side at most
+        *shares, edges = result.histograms("colours", number)
+        for share, side in zip(shares, (a, b), strict=True):
+            expected, _ = np.histogram(np.stack(side)[..., number], edges.numpy())
+            # whole pixels lie on some edges, where rounding may put them a bin lower
+            assert np.abs(np.cumsum(share.numpy() - expected / expected.sum())).sum() < 0.05
+    with pytest.raises(ValueError, match="No histograms were compared"):
+        compare(make_dna(a, extractor, kind="gaussian"), make_dna(b, extractor, kind="gaussian")).histograms("mean", 0)

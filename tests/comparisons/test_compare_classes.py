@@ -1,0 +1,201 @@
+"""Class by class: what each class gives by itself, in metrics, Python and the command, in any number of processes."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import processes
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import torch
+from class_sets import NAMES, OPTIONS, SETS, check, extractor, of_class, tensor
+from commands import run
+from networks import Outputs
+from PIL import Image
+from typer import Exit
+
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, compare_classes
+from torchmetrics_dna.cli.compare_classes import print_classes
+from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+
+
+def test_classes_are_as_measured_by_themselves() -> None:
+    check(0, 1)
+
+
+def test_in_several_processes() -> None:
+    processes.run(3, check)
+
+
+def test_total_of_a_metric_is_that_of_all_images() -> None:
+    metric, plain = DNAEMD(extractor(), classes=NAMES, **OPTIONS), DNAEMD(extractor(), **OPTIONS)
+    for side, (images, classes) in SETS.items():
+        metric.update(tensor(images), side == "real", classes=classes)
+        plain.update(tensor(images), side == "real")
+    assert metric.compute() == plain.compute()
+    each = DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS)
+    dogs = [tensor(of_class(side, "dog")) for side in SETS]
+    assert each(dogs[0], True, classes=["dog"] * 11) == {}  # no fakes yet
+    assert set(each(dogs[1], False, classes=["dog"] * 11)) == {"dog"}
+    each.reset()
+    each.update(dogs[0], True, classes=["dog"] * 11)
+    with pytest.raises(RuntimeError, match="No class has 1 images on both sides"):
+        each.compute()
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({}, "given to the metric, but not to `update`"),
+        ({"classes": ["cat"]}, "a class for each of 2 images, but got 1"),
+        ({"classes": ["cat", "cow"]}, r"'cow', which is not one of the 4 classes \(cat, dog, emu, fox\)"),
+        ({"classes": torch.tensor([0, 4])}, "has 4, which is not"),
+        ({"classes": torch.tensor(0)}, "but got a scalar"),
+        ({"classes": [0, 1], "groups": ["a", "b"]}, "`groups` goes with folds"),
+    ],
+)
+def test_wrong_classes_add_nothing(given: dict[str, Any], message: str) -> None:
+    metric = DNAEMD(extractor(), classes=NAMES, **OPTIONS)
+    with pytest.raises(ValueError, match=message):
+        metric.update(tensor(SETS["real"][0][:2]), True, **given)
+    assert metric.update_count == 0
+    assert metric.to_dna(real=True).num_images == 0
+
+
+def test_what_is_not_finite_adds_nothing() -> None:
+    network = Outputs(lambda imgs: {"log": imgs.float().log()})  # of black, minus infinity
+    metric = DNAFrechet(DNAExtractor(network), classes=NAMES)
+    images = torch.full((2, 3, 8, 8), 5, dtype=torch.uint8)
+    images[1, 0, 0, 0] = 0
+    with pytest.raises(ValueError, match="'log'"):
+        metric.update(images, True, classes=["cat", "dog"])
+    assert metric.to_dnas(real=True)["cat"].num_images == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"classes": 0}, "number above 0"),
+        ({"classes": ["a", "a"]}, "different names"),
+        ({"reduction": "class"}, "there are no classes"),
+        ({"classes": 2, "num_folds": 20}, "does not go with `num_folds`"),
+    ],
+)
+def test_wrong_arguments(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DNAEMD(extractor(), **OPTIONS, **given)
+
+
+def test_without_classes() -> None:
+    metric = DNAEMD(extractor(), **OPTIONS)
+    with pytest.raises(ValueError, match="given to `update`, but not to the metric"):
+        metric.update(tensor(SETS["real"][0][:2]), True, classes=["cat", "dog"])
+    with pytest.raises(ValueError, match="No classes of images are kept apart"):
+        metric.to_dnas(real=True)
+
+
+@pytest.fixture(scope="module")
+def tested() -> ClassComparisons:
+    """With folds; dogs differ."""
+    generator = np.random.default_rng(1)
+    by = np.repeat(["a", "b", "c"], 40).tolist()
+    sides = [generator.normal(90, 25, (120, 8, 8, 3)) for _ in range(2)]
+    sides[1][40:80] += 40
+    return compare_classes(*(one.clip(0, 255).astype(np.uint8) for one in sides), (by, by), extractor(), **OPTIONS)
+
+
+def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
+    assert tested.order[0] == "b"
+    assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")
+    p = {name: one.p_value for name, one in tested.found.items()}
+    order = sorted(p, key=p.__getitem__)
+    expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
+    expected = [min(expected[i:]) for i in range(3)]
+    assert [tested.q_values[name] for name in order] == pytest.approx(expected)
+    rows = json.loads(json.dumps(tested.to_dict()))["classes"]
+    assert rows[0]["class"] == "b"
+    expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
+    assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
+    assert {row["class"]: (row["p_value"], row["p_holm"]) for row in rows} == {c: (p[c], tested.p_holm[c]) for c in p}
+    print_classes(tested, "markdown")
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[2].endswith("| without noise | p (Holm) | q |")
+    assert lines[4].endswith("| 0.003 | 0.003 |")
+    check_gates({name: one for name, one in tested.found.items() if name != "b"}, None, 0.05)
+    with pytest.raises(Exit):
+        check_gates(tested.found, None, 0.05)
+    assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
+    assert repr(tested) == "ClassComparisons(3 classes, furthest b)"
+
+
+def save(folder: Path, side: str) -> Path:
+    for name in NAMES[:2]:
+        (folder / side / name).mkdir(parents=True)
+        for i, image in enumerate(of_class(side, name)[:5]):
+            Image.fromarray(image).resize((32, 32)).save(folder / side / name / f"{i}.png")
+    return folder / side
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    real, fake = (save(tmp_path, side) for side in SETS)
+    (fake / "yak").mkdir()
+    Image.new("RGB", (32, 32)).save(fake / "yak" / "1.png")
+    some = ["--layers", "block_0", "--folds", "0"]
+    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some) == 0
+    told = capsys.readouterr()
+    assert told.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
+    assert "all together" in told.out
+    assert "Only B has 1 more: yak." in told.err
+    labels = tmp_path / "labels.csv"
+    labels.write_text(
+        "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
+    )
+    assert run(monkeypatch, "compare", real, fake, "--by", labels, *some, "--csv") == 0
+    rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=0)
+    assert float(rows["cat"]["dna_emd"]) == alone.dna_emd
+    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some, "--fail-above", "0.01", "--markdown") == 1
+    assert "of dog is" in capsys.readouterr().err
+    labels.write_text("cat/0.png,cat\n")
+    for wrong, message in (
+        (["--by", labels], "has no class for"),
+        (["--by", "colour"], "'folder', the path of a .csv"),
+        (["--by", "folder", "--curve", "x.png"], "--curve is for several sets"),
+        (["--by", "folder", "--group-by", "folder"], "--group-by is for whole sets"),
+        (["--by", "folder", "--metrics", "kid"], "takes no kid class by class"),
+    ):
+        assert run(monkeypatch, "compare", real, fake, *some, *wrong) == 2
+        assert message in capsys.readouterr().err
+    assert run(monkeypatch, "compare", real / "cat", fake, "--by", "folder") == 2
+    assert "lies in no folder of its class" in capsys.readouterr().err
+
+
+def test_a_column_of_parquet(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for side, (images, classes) in SETS.items():
+        files = [io.BytesIO() for _ in images]
+        for file, image in zip(files, images, strict=True):
+            Image.fromarray(image).save(file, "PNG")
+        table = pa.table({"image": [file.getvalue() for file in files], "label": classes})
+        pq.write_table(table, tmp_path / f"{side}.parquet", row_group_size=7)
+    sides = tmp_path / "real.parquet", tmp_path / "fake.parquet"
+    found = compare_classes(*sides, "column:label", extractor(), batch_size=4, **OPTIONS)
+    by = tuple(classes for _, classes in SETS.values())
+    expected = compare_classes(*(images for images, _ in SETS.values()), by, extractor(), **OPTIONS)
+    for name, one in found.found.items():
+        assert torch.equal(one.found["dna-emd"], expected.found[name].found["dna-emd"])
+        assert one.dna_emd_debiased == expected.found[name].dna_emd_debiased
+    assert found.alone == expected.alone
+    assert found.total.dna_emd == expected.total.dna_emd
+    assert run(monkeypatch, "compare", *sides, "--by", "column:colour") == 2
+    assert "There is no column 'colour'" in capsys.readouterr().err
+    assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2
+    assert "give 'column:NAME'" in capsys.readouterr().err

@@ -1,0 +1,267 @@
+"""One reference against several sets: the figures are those of single comparisons, and the best is told with care."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from networks import Pixels
+from PIL import Image
+from scipy import stats
+
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, compare_many, make_dna
+from torchmetrics_dna.comparisons.comparisons import Comparisons, short_names
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.evidence import paired_p_value, student_tail
+from torchmetrics_dna.plots import plot_curve
+
+EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
+OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
+
+
+def images(shift: int, seed: int, count: int = 40) -> np.ndarray:
+    noise = np.random.default_rng(seed).normal(90 + shift, 25, (count, 8, 8, 3))
+    return (noise + np.random.default_rng(seed + 1).normal(0, 15, (count, 1, 1, 3))).clip(0, 255).astype(np.uint8)
+
+
+REFERENCE = images(0, 0)
+SETS = {"step_100": images(80, 2), "step_2000": images(4, 4), "step_30000": images(60, 6)}
+
+
+@pytest.fixture(scope="module")
+def found() -> Comparisons:
+    return compare_many(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
+
+
+def test_figures_are_those_of_single_comparisons(found: Comparisons) -> None:
+    for name, one in SETS.items():
+        alone = compare(REFERENCE, one, EXTRACTOR, **OPTIONS)
+        assert found.found[name].to_dict() == alone.to_dict()
+    assert found.best == "step_2000"
+    assert found.positions == [100, 2000, 30_000]
+    assert "step_2000 is nearest to the reference" in found.verdict
+    assert "nearer than step_30000 (p " in found.verdict
+    rows = found.rows()
+    assert [row["best"] for row in rows] == [False, True, False]
+    assert [row["p_best_is_nearer"] is None for row in rows] == [False, True, False]
+    assert max(row["p_best_is_nearer"] for row in rows if not row["best"]) < 0.05
+    assert json.loads(json.dumps(found.to_dict()))["best"] == "step_2000"
+    assert repr(found) == "Comparisons(3 sets with the reference, best step_2000)"
+
+
+def test_sets_that_are_alike_are_not_told_apart() -> None:
+    alike = compare_many(REFERENCE, [images(30, 10), images(30, 20)], EXTRACTOR, **OPTIONS)
+    assert "but not surely nearer than set" in alike.verdict
+    same = compare_many(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
+    assert same.p_values == {"a": None, "b": pytest.approx(1)}
+    without = compare_many(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
+    assert without.p_values == dict.fromkeys(SETS)
+    assert without.best == "step_2000"
+    assert "without folds of images nobody knows how surely" in without.verdict
+    assert compare_many(REFERENCE, [SETS["step_100"]], EXTRACTOR, **OPTIONS).verdict.startswith("set 1 is the only set")
+
+
+def test_the_reference_itself_is_nearest() -> None:
+    """An exact 0 can't lose to copies, from whose distance noise is taken that they share; nor is it tested."""
+    copies = (REFERENCE // 8 * 8 + 4).astype(np.uint8)
+    sets = {"copies": copies, "itself": REFERENCE, "far": SETS["step_100"], "near": SETS["step_2000"]}
+    found = compare_many(REFERENCE, sets, EXTRACTOR, **OPTIONS)
+    assert found.found["copies"].evidence["dna-emd"].jackknife.left < 0  # below that of the reference
+    assert found.best == "itself"
+    assert found.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
+    assert [found.found[name].copies for name in sets] == [40, 40, 0, 0]
+    assert [found.found[name].shares_images for name in sets] == [True, True, False, False]
+    assert found.p_values["itself"] is None
+    assert found.p_values["copies"] is None
+    pair = compare_many(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
+    value = pair.found["copies"].dna_emd
+    assert pair.verdict == (
+        f"copies is nearest to the reference (dna-emd {value:.4g}), but how surely can't be said: copies shares images"
+        " with the reference, or has copies of them."
+    )
+    assert pair.p_values == {"copies": None, "far": None}
+    assert "A and B are no independent samples, since they share images" in " ".join(pair.found["copies"].notices)
+    assert compare_many(REFERENCE, [REFERENCE], EXTRACTOR, **OPTIONS).verdict == (
+        "set 1: the same images as the reference, dna-emd 0."
+    )
+
+
+def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
+    """The test in float64 numpy, by pseudo-values of squared distances (Busing et al., 1999), those of A in pairs."""
+
+    def squared(one: Sequence[Any], other: Sequence[Any]) -> float:
+        sums = [torch.stack([fold.counts for fold in side]).sum(0).double().numpy() for side in (one, other)]
+        first, second = (counts.cumsum(1) / counts.sum(1, keepdims=True) for counts in sums)
+        return float(np.abs(first - second).sum(1).mean() ** 2)
+
+    def pseudo(one: Sequence[Any], other: Sequence[Any], side: int) -> np.ndarray:
+        times, whole, found = shares((one, other)[side]), squared(one, other), []
+        for k in range(len(times)):
+            left = [[*one], [*other]]
+            del left[side][k]
+            found.append(times[k] * whole - (times[k] - 1) * squared(*left))
+        return np.array(found)
+
+    def shares(folds: Sequence[Any]) -> np.ndarray:
+        sizes = np.array([fold.num_images for fold in folds])
+        return sizes.sum() / sizes
+
+    sides = [(pseudo(a, b, 0) - pseudo(a, c, 0), shares(a)), (pseudo(a, b, 1), shares(b)), (pseudo(a, c, 1), shares(c))]
+    left = []
+    for other in (b, c):
+        means = [(pseudo(a, other, side) / shares(folds)).sum() for side, folds in enumerate((a, other))]
+        left.append(sum(means) - squared(a, other))
+    variances = [((part - (part / times).sum()) ** 2 / (times - 1)).mean() for part, times in sides]
+    freedom = sum(variances) ** 2 / sum(v**2 / (len(p) - 1) for v, (p, _) in zip(variances, sides, strict=True))
+    return float(2 * stats.t.sf(abs(left[0] - left[1]) / sum(variances) ** 0.5, freedom))
+
+
+def test_paired_test_is_the_jackknife() -> None:
+    total = EXTRACTOR.neurons.total
+    ranges = ActivationRanges(torch.full((total,), -2.0), torch.full((total,), 2.0), EXTRACTOR.neurons)
+    dnas = [
+        make_dna(one, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
+        for one in (REFERENCE, images(12, 30), images(16, 40))
+    ]
+    one, other = (found.evidence["dna-emd"] for found in compare_many(dnas[0], dnas[1:]).found.values())
+    folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
+    assert paired_p_value(one, other) == pytest.approx(jackknifed(*folds), rel=1e-6)
+    assert paired_p_value(other, one) == paired_p_value(one, other)
+
+
+@pytest.mark.parametrize("freedom", [1.0, 3.3, 19.0, 400.0, float("inf")])
+def test_tails_of_student(freedom: float) -> None:
+    for t in (0.0, 0.7, 2.0, 6.0):
+        expected = stats.t.sf(t, freedom) if freedom < 1e9 else stats.norm.sf(t)
+        assert student_tail(t, freedom) == pytest.approx(expected, rel=1e-9)
+
+
+def test_files_are_compared_as_images_are(found: Comparisons, tmp_path: Path) -> None:
+    paths = []
+    for name, one in {"reference": REFERENCE, **SETS}.items():
+        make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS).save(tmp_path / f"{name}.dna.npz")
+        paths.append(str(tmp_path / f"{name}.dna.npz"))
+    of_files = compare_many(paths[0], paths[1:])
+    assert list(of_files.found) == [f"{name}.dna.npz" for name in SETS]
+    assert [row["dna_emd"] for row in of_files.rows()] == [row["dna_emd"] for row in found.rows()]
+    assert list(of_files.p_values.values()) == list(found.p_values.values())
+
+
+@pytest.mark.parametrize(
+    ("sets", "message"),
+    [
+        ([], "`sets` expected to have one set at least, but got none"),
+        (["a/x", "a/x"], "`sets` expected to be different sets, but got 'a/x' twice; leave one out"),
+    ],
+)
+def test_wrong_sets(sets: list[str], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        compare_many(REFERENCE, sets, EXTRACTOR)
+
+
+def test_short_names() -> None:
+    assert short_names(["runs/a/1", "runs/b/1"]) == ["a/1", "b/1"]
+    assert short_names(["x"]) == ["x"]
+    assert short_names(["x.npz", "y.npz"]) == ["x.npz", "y.npz"]
+
+
+def test_names_that_count() -> None:
+    def positions(*names: str) -> list[float] | None:
+        return Comparisons("real", dict.fromkeys(names)).positions  # type: ignore[arg-type]
+
+    assert positions("run2_step10", "run2_step9.5") == [10, 9.5]
+    assert positions("a1", "b1") is None
+    assert positions("a1", "b") is None
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
+    where = tmp_path_factory.mktemp("folders")
+    for name, one in {"real": REFERENCE, **SETS}.items():
+        (where / name).mkdir()
+        for i, image in enumerate(one):
+            Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(where / name / f"{i}.png")
+    return [str(where / name) for name in ("real", *SETS)]
+
+
+FAST = ("--layers", "block_0", "--folds", "8")
+
+
+def test_the_command_compares_several(
+    folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "compare", *folders, *FAST, "--csv", "--curve", tmp_path / "curve.png") == 0
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert [row["set"] for row in rows] == list(SETS)
+    assert [row["best"] for row in rows] == ["False", "True", "False"]
+    p = np.array([float(row["p_value"]) for row in rows])
+    corrected = np.maximum.accumulate(np.minimum(1, np.sort(p) * [3, 2, 1]))
+    assert [float(row["p_holm"]) for row in rows] == pytest.approx(corrected[p.argsort().argsort()])
+    with Image.open(tmp_path / "curve.png") as picture:
+        assert picture.width > 300
+    assert run(monkeypatch, "compare", *folders, *FAST, "--markdown") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].startswith("step_2000 is nearest to ")
+    assert lines[2].endswith("| p (Holm) | p (best nearer) |")
+    assert lines[3].startswith("| --- | --: |")
+    assert len(lines) == 4 + len(SETS)
+    assert run(monkeypatch, "compare", *folders, *FAST, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["best"] == "step_2000"
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (["--fail-above", "1000"], 0, "Passed: dna-emd without noise of step_100 is "),
+        (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
+        (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
+        (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
+        (["--fail-if-different", "--folds", "0"], 2, "--fail-if-different takes a test, but there is none of step_100"),
+        (["--csv", "--json"], 2, "Expected one of --csv and --json; leave the others out"),
+    ],
+)
+def test_exit_codes(
+    options: list[str],
+    code: int,
+    told: str,
+    folders: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    assert run(monkeypatch, "compare", *folders, *FAST, *options) == code
+    assert told.replace(" ", "") in "".join(capsys.readouterr().err.split())
+
+
+def test_what_is_for_several_sets(
+    folders: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(monkeypatch, "compare", *folders[:2], *FAST, "--markdown") == 2
+    assert "Option --markdown is for several sets or for classes; leave it out" in capsys.readouterr().err
+    assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
+    assert "Failed: B differs, p ≤ 0.001, not above 0.05." in capsys.readouterr().err
+    assert run(monkeypatch, "compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0") == 1
+    told = capsys.readouterr()
+    real = folders[0]
+    verdict = f"{Path(real).name}: the same images as {real}, dna-emd 0. The only other set is step_100,"
+    assert "".join(told.out.split()).startswith(verdict.replace(" ", ""))  # wherever lines break
+    assert told.err.count(f"{real}: 40 of 40") == 1  # measured once
+    assert "Failed: step_100 differs" in told.err
+    assert "real differs" not in told.err
+
+
+def test_the_curve_shows_every_set(found: Comparisons) -> None:
+    figure = plot_curve(found)
+    (axis,) = figure.axes
+    assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
+    assert axis.get_xscale() == "symlog"
+    assert "best: step_2000" in figure.get_suptitle()
+    assert len(axis.containers) == len(SETS)

@@ -1,0 +1,180 @@
+"""Windows of a stream: their distances are those of their images, and alarms keep their promise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from commands import run
+from networks import Pixels
+from PIL import Image
+
+from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor
+from torchmetrics_dna.comparisons.monitor import Monitor, Order, Window
+from torchmetrics_dna.functional.conformal import ConformalEvidence
+from torchmetrics_dna.plots import plot_monitor
+
+OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
+
+
+def images(count: int, shift: int = 0, seed: int = 0) -> np.ndarray:
+    generator = np.random.default_rng(seed)
+    level = generator.normal(90 + shift, 20, (count, 1, 1, 3))
+    return (level + generator.normal(0, 20, (count, 8, 8, 3))).clip(0, 255).astype(np.uint8)
+
+
+REFERENCE, STREAM = images(40), np.concatenate([images(90, seed=1), images(44, 60, seed=2)])
+
+
+@pytest.mark.parametrize("kind", ["histogram", "gaussian"])
+def test_windows_are_those_of_their_images(kind: Any) -> None:
+    extractor = DNAExtractor(Pixels())
+    given = OPTIONS if kind == "histogram" else {}
+    reference = make_dna(REFERENCE, extractor, kind=kind, **given)
+
+    def one_by_one() -> Iterator[np.ndarray]:
+        yield from STREAM
+
+    found = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, batch_size=5)]
+    assert [window.number for window in found] == list(range(1, 20))  # one image is left over
+    for window, first in zip(found, range(0, len(STREAM), 7), strict=False):
+        alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
+        assert window.value == pytest.approx(alone.value(window.distance), rel=1e-9)
+    assert [window.evidence is None for window in found] == [True] * 8 + [False] * 11
+    assert [window.changed for window in found[:12]] == [False] * 12
+    assert found[-1].changed
+    assert "learning" in str(found[0])
+    assert str(found[-1]).endswith("changed")
+
+
+@pytest.mark.parametrize("batch_size", [2, 32])
+def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
+    """Even where the source breaks right after it; windows hold the images that have come, in their order."""
+    given = []
+
+    def breaks() -> Iterator[np.ndarray]:
+        for image in STREAM[:12]:
+            given.append(image)
+            yield image
+        raise OSError("no camera")
+
+    watched = monitor(REFERENCE, breaks(), DNAExtractor(Pixels()), window=6, learn=2, batch_size=batch_size, **OPTIONS)
+    for count in (6, 12):
+        assert next(watched).seed is None
+        assert len(given) == count
+    with pytest.raises(ValueError, match="no camera"):
+        next(watched)
+
+
+def test_what_has_an_index_is_drawn_in_random_order() -> None:
+    """Or else images that stand by subject, the usual ones first, look like a change."""
+    subjects = STREAM[:90][abs(STREAM[:90].mean((1, 2, 3)) - 90).argsort()]
+    drawn = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    reference = make_dna(REFERENCE, DNAExtractor(Pixels()), **OPTIONS)
+    orders: tuple[Order, ...] = ("random", "source")
+    found = {
+        order: list(monitor(reference, subjects, DNAExtractor(Pixels()), window=6, learn=5, order=order))
+        for order in orders
+    }
+    assert [found[order][-1].changed for order in orders] == [False, True]
+    assert {window.seed for window in found["random"]} == {0}
+    shuffled = monitor(reference, iter(subjects[drawn]), DNAExtractor(Pixels()), window=6, learn=5)
+    assert [window.value for window in shuffled] == [window.value for window in found["random"]]
+
+
+@pytest.mark.parametrize("past", [[], [0.5], [0.01, 0.7, 0.02]])
+def test_bets_are_fair(past: list[float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Over a rank that is uniform, the mean of the next evidence is the last one."""
+    ranks = iter(())
+    monkeypatch.setattr(ConformalEvidence, "p_value", lambda *_: next(ranks))
+
+    def evidence(*p_values: float) -> float:
+        nonlocal ranks
+        ranks, found, last = iter(p_values), ConformalEvidence(), 1.0
+        for figure in range(6):
+            found.learn(figure)
+        for figure in p_values:
+            last = found.add(figure)
+        return last
+
+    edges = np.geomspace(1e-12, 1, 4001)  # most of a bet's gain lies near 0
+    values = [evidence(*past, p) for p in np.sqrt(edges[1:] * edges[:-1])]
+    assert (values * np.diff(edges)).sum() == pytest.approx(evidence(*past) if past else 1, rel=0.08)
+
+
+def test_false_alarms_keep_their_promise() -> None:
+    """Normal figures, 400 streams of 300: at most 5 % are ever called changed; and a change is seen."""
+    rng = np.random.default_rng(0)
+    alarms, seen = 0, []
+    for _ in range(400):
+        watch = Monitor()
+        alarms += any(watch.add(figure).changed for figure in rng.normal(size=300))
+    for _ in range(20):
+        watch = Monitor()
+        figures = np.concatenate([rng.normal(size=60), rng.normal(4, 1, size=20)])
+        found = [watch.add(figure).changed for figure in figures]
+        seen.append(found.index(True) - 59 if True in found else 99)
+    assert alarms <= 30  # of a binomial with a chance of 5 %, 99 % are below
+    assert np.median(seen) <= 6
+
+
+def test_ranks_are_uniform() -> None:
+    """With ties too, which are drawn by lot."""
+    rng = np.random.default_rng(0)
+    evidence, found = ConformalEvidence(), []
+    for figure in rng.integers(0, 5, 4000):
+        found.append(evidence.p_value(figure))
+        evidence.learn(figure)
+    counts = np.histogram(found[50:], np.linspace(0, 1, 11))[0]
+    assert counts.min() > 330
+    assert counts.max() < 460
+    assert min(found) > 0
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"window": 0}, "`window` expected"),
+        ({"learn": 1}, "`learn` expected to be an integer of at least 2"),
+        ({"order": "name"}, r"`order` expected to be one of \('random', 'source'\), but got 'name'"),
+        ({"level": 0}, "`level` expected to be between 0 and 1"),
+        ({"distributed": True}, "a stream is watched by one process"),
+    ],
+)
+def test_wrong_arguments_are_told_before_the_first_image(given: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        monitor(REFERENCE, STREAM, DNAExtractor(Pixels()), **given)
+
+
+def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    np.savez(tmp_path / "stream.npz", np.concatenate([images(66, seed=1), images(12, 90, seed=3)]).repeat(4, 1))
+    make_dna(REFERENCE.repeat(4, 1), layers=["block_0"]).save(tmp_path / "real.dna.npz")
+    given = ["monitor", tmp_path / "real.dna.npz", tmp_path / "stream.npz", "--window", 3]
+    figure = tmp_path / "windows.png"
+    assert run(monkeypatch, *given, "--in-order", "--plot", figure, "--fail-if-changed") == 1
+    told = capsys.readouterr()
+    lines = told.out.splitlines()
+    assert lines[0].startswith("window 1: dna-emd ")
+    assert lines[-1].endswith("changed")
+    assert 22 < len(lines) <= 26
+    assert "Failed: the stream has changed by the time of " in told.err
+    with Image.open(figure) as image:
+        assert image.width > 500
+    assert run(monkeypatch, *given, "--in-order", "--json") == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
+    assert run(monkeypatch, *given, "--fail-if-changed") == 0
+    first, second, *_ = capsys.readouterr().out.splitlines()
+    assert first.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
+    assert second.startswith("window 1: dna-emd ")
+    assert run(monkeypatch, *given[:3], "--window", 100) == 2
+    assert "fewer than 100 images" in capsys.readouterr().err
+
+
+def test_a_figure_of_few_windows() -> None:
+    plain = Window(1, "a", "b", "dna-emd", 3.0, None, None, False)
+    assert "evidence" in plot_monitor([plain, plain]).axes[1].get_ylabel()

@@ -1,0 +1,94 @@
+"""Which images share a fold."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from networks import random_images
+from pixel_sets import EXTRACTOR, RANGES, A, B
+
+from torchmetrics_dna import compare
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.jobs.groups import group_names
+from torchmetrics_dna.statistics.folds import group_folds
+
+NAMES = ["x/a_01.png", "x/a_02.png", "y/b-1.png"]
+IMAGES = ImageSource(NAMES, str, "images")
+
+
+@pytest.mark.parametrize(
+    ("groups", "expected"),
+    [
+        ("folder", ["x", "x", "y"]),
+        ("prefix:[a-z]", ["a", "a", "b"]),
+        (r"prefix:[a-z][_-](\d)", ["0", "0", "1"]),
+        (lambda name: name[-5], ["1", "2", "1"]),
+        ([7, 8, 7], [7, 8, 7]),
+    ],
+)
+def test_ways_to_say_it(groups: object, expected: list[object]) -> None:
+    assert group_names(IMAGES, groups) == expected
+
+
+@pytest.mark.parametrize(
+    ("groups", "message"),
+    [
+        ("folders", "`groups` expected to be 'folder' or 'prefix:REGEX', but got 'folders'"),
+        ("prefix:[", "`groups` has no regular expression, '\\['"),
+        ("prefix:a", "'a' matches nothing at the beginning of 'y/b-1.png'; give another expression"),
+        (["a"], "`groups` has 1 names, but 'images' has 3 images"),
+    ],
+)
+def test_what_says_nothing(groups: object, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        group_names(IMAGES, groups)
+
+
+def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
+    found = group_folds([f"clip {i}" for i in range(600)], 20)
+    assert found.bincount(minlength=20).min() > 10
+    assert group_folds(["clip 7", "clip 7"], 20).tolist() == [int(found[7])] * 2
+
+
+def test_frames_of_one_clip_are_no_test() -> None:
+    """Each image ten times, a little changed: without groups the sets seem to differ for certain."""
+    random = np.random.default_rng(0)
+
+    def clips(images: np.ndarray) -> list[np.ndarray]:
+        return [np.clip(image + random.integers(-1, 2, image.shape), 0, 255).astype(np.uint8)
+                for image in images for _ in range(10)]  # fmt: skip
+
+    a, b = A[:8].astype(int), A[8:16].astype(int)
+    options = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    names = [i // 10 for i in range(80)]
+    alone = compare(clips(a), clips(b), EXTRACTOR, **options)
+    grouped = compare(clips(a), clips(b), EXTRACTOR, groups=(names, names), **options)
+    assert alone.p_value < 0.01 < 0.05 < grouped.p_value
+    assert any("look nearly like others of another fold" in notice for notice in alone.notices)
+    assert not any("another fold" in notice for notice in grouped.notices)
+    one = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
+    assert one.p_value is None
+
+
+def test_sides_of_very_unequal_size_have_no_test() -> None:
+    many = random_images(300, 21).permute(0, 2, 3, 1).numpy()
+    found = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert found.p_value is None
+    assert found.interval is not None
+    assert [line for line in found.notices if line.startswith("There is no test: one side has so many more images")]
+    few = compare(A, many[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert few.p_value is not None
+    assert not any("no test" in line for line in few.notices)
+
+
+def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert any(notice.startswith("3 images of B look nearly like images of A") for notice in found.notices)
+    for module in ("comparisons.compare_measured", "images.duplicates"):
+        monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
+    some = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **some)
+    assert [notice for notice in found.notices if "nearly" in notice] == [
+        "B has more than 10 images, too many to look for nearly equal ones; if some belong together (frames of a clip,"
+        " crops of a picture), group them, or p-values are too small"
+    ]

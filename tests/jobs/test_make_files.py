@@ -1,0 +1,325 @@
+"""DNA files of large sets: made in parts, resumed, shared among processes; the bytes are always the same."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from golden import GOLDEN
+from networks import pixels
+from PIL import Image
+from torch.multiprocessing.reductions import StorageWeakRef
+
+from torchmetrics_dna import DNAExtractor, HistogramDNA, LayerGaussianDNA, load_dna, make_dna
+from torchmetrics_dna.files.locks import Lock
+from torchmetrics_dna.images import open_source
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.make_files import make_files, output_paths
+from torchmetrics_dna.statistics import HistogramStatistic
+
+EXTRACTOR, RANGES = pixels()
+KINDS = ("histogram", "gaussian", "layer-gaussian")
+IMAGES = np.random.default_rng(0).integers(0, 256, (71, 6, 5, 3)).astype(np.uint8)
+
+
+class StoppedError(Exception):
+    """Ctrl-C, at a moment of the test's choice."""
+
+
+def make(folder: Path, *, stop_after: int | None = None, images: object = IMAGES, **changes: object) -> dict[str, Path]:
+    def progress(name: str, done: int, total: int) -> None:
+        if stop_after is not None and done > stop_after:
+            raise StoppedError
+
+    arguments = {"kinds": KINDS, "num_bins": 40, "ranges": RANGES, "batch_size": 2} | changes
+    loading = Loading(arguments.pop("batch_size"), 0, progress=progress, skip_unreadable=True)
+    return make_files(
+        images,
+        folder / "x.dna.npz",
+        changes.pop("extractor", EXTRACTOR),
+        arguments["kinds"],
+        arguments["num_bins"],
+        arguments["ranges"],
+        loading,
+        resume=bool(changes.get("resume")),
+        notes="made here",
+    )[0]
+
+
+@pytest.mark.parametrize("ranges", [RANGES, "auto"])
+def test_parts_add_up_to_the_whole(ranges: object, tmp_path: Path) -> None:
+    paths = make(tmp_path, ranges=ranges)
+    assert {kind: path.name for kind, path in paths.items()} == {kind: f"x.{kind}.dna.npz" for kind in KINDS}
+    assert sorted(tmp_path.iterdir()) == sorted(paths.values())
+    for kind, path in paths.items():
+        whole = make_dna(IMAGES, EXTRACTOR, kind=kind, num_bins=40, ranges=ranges)
+        made = load_dna(path)
+        assert made.allclose(whole)
+        assert made.notes == "made here"
+        assert made.weights_digest == EXTRACTOR.weights_digest
+    assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=ranges).digest
+
+
+def test_counts_of_one_part_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    counts: list[StorageWeakRef] = []
+    empty = HistogramStatistic.empty
+
+    def recorded(statistic: HistogramStatistic, device: torch.device) -> dict[str, torch.Tensor]:
+        assert all(earlier.expired() for earlier in counts)
+        side = empty(statistic, device)
+        counts.append(StorageWeakRef(side["counts"].untyped_storage()))
+        return side
+
+    monkeypatch.setattr(HistogramStatistic, "empty", recorded)
+    make(tmp_path, kinds=["histogram"])
+    assert len(counts) == 18
+    assert counts[-1].expired()
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 5, 30, 69])
+def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
+    for name in ("once", "twice"):
+        (tmp_path / name).mkdir()
+    expected = make(tmp_path / "once")
+    with pytest.raises(StoppedError):
+        make(tmp_path / "twice", stop_after=stop_after)
+    left = sorted(path.name for path in (tmp_path / "twice").iterdir())
+    assert left == ([] if stop_after < 4 else ["x.dna.npz.parts"])  # parts are of two batches of two
+    if left:
+        with pytest.raises(ValueError, match=r"has \d+ finished parts of an interrupted run: resume .* --resume, or"):
+            make(tmp_path / "twice")
+    with pytest.raises(StoppedError):
+        make(tmp_path / "twice", stop_after=1, resume=True)
+    found = make(tmp_path / "twice", resume=True)
+    for kind in KINDS:
+        assert found[kind].read_bytes() == expected[kind].read_bytes()
+    assert sorted((tmp_path / "twice").iterdir()) == sorted(found.values())
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"num_bins": 20}, "numbers of bins"),
+        ({"kinds": ["histogram"]}, "kinds"),
+        ({"ranges": "auto"}, r"activation ranges \(digest\)"),
+        ({"batch_size": 4}, "batch sizes"),
+        ({"images": IMAGES[:70]}, r"images \(digest of names, sizes and times\)"),
+        ({"images": IMAGES + (np.arange(71) == 70)[:, None, None, None].astype(np.uint8)}, "images .*times.*"),
+    ],
+)
+def test_parts_of_another_job(changes: dict[str, object], what: str, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        make(tmp_path, stop_after=9)
+    with pytest.raises(ValueError, match=rf"are of another job, their {what} differ: .*delete that folder, or give"):
+        make(tmp_path, resume=True, **changes)
+    make(tmp_path, resume=True)
+
+
+def test_images_that_can_not_be_read(tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for i in range(9):
+        Image.fromarray(IMAGES[i]).save(folder / f"{i}.png")
+    (folder / "4.png").write_text("no picture")
+    loading = Loading(2, 0, skip_unreadable=True)
+    arguments = (tmp_path / "x.dna.npz", EXTRACTOR, ["histogram"], 40, RANGES)
+    paths, unreadable = make_files(folder, *arguments, loading)
+    assert unreadable == [f"Can't read image '{folder}/4.png': it is not an image file"]
+    assert load_dna(paths["histogram"]).num_images == 8
+    with pytest.raises(ValueError, match="Can't read image .*4.png"):
+        make_files(folder, *arguments, Loading(2, 0))
+    shutil.rmtree(tmp_path / "x.dna.npz.parts")
+    for i in range(9):
+        (folder / f"{i}.png").write_text("no picture")
+    with pytest.raises(ValueError, match="None of the 9 images could be read"):
+        make_files(folder, *arguments, loading)
+
+
+def in_zip(folder: Path, last: bytes) -> Path:
+    with zipfile.ZipFile(folder / "images.zip", "w") as archive:
+        for i in range(9):
+            archive.writestr(f"{i}.png", png(i) if i < 8 else last)
+    return folder / "images.zip"
+
+
+def in_folder(folder: Path, last: bytes) -> Path:
+    (folder / "images").mkdir(exist_ok=True)
+    for i in range(9):
+        path, content = folder / "images" / f"{i}.png", png(i) if i < 8 else last
+        if not path.exists() or path.read_bytes() != content:
+            path.write_bytes(content)
+    return folder / "images"
+
+
+def in_memory(folder: Path, last: bytes) -> list[object]:
+    return [folder / "images" / "0.png", *IMAGES[1:8], Image.open(io.BytesIO(last))]
+
+
+def png(number: int) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(IMAGES[number]).save(buffer, "png", compress_level=0)  # so that all are of one size
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("source", [in_zip, in_folder, in_memory])
+def test_images_that_have_changed_since(source: Callable[[Path, bytes], object], tmp_path: Path) -> None:
+    in_folder(tmp_path, png(8))
+    with pytest.raises(StoppedError):
+        make(tmp_path, stop_after=4, images=source(tmp_path, png(8)))
+    with pytest.raises(ValueError, match=r"another job, their images \(digest of names, sizes and times\) differ: '9 "):
+        make(tmp_path, images=source(tmp_path, png(9)), resume=True)
+    if source is not in_folder:  # whose last file has another time now
+        make(tmp_path, images=source(tmp_path, png(8)), resume=True)
+
+
+def test_an_open_file_need_not_be_loaded_to_see_whether_it_has_changed(tmp_path: Path) -> None:
+    path = in_folder(tmp_path, png(8)) / "0.png"
+    with Image.open(path) as image:
+        before = open_source([image]).stamp(0)
+        assert before == open_source(path).stamp(0)
+        assert image.fp is not None
+        assert image.tile  # which loading empties
+    os.utime(path, (1, 1))
+    assert open_source(path).stamp(0) != before
+    path.unlink()
+    assert open_source([path]).stamp(0) == "unreadable"
+
+
+def test_images_that_tell_nothing_of_themselves(tmp_path: Path) -> None:
+    """A dataset may take long to give an image, and make a new one each time."""
+
+    class Images:
+        asked = 0
+
+        def __len__(self) -> int:
+            return 9
+
+        def __getitem__(self, index: int) -> np.ndarray:
+            type(self).asked += 1
+            return IMAGES[index]
+
+    with pytest.raises(StoppedError):
+        make(tmp_path, stop_after=4, images=Images())
+    assert Images.asked == 7  # once more, whether it gives rows
+    assert load_dna(make(tmp_path, images=Images(), resume=True)["histogram"]).num_images == 9
+
+
+@pytest.mark.parametrize("beside", [[], ["00.json"], ["job.json"], ["job.json", "00.json", "00.histogram.dna.npz"]])
+def test_a_folder_that_is_not_ours_stays(beside: list[str], tmp_path: Path) -> None:
+    parts = tmp_path / "x.dna.npz.parts"
+    parts.mkdir()
+    for name in ["precious.txt", *beside] if len(beside) != 1 else beside:
+        (parts / name).write_text('{"mine": 1}')
+    before = sorted(parts.iterdir())
+    for resume in (False, True):
+        with pytest.raises(ValueError, match=f"'{parts}.* (is not a folder of parts|its format is None)"):
+            make(tmp_path, resume=resume, stop_after=0)
+        assert sorted(parts.iterdir()) == before
+
+
+def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
+    parts = tmp_path / "x.dna.npz.parts"
+    with pytest.raises(StoppedError):
+        make(tmp_path, stop_after=9)
+    (parts / "precious.txt").touch()
+    with pytest.raises(ValueError, match=r"or something else is in it \('precious.txt'\); move it away"):
+        make(tmp_path, resume=True)
+    (parts / "precious.txt").unlink()
+    (parts / f".00.json.{2**22}").touch()  # from a process that was killed as it wrote
+
+    def progress(*_: object) -> None:
+        (parts / "precious.txt").touch()
+
+    loading = Loading(2, 0, progress=progress, skip_unreadable=True)
+    make_files(IMAGES, tmp_path / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading, resume=True)
+    assert list(parts.iterdir()) == [parts / "precious.txt"]
+    parts.joinpath("precious.txt").unlink()
+    parts.rmdir()
+    parts.touch()
+    with pytest.raises(ValueError, match="is not a folder of parts"):
+        make(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "{", "[1]", "[" * 10**5, '{"format": NaN}'])
+def test_damaged_records(content: str, tmp_path: Path) -> None:
+    with pytest.raises(StoppedError):
+        make(tmp_path, stop_after=9)
+    for name, what in (("00.json", "a list of images"), ("job.json", "the job of parts")):
+        path = tmp_path / "x.dna.npz.parts" / name
+        before = path.read_text()
+        path.write_text(content)
+        with pytest.raises(ValueError, match=f"Can't read '{path}' as {what}: "):
+            make(tmp_path, resume=True)
+        path.write_text(before)
+
+
+def test_one_job_at_a_time(tmp_path: Path) -> None:
+    """In one process; tests/cli/test_files.py has two."""
+
+    def progress(name: str, done: int, total: int) -> None:
+        for resume in (False, True):
+            with pytest.raises(ValueError, match="Another process is making parts in .*x.dna.npz.parts'; wait for it"):
+                make(tmp_path, images=IMAGES[::-1], resume=resume)
+
+    loading = Loading(16, 0, progress=progress)
+    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading)
+    assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES).digest
+    assert sorted(tmp_path.iterdir()) == sorted(paths.values())
+
+
+def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
+    """By SIGKILL, while processes that it has forked live on."""
+    code = (
+        "import os, pathlib, signal, time\nfrom torchmetrics_dna.files.locks import Lock\n"
+        "lock = Lock(pathlib.Path('lock'))\n"
+        "if os.fork() == 0:\n    print(os.getpid(), flush=True)\n    os.close(1)\n    time.sleep(99)\n"
+        "time.sleep(99)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        child = int(process.stdout.readline())
+        with pytest.raises(BlockingIOError):
+            Lock(tmp_path / "lock")
+        process.kill()
+        process.wait()
+        os.kill(child, 0)  # it is there
+        Lock(tmp_path / "lock").release()
+        os.kill(child, signal.SIGKILL)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_where_files_go(tmp_path: Path) -> None:
+    assert output_paths(tmp_path / "x", ["gaussian"]) == {"gaussian": tmp_path / "x"}
+    for name, expected in (("x.npz", "x.gaussian.npz"), ("x", "x.gaussian"), ("a.b.dna.npz", "a.b.gaussian.dna.npz")):
+        assert output_paths(tmp_path / name, ["histogram", "gaussian"])["gaussian"] == tmp_path / expected
+    with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x' to"):
+        make_files(IMAGES, tmp_path / "nowhere" / "x", EXTRACTOR, ["histogram"], 40, RANGES, Loading())
+    (tmp_path / "x.gaussian").mkdir()
+    with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
+        make_files([tmp_path / "never looked at"], tmp_path / "x", EXTRACTOR, KINDS, 40, RANGES, Loading())
+
+
+def test_covariances_are_those_of_spatial_means() -> None:
+    folder = GOLDEN / "endtoend" / "fd_a"
+    extractor = DNAExtractor(layers=["block_0", "block_6"])
+    dna = make_dna(folder, extractor, kind="layer-gaussian", batch_size=7)
+    assert isinstance(dna, LayerGaussianDNA)
+    from torchmetrics_dna.images.loader import load_batches
+
+    # in the same batches, since convolutions round otherwise in others
+    batches = load_batches(open_source(folder), extractor.input_size, batch_size=7)
+    found = [extractor(batch.images) for batch in batches]
+    for layer in extractor.neurons:
+        means = torch.cat([values[layer].double().mean((2, 3)) for values in found]).numpy()
+        np.testing.assert_allclose(dna.cov[layer], np.cov(means.T), rtol=1e-6, atol=1e-9)
+    assert dna.to_gaussian().allclose(make_dna(folder, extractor, kind="gaussian", batch_size=7), rtol=1e-9, atol=1e-9)
+    assert isinstance(make_dna(folder, extractor), HistogramDNA)

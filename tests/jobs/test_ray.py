@@ -1,0 +1,130 @@
+"""A cluster of several nodes on this machine, one of which dies; images and DNAs are in a bucket."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from buckets import serving
+from commands import run as run_command
+from engines import KINDS, broken_shards, contents, make, shards
+from filelock import FileLock
+
+from torchmetrics_dna import load_dna
+
+pytestmark = [
+    # Ray's own, which leaves files and sockets open
+    pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
+]
+HELPERS = Path(__file__).parents[1] / "helpers"
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[Any]:
+    with serving("cluster") as files:
+        yield files
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """Three nodes of one core, beside one for the driver; one such cluster at a time on a machine."""
+    ray = pytest.importorskip("ray")
+    from ray.cluster_utils import Cluster
+
+    alone = FileLock(tmp_path_factory.getbasetemp().parent / "cluster.lock")
+    with alone, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HELPERS)]))
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        room = {"object_store_memory": 100 * 2**20}
+        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **room})
+        try:
+            nodes = [made.add_node(num_cpus=1, **room) for _ in range(3)]
+            ray.init(made.address, log_to_driver=False, logging_level="WARNING")
+            yield SimpleNamespace(kill=lambda: made.remove_node(nodes.pop(), allow_graceful=False))
+        finally:
+            ray.shutdown()
+            made.shutdown()
+
+
+OWN = """
+import psutil
+from torchmetrics_dna.jobs.on_ray import RayEngine
+with RayEngine().open() as session:
+    assert session.get(session.call(lambda number: number + 1, 2)) == 3
+    processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
+    open_ports = [c.laddr for p in processes for c in p.net_connections("inet") if c.status == "LISTEN"]
+    print({address.ip.removeprefix("::ffff:") for address in open_ports}, len(open_ports) > 3)
+"""
+
+
+@pytest.mark.slow
+def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", OWN]
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=False, env=environment | {"HOME": str(tmp_path)}
+    )
+    assert done.stdout.startswith("{'127.0.0.1'} True"), done.stdout + done.stderr
+
+
+def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
+    """Progress at which a node dies."""
+    told: list[int] = []
+
+    def progress(_: str, done: int, total: int | None) -> None:
+        if done >= after and not told:
+            cluster.kill()
+        told.append(done)
+
+    return progress
+
+
+@pytest.mark.slow
+def test_a_bucket_is_measured_though_a_node_dies(tmp_path: Path, cluster: Any, bucket: Any) -> None:
+    source = shards(tmp_path / "shards", 9, 10)
+    make(source, tmp_path / "x.dna.npz")  # by one process, from this machine
+    bucket.put(source, "cluster/shards/")
+    make("s3://cluster/shards/*.tar", "s3://cluster/x.dna.npz", "ray", progress=killing(cluster, 30))
+    for kind in KINDS:
+        assert bucket.cat(f"cluster/x.{kind}.dna.npz") == (tmp_path / f"x.{kind}.dna.npz").read_bytes()
+        assert load_dna(f"s3://cluster/x.{kind}.dna.npz").num_images == 90
+    assert not Path("x.dna.npz.parts").exists()
+
+
+@pytest.mark.outer
+def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluster: Any) -> None:
+    source = broken_shards(tmp_path / "shards")
+    messages = []
+    for name, engine in (("one", None), ("ray", "ray?actors=2")):
+        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as told:
+            make(source, tmp_path / name / "x.dna.npz", engine)
+        messages.append(str(told.value))
+        assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
+        make(source, tmp_path / name / "x.dna.npz", skip_unreadable=True, resume=True)
+    assert messages[0] == messages[1]
+    assert contents(tmp_path / "ray") == contents(tmp_path / "one")
+
+
+@pytest.mark.outer
+def test_a_command_on_a_cluster(
+    tmp_path: Path, cluster: Any, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shards(tmp_path / "a", 2, 3)
+    given = ["--feature", "properties"]
+    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--folds", "20", *given) == 0
+    found = []
+    for options in ([], ["--on", "ray?actors=1"]):
+        capsys.readouterr()
+        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--json", *given, *options) == 0
+        found.append(json.loads(capsys.readouterr().out))  # and nothing else
+    assert found[0] == found[1]
+    assert found[0]["num_images"] == {"a": 6, "b": 3}

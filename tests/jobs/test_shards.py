@@ -1,0 +1,163 @@
+"""Shards are the parts of a job: it goes on from those that are finished, and the bytes are always the same."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import kinds
+import numpy as np
+import pytest
+from commands import run as run_command
+from kinds import png, tar
+from networks import pixels
+from processes import run
+from torchmetrics_dna.sets import parts as parts_module
+
+from torchmetrics_dna import load_dna, make_dna
+from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images.loader import chunked
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.jobs.parts import parts_of
+
+EXTRACTOR, RANGES = pixels()
+KINDS = ("histogram", "gaussian", "layer-gaussian")
+IMAGES = np.random.default_rng(0).integers(0, 256, (71, 6, 5, 3)).astype(np.uint8)
+FILES = {f"img{i:02}.png": png(image) for i, image in enumerate(IMAGES)}
+LENGTHS = (30, 1, 17, 0, 23)
+
+
+class StoppedError(Exception):
+    """Ctrl-C, at a moment of the test's choice."""
+
+
+def shards(folder: Path, lengths: Sequence[int] = LENGTHS) -> str:
+    folder.mkdir(exist_ok=True)
+    left = iter(FILES.items())
+    for number, length in enumerate(lengths):
+        tar(folder / f"{number}.tar", dict(next(left) for _ in range(length)))
+    return f"{folder}/{{0..{len(lengths) - 1}}}.tar"
+
+
+def make(source: object, folder: Path, stop_after: int | None = None, **options: Any) -> dict[str, bytes]:
+    def progress(name: str, done: int, total: int | None) -> None:
+        if stop_after is not None and done > stop_after:
+            raise StoppedError
+
+    folder.mkdir(exist_ok=True)
+    resume = options.pop("resume", False)
+    loading = Loading(4, **{"num_workers": 0, "progress": progress, **options})
+    paths, _ = make_files(source, folder / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading, resume=resume)
+    return {kind: path.read_bytes() for kind, path in paths.items()}
+
+
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    where = tmp_path_factory.mktemp("expected")
+    return make(shards(where / "shards"), where / "made")
+
+
+def test_shards_give_what_a_folder_gives(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    whole = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
+    for name, lengths in (("same", LENGTHS), ("other", (8, 9, 54)), ("two", (70, 1))):
+        found = make(shards(tmp_path / name, lengths), tmp_path / f"made {name}", num_workers=2)
+        assert found["histogram"] == expected["histogram"]  # whatever the split
+        assert (found == expected) == (name == "same")  # sums of floats depend on their order
+        assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == whole.digest
+
+
+@pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (28, 1), (30, 2), (47, 3), (48, 4), (70, 5)])
+def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expected: dict[str, bytes]) -> None:
+    source, made = shards(tmp_path / "shards"), tmp_path / "made"
+    with pytest.raises(StoppedError):
+        make(source, made, stop_after)
+    found = sorted(path.name for path in made.glob("*.parts/*.json"))
+    assert found == [f"0{part}.json" for part in range(finished)] + ["job.json"] * (finished > 0)
+    assert make(source, made, resume=True) == expected
+    assert len(list(made.iterdir())) == len(KINDS)
+
+
+def test_changed_shards_are_another_job(tmp_path: Path) -> None:
+    source, made = shards(tmp_path / "shards"), tmp_path / "made"
+    with pytest.raises(StoppedError):
+        make(source, made, 40)
+    for changed in (source.replace("4}", "3}"), source):
+        if changed == source:
+            tar(tmp_path / "shards" / "4.tar", FILES)
+        with pytest.raises(ValueError, match=r"another job, their images \(digest of names, sizes and times\) differ"):
+            make(changed, made, resume=True)
+
+
+def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
+    extractor, ranges = pixels()
+    kinds = ("histogram", "gaussian", "layer-gaussian")
+    make_files(source, folder / "x.dna.npz", extractor, kinds, 40, ranges, Loading(4, rank))
+
+
+def test_processes_share_shards(tmp_path: Path, expected: dict[str, bytes]) -> None:
+    run(2, make_shards, shards(tmp_path / "shards"), tmp_path)
+    for kind, content in expected.items():
+        assert (tmp_path / f"x.{kind}.dna.npz").read_bytes() == content
+
+
+def test_broken_shards_are_left_out_if_told_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    source = shards(tmp_path / "shards")
+    path = tmp_path / "shards" / "0.tar"
+    path.write_bytes(path.read_bytes()[: 10 * 1024 + 700])  # a header, an image, in blocks of 512
+    (tmp_path / "shards" / "2.tar").write_bytes(b"no tar")
+    (tmp_path / "shards" / "4.tar").unlink()
+    tar(tmp_path / "shards" / "4.tar", {**dict(list(FILES.items())[48:]), "img99.png": b"no image"})
+    with pytest.raises(ValueError, match=r"^Can't read images of '.*0.tar' after '.*img\d+.png': .*; to leave out"):
+        make(source, tmp_path / "made")
+    output = tmp_path / "x.dna.npz"
+    options = ["--feature", "properties", "--ranges", "auto", "--batch-size", "4"]
+    assert run_command(monkeypatch, "make", source, "-o", output, *options) == 2
+    assert "Can't read images of" in capsys.readouterr().err
+    assert list(tmp_path.glob("x*")) == []
+    assert run_command(monkeypatch, "make", source, "-o", output, "--skip-unreadable", *options) == 0
+    told = "".join(capsys.readouterr().err.split())  # lines are broken anywhere
+    for words in (
+        "1 image and the rest of 2 files were left out:",
+        f"Can't read images of '{path}' after '{path}/img",
+        f"Can't read images of '{path.with_name('2.tar')}': ",
+    ):
+        assert words.replace(" ", "") in told
+    read = load_dna(output).num_images
+    assert 23 + 1 < read < 23 + 1 + 30
+    (path.with_name("1.tar")).unlink()
+    with pytest.raises(FileNotFoundError):
+        make(source, tmp_path / "made", skip_unreadable=True)  # what is not there is told before any work
+
+
+def test_parts_are_several_shards_if_there_are_very_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
+) -> None:
+    stream = ImageStream([None] * 2500, "many")  # type: ignore[list-item]
+    found = parts_of(stream, 32)
+    assert [i for part in found for i in part] == list(range(2500))
+    assert {len(part) for part in found} == {3, 1}
+    monkeypatch.setattr(parts_module, "_MOST_OF_SHARDS", 3)
+    assert make(shards(tmp_path / "shards"), tmp_path / "made")["histogram"] == expected["histogram"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 4])
+@pytest.mark.parametrize("count", range(12))
+def test_no_chunk_has_a_single_image(size: int, count: int) -> None:
+    chunks = list(chunked(iter(range(count)), size))
+    assert [item for chunk in chunks for item in chunk.items] == list(range(count))
+    assert [chunk.ends for chunk in chunks] == [False] * (len(chunks) - 1) + [True]
+    assert max(len(chunk.items) for chunk in chunks) <= size
+    if size > 2 and count > 1:
+        assert min(len(chunk.items) for chunk in chunks) > 1
+
+
+def test_streams_are_read_once_whatever_the_workers(tmp_path: Path) -> None:
+    """The order of images, and so sums of floats, do not depend on who decodes them."""
+    source = kinds.parquet(tmp_path)
+    made = [make_dna(source, EXTRACTOR, kind="gaussian", num_workers=n, batch_size=4) for n in (0, 1, 3)]
+    assert len({dna.digest for dna in made}) == 1
+    assert [entry.name for entry in open_source(source)] == [f"{source}/{i}" for i in range(kinds.COUNT)]

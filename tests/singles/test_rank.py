@@ -1,0 +1,232 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from one_ruler import distances
+from PIL import Image
+from safetensors.torch import save_file
+from scipy.stats import spearmanr
+from sklearn.metrics import average_precision_score
+
+from torchmetrics_dna import DNAExtractor, HistogramDNA, NeuronWeights, Ranking, make_dna, rank
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.singles.nearest import ImageIndex
+
+LAYERS = ["block_0", "block_4"]
+PHOTOS = photographs(10)
+MIXED = [*PHOTOS[6:], *(blur(photo, strength=8) for photo in PHOTOS[6:])]
+
+
+@pytest.fixture(scope="module")
+def reference() -> object:
+    return make_dna(PHOTOS[:6], layers=LAYERS)
+
+
+def test_scores_are_distances_of_single_images(reference: object) -> None:
+    ranking = rank(MIXED, reference, contrast=None)
+    assert sorted(ranking.numbers) == list(range(8))
+    assert ranking.scores.tolist() == sorted(ranking.scores.tolist())
+    for number, name, score in zip(ranking.numbers, ranking.names, ranking.scores, strict=True):
+        one = make_dna(MIXED[number], DNAExtractor(layers=LAYERS))
+        assert float(score) == pytest.approx(float(reference.distances(one).mean()), abs=1e-9)
+        assert name == f"image {number}"
+    assert ranking.rows(2)[0] == {"rank": 1, "image": ranking.names[0], "score": float(ranking.scores[0])}
+    assert len(ranking.rows()) == 8
+    assert repr(ranking).startswith("Ranking(8 images, ")
+
+
+def difference(one: HistogramDNA, reference: HistogramDNA, contrast: HistogramDNA) -> float:
+    return float((reference.distances(one) - contrast.distances(one)).mean())
+
+
+def test_a_contrast_is_the_difference_of_two_distances(reference: HistogramDNA, tmp_path: Path) -> None:
+    dnas = [make_dna(image, DNAExtractor(layers=LAYERS)) for image in MIXED]
+    pool = sum(dnas)
+    ranking = rank(MIXED, reference)
+    assert ranking.contrast.digest == pool.digest
+    for place, number in enumerate(ranking.numbers):
+        assert float(ranking.scores[place]) == pytest.approx(difference(dnas[number], reference, pool), abs=1e-9)
+        assert float(ranking.distances[place]) == pytest.approx(float(reference.distances(dnas[number]).mean()))
+    assert set(ranking.rows()[0]) == {"rank", "image", "score", "dna_emd"}
+    pool.save(tmp_path / "pool.dna.npz")
+    for contrast in (pool, tmp_path / "pool.dna.npz", MIXED):
+        other = rank(MIXED, reference, contrast=contrast)
+        assert other.numbers == ranking.numbers
+        torch.testing.assert_close(other.scores, ranking.scores, rtol=0, atol=1e-9)
+    with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or images, but got GaussianDNA"):
+        rank(MIXED, reference, contrast=make_dna(MIXED, layers=LAYERS, kind="gaussian"))
+
+
+def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = rank(MIXED, reference)
+    monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
+    told: list[int] = []
+    again = rank(MIXED, reference, progress=lambda _, done, images: told.append(done == images), batch_size=8)
+    assert sum(told) == 2
+    assert again.numbers == kept.numbers
+    torch.testing.assert_close(again.scores, kept.scores, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("kept", [True, False])
+def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    extractor = DNAExtractor(layers=LAYERS)
+    if not kept:
+        monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
+    ranking = rank(MIXED, make_dna(PHOTOS[:6], extractor, ranges="auto"), extractor)
+    mixed, typical = (torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2) for some in (MIXED, PHOTOS[:6]))
+    to_reference, to_pool = distances(extractor, mixed, [typical], 1000, pool=mixed).mean(2)
+    np.testing.assert_allclose(
+        ranking.scores, (to_reference - to_pool)[ranking.numbers], rtol=0, atol=1e-3
+    )  # resized elsewhere
+    np.testing.assert_allclose(ranking.distances, to_reference[ranking.numbers], rtol=0, atol=1e-3)  # resized elsewhere
+
+
+def test_self_ranging_scores_rank_as_those_of_fixed_ranges_do() -> None:
+    extractor, photos = DNAExtractor(), photographs(36)
+    images = [*photos[24:], *(blur(photo, strength=8) for photo in photos[24:])]
+    by_rule = [rank(images, photos[:24], extractor, ranges=ranges) for ranges in ("auto", None)]
+    one, other = (ranking.scores[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
+    assert spearmanr(one, other).statistic > 0.99
+    one, other = (ranking.shares[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
+    assert float((one - other).abs().mean()) < 0.05
+
+
+def test_shares_of_the_reference_that_score_worse() -> None:
+    extractor = DNAExtractor(layers=LAYERS)
+    typical, pool = [make_dna(photo, extractor) for photo in PHOTOS[:6]], make_dna(MIXED, extractor)
+    for contrast in (None, "pool"):
+        ranking = rank(MIXED, PHOTOS[:6], extractor, contrast=contrast)
+        left_out = [sum(typical[:i] + typical[i + 1 :]) for i in range(6)]
+        pairs = zip(left_out, typical, strict=True)
+        own = [difference(x, r, pool) if contrast else float(r.distances(x).mean()) for r, x in pairs]
+        for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
+            assert share == pytest.approx(np.mean([one > score for one in own]))
+        assert ranking.rows()[0]["share_worse"] == float(ranking.shares[0])
+    assert rank(MIXED, PHOTOS[0], extractor).shares is None  # of one image, none is left
+
+
+def test_copies_are_found(tmp_path: Path) -> None:
+    folder = tmp_path / "reference"
+    folder.mkdir()
+    for i, photo in enumerate(PHOTOS[:6]):
+        Image.fromarray(photo).save(folder / f"{i}.png")
+    file = io.BytesIO()
+    Image.fromarray(PHOTOS[3]).save(file, "JPEG", quality=80)
+    copied = np.asarray(Image.open(file))
+    extractor = DNAExtractor(layers=["block_4", "head"])
+    images = [PHOTOS[7], copied, PHOTOS[8], PHOTOS[2]]
+    ranking = rank(images, folder, extractor, nearest=str(folder) + "/")
+    rows = {row["image"]: row for row in ranking.rows()}
+    assert [rows[f"image {i}"]["copy"] for i in range(4)] == [False, True, False, True]
+    assert rows["image 1"]["nearest"] == str(folder / "3.png")
+    assert rows["image 3"]["nearest_ratio"] == pytest.approx(0, abs=1e-4)
+    assert ranking.notices[-1].startswith("2 images of 4 look like copies")
+    # by the definition
+    means = torch.cat(
+        [extractor(torch.from_numpy(p.copy()).permute(2, 0, 1)[None])["head"].mean((2, 3)) for p in PHOTOS]
+    )
+    apart = torch.cdist(means[:6].double(), means.double())
+    assert rows["image 0"]["nearest"] == str(folder / f"{int(apart[:, 7].argmin())}.png")
+    place = int(apart[:, 7].argmin())
+    usual = apart[place, :6].sort().values[1]
+    assert rows["image 0"]["nearest_ratio"] == pytest.approx(float(apart[:, 7].min() / usual), rel=1e-4)
+    ranking.index.save(tmp_path / "x.safetensors")
+    again = rank(images, make_dna(folder, extractor), nearest=tmp_path / "x.safetensors")
+    assert again.nearest.names == ranking.nearest.names
+    assert repr(again.index) == "ImageIndex(6 images, 'efficientnet_lite0', 'head')"
+    elsewhere = rank(images, make_dna(folder, extractor), nearest=PHOTOS[:2])
+    assert set(elsewhere.nearest.names) == {"image 0", "image 1"}
+    with pytest.raises(ValueError, match="The index of images does not fit, their layers differ"):
+        rank(images, folder, layers=LAYERS, nearest=ranking.index)
+
+
+@pytest.mark.parametrize("damage", ["nothing", "a tensor", "names", "no digest", "a bit", "not finite"])
+def test_files_that_are_no_index(damage: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.safetensors"
+    with pytest.raises(FileNotFoundError, match="There is no index of images"):
+        rank(MIXED[:1], PHOTOS[0], nearest=path)
+    if damage == "nothing":
+        path.write_bytes(b"nothing")
+    elif damage == "a tensor":
+        save_file({"weight": torch.ones(2)}, path)
+    elif damage == "names":
+        save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": '{"names": ["a"]}'})
+    elif damage == "no digest":
+        about = {"names": ["a", "b"], "layer": "head", "extractor": "tiny", "weights_digest": None}
+        save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": json.dumps(about)})
+    else:
+        ImageIndex(["a", "b"], torch.ones(2, 3), "head", "tiny").save(path)
+        assert ImageIndex.load(path).means.tolist() == [[1, 1, 1]] * 2
+        content = path.read_bytes()
+        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        if damage == "not finite":
+            ImageIndex(["a", "b"], torch.tensor([[1, torch.nan]] * 2), "head", "tiny").save(path)
+    digest = "its content is not what its digest says; make the index anew"
+    said = {"no digest": digest, "a bit": digest, "not finite": "its means are not finite"}.get(damage, "")
+    with pytest.raises(ValueError, match=rf"^Can't read '.*' as an index of images: .*{said}"):
+        rank(MIXED[:1], PHOTOS[0], nearest=path)
+
+
+def test_a_pool_of_the_references_own_kind_is_told() -> None:
+    photos = photographs(60)
+    alike = rank(photos[:30], photos[30:], layers=["block_0"])
+    assert alike.p_value > 0.05
+    assert alike.notices == [
+        f"Pool and reference do not differ measurably (p = {alike.p_value:.2g}), so a contrast with the pool says"
+        " nothing about single images; give other images as the contrast, or none to rank by the distance alone"
+    ]
+    other = rank([*photos[:10], *(blur(photo, strength=8) for photo in photos[:20])], photos[30:], layers=["block_0"])
+    assert other.p_value <= 0.05
+    assert other.notices == []
+
+
+def test_one_image_ranks_others_by_likeness() -> None:
+    ranking = rank([PHOTOS[3], PHOTOS[2], 255 - PHOTOS[2]], PHOTOS[2], layers=LAYERS, contrast=None)
+    assert ranking.numbers[0] == 1
+    assert float(ranking.scores[0]) == pytest.approx(0, abs=1e-9)
+
+
+def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
+    weights = NeuronWeights.of_neurons(
+        torch.tensor([20]), reference.neurons, "efficientnet_lite0", reference.weights_digest
+    )
+    weights.save(tmp_path / "x.weights.npz")
+    ranking = rank(MIXED[:2], reference, contrast=None, neuron_weights=tmp_path / "x.weights.npz")
+    one = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
+    assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(one)[20]), abs=1e-9)
+
+
+def test_area_under_precision_recall_is_scikit_learns(reference: object) -> None:
+    ranking = rank(MIXED, reference)
+    relevant = [True] * 4 + [False] * 4
+    precision, recall, area = ranking.precision_recall(relevant)
+    truth = [relevant[number] for number in ranking.numbers]
+    assert area == pytest.approx(average_precision_score(truth, -ranking.scores.numpy()))
+    assert (precision[-1], recall[-1]) == (1, 0)
+    with pytest.raises(ValueError, match="Expected one entry for each of 8 images, but got 2"):
+        ranking.precision_recall([True, False])
+
+
+def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> None:
+    for i, photo in enumerate(PHOTOS[:3]):
+        Image.fromarray(photo).save(tmp_path / f"{i}.png")
+    (tmp_path / "1.png").write_text("no picture")
+    ranking = rank(tmp_path, reference, skip_unreadable=True, batch_size=2)
+    assert ranking.unreadable == [f"Can't read image '{tmp_path}/1.png': it is not an image file"]
+    assert sorted(ranking.numbers) == [0, 2]
+    with pytest.raises(ValueError, match="Can't read image"):
+        rank(tmp_path, reference)
+
+
+def test_references_without_histograms(reference: object) -> None:
+    with pytest.raises(TypeError, match="`reference` expected to be a HistogramDNA or images, but got GaussianDNA"):
+        rank(MIXED, make_dna(PHOTOS[:2], layers=LAYERS, kind="gaussian"))
+    other = NeuronWeights(torch.ones(1), reference.neurons.take(torch.tensor([0])), "efficientnet_lite0")
+    with pytest.raises(ValueError, match="can't be used here, their neurons differ"):
+        rank(MIXED, reference, neuron_weights=other)
+    assert isinstance(rank(np.stack(PHOTOS[:2]), PHOTOS[0], layers=["block_0"]), Ranking)

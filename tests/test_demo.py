@@ -1,0 +1,41 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pytest
+
+from torchmetrics_dna.demo import DEGRADATIONS, STRENGTHS, photographs, run_demo
+from torchmetrics_dna.plots import plot_demo
+
+
+@pytest.mark.slow
+def test_distances_rise_with_the_strength_of_every_degradation() -> None:
+    demo = run_demo(8)
+    for comparisons in demo.comparisons.values():
+        for figures in ([c.dna_emd for c in comparisons], [c.dna_frechet for c in comparisons]):
+            assert figures[0] > 0
+            assert figures == sorted(figures)
+    axes = [axis for part in plot_demo(demo).subfigs for axis in part.axes]
+    assert axes[0].get_ylabel() == "dna-emd (bins)"
+    assert [line.get_label() for line in axes[0].lines] == list(DEGRADATIONS)
+
+
+def test_photographs_are_always_the_same() -> None:
+    first, again = photographs(14), photographs(14)
+    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    assert {photo.shape for photo in first} == {(192, 192, 3)}
+
+
+@pytest.mark.parametrize("name", DEGRADATIONS)
+def test_degradations_grow(name: str) -> None:
+    photo = photographs(3)[0]
+    errors = [np.abs(DEGRADATIONS[name](photo, s).astype(float) - photo).mean() for s in STRENGTHS]
+    assert errors == sorted(errors)
+    assert errors[0] > 0
+
+
+def test_without_scikit_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "skimage", None)
+    with pytest.raises(ModuleNotFoundError, match=r"needs skimage.*pip install .*'scikit-image>=0.22'.* extra 'demo'"):
+        photographs(3)

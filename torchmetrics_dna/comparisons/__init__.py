@@ -1,0 +1,1 @@
+"""Comparisons of image sets: two, many, class by class, over time."""

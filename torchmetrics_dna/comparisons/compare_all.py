@@ -1,0 +1,125 @@
+"""Compare several sets, all against all."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from torchmetrics_dna.comparisons.compare_many import by_name
+from torchmetrics_dna.comparisons.compare_measured import given_for
+from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
+from torchmetrics_dna.dna.base import check_comparable, check_enough
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.pairwise import pairwise_of
+from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.functional.pairwise import square
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.jobs.loading import Loading, SetOptions
+from torchmetrics_dna.jobs.processes import in_step
+from torchmetrics_dna.jobs.sides import Asked, measure_sides
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Sequence
+
+    from torch import Tensor
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.resolve import Feature
+
+
+def compare_all(
+    sets: Mapping[str, Source | DNA] | Sequence[Source | DNA],
+    feature: Feature | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    device: str | torch.device | None = None,
+    **options: Unpack[SetOptions],
+) -> DistanceMatrix:
+    """Compare several sets, all against all, such as domains or versions; each is measured once.
+
+    Args:
+        sets: Images, or DNAs or paths of them, by name; or without names: then their paths are their names, without the
+            folders that all are in.
+        feature: As for :func:`compare`, and so are all that follow.
+        metrics: The first of them orders the sets: dna-emd, if it is among them; by default the only one.
+        layers: Which layers.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges; of ``"auto"``, a bin is that of the range of all sets together.
+        neuron_weights: Weights of Eq. (5).
+        device: Where the network runs.
+        options: As for :func:`make_dna`.
+
+    Raises:
+        ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
+        RuntimeError: As for :func:`compare`.
+
+    Example:
+        >>> import numpy as np
+        >>> grey = {str(level): np.full((6, 40, 50, 3), level, np.uint8) for level in (0, 40, 200)}
+        >>> matrix = compare_all(grey, layers=["block_0"])
+        >>> matrix.found["dna-emd"].shape, matrix.num_images
+        (torch.Size([3, 3]), [6, 6, 6])
+
+    """
+    named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
+    if len(named) < 2:
+        raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
+    asked = Asked(feature, metrics, layers, num_bins, ranges, neuron_weights, num_folds=0, device=device)
+    loading, settings = Loading.of("compare_all", options)
+    with in_step(loading.distributed):
+        sides = measure_sides(list(named.values()), asked, loading, settings)
+        distances = sides.distances if metrics is not None else sides.distances[:1]
+        if wrong := [record.name for record in distances if record.higher_is_better]:
+            raise ValueError(f"Argument `metrics` takes distances, but {wrong[0]} is none; leave it out")
+        measured = list(sides.measured)
+    # properties of images that were watched beside a network are left out, as of a comparison
+    network = network_of(measured[0].any.neurons) if neuron_weights is None else None
+    measured = measured if network is None else [one.select(list(network)) for one in measured]
+    dna = measured[0].any
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    found: dict[str, Tensor] = {}
+    by_layer: dict[str, dict[str, Tensor]] = {}
+    for record in distances:
+        whole, layered = _reduced(record, dna.neurons, _pairs(record, measured), weights)
+        found[record.name] = square(whole, len(named))
+        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in layered.items()}
+    images, left_out = [one.any.num_images for one in measured], [line for one in measured for line in one.unreadable]
+    return DistanceMatrix(list(named), images, found, by_layer, dna.extractor, left_out)
+
+
+def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
+    """The distances of each pair, ``(pairs, N)``, of layers ``(pairs, layers)``, or of sets ``(pairs, 1)``."""
+    given: list[Any] = [given_for(record, one) for one in measured]
+    if not record.kinds:
+        return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), given)
+    for other in given[1:]:
+        check_comparable(given[0], other)
+        check_enough(given[0], other, record.name, record.least)
+    return record.pairwise(given) if record.pairwise is not None else pairwise_of(record.between, given)
+
+
+def _reduced(
+    record: Distance, neurons: Neurons, pairs: Tensor, weights: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """The distance of each pair, ``(pairs,)``, and that of each layer."""
+    if record.grain == "set":
+        return pairs[:, 0], {}
+    if record.grain == "layer":
+        layers = dict(zip(neurons, pairs.T, strict=True))
+        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
+    weighted = weigh_and_reduce(pairs, weights, "none")
+    layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
+    return mean_over_neurons(weighted), layers

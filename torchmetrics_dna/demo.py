@@ -1,0 +1,147 @@
+"""The demonstration: photographs, copies degraded more and more, and how the distances rise."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFilter
+
+from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extras import require
+from torchmetrics_dna.images.sources import open_indexed
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.measure import Measured, measure
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.jobs.loading import Progress
+
+PHOTOGRAPHS = (
+    "astronaut.png",
+    "brick.png",
+    "camera.png",
+    "chelsea.png",
+    "coffee.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "moon.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+STRENGTHS = (1, 2, 3, 4)
+_SIDE = 192  # of a crop, in pixels
+_EXAMPLE = 3  # the cat
+Picture = NDArray[np.uint8]
+#: What a strength of each degradation is, with its unit.
+AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
+    "blur": ("sigma {} px", lambda strength: 2.0 ** (strength - 2)),
+    "noise": ("deviation {} of 255", lambda strength: 3 * 2**strength),
+    "JPEG": ("quality {}", lambda strength: 100 // 2**strength),
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Demo:
+    """What the demonstration found.
+
+    Attributes:
+        num_images: How many photographs.
+        strengths: The strengths of degradation.
+        comparisons: For each degradation, one comparison per strength.
+        examples: For each degradation, one photograph at the strengths ``shown``.
+        shown: Strengths of the examples; 0 is the photograph as it is.
+
+    """
+
+    num_images: int
+    strengths: tuple[int, ...]
+    comparisons: dict[str, list[Comparison]]
+    examples: dict[str, list[Picture]]
+    shown: tuple[int, ...]
+
+    def amount(self, degradation: str, *strengths: int) -> str:
+        """What strengths of a degradation are, in its unit, such as ``"sigma 0.5, 1 px"``."""
+        unit, of = AMOUNTS[degradation]
+        return unit.format(", ".join(f"{of(strength):g}" for strength in strengths))
+
+
+def photographs(num_images: int) -> list[Picture]:
+    """Crop the photographs that scikit-image ships, each in turn; RGB, uint8, always the same crops.
+
+    Raises:
+        ModuleNotFoundError: If scikit-image is missing.
+        ValueError: If fewer than two are asked for.
+
+    """
+    if num_images < 2:
+        raise ValueError(f"Argument `num_images` expected to be an integer larger than 1, but got {num_images}")
+    folder = Path(require("skimage", "demo").__file__).parent / "data"
+    whole: list[NDArray[Any]] = [open_indexed(folder / name, "The demonstration")[0] for name in PHOTOGRAPHS]
+    random = np.random.default_rng(0)
+    crops: list[Picture] = []
+    for i in range(num_images):
+        image = whole[i % len(whole)]
+        top, left = (random.integers(0, extent - _SIDE, endpoint=True) for extent in image.shape[:2])
+        crops.append(image[top : top + _SIDE, left : left + _SIDE])
+    return crops
+
+
+def blur(image: Picture, strength: int) -> Picture:
+    """Gaussian blur of 0.5 to 4 pixels."""
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(AMOUNTS["blur"][1](strength))))
+
+
+def noise(image: Picture, strength: int) -> Picture:
+    """Gaussian noise with a standard deviation of 6 to 48 grey levels."""
+    added = np.random.default_rng(strength).normal(0, AMOUNTS["noise"][1](strength), image.shape)
+    return (image + added).clip(0, 255).astype(np.uint8)
+
+
+def jpeg(image: Picture, strength: int) -> Picture:
+    """JPEG of quality 50, 25, 12 and 6."""
+    file = BytesIO()
+    Image.fromarray(image).save(file, "JPEG", quality=AMOUNTS["JPEG"][1](strength))
+    return np.asarray(Image.open(file))
+
+
+DEGRADATIONS = {"blur": blur, "noise": noise, "JPEG": jpeg}
+
+
+def run_demo(num_images: int = 32, progress: Progress | None = None) -> Demo:
+    """Compare photographs with degraded copies of themselves.
+
+    Args:
+        num_images: How many photographs, 2 or more.
+        progress: Called after each set of images, with the number of sets done and that of all.
+
+    """
+    images = photographs(num_images)
+    extractor = DNAExtractor("efficientnet_lite0")
+    sets = {(name, s): [f(image, s) for image in images] for name, f in DEGRADATIONS.items() for s in STRENGTHS}
+    job = Job.for_dnas(extractor, ("histogram", "gaussian"), 1000, None, Loading())
+    measured: dict[tuple[str, int], Measured] = {}
+    for key, pictures in {("original", 0): images, **sets}.items():
+        measured[key] = measure(job, pictures)
+        if progress:
+            progress("demo", len(measured), len(sets) + 1)
+    original = measured["original", 0]
+    shown = (0, STRENGTHS[1], STRENGTHS[-1])
+    example = images[_EXAMPLE % num_images]
+    return Demo(
+        num_images,
+        STRENGTHS,
+        {name: [compare_measured(original, measured[name, s]) for s in STRENGTHS] for name in DEGRADATIONS},
+        {name: [f(example, s) if s else example for s in shown] for name, f in DEGRADATIONS.items()},
+        shown,
+    )

@@ -1,0 +1,189 @@
+"""Make DNA files of large image sets: in parts, by one process or several, and resume after an interruption."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import ChainMap
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images.addresses import check_writable, is_address
+from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.images.stamps import stamp_of
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, make_elsewhere
+from torchmetrics_dna.jobs.groups import group_names, grouping
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import are_few, check_any_read
+from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Images, ImageSource, Source
+    from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+
+
+def make_files(
+    source: Source,
+    output: str | os.PathLike[str],
+    extractor: DNAExtractor,
+    kinds: Sequence[Kind],
+    num_bins: int,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+    *,
+    num_folds: int | None = None,
+    groups: Groups | None = None,
+    resume: bool = False,
+    notes: str = "",
+) -> tuple[dict[str, Path | str], list[str]]:
+    """Write the DNA of an image set to files, all kinds from one pass.
+
+    The images are measured in parts, which lie in the folder ``OUTPUT.parts`` until the whole is written. Which
+    images are in a part does not depend on how many processes there are, nor does the order in which parts are merged,
+    so the files are the same to the last byte. The folder is locked until then, so that no other job mixes with it. Of
+    a stream of files, each is a part, or several if there are more than 1,000; what lives in this process has no parts.
+
+    Args:
+        source: See :func:`open_source`.
+        output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
+            the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        extractor: As for :class:`Job`, and so are kinds, bins and ranges.
+        kinds: Which DNAs to make.
+        num_bins: Bins of the histograms.
+        ranges: Activation ranges of the histograms.
+        loading: How images are read; if ``distributed``, all processes must see the same folder. With an ``engine``,
+            its workers make the parts, and merge them.
+        num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
+        groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
+        resume: Resume from the finished parts of an interrupted call.
+        notes: Kept in the files.
+
+    Returns:
+        The path or address of the file of each kind, and one line for each image that was left out.
+
+    Raises:
+        FileNotFoundError: If the images, or the folder or bucket to write to, are not there.
+        FileExistsError: If something is at ``output`` that is not a file.
+        ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
+            resumed; if there are finished
+            parts and ``resume`` is False, or they are of another job or of other images; if the folder of parts holds
+            something else, or another process makes parts in it.
+
+    """
+    with in_step():
+        images = loading.open(source)
+        check_used(loading.reading, images)
+        job = Job.for_dnas(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
+        if num_folds is not None:
+            grouping(images, groups)
+        paths = output_paths(output, kinds)
+        if loading.engine is not None:
+            check_elsewhere(images)
+        if isinstance(images, ImageStream) and not images.of_files:
+            return paths, _measure_stream(images, job, paths, resume, notes)
+        parts = Parts(parts_folder(output), parts_of(images, loading.batch_size), list(kinds))
+    try:
+        with in_step(), plainly(are_few(images)):
+            if rank() == 0:
+                parts.begin(_described(images, job), resume)
+            made = _make_here(images, job, parts) if loading.engine is None else make_elsewhere(images, job, parts)
+            if rank() == 0:
+                for kind, dna in made:
+                    replace(dna, notes=notes).save(paths[kind])
+            unreadable = parts.unreadable()
+            gather(None)  # wait until all have read them, since they are removed next
+            if rank() == 0:
+                parts.remove()
+    finally:
+        parts.end()
+    return paths, unreadable
+
+
+def _make_here(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
+    """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
+    missing = gather(parts.missing())[0]  # as it was before any process finished a part
+    parts.measure(images, job, missing[rank() :: world_size()])
+    gather(None)  # wait until all parts are there
+    unreadable = parts.unreadable()
+    check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
+    return ((kind, parts.merged(kind)) for kind in parts.kinds)
+
+
+def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
+    """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
+    if resume:
+        raise ValueError(
+            f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
+            " files"
+        )
+    found = measure(job.by(replace(job.loading, distributed=world_size() > 1)), images)
+    if rank() == 0:
+        for kind, path in paths.items():
+            replace(found.dnas[kind], notes=notes).save(path)
+    return found.unreadable
+
+
+def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
+    """Where the DNA of each kind goes, to paths or addresses.
+
+    Raises:
+        FileNotFoundError: If there is no such folder or bucket.
+        FileExistsError: If something is there that is not a file.
+        OSError: If the system of an address can't be asked, or can't be written to.
+
+    """
+    output = os.fspath(output)
+    names = {kinds[0]: output}
+    if len(kinds) > 1:
+        suffix = next((end for end in (".dna.npz", ".npz") if output.endswith(end)), "")
+        stem = output.removesuffix(suffix)
+        names = {kind: f"{stem}.{kind}{suffix}" for kind in kinds}
+    for name in names.values():
+        check_writable(name)
+    return {kind: name if is_address(name) else Path(name) for kind, name in names.items()}
+
+
+def parts_folder(output: str | os.PathLike[str]) -> Path:
+    """Where the parts of a job are kept: beside its output, or in the working directory if that is at an address."""
+    return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
+
+
+def _described(images: Images, job: Job) -> dict[str, Any]:
+    """What parts must have in common, in json's types."""
+    told = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
+    sha = hashlib.sha256()
+    for line in told:
+        sha.update(line.encode(errors="surrogatepass"))
+    count = len(images.shards) if isinstance(images, ImageStream) else len(images)
+    configurations = [statistic.configuration for statistic in job.statistics.values()]
+    return dict(ChainMap(*configurations)) | {
+        "kinds": [configuration["kinds"] for configuration in configurations],
+        "format": FORMAT,
+        "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
+        "batch sizes": job.loading.batch_size,
+        "EXIF orientations": images.exif_orientation,
+    }
+
+
+def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
+    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
+    for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
+        yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
+
+
+def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
+    yield f"shards\n{job.loading.column}\n{job.loading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
+    for shard in images.shards:
+        yield f"{shard.label}\n{stamp_of(lambda _, path=shard.label: path, 0)}"  # type: ignore[misc]

@@ -1,0 +1,139 @@
+"""Measure an image set in one pass: every statistic that is asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+import torch
+
+from torchmetrics_dna.dna.unions import ImageFeatures
+from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
+from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.processes import gather, in_step
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torch import Tensor
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.job import Job, Split
+    from torchmetrics_dna.statistics import State
+
+
+@dataclass(frozen=True, eq=False)
+class Measured:
+    """What one pass over an image set found.
+
+    Attributes:
+        dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.
+        unreadable: One line for each image that was left out.
+        numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each;
+            those of a stream are counted. Empty where nothing is kept of single images.
+        names: What these images are called.
+        kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
+        states: Of all statistics, for what they hold beside their values.
+
+    """
+
+    dnas: dict[str, DNA]
+    unreadable: list[str]
+    numbers: Sequence[int] = ()
+    names: Sequence[str] = ()
+    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    states: Mapping[str, State] = field(default_factory=dict)
+
+    @property
+    def features(self) -> ImageFeatures | None:
+        """Spatial means of the last layer, and the fold of each image, if they were kept."""
+        return ImageFeatures(self.kept["features"], self.folds) if "features" in self.kept else None
+
+    @property
+    def folds(self) -> Tensor | None:
+        """The fold of each image, if folds were kept."""
+        return self.kept.get("folds")
+
+    @property
+    def thumbnails(self) -> Tensor | None:
+        """Of the images, if folds were kept, uint8, ``(images, n)``."""
+        return self.kept.get("thumbnails")
+
+    @property
+    def any(self) -> DNA:
+        """One of the DNAs."""
+        return next(iter(self.dnas.values()))
+
+    def select(self, layers: Sequence[str]) -> Measured:
+        """The same of some layers; of images, spatial means of these and all else as it is."""
+        positions = self.any.neurons.positions(layers)
+        dnas = {kind: dna.select(layers) for kind, dna in self.dnas.items()}
+        kept = {name: values[:, positions] if name == "means" else values for name, values in self.kept.items()}
+        return replace(self, dnas=dnas, kept=kept)
+
+    def without_folds(self) -> Measured:
+        """The same without folds, which take more than all else."""
+        return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
+
+
+def measure(job: Job, source: Source) -> Measured:
+    """Run all images of a source through a job once, shared among processes if they are ``distributed``.
+
+    Raises:
+        ValueError: If there are no images, one can't be read, or activations are not finite.
+
+    """
+    loading = job.loading
+    with in_step(loading.distributed):
+        images = loading.open(source)
+        if loading.engine is not None:
+            return _measure_elsewhere(job, images)
+        (split,) = job.run(loading.share_of(images), whole=images)
+        unreadable, num_images = split.unreadable, split.num_images
+        if loading.distributed:
+            shares = gather((unreadable, num_images))
+            unreadable, num_images = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
+            for name, statistic in job.statistics.items():
+                statistic.reduce_(split.states[name])
+        check_any_read(num_images + len(unreadable), unreadable, images.label)
+        values = job.values(split)
+        rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
+        rows |= _notes(job, split)
+        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), split.states)
+
+
+def _measure_elsewhere(job: Job, images: Images) -> Measured:
+    if rows := [name for name, statistic in job.statistics.items() if statistic.by_image]:
+        raise ValueError(
+            f"Argument `engine` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
+        )
+    check_elsewhere(images)
+    return Measured(*measure_elsewhere(images, job))
+
+
+def _notes(job: Job, split: Split) -> dict[str, Tensor]:
+    """The fold and the thumbnail of each image, if folds are kept."""
+    if job.num_folds is None:
+        return {}
+    none = {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
+    return none | {name: torch.cat(batches) for name, batches in split.notes.items()}
+
+
+def _in_order(
+    rows: dict[str, Tensor], split: Split, images: Images, distributed: bool
+) -> tuple[list[int], list[str], dict[str, Tensor]]:
+    """Numbers and names of all images, and what is known of each, in their order, whichever process read it."""
+    mine = split.numbers, split.names, rows
+    shares = gather(mine) if distributed else [mine]
+    every = torch.tensor([number for some, _, _ in shares for number in some], dtype=torch.int64)
+    order = every.argsort()
+    numbers = every[order].tolist() if isinstance(images, ImageSource) else list(range(len(every)))
+    names = [name for _, some, _ in shares for name in some]
+    # nobody's share is joined with what has another shape, of no images
+    kept = {
+        name: torch.cat([known[name] for some, _, known in shares if some or len(shares) == 1])[order]
+        for name in (rows if len(every) else ())
+    }
+    return numbers, [names[i] for i in order.tolist()], kept

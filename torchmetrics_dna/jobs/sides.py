@@ -1,0 +1,279 @@
+"""Open the image sets of a comparison, and measure each once."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
+from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
+from torchmetrics_dna.dna.layer_unions import Plan, plan_for
+from torchmetrics_dna.dna.load import is_dna_path, load_dna
+from torchmetrics_dna.dna.names import resolve_names
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors import PRESETS
+from torchmetrics_dna.extractors.projections import own_layers
+from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images.addresses import is_address
+from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.sources import check_used
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere
+from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import Loading, are_few, number_of
+from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.statistics.folds import check_num_folds
+from torchmetrics_dna.statistics.resolve import check_of_dnas, device_for, resolve
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import torch
+    from torch import Tensor
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.names import GivenNames
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.resolve import Feature
+
+_FEW_SIDES = 8  # a distance of self-ranging DNAs takes torch a tenth of what loading compiled functions does
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """What is asked of image sets that are compared; attributes are the arguments of :func:`compare`."""
+
+    feature: Feature | None = None
+    metrics: Sequence[str] | None = None
+    layers: Sequence[str] | None = None
+    num_bins: int | None = None
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None
+    neuron_names: GivenNames | None = None
+    changes: ChangeDictionary | str | os.PathLike[str] | None = None
+    confidence: float = 0.95
+    num_folds: int = NUM_FOLDS
+    groups: Groups | tuple[Groups, ...] | None = None
+    device: str | torch.device | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Sides:
+    """Image sets of one comparison.
+
+    Attributes:
+        measured: What was found of each; to be taken once, and measured when it is taken.
+        distances: Which distances they have in common.
+        plan: What can be said of fd.
+        words: Names of neurons and changes of images, as :class:`Comparison` takes them.
+        few: Whether they are few, of few images or of none to be measured, so that compiled functions are not worth
+            their loading.
+
+    """
+
+    measured: Iterator[Measured]
+    distances: Sequence[Distance]
+    plan: Plan | None
+    words: dict[str, Any]
+    few: bool
+
+
+def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading, settings: dict[str, Any]) -> Sides:
+    """Open all sides, so that a mistake in the last does not cost the time that others take; and get ready to measure.
+
+    Args:
+        sides: Images, DNAs or paths of them.
+        asked: What is asked of them.
+        loading: How images are read.
+        settings: Of a named extractor.
+
+    Raises:
+        ValueError: As for :func:`compare`.
+
+    """
+    opened = _open_sides(sides, asked.layers, asked.ranges, loading)
+    given = [side for side in opened if isinstance(side, DNA)]
+    distances = resolve_distances(asked.metrics, given)
+    _check_certainty(asked.confidence, asked.num_folds)
+    if len(given) == len(opened):
+        check_of_dnas(given, asked.feature, asked.num_bins, settings)
+        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), _are_few(opened))
+    kinds, settings = kinds_for(distances), settings | {"device": device_for(asked.feature, asked.device)}
+    wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
+    way = resolve(*wanted, given, histograms="histogram" in kinds, **settings)
+    extractor, num_folds, plan = way.extractor, asked.num_folds, None
+    resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+    if loading.engine is None:  # which keeps nothing of single images
+        plan = _plan_for_fd(opened, distances, extractor.neurons, num_folds, asked.neuron_weights is None)
+    job = Job.for_dnas(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
+    job, known = job.also(**_kept_for(distances, plan)), iter(way.dnas)
+    grouped = _groups_of_sides(asked.groups, len(opened))
+    keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
+
+    def measured() -> Iterator[Measured]:
+        kept: dict[tuple[str | None, int], Measured] = {}  # of places that come again
+        for i, (side, groups) in enumerate(zip(opened, grouped, strict=True)):
+            if isinstance(side, DNA):
+                yield _as_measured(next(known))
+                continue
+            made = kept.get(keys[i])
+            if made is None:
+                made = measure(replace(job, groups=groups), side)
+            if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
+                kept[keys[i]] = made
+            yield made
+
+    return Sides(measured(), distances, plan, _words(asked, extractor), _are_few(opened))
+
+
+def _place(side: Any) -> str | None:
+    """Where images lie, the same for all ways to write it; None for what is no path."""
+    if not isinstance(side, (str, os.PathLike)):
+        return None
+    path = os.fspath(side)
+    return path if is_address(path) else os.path.realpath(path)
+
+
+def _check_certainty(confidence: float, num_folds: int) -> None:
+    check_confidence(confidence)
+    if num_folds:
+        check_num_folds(num_folds)
+
+
+def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
+    """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
+    extractor = of.extractor if isinstance(of, DNA) else of.name
+    others = PRESETS[extractor].neurons if extractor in PRESETS else None
+    return {
+        "neuron_names": resolve_names(asked.neuron_names, of.neurons, others),
+        "changes": changes_for(asked.changes, extractor, of.weights_digest),
+    }
+
+
+def _plan_for_fd(
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
+) -> Plan | None:
+    """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
+    sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
+    if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
+        return None
+    neurons = (split and network_of(neurons)) or neurons
+    neurons = neurons.take(neurons.positions(own_layers(neurons)))
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return Plan(
+            False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
+        )
+    return plan_for(neurons, known, num_folds)
+
+
+def _are_few(sides: Sequence[Images | DNA]) -> bool:
+    return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or are_few(side) for side in sides)
+
+
+def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Features]:
+    """What distances take of single images."""
+    kept: dict[str, Features] = {}
+    if any(not record.kinds for record in distances):
+        kept["features"] = Features()
+    if plan is not None and plan.anything:
+        kept["means"] = Features(all_layers=True)
+    return kept
+
+
+def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:
+    if groups is None or isinstance(groups, str) or callable(groups):
+        return [groups] * count
+    if isinstance(groups, tuple) and len(groups) == count:
+        return groups
+    raise ValueError(
+        f"Argument `groups` expected to be a tuple of {count} sequences, one for each side, but got another"
+    )
+
+
+def open_side(
+    side: Source | DNA,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    loading: Loading | None = None,
+) -> Images | DNA:
+    """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
+    if is_dna_path(side):
+        side = load_dna(side, None if ranges == "auto" else ranges)
+    if isinstance(side, DNA):
+        return side if layers is None or is_unnamed(side) else side.select(layers)
+    return (loading or Loading()).open(side)
+
+
+def _open_sides(
+    sides: Sequence[Source | DNA],
+    layers: Sequence[str] | None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None,
+    loading: Loading,
+) -> list[Images | DNA]:
+    with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
+        reading = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
+        opened = [
+            open_side(side, layers, ranges, loading) if read is None else read.result()
+            for side, read in zip(sides, reading, strict=True)
+        ]
+    known = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
+    if known is not None:
+        origin = {"extractor": known.extractor, "weights_digest": known.weights_digest}
+        opened = [named(side, known.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
+    check_used(loading.reading, *opened)
+    for side in opened if loading.engine is not None else ():
+        if not isinstance(side, DNA):
+            check_elsewhere(side)
+    return opened
+
+
+def open_indexed_sides(
+    sides: Sequence[Source | DNA],
+    what: str,
+    layers: Sequence[str] | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    loading: Loading | None = None,
+) -> list[ImageSource | DNA]:
+    """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
+    found = list[ImageSource | DNA]()
+    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
+        if isinstance(opened, ImageStream):
+            raise ValueError(by_number(opened, what))
+        found.append(opened)
+    return found
+
+
+def open_images(sides: Sequence[Source], what: str, loading: Loading) -> list[Images]:
+    """Likewise, for what needs the images themselves, streams too; ValueError if a side is a DNA."""
+    opened: list[Images] = []
+    for side in _open_sides(sides, None, None, loading):
+        if isinstance(side, DNA):
+            raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
+        opened.append(side)
+    return opened
+
+
+def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
+    """Likewise, for what takes them by number; ValueError if a side is a stream."""
+    opened = list[ImageSource]()
+    for side in open_images(sides, what, loading):
+        if isinstance(side, ImageStream):
+            raise ValueError(by_number(side, what))
+        opened.append(side)
+    return opened
+
+
+def _as_measured(dna: DNA) -> Measured:
+    return Measured({dna.kind: dna}, [])

@@ -1,1 +1,0 @@
-"""Image sets: measure, make, compare and rank them."""

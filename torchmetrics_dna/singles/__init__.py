@@ -1,0 +1,1 @@
+"""Single images: ranks, nearest images, and where neurons are excited."""

@@ -1,0 +1,304 @@
+"""Neuron cards: the parts of images that excite a neuron most and least, in A and in B."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
+
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.extractors.classes import classifier_of
+from torchmetrics_dna.images.boxes import window
+from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.jobs.processes import in_step
+from torchmetrics_dna.jobs.sides import open_indexed_sides
+from torchmetrics_dna.singles.class_shares import compare_classes
+from torchmetrics_dna.singles.extremes import Extremes, NeuronExtremes
+from torchmetrics_dna.singles.neuron_groups import mixed, move_together
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from typing_extensions import Unpack
+
+    from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import ImageSource, Source
+    from torchmetrics_dna.images.boxes import Box
+    from torchmetrics_dna.jobs.loading import LoadingOptions
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.singles.class_shares import Classes
+    from torchmetrics_dna.statistics.rows import ImageRows
+
+NUM_NEURONS, NUM_IMAGES = 12, 256
+MOST, LEAST = 6, 3  # crops of a side
+_CANDIDATES = 5  # for each card
+
+
+class ImageCrop(NamedTuple):
+    """A part of an image.
+
+    Attributes:
+        image: What the image is called.
+        number: Where it stands in its source.
+        box: Left, top, right and bottom, in shares of the image as it is.
+        activation: The largest activation of the neuron in the image, or the smallest.
+
+    """
+
+    image: str
+    number: int
+    box: Box
+    activation: float
+
+
+class OtherNeuron(NamedTuple):
+    """A neuron that moves together with that of a card."""
+
+    layer: str
+    neuron: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Card:
+    """What one neuron is about.
+
+    Attributes:
+        layer: Its layer.
+        neuron: Its number within the layer.
+        name: Its name, or again its number.
+        z: How far its distance is above chance, in standard deviations of chance; None without a test.
+        p_value: Corrected for the number of neurons, likewise.
+        q: Share of false discoveries, likewise.
+        higher: The side where it is more active on average, ``"a"`` or ``"b"``; None if neither.
+        others: The neurons that move together with it and have no card of their own.
+        most: By side, ``"a"`` or ``"b"``: the parts of images that excite it most, the strongest first.
+        least: By side: those that excite it least, the weakest first.
+
+    """
+
+    layer: str
+    neuron: int
+    name: str
+    z: float | None
+    p_value: float | None
+    q: float | None
+    higher: str | None
+    others: list[OtherNeuron]
+    most: dict[str, list[ImageCrop]]
+    least: dict[str, list[ImageCrop]]
+
+
+@dataclass(frozen=True, eq=False)
+class Cards:
+    """Neuron cards, those with the most evidence first.
+
+    Attributes:
+        cards: One for each group of neurons.
+        classes: What the network takes the images for; None unless it says so clearly, see :func:`make_cards`.
+        images: The sources of the sides that are images, ``"a"``, ``"b"`` or both.
+        looked_at: What the pass over some of their images found.
+
+    """
+
+    cards: list[Card]
+    classes: Classes | None
+    images: dict[str, ImageSource]
+    looked_at: dict[str, Measured]
+
+    @property
+    def num_images(self) -> dict[str, int]:
+        """How many images of each side were looked at."""
+        return {side: len(one.numbers) for side, one in self.looked_at.items()}
+
+
+def make_cards(
+    a: Source | DNA,
+    b: Source | DNA,
+    found: Comparison,
+    extractor: DNAExtractor,
+    *,
+    num_neurons: int = NUM_NEURONS,
+    num_images: int = NUM_IMAGES,
+    seed: int = 0,
+    keep: Callable[[str], Mapping[str, ImageRows]] | None = None,
+    **loading: Unpack[LoadingOptions],
+) -> Cards:
+    """Show what the neurons that differ most clearly are about, by one more pass over some images.
+
+    Of the neurons with the most evidence (without a test: with the largest distance), five times as many as are shown
+    are looked at. Those that move together are one group: taken by evidence, a neuron joins the first one before it
+    whose largest activation in an image correlates with its own by 0.8 or more, or -0.8 or less, over the images of
+    both sides, each less the mean of its side. (Else what tells A from B would tie all of them.) With fewer than 8
+    images, each is on its own. A group has one card, of the neuron with the most evidence. No layer has more than half
+    of the cards, as long as others have neurons with q of 0.05 or less. Properties of images are left out.
+
+    A card shows up to 6 images of a side that excite the neuron most, by their largest activation, and 3 of the others
+    that excite it least, by their smallest (of equal ones, by their largest); of each the part where that is.
+
+    The classes are those of the default extractor's own classifier, if it has its packaged weights and the layer
+    ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides:
+    otherwise the network does not know what it sees. None is named unless a permutation test of the images, of the sum
+    of all differences, has a p-value of 0.05 or less.
+
+    Args:
+        a: Images, or a DNA or the path of one, whose side has no crops.
+        b: Likewise.
+        found: What :func:`compare` found of them.
+        extractor: What it was measured with.
+        num_neurons: How many cards at most.
+        num_images: How many images of each side to look at, drawn at random.
+        seed: Of the draw.
+        keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, by name.
+        loading: See :class:`Loading`.
+
+    Raises:
+        ValueError: If neither side is images, the comparison has no distances of neurons, a number is out of range, or
+            an image can't be read.
+
+    Example:
+        >>> import numpy as np
+        >>> from torchmetrics_dna import DNAExtractor, compare
+        >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
+        >>> extractor = DNAExtractor(layers=["block_0"])
+        >>> cards = make_cards(black, white, compare(black, white, extractor), extractor, num_neurons=2).cards
+        >>> len(cards), [crop.image for crop in cards[0].most["a"]]
+        (2, ['image 0', 'image 1'])
+
+    """
+    reading = Loading(**loading)
+    with in_step(reading.distributed):
+        images = open_images(a, b, reading)
+        _check(found, extractor, num_neurons, num_images)
+        candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
+        columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
+        classifier = classifier_of(extractor) if len(images) == 2 else None
+        looked_at: dict[str, Measured] = {}
+        for side, source in images.items():
+            kept = {
+                "extremes": NeuronExtremes(columns, extractor.input_size, classifier),
+                **(keep(side) if keep else {}),
+            }
+            looked_at[side] = _look(source, _draw(len(source), num_images, seed), extractor, kept, reading)
+        extremes = {
+            side: Extremes.of(one.numbers, one.kept["extremes"], len(columns)) for side, one in looked_at.items()
+        }
+        groups = move_together([one.values[..., 0] for one in extremes.values()])
+        shown = mixed([candidates[first] for first in groups], num_neurons)
+        crops = _Crops(images, extremes, extractor)
+        cards = [
+            _card(candidates, column, groups[column], crops)
+            for column in groups
+            if any(candidates[column] is one for one in shown)
+        ]
+        classes = (
+            None
+            if classifier is None
+            else compare_classes(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
+        )
+        return Cards(cards, classes, images, looked_at)
+
+
+def open_images(a: Source | DNA, b: Source | DNA, loading: Loading | None = None) -> dict[str, ImageSource]:
+    """The sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
+    sides = open_indexed_sides((a, b), "A card", loading=loading)
+    images = {name: side for name, side in zip("ab", sides, strict=True) if not isinstance(side, DNA)}
+    if not images:
+        raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")
+    return images
+
+
+def _check(found: Comparison, extractor: DNAExtractor, num_neurons: int, num_images: int) -> None:
+    for name, value in (("num_neurons", num_neurons), ("num_images", num_images)):
+        if value < 1:
+            raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
+    if not found.records("neuron"):
+        raise ValueError(
+            f"Cards take a distance of neurons, but the comparison has {', '.join(found.found) or 'none'}; add dna-emd"
+            " to its `metrics`"
+        )
+    if missing := [layer for layer in found.neurons if layer not in extractor.neurons]:
+        raise ValueError(
+            f"The comparison has layer {missing[0]!r}, but the extractor has {', '.join(extractor.neurons)}; give the"
+            " extractor that it was made with"
+        )
+    if list(found.neurons) == [LAYER]:
+        raise ValueError("Cards show neurons of a network, but only properties were compared; give an extractor")
+
+
+def _by_evidence(found: Comparison) -> list[dict[str, Any]]:
+    """All neurons of the network, those that differ most clearly first."""
+    return [neuron for neuron in found.top_neurons(found.neurons.total) if neuron["layer"] != LAYER]
+
+
+def _draw(count: int, num_images: int, seed: int) -> list[int]:
+    """Numbers of images, ascending."""
+    drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
+    found: list[int] = drawn[:num_images].sort().values.tolist()
+    return found
+
+
+def _look(
+    source: ImageSource, numbers: list[int], extractor: DNAExtractor, keep: Mapping[str, ImageRows], loading: Loading
+) -> Measured:
+    """What is kept of some images of a source."""
+    found = measure(Job(extractor, keep, loading), source.take(numbers))
+    return replace(found, numbers=[numbers[i] for i in found.numbers])
+
+
+class _Crops:
+    """Crops of images, by what excites a neuron."""
+
+    def __init__(
+        self, images: Mapping[str, ImageSource], extremes: Mapping[str, Extremes], extractor: DNAExtractor
+    ) -> None:
+        self.sides = list(images)
+        self._images, self._extremes, self._crop = images, extremes, extractor.crop
+        self._sizes: dict[tuple[str, int], tuple[int, int]] = {}
+
+    def of(self, side: str, column: int) -> tuple[list[ImageCrop], list[ImageCrop]]:
+        """Those that excite a neuron most, and those of other images that excite it least."""
+        largest, smallest = self._extremes[side].values[:, column].T.tolist()
+        places = range(len(largest))
+        count = min(MOST, -(-2 * len(places) // 3))
+        most = sorted(places, key=lambda i: -largest[i])[:count]
+        others = [i for i in places if i not in most]
+        least = sorted(others, key=lambda i: (smallest[i], largest[i]))[:LEAST]
+        return [self._cut(side, i, column, 0) for i in most], [self._cut(side, i, column, 1) for i in least]
+
+    def _cut(self, side: str, place: int, column: int, end: int) -> ImageCrop:
+        extremes, images = self._extremes[side], self._images[side]
+        number = extremes.numbers[place]
+        left, top, right, bottom = extremes.cells[place, column, end].tolist()
+        box = window((left, top, right, bottom), *self._size(side, number), self._crop)
+        return ImageCrop(images.names[number], number, box, float(extremes.values[place, column, end]))
+
+    def _size(self, side: str, number: int) -> tuple[int, int]:
+        """Height and width of an image, which is read but once."""
+        if (side, number) not in self._sizes:
+            height, width = self._images[side][number].shape[:2]
+            self._sizes[side, number] = height, width
+        return self._sizes[side, number]
+
+
+def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[int], crops: _Crops) -> Card:
+    neuron = candidates[column]
+    shift = neuron["shift"] or 0
+    by_side = {side: crops.of(side, column) for side in crops.sides}
+    return Card(
+        neuron["layer"],
+        neuron["neuron"],
+        neuron["name"],
+        neuron["z"],
+        neuron["p_value"],
+        neuron["q"],
+        ("b" if shift > 0 else "a") if shift else None,
+        [OtherNeuron(one["layer"], one["neuron"], one["name"]) for one in (candidates[i] for i in others)],
+        {side: most for side, (most, _) in by_side.items()},
+        {side: least for side, (_, least) in by_side.items()},
+    )
