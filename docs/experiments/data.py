@@ -32,7 +32,7 @@ from PIL import Image, ImageDraw, ImageFont
 from sklearn.datasets import load_digits
 from torch import Tensor
 
-from torchmetrics_dna.sets import demo
+from torchmetrics_dna import demo
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -24,7 +24,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor
+from torchmetrics_dna import ActivationRanges, DNAExtractor, demo
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.functional import (
     activation_histogram,
@@ -34,7 +34,6 @@ from torchmetrics_dna.functional import (
     learn_neuron_weights,
     sensitivity_deviation,
 )
-from torchmetrics_dna.sets import demo
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -15,11 +15,11 @@ from commands import run as run_command
 from engines import EXTRACTOR, RANGES, Here, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
-from torchmetrics_dna.sets import on_ray
 
 from torchmetrics_dna import compare, make_dna, rank
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import open_source
+from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_there, engine_of
 from torchmetrics_dna.jobs.engine import LostError, Work
 from torchmetrics_dna.jobs.loading import Loading

@@ -13,11 +13,11 @@ from commands import run as run_command
 from kinds import png, tar
 from networks import pixels
 from processes import run
-from torchmetrics_dna.sets import parts as parts_module
 
 from torchmetrics_dna import load_dna, make_dna
 from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.loader import chunked
+from torchmetrics_dna.jobs import parts as parts_module
 from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.make_files import make_files
 from torchmetrics_dna.jobs.parts import parts_of
