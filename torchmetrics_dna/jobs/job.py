@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-import torch
-
+from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.loading import activate
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
@@ -199,11 +197,11 @@ class Job:
     def values(self, split: Split) -> dict[str, Any]:
         """The value of each statistic; DNAs on the CPU, and may be views of the split."""
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
-        return {name: value if isinstance(value, torch.Tensor) else value.to("cpu") for name, value in values.items()}
+        return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
     def dnas(self, split: Split) -> dict[str, DNA]:
         """The DNAs among the values."""
-        return {name: value for name, value in self.values(split).items() if not isinstance(value, torch.Tensor)}
+        return {name: value for name, value in self.values(split).items() if isinstance(value, DNA)}
 
     @property
     def keeps_rows(self) -> bool:

@@ -35,7 +35,7 @@ class Measured:
             those of a stream are counted. Empty where nothing is kept of single images.
         names: What these images are called.
         kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
-        states: Of all statistics, for what they hold beside their values.
+        states: What statistics of single images hold beside their rows, by name.
 
     """
 
@@ -100,8 +100,10 @@ def measure(job: Job, source: Source) -> Measured:
         check_any_read(num_images + len(unreadable), unreadable, images.label)
         values = job.values(split)
         rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
+        # rows are copied in order, so the state must not keep them
+        states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
         rows |= _notes(job, split)
-        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), split.states)
+        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), states)
 
 
 def _measure_elsewhere(job: Job, images: Images) -> Measured:
