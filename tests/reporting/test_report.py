@@ -390,3 +390,13 @@ def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     assert "Furthest from" not in page.text
     assert "(1 image)" in " ".join(page.text.split())
     assert ["weights of neurons", "96 neurons other than 0"] in page.rows
+
+
+def test_images_most_like_the_other_side_come_first() -> None:
+    """dna-emd to the other side less that to their own: -3, 2, -1 and 1."""
+    distances = torch.tensor([[4.0, 7], [6, 4], [3, 4], [6, 5]])
+    measured = Measured({}, [], [5, 6, 8, 9], ["f", "g", "i", "j"], {"distances": distances})
+    scored = Scored.of(open_source(np.zeros((10, 4, 4, 3), np.uint8)), measured)
+    assert (list(scored.names), list(scored.numbers)) == (["f", "i", "j", "g"], [5, 8, 9, 6])
+    assert scored.scores.tolist() == [-3, -1, 1, 2]
+    assert scored.ends(1) == ([0], [3])
