@@ -217,12 +217,12 @@ class Job:
         group_of = grouping(whole, self.groups) if self.num_folds is not None else None
         notes = None if self.num_folds is None else ImageNotes(None if group_of else self.num_folds)
         for part in activate(images, self.extractor, self.loading, notes, splits, size):
-            folds = None
-            if self.num_folds is not None and part.places:
-                folds = part.notes["folds"] if group_of is None else None
-                if group_of is not None:
-                    groups = [*map(group_of, _numbers(images, part.places), part.names)]
-                    folds = group_folds(groups, self.num_folds)
+            if self.num_folds is None or not part.places:
+                folds = None
+            elif group_of is None:
+                folds = part.notes["folds"]
+            else:
+                folds = group_folds([*map(group_of, _numbers(images, part.places), part.names)], self.num_folds)
             yield part, folds
             del part
 
@@ -230,10 +230,7 @@ class Job:
         self, split: Split, images: Images, part: Activated, chosen: slice | list[int], folds: Tensor | None
     ) -> None:
         """Add some images of a part in place."""
-        everything = isinstance(chosen, slice) and chosen == slice(0, len(part.places))
-        activations = part.activations
-        if not everything:
-            activations = {layer: values[chosen] for layer, values in activations.items()}
+        activations = {layer: values[chosen] for layer, values in part.activations.items()}  # views of a slice
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         for name, statistic in self.statistics.items():
             if isinstance(statistic, FoldedStatistic) and folds is not None:
