@@ -1,4 +1,4 @@
-"""What an engine is: something that does work for each of some numbers, and merges what comes of it, on many machines.
+"""Interface for running a job's splits on other machines and merging the results.
 
 A further engine is one file with these two classes, and a line in ``elsewhere.py``.
 """
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Work(ABC):
-    """What is done for each number. It is pickled, and then kept by each worker for all its numbers."""
+    """Work on each of some numbers. It is pickled, and then kept by each worker for all its numbers."""
 
     label: str  # what to call that of which it is work
 
@@ -28,7 +28,7 @@ class Work(ABC):
 
 
 class LostError(RuntimeError):
-    """What was kept on a machine is gone with it."""
+    """A value that was kept on a machine is gone with it."""
 
 
 class Session(ABC):
@@ -58,7 +58,7 @@ class Session(ABC):
 
     @abstractmethod
     def get(self, handle: Any) -> Any:
-        """What a handle stands for.
+        """Return the value that a handle stands for.
 
         Raises:
             LostError: If it, or what it was to be made of, is lost for good.
@@ -68,7 +68,7 @@ class Session(ABC):
 
 
 class Engine(ABC):
-    """Where work is done."""
+    """Base class of engines: a place where work is done."""
 
     @abstractmethod
     def open(self) -> AbstractContextManager[Session]:

@@ -1,4 +1,4 @@
-"""What one pass over images keeps of each of them: spatial means, and distances to references."""
+"""Statistics of single images: spatial means, and distances to references."""
 
 from __future__ import annotations
 

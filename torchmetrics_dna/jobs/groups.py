@@ -1,4 +1,4 @@
-"""Which images belong together: frames of a clip, crops of a picture, slices of a patient."""
+"""Groups of images that belong together: frames of a clip, crops of a picture, slices of a patient."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _PREFIX = "prefix:"
 
 
 def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
-    """How to find the group of an image by its number and name; None where images go by their pixels.
+    """Return a function (index, name) -> group, or None to group by pixel content.
 
     Raises:
         ValueError: As :func:`group_names`; of a stream, if groups are a sequence, since nobody knows its images.

@@ -57,7 +57,7 @@ class SetOptions(LoadingOptions, total=False):
 
 @dataclass(frozen=True)
 class Loading:
-    """How images are read.
+    """Options for reading images.
 
     Args:
         batch_size: Images in a batch.
@@ -122,7 +122,7 @@ class Loading:
 
     @property
     def reading(self) -> Reading:
-        """How images are taken out of what holds them."""
+        """Options for taking images out of what holds them."""
         return Reading(self.exif_orientation, self.column, self.fps)
 
     def alone(self) -> Loading:
@@ -138,7 +138,7 @@ class Loading:
         return open_source(source, self.exif_orientation, column=self.column, fps=self.fps)
 
     def open_indexed(self, source: Source, what: str) -> ImageSource:
-        """Likewise, for what takes images by number; see :func:`open_indexed`."""
+        """Open images that are taken by number; see :func:`open_indexed`."""
         return open_indexed(source, what, self.reading)
 
     def share(self, num_images: int) -> range:
@@ -160,12 +160,12 @@ class Loading:
 
 
 def number_of(images: Images) -> int | None:
-    """How many images there are; None of a stream that does not know it."""
+    """Number of images; None of a stream that does not know it."""
     return images.count if isinstance(images, ImageStream) else len(images)
 
 
 def are_few(images: Images) -> bool:
-    """Whether compiled functions are not worth their loading."""
+    """True if loading compiled functions would take longer than the work."""
     number = number_of(images)
     return number is not None and number <= _FEW
 
@@ -248,7 +248,7 @@ def activate(
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
-    """How many images there are, or None of a stream that does not know it."""
+    """Number of images in some parts, or None of a stream that does not know it."""
     if isinstance(images, ImageSource):
         return len(images) if parts is None else sum(map(len, parts))
     return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None

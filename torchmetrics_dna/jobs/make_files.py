@@ -136,7 +136,7 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
-    """Where the DNA of each kind goes, to paths or addresses.
+    """Output of each kind of DNA, a path or an address.
 
     Raises:
         FileNotFoundError: If there is no such folder or bucket.
@@ -156,12 +156,12 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
-    """Where the parts of a job are kept: beside its output, or in the working directory if that is at an address."""
+    """Folder of the parts of a job: beside its output, or in the working directory if that is at an address."""
     return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
 
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
-    """What parts must have in common, in json's types."""
+    """Description that all parts of a job have in common, in json's types."""
     told = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
     sha = hashlib.sha256()
     for line in told:

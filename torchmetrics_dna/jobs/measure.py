@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What one pass over an image set found.
+    """Values measured in one pass over an image set.
 
     Attributes:
         dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.

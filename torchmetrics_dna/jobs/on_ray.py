@@ -188,7 +188,7 @@ class _Pool:
             raise self._failed[min(self._failed)]
 
     def _unsettled(self) -> bool:
-        """Whether a number is being worked on whose result counts: all, or those below the lowest that failed."""
+        """True if a number is being worked on whose result counts: all, or those below the lowest that failed."""
         return any(number < min(self._failed, default=number + 1) for _, number in self._busy.values())
 
     def _start(self) -> None:
@@ -206,7 +206,7 @@ class _Pool:
             self._ray.kill(actor)
 
     def _result(self, ref: Any, actor: Any, number: int | None) -> Any:
-        """What an actor made; ``_LOST`` if it is gone, and its number waits for another one."""
+        """Result of an actor, or ``_LOST`` if the actor died; its number is then queued again."""
         try:
             return self._ray.get(ref)
         except self._ray.exceptions.RayError as err:
@@ -243,7 +243,7 @@ _LOST = object()
 
 
 class _Worker:
-    """What an actor is."""
+    """Body of an actor."""
 
     def begin(self, pickled: bytes, folder: str, version: str) -> None:
         """Get ready, as in the driver's process: relative paths are below its folder."""

@@ -49,7 +49,7 @@ class Packed(NamedTuple):
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
-    """Which images, or shards of a stream, are in each part.
+    """Images, or shards of a stream, of each part.
 
     Parts hold whole batches or shards, so that batches are the same whoever measures which part.
 
@@ -196,11 +196,11 @@ class Parts:
         return [line for record in self._records() for line in record["unreadable"]]
 
     def num_read(self) -> int:
-        """How many images all parts have."""
+        """Number of images that were read for all parts."""
         return sum(record["num_images"] for record in self._records())
 
     def seen(self, part: int) -> int:
-        """How many images of a finished part were read or left out."""
+        """Number of images of a finished part, including unreadable ones."""
         record = self._read(part)
         return int(record["num_images"]) + len(record["unreadable"])
 

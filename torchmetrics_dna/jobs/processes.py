@@ -29,7 +29,7 @@ def rank() -> int:
 
 
 def world_size() -> int:
-    """How many processes there are."""
+    """Number of processes."""
     return dist.get_world_size() if _several() else 1
 
 
@@ -155,7 +155,7 @@ class _Failure(NamedTuple):
 
 
 class _Step:
-    """Where a failure is posted for those who are busy."""
+    """Mailbox for a failure, which busy processes look into."""
 
     def __init__(self) -> None:
         self._store = _store()

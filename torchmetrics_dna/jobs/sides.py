@@ -52,7 +52,7 @@ _FEW_SIDES = 8  # a distance of self-ranging DNAs takes torch a tenth of what lo
 
 @dataclass(frozen=True, eq=False)
 class Asked:
-    """What is asked of image sets that are compared; attributes are the arguments of :func:`compare`."""
+    """Arguments of a comparison of image sets; attributes are the arguments of :func:`compare`."""
 
     feature: Feature | None = None
     metrics: Sequence[str] | None = None
@@ -138,7 +138,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
 
 
 def _place(side: Any) -> str | None:
-    """Where images lie, the same for all ways to write it; None for what is no path."""
+    """Canonical place of images; None for what is no path."""
     if not isinstance(side, (str, os.PathLike)):
         return None
     path = os.fspath(side)
@@ -164,7 +164,7 @@ def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
 def _plan_for_fd(
     sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
 ) -> Plan | None:
-    """What can be said of fd; None where it is not asked for, or a side has no single images or no folds."""
+    """Plan for fd; None where it is not asked for, or a side has no single images or no folds."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
@@ -183,7 +183,7 @@ def _are_few(sides: Sequence[Images | DNA]) -> bool:
 
 
 def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Features]:
-    """What distances take of single images."""
+    """Statistics of single images that distances take."""
     kept: dict[str, Features] = {}
     if any(not record.kinds for record in distances):
         kept["features"] = Features()
@@ -246,7 +246,7 @@ def open_indexed_sides(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     loading: Loading | None = None,
 ) -> list[ImageSource | DNA]:
-    """Likewise, all sides, for what takes images by number, such as "A report"; ValueError if one is a stream."""
+    """Open all sides for a consumer of images by number, such as "A report"; ValueError if one is a stream."""
     found = list[ImageSource | DNA]()
     for opened in _open_sides(sides, layers, ranges, loading or Loading()):
         if isinstance(opened, ImageStream):
@@ -256,7 +256,7 @@ def open_indexed_sides(
 
 
 def open_images(sides: Sequence[Source], what: str, loading: Loading) -> list[Images]:
-    """Likewise, for what needs the images themselves, streams too; ValueError if a side is a DNA."""
+    """Open sides that must be images, streams too; ValueError if a side is a DNA."""
     opened: list[Images] = []
     for side in _open_sides(sides, None, None, loading):
         if isinstance(side, DNA):
@@ -266,7 +266,7 @@ def open_images(sides: Sequence[Source], what: str, loading: Loading) -> list[Im
 
 
 def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
-    """Likewise, for what takes them by number; ValueError if a side is a stream."""
+    """Open sides that must be images with an index; ValueError if a side is a stream."""
     opened = list[ImageSource]()
     for side in open_images(sides, what, loading):
         if isinstance(side, ImageStream):

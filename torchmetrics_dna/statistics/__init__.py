@@ -1,4 +1,4 @@
-"""How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced."""
+"""Statistics that activations add up to: the state of each, and how it grows, merges and is reduced."""
 
 from torchmetrics_dna.statistics.base import DNAStatistic, Field, State, Statistic
 from torchmetrics_dna.statistics.features import FeatureStatistic

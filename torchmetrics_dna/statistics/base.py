@@ -1,4 +1,4 @@
-"""How activations add up to a DNA, or to ranges: what a running state holds, how it grows, merges and is reduced.
+"""Statistics that activations add up to: the state of each, and how it grows, merges and is reduced.
 
 A statistic holds no state itself. The state of one set of images is a dict of flat tensors: metrics register them with
 torchmetrics, a job keeps them in a split. The last entry of the first tensor counts images.
@@ -35,7 +35,7 @@ class Field(NamedTuple):
 
 
 class Statistic(ABC):
-    """How one kind of state is made, grows, merges and is reduced.
+    """Base class of statistics: one kind of state, and how it grows, merges and is reduced.
 
     Args:
         extractor: Gives names and neurons.
@@ -53,7 +53,7 @@ class Statistic(ABC):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """What made the activations, with the weights as they are now."""
+        """Origin of the activations, with the weights as they are now."""
         names = ("weights_digest", "preparation")
         return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
 

@@ -81,7 +81,7 @@ class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """What classes are called, for how many there are or their names; ValueError if there is none, or one twice.
+    """Names of classes, from their number or their names; ValueError if there is none, or one twice.
 
     Example:
         >>> class_names(3)

@@ -72,7 +72,7 @@ class FeatureStatistic(Statistic):
         return _state([in_turn([self.value(state).to(device) for state in states])])
 
     def any_in(self, state: State) -> bool:
-        """Whether a state has images."""
+        """True if a state has images."""
         return any(map(len, _parts(state)))
 
     @override

@@ -98,7 +98,7 @@ def check_num_folds(num_folds: int) -> None:
 
 
 class ImageNotes:
-    """What is noted of each image while it is as it was given: ``"thumbnails"``, and by its pixels its ``"folds"``.
+    """Notes on each image, taken before it is resized: ``"thumbnails"``, and by its pixels its ``"folds"``.
 
     Args:
         num_folds: How many folds; None to leave folds to the names of groups, see :func:`group_folds`.

@@ -50,7 +50,7 @@ def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | N
 
 
 def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
-    """How many images were added.
+    """Read how many images were added.
 
     Raises:
         ValueError: If some were refused, since a layer was not finite.

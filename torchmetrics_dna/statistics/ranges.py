@@ -76,7 +76,7 @@ class RangeStatistic(Statistic):
         return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
-        """How many images were added; ValueError if some were refused, since their activations are not finite."""
+        """Number of images that were added; ValueError if some were refused, since their activations are not finite."""
         return read_tail(state["images"], self.neurons)
 
     def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:

@@ -28,7 +28,7 @@ DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
-    """How images are measured, so that they can be compared with the given DNAs.
+    """Resolved arguments of a measurement, which fits the given DNAs.
 
     Attributes:
         extractor: The extractor, on its device.
@@ -44,7 +44,7 @@ class Resolved:
     dnas: tuple[DNA, ...]
 
     def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
-        """How histograms of this many bins, within these ranges, add up."""
+        """Return the statistic for histograms of this many bins, within these ranges."""
         return histogram_statistic(self.extractor, self.num_bins, self.ranges)
 
 

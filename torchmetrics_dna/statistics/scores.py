@@ -89,7 +89,7 @@ class Scorer:
         return realism_of_parts(parts, self._counts, self._bins, self.weights, wait=self._wait)
 
     def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
-        """Likewise, and the histograms of the images, a row for each, with how these are laid out."""
+        """Return distances, and the histograms of the images, a row for each, with their layout."""
         device = self._move(parts)
         layout = self.layout(positions_of(parts[0]))
         rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), device)
@@ -138,7 +138,7 @@ def _counts_on(grid: Grid, reference: HistogramDNA) -> Tensor:
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
-    """Where images stand in their data set, int64, on the CPU; ValueError unless each of so many has a number."""
+    """Return indices of images as int64, on the CPU; ValueError unless there are ``count`` of 0 or more."""
     numbers = torch.as_tensor(indices).cpu()
     if numbers.shape != (count,) or numbers.is_floating_point() or (numbers < 0).any():
         raise ValueError(
