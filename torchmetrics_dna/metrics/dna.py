@@ -151,7 +151,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         statistic = self._statistic
         if not isinstance(statistic, ClassedStatistic):
-            raise ValueError("No classes of images are kept apart; give the metric `classes`")
+            raise ValueError(f"No classes of images are kept apart; {self._remedy('give the metric `classes`')}")
         with self._whole():
             state = self._state("real" if real else "fake")
             return statistic.to_dnas({name: tensor.clone() for name, tensor in state.items()})
@@ -283,6 +283,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return evidence.neurons.to(self.device)
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
 
+    def _remedy(self, argument: str) -> str:
+        """Return the remedy where no groups of images are kept: an argument, if the metric has it."""
+        return argument if "class" in self.reductions else "DNAEMD and DNAFrechet can keep them"
+
     def _test(self) -> PermutationTest | None:
         """Test whether the sides differ at all; None where no folds are kept, or too few have images."""
         try:
@@ -292,7 +296,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _evidence(self, confidence: float = 0.95, of_all: bool = False) -> Evidence:
         if not isinstance(self._statistic, FoldedStatistic):
-            raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
+            remedy = self._remedy("give argument `num_folds`, such as num_folds=20")
+            raise ValueError(f"No folds of images were kept apart; {remedy}")
         sides = self._dna("real"), self._dna("fake")
         values = self.distance.of_dnas(*sides)
         assert self.distance.unions is not None

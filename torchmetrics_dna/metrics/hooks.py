@@ -69,7 +69,7 @@ USED = {
     "_defaults": Hook(
         "names of the states; lists are replaced before a reset, and the default of a tensor is held as one row",
         {
-            "__init__": 1, "__hash__": 1, "_apply": 2, "_copy_state_dict": 1, "_load_from_state_dict": 1,
+            "__init__": 1, "__hash__": 1, "_apply": 3, "_copy_state_dict": 1, "_load_from_state_dict": 1,
             "_move_list_states_to_cpu": 1, "_reduce_states": 1, "add_state": 1, "metric_state": 1, "reset": 1,
             "state_dict": 1,
         },
@@ -84,8 +84,8 @@ USED = {
     "_computed": Hook(
         "the cached value is dropped when states are merged or loaded, and kept when a batch fails",
         {
-            "__init__": 1, "_forward_full_state_update": 1, "_forward_reduce_state_update": 1, "_wrap_compute": 3,
-            "_wrap_update": 1, "reset": 1,
+            "__init__": 1, "_apply": 3, "_forward_full_state_update": 1, "_forward_reduce_state_update": 1,
+            "_wrap_compute": 3, "_wrap_update": 1, "reset": 1,
         },
     ),
     "_forward_cache": Hook(
