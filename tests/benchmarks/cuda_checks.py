@@ -94,7 +94,8 @@ def metrics(dry: bool) -> Findings:
     """Each metric in each form: values of the CPU, no wait in `update` after the first ones, bad batches refused."""
     forms = list(FORMS.items())[:: 12 if dry else 1]
     with device(dry) as accelerator:
-        for name, (make, feed) in forms:
+        for name, form in forms:
+            make, feed = form.make, form.feed
             there, here = make(normalize=True).to("cuda"), make(normalize=True)
             for turn, (imgs, real) in enumerate([(REAL / 255, True), (FAKE / 255, False), (FAKE / 510, False)]):
                 on_device = imgs.to("cuda")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import torch
 from makers import EXTRACTOR, FAKE, MAKERS, ONE_SIDED, emd, frechet, realism, with_reference
@@ -12,32 +13,45 @@ from torchmetrics import Metric
 from torchmetrics_dna import CMMD, MIND, make_dna
 from torchmetrics_dna.metrics import PRDC
 
-CLASSES = ["a", "b", "a", "c", "c", "a"]
-Feed = Callable[[Metric, Tensor, bool], None]
+CLASSES = ["a", "b", "a", "c", "c", "a", "b"]
 
 
-def plainly(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real)
+class Form(NamedTuple):
+    """A metric, and what ``update`` takes beside images."""
+
+    make: Callable[..., Metric]
+    arguments: Callable[[Metric, Tensor, bool], dict[str, object]]
+
+    def feed(self, metric: Metric, imgs: Tensor, real: bool) -> None:
+        metric.update(imgs, **self.arguments(metric, imgs, real))
+
+    @property
+    def is_one_sided(self) -> bool:
+        return self.arguments in (one_sided, in_order)
 
 
-def one_sided(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs)
+def plainly(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {"real": real}
 
 
-def only_fake(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=False)
+def one_sided(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {}
 
 
-def in_order(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, indices=torch.arange(len(imgs)) + 100 * metric.update_count)
+def only_fake(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {"real": False}
 
 
-def classed(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real, classes=CLASSES[: len(imgs)])
+def in_order(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {"indices": torch.arange(len(imgs)) + 100 * metric.update_count}
 
 
-def grouped(metric: Metric, imgs: Tensor, real: bool) -> None:
-    metric.update(imgs, real=real, groups=list("aabbca")[: len(imgs)])
+def classed(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {"real": real, "classes": CLASSES[: len(imgs)]}
+
+
+def grouped(metric: Metric, imgs: Tensor, real: bool) -> dict[str, object]:
+    return {"real": real, "groups": list("aabbcac")[: len(imgs)]}
 
 
 def contrasted(**kwargs: object) -> Metric:
@@ -48,25 +62,28 @@ def some_neurons(**kwargs: object) -> Metric:
     return realism(neuron_weights=torch.tensor([0, 0.5, 0, 0, 0, 0, 0.2, 0, 0.3]), **kwargs)
 
 
-FORMS: dict[str, tuple[Callable[..., Metric], Feed]] = {
-    **{name: (make, plainly) for name, make in MAKERS.items()},
-    **{name: (make, one_sided) for name, make in ONE_SIDED.items()},
-    "emd with reference": (lambda **kwargs: with_reference("emd", **kwargs), only_fake),
-    "realism with indices": (ONE_SIDED["contrasted_realism"], in_order),
-    "realism, contrast": (contrasted, one_sided),
-    "realism, some neurons": (some_neurons, one_sided),
-    "emd by class": (lambda **kwargs: emd(classes=list("abc"), reduction="class", **kwargs), classed),
-    "auto emd by class": (lambda **kwargs: emd(classes=list("abc"), ranges="auto", **kwargs), classed),
-    "frechet by class": (lambda **kwargs: frechet(classes=list("abc"), **kwargs), classed),
-    "emd in folds": (lambda **kwargs: emd(num_folds=5, **kwargs), grouped),
-    "auto emd in folds": (lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
-    "frechet in folds": (lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),
-    "mind": (lambda **kwargs: MIND(EXTRACTOR, **{"layer": "contrast", "num_projections": 5} | kwargs), plainly),
-    "cmmd": (lambda **kwargs: CMMD(EXTRACTOR, **kwargs), plainly),
-    "prdc": (lambda **kwargs: PRDC(EXTRACTOR, nearest_k=2, **kwargs), plainly),
+FORMS: dict[str, Form] = {
+    **{name: Form(make, plainly) for name, make in MAKERS.items()},
+    **{name: Form(make, one_sided) for name, make in ONE_SIDED.items()},
+    "emd with reference": Form(lambda **kwargs: with_reference("emd", **kwargs), only_fake),
+    "realism with indices": Form(ONE_SIDED["contrasted_realism"], in_order),
+    "realism, contrast": Form(contrasted, one_sided),
+    "realism, some neurons": Form(some_neurons, one_sided),
+    "emd by class": Form(lambda **kwargs: emd(classes=list("abc"), reduction="class", **kwargs), classed),
+    "auto emd by class": Form(lambda **kwargs: emd(classes=list("abc"), ranges="auto", **kwargs), classed),
+    "frechet by class": Form(lambda **kwargs: frechet(classes=list("abc"), **kwargs), classed),
+    "emd in folds": Form(lambda **kwargs: emd(num_folds=5, **kwargs), grouped),
+    "auto emd in folds": Form(lambda **kwargs: emd(num_folds=5, ranges="auto", **kwargs), grouped),
+    "frechet in folds": Form(lambda **kwargs: frechet(num_folds=5, **kwargs), grouped),
+    "mind": Form(lambda **kwargs: MIND(EXTRACTOR, **{"layer": "contrast", "num_projections": 5} | kwargs), plainly),
+    "cmmd": Form(lambda **kwargs: CMMD(EXTRACTOR, **kwargs), plainly),
+    "prdc": Form(lambda **kwargs: PRDC(EXTRACTOR, nearest_k=2, **kwargs), plainly),
 }
 
 
 def values(metric: Metric) -> list[Tensor]:
-    found = metric.compute()
-    return [value.cpu() for value in found.values()] if isinstance(found, dict) else [found.cpu()]
+    return tensors(metric.compute())
+
+
+def tensors(value: Tensor | dict[str, Tensor]) -> list[Tensor]:
+    return [part.cpu() for part in value.values()] if isinstance(value, dict) else [value.cpu()]

@@ -12,14 +12,24 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 import torch
-from forms import FORMS, values
+from forms import FORMS, classed, grouped, plainly, tensors, values
 from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, fed, with_reference
 from networks import Convolutions, Pixels, random_images
 from torch import nn
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.wrappers import BootStrapper, ClasswiseWrapper, MetricTracker, Running
 
-from torchmetrics_dna import CMMD, DNAEMD, MIND, PRDC, DNAExtractor, DNAFrechet, make_dna
+from torchmetrics_dna import (
+    CMMD,
+    DNAEMD,
+    MIND,
+    PRDC,
+    ActivationRange,
+    DNAExtractor,
+    DNAFrechet,
+    DNARealism,
+    make_dna,
+)
 
 Make = Callable[..., Metric]
 more = random_images(7, 5)
@@ -44,28 +54,230 @@ def make_class(request: pytest.FixtureRequest) -> Make:
 every_form = pytest.mark.parametrize("form", FORMS)
 
 
-def ready(form: str) -> Metric:
+def ready(form: str, **kwargs: object) -> Metric:
     """A metric that has both sides, as far as it takes them."""
-    make, feed = FORMS[form]
-    metric = make()
-    feed(metric, REAL, True)
-    feed(metric, FAKE, False)
+    metric = FORMS[form].make(**kwargs)
+    for images, real in ((REAL, True), (FAKE, False)):
+        FORMS[form].feed(metric, images, real)
     return metric
+
+
+def takes_real(form: str) -> bool:
+    return FORMS[form].arguments in (plainly, classed, grouped)
+
+
+def kinds(metric: Metric) -> dict[str, set[torch.dtype]]:
+    states = metric.metric_state.items()
+    return {name: {part.dtype for part in (state if isinstance(state, list) else [state])} for name, state in states}
+
+
+@every_form
+def test_constants_are_constant(form: str) -> None:
+    metric = FORMS[form].make()
+    ranges, scores = isinstance(metric, ActivationRange), isinstance(metric, DNARealism)
+    assert metric.higher_is_better is (None if ranges else isinstance(metric, PRDC))
+    assert metric.plot_lower_bound == (None if ranges or scores else 0)
+    assert (metric.is_differentiable, metric.full_state_update) == (False, False)
+    for constant in ("higher_is_better", "is_differentiable", "full_state_update", "plot_lower_bound"):
+        with pytest.raises(RuntimeError, match="Can't change const"):
+            setattr(metric, constant, True)
+
+
+@every_form
+def test_arguments_are_checked(form: str) -> None:
+    with pytest.raises(ValueError, match="Argument `normalize` expected to be a bool"):
+        FORMS[form].make(normalize="yes")
+    with pytest.raises(ValueError, match="Unexpected keyword arguments: `foo`"):
+        FORMS[form].make(foo=1)
+
+
+@every_form
+def test_forward_is_update_and_the_value_of_the_batch(form: str) -> None:
+    metric, total, alone = ready(form), ready(form), FORMS[form].make()
+    found = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
+    if takes_real(form):
+        FORMS[form].feed(alone, REAL, True)
+    FORMS[form].feed(alone, more, False)
+    FORMS[form].feed(total, more, False)
+    torch.testing.assert_close(found, values(alone), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(values(metric), values(total), rtol=1e-9, atol=1e-12)
+    assert metric.update_count == 3
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+def test_forward_gives_nan_while_the_other_side_is_empty(form: str) -> None:
+    metric = FORMS[form].make()
+    value = metric(REAL, **FORMS[form].arguments(metric, REAL, True))
+    assert all(part.isnan().all() for part in tensors(value))
+    FORMS[form].feed(metric, FAKE, False)
+    assert alike(values(metric), values(ready(form))), "the batch was added"
+
+
+@every_form
+def test_an_error_in_the_middle_of_forward_loses_nothing(form: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = ready(form)
+    expected = values(metric)
+    with monkeypatch.context() as patch:
+        patch.setattr(metric, "_value_or_nan", lambda: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            metric(more, **FORMS[form].arguments(metric, more, False))
+    assert alike(values(metric), expected)
+    assert metric.update_count == 2
+
+
+BAD = [
+    (REAL / 255, ValueError, r"uint8, but got torch.float32; for floats in \[0, 1\] set `normalize=True`"),
+    (REAL[:, :2], ValueError, r"shape \(B, 3, H, W\), but got \(6, 2, 12, 10\)"),
+    (REAL[0], ValueError, r"but got \(3, 12, 10\)"),
+    (REAL[:0], ValueError, "expected to hold images"),
+    (REAL.numpy(), TypeError, "Argument `imgs` expected to be a Tensor, but got ndarray"),
+    (torch.full_like(REAL, 13), ValueError, "gives activations that are NaN or infinite"),
+]
+
+
+@pytest.mark.parametrize("call", ["update", "forward"])
+@every_form
+def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    metric = ready(form)
+    value, outputs = metric.compute(), EXTRACTOR._outputs
+
+    def broken(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
+        """Not finite for some of the images, which go through the network later than others."""
+        is_bad = len(imgs) == 2 and bool((imgs == 13).all())
+        return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs).items()}
+
+    monkeypatch.setattr(EXTRACTOR, "_outputs", broken)
+    monkeypatch.setattr(EXTRACTOR, "images_at_once", 4)
+    take = getattr(metric, call)
+    for imgs, error, message in BAD:
+        with pytest.raises(error, match=message):
+            take(imgs, **FORMS[form].arguments(metric, imgs, False))
+    for real in ("no", 1):
+        if takes_real(form):
+            with pytest.raises(ValueError, match=f"Argument `real` expected to be a bool, but got {real!r}"):
+                take(REAL, **FORMS[form].arguments(metric, REAL, True) | {"real": real})
+    assert metric.compute() is value, "the cached value stays"
+    assert metric.update_count == 2
+    metric._computed = None
+    assert alike(values(metric), tensors(value))
+
+
+@pytest.mark.parametrize("number", [1.01, -0.01, float("nan")])
+@every_form
+def test_floats_outside_0_to_1_change_nothing(form: str, number: float) -> None:
+    metric = FORMS[form].make(normalize=True)
+    images = torch.full((3, 3, 12, 10), number)
+    with pytest.raises(ValueError, match=r"expected to lie in \[0, 1\] with `normalize=True`, but got values from"):
+        FORMS[form].feed(metric, images, False)
+    with pytest.raises(ValueError, match="expected to be floating point with `normalize=True`, but got torch.uint8"):
+        FORMS[form].feed(metric, REAL, False)
+    untouched = FORMS[form].make(normalize=True)
+    torch.testing.assert_close(metric.metric_state, untouched.metric_state, rtol=0, atol=0)
+    assert metric.update_count == 0
+
+
+@pytest.mark.parametrize(
+    "form", [form for form in FORMS if form != "realism with indices"]
+)  # whose indices would be equal
+def test_merging_states_is_updating_with_both(form: str) -> None:
+    feed, half = FORMS[form].feed, FORMS[form].make()
+    feed(half, REAL, True)
+    feed(half, FAKE[:3], False)
+    half.compute()  # which is stale then
+    other, total = FORMS[form].make(), half.clone()
+    for metric in (other, total):
+        feed(metric, more, True)
+        feed(metric, FAKE[2:], False)
+    of_other = values(other)
+    for incoming in (other, other.metric_state):
+        merged = half.clone()
+        merged.merge_state(incoming)
+        torch.testing.assert_close(values(merged), values(total), rtol=1e-9, atol=1e-12)
+    fresh = FORMS[form].make()
+    fresh.merge_state(other)
+    torch.testing.assert_close(values(fresh), of_other, rtol=1e-9, atol=1e-12)
+    feed(merged, FAKE, False)
+    feed(fresh, FAKE, False)
+    other._computed = None
+    assert alike(values(other), of_other), "the other metric is as it was"
+
+
+@every_form
+def test_states_of_other_metrics_are_not_merged(form: str) -> None:
+    metric = ready(form)
+    before = values(metric)
+    net = DNAExtractor(Pixels(), layers=["mean", "contrast", "colours"])
+    others = [DNAEMD(net, num_bins=41), DNAFrechet(net), FORMS[form].make(normalize=True)]
+    if takes_real(form) and form in MAKERS:
+        others.append(with_reference(form))
+    for other in others:
+        with pytest.raises(ValueError, match=r"Can't merge the states of these metrics, their .* differ: .* and "):
+            metric.merge_state(other)
+        with pytest.raises(ValueError, match="Can't merge the state of|to be present in incoming state"):
+            metric.merge_state(other.metric_state)
+    with pytest.raises(ValueError, match="Expected incoming state to be a dict or an instance of"):
+        metric.merge_state([1])
+    assert alike(values(metric), before)
+
+
+@every_form
+def test_reset_forgets_what_it_should(form: str) -> None:
+    expected = values(ready(form))
+    for keeps in (False, True) if takes_real(form) else (None,):
+        metric = ready(form, **{} if keeps is None else {"reset_real_features": not keeps})
+        FORMS[form].feed(metric, more, False)
+        metric.reset()
+        assert metric.update_count == 0
+        for images, real in ((REAL, True), (FAKE, False)):
+            if not (keeps and real):
+                FORMS[form].feed(metric, images, real)
+        assert alike(values(metric), expected)
+
+
+@every_form
+def test_states_keep_their_precision(form: str) -> None:
+    """Also under a parent in half precision, and where lists are kept on the CPU."""
+    expected, holder = values(ready(form)), nn.Module()
+    holder.metric = metric = ready(form)
+    before = kinds(metric)
+    for change in (holder.half, lambda: metric.set_dtype(torch.float16), metric.reset):
+        change()
+        assert metric._defaults.keys() == before.keys()
+        if metric.update_count:
+            assert kinds(metric) == before
+            assert alike(values(metric), expected)
+    for images, real in ((REAL, True), (FAKE, False)):
+        FORMS[form].feed(metric, images, real)
+    assert kinds(metric) == before
+    assert alike(values(metric), expected)
+    assert alike(values(ready(form, compute_on_cpu=True)), expected)
+
+
+@every_form
+def test_states_follow_devices(form: str) -> None:
+    metric = ready(form).to("meta")
+    for _ in range(2):
+        for state in metric.metric_state.values():
+            assert all(part.is_meta for part in (state if isinstance(state, list) else [state]))
+        metric.reset()
+
+
+@every_form
+def test_plots(form: str) -> None:
+    mpl.use("Agg")
+    import matplotlib.pyplot as plt
+
+    metric, own = ready(form), plt.subplots()[1]
+    figure, axes = metric.plot()
+    assert figure is not None
+    assert axes.get_ylabel() == type(metric).__name__
+    assert metric.plot([metric.compute(), metric.compute()])[0] is not None
+    assert metric.plot(metric.compute(), ax=own)[1] is own
+    plt.close("all")
 
 
 def alike(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(map(torch.equal, a, b))
-
-
-def test_constants_are_constant(make_class: Make) -> None:
-    metric = make_class()
-    assert metric.higher_is_better is False
-    assert metric.is_differentiable is False
-    assert metric.full_state_update is False
-    assert metric.plot_lower_bound == 0
-    for constant in ("higher_is_better", "is_differentiable", "full_state_update", "plot_lower_bound"):
-        with pytest.raises(RuntimeError, match="Can't change const"):
-            setattr(metric, constant, True)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +287,7 @@ def test_constants_are_constant(make_class: Make) -> None:
 )
 @every_form
 def test_copies_go_their_own_way(form: str, duplicate: Callable[[Metric], Metric]) -> None:
-    metric, feed = ready(form), FORMS[form][1]
+    metric, feed = ready(form), FORMS[form].feed
     expected = values(metric)
     other = duplicate(metric)
     assert alike(values(other), expected)
@@ -114,7 +326,7 @@ def test_scripts_go_around_metrics(make: Make) -> None:
 
 @every_form
 def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
-    (make, feed), metric = FORMS[form], ready(form)
+    make, feed, metric = FORMS[form].make, FORMS[form].feed, ready(form)
     assert metric.state_dict() == {}
     assert not list(metric.parameters())
     metric.persistent(True)
@@ -143,7 +355,7 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     ],
 )
 def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str, object]) -> None:
-    metric, other = ready(form), FORMS[form][0](**setting)
+    metric, other = ready(form), FORMS[form].make(**setting)
     before = values(metric)
     for one in (metric, other):
         one.persistent(True)
@@ -163,18 +375,6 @@ def test_results_are_detached_tensors_and_repeatable(make: Make) -> None:
     assert metric.update_count == 2
 
 
-def test_forward_is_update_and_the_distance_of_the_batch(make: Make) -> None:
-    metric = make()
-    assert metric(REAL, real=True).isnan(), "the fake side is empty"
-    assert metric(FAKE, real=False) == fed(make()).compute()
-    assert metric(more, real=False) == fed(make(), REAL, more).compute(), "the batch's own value"
-    total = fed(make(), REAL, torch.cat([FAKE, more]))
-    torch.testing.assert_close(metric.compute(), total.compute(), rtol=1e-12, atol=0)
-    assert metric.to_dna(False).num_images == 12
-    expected = fed(make(), REAL[:2], torch.cat([FAKE, more])).compute()
-    torch.testing.assert_close(metric(REAL[:2], real=True), expected, rtol=1e-12, atol=0)
-
-
 @pytest.mark.parametrize("reduction", ["layer", "none"])
 def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
     metric = make(reduction=reduction)
@@ -187,75 +387,12 @@ def test_forward_gives_what_compute_gives(make: Make, reduction: str) -> None:
         assert all(value.isnan() for value in empty.values())
 
 
-def test_merging_states_is_updating_with_both(make: Make) -> None:
-    one, other = make(), make()
-    one.update(REAL, real=True)
-    one.update(FAKE[:2], real=False)
-    stale = one.compute()
-    other.update(FAKE[2:], real=False)
-    other.update(more, real=True)
-    expected = fed(make(), torch.cat([REAL, more]), FAKE).compute()
-    for incoming in (other, other.metric_state):
-        merged = one.clone()
-        merged.merge_state(incoming)
-        torch.testing.assert_close(merged.compute(), expected, rtol=1e-12, atol=0)
-        assert merged.compute() != stale
-    assert other.to_dna(False).num_images == 3, "the other metric is as it was"
-
-
-def test_states_of_other_metrics_are_not_merged(make: Make) -> None:
-    metric = fed(make())
-    before = {name: state.clone() for name, state in metric.metric_state.items()}
-    net = DNAExtractor(Pixels(), layers=["mean", "contrast", "colours"])
-    others = [
-        DNAEMD(net, num_bins=40),
-        MAKERS["emd"](num_bins=41),
-        DNAFrechet(net),
-        make(normalize=True),
-        MAKERS["emd"](reference=fed(MAKERS["emd"]()).to_dna(True)),
-    ]
-    for other in others:
-        with pytest.raises(ValueError, match=r"Can't merge the states of these metrics, their .* differ: .* and "):
-            metric.merge_state(other)
-        with pytest.raises(ValueError, match="Can't merge the state of|to be present in incoming state"):
-            metric.merge_state(other.metric_state)
-    with pytest.raises(ValueError, match="Expected incoming state to be a dict or an instance of"):
-        metric.merge_state([1])
-    assert all(torch.equal(metric.metric_state[name], state) for name, state in before.items())
-
-
-def test_set_dtype_leaves_counts_and_sums_alone(make: Make) -> None:
-    metric = fed(make())
-    expected, kinds = metric.compute(), {k: v.dtype for k, v in metric.metric_state.items()}
-    metric.set_dtype(torch.float16)
-    assert {k: v.dtype for k, v in metric.metric_state.items()} == kinds
-    assert metric.compute() == expected
-    assert metric.compute().dtype == torch.float64
-    metric.reset()
-    assert {k: v.dtype for k, v in metric.metric_state.items()} == kinds
-
-
 def test_half_precision_reaches_the_network() -> None:
     extractor = DNAExtractor(Convolutions(), layers=["stem", "body"], input_size=16)
     metric = DNAEMD(extractor)
     metric.set_dtype(torch.bfloat16)
     assert next(extractor.network.parameters()).dtype == torch.bfloat16
     assert fed(metric).compute() > 0
-
-
-def test_moves_between_devices(make: Make) -> None:
-    metric = fed(make()).to("meta")
-    for _ in range(2):
-        assert all(state.is_meta for state in metric.metric_state.values())
-        metric.reset()
-    if torch.cuda.is_available():
-        metric = fed(make())
-        expected = metric.compute()
-        metric = metric.to("cuda")
-        assert all(state.is_cuda for state in metric.metric_state.values())
-        assert metric.compute().cpu() == expected
-        metric.reset()
-        assert fed(metric, REAL.cuda(), FAKE.cuda()).compute().cpu() == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_an_idle_metric_holds_each_state_once(name: str) -> None:
@@ -266,23 +403,6 @@ def test_an_idle_metric_holds_each_state_once(name: str) -> None:
     # counts or sums of each neuron, and at the end what layers refused and how many images there are
     side = metric.neurons.total * sums.get(name, 1000) + len(metric.neurons) + 1
     assert held <= 1.2 * (2 * side * 8) + 1024  # the fingerprint and its default
-
-
-def test_plots(make_class: Make) -> None:
-    mpl.use("Agg")
-    import matplotlib.pyplot as plt
-
-    for reduction in ("mean", "layer", "none"):
-        metric = fed(make_class(reduction=reduction))
-        assert metric.plot()[0] is not None
-        values = [metric(FAKE, real=False), metric.compute()]
-        assert metric.plot(values)[0] is not None
-        own = plt.subplots()[1]
-        assert metric.plot(metric.compute(), ax=own)[1] is own
-    metric = fed(make_class(), REAL, REAL)
-    zero = metric.plot(torch.tensor(0.0))[1].lines[0].get_ydata()  # KID computes anew here
-    assert [float(y) for y in zero] == [0]
-    plt.close("all")
 
 
 def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:

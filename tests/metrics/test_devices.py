@@ -42,7 +42,7 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 
 @every_form
 def test_update_never_waits_and_finds_what_the_cpu_finds(form: str, device: Accelerator | Gpu) -> None:
-    make, feed = FORMS[form]
+    make, feed = FORMS[form].make, FORMS[form].feed
     there, here = make().to("cuda"), make()
     for turn, (imgs, real) in enumerate([(REAL, True), (FAKE, False), (FAKE // 2, False)]):
         sent = imgs.to("cuda")
@@ -55,7 +55,7 @@ def test_update_never_waits_and_finds_what_the_cpu_finds(form: str, device: Acce
 
 @pytest.mark.parametrize("form", sorted(FORMS.keys() - {"emd with reference", "self_ranging_frechet", "cmmd", "prdc"}))
 def test_bad_images_are_left_out_and_told_when_the_state_is_read(form: str, device: Accelerator | Gpu) -> None:
-    make, feed = FORMS[form]
+    make, feed = FORMS[form].make, FORMS[form].feed
     metric = make(normalize=True).to("cuda")
     for imgs, real in ((REAL, True), (FAKE, False)):
         feed(metric, (imgs / 255).to("cuda"), real)

@@ -6,7 +6,6 @@ import pickle
 from collections.abc import Callable
 from pathlib import Path
 
-import matplotlib as mpl
 import numpy as np
 import pytest
 import torch
@@ -19,9 +18,8 @@ from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
-from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
+from torchmetrics_dna import CMMD, MIND, PRDC, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import KeptFeatures
-from torchmetrics_dna.functional import cmmd, mind
 
 EXTRACTOR, _ = pixels()
 REAL, FAKE, MORE = random_images(6, 0), random_images(5, 1) // 2, random_images(7, 5)
@@ -44,15 +42,53 @@ def means(images: Tensor) -> Tensor:
     return images.float().mean((2, 3))
 
 
-def test_it_is_the_function_of_the_features(make: Callable[..., Metric]) -> None:
-    function = mind if isinstance(make(), MIND) else cmmd
-    torch.testing.assert_close(fed(make()).compute(), function(means(REAL), means(FAKE)), rtol=1e-6, atol=0)
-    metric = fed(make(layer="colours"))
-    assert torch.equal(metric.features(True), fed(make()).features(True)), "colours are those pixels, before the mean"
-    torch.testing.assert_close(metric.features(False), means(FAKE), rtol=1e-6, atol=0)
-    contrast = fed(make(layer="contrast"))
-    expected = [(x.float()[:, :, 1:] - x.float()[:, :, :-1]).mean((2, 3)) for x in (REAL, FAKE)]
-    torch.testing.assert_close(contrast.compute(), function(*expected), rtol=1e-4, atol=0)
+def cmmd_by_numpy(real: Tensor, fake: Tensor) -> dict[str, float]:
+    """1,000 times the biased squared maximum mean discrepancy of directions, with a Gaussian kernel of width 10."""
+    a, b = (
+        side.double().numpy() / np.linalg.norm(side.double().numpy(), axis=1, keepdims=True) for side in (real, fake)
+    )
+    kernel = [np.exp(-np.square(x[:, None] - y[None]).sum(2) / 200).mean() for x, y in ((a, a), (b, b), (a, b))]
+    return {"cmmd": 1000 * (kernel[0] + kernel[1] - 2 * kernel[2])}
+
+
+def prdc_by_numpy(real: Tensor, fake: Tensor, k: int = 2) -> dict[str, float]:
+    """Image by image: is it within the distance of an image of the other side to its k-th neighbour?"""
+    a, b = real.double().numpy(), fake.double().numpy()
+    to_real = [[np.linalg.norm(x - y) for y in a] for x in b]
+    radius_a = [sorted(np.linalg.norm(x - y) for y in a)[k] for x in a]
+    radius_b = [sorted(np.linalg.norm(x - y) for y in b)[k] for x in b]
+    within = np.array([[d <= r for d, r in zip(row, radius_a, strict=True)] for row in to_real])
+    recalled = [any(to_real[j][i] <= radius_b[j] for j in range(len(b))) for i in range(len(a))]
+    covered = [min(to_real[j][i] for j in range(len(b))) <= radius_a[i] for i in range(len(a))]
+    names = ("precision", "recall", "density", "coverage")
+    return dict(
+        zip(
+            names, (within.any(1).mean(), np.mean(recalled), within.sum() / (k * len(b)), np.mean(covered)), strict=True
+        )
+    )
+
+
+@pytest.mark.parametrize("layer", ["colours", "contrast", "mean"])
+def test_values_are_those_of_numpy(layer: str) -> None:
+    def features(images: Tensor) -> Tensor:
+        x = images.float()
+        return (x[:, :, 1:] - x[:, :, :-1] if layer == "contrast" else x).mean((2, 3))
+
+    sides = features(REAL), features(FAKE)
+    for metric, expected in (
+        (CMMD(EXTRACTOR, layer=layer), cmmd_by_numpy(*sides)),
+        (PRDC(EXTRACTOR, layer=layer, nearest_k=2), prdc_by_numpy(*sides)),
+    ):
+        value = fed(metric).compute()
+        found = value if isinstance(value, dict) else {"cmmd": value}
+        torch.testing.assert_close(metric.features(True), sides[0], rtol=1e-6, atol=1e-5)
+        assert found.keys() == expected.keys()
+        for name in expected:
+            assert float(found[name]) == pytest.approx(expected[name], rel=1e-4)
+
+
+def test_by_default_the_last_layer_is_taken(make: Callable[..., Metric]) -> None:
+    assert make().layer == list(EXTRACTOR.neurons)[-1] == "mean"
 
 
 class Lookup:
@@ -86,56 +122,11 @@ def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
     assert found.value(name) == pytest.approx(float(metric.compute()), rel=1e-12)
 
 
-def test_forward_is_update_and_the_distance_of_the_batch(make: Callable[..., Metric]) -> None:
+def test_an_empty_side_is_an_error(make: Callable[..., Metric]) -> None:
     metric = make()
-    assert metric(REAL, real=True).isnan(), "the fake side is empty"
-    assert metric(FAKE, real=False) == fed(make()).compute()
-    assert metric(MORE, real=False) == fed(make(), REAL, MORE).compute()
-    assert torch.equal(metric.features(False), means(torch.cat([FAKE, MORE]))), "in the order in which they came"
-    assert metric.compute() == fed(make(), REAL, torch.cat([FAKE, MORE])).compute()
-    assert metric.update_count == 3
-
-
-def test_reset(make: Callable[..., Metric]) -> None:
-    metric = fed(make())
-    metric.reset()
-    assert [len(metric.features(real)) for real in (True, False)] == [0, 0]
     metric.update(REAL, real=True)
     with pytest.raises(RuntimeError, match="At least one image is required .* to compute (mind|cmmd), .* 6 and 0"):
         metric.compute()
-    kept = fed(make(reset_real_features=False))
-    kept.reset()
-    assert [len(kept.features(real)) for real in (True, False)] == [6, 0]
-    kept.update(MORE, real=False)
-    assert kept.compute() == fed(make(), REAL, MORE).compute()
-
-
-def test_merging_states_is_updating_with_both(make: Callable[..., Metric]) -> None:
-    one, other = fed(make(), REAL, FAKE[:2]), fed(make(), MORE, FAKE[2:])
-    expected = fed(make(), torch.cat([REAL, MORE]), FAKE).compute()
-    stale = one.compute()
-    for incoming in (other, other.metric_state):
-        merged = one.clone()
-        merged.merge_state(incoming)
-        assert merged.compute() == expected != stale
-    assert len(other.features(False)) == 3, "the other metric is as it was"
-    for wrong in (make(layer="colours"), make(normalize=True), DNAFrechet(EXTRACTOR)):
-        with pytest.raises(ValueError, match="Can't merge the states of these metrics, their .* differ"):
-            one.merge_state(wrong)
-
-
-def test_devices_and_precision(make: Callable[..., Metric]) -> None:
-    metric = fed(make())
-    expected = metric.compute()
-    metric.set_dtype(torch.float16)
-    assert metric.compute() == expected
-    assert metric.features(True).dtype == torch.float32
-    assert fed(make(compute_on_cpu=True)).compute() == expected
-    moved = metric.to("meta")
-    assert all(part.is_meta for part in moved.real_features)
-    if torch.cuda.is_available():
-        there = fed(make().to("cuda"), REAL.cuda(), FAKE.cuda())
-        assert float(there.compute()) == pytest.approx(float(expected), rel=1e-9)
 
 
 def test_one_pass_and_one_state_for_both() -> None:
@@ -158,44 +149,22 @@ def test_one_pass_and_one_state_for_both() -> None:
     assert sorted(map(sorted, metrics.compute_groups.values())) == [["cmmd", "mind"], ["fd"]]
 
 
-def test_plot(make: Callable[..., Metric]) -> None:
-    mpl.use("Agg")
-    metric = fed(make())
-    assert metric.plot([metric.compute(), metric.compute()])[0] is not None
-
-
-def test_errors(make: Callable[..., Metric]) -> None:
-    metric = fed(make())
-    before = metric.compute()
-    broken = DNAExtractor(Outputs(lambda x: x.float().mean((2, 3)) / (x.float().amax((1, 2, 3)) > 0)[:, None]))
-    other = type(metric)(broken)
-    other.update(REAL, real=True)
-    with pytest.raises(ValueError, match="'output'"):
-        other.update(torch.cat([REAL, REAL * 0]), real=True)
-    assert len(other.features(True)) == 6, "nothing was added"
-    for call, message in (
-        (lambda: metric.update(REAL, real=1), "Argument `real` expected to be a bool"),
-        (lambda: metric.update(REAL / 255, real=True), "expected to be uint8"),
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
         (
-            lambda: make(layer="edges"),
-            "Unknown layer 'edges'; the layers of the extractor are: colours, contrast",
+            lambda: CMMD(EXTRACTOR, layer="edges"),
+            "Unknown layer 'edges'; the layers of the extractor are: colours",
         ),
-        (lambda: make(normalize=1), "`normalize` expected to be a bool"),
-        (lambda: make(reset_real_features=1), "`reset_real_features` expected to be a bool"),
+        (lambda: CMMD(EXTRACTOR, reset_real_features=1), "`reset_real_features` expected to be a bool"),
         (lambda: MIND(EXTRACTOR, num_projections=0), "`num_projections` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, seed=-1), "`seed` expected to be an integer of at least 0"),
         (lambda: MIND(layer="block_9"), "Unknown layer 'block_9'"),
-        (lambda: make(foo=1), "Unexpected keyword arguments: `foo`"),
-    ):
-        with pytest.raises(ValueError, match=message):
-            call()
-    assert metric.compute() == before
-
-
-def test_constants(make: Callable[..., Metric]) -> None:
-    metric = make()
-    assert (metric.higher_is_better, metric.is_differentiable, metric.full_state_update) == (False, False, False)
-    assert metric.plot_lower_bound == 0
+    ],
+)
+def test_bad_arguments(call: Callable[[], Metric], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        call()
 
 
 def share_features(rank: int, world: int) -> None:
