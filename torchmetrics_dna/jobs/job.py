@@ -225,7 +225,7 @@ class Job:
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         for name, statistic in self.statistics.items():
             if isinstance(statistic, FoldedStatistic) and folds is not None:
-                statistic.add_folded_(split.states[name], [activations], folds[chosen])
+                statistic.add_keyed_(split.states[name], [activations], folds[chosen])
             else:
                 statistic.add_(split.states[name], [activations], len(places))
         split.num_images += len(places)
