@@ -22,7 +22,8 @@ from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDN
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
+from torchmetrics_dna.dna.layer_unions import LayerFeatures
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 
 POSITIONS, FOLDS = 197, 20
 
@@ -64,7 +65,7 @@ def main() -> None:
         values = a.distances(b)
 
         def weigh(a: HistogramDNA = a, b: HistogramDNA = b, values: torch.Tensor = values) -> None:
-            weigh_evidence(record, values, record.unions(a, b), a.neurons)
+            weigh_evidence(values, record.unions(a, b), record.power)
 
         seconds = in_turns(arguments.rounds, test=weigh)["test"]
         held = sum(fold.counts.nbytes for fold in a.folds)
@@ -77,7 +78,7 @@ def main() -> None:
         nothing = torch.zeros(len(extractor.neurons), dtype=torch.float64)
 
         def weigh_fd(a: LayerFeatures = one, b: LayerFeatures = other, values: torch.Tensor = nothing) -> None:
-            weigh_evidence(of_layers, values, of_layers.unions(a, b), a.neurons)
+            weigh_evidence(values, of_layers.unions(a, b), of_layers.power)
 
         took = median(in_turns(1, fd=weigh_fd)["fd"])
         print(f"| evidence of fd, {images} images a side | {took:.2f} s |")

@@ -16,10 +16,11 @@ from torchmetrics_dna import DNAExtractor, Neurons, compare
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
-from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
+from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.functional import layer_frechet_distance
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.plots import plot_layers
 
 NEURONS = Neurons({"colour": 3, "light": 1})
@@ -51,7 +52,7 @@ def fd(a: Array, b: Array) -> Array:
 
 def evidence(a: LayerFeatures, b: LayerFeatures, values: Array) -> Evidence | None:
     record = DISTANCES["fd"]
-    return weigh_evidence(record, torch.from_numpy(values), record.unions(a, b), NEURONS)
+    return weigh_evidence(torch.from_numpy(values), record.unions(a, b), record.power)
 
 
 def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
@@ -189,7 +190,7 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
         for others in (real, fake):
             a, b = drawn(real), drawn(others)
             values = of_layers(a.values, b.values, 1)
-            found = weigh_evidence(record, values, record.unions(a, b), neurons)
+            found = weigh_evidence(values, record.unions(a, b), record.power)
             if others is real:
                 p_values.append(found.test.p_value)
             else:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, get_args
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import called, short_names
 from torchmetrics_dna.dna.distances import Kind
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job

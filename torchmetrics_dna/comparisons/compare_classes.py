@@ -12,9 +12,9 @@ from torchmetrics_dna.comparisons.classes import Classes, by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import Loading, SetOptions, are_few

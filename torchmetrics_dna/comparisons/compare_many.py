@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.compare import compare_sides
 from torchmetrics_dna.comparisons.comparisons import Comparisons, called, short_names
 from torchmetrics_dna.dna.distances import check_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.jobs.sides import Asked
 
 if TYPE_CHECKING:

@@ -89,8 +89,11 @@ def _compare(
         spread |= {} if deviation is None else {record.name: deviation}
         unions = _unions_of(record, a, b, plan)
         if unions is not None:
-            given = found[record.name], unions, dna.neurons
-            known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
+            values = found[record.name]
+            if record.grain == "layer":
+                values = values[[layer in record.layers_of(dna.neurons) for layer in dna.neurons]]
+            of_neurons = weights if record.grain == "neuron" else None
+            known = weigh_evidence(values, unions, record.power, of_neurons, confidence)
             evidence |= {} if known is None else {record.name: known}
             told += _limits(known, unions)
     sides = a.without_folds(), b.without_folds()

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
-from torchmetrics_dna.dna.layer_unions import Plan, plan_for
+from torchmetrics_dna.dna.layer_unions import Plan
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -20,12 +20,14 @@ from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import Loading, are_few, number_of
 from torchmetrics_dna.jobs.measure import Measured, measure

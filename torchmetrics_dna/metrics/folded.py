@@ -10,8 +10,9 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.base import TooFewImagesError
-from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.metrics.base import _D, DNAMetric
 from torchmetrics_dna.statistics.classes import ClassedStatistic
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
@@ -143,7 +144,7 @@ class FoldedMetric(DNAMetric[_D]):
         if weights is None and network is not None and not of_all:  # as the mean, which leaves out properties of images
             weights = torch.zeros(len(values), dtype=torch.float64)
             weights[self.neurons.find(network)] = 1 / network.total
-        found = weigh_evidence(self.distance, values, unions, self.neurons, weights, confidence)
+        found = weigh_evidence(values, unions, self.distance.power, weights, confidence)
         if found is None:
             raise TooFewImagesError(
                 f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"

@@ -11,8 +11,9 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
+from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.features import Distances, Features, contrasted
@@ -226,8 +227,8 @@ class _Run:
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
         record = DISTANCES["dna-emd"]
-        given = reference.distances(pool), record.unions(reference, pool), reference.neurons  # type: ignore[misc]
-        evidence = weigh_evidence(record, *given, self.weights)
+        unions = record.unions(reference, pool)  # type: ignore[misc]
+        evidence = weigh_evidence(reference.distances(pool), unions, record.power, self.weights)
         return evidence.test.p_value if evidence is not None and evidence.test is not None else None
 
 
