@@ -15,27 +15,10 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
 
 NUM_RELABELINGS = 200  # five times fewer than of other distances, for each takes a decomposition of each layer
-
-
-@dataclass(frozen=True, eq=False)
-class LayerFeatures:
-    """Features of single images, of all layers.
-
-    Attributes:
-        values: Spatial means, shape ``(images, N)``; of no neurons where the plan has no use for them.
-        folds: The fold of each image, int64, shape ``(images,)``.
-        neurons: The N neurons, in order.
-        plan: What is to be said of fd.
-
-    """
-
-    values: Tensor
-    folds: Tensor
-    neurons: Neurons
-    plan: Plan
 
 
 @dataclass(frozen=True)
@@ -43,38 +26,50 @@ class Plan:
     """What can be said of fd between two sets.
 
     Attributes:
-        tested: Whether it is tested.
-        debiased: The layers of which it is debiased.
+        neurons: The layers.
+        tested: True if fd is tested.
+        debiased: The layers of which fd is debiased.
         limits: What is left out and why, one line each.
 
     """
 
+    neurons: Neurons
     tested: bool
     debiased: tuple[str, ...]
     limits: tuple[str, ...]
 
     @property
-    def anything(self) -> bool:
-        """Whether spatial means of images serve for anything."""
+    def needs_features(self) -> bool:
+        """True if features of images serve for anything."""
         return self.tested or bool(self.debiased)
 
 
-def layer_frechet_unions(a: LayerFeatures, b: LayerFeatures) -> Unions:
-    """For fd, of all images; each column is a layer."""
-    neurons, plan = a.neurons, a.plan
-    folds, sizes_a, sizes_b = numbered_folds(a.folds, b.folds)
-    values = torch.cat([a.values, b.values])
+def layer_frechet_unions(a: Features | None, b: Features | None, folds: tuple[Tensor, Tensor], plan: Plan) -> Unions:
+    """For fd, of all images; each column is a layer.
+
+    Args:
+        a: Features of A, of the plan's layers and perhaps more; None if the plan needs none.
+        b: Likewise, of B.
+        folds: The fold of each image of A and of B, int64.
+        plan: What is to be said of fd.
+
+    """
+    neurons = plan.neurons
+    numbers, sizes_a, sizes_b = numbered_folds(*folds)
+    values = torch.zeros(0)
+    if a is not None and b is not None and plan.needs_features:
+        values = torch.cat([side.select(list(neurons)).values for side in (a, b)])
 
     def distances(in_a: Tensor, in_b: Tensor, layers: Iterable[str] = tuple(neurons)) -> Tensor:
-        found = torch.full((len(in_a), len(neurons)), torch.nan, dtype=torch.float64, device=values.device)
+        columns = torch.full((len(in_a), len(neurons)), torch.nan, dtype=torch.float64, device=values.device)
         for i, (layer, rows) in enumerate(neurons.slices.items()):
             if layer in layers:
-                found[:, i] = layer_frechet_of_unions(values[:, rows], folds, in_a, in_b)
-        return found
+                columns[:, i] = layer_frechet_of_unions(values[:, rows], numbers, in_a, in_b)
+        return columns
 
     def jackknifed(in_a: Tensor, in_b: Tensor) -> Tensor:
         return distances(in_a, in_b, plan.debiased)
 
     most = NUM_RELABELINGS if plan.tested else 0
-    columns = [slice(i, i + 1) for i in range(len(neurons))]
-    return Unions(distances, sizes_a, sizes_b, columns, (False, False), jackknifed, most, plan.limits)
+    layers = [slice(i, i + 1) for i in range(len(neurons))]
+    return Unions(distances, sizes_a, sizes_b, layers, (False, False), jackknifed, most, plan.limits)

@@ -18,7 +18,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.dna.histogram import HistogramDNA
+
+    Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,20 +51,6 @@ class Unions:
     jackknifed: Callable[[Tensor, Tensor], Tensor] | None = None
     num_relabelings: int | None = None
     limits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class ImageFeatures:
-    """Features of single images.
-
-    Attributes:
-        values: Shape ``(images, n)``.
-        folds: The fold of each image, int64, shape ``(images,)``; None if no folds were kept.
-
-    """
-
-    values: Tensor
-    folds: Tensor | None = None
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
@@ -103,23 +92,26 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
     return Unions(distances, sizes[0], sizes[1], [*a.neurons.slices.values()], (not a.folds, not b.folds))
 
 
-def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
     """For kid, of all images."""
-    return _unions_of_images(kernel_of_unions, a, b)
+    return _unions_of_images(kernel_of_unions, a, b, folds)
 
 
-def cmmd_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
     """For cmmd."""
-    return _unions_of_images(cmmd_of_unions, a, b)
+    return _unions_of_images(cmmd_of_unions, a, b, folds)
 
 
 def _unions_of_images(
-    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: ImageFeatures, b: ImageFeatures
+    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
-    known = (torch.zeros(len(s.values), dtype=torch.int64) if s.folds is None else s.folds for s in (a, b))
-    folds, sizes_a, sizes_b = numbered_folds(*known)
-    distances = partial(of_unions, torch.cat([a.values, b.values]), folds, len(sizes_a) + len(sizes_b))
-    return Unions(distances, sizes_a, sizes_b, [slice(1)], (a.folds is None, b.folds is None))
+    filled = (
+        torch.zeros(side.num_images, dtype=torch.int64) if of_side is None else of_side
+        for side, of_side in zip((a, b), folds, strict=True)
+    )
+    numbers, sizes_a, sizes_b = numbered_folds(*filled)
+    distances = partial(of_unions, torch.cat([a.values, b.values]), numbers, len(sizes_a) + len(sizes_b))
+    return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 
 def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

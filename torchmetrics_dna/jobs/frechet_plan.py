@@ -30,7 +30,9 @@ def plan_for(neurons: Neurons, num_images: Sequence[int], num_folds: int = NUM_F
     few = min(num_images)
     if 4 * neurons.total * sum(num_images) > _BYTES:
         why = f"that keeps {neurons.total:,} numbers of each of {sum(num_images):,} images"
-        return Plan(False, (), (f"fd has no test and no value without noise here, since {why}; watch fewer layers",))
+        return Plan(
+            neurons, False, (), (f"fd has no test and no value without noise here, since {why}; watch fewer layers",)
+        )
     limits = _limits_of_test(neurons, few, max(num_images))
     tested = not limits
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
@@ -46,7 +48,7 @@ def plan_for(neurons: Neurons, num_images: Sequence[int], num_folds: int = NUM_F
         why = f"that would take about {seconds:.0f} s"
         limits.append(f"fd has no value without noise here, since {why}; watch fewer or narrower layers")
         debiased = []
-    return Plan(tested, tuple(debiased), tuple(limits))
+    return Plan(neurons, tested, tuple(debiased), tuple(limits))
 
 
 def _limits_of_test(neurons: Neurons, few: int, many: int) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.features import KeptFeatures, given_features
+from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
@@ -36,7 +36,7 @@ class FeatureMetric(SidedMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         given = given_features(reference)
@@ -66,11 +66,11 @@ class FeatureMetric(SidedMetric):
         with self._whole():
             return self._rows(real).clone()
 
-    def to_features(self, real: bool) -> KeptFeatures:
+    def to_features(self, real: bool) -> Features:
         """The same as a value, to save and to give as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         known = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
-        return KeptFeatures(self.features(real), layer, *known)
+        return Features(self.features(real), layer, *known)
 
     @property
     def _is_given(self) -> bool:
@@ -191,7 +191,7 @@ class MIND(FeatureMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
         num_projections: int = NUM_PROJECTIONS,
         seed: int = SEED,
         **kwargs: Any,
