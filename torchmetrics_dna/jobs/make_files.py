@@ -14,10 +14,10 @@ from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, make_elsewhere
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import group_names, grouping
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import are_few, check_any_read
+from torchmetrics_dna.jobs.loading import are_few
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
@@ -25,7 +25,6 @@ from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
@@ -64,7 +63,7 @@ def make_files(
         num_bins: Bins of the histograms.
         ranges: Activation ranges of the histograms.
         loading: How images are read; if ``distributed``, all processes must see the same folder. With an ``engine``,
-            its workers make the parts, and merge them.
+            its workers measure the parts.
         num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
         groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
         resume: Resume from the finished parts of an interrupted call.
@@ -98,10 +97,17 @@ def make_files(
         with in_step(), plainly(are_few(images)):
             if rank() == 0:
                 parts.begin(_described(images, job), resume)
-            made = _make_here(images, job, parts) if loading.engine is None else make_elsewhere(images, job, parts)
+            if loading.engine is None:
+                missing = gather(parts.missing())[0]  # as it was before any process finished a part
+                parts.measure(images, job, missing[rank() :: world_size()])
+                gather(None)  # wait until all parts are there
+            else:
+                finish_elsewhere(images, job, parts)
+            made = parts.merged(images.label)
             if rank() == 0:
                 for kind, dna in made:
                     replace(dna, notes=notes).save(paths[kind])
+                    del dna
             unreadable = parts.unreadable()
             gather(None)  # wait until all have read them, since they are removed next
             if rank() == 0:
@@ -109,16 +115,6 @@ def make_files(
     finally:
         parts.end()
     return paths, unreadable
-
-
-def _make_here(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
-    """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
-    missing = gather(parts.missing())[0]  # as it was before any process finished a part
-    parts.measure(images, job, missing[rank() :: world_size()])
-    gather(None)  # wait until all parts are there
-    unreadable = parts.unreadable()
-    check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
-    return ((kind, parts.merged(kind)) for kind in parts.kinds)
 
 
 def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import ImageWork, Told, check_elsewhere, session_for
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, run_elsewhere
+from torchmetrics_dna.jobs.job import Job, Split
 from torchmetrics_dna.jobs.loading import check_any_read
-from torchmetrics_dna.jobs.parts import parts_of
+from torchmetrics_dna.jobs.parts import Finished, parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics import RangeStatistic
@@ -78,13 +78,13 @@ def measure_ranges(
                 opened.append(loading.open(source))
         check_used(loading.reading, *opened)
         unreadable: list[str] = []
+        job = Job(extractor, {"ranges": statistic}, loading)
         if loading.engine is not None:
             for images in opened:
                 check_elsewhere(images)
             for images in opened:
-                unreadable += _add_elsewhere_(state, statistic, images, extractor, loading)
+                unreadable += _add_elsewhere_(state, images, job)
         else:
-            job = Job(extractor, {"ranges": statistic}, loading)
             for images in opened:
                 (split,) = job.run(loading.share_of(images))
                 statistic.merge_(state, split.states["ranges"])
@@ -97,36 +97,17 @@ def measure_ranges(
         return MeasuredRanges(statistic.value(state), statistic.num_images(state), unreadable)
 
 
-def _add_elsewhere_(
-    state: State, statistic: RangeStatistic, images: Images, extractor: DNAExtractor, loading: Loading
-) -> list[str]:
+def _add_elsewhere_(state: State, images: Images, job: Job) -> list[str]:
     """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
-    parts = parts_of(images, loading.batch_size)
-    told, left_out = Told(images, loading, parts), dict[int, list[str]]()
-    work = _RangesOfParts(statistic, images, extractor, loading, parts)
-    with session_for(extractor, loading) as session:
-        for part, (found, lines) in session.map(work, range(len(parts))):
-            statistic.merge_(state, found)
-            left_out[part] = lines
-            told.add(statistic.num_images(found) + len(lines))
-        told.end()
+    parts, left_out = parts_of(images, job.loading.batch_size), dict[int, list[str]]()
+
+    def take(part: int, finished: Finished) -> None:
+        job.statistics["ranges"].merge_(state, finished.value)
+        left_out[part] = finished.unreadable
+
+    run_elsewhere(images, job, parts, range(len(parts)), _on_cpu, take)
     return [line for part in sorted(left_out) for line in left_out[part]]
 
 
-class _RangesOfParts(ImageWork):
-    def __init__(
-        self,
-        statistic: RangeStatistic,
-        images: Images,
-        extractor: DNAExtractor,
-        loading: Loading,
-        parts: Sequence[range],
-    ) -> None:
-        super().__init__(images, extractor, loading, parts)
-        self._statistic = statistic
-
-    def __call__(self, number: int) -> tuple[State, list[str]]:
-        job = Job(self.extractor, {"ranges": self._statistic}, self.loading)
-        (split,) = job.run(self.images, [self.parts[number]])
-        state = split.states["ranges"]
-        return {name: tensor.cpu() for name, tensor in state.items()}, split.unreadable
+def _on_cpu(_: Job, split: Split) -> State:
+    return {name: tensor.cpu() for name, tensor in split.states["ranges"].items()}
