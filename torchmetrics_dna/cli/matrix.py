@@ -9,6 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_figure,
     out,
     print_csv,
@@ -19,7 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -48,7 +49,8 @@ def matrix(
     for figure in filter(None, (heatmap, map_)):
         check_figure(figure)
     with progress() as report:
-        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neurons, progress=report, **options)
+        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neurons}
+        found = compare_all(sets, distributed=PROCESSES > 1, **given)
     _print(found, form)
     _draw(found, heatmap, map_)
     print_unreadable(found.unreadable)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -47,14 +48,14 @@ def engine_of(engine: Engine | str) -> Engine:
         return engine
     name, _, query = str(engine).partition("?")
     if name != "ray" and not (name.startswith("ray://") and name != "ray://"):
-        raise ValueError(f"Argument `engine` expected to be 'ray' or 'ray://HOST:PORT', but got {engine!r}")
+        raise ValueError(f"Argument `on` expected to be 'ray' or 'ray://HOST:PORT', but got {engine!r}")
     settings: dict[str, Any] = {}
     for key, value in parse_qsl(query, keep_blank_values=True):
         try:
             settings[key] = _SETTINGS[key](value)
         except (KeyError, ValueError):
             raise ValueError(
-                f"Argument `engine` has the setting {f'{key}={value}'!r}, expected a number for any of"
+                f"Argument `on` has the setting {f'{key}={value}'!r}, expected a number for any of"
                 f" {', '.join(_SETTINGS)}"
             ) from None
     return RayEngine(None if name == "ray" else name, **settings)
@@ -70,21 +71,19 @@ def check_elsewhere(images: Images) -> None:
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so an engine can't read it; give files or addresses")
     if world_size() > 1:
-        raise ValueError(
-            "Argument `engine` has workers of its own, but torchrun has started several processes; give one"
-        )
+        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
 
 
-def measure_elsewhere(images: Images, job: Job) -> tuple[dict[str, DNA], list[str]]:
+def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[dict[str, DNA], list[str]]:
     """The DNA of each kind, and a line for each image that was left out; as :func:`make_files` makes them."""
     with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), parts_of(images, job.loading.batch_size), list(job.statistics))
-        finish_elsewhere(images, job, parts)
+        parts = Parts(Path(folder), parts_of(images, job.reading.batch_size), list(job.statistics))
+        finish_elsewhere(images, job, parts, engine)
         return dict(parts.merged(images.label)), parts.unreadable()
 
 
-def finish_elsewhere(images: Images, job: Job, parts: Parts) -> None:
-    """Measure the missing parts of a job on its engine.
+def finish_elsewhere(images: Images, job: Job, parts: Parts, engine: Engine | str) -> None:
+    """Measure the missing parts of a job on an engine.
 
     Each part that gets finished comes to this machine's disk, so that none is measured twice, whatever is lost.
 
@@ -93,23 +92,25 @@ def finish_elsewhere(images: Images, job: Job, parts: Parts) -> None:
         Exception: As :meth:`Engine.run` raises it.
 
     """
-    run_elsewhere(images, job, parts.parts, parts.missing(), packed, parts.put)
+    run_elsewhere(images, job, engine, parts.parts, parts.missing(), packed, parts.put)
 
 
 def run_elsewhere(
     images: Images,
     job: Job,
+    engine: Engine | str,
     splits: Sequence[range],
     numbers: Sequence[int],
     value: Callable[[Job, Split], Any],
     take: Callable[[int, Finished], None],
 ) -> None:
-    """Run some splits of a job on its engine, and report progress.
+    """Run some splits of a job on an engine, and report progress.
 
     Args:
         images: The images.
         job: How they are measured; its extractor is on the CPU meanwhile, since not all machines can unpickle another
             device's.
+        engine: The engine, see :func:`engine_of`.
         splits: All splits.
         numbers: Those to run.
         value: Computes what a worker sends of a split; a function that can be pickled.
@@ -119,15 +120,14 @@ def run_elsewhere(
         Exception: As :meth:`Engine.run` raises it.
 
     """
-    extractor, device, progress = job.extractor, job.extractor.device, job.loading.progress
+    extractor, device, progress = job.extractor, job.extractor.device, job.reading.progress
     done, total = 0, count_images(images, [splits[number] for number in numbers])
-    assert job.loading.engine is not None
     if not numbers:
         return
     extractor.to("cpu")
     try:
         work = _SplitWork(images, job, splits, value)
-        with closing(engine_of(job.loading.engine).run(work, numbers)) as results:
+        with closing(engine_of(engine).run(work, numbers)) as results:
             for number, finished in results:
                 take(number, finished)
                 done += finished.num_images + len(finished.unreadable)
@@ -144,13 +144,15 @@ class _SplitWork(Work):
 
     def __init__(self, images: Images, job: Job, splits: Sequence[range], value: Callable[[Job, Split], Any]) -> None:
         self.label = images.label
-        self._images, self._job, self._splits, self._value = images, job.by(job.loading.alone()), splits, value
+        self._images, self._splits, self._value = images, splits, value
+        self._job = replace(job, reading=replace(job.reading, progress=None))
 
     def begin(self, device: str, cores: int) -> None:
         """Move the network; cores that it leaves decode images."""
         check_there(self._images)
         self._job.extractor.to(device)
-        self._job = self._job.by(self._job.loading.for_cores(cores))
+        if self._job.reading.num_workers is None:
+            self._job = replace(self._job, reading=replace(self._job.reading, num_workers=cores - 1))
 
     def __call__(self, number: int) -> Finished:
         (split,) = self._job.run(self._images, [self._splits[number]])
