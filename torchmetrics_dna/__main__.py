@@ -17,7 +17,6 @@ DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
 # options by another name than the argument's
 _CALLED = {
-    "engine": "on",
     "num_scored": "scored",
     "neuron_weights": "neurons",
     "num_folds": "folds",

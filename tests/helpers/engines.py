@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,48 +11,33 @@ import numpy as np
 from kinds import png, tar
 from networks import pixels
 
-from torchmetrics_dna.jobs.engine import Engine, LostError, Session, Work
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.images import Reading
+from torchmetrics_dna.jobs.engine import Engine, Work
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
-class Here(Engine, Session):
-    """Does everything at once in this process, the last number first, on pickled work; and loses what it is told to.
+class Here(Engine):
+    """Does everything at once in this process, the last number first, on pickled work."""
 
-    Args:
-        lose: How many merges are lost before one is not.
-
-    """
-
-    def __init__(self, lose: int = 0) -> None:
-        self.lose = lose
-        self.calls: list[int] = []
-
-    @contextmanager
-    def open(self) -> Iterator[Session]:
-        yield self
-
-    def map(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         theirs = pickle.loads(pickle.dumps(work))
         theirs.begin("cpu", 1)
         for number in reversed(numbers):
-            yield number, theirs(number)
+            yield number, pickle.loads(pickle.dumps(theirs(number)))
 
-    def put(self, value: Any) -> Any:
-        return value
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        self.calls.append(len(arguments))
-        return function(*arguments)
+class Twice(Work):
+    label = "numbers"
 
-    def get(self, handle: Any) -> Any:
-        self.lose -= 1
-        if self.lose >= 0:
-            raise LostError("a machine is gone")
-        return handle
+    def begin(self, device: str, cores: int) -> None: ...
+
+    def __call__(self, number: int) -> int:
+        return 2 * number
 
 
 def shards(folder: Path, count: int, size: int) -> str:
@@ -68,9 +52,10 @@ def shards(folder: Path, count: int, size: int) -> str:
 def make(source: object, output: Path | str, engine: Engine | str | None = None, **options: Any) -> list[str]:
     if not str(output).startswith("s3:"):
         Path(output).parent.mkdir(exist_ok=True)
-    given = {name: options.pop(name) for name in ("resume", "num_folds", "groups") if name in options}
-    loading = Loading(options.pop("batch_size", 4), 0, engine=engine, **options)
-    return make_files(source, output, EXTRACTOR, KINDS, 40, RANGES, loading, **given)[1]
+    folds = options.pop("num_folds", None), options.pop("groups", None)
+    resume, reading = options.pop("resume", False), Reading(options.pop("batch_size", 4), 0, **options)
+    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, reading, *folds)
+    return make_files(source, output, job, on=engine, resume=resume)[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

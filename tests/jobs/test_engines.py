@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,20 +12,18 @@ from typing import Any
 import kinds
 import pytest
 from commands import run as run_command
-from engines import EXTRACTOR, RANGES, Here, broken_shards, contents, make, shards
+from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna import compare, make_dna
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_there, engine_of
-from torchmetrics_dna.jobs.engine import LostError, Work
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
-from torchmetrics_dna.jobs.parts import RUN, Parts, in_runs
+from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.version import __version__
 
 
@@ -33,10 +31,8 @@ from torchmetrics_dna.version import __version__
 def test_bytes_do_not_depend_on_who_measures_and_merges(options: dict[str, Any], tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 18, 2)
     make(source, tmp_path / "one" / "x.dna.npz", **options)
-    engine = Here(lose=2)
-    make(source, tmp_path / "here" / "x.dna.npz", engine, **options)
+    make(source, tmp_path / "here" / "x.dna.npz", Here(), **options)
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
-    assert engine.calls == [2, 16, 2, *[16, 2, 2] * 2]  # a run as soon as it is complete; anew what is lost
 
 
 def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> None:
@@ -50,53 +46,30 @@ def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> N
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
 
 
-def test_merging_that_is_always_lost_ends(tmp_path: Path) -> None:
-    with pytest.raises(LostError, match="a machine is gone"):
-        make(shards(tmp_path / "shards", 2, 2), tmp_path / "x.dna.npz", Here(lose=1000))
-    make(f"{tmp_path}/shards/*.tar", tmp_path / "x.dna.npz", resume=True)  # nothing is measured anew
-
-
-@given(st.integers(1, 5000))
-def test_the_tree_has_all_parts_in_order_and_small_runs(count: int) -> None:
-    merges: list[int] = []
-
-    def of_run(numbers: range) -> list[int]:
-        assert numbers[0] % RUN == 0
-        assert len(numbers) <= RUN
-        return list(numbers)
-
-    def merge(runs: Iterator[list[int]]) -> list[int]:
-        some = list(runs)
-        merges.append(len(some))
-        return [number for run in some for number in run]
-
-    assert in_runs(range(count), of_run, merge) == list(range(count))
-    assert max(merges, default=0) <= RUN
-    assert len(merges) <= max(1, -(-count // RUN) // (RUN - 1) + 3)
-
-
-def test_one_process_merges_in_runs(tmp_path: Path) -> None:
-    dnas = [make_dna(kinds.PIXELS[i % 11 : i % 11 + 1], EXTRACTOR, kind="gaussian") for i in range(21)]
-    parts = Parts(tmp_path, [range(1)] * 21, ["gaussian"])
-    for i, dna in enumerate(dnas):
-        dna.save(tmp_path / f"{i:02}.gaussian.dna.npz")
-    assert parts.merged("gaussian").digest == merged([merged(dnas[:16]), merged(dnas[16:])]).digest
-    assert parts.merged("gaussian").digest != merged(dnas).digest  # the order matters, to the last bit
+def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
+    dnas = [make_dna(kinds.PIXELS[i : i + 1], EXTRACTOR, kind="gaussian") for i in range(11)]
+    parts = Parts(tmp_path, [range(1)] * 11, ["gaussian"])
+    for i in reversed(range(11)):
+        dnas[i].save(tmp_path / "x.dna.npz")
+        parts.put(i, Finished({"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, 1, []))
+    ((_, dna),) = parts.merged("images")
+    assert dna.digest == merged(dnas).digest
+    assert dna.digest != merged(dnas[::-1]).digest  # the order matters, to the last bit
 
 
 @pytest.mark.parametrize("kind", [*kinds.ON_DISK, "array", "tensors", "rows", "bytes", "Hugging Face"])
 def test_sources_can_be_sent(kind: str, tmp_path: Path) -> None:
     source = kinds.ON_DISK[kind](tmp_path) if kind in kinds.ON_DISK else kinds.IN_MEMORY[kind]()
     expected = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES)
-    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, engine=Here())
+    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, on=Here())
     assert found.digest == expected.digest
 
 
 def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None:
     sources = [shards(tmp_path / name, 3, size) for name, size in (("a", 4), ("b", 6))]
-    expected, found = (measure_ranges(sources, EXTRACTOR, "widen", Loading(4, engine=e)) for e in (None, Here()))
+    expected, found = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
     assert (found.ranges.digest, found.num_images) == (expected.ranges.digest, expected.num_images)
-    expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, engine=e) for e in (None, Here()))
+    expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
     assert found.dna_emd == expected.dna_emd
     assert found.dna_frechet == pytest.approx(expected.dna_frechet, rel=1e-9)
     assert found.p_value == expected.p_value
@@ -104,9 +77,7 @@ def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None
 
 def test_what_an_engine_does_not_do(tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 2, 3)
-    given: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "engine": Here()}
-    with pytest.raises(ValueError, match="`engine` is for make_dna, compare, but rank takes more than DNAs"):
-        rank(source, source, **given)
+    given: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "on": Here()}
     with pytest.raises(ValueError, match="nothing but DNAs, but features of single images are needed; leave it out"):
         compare(source, source, metrics=["kid"], **given)
     for stream in ("iterator", "loader", "function"):
@@ -122,7 +93,7 @@ def test_names_of_engines() -> None:
     assert (one.address, one.actors, one.cpus, one.gpus) == ("ray://head:10001", 8, 2, 0.5)
     assert engine_of("ray").address is None
     for name in ("spark", "ray://", "rays"):
-        with pytest.raises(ValueError, match=f"`engine` expected to be 'ray' or 'ray://HOST:PORT', but got '{name}'"):
+        with pytest.raises(ValueError, match=f"`on` expected to be 'ray' or 'ray://HOST:PORT', but got '{name}'"):
             engine_of(name)
     for setting in ("actors=many", "workers=3", "cpus="):
         with pytest.raises(ValueError, match=f"has the setting '{setting}', expected a number for any of actors, cpus"):
@@ -148,9 +119,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         if address == "none:1":
             raise ConnectionError("there is none")
 
-    ray = SimpleNamespace(
-        init=init, shutdown=lambda: None, is_initialized=lambda: False, cluster_resources=lambda: {"CPU": 2}
-    )
+    ray = SimpleNamespace(init=init, shutdown=lambda: None, is_initialized=lambda: False)
     monkeypatch.setitem(sys.modules, "ray", ray)
     running: list[str] = []
     parts = {
@@ -161,7 +130,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
     for name, part in parts.items():
         monkeypatch.setitem(sys.modules, f"ray.{name}", part)
     for running[:] in ([], ["10.0.0.1:6379"]):
-        with RayEngine().open():
+        with RayEngine()._connected(ray):
             pass
         assert "RAY_AUTH_MODE" not in os.environ
     assert asked == [("local", False, "token"), (None, None, None)]
@@ -170,7 +139,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         if address:
             monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
-            RayEngine(named).open().__enter__()
+            RayEngine(named)._connected(ray).__enter__()
         assert len(asked) == 1
 
 
@@ -247,13 +216,8 @@ class FakeRay:
         self.alive.discard(id(actor))
 
 
-class Unpicklable(Work):
+class Unpicklable(Twice):
     label = "images of a camera"
-
-    def begin(self, device: str, cores: int) -> None: ...
-
-    def __call__(self, number: int) -> int:
-        return number
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle 'camera' object")
@@ -272,17 +236,15 @@ class Unpicklable(Work):
     ],
 )
 def test_as_many_actors_as_there_is_room_for(has: dict[str, float], settings: dict[str, Any], actors: int) -> None:
-    session = on_ray._RaySession(SimpleNamespace(cluster_resources=lambda: has), RayEngine(**settings))
-    assert session._actors == actors
+    assert RayEngine(**settings)._room(has)[0] == actors
 
 
 def test_what_can_not_be_sent_is_told() -> None:
     pytest.importorskip("ray")
-    session = on_ray._RaySession(SimpleNamespace(cluster_resources=dict), RayEngine())
     with pytest.raises(
         ValueError, match=r"'images of a camera' or its extractor lives in this process .* \(cannot pic"
     ):
-        next(session.map(Unpicklable(), [0]))
+        next(RayEngine().run(Unpicklable(), [0]))
     for pickled, version, message in (
         (b"", "0.0", r"has torchmetrics-dna .*, expected 0\.0; install that there"),
         (b"x", __version__, r"can't unpickle the images or the extractor \(.*\); install there what is here"),
@@ -299,24 +261,31 @@ class _Ref:
 @given(st.integers(1, 5), st.dictionaries(st.integers(0, 11), st.integers(0, 5)), st.integers(0, 5), st.booleans())
 def test_each_number_comes_once_whoever_dies(size: int, deaths: dict[int, int], starts: int, newest: bool) -> None:
     ray = FakeRay({**deaths, None: starts}, newest)
-    pool = on_ray._Pool(ray, None, {}, size)
-    assert sorted(pool.map(range(12))) == [(i, i) for i in range(12)]
+    assert sorted(on_ray._shared(ray, None, {}, size, range(12))) == [(i, i) for i in range(12)]
     assert ray.most <= size
-    pool.end()
     assert not ray.alive
 
 
 @given(st.integers(1, 4), st.booleans(), st.dictionaries(st.sampled_from([3, 100, 101]), st.integers(0, 5)))
 def test_the_lowest_number_that_fails_is_told(size: int, newest: bool, deaths: dict[int, int]) -> None:
-    pool = on_ray._Pool(FakeRay(dict(deaths), newest), None, {}, size)
-    found: list[int] = []
+    ray = FakeRay(dict(deaths), newest)
+    finished: list[int] = []
     with pytest.raises(ValueError, match="image 100 can't be read"):
-        found.extend(number for number, _ in pool.map([0, 1, 2, 3, 100, 4, 101, 5]))
-    assert {0, 1, 2, 3} <= set(found)
+        finished.extend(number for number, _ in on_ray._shared(ray, None, {}, size, [0, 1, 2, 3, 100, 101]))
+    assert {0, 1, 2, 3} <= set(finished)
+    assert not ray.alive
 
 
 @pytest.mark.parametrize(("number", "what"), [(None, "before it began"), (3, "at part 3")])
 def test_losses_without_end_end(number: int | None, what: str) -> None:
-    pool = on_ray._Pool(FakeRay({number: 10**6}), None, {}, 2)
     with pytest.raises(RuntimeError, match=rf"Ray has lost 6 workers {what} \(the node is gone\); see that they have"):
-        list(pool.map(range(5)))
+        list(on_ray._shared(FakeRay({number: 10**6}), None, {}, 2, range(5)))
+
+
+def test_workers_are_gone_when_whoever_iterates_stops() -> None:
+    ray = FakeRay({})
+    results = on_ray._shared(ray, None, {}, 3, range(12))
+    next(results)
+    assert ray.alive
+    results.close()
+    assert not ray.alive

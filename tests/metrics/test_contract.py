@@ -339,8 +339,9 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     restored.load_state_dict(restored.state_dict())  # of no images
     restored.load_state_dict(saved)
     assert alike(values(restored), expected)
-    feed(metric, more[:5], False)
-    assert not alike(values(metric), expected)
+    for each in (restored, metric):
+        feed(each, more[:5], False)
+        assert not alike(values(each), expected)
     metric.load_state_dict(saved)
     assert alike(values(metric), expected), "counting went on in the checkpoint"
 

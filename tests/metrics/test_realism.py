@@ -183,8 +183,11 @@ def test_pools_that_can_not_be() -> None:
     saved = metric.state_dict()
     saved["seen_histograms"] = b""  # as it is saved while synced
     metric.load_state_dict(saved)
-    with pytest.raises(RuntimeError, match="no image can join it now; call `reset` first"):
-        metric.update(IMAGES)
+    other = ONE_SIDED["contrasted_realism"]()
+    other.update(IMAGES)
+    for join in (lambda: metric.update(IMAGES), lambda: metric.merge_state(other), lambda: other.merge_state(metric)):
+        with pytest.raises(RuntimeError, match="no image can join it now; call `reset` first"):
+            join()
 
 
 def test_weights_layers_and_files(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_figure,
     out,
     print_csv,
@@ -19,7 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -33,7 +34,6 @@ def matrix(
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
-    map_: Annotated[Path | None, o.option("Draw a map with each set as a point.", "--map")] = None,
     as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
     as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
@@ -45,12 +45,13 @@ def matrix(
 
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     require("scipy", "plot")
-    for figure in filter(None, (heatmap, map_)):
-        check_figure(figure)
+    if heatmap is not None:
+        check_figure(heatmap)
     with progress() as report:
-        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neurons, progress=report, **options)
+        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neurons}
+        found = compare_all(sets, distributed=PROCESSES > 1, **given)
     _print(found, form)
-    _draw(found, heatmap, map_)
+    _draw(found, heatmap)
     print_unreadable(found.unreadable)
 
 
@@ -89,16 +90,12 @@ def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
-def _draw(found: DistanceMatrix, heatmap: Path | None, map_: Path | None) -> None:
+def _draw(found: DistanceMatrix, heatmap: Path | None) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
-    if rank() != 0 or (heatmap is None and map_ is None):
+    if rank() != 0 or heatmap is None:
         return
-    from torchmetrics_dna.plots import plot_map, plot_matrix
+    from torchmetrics_dna.plots import plot_matrix
 
-    if heatmap is not None:
-        plot_matrix(found).savefig(heatmap)
-        talk.print(f"The heat map is in {heatmap}")
-    if map_ is not None:
-        plot_map(found).savefig(map_)
-        talk.print(f"The map is in {map_}")
+    plot_matrix(found).savefig(heatmap)
+    talk.print(f"The heat map is in {heatmap}")

@@ -7,10 +7,11 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.images.base import Progress
 
     Command = Callable[..., None]
 
@@ -31,20 +32,12 @@ _OPTIONS = {
     "num_workers": (o.NumWorkers, None),
     "device": (o.Device, None),
 }
-_READING = (
-    "exif_orientation",
-    "column",
-    "fps",
-    "skip_unreadable",
-    "batch_size",
-    "num_workers",
-    "distributed",
-    "engine",
-)
+_NETWORK = ("feature", "weights_path", "crop", "properties", "projections", "device")
+_READING = ("batch_size", "num_workers", "column", "fps", "exif_orientation", "skip_unreadable")
 
 
 def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
-    """Give a command these options in place of its ``**options``, where it finds them as :func:`compare` takes them.
+    """Give a command these options in place of its ``**options``; :func:`arguments` packs them for Python functions.
 
     Args:
         without: Options that it does not have.
@@ -64,8 +57,9 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
                 )
             # the network is pickled for workers, so it stays on the CPU
             given["device"] = device if on is None else "cpu"
-            given["engine"] = on
-            command(layers=o.names(layers), crop=crop and crop.value, distributed=PROCESSES > 1, **given)
+            if anywhere:
+                given["on"] = on
+            command(layers=o.names(layers), crop=crop and crop.value, **given)
 
         own = signature(command, eval_str=True)
         shared = [
@@ -81,6 +75,17 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
     return with_options
 
 
-def take_reading(options: dict[str, Any]) -> dict[str, Any]:
-    """Take out of the options what says how images are read; those of :func:`resolve` remain."""
-    return {name: options.pop(name) for name in _READING}
+def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[str, Any]:
+    """Pack options into the arguments that Python functions take: a network as ``feature``, and ``reading``.
+
+    Args:
+        options: The options of a command; those that are no network's or reading's are passed on.
+        report: Callback for progress.
+
+    """
+    from torchmetrics_dna.images import Reading
+    from torchmetrics_dna.statistics.resolve import Network
+
+    rest = {name: value for name, value in options.items() if name not in _NETWORK + _READING}
+    network, reading = ({name: options[name] for name in names if name in options} for names in (_NETWORK, _READING))
+    return {"feature": Network(**network), "reading": Reading(**reading, progress=report), **rest}

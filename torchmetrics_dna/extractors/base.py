@@ -18,9 +18,8 @@ from torchmetrics_dna.extractors.channels import channels_of, check_per_channel,
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
-from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.projections import Projections
-from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
+from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, SharedPass
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties
@@ -78,6 +77,7 @@ class DNAExtractor(Shareable):
         projection_seed: Of the directions.
         compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
             than between batch sizes.
+        device: Device of the network; by default it stays where it is, which is the CPU for a name.
 
     Attributes:
         name: What extractors are told apart by.
@@ -121,6 +121,7 @@ class DNAExtractor(Shareable):
         projections: int | None = None,
         projection_seed: int = 0,
         compile: bool = False,  # noqa: A002 - torch's own word
+        device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
         self.dtype = half_of(dtype)
@@ -150,6 +151,8 @@ class DNAExtractor(Shareable):
         self._shared = SharedPass()
         self._ranges = built.ranges if self._projections is None else None  # which are of neurons, not of projections
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
+        if device is not None:
+            self.to(device)
 
     @property
     def device(self) -> torch.device:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.dna.unions import ImageFeatures
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.features import SpatialMeans
+from torchmetrics_dna.jobs.loading import check_any_read, share_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.job import Job, Split
     from torchmetrics_dna.statistics import State
 
@@ -34,7 +36,8 @@ class Measured:
         numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each;
             those of a stream are counted. Empty where nothing is kept of single images.
         names: What these images are called.
-        kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
+        kept: What else was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
+        features: Spatial means of the images, if they were kept.
         states: What statistics of single images hold beside their rows, by name.
 
     """
@@ -44,12 +47,8 @@ class Measured:
     numbers: Sequence[int] = ()
     names: Sequence[str] = ()
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Features | None = None
     states: Mapping[str, State] = field(default_factory=dict)
-
-    @property
-    def features(self) -> ImageFeatures | None:
-        """Spatial means of the last layer, and the fold of each image, if they were kept."""
-        return ImageFeatures(self.kept["features"], self.folds) if "features" in self.kept else None
 
     @property
     def folds(self) -> Tensor | None:
@@ -67,32 +66,37 @@ class Measured:
         return next(iter(self.dnas.values()))
 
     def select(self, layers: Sequence[str]) -> Measured:
-        """The same of some layers; of images, spatial means of these and all else as it is."""
-        positions = self.any.neurons.positions(layers)
-        dnas = {kind: dna.select(layers) for kind, dna in self.dnas.items()}
-        kept = {name: values[:, positions] if name == "means" else values for name, values in self.kept.items()}
-        return replace(self, dnas=dnas, kept=kept)
+        """The same with the DNAs of some layers; what was kept of images stays as it is."""
+        return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
 
     def without_folds(self) -> Measured:
         """The same without folds, which take more than all else."""
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
 
 
-def measure(job: Job, source: Source) -> Measured:
-    """Run all images of a source through a job once, shared among processes if they are ``distributed``.
+def measure(
+    job: Job, source: Source, *, distributed: bool = False, own: bool = False, on: Engine | str | None = None
+) -> Measured:
+    """Run all images of a source through a job once.
+
+    Args:
+        job: The job.
+        source: Images, see :func:`open_source`.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        own: With ``distributed``, each process gives images of its own; all are measured as one set.
+        on: Engine that measures them on other machines, see :func:`engine_of`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
-    loading = job.loading
-    with in_step(loading.distributed):
-        images = loading.open(source)
-        if loading.engine is not None:
-            return _measure_elsewhere(job, images)
-        (split,) = job.run(loading.share_of(images), whole=images)
+    with in_step(distributed):
+        images = open_source(source, job.reading)
+        if on is not None:
+            return _measure_elsewhere(job, images, on)
+        (split,) = job.run(share_of(images) if distributed and not own else images.split(0, 1), whole=images)
         unreadable, num_images = split.unreadable, split.num_images
-        if loading.distributed:
+        if distributed:
             shares = gather((unreadable, num_images))
             unreadable, num_images = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
             for name, statistic in job.statistics.items():
@@ -103,16 +107,28 @@ def measure(job: Job, source: Source) -> Measured:
         # rows are copied in order, so the state must not keep them
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
         rows |= _notes(job, split)
-        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, loading.distributed), states)
+        numbers, names, kept = _in_order(rows, split, images, distributed)
+        features = _features(job, kept, names)
+        return Measured(values, sorted(unreadable), numbers, names, kept, features, states)
 
 
-def _measure_elsewhere(job: Job, images: Images) -> Measured:
+def _features(job: Job, kept: dict[str, Tensor], names: Sequence[str]) -> Features | None:
+    """Take the features out of what was kept of each image; None if they were not."""
+    statistic = job.statistics.get("features")
+    if not isinstance(statistic, SpatialMeans) or "features" not in kept:
+        return None
+    extractor = job.extractor
+    origin = extractor.name, extractor.weights_digest, extractor.preparation
+    return Features(kept.pop("features"), statistic.neurons, *origin, names)
+
+
+def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measured:
     if rows := [name for name, statistic in job.statistics.items() if statistic.by_image]:
         raise ValueError(
-            f"Argument `engine` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
+            f"Argument `on` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
         )
     check_elsewhere(images)
-    return Measured(*measure_elsewhere(images, job))
+    return Measured(*measure_elsewhere(images, job, engine))
 
 
 def _notes(job: Job, split: Split) -> dict[str, Tensor]:

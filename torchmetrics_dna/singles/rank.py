@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -11,29 +12,28 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
+from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.files.container import is_container
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
+from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.features import Distances, Features, contrasted
+from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_side
-from torchmetrics_dna.singles.nearest import SUFFIX, ImageIndex
+from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import Ranking
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import POOL, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.loading import SetOptions
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature, Resolved
     from torchmetrics_dna.statistics.rows import ImageRows
@@ -47,13 +47,13 @@ def rank(
     feature: Feature | None = None,
     *,
     contrast: Source | DNA | None = POOL,
-    nearest: Source | ImageIndex | None = None,
+    nearest: Source | Features | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
+    distributed: bool = False,
 ) -> Ranking:
     """Rank images by how much closer each of them is to a reference than to the pool that they come from.
 
@@ -65,16 +65,16 @@ def rank(
         contrast: ``"pool"``: all images that are ranked, of which histograms are kept, or beyond 2 GB a second pass is
             made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
             (sections 5.1 and 5.4 of the paper), which takes plain images for close to everything.
-        nearest: Images, or an :class:`~torchmetrics_dna.singles.nearest.ImageIndex` or the path of one, among which the
-            nearest to each image is looked up, to find copies; best the reference's images, which are then measured
-            but once.
+        nearest: Images, or their :class:`Features` or the path of a file of them (``ranking.index.save``), among which
+            the nearest to each image is looked up, to find copies; best the reference's images, which are then
+            measured but once.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram, if the reference is images.
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        options: As for :func:`make_dna`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
         TypeError: If the reference or the contrast is a DNA without histograms.
@@ -88,24 +88,24 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    loading, settings = Loading.of("rank", options)
-    with in_step(loading.distributed):
-        source = loading.open(images)
+    reading = reading or Reading()
+    with in_step(distributed):
+        source = open_source(images, reading)
         pools = isinstance(contrast, str) and contrast == POOL
         given: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
         sides = [
-            _of_histograms(open_side(one, layers, ranges, loading), name)
+            _of_histograms(open_side(one, layers, ranges, reading), name)
             for one, name in zip(given, ("reference", "contrast"), strict=False)
         ]
-        looked_up = _open_nearest(nearest, reference, sides[0], loading)
-        check_used(loading.reading, source, *sides, looked_up)
+        looked_up = _open_nearest(nearest, reference, sides[0], reading)
+        check_used(reading, source, *sides, looked_up)
         dnas = [side for side in sides if isinstance(side, HistogramDNA)]
-        way = resolve(feature, layers, num_bins, ranges, dnas, device=device_for(feature, device), **settings)
+        way = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
         extractor = way.extractor
-        if isinstance(looked_up, ImageIndex):
-            looked_up.check_made_by(extractor)
+        if isinstance(looked_up, Features):
+            check_index(looked_up, extractor)
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        return _Run(way, weights, loading).rank(source, sides, pools, looked_up)
+        return _Run(way, weights, reading, distributed).rank(source, sides, pools, looked_up)
 
 
 def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
@@ -116,23 +116,30 @@ def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
 
 
 def _open_nearest(
-    nearest: Source | ImageIndex | None, reference: Any, side: Images | HistogramDNA, loading: Loading
-) -> Images | ImageIndex | None:
+    nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
+) -> Images | Features | None:
     """Where to look for the nearest images; the reference's own source if it is that."""
-    if nearest is None or isinstance(nearest, ImageIndex):
+    if nearest is None or isinstance(nearest, Features):
         return nearest
-    if isinstance(nearest, (str, os.PathLike)) and str(nearest).endswith(SUFFIX):
-        return ImageIndex.load(nearest)
+    if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
+        return Features.load(nearest)
     paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
     same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
-    return side if same and not isinstance(side, DNA) else loading.open(nearest)
+    return side if same and not isinstance(side, DNA) else open_source(nearest, reading)
+
+
+def _is_index(path: str | os.PathLike[str]) -> bool:
+    """True for the path of a file of features, which may not be there; a ``.npz`` may hold images, too."""
+    if str(path).endswith((".features.npz", OLD_INDEX)):
+        return True
+    return Path(path).is_file() and is_container(path)
 
 
 class _Run:
     """How everything is measured for one ranking."""
 
-    def __init__(self, way: Resolved, weights: Tensor | None, loading: Loading) -> None:
-        self.way, self.weights, self.loading = way, weights, loading
+    def __init__(self, way: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
+        self.way, self.weights, self.reading, self.distributed = way, weights, reading, distributed
         self.known = iter(way.dnas)
 
     def rank(
@@ -140,7 +147,7 @@ class _Run:
         source: Images,
         sides: list[Images | HistogramDNA],
         pools: bool,
-        looked_up: Images | ImageIndex | None,
+        looked_up: Images | Features | None,
     ) -> Ranking:
         own = looked_up is sides[0]
         reference, *other = (self._measured(side, folds=pools, features=own and side is looked_up) for side in sides)
@@ -153,7 +160,7 @@ class _Run:
         scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
         names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
-        near = None if index is None or found.features is None else index.nearest(found.features.values).take(order)
+        near = None if index is None or found.features is None else find_nearest(found.features, index).take(order)
         p_value = self._p_value(*references) if pools else None
         return Ranking(
             names=names,
@@ -175,24 +182,27 @@ class _Run:
         if isinstance(side, HistogramDNA):
             return Measured({"histogram": next(self.known)}, [])
         job = self._job(folds)
-        return measure(job.also(features=Features()) if features else job, side)
+        return self._measure(job.also(features=self._features()) if features else job, side)
+
+    def _measure(self, job: Job, images: Images) -> Measured:
+        return measure(job, images, distributed=self.distributed)
 
     def _job(self, folds: bool) -> Job:
         """A job that makes histograms."""
-        way = self.way
-        num_folds = NUM_FOLDS if folds else None
-        return Job.for_dnas(way.extractor, ["histogram"], way.num_bins, way.ranges, self.loading, num_folds)
+        return Job.for_dnas(self.way, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Only what is kept of each image."""
-        return measure(Job(self.way.extractor, statistics, self.loading), images)
+        return self._measure(Job(self.way.extractor, statistics, self.reading), images)
 
-    def _index(self, looked_up: Images | ImageIndex | None, reference: Measured | None) -> ImageIndex | None:
-        if looked_up is None or isinstance(looked_up, ImageIndex):
+    def _features(self) -> SpatialMeans:
+        """Features of the last layer."""
+        return SpatialMeans.of_last_layer(self.way.extractor.neurons)
+
+    def _index(self, looked_up: Images | Features | None, reference: Measured | None) -> Features | None:
+        if looked_up is None or isinstance(looked_up, Features):
             return looked_up
-        measured = reference or self._rows(looked_up, features=Features())
-        assert measured.features is not None
-        return ImageIndex.of(list(measured.names), measured.features.values, self.way.extractor)
+        return (reference or self._rows(looked_up, features=self._features())).features
 
     def _score(
         self, source: Images, references: list[HistogramDNA], pools: bool, features: bool
@@ -205,10 +215,10 @@ class _Run:
         """
         scorer = Scorer(references, self.way.extractor, self.weights)
         rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
-        rows |= {"features": Features()} if features else {}
+        rows |= {"features": self._features()} if features else {}
         if not pools:
             return self._rows(source, **rows), scorer
-        found = measure(self._job(folds=True).also(**rows), source)
+        found = self._measure(self._job(folds=True).also(**rows), source)
         scorer = scorer.beside(found.states["distances"]["pool"])
         if found.kept["distances"].isnan().any():  # histograms could not be kept
             again = self._rows(source, distances=Distances(scorer))
@@ -226,8 +236,8 @@ class _Run:
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
         record = DISTANCES["dna-emd"]
-        given = reference.distances(pool), record.unions(reference, pool), reference.neurons  # type: ignore[misc]
-        evidence = weigh_evidence(record, *given, self.weights)
+        unions = record.unions(reference, pool)  # type: ignore[misc]
+        evidence = weigh_evidence(reference.distances(pool), unions, record.power, self.weights)
         return evidence.test.p_value if evidence is not None and evidence.test is not None else None
 
 
