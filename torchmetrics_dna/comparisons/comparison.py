@@ -78,6 +78,8 @@ class Comparison(Mapping[str, "Result"]):
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # of a mapping, tensors would be compared
+
     def __getitem__(self, distance: str) -> Result:
         """One distance, by its name (``"dna-emd"``) or key (``"dna_emd"``)."""
         name = next((name for name, record in DISTANCES.items() if distance in (name, record.key)), distance)

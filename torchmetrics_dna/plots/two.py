@@ -22,10 +22,10 @@ if TYPE_CHECKING:
 _LEGEND = 30  # characters of a name
 
 
-def _check(given: Any) -> None:
+def _check(comparison: Any) -> None:
     """TypeError unless it is a comparison, such as for two DNAs."""
-    if not hasattr(given, "evidence"):
-        raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(given).__name__}")
+    if not hasattr(comparison, "of_grain"):
+        raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(comparison).__name__}")
 
 
 def plot_layers(
