@@ -45,10 +45,10 @@ def compare(
     b: o.SideB,
     more: o.MoreSides = None,
     metrics: o.Metrics = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
-    folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
-    group_by: o.Groups = None,
+    num_folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.", "--folds")] = 20,
+    groups: o.Groups = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
@@ -67,12 +67,12 @@ def compare(
     """Compare two image sets, or DNAs of them; or the first with each of several."""
     options |= {
         "metrics": o.names(metrics),
-        "neuron_weights": neurons,
+        "neuron_weights": neuron_weights,
         "neuron_names": neuron_names,
         "changes": changes,
         "confidence": confidence,
-        "num_folds": folds,
-        "groups": group_by,
+        "num_folds": num_folds,
+        "groups": groups,
     }
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     _check(bool(more), by, form, curve)

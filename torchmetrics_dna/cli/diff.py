@@ -24,7 +24,7 @@ def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
     changes: o.ChangesFile = None,
-    folds: Annotated[int, o.option("Folds of images for tests; 0 for none.")] = 20,
+    num_folds: Annotated[int, o.option("Folds of images for tests; 0 for none.", "--folds")] = 20,
     fail_if_different: Annotated[
         bool, o.option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different")
     ] = False,
@@ -36,10 +36,8 @@ def diff(
     from torchmetrics_dna.comparisons.versions import compare_versions
 
     form = o.one_form(markdown=as_markdown, json=as_json)
-    if options.pop("engine") is not None:
-        raise ValueError("Option --on is for DNAs; leave it out")
     with progress() as report:
-        found = compare_versions(old, new, changes=changes, num_folds=folds, progress=report, **options)
+        found = compare_versions(old, new, changes=changes, num_folds=num_folds, progress=report, **options)
     if form == "json":
         print_json(found.to_dict())
     elif form == "markdown":

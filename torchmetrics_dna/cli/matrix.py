@@ -31,7 +31,7 @@ _WIDE = 10  # sets, of which more make a table too wide
 def matrix(
     sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
     as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
     as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
@@ -47,7 +47,7 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
-        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neurons, progress=report, **options)
+        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neuron_weights, progress=report, **options)
     _print(found, form)
     _draw(found, heatmap)
     print_unreadable(found.unreadable)

@@ -55,16 +55,17 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
     def with_options(command: Command) -> Command:
         @wraps(command)
         def run(
-            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **given: Any
+            layers: str | None, crop: o.Crop | None, device: str | None, engine: str | None = None, **given: Any
         ) -> None:
-            if on is not None and device is not None:
+            if engine is not None and device is not None:
                 raise ValueError(
                     f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
             # the network is pickled for workers, so it stays on the CPU
-            given["device"] = device if on is None else "cpu"
-            given["engine"] = on
+            given["device"] = device if engine is None else "cpu"
+            if anywhere:
+                given["engine"] = engine
             command(layers=o.names(layers), crop=crop and crop.value, distributed=PROCESSES > 1, **given)
 
         own = signature(command, eval_str=True)
@@ -74,7 +75,7 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
             if name not in without
         ]
         if anywhere:
-            shared.append(Parameter("on", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
+            shared.append(Parameter("engine", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
         run.__signature__ = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
         return run
 
@@ -83,4 +84,4 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
 
 def take_reading(options: dict[str, Any]) -> dict[str, Any]:
     """Take out of the options what says how images are read; those of :func:`resolve` remain."""
-    return {name: options.pop(name) for name in _READING}
+    return {name: options.pop(name) for name in _READING if name in options}

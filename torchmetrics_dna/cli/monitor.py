@@ -37,7 +37,7 @@ def monitor(
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as windows_of
 
-    del options["distributed"], options["engine"]
+    del options["distributed"]
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
