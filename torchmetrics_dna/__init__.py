@@ -12,10 +12,8 @@ from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-    from torchmetrics_dna.comparisons.compare import compare, make_dna
+    from torchmetrics_dna.comparisons.compare import compare
     from torchmetrics_dna.comparisons.compare_all import compare_all
-    from torchmetrics_dna.comparisons.compare_classes import compare_classes
-    from torchmetrics_dna.comparisons.compare_many import compare_many
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -26,6 +24,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.images import Reading
+    from torchmetrics_dna.jobs.make_dna import make_dna
     from torchmetrics_dna.metrics import (
         CMMD,
         DNAEMD,
@@ -67,11 +67,10 @@ __all__ = [
     "NeuronWeights",
     "Neurons",
     "Ranking",
+    "Reading",
     "Versions",
     "compare",
     "compare_all",
-    "compare_classes",
-    "compare_many",
     "compare_versions",
     "load_dna",
     "make_dna",
@@ -104,14 +103,13 @@ _HOME = {
     "Neurons": "neurons",
     "PRDC": "metrics",
     "Ranking": "singles.ranking",
+    "Reading": "images",
     "Versions": "comparisons.versions",
     "compare": "comparisons.compare",
     "compare_all": "comparisons.compare_all",
-    "compare_classes": "comparisons.compare_classes",
-    "compare_many": "comparisons.compare_many",
     "compare_versions": "comparisons.versions",
     "load_dna": "dna.load",
-    "make_dna": "comparisons.compare",
+    "make_dna": "jobs.make_dna",
     "monitor": "comparisons.monitor",
     "rank": "singles.rank",
     "report": "reporting",

@@ -16,14 +16,14 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.jobs.loading import Progress
+    from torchmetrics_dna.images.base import Progress
 
 PHOTOGRAPHS = (
     "astronaut.png",
@@ -129,7 +129,7 @@ def run_demo(num_images: int = 32, progress: Progress | None = None) -> Demo:
     images = photographs(num_images)
     extractor = DNAExtractor("efficientnet_lite0")
     sets = {(name, s): [f(image, s) for image in images] for name, f in DEGRADATIONS.items() for s in STRENGTHS}
-    job = Job.for_dnas(extractor, ("histogram", "gaussian"), 1000, None, Loading())
+    job = Job.for_dnas(resolve(extractor), ("histogram", "gaussian"))
     measured: dict[tuple[str, int], Measured] = {}
     for key, pictures in {("original", 0): images, **sets}.items():
         measured[key] = measure(job, pictures)

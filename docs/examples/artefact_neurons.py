@@ -23,6 +23,7 @@ from torch import Tensor
 from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
 from torchmetrics_dna.demo import DEGRADATIONS
 from torchmetrics_dna.functional import dna_emd, dna_realism, select_neurons
+from torchmetrics_dna.images import Reading
 
 sys.path.append(str(Path(__file__).parents[1] / "experiments"))
 import baselines
@@ -53,7 +54,7 @@ def average_precisions(scores: Tensor) -> list[float]:
 
 
 def dna_of(images: Tensor, extractor: DNAExtractor) -> HistogramDNA:
-    dna = make_dna(list(images), extractor, num_workers=0)
+    dna = make_dna(list(images), extractor, reading=Reading(num_workers=0))
     assert isinstance(dna, HistogramDNA)
     return dna
 

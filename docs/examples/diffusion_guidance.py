@@ -21,7 +21,7 @@ from rich.progress import track
 from sklearn.datasets import load_digits
 from torch import Tensor, nn
 
-from torchmetrics_dna import PRDC, DNAExtractor, compare_many
+from torchmetrics_dna import PRDC, DNAExtractor, compare
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparisons import Comparisons
@@ -139,7 +139,7 @@ def main() -> None:
 
     extractor = DNAExtractor()
     sets = {f"guidance {scale:g}": pictures for scale, pictures in zip(scales, drawn, strict=True)}
-    found = compare_many(real, sets, extractor, metrics=["dna-emd", "fd"])
+    found = compare(real, sets, extractor, metrics=["dna-emd", "fd"])
     shares = precision_and_recall(extractor, real, drawn)
     print("| guidance scale | dna-emd without noise | 95 % interval | fd | precision | recall |")
     print("|---|--:|---|--:|--:|--:|")

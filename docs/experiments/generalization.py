@@ -29,9 +29,10 @@ from torchvision.transforms import v2
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
@@ -147,7 +148,7 @@ def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    job = Job.for_dnas(extractor, kinds, 1000, None, Loading(num_workers=0))
+    job = Job.for_dnas(resolve(extractor), kinds, Reading(num_workers=0))
     measured = {name: [measure(job, list(part.pictures[:number])) for part in parts] for name, parts in domains.items()}
     return [
         [compare_measured(tested, learned, distances=list(DISTANCES.values())) for learned, _ in measured.values()]

@@ -21,6 +21,7 @@ from PIL import Image
 from rich.progress import Progress
 
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.make_changes import make_changes
 
 SIDE = 256  # pixels of a crop
@@ -59,7 +60,9 @@ def main() -> None:
         chosen = chosen[:: max(1, len(chosen) // arguments.most)][: arguments.most]
     with Progress() as bars:
         bar = bars.add_task("pictures", total=None)
-        found = make_changes(chosen, progress=lambda _, done, of: bars.update(bar, completed=done, total=of))
+        found = make_changes(
+            chosen, reading=Reading(progress=lambda _, done, of: bars.update(bar, completed=done, total=of))
+        )
     found.save(arguments.output)
     print(found)
 

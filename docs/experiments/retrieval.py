@@ -36,6 +36,7 @@ from torchvision.transforms import v2
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, compare
 from torchmetrics_dna.functional import dna_realism, select_neurons
+from torchmetrics_dna.images import Reading
 
 SIDE, SEED = 64, 0
 NUMBERS = [2**i for i in range(4, 11)]  # of neurons
@@ -184,7 +185,9 @@ def variants(task: Task, extractor: DNAExtractor, dna: HistogramDNA, pool: Histo
     apart, layers = own - other, dna.neurons.slices.values()
     n, count = len(task.reference), len(task.queries)
     inside = neuron_distances(task.reference, sets[:1], extractor)[0] * (n / (n - 1))  # each left out
-    comparison = compare(list(task.reference), list(task.queries), extractor, metrics=["dna-emd"], num_workers=0)
+    comparison = compare(
+        list(task.reference), list(task.queries), extractor, metrics=["dna-emd"], reading=Reading(num_workers=0)
+    )
     test = comparison.evidence["dna-emd"].test
     assert test is not None
     sure = test.neurons <= 0.05

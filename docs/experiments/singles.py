@@ -9,6 +9,7 @@ from torch import Tensor
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
 from torchmetrics_dna.functional import activation_histogram, dna_emd
+from torchmetrics_dna.images import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ BATCH = 20
 
 def dna_of(pictures: Tensor, extractor: DNAExtractor, num_bins: int = 1000) -> HistogramDNA:
     """The DNA of uint8 pictures ``(B, 3, height, width)``."""
-    dna = make_dna(list(pictures), extractor, num_bins=num_bins, num_workers=0)
+    dna = make_dna(list(pictures), extractor, num_bins=num_bins, reading=Reading(num_workers=0))
     assert isinstance(dna, HistogramDNA)
     return dna
 

@@ -27,12 +27,11 @@ def images(count: int, seed: int) -> np.ndarray:
 
 
 def read_by_class(classes: int) -> Any:
-    from torchmetrics_dna import DNAExtractor, compare_classes
+    from torchmetrics_dna import DNAExtractor, Reading, compare
 
     by = np.repeat(np.arange(classes), EACH).tolist()
-    found = compare_classes(
-        images(len(by), 0), images(len(by), 1), (by, by), DNAExtractor(input_size=SIDE), num_folds=0, num_workers=0
-    )
+    extractor, reading = DNAExtractor(input_size=SIDE), Reading(num_workers=0)
+    found = compare(images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=0, reading=reading)
     return f"total dna-emd {found.total.dna_emd:.3f}"
 
 
@@ -53,7 +52,7 @@ def main() -> None:
     parser.add_argument("--classes", type=int, nargs="+", default=[100, 1000])
     parser.add_argument("--alone", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    runs = {"compare_classes, 1,000 bins": read_by_class, "DNAEMD(classes=...), 50 bins": metric}
+    runs = {"compare by class, 1,000 bins": read_by_class, "DNAEMD(classes=...), 50 bins": metric}
     if arguments.alone:
         began = time.perf_counter()
         told = runs[arguments.alone](arguments.classes[0])

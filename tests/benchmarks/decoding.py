@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from input import write
 
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.loader import _Chunks, _Decoded, _Make, load_batches
 
 SIZE = (224, 224)
@@ -37,7 +37,7 @@ def by_threads(source: Any, workers: int) -> Iterator[Any]:
 
 
 def by_processes(source: Any, workers: int) -> Iterator[Any]:
-    yield from load_batches(source, SIZE, num_workers=workers)
+    yield from load_batches(source, SIZE, reading=Reading(num_workers=workers))
 
 
 def main() -> None:

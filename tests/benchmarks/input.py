@@ -24,7 +24,7 @@ from timing import in_turns
 
 from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.demo import photographs
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import Reading, open_source, resize_image
 from torchmetrics_dna.images.loader import default_workers, load_batches
 from torchmetrics_dna.statistics import histogram_statistic
 
@@ -57,7 +57,7 @@ def per_second(call: Callable[[object], object], items: Sequence[object], images
 def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
     source = open_source(folder).take(range(count))
     decoded = [source[i] for i in range(count)]
-    batches = [batch.images for batch in load_batches(source, extractor.input_size, num_workers=0)]
+    batches = [batch.images for batch in load_batches(source, extractor.input_size, reading=Reading(num_workers=0))]
     statistic = histogram_statistic(extractor, 1000, None)
     side, activations = statistic.empty("cpu"), [extractor(batches[0])]
     size = extractor.input_size
@@ -92,7 +92,7 @@ def main() -> None:
                 extractor(batch)
 
         counts = sorted({0, 1, 2, default_workers(arguments.images)})
-        makes = {str(n): lambda n=n: make_dna(folder, extractor, num_workers=n) for n in counts}
+        makes = {str(n): lambda n=n: make_dna(folder, extractor, reading=Reading(num_workers=n)) for n in counts}
         seconds = in_turns(arguments.rounds, bare=bare, **makes)
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"\n{cores} cores, {threads} threads, load {os.getloadavg()[0]:.1f}; medians of {arguments.rounds}")

@@ -45,8 +45,10 @@ def memory() -> float:
 def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     """One job, whose figures go to stdout; at ``kill_at`` images it asks for a node to be killed."""
     from torchmetrics_dna import DNAExtractor
-    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.images import Reading
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.make_files import make_files
+    from torchmetrics_dna.statistics.resolve import resolve
 
     told: list[float] = []
 
@@ -62,8 +64,8 @@ def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
     extractor.ranges  # noqa: B018 - as a job has them before it begins
     found["before"] = memory()
     start = time.perf_counter()
-    loading = Loading(engine=engine, progress=progress, num_workers=None if engine else 0)
-    make_files(source, output, extractor, ["histogram", "gaussian"], 1000, None, loading)
+    reading = Reading(progress=progress, num_workers=None if engine else 0)
+    make_files(source, output, Job.for_dnas(resolve(extractor), ["histogram", "gaussian"], reading), on=engine)
     print(json.dumps(found | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
 
 

@@ -25,6 +25,7 @@ from torchmetrics_dna import (
 )
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.demo import Demo
+from torchmetrics_dna.images import Reading
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
@@ -57,7 +58,7 @@ def test_no_0_stands_beside_a_small_p(
 @pytest.mark.parametrize("batch_size", [4, 5])
 def test_folders_give_the_official_distances(default_extractor: DNAExtractor, batch_size: int) -> None:
     golden = load("endtoend/endtoend.npz")
-    result = compare(A, B, default_extractor, ranges=OFFICIAL_RANGES, batch_size=batch_size)
+    result = compare(A, B, default_extractor, ranges=OFFICIAL_RANGES, reading=Reading(batch_size=batch_size))
     assert result.dna_emd == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert result.dna_frechet == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
     for layer in golden["layers"]:
@@ -70,7 +71,7 @@ def test_folders_give_the_official_distances(default_extractor: DNAExtractor, ba
 
 
 def test_files_and_update_give_the_same(default_extractor: DNAExtractor, photo_folder: Path) -> None:
-    result = compare(photo_folder, B, default_extractor, batch_size=5)
+    result = compare(photo_folder, B, default_extractor, reading=Reading(batch_size=5))
     metrics = DNAEMD(default_extractor), DNAFrechet(default_extractor)
     for side in (photo_folder, B):
         # per image, in the other order
@@ -90,7 +91,10 @@ def test_the_form_of_a_source_does_not_matter(photo_folder: Path, photos: list[n
             archive.write(path, path.name)
     (photo_folder / "list.txt").write_text("\n".join(f"photo{i}.png" for i in (3, 1, 2, 0, *range(4, 12))))
     sources = [photo_folder, str(photo_folder.parent / "all.zip"), photo_folder / "list.txt", photos, np.stack(photos)]
-    dnas = [make_dna(source, extractor, ranges=ranges, batch_size=1 + i) for i, source in enumerate(sources)]
+    dnas = [
+        make_dna(source, extractor, ranges=ranges, reading=Reading(batch_size=1 + i))
+        for i, source in enumerate(sources)
+    ]
     assert all(dnas[0].allclose(dna) for dna in dnas[1:])
     assert dnas[0].num_images == 12
     metric = DNAEMD(extractor, ranges=ranges)
@@ -188,7 +192,7 @@ def test_weights(photos: list[np.ndarray]) -> None:
             extractor,
             ranges=ranges,
             neuron_weights=torch.tensor([0, 0, float("nan"), *[0] * 6]),
-            progress=lambda *a: calls.append(1),
+            reading=Reading(progress=lambda *a: calls.append(1)),
         )
     assert not calls, "weights are checked before any image is read"
 
@@ -198,21 +202,27 @@ def test_unreadable_images_are_counted_and_named(photo_folder: Path, photos: lis
     (photo_folder / "photo5b.png").write_text("no picture")
     with pytest.raises(ValueError, match=r"Can't read image '.*photo5b.png'"):
         compare(photo_folder, photos, extractor, ranges=ranges)
-    result = compare(photo_folder, photos, extractor, ranges=ranges, skip_unreadable=True)
+    result = compare(photo_folder, photos, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
     assert result.num_images == {"a": 12, "b": 12}
     assert [line.split(":")[0] for line in result.unreadable] == [f"Can't read image '{photo_folder}/photo5b.png'"]
     with pytest.warns(UserWarning, match=r"1 image was left out, the first: .*photo5b.png"):
-        make_dna(photo_folder, extractor, ranges=ranges, skip_unreadable=True)
+        make_dna(photo_folder, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
     for path in photo_folder.glob("photo*.png"):
         path.write_text("no picture")
     with pytest.raises(ValueError, match="None of the 13 images could be read"):
-        compare(photo_folder, photos, extractor, ranges=ranges, skip_unreadable=True)
+        compare(photo_folder, photos, extractor, ranges=ranges, reading=Reading(skip_unreadable=True))
 
 
 def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder: Path) -> None:
     extractor, ranges = pixels()
     seen: list[tuple[str, int, int]] = []
-    compare(photo_folder, photos[:3], extractor, ranges=ranges, batch_size=5, progress=lambda *a: seen.append(a))
+    compare(
+        photo_folder,
+        photos[:3],
+        extractor,
+        ranges=ranges,
+        reading=Reading(batch_size=5, progress=lambda *a: seen.append(a)),
+    )
     assert [s[1:] for s in seen] == [(5, 12), (10, 12), (12, 12), (3, 3)]
     assert {s[0] for s in seen} == {str(photo_folder), "list of images"}
 
@@ -220,8 +230,6 @@ def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"batch_size": 0}, "Argument `batch_size` expected to be an integer of at least 1, but got 0"),
-        ({"num_workers": -1}, "Argument `num_workers` expected"),
         ({"num_bins": 0}, "Argument `num_bins` expected to be integer larger than 0, but got 0"),
         ({"layers": ["mean"]}, "`layers` goes with a named feature; give it to"),
         ({"ranges": None, "num_bins": 1}, "expected to be integer larger than 1, but got 1"),
@@ -231,8 +239,10 @@ def test_bad_options(options: dict[str, object], message: str, photos: list[np.n
     extractor, ranges = pixels()
     with pytest.raises(ValueError, match=message):
         compare(photos[:1], photos[:1], extractor, **{"ranges": ranges} | options)
-    with pytest.raises(TypeError, match="unexpected keyword argument 'batches'"):
-        compare(photos[:1], photos[:1], extractor, batches=3)
+    with pytest.raises(ValueError, match="Argument `batch_size` expected to be an integer of at least 1, but got 0"):
+        Reading(batch_size=0)
+    with pytest.raises(ValueError, match="Argument `num_workers` expected"):
+        Reading(num_workers=-1)
 
 
 @pytest.mark.parametrize("ranges", ["fixed", "auto"])

@@ -20,10 +20,11 @@ from networks import Outputs
 from PIL import Image
 from typer import Exit
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, compare_classes
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.gates import check_gates
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+from torchmetrics_dna.images import Reading
 
 
 def test_classes_are_as_measured_by_themselves() -> None:
@@ -108,7 +109,7 @@ def tested() -> ClassComparisons:
     by = np.repeat(["a", "b", "c"], 40).tolist()
     sides = [generator.normal(90, 25, (120, 8, 8, 3)) for _ in range(2)]
     sides[1][40:80] += 40
-    return compare_classes(*(one.clip(0, 255).astype(np.uint8) for one in sides), (by, by), extractor(), **OPTIONS)
+    return compare(*(one.clip(0, 255).astype(np.uint8) for one in sides), extractor(), by=(by, by), **OPTIONS)
 
 
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
@@ -187,9 +188,9 @@ def test_a_column_of_parquet(
         table = pa.table({"image": [file.getvalue() for file in files], "label": classes})
         pq.write_table(table, tmp_path / f"{side}.parquet", row_group_size=7)
     sides = tmp_path / "real.parquet", tmp_path / "fake.parquet"
-    found = compare_classes(*sides, "column:label", extractor(), batch_size=4, **OPTIONS)
+    found = compare(*sides, extractor(), by="column:label", reading=Reading(batch_size=4), **OPTIONS)
     by = tuple(classes for _, classes in SETS.values())
-    expected = compare_classes(*(images for images, _ in SETS.values()), by, extractor(), **OPTIONS)
+    expected = compare(*(images for images, _ in SETS.values()), extractor(), by=by, **OPTIONS)
     for name, one in found.found.items():
         assert torch.equal(one.found["dna-emd"], expected.found[name].found["dna-emd"])
         assert one.dna_emd_debiased == expected.found[name].dna_emd_debiased

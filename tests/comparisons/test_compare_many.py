@@ -17,8 +17,8 @@ from networks import Pixels
 from PIL import Image
 from scipy import stats
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, compare_many, make_dna
-from torchmetrics_dna.comparisons.comparisons import Comparisons, short_names
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value, student_tail
 from torchmetrics_dna.plots import plot_curve
@@ -38,7 +38,7 @@ SETS = {"step_100": images(80, 2), "step_2000": images(4, 4), "step_30000": imag
 
 @pytest.fixture(scope="module")
 def found() -> Comparisons:
-    return compare_many(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
+    return compare(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
 
 
 def test_figures_are_those_of_single_comparisons(found: Comparisons) -> None:
@@ -58,22 +58,24 @@ def test_figures_are_those_of_single_comparisons(found: Comparisons) -> None:
 
 
 def test_sets_that_are_alike_are_not_told_apart() -> None:
-    alike = compare_many(REFERENCE, [images(30, 10), images(30, 20)], EXTRACTOR, **OPTIONS)
+    alike = compare(REFERENCE, {"set 1": images(30, 10), "set 2": images(30, 20)}, EXTRACTOR, **OPTIONS)
     assert "but not surely nearer than set" in alike.verdict
-    same = compare_many(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
+    same = compare(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
     assert same.p_values == {"a": None, "b": pytest.approx(1)}
-    without = compare_many(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
+    without = compare(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
     assert without.p_values == dict.fromkeys(SETS)
     assert without.best == "step_2000"
     assert "without folds of images nobody knows how surely" in without.verdict
-    assert compare_many(REFERENCE, [SETS["step_100"]], EXTRACTOR, **OPTIONS).verdict.startswith("set 1 is the only set")
+    assert compare(REFERENCE, {"set 1": SETS["step_100"]}, EXTRACTOR, **OPTIONS).verdict.startswith(
+        "set 1 is the only set"
+    )
 
 
 def test_the_reference_itself_is_nearest() -> None:
     """An exact 0 can't lose to copies, from whose distance noise is taken that they share; nor is it tested."""
     copies = (REFERENCE // 8 * 8 + 4).astype(np.uint8)
     sets = {"copies": copies, "itself": REFERENCE, "far": SETS["step_100"], "near": SETS["step_2000"]}
-    found = compare_many(REFERENCE, sets, EXTRACTOR, **OPTIONS)
+    found = compare(REFERENCE, sets, EXTRACTOR, **OPTIONS)
     assert found.found["copies"].evidence["dna-emd"].jackknife.left < 0  # below that of the reference
     assert found.best == "itself"
     assert found.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
@@ -81,7 +83,7 @@ def test_the_reference_itself_is_nearest() -> None:
     assert [found.found[name].shares_images for name in sets] == [True, True, False, False]
     assert found.p_values["itself"] is None
     assert found.p_values["copies"] is None
-    pair = compare_many(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
+    pair = compare(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
     value = pair.found["copies"].dna_emd
     assert pair.verdict == (
         f"copies is nearest to the reference (dna-emd {value:.4g}), but how surely can't be said: copies shares images"
@@ -89,7 +91,7 @@ def test_the_reference_itself_is_nearest() -> None:
     )
     assert pair.p_values == {"copies": None, "far": None}
     assert "A and B are no independent samples, since they share images" in " ".join(pair.found["copies"].notices)
-    assert compare_many(REFERENCE, [REFERENCE], EXTRACTOR, **OPTIONS).verdict == (
+    assert compare(REFERENCE, {"set 1": REFERENCE}, EXTRACTOR, **OPTIONS).verdict == (
         "set 1: the same images as the reference, dna-emd 0."
     )
 
@@ -131,7 +133,7 @@ def test_paired_test_is_the_jackknife() -> None:
         make_dna(one, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
         for one in (REFERENCE, images(12, 30), images(16, 40))
     ]
-    one, other = (found.evidence["dna-emd"] for found in compare_many(dnas[0], dnas[1:]).found.values())
+    one, other = (found.evidence["dna-emd"] for found in compare(dnas[0], by_name(dnas[1:])).found.values())
     folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
     assert paired_p_value(one, other) == pytest.approx(jackknifed(*folds), rel=1e-6)
     assert paired_p_value(other, one) == paired_p_value(one, other)
@@ -149,22 +151,19 @@ def test_files_are_compared_as_images_are(found: Comparisons, tmp_path: Path) ->
     for name, one in {"reference": REFERENCE, **SETS}.items():
         make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS).save(tmp_path / f"{name}.dna.npz")
         paths.append(str(tmp_path / f"{name}.dna.npz"))
-    of_files = compare_many(paths[0], paths[1:])
+    of_files = compare(paths[0], by_name(paths[1:]))
     assert list(of_files.found) == [f"{name}.dna.npz" for name in SETS]
     assert [row["dna_emd"] for row in of_files.rows()] == [row["dna_emd"] for row in found.rows()]
     assert list(of_files.p_values.values()) == list(found.p_values.values())
 
 
-@pytest.mark.parametrize(
-    ("sets", "message"),
-    [
-        ([], "`sets` expected to have one set at least, but got none"),
-        (["a/x", "a/x"], "`sets` expected to be different sets, but got 'a/x' twice; leave one out"),
-    ],
-)
-def test_wrong_sets(sets: list[str], message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        compare_many(REFERENCE, sets, EXTRACTOR)
+def test_wrong_sets() -> None:
+    with pytest.raises(ValueError, match="`b` expected to have one set at least, but got none"):
+        compare(REFERENCE, {}, EXTRACTOR)
+    with pytest.raises(ValueError, match="`by` is for two sets; leave it out"):
+        compare(REFERENCE, SETS, EXTRACTOR, by="folder")
+    with pytest.raises(ValueError, match="`sets` expected to be different sets, but got 'a/x' twice; leave one out"):
+        by_name(["a/x", "a/x"])
 
 
 def test_short_names() -> None:

@@ -17,6 +17,7 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna, monitor
 from torchmetrics_dna.comparisons.monitor import Monitor, Order, Window
 from torchmetrics_dna.functional.conformal import ConformalEvidence
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.plots import plot_monitor
 
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
@@ -40,7 +41,7 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     def one_by_one() -> Iterator[np.ndarray]:
         yield from STREAM
 
-    found = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, batch_size=5)]
+    found = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, reading=Reading(batch_size=5))]
     assert [window.number for window in found] == list(range(1, 20))  # one image is left over
     for window, first in zip(found, range(0, len(STREAM), 7), strict=False):
         alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
@@ -63,7 +64,15 @@ def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
             yield image
         raise OSError("no camera")
 
-    watched = monitor(REFERENCE, breaks(), DNAExtractor(Pixels()), window=6, learn=2, batch_size=batch_size, **OPTIONS)
+    watched = monitor(
+        REFERENCE,
+        breaks(),
+        DNAExtractor(Pixels()),
+        window=6,
+        learn=2,
+        reading=Reading(batch_size=batch_size),
+        **OPTIONS,
+    )
     for count in (6, 12):
         assert next(watched).seed is None
         assert len(given) == count
@@ -143,7 +152,6 @@ def test_ranks_are_uniform() -> None:
         ({"learn": 1}, "`learn` expected to be an integer of at least 2"),
         ({"order": "name"}, r"`order` expected to be one of \('random', 'source'\), but got 'name'"),
         ({"level": 0}, "`level` expected to be between 0 and 1"),
-        ({"distributed": True}, "a stream is watched by one process"),
     ],
 )
 def test_wrong_arguments_are_told_before_the_first_image(given: dict[str, Any], message: str) -> None:

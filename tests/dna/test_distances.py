@@ -14,9 +14,10 @@ from scipy.linalg import sqrtm
 from shards import equal_everywhere
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, compare_many, make_dna
+from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, make_dna
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
+from torchmetrics_dna.images import Reading
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -25,7 +26,7 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 
 def test_all_from_one_pass() -> None:
     batches: list[int] = []
-    found = compare(A, B, EXTRACTOR, metrics=ALL, progress=lambda *a: batches.append(a[1]))
+    found = compare(A, B, EXTRACTOR, metrics=ALL, reading=Reading(progress=lambda *a: batches.append(a[1])))
     assert batches == [23, 17]
     plain = compare(A, B, EXTRACTOR)
     assert plain.dna_emd == found.dna_emd
@@ -108,12 +109,12 @@ def test_only_what_is_needed_is_measured() -> None:
 
 def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     for call in (
-        lambda: compare_many(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "precision"]),
+        lambda: compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "precision"]),
         lambda: compare_all({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
     ):
         with pytest.raises(ValueError, match="takes (a distance|distances), but .*recall"):
             call()
-    found = compare_many(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "kid"], num_folds=0)
+    found = compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "kid"], num_folds=0)
     assert (found.distance, found.best) == ("kid", "a")
     assert [row["recall"] for row in found.rows()] == [found.found["b"].value("recall"), 1]
 
@@ -134,7 +135,7 @@ def test_what_can_not_be_is_an_error_before_any_image_is_read(asked: list[str], 
     a = make_dna(A[:3], EXTRACTOR, ranges=RANGES)
     for sides in ((a, B), (B, a), (a, a)):
         with pytest.raises(ValueError, match=message):
-            compare(*sides, EXTRACTOR, metrics=asked, progress=lambda *args: calls.append(args))
+            compare(*sides, EXTRACTOR, metrics=asked, reading=Reading(progress=lambda *args: calls.append(args)))
     assert not calls
 
 
@@ -155,7 +156,7 @@ def share_sets(rank: int, world: int, expected: str) -> None:
     """All distances of a comparison are those of one process."""
     from pixel_sets import ALL, A, B, figures
 
-    found = compare(A, B, EXTRACTOR, metrics=ALL, batch_size=3, distributed=True)
+    found = compare(A, B, EXTRACTOR, metrics=ALL, distributed=True, reading=Reading(batch_size=3))
     told = {"deviation": found.kid_std, "p": found.p_value_of("fd"), "debiased": found.debiased("fd")}
     assert figures(found) | told == pytest.approx(torch.load(expected), rel=1e-9)
     equal_everywhere(torch.tensor([found.fd, found.kid]))

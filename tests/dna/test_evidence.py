@@ -32,7 +32,7 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})
@@ -442,7 +442,8 @@ def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_worke
         for batch in some.split(5):
             metric.update(batch, real=real)
     sources = (photo_folder, images // 2) if form == "files" else (images / 255, (images // 2) / 255)
-    options = {"ranges": bounds, "num_bins": 40, "metrics": ["dna-emd"], "num_workers": num_workers, "batch_size": 7}
+    reading = Reading(num_workers=num_workers, batch_size=7)
+    options = {"ranges": bounds, "num_bins": 40, "metrics": ["dna-emd"], "reading": reading}
     found = compare(*sources, extractor, confidence=0.9, num_folds=10, **options)
     if form == "files":
         told = metric.evidence(0.9)

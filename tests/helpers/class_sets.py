@@ -9,7 +9,7 @@ import pytest
 import torch
 from networks import Pixels
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, compare_classes
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare
 
 NAMES = ("cat", "dog", "emu", "fox")
 SIZES = {"real": (20, 11, 7, 0), "fake": (14, 11, 1, 5)}
@@ -48,7 +48,7 @@ def check(rank: int, world: int) -> None:
     """Each class is as measured by itself, however many processes share the images."""
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
-    found = compare_classes(*images, by, extractor(), num_folds=0, distributed=world > 1, **OPTIONS)
+    found = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
     assert list(found.found) == ["cat", "dog", "emu"]
     assert found.alone == ([], ["fox"])
     metrics = [

@@ -12,9 +12,11 @@ import numpy as np
 from kinds import png, tar
 from networks import pixels
 
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.engine import Engine, LostError, Session, Work
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -68,9 +70,10 @@ def shards(folder: Path, count: int, size: int) -> str:
 def make(source: object, output: Path | str, engine: Engine | str | None = None, **options: Any) -> list[str]:
     if not str(output).startswith("s3:"):
         Path(output).parent.mkdir(exist_ok=True)
-    given = {name: options.pop(name) for name in ("resume", "num_folds", "groups") if name in options}
-    loading = Loading(options.pop("batch_size", 4), 0, engine=engine, **options)
-    return make_files(source, output, EXTRACTOR, KINDS, 40, RANGES, loading, **given)[1]
+    folds = options.pop("num_folds", None), options.pop("groups", None)
+    resume, reading = options.pop("resume", False), Reading(options.pop("batch_size", 4), 0, **options)
+    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, reading, *folds)
+    return make_files(source, output, job, on=engine, resume=resume)[1]
 
 
 def contents(folder: Path) -> dict[str, bytes]:

@@ -19,8 +19,7 @@ from networks import Pixels
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, compare, make_dna, rank
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.images import ImageSource, ImageStream, open_source
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
@@ -28,8 +27,9 @@ pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threade
 EXTRACTOR = DNAExtractor(Pixels(), input_size=16)
 
 
-def dna_of(source: object, **options: object) -> HistogramDNA:
-    found = make_dna(source, EXTRACTOR, num_bins=50, ranges="auto", num_folds=5, **options)
+def dna_of(source: object, groups: Any = None, **options: Any) -> HistogramDNA:
+    reading = Reading(**options)
+    found = make_dna(source, EXTRACTOR, num_bins=50, ranges="auto", num_folds=5, groups=groups, reading=reading)
     assert isinstance(found, HistogramDNA)
     return found
 
@@ -85,14 +85,14 @@ def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
     assert found.nearest.names == known.nearest.names
     assert found.p_value == known.p_value
     # whatever the order in which workers gave them, names and numbers go with the scores
-    shared = rank(source, other, EXTRACTOR, num_workers=2, batch_size=2, **options)
+    shared = rank(source, other, EXTRACTOR, reading=Reading(num_workers=2, batch_size=2), **options)
     assert (shared.names, shared.scores.tolist()) == (found.names, found.scores.tolist())
     order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in found.names]
     assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in known.names]
     assert len(found.precision_recall([i < 3 for i in range(COUNT)])) == 3
     back = rank(other, source, EXTRACTOR, contrast=folder, **options)
     assert back.distances.tolist() == rank(other, folder, EXTRACTOR, contrast=folder, **options).distances.tolist()
-    ranges = [measure_ranges([one], EXTRACTOR, "widen", Loading()).ranges.digest for one in (source, folder)]
+    ranges = [measure_ranges([one], EXTRACTOR, "widen").ranges.digest for one in (source, folder)]
     assert ranges[0] == ranges[1]
 
 
@@ -113,10 +113,10 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     with pytest.raises(ValueError, match="it has no array 'arr_0', but fake, real; name the one of images by `column`"):
         open_source(tmp_path / "two.npz")
     with pytest.raises(ValueError, match="There is no column 'x' in '.*two.npz', which has fake, real"):
-        open_source(tmp_path / "two.npz", column="x")
+        open_source(tmp_path / "two.npz", Reading(column="x"))
     rows = [{"a": image, "b": 255 - image} for image in PIXELS]
     assert dna_of(rows, column="b").digest == masks
-    assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", column="a").dna_emd == 0
+    assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", reading=Reading(column="a")).dna_emd == 0
     for given in (rows, iter(rows)):
         with pytest.raises(
             ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"
@@ -134,9 +134,11 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
 
 def test_frames_are_taken_by_time(tmp_path: Path) -> None:
     path = kinds.video(tmp_path)  # of 4 frames a second
-    assert [entry.name for entry in open_source(path, fps=2)] == [f"{path}/frame {i}" for i in range(0, COUNT, 2)]
-    assert len(list(open_source(path, fps=100))) == COUNT
-    assert len(list(open_source(path, fps=0.1))) == 1
+    assert [entry.name for entry in open_source(path, Reading(fps=2))] == [
+        f"{path}/frame {i}" for i in range(0, COUNT, 2)
+    ]
+    assert len(list(open_source(path, Reading(fps=100)))) == COUNT
+    assert len(list(open_source(path, Reading(fps=0.1)))) == 1
     with pytest.raises(ValueError, match="Argument `fps` expected to be above 0, but got 0"):
         dna_of(path, fps=0)
     with pytest.raises(ValueError, match="Argument `fps` is 2, but there are no frames in"):

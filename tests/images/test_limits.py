@@ -16,7 +16,7 @@ from address_space import at_most
 from hub_server import serving
 from kinds import FILES, PIXELS
 
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.pixels import to_rgb
 
 PNG = next(iter(FILES.values()))
@@ -101,7 +101,7 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             path = parquet(tmp_path / "x.parquet", [[row] if wrapped else row] * 2)
             for column in (None, "image"):
                 with pytest.raises(ValueError, match=told):  # noqa: PT012
-                    for entry in open_source(path, column=column):
+                    for entry in open_source(path, Reading(column=column)):
                         raise entry.image
             strings = parquet(tmp_path / "y.parquet", [None, place])  # where the first tells nothing of the column
             faults = [str(entry.image) for entry in open_source(strings) if entry.image is not None]
@@ -110,7 +110,7 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             with pytest.raises(ValueError, match="There is no column that holds an image in .* name it by `column`"):
                 open_source(parquet(tmp_path / "y.parquet", [place]))
             assert not requests
-            (entry,) = open_source(tmp_path / "y.parquet", column="image")
+            (entry,) = open_source(tmp_path / "y.parquet", Reading(column="image"))
             assert np.array_equal(to_rgb(entry.image), PIXELS[0])
             requests.clear()
 

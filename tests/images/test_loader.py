@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.utils.data import Dataset
 
-from torchmetrics_dna.images import open_source, resize_image
+from torchmetrics_dna.images import Reading, open_source, resize_image
 from torchmetrics_dna.images.loader import default_workers, load_batches
 
 
@@ -25,7 +25,7 @@ def test_batches_hold_all_images_in_order(photo_folder: Path, num_workers: int, 
             for name in source.names:
                 archive.write(name, Path(name).name)
         source = open_source(photo_folder / "all.zip")
-    batches = list(load_batches(source, (50, 60), batch_size=5, num_workers=num_workers))
+    batches = list(load_batches(source, (50, 60), reading=Reading(batch_size=5, num_workers=num_workers)))
     assert [len(batch.images) for batch in batches] == [5, 5, 2]
     np.testing.assert_array_equal(torch.cat([batch.images for batch in batches]).numpy(), np.stack(expected))
 
@@ -39,8 +39,10 @@ def test_unreadable_images_stop_the_run_or_are_reported(photo_folder: Path, num_
         match=r"^Can't read image '.*photo3b.png': it is not an image file; "
         "to leave out such images, give `skip_unreadable=True`$",
     ):
-        list(load_batches(source, (8, 8), num_workers=num_workers))
-    batches = list(load_batches(source, (8, 8), batch_size=4, num_workers=num_workers, skip_unreadable=True))
+        list(load_batches(source, (8, 8), reading=Reading(num_workers=num_workers)))
+    batches = list(
+        load_batches(source, (8, 8), reading=Reading(batch_size=4, num_workers=num_workers, skip_unreadable=True))
+    )
     assert sum(len(batch.images) for batch in batches) == 12
     left_out = [re.findall("image '(.*)':", line)[0] for batch in batches for line in batch.unreadable]
     assert left_out == [str(photo_folder / "photo3b.png")]
@@ -72,12 +74,12 @@ def test_errors_of_any_kind_name_their_image(num_workers: int, error: str) -> No
     faulty = Faulty()
     faulty.error = error
     with pytest.raises(ValueError, match=f"^Can't read image 'image 1': {error}; to leave out"):
-        list(load_batches(open_source(faulty), (8, 8), num_workers=num_workers))
+        list(load_batches(open_source(faulty), (8, 8), reading=Reading(num_workers=num_workers)))
 
 
 def test_errors_of_the_resize_name_their_image(photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torchmetrics_dna.images.loader.resize_image", lambda *_: np.zeros(-1))
-    (batch,) = load_batches(open_source(photos[:1]), (8, 8), skip_unreadable=True)
+    (batch,) = load_batches(open_source(photos[:1]), (8, 8), reading=Reading(skip_unreadable=True))
     assert batch.unreadable == ["Can't read image 'image 0': negative dimensions are not allowed"]
 
 
@@ -85,7 +87,7 @@ def test_images_that_are_not_resized_must_be_equally_large(photos: list[np.ndarr
     (batch,) = load_batches(open_source(photos), None)
     np.testing.assert_array_equal(batch.images.numpy(), np.stack(photos).transpose(0, 3, 1, 2))
     with pytest.raises(ValueError, match=r"Images differ in size \(192 x 100 and 192 x 192\)"):
-        list(load_batches(open_source([photos[0], photos[1][:, :100]]), None, skip_unreadable=True))
+        list(load_batches(open_source([photos[0], photos[1][:, :100]]), None, reading=Reading(skip_unreadable=True)))
 
 
 def test_sources_can_be_sent_to_worker_processes(photo_folder: Path) -> None:
@@ -126,5 +128,7 @@ def test_what_goes_to_a_gpu_is_pinned(photos: list[np.ndarray], monkeypatch: pyt
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")
 @pytest.mark.parametrize("num_workers", [0, 1])
 def test_batches_are_pinned(photos: list[np.ndarray], num_workers: int) -> None:
-    for batch in load_batches(open_source(photos[:4]), (8, 8), num_workers=num_workers, pin_memory=True):
+    for batch in load_batches(
+        open_source(photos[:4]), (8, 8), pin_memory=True, reading=Reading(num_workers=num_workers)
+    ):
         assert batch.images.is_pinned()

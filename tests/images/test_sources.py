@@ -12,7 +12,7 @@ from golden import GOLDEN
 from PIL import Image
 from torch.utils.data import Dataset, TensorDataset
 
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 
 
 def picture(path: Path, value: int = 0) -> Path:
@@ -140,7 +140,7 @@ def test_16_bit_grey_keeps_its_shades(tmp_path: Path) -> None:
 def test_exif_orientation_is_ignored_unless_asked_for() -> None:
     path = GOLDEN / "resize_images" / "11_exif_rotated.jpg"
     assert open_source(path)[0].shape == (120, 180, 3)
-    assert open_source(path, exif_orientation=True)[0].shape == (180, 120, 3)
+    assert open_source(path, Reading(exif_orientation=True))[0].shape == (180, 120, 3)
 
 
 def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None:

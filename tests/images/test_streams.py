@@ -28,13 +28,14 @@ from typing_extensions import Self
 
 from torchmetrics_dna import DNAExtractor, compare, load_dna, make_dna, rank, report
 from torchmetrics_dna import rank as rank_images
-from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.base import Shard
 from torchmetrics_dna.images.loader import load_batches
 from torchmetrics_dna.images.places import expand
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_changes import make_changes
 from torchmetrics_dna.jobs.make_files import make_files
+from torchmetrics_dna.statistics.resolve import resolve
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
@@ -79,16 +80,18 @@ def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tm
         images = np.random.default_rng(0).integers(0, 256, (copies, 200, 200, 3)).astype(np.uint8)
         files = {f"{i}.png": kinds.png(images[i % len(images)]) for i in range(copies)}
         source = tar(tmp_path / f"{copies}" / "x.tgz", files, "w:gz")
-        make_dna(source, EXTRACTOR, num_workers=num_workers, batch_size=4, **MEASURE)  # what is kept for later
+        make_dna(
+            source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE
+        )  # what is kept for later
         tracemalloc.start()
-        made = make_dna(source, EXTRACTOR, num_workers=num_workers, batch_size=4, **MEASURE)
+        made = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
         assert made.num_images == copies
     ahead = 2 * num_workers * 4  # images that workers may have ready, or not yet when memory is at its peak
     assert peaks[1] < peaks[0] + 300_000 + ahead * 120_000  # of 72 more images that have 120 kB each
     alive = Alive()
-    assert make_dna(iter(alive), EXTRACTOR, batch_size=4, **MEASURE).num_images == 60
+    assert make_dna(iter(alive), EXTRACTOR, reading=Reading(batch_size=4), **MEASURE).num_images == 60
     assert alive.most <= 2 * 4
 
 
@@ -125,7 +128,7 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
         make_changes(source, EXTRACTOR)
     with pytest.raises(ValueError, match=f"^This {told}"):
         open_source(source)[0]
-    given = tmp_path / "x.dna.npz", EXTRACTOR, ["histogram"], 50, "auto", Loading()
+    given = tmp_path / "x.dna.npz", Job.for_dnas(resolve(EXTRACTOR, num_bins=50, ranges="auto"), ["histogram"])
     with pytest.raises(ValueError, match="lives in this process, so it has no parts to resume from; leave out"):
         make_files(iter(PIXELS), *given, resume=True)
     with pytest.raises(ValueError, match=r"`groups` is a sequence, but '.*x.tgz' is a stream; give 'folder'"):
@@ -162,9 +165,7 @@ def test_progress_of_what_has_no_end_in_sight(tmp_path: Path) -> None:
         make_dna(
             source,
             EXTRACTOR,
-            batch_size=4,
-            num_workers=0,
-            progress=lambda _, *given, to=told: to.append(given),
+            reading=Reading(batch_size=4, num_workers=0, progress=lambda _, *given, to=told: to.append(given)),
             **MEASURE,
         )
         expected = [(4, total), (8, total), (11, total)]
@@ -176,7 +177,7 @@ def test_images_of_streams_have_properties_of_their_files(tmp_path: Path) -> Non
     expected = make_dna(folder, "properties")
     for source in (tar(tmp_path / "x.tgz", FILES, "w:gz"), kinds.parquet(tmp_path)):
         assert make_dna(source, "properties").digest == expected.digest
-    (batch,) = load_batches(open_source(tmp_path / "x.tgz"), None, properties=True, num_workers=0)
+    (batch,) = load_batches(open_source(tmp_path / "x.tgz"), None, properties=True, reading=Reading(num_workers=0))
     assert batch.properties.shape[0] == COUNT
 
 
@@ -186,7 +187,7 @@ def share_streams(rank: int, world: int, *sources: str) -> None:
     options = {"ranges": "auto", "num_bins": 20}
     for source in sources:
         alone = make_dna(source, extractor, num_folds=5, **options)
-        shared = make_dna(source, extractor, num_folds=5, distributed=True, batch_size=2, **options)
+        shared = make_dna(source, extractor, num_folds=5, distributed=True, reading=Reading(batch_size=2), **options)
         assert shared.digest == alone.digest
         assert [fold.digest for fold in shared.folds] == [fold.digest for fold in alone.folds]
         found, known = (
@@ -291,11 +292,13 @@ def test_addresses_give_what_files_give(num_workers: int, remote: Path, tmp_path
             images,
             tmp_path / "list.txt",
         ):
-            found = make_dna(source, EXTRACTOR, num_workers=num_workers, **MEASURE)
+            found = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE)
             assert found.digest == expected, source
     with served(remote, "plain") as address:  # streams need no more than the simplest server
         for name in ("x.tgz", "x-000.tar", "x.npy", "images/img0.png"):
-            assert make_dna(f"{address}/{name}", EXTRACTOR, num_workers=num_workers, **MEASURE).num_images
+            assert make_dna(
+                f"{address}/{name}", EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE
+            ).num_images
 
 
 @pytest.mark.parametrize(
@@ -323,7 +326,7 @@ def test_broken_connections_are_told_in_one_line(
 ) -> None:
     with served(remote, fault) as address:
         with pytest.raises((OSError, ValueError), match=message) as told:
-            make_dna(f"{address}/{name}", EXTRACTOR, num_workers=0, **MEASURE)
+            make_dna(f"{address}/{name}", EXTRACTOR, reading=Reading(num_workers=0), **MEASURE)
         assert "\n" not in str(told.value)
         output = tmp_path / "x.dna.npz"
         assert run_command(monkeypatch, "make", f"{address}/{name}", "-o", output, "--layers", "block_0") == 2
@@ -340,7 +343,7 @@ def test_objects_of_a_bucket(
         files.put(str(kinds.folder(tmp_path)), "bucket/images", recursive=True)
         expected = make_dna(PIXELS, EXTRACTOR, **MEASURE).digest
         for source in ("s3://bucket/shards/x-*.tar", "s3://bucket/shards/x-{000..002}.tar", "s3://bucket/images"):
-            assert make_dna(source, EXTRACTOR, num_workers=2, **MEASURE).digest == expected
+            assert make_dna(source, EXTRACTOR, reading=Reading(num_workers=2), **MEASURE).digest == expected
         with pytest.raises(FileNotFoundError, match="There is nothing at 's3://bucket/gone.tar'; check the address"):
             make_dna("s3://bucket/gone.tar", EXTRACTOR)
         monkeypatch.chdir(tmp_path)

@@ -16,13 +16,12 @@ from engines import EXTRACTOR, RANGES, Here, broken_shards, contents, make, shar
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna import compare, make_dna
 from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.images import open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_there, engine_of
 from torchmetrics_dna.jobs.engine import LostError, Work
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import RUN, Parts, in_runs
@@ -88,15 +87,15 @@ def test_one_process_merges_in_runs(tmp_path: Path) -> None:
 def test_sources_can_be_sent(kind: str, tmp_path: Path) -> None:
     source = kinds.ON_DISK[kind](tmp_path) if kind in kinds.ON_DISK else kinds.IN_MEMORY[kind]()
     expected = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES)
-    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, engine=Here())
+    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, on=Here())
     assert found.digest == expected.digest
 
 
 def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None:
     sources = [shards(tmp_path / name, 3, size) for name, size in (("a", 4), ("b", 6))]
-    expected, found = (measure_ranges(sources, EXTRACTOR, "widen", Loading(4, engine=e)) for e in (None, Here()))
+    expected, found = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
     assert (found.ranges.digest, found.num_images) == (expected.ranges.digest, expected.num_images)
-    expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, engine=e) for e in (None, Here()))
+    expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
     assert found.dna_emd == expected.dna_emd
     assert found.dna_frechet == pytest.approx(expected.dna_frechet, rel=1e-9)
     assert found.p_value == expected.p_value
@@ -104,9 +103,7 @@ def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None
 
 def test_what_an_engine_does_not_do(tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 2, 3)
-    given: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "engine": Here()}
-    with pytest.raises(ValueError, match="`engine` is for make_dna, compare, but rank takes more than DNAs"):
-        rank(source, source, **given)
+    given: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "on": Here()}
     with pytest.raises(ValueError, match="nothing but DNAs, but features of single images are needed; leave it out"):
         compare(source, source, metrics=["kid"], **given)
     for stream in ("iterator", "loader", "function"):
@@ -122,7 +119,7 @@ def test_names_of_engines() -> None:
     assert (one.address, one.actors, one.cpus, one.gpus) == ("ray://head:10001", 8, 2, 0.5)
     assert engine_of("ray").address is None
     for name in ("spark", "ray://", "rays"):
-        with pytest.raises(ValueError, match=f"`engine` expected to be 'ray' or 'ray://HOST:PORT', but got '{name}'"):
+        with pytest.raises(ValueError, match=f"`on` expected to be 'ray' or 'ray://HOST:PORT', but got '{name}'"):
             engine_of(name)
     for setting in ("actors=many", "workers=3", "cpus="):
         with pytest.raises(ValueError, match=f"has the setting '{setting}', expected a number for any of actors, cpus"):

@@ -96,7 +96,7 @@ def test_what_can_be_wrong_is_said(extractor: DNAExtractor) -> None:
     with pytest.raises(ValueError, match="^A dictionary of changes takes at least 20 images, but got 3"):
         make_changes(PHOTOS[:3], extractor)
     with pytest.raises(ValueError, match="leave `properties` out"):
-        make_changes(PHOTOS, "efficientnet_lite0", properties=True)
+        make_changes(PHOTOS, DNAExtractor(properties=True))
 
 
 def test_a_dictionary_of_ones_own_explains(made: ChangeDictionary, extractor: DNAExtractor) -> None:
@@ -142,7 +142,7 @@ def test_the_packaged_one_names_what_was_done() -> None:
 def test_properties_come_first() -> None:
     photos = photographs(40)
     changed = [change_image(one, "blur", 4) for one in photos[20:]]
-    found = compare(photos[:20], changed, properties=True)
+    found = compare(photos[:20], changed, DNAExtractor(properties=True))
     explained = found.explain(("A", "B"))
     assert explained.properties[0].name in ("sharpness", "fine detail")
     assert explained.properties[0].effect < 0

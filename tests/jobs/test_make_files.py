@@ -21,11 +21,13 @@ from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
 
 from torchmetrics_dna import DNAExtractor, HistogramDNA, LayerGaussianDNA, load_dna, make_dna
+from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.locks import Lock
-from torchmetrics_dna.images import open_source
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_files import make_files, output_paths
 from torchmetrics_dna.statistics import HistogramStatistic
+from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -36,21 +38,22 @@ class StoppedError(Exception):
     """Ctrl-C, at a moment of the test's choice."""
 
 
+def job(kinds: list[Kind], reading: Reading | None = None) -> Job:
+    return Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), kinds, reading)
+
+
 def make(folder: Path, *, stop_after: int | None = None, images: object = IMAGES, **changes: object) -> dict[str, Path]:
     def progress(name: str, done: int, total: int) -> None:
         if stop_after is not None and done > stop_after:
             raise StoppedError
 
     arguments = {"kinds": KINDS, "num_bins": 40, "ranges": RANGES, "batch_size": 2} | changes
-    loading = Loading(arguments.pop("batch_size"), 0, progress=progress, skip_unreadable=True)
+    reading = Reading(arguments["batch_size"], 0, progress=progress, skip_unreadable=True)
+    resolved = resolve(changes.get("extractor", EXTRACTOR), None, arguments["num_bins"], arguments["ranges"])
     return make_files(
         images,
         folder / "x.dna.npz",
-        changes.pop("extractor", EXTRACTOR),
-        arguments["kinds"],
-        arguments["num_bins"],
-        arguments["ranges"],
-        loading,
+        Job.for_dnas(resolved, arguments["kinds"], reading),
         resume=bool(changes.get("resume")),
         notes="made here",
     )[0]
@@ -131,18 +134,18 @@ def test_images_that_can_not_be_read(tmp_path: Path) -> None:
     for i in range(9):
         Image.fromarray(IMAGES[i]).save(folder / f"{i}.png")
     (folder / "4.png").write_text("no picture")
-    loading = Loading(2, 0, skip_unreadable=True)
-    arguments = (tmp_path / "x.dna.npz", EXTRACTOR, ["histogram"], 40, RANGES)
-    paths, unreadable = make_files(folder, *arguments, loading)
+    skipping, stopping = (job(["histogram"], Reading(2, 0, skip_unreadable=skip)) for skip in (True, False))
+    output = tmp_path / "x.dna.npz"
+    paths, unreadable = make_files(folder, output, skipping)
     assert unreadable == [f"Can't read image '{folder}/4.png': it is not an image file"]
     assert load_dna(paths["histogram"]).num_images == 8
     with pytest.raises(ValueError, match="Can't read image .*4.png"):
-        make_files(folder, *arguments, Loading(2, 0))
+        make_files(folder, output, stopping)
     shutil.rmtree(tmp_path / "x.dna.npz.parts")
     for i in range(9):
         (folder / f"{i}.png").write_text("no picture")
     with pytest.raises(ValueError, match="None of the 9 images could be read"):
-        make_files(folder, *arguments, loading)
+        make_files(folder, output, skipping)
 
 
 def in_zip(folder: Path, last: bytes) -> Path:
@@ -240,8 +243,8 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
     def progress(*_: object) -> None:
         (parts / "precious.txt").touch()
 
-    loading = Loading(2, 0, progress=progress, skip_unreadable=True)
-    make_files(IMAGES, tmp_path / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading, resume=True)
+    reading = Reading(2, 0, progress=progress, skip_unreadable=True)
+    make_files(IMAGES, tmp_path / "x.dna.npz", job(KINDS, reading), resume=True)
     assert list(parts.iterdir()) == [parts / "precious.txt"]
     parts.joinpath("precious.txt").unlink()
     parts.rmdir()
@@ -271,8 +274,7 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
             with pytest.raises(ValueError, match="Another process is making parts in .*x.dna.npz.parts'; wait for it"):
                 make(tmp_path, images=IMAGES[::-1], resume=resume)
 
-    loading = Loading(16, 0, progress=progress)
-    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading)
+    paths, _ = make_files(IMAGES, tmp_path / "x.dna.npz", job(KINDS, Reading(16, 0, progress=progress)))
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES).digest
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
 
@@ -302,24 +304,26 @@ def test_where_files_go(tmp_path: Path) -> None:
     for name, expected in (("x.npz", "x.gaussian.npz"), ("x", "x.gaussian"), ("a.b.dna.npz", "a.b.gaussian.dna.npz")):
         assert output_paths(tmp_path / name, ["histogram", "gaussian"])["gaussian"] == tmp_path / expected
     with pytest.raises(FileNotFoundError, match="There is no folder .*nowhere' to write 'x' to"):
-        make_files(IMAGES, tmp_path / "nowhere" / "x", EXTRACTOR, ["histogram"], 40, RANGES, Loading())
+        make_files(IMAGES, tmp_path / "nowhere" / "x", job(["histogram"]))
     (tmp_path / "x.gaussian").mkdir()
     with pytest.raises(FileExistsError, match="x.gaussian' is a folder or a device, expected a file; choose another"):
-        make_files([tmp_path / "never looked at"], tmp_path / "x", EXTRACTOR, KINDS, 40, RANGES, Loading())
+        make_files([tmp_path / "never looked at"], tmp_path / "x", job(KINDS))
 
 
 def test_covariances_are_those_of_spatial_means() -> None:
     folder = GOLDEN / "endtoend" / "fd_a"
     extractor = DNAExtractor(layers=["block_0", "block_6"])
-    dna = make_dna(folder, extractor, kind="layer-gaussian", batch_size=7)
+    dna = make_dna(folder, extractor, kind="layer-gaussian", reading=Reading(batch_size=7))
     assert isinstance(dna, LayerGaussianDNA)
     from torchmetrics_dna.images.loader import load_batches
 
     # in the same batches, since convolutions round otherwise in others
-    batches = load_batches(open_source(folder), extractor.input_size, batch_size=7)
+    batches = load_batches(open_source(folder), extractor.input_size, reading=Reading(batch_size=7))
     found = [extractor(batch.images) for batch in batches]
     for layer in extractor.neurons:
         means = torch.cat([values[layer].double().mean((2, 3)) for values in found]).numpy()
         np.testing.assert_allclose(dna.cov[layer], np.cov(means.T), rtol=1e-6, atol=1e-9)
-    assert dna.to_gaussian().allclose(make_dna(folder, extractor, kind="gaussian", batch_size=7), rtol=1e-9, atol=1e-9)
+    assert dna.to_gaussian().allclose(
+        make_dna(folder, extractor, kind="gaussian", reading=Reading(batch_size=7)), rtol=1e-9, atol=1e-9
+    )
     assert isinstance(make_dna(folder, extractor), HistogramDNA)

@@ -13,36 +13,36 @@ from processes import run
 from shards import MANY
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor
-from torchmetrics_dna.images import open_source
-from torchmetrics_dna.jobs.loading import Loading, activate
+from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.jobs.loading import activate
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:
     both = torch.cat([REAL // 2, FAKE + 128])
     expected = ActivationRanges.observe(EXTRACTOR(both))
-    for loading in (Loading(), Loading(batch_size=2)):
-        found = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", loading)
+    for loading in (Reading(), Reading(batch_size=2)):
+        found = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", reading=loading)
         assert found.ranges.digest == expected.digest
         assert (found.num_images, found.unreadable) == (11, [])
-    scaled = measure_ranges([both], EXTRACTOR, "scale", Loading()).ranges
+    scaled = measure_ranges([both], EXTRACTOR, "scale").ranges
     assert scaled.margin == "scale"
     assert torch.equal(scaled.maximum, expected.maximum)
 
 
 def test_earlier_ranges_are_joined() -> None:
-    earlier = measure_ranges([REAL // 2], EXTRACTOR, "widen", Loading()).ranges
-    both = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", Loading()).ranges
-    joined = measure_ranges([earlier, FAKE + 128], EXTRACTOR, "widen", Loading())
+    earlier = measure_ranges([REAL // 2], EXTRACTOR, "widen").ranges
+    both = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen").ranges
+    joined = measure_ranges([earlier, FAKE + 128], EXTRACTOR, "widen")
     assert (joined.ranges.digest, joined.num_images) == (both.digest, 5)
-    assert measure_ranges([earlier], EXTRACTOR, "widen", Loading()).ranges.digest == earlier.digest
-    some = measure_ranges([RANGES], DNAExtractor(Pixels(), layers=["mean"]), "widen", Loading()).ranges
+    assert measure_ranges([earlier], EXTRACTOR, "widen").ranges.digest == earlier.digest
+    some = measure_ranges([RANGES], DNAExtractor(Pixels(), layers=["mean"]), "widen").ranges
     assert some.digest == RANGES.select(["mean"]).digest
 
 
 def test_mistakes_are_told_before_any_work() -> None:
     asked: list[str] = []
-    loading = Loading(progress=lambda source, done, total: asked.append(source))
+    loading = Reading(progress=lambda source, done, total: asked.append(source))
     for sources, margin, error, message in (
         ([REAL, RANGES], "scale", ValueError, "Can't unite ranges with margin 'scale' and margin 'widen'"),
         ([REAL, RANGES.select(["mean"])], "widen", ValueError, "no layer 'colours'"),
@@ -51,7 +51,7 @@ def test_mistakes_are_told_before_any_work() -> None:
         ([], "widen", RuntimeError, "At least one image is required"),
     ):
         with pytest.raises(error, match=message):
-            measure_ranges(sources, EXTRACTOR, margin, loading)
+            measure_ranges(sources, EXTRACTOR, margin, reading=loading)
     assert asked == []
 
 
@@ -67,27 +67,27 @@ def broken(tmp_path: Path) -> Path:
 def test_images_that_can_not_be_read(broken: Path) -> None:
     extractor = DNAExtractor(Pixels(), input_size=9)
     with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
-        measure_ranges([broken], extractor, "widen", Loading())
-    found = measure_ranges([broken], extractor, "widen", Loading(skip_unreadable=True))
+        measure_ranges([broken], extractor, "widen")
+    found = measure_ranges([broken], extractor, "widen", reading=Reading(skip_unreadable=True))
     assert (found.num_images, len(found.unreadable)) == (2, 1)
     assert float(found.ranges.maximum[2]) == pytest.approx(200 / 255)
     with pytest.raises(ValueError, match="None of the 1 images could be read"):
-        measure_ranges([broken / "1.png"], extractor, "widen", Loading(skip_unreadable=True))
+        measure_ranges([broken / "1.png"], extractor, "widen", reading=Reading(skip_unreadable=True))
 
 
 def share_sources(rank: int, world: int, folder: str) -> None:
     """The images of several sources are shared, also where there are fewer than processes."""
     for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
-        alone = measure_ranges(sources, EXTRACTOR, "widen", Loading())
-        shared = measure_ranges(sources, EXTRACTOR, "widen", Loading(batch_size=2, distributed=True))
+        alone = measure_ranges(sources, EXTRACTOR, "widen")
+        shared = measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(batch_size=2), distributed=True)
         assert shared.ranges.digest == alone.ranges.digest
         assert shared.num_images == alone.num_images
-    skipping = Loading(skip_unreadable=True, distributed=True)
-    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", skipping)
+    skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
+    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
     assert found.num_images == 2
     assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
     with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
-        measure_ranges([folder], EXTRACTOR, "widen", Loading(distributed=True))
+        measure_ranges([folder], EXTRACTOR, "widen", distributed=True)
 
 
 def test_processes_share_the_images(broken: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -98,13 +98,13 @@ def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> 
     extractor = DNAExtractor(Pixels(), input_size=8)
     extractor.images_at_once = 2
     images = open_source(torch.cat([REAL, FAKE]))
-    found = list(activate(images, extractor, Loading(batch_size=8)))
+    found = list(activate(images, extractor, Reading(batch_size=8)))
     assert [part.places for part in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
-    skipping = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
+    skipping = list(activate(open_source(str(broken)), extractor, Reading(skip_unreadable=True)))
     assert [place for part in skipping for place in part.places] == [0, 2]
     assert [len(part.left_out) for part in skipping] == [1]
     extractor.images_at_once = 4
-    assert [len(part.places) for part in activate(images, extractor, Loading(batch_size=5))] == [3, 2, 4, 2]
+    assert [len(part.places) for part in activate(images, extractor, Reading(batch_size=5))] == [3, 2, 4, 2]
     extractor.images_at_once = 1
-    one_by_one = list(activate(open_source(str(broken)), extractor, Loading(skip_unreadable=True)))
+    one_by_one = list(activate(open_source(str(broken)), extractor, Reading(skip_unreadable=True)))
     assert [(part.places, len(part.left_out)) for part in one_by_one] == [([0], 1), ([2], 0)]

@@ -19,7 +19,6 @@ from processes import run
 
 from torchmetrics_dna import compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.processes import gather, heed, in_step
 
@@ -100,7 +99,7 @@ def failures(rank: int, world: int) -> None:
         lambda: compare(REAL, nowhere, EXTRACTOR, distributed=True),
         lambda: make_dna(nowhere, EXTRACTOR, distributed=True),
         lambda: rank_images(nowhere, REAL, EXTRACTOR, distributed=True),
-        lambda: measure_ranges([REAL, nowhere], EXTRACTOR, "widen", Loading(distributed=True)),
+        lambda: measure_ranges([REAL, nowhere], EXTRACTOR, "widen", distributed=True),
         lambda: report(REAL, nowhere, "x.html", EXTRACTOR, distributed=True),
     ):
         with pytest.raises(FileNotFoundError, match="^rank 1: There is no file or folder 'nowhere'$"):

@@ -15,12 +15,13 @@ from networks import pixels
 from processes import run
 
 from torchmetrics_dna import load_dna, make_dna
-from torchmetrics_dna.images import ImageStream, open_source
+from torchmetrics_dna.images import ImageStream, Reading, open_source
 from torchmetrics_dna.images.loader import chunked
 from torchmetrics_dna.jobs import parts as parts_module
-from torchmetrics_dna.jobs.loading import Loading
+from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_files import make_files
 from torchmetrics_dna.jobs.parts import parts_of
+from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
@@ -48,8 +49,9 @@ def make(source: object, folder: Path, stop_after: int | None = None, **options:
 
     folder.mkdir(exist_ok=True)
     resume = options.pop("resume", False)
-    loading = Loading(4, **{"num_workers": 0, "progress": progress, **options})
-    paths, _ = make_files(source, folder / "x.dna.npz", EXTRACTOR, KINDS, 40, RANGES, loading, resume=resume)
+    reading = Reading(4, **{"num_workers": 0, "progress": progress, **options})
+    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, reading)
+    paths, _ = make_files(source, folder / "x.dna.npz", job, resume=resume)
     return {kind: path.read_bytes() for kind, path in paths.items()}
 
 
@@ -93,7 +95,8 @@ def test_changed_shards_are_another_job(tmp_path: Path) -> None:
 def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
     extractor, ranges = pixels()
     kinds = ("histogram", "gaussian", "layer-gaussian")
-    make_files(source, folder / "x.dna.npz", extractor, kinds, 40, ranges, Loading(4, rank))
+    job = Job.for_dnas(resolve(extractor, num_bins=40, ranges=ranges), kinds, Reading(4, rank))
+    make_files(source, folder / "x.dna.npz", job)
 
 
 def test_processes_share_shards(tmp_path: Path, expected: dict[str, bytes]) -> None:
@@ -158,6 +161,8 @@ def test_no_chunk_has_a_single_image(size: int, count: int) -> None:
 def test_streams_are_read_once_whatever_the_workers(tmp_path: Path) -> None:
     """The order of images, and so sums of floats, do not depend on who decodes them."""
     source = kinds.parquet(tmp_path)
-    made = [make_dna(source, EXTRACTOR, kind="gaussian", num_workers=n, batch_size=4) for n in (0, 1, 3)]
+    made = [
+        make_dna(source, EXTRACTOR, kind="gaussian", reading=Reading(num_workers=n, batch_size=4)) for n in (0, 1, 3)
+    ]
     assert len({dna.digest for dna in made}) == 1
     assert [entry.name for entry in open_source(source)] == [f"{source}/{i}" for i in range(kinds.COUNT)]

@@ -88,7 +88,7 @@ def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.M
 
 @pytest.mark.parametrize("name", MAKERS)
 def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    for module in ("metrics.sharing", "images.properties", "images.resize"):
+    for module in ("metrics.base", "images.properties", "images.resize"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.lacks_float64", lambda device: device.type == "cuda")
     expected = fed(MAKERS[name]()).compute()
     with Accelerator(float64=False):

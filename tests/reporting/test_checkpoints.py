@@ -21,7 +21,7 @@ from processes import run
 from shards import CROWD, CROWD_FAKE
 from torchmetrics import MetricCollection
 
-from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, compare_many, load_dna, make_dna
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, load_dna, make_dna
 from torchmetrics_dna.demo import photographs
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
@@ -53,7 +53,7 @@ def test_figures_and_files(trained: Path) -> None:
     reference = make_dna(REFERENCE, EXTRACTOR, num_folds=20, **OPTIONS)
     sets = {"step_000500": DARK, "step_001000": OTHERS}
     known = {name: make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS) for name, one in sets.items()}
-    expected = compare_many(reference, known)
+    expected = compare(reference, known)
     found = fresh(trained, unread()).comparisons
     assert found.rows() == expected.rows()
     assert [one.scalars() for one in found.found.values()] == [one.scalars() for one in expected.found.values()]
@@ -138,7 +138,7 @@ def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Pat
             fresh(trained, other)
     with pytest.raises(ValueError, match="Argument `num_bins` is 50, but the given DNA has 100 bins"):
         fresh(trained, num_bins=50)
-    with pytest.raises(TypeError, match=r"Checkpoints\(\) got an unexpected keyword argument 'batchsize'"):
+    with pytest.raises(TypeError, match=r"got an unexpected keyword argument 'batchsize'"):
         fresh(tmp_path, batchsize=3)
     checkpoints = fresh(tmp_path)
     with pytest.raises(ValueError, match="There are no checkpoints in .* yet; add one"):

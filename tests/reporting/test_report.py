@@ -29,7 +29,7 @@ from torchmetrics_dna import (
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.files.visible import p_figure
-from torchmetrics_dna.images import ImageSource, open_source
+from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.reporting import build
@@ -214,7 +214,7 @@ def test_a_file_ends_as_its_format(tmp_path: Path) -> None:
 
 def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="^Argument `format` expected to be one of html, md, json, but got 'pdf'"):
-        report(PHOTOS, BLURRED, tmp_path / "x.pdf", format="pdf", progress=pytest.fail)
+        report(PHOTOS, BLURRED, tmp_path / "x.pdf", format="pdf", reading=Reading(progress=pytest.fail))
     with pytest.raises(TypeError, match=r"^report\(\) got an unexpected keyword argument 'batchsize'"):
         report(PHOTOS, BLURRED, tmp_path / "x.html", batchsize=3)
 
@@ -364,7 +364,10 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
 )
 def test_mistakes_are_told_before_any_work(arguments: dict[str, object], message: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=message):
-        report(**{"a": PHOTOS, "b": BLURRED, "output": tmp_path / "x.html"} | arguments, progress=pytest.fail)
+        report(
+            reading=Reading(progress=pytest.fail),
+            **{"a": PHOTOS, "b": BLURRED, "output": tmp_path / "x.html"} | arguments,
+        )
     assert not list(tmp_path.iterdir())
 
 

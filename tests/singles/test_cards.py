@@ -17,6 +17,7 @@ from PIL import Image
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.reporting.cards import crop_picture, describe_cards
 from torchmetrics_dna.singles.cards import Cards, make_cards
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
@@ -177,7 +178,7 @@ def test_groups_and_mixtures() -> None:
 
 def test_draws_and_batches(made: tuple[Any, Cards], extractor: DNAExtractor) -> None:
     found, cards = made
-    assert make_cards(A, B, found, extractor, num_neurons=6, batch_size=5).cards == cards.cards
+    assert make_cards(A, B, found, extractor, num_neurons=6, reading=Reading(batch_size=5)).cards == cards.cards
     few, other = (make_cards(A, B, found, extractor, num_images=4, num_neurons=2, seed=seed) for seed in (0, 1))
     drawn = torch.randperm(12, generator=torch.Generator().manual_seed(0))[:4].tolist()
     numbers = {crop.number for card in few.cards for part in (card.most, card.least) for crop in part["a"]}
@@ -286,10 +287,10 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
     extractor = DNAExtractor(layers=["block_0"])
-    found = compare(tmp_path, B[:4], extractor, num_folds=0, skip_unreadable=True)
+    found = compare(tmp_path, B[:4], extractor, num_folds=0, reading=Reading(skip_unreadable=True))
     with pytest.raises(ValueError, match=r"Can't read image .*1\.png"):
         make_cards(tmp_path, B[:4], found, extractor)
-    cards = make_cards(tmp_path, B[:4], found, extractor, skip_unreadable=True, num_neurons=2)
+    cards = make_cards(tmp_path, B[:4], found, extractor, num_neurons=2, reading=Reading(skip_unreadable=True))
     assert cards.num_images == {"a": 3, "b": 4}
     for card in cards.cards:
         for crop in card.most["a"]:

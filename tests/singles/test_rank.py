@@ -17,6 +17,7 @@ from torchmetrics_dna import DNAExtractor, HistogramDNA, Neurons, NeuronWeights,
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import content_digest
+from torchmetrics_dna.images import Reading
 
 LAYERS = ["block_0", "block_4"]
 PHOTOS = photographs(10)
@@ -67,7 +68,9 @@ def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch:
     kept = rank(MIXED, reference)
     monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
     told: list[int] = []
-    again = rank(MIXED, reference, progress=lambda _, done, images: told.append(done == images), batch_size=8)
+    again = rank(
+        MIXED, reference, reading=Reading(progress=lambda _, done, images: told.append(done == images), batch_size=8)
+    )
     assert sum(told) == 2
     assert again.numbers == kept.numbers
     torch.testing.assert_close(again.scores, kept.scores, rtol=0, atol=1e-9)
@@ -232,7 +235,7 @@ def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> 
     for i, photo in enumerate(PHOTOS[:3]):
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
-    ranking = rank(tmp_path, reference, skip_unreadable=True, batch_size=2)
+    ranking = rank(tmp_path, reference, reading=Reading(skip_unreadable=True, batch_size=2))
     assert ranking.unreadable == [f"Can't read image '{tmp_path}/1.png': it is not an image file"]
     assert sorted(ranking.numbers) == [0, 2]
     with pytest.raises(ValueError, match="Can't read image"):

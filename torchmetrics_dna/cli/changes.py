@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import torchmetrics_dna.cli.options as o  # noqa: TC001 - typer reads annotations when it runs
-from torchmetrics_dna.cli.console import check_output, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.console import PROCESSES, check_output, progress, talk
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 
 @measures_images(without=("num_bins", "ranges", "properties", "projections"))
@@ -17,7 +17,7 @@ def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
     with progress() as report:
-        found = make_changes(images, progress=report, **options)
+        found = make_changes(images, distributed=PROCESSES > 1, **arguments(options, report))
     if rank() == 0:
         found.save(output)
     talk.print(f"{output}: {found!r}")

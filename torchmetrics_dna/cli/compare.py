@@ -12,6 +12,7 @@ from rich.text import Text
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_figure,
     listing,
     numbers,
@@ -23,7 +24,7 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import check_gates
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.demo import Demo
@@ -81,7 +81,7 @@ def compare(
 
         check_distances(options["metrics"], "Option --fail-above")
     with progress() as report:
-        compared: Any = _compare(a, [b, *(more or ())], by, progress=report, **options)
+        compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **arguments(options, report))
     _print(compared, form, curve, (a, b))
     found = compared.found if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
@@ -101,27 +101,11 @@ def _check(many: bool, by: str | None, form: str | None, curve: Path | None) -> 
         check_figure(curve)
 
 
-def _compare(
-    reference: str, sets: list[str], by: str | None, **options: Any
-) -> Comparison | Comparisons | ClassComparisons:
-    if by is not None:
-        return _compare_classes(reference, sets[0], by, **options)
-    if len(sets) > 1:
-        from torchmetrics_dna.comparisons.compare_many import compare_many
-
-        return compare_many(reference, sets, **options)
+def _compare(reference: str, sets: list[str], by: str | None, **options: Any) -> Any:
     from torchmetrics_dna.comparisons.compare import compare as compare_sets
+    from torchmetrics_dna.comparisons.comparisons import by_name
 
-    return compare_sets(reference, sets[0], **options)
-
-
-def _compare_classes(a: str, b: str, by: str, **options: Any) -> ClassComparisons:
-    from torchmetrics_dna.comparisons.compare_classes import compare_classes
-
-    for name, option in (("groups", "group-by"), ("neuron_names",) * 2, ("changes",) * 2, ("engine", "on")):
-        if options.pop(name) is not None:
-            raise ValueError(f"Option --{option.replace('_', '-')} is for whole sets; leave it out, or leave out --by")
-    return compare_classes(a, b, by, **options)
+    return compare_sets(reference, by_name(sets) if len(sets) > 1 else sets[0], by=by, **options)
 
 
 def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, str]) -> None:

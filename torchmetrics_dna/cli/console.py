@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from torchmetrics_dna.jobs.loading import Progress as Report
+    from torchmetrics_dna.images.base import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _EVERY = 30  # seconds between lines of progress

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import out, print_json, print_markdown, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.console import PROCESSES, out, print_json, print_markdown, print_unreadable, progress, talk
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
@@ -36,8 +36,10 @@ def diff(
     from torchmetrics_dna.comparisons.versions import compare_versions
 
     form = o.one_form(markdown=as_markdown, json=as_json)
+    if PROCESSES > 1:
+        raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        found = compare_versions(old, new, changes=changes, num_folds=num_folds, progress=report, **options)
+        found = compare_versions(old, new, changes=changes, num_folds=num_folds, **arguments(options, report))
     if form == "json":
         print_json(found.to_dict())
     elif form == "markdown":

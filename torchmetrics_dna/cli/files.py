@@ -19,7 +19,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, take_reading
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.files.visible import in_words
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
@@ -47,24 +47,22 @@ def make(
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
     check_output(output, ".npz")
-    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.make_files import make_files, output_paths, parts_folder
     from torchmetrics_dna.jobs.processes import rank
-    from torchmetrics_dna.statistics.resolve import device_for, resolve
+    from torchmetrics_dna.statistics.resolve import resolve
 
     kinds = _kinds(kind)
     for path in output_paths(output, kinds).values() if len(kinds) > 1 else ():
         check_output(path, ".npz")
-    reading = take_reading(options)
-    options["device"] = device_for(options["feature"], options["device"])
-    way = resolve(histograms="histogram" in kinds, **options)
+    on = options.pop("on")
     try:
         with progress() as report:
-            loading = Loading(progress=report, **reading)
-            kept: dict[str, Any] = {"num_folds": num_folds, "groups": groups, "resume": resume, "notes": notes}
-            paths, unreadable = make_files(
-                images, output, way.extractor, kinds, way.num_bins, way.ranges, loading, **kept
-            )
+            given = arguments(options, report)
+            reading = given.pop("reading")
+            resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **given)
+            job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)
+            paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
             talk.print(f"Finished parts are in {folder}; --resume goes on from them.", soft_wrap=True)

@@ -9,6 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_figure,
     out,
     print_csv,
@@ -19,7 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -47,7 +48,8 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
-        found = compare_all(sets, metrics=o.names(metrics), neuron_weights=neuron_weights, progress=report, **options)
+        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
+        found = compare_all(sets, distributed=PROCESSES > 1, **given)
     _print(found, form)
     _draw(found, heatmap)
     print_unreadable(found.unreadable)

@@ -7,10 +7,11 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.images.base import Progress
 
     Command = Callable[..., None]
 
@@ -31,20 +32,12 @@ _OPTIONS = {
     "num_workers": (o.NumWorkers, None),
     "device": (o.Device, None),
 }
-_READING = (
-    "exif_orientation",
-    "column",
-    "fps",
-    "skip_unreadable",
-    "batch_size",
-    "num_workers",
-    "distributed",
-    "engine",
-)
+_NETWORK = ("feature", "weights_path", "crop", "properties", "projections", "device")
+_READING = ("batch_size", "num_workers", "column", "fps", "exif_orientation", "skip_unreadable")
 
 
 def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
-    """Give a command these options in place of its ``**options``, where it finds them as :func:`compare` takes them.
+    """Give a command these options in place of its ``**options``; :func:`arguments` packs them for Python functions.
 
     Args:
         without: Options that it does not have.
@@ -55,18 +48,18 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
     def with_options(command: Command) -> Command:
         @wraps(command)
         def run(
-            layers: str | None, crop: o.Crop | None, device: str | None, engine: str | None = None, **given: Any
+            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **given: Any
         ) -> None:
-            if engine is not None and device is not None:
+            if on is not None and device is not None:
                 raise ValueError(
                     f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
             # the network is pickled for workers, so it stays on the CPU
-            given["device"] = device if engine is None else "cpu"
+            given["device"] = device if on is None else "cpu"
             if anywhere:
-                given["engine"] = engine
-            command(layers=o.names(layers), crop=crop and crop.value, distributed=PROCESSES > 1, **given)
+                given["on"] = on
+            command(layers=o.names(layers), crop=crop and crop.value, **given)
 
         own = signature(command, eval_str=True)
         shared = [
@@ -75,13 +68,24 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
             if name not in without
         ]
         if anywhere:
-            shared.append(Parameter("engine", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
+            shared.append(Parameter("on", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
         run.__signature__ = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
         return run
 
     return with_options
 
 
-def take_reading(options: dict[str, Any]) -> dict[str, Any]:
-    """Take out of the options what says how images are read; those of :func:`resolve` remain."""
-    return {name: options.pop(name) for name in _READING if name in options}
+def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[str, Any]:
+    """Pack options into the arguments that Python functions take: a network as ``feature``, and ``reading``.
+
+    Args:
+        options: The options of a command; those that are no network's or reading's are passed on.
+        report: Callback for progress.
+
+    """
+    from torchmetrics_dna.images import Reading
+    from torchmetrics_dna.statistics.resolve import Network
+
+    rest = {name: value for name, value in options.items() if name not in _NETWORK + _READING}
+    network, reading = ({name: options[name] for name in names if name in options} for names in (_NETWORK, _READING))
+    return {"feature": Network(**network), "reading": Reading(**reading, progress=report), **rest}

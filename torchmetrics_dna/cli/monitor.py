@@ -10,7 +10,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_figure, out, talk
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
@@ -37,12 +37,11 @@ def monitor(
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as windows_of
 
-    del options["distributed"]
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
     found: list[Window] = []
-    for one in windows_of(reference, images, window=window, learn=learn, level=level, **options):
+    for one in windows_of(reference, images, window=window, learn=learn, level=level, **arguments(options)):
         if one.seed is not None and not found:
             (talk if as_json else out).print(
                 f"Windows are drawn in random order (seed {one.seed}), so that no change over time shows; give"

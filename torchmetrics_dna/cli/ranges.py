@@ -8,8 +8,8 @@ from typing import Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_output, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images, take_reading
+from torchmetrics_dna.cli.console import PROCESSES, check_output, print_unreadable, progress, talk
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.files.visible import images_in_words
 
 
@@ -33,18 +33,19 @@ def ranges(
     """Measure the activation ranges of image sets together, and write them to a .json file."""
     check_output(output, ".json")
     from torchmetrics_dna.images.addresses import writing
-    from torchmetrics_dna.jobs.loading import Loading
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges
     from torchmetrics_dna.jobs.processes import rank
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import device_for, resolve
+    from torchmetrics_dna.statistics.resolve import resolve
 
     given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
-    reading = take_reading(options)
-    options["device"] = device_for(options["feature"], options["device"])
-    extractor = resolve(histograms=False, **options).extractor
+    on = options.pop("on")
     with progress() as report:
-        found = measure_ranges(given, extractor, margin.value, Loading(progress=report, **reading))
+        packed = arguments(options, report)
+        reading = packed.pop("reading")
+        extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
+        shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}
+        found = measure_ranges(given, extractor, margin.value, **shared)
     if rank() == 0:
         with writing(output) as path:
             found.ranges.save(path)

@@ -9,6 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
+    PROCESSES,
     check_figure,
     check_output,
     out,
@@ -19,7 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
@@ -74,6 +75,7 @@ def rank(
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
         check_output(save_index, ".npz")
+    from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {
@@ -81,24 +83,15 @@ def rank(
         "nearest": nearest,
         "neuron_weights": neuron_weights,
     }
-    given: Any = images if grid is None else _with_an_index(images, options)
     with progress() as report:
-        ranking = rank_images(given, reference, progress=report, **options)
+        given = arguments(options, report)
+        source = images if grid is None else open_indexed(images, "A contact sheet", given["reading"])
+        ranking = rank_images(source, reference, distributed=PROCESSES > 1, **given)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
     _write(ranking, save_index, grid)
-
-
-def _with_an_index(images: str, options: dict[str, Any]) -> Any:
-    """The images, for a contact sheet, which shows some of them."""
-    from torchmetrics_dna.images.base import Reading
-    from torchmetrics_dna.images.sources import open_indexed
-
-    return open_indexed(
-        images, "A contact sheet", Reading(*(options[k] for k in ("exif_orientation", "column", "fps")))
-    )
 
 
 def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:

@@ -6,8 +6,8 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_output, out, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.console import PROCESSES, check_output, out, print_unreadable, progress, talk
+from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -63,8 +63,8 @@ def report(
             neuron_weights=neuron_weights,
             neuron_names=neuron_names,
             changes=changes,
-            progress=bars,
-            **options,
+            distributed=PROCESSES > 1,
+            **arguments(options, bars),
         )
     _tell(result, output)
 

@@ -1,107 +1,84 @@
-"""Make DNAs of image sets, and compare them."""
+"""Compare image sets."""
 
 from __future__ import annotations
 
-import warnings
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, TypedDict, overload
 
+from torchmetrics_dna.comparisons.compare_classes import compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import called, short_names
-from torchmetrics_dna.dna.distances import Kind
+from torchmetrics_dna.comparisons.comparisons import Comparisons, called, short_names
+from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images.base import left_out_in_words
-from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading, SetOptions, are_few
-from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Asked, measure_sides
-from torchmetrics_dna.statistics.resolve import device_for, resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    import torch
     from torch import Tensor
     from typing_extensions import Unpack
 
+    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
+    from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.changes import ChangeDictionary
     from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.images import Reading, Source
+    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
+    Side = Source | DNA
+    ByClass = Classes | tuple[Sequence[object], Sequence[object]]
 
-def make_dna(
-    source: Source,
-    feature: Feature | None = None,
-    *,
-    kind: Kind = "histogram",
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    num_folds: int | None = None,
-    groups: Groups | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
-) -> DNA:
-    """Make the DNA of an image set (section 3.2 of the paper).
 
-    Args:
-        source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
-            a dataset, images in memory, or what gives them one after the other; see :func:`open_source`.
-        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
-        layers: Which layers, if ``feature`` is not an extractor.
-        num_bins: Bins of each neuron's histogram; 1000 by default.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
-            default those packaged with the extractor, or else ``"auto"``.
-        num_folds: Keep so many folds of images apart, at least 5, such as 20: so that :func:`compare` can test.
-        groups: Which images share a fold; see :func:`group_names`.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        options: How images are read: ``batch_size``, ``num_workers``, ``exif_orientation``, ``column``, ``fps``,
-            ``skip_unreadable``, ``progress``, ``distributed``, ``engine``, see :class:`Loading`; and of a named feature
-            ``weights_path``, ``crop``, ``properties`` and ``projections``, see :class:`DNAExtractor`.
+class Options(TypedDict, total=False):
+    """Keyword arguments of :func:`compare`."""
 
-    Returns:
-        A :class:`HistogramDNA`, :class:`GaussianDNA` or :class:`LayerGaussianDNA`, on the CPU.
+    metrics: Sequence[str] | None
+    layers: Sequence[str] | None
+    num_bins: int | None
+    ranges: ActivationRanges | str | os.PathLike[str] | None
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None
+    neuron_names: GivenNames | None
+    changes: ChangeDictionary | str | os.PathLike[str] | None
+    confidence: float
+    num_folds: int
+    groups: Groups | tuple[Groups, ...] | None
+    reading: Reading | None
+    distributed: bool
+    on: Engine | str | None
 
-    Raises:
-        ValueError: If an argument is wrong, there are no images, or one can't be read.
 
-    Example:
-        >>> import numpy as np
-        >>> make_dna([np.zeros((40, 50, 3), np.uint8)], layers=["head"])
-        HistogramDNA(1 image, 'efficientnet_lite0', 1000 bins, Neurons(1280 in 1 layer: head 1280), ranges \
-efficientnet_lite0)
+@overload
+def compare(
+    a: Source, b: Source, feature: Feature | None = None, *, by: ByClass, **options: Unpack[Options]
+) -> ClassComparisons: ...
 
-    """
-    loading, settings = Loading.of("make_dna", options)
-    with in_step(loading.distributed):
-        if kind not in get_args(Kind):
-            raise ValueError(f"Argument `kind` expected to be one of {get_args(Kind)}, but got {kind!r}")
-        where = device_for(feature, device)
-        way = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", device=where, **settings)
-        images = loading.open(source)
-        check_used(loading.reading, images)
-        with plainly(are_few(images)):
-            job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading, num_folds, groups)
-            measured = measure(job, images)
-    if left_out := measured.unreadable:
-        warnings.warn(f"{left_out_in_words(left_out)}, the first: {left_out[0]}", stacklevel=2)
-    return measured.any
+
+@overload
+def compare(
+    a: Side, b: Mapping[str, Side], feature: Feature | None = None, *, by: None = None, **options: Unpack[Options]
+) -> Comparisons: ...
+
+
+@overload
+def compare(
+    a: Side, b: Side, feature: Feature | None = None, *, by: None = None, **options: Unpack[Options]
+) -> Comparison: ...
 
 
 def compare(
-    a: Source | DNA,
-    b: Source | DNA,
+    a: Side,
+    b: Side | Mapping[str, Side],
     feature: Feature | None = None,
     *,
     metrics: Sequence[str] | None = None,
@@ -113,22 +90,24 @@ def compare(
     changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     confidence: float = 0.95,
     num_folds: int = NUM_FOLDS,
-    groups: Groups | tuple[Groups, Groups] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
-) -> Comparison:
+    by: ByClass | None = None,
+    groups: Groups | tuple[Groups, ...] | None = None,
+    reading: Reading | None = None,
+    distributed: bool = False,
+    on: Engine | str | None = None,
+) -> Comparison | Comparisons | ClassComparisons:
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
 
     Args:
         a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
             extractor, layers, bins and ranges then hold for ``b``.
-        b: Likewise.
-        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
+        b: Likewise; or several of these by name, such as checkpoints: each is compared with ``a``, and measured once.
+        feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
             ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. By
-            default the first two, or what the DNAs that are given allow. Those from ``"kid"`` on are of the last
-            layer's spatial means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all
-            layers are.
+            default the first two, or what the DNAs that are given allow. Of several sets, dna-emd says which is
+            nearest, or else the first distance. Those from ``"kid"`` on are of the last layer's spatial means, which
+            are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
         layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -144,15 +123,25 @@ def compare(
             of whether distances are more than noise; at least 5, or 0 for none. An image's fold goes by
             its pixels, as in :class:`DNAEMD`; tests need images in at least 5 folds. A DNA has the folds of its file,
             or none: then it is taken as exact, and there is no test.
+        by: Compare class by class, such as generated cats with real cats: ``"folder"`` (the folder right below that of
+            all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
+            files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One
+            class of each set is in memory at a time; of Parquet files all are.
         groups: Which images belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
-            ``"prefix:REGEX"``, a function of an image's name, or a pair of sequences, a group for each image of A and
-            of B; see :func:`group_names`.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        options: As for :func:`make_dna`.
+            ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side; see
+            :func:`group_names`.
+        reading: Options for reading the images.
+        distributed: Share the images, or with ``by`` the classes, among the processes of torch.distributed; all must
+            make the same call, and all get the same result.
+        on: Engine that measures images on other machines, such as ``"ray"``, see :func:`engine_of`; for DNAs alone.
+
+    Returns:
+        A :class:`Comparison`; of several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
-            DNA does not have what a distance takes.
+            DNA does not have what a distance takes; if there are no sets, an image has no class, or the sets have no
+            class in common.
         RuntimeError: If a side has but one image, unless dna-emd is among the distances.
 
     Example:
@@ -161,22 +150,43 @@ def compare(
         >>> result = compare(black, white, layers=["block_0", "head"])
         >>> result.dna_emd > 1, result.num_images
         (True, {'a': 2, 'b': 2})
+        >>> results = compare(black, {"black": black, "white": white}, layers=["block_0"])
+        >>> results.best
+        'black'
 
     """
     asked = Asked(
         feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
-        groups, device,
+        groups, reading, distributed, on,
     )  # fmt: skip
-    one, other = short_names([called(a, "A"), called(b, "B")])
-    return replace(compare_sides("compare", (a, b), asked, options)[0], names=(one, other))
+    sets = b if isinstance(b, Mapping) and not is_file(b) else None
+    if by is not None:
+        if sets is not None:
+            raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
+        return compare_classes(a, b, by, asked)
+    if sets is None:
+        names = short_names([called(a, "A"), called(b, "B")])
+        return replace(_compare_sides((a, b), asked)[0], names=(names[0], names[1]))
+    if not sets:
+        raise ValueError("Argument `b` expected to have one set at least, but got none")
+    check_distances(metrics, "A comparison of several sets")
+    reference = called(a, "the reference")
+    compared = zip(sets, _compare_sides((a, *sets.values()), asked), strict=True)
+    return Comparisons(reference, {name: replace(one, names=(reference, name)) for name, one in compared})
 
 
-def compare_sides(function: str, sides: Sequence[Source | DNA], asked: Asked, options: SetOptions) -> list[Comparison]:
+def _compare_sides(sides: Sequence[Any], asked: Asked) -> list[Comparison]:
     """Compare the first side with each of the others in turn, each measured once."""
-    loading, settings = Loading.of(function, options)
-    with in_step(loading.distributed):
-        found = measure_sides(sides, asked, loading, settings)
-        given = asked.neuron_weights, found.distances, asked.confidence, found.plan
-        with plainly(found.few):
-            first = next(found.measured)
-            return [replace(compare_measured(first, other, *given), **found.words) for other in found.measured]
+    with in_step(asked.distributed):
+        opened = measure_sides(sides, asked)
+        with plainly(opened.few):
+            first = next(opened.measured)
+            return [
+                replace(
+                    compare_measured(
+                        first, other, asked.neuron_weights, opened.distances, asked.confidence, opened.plan
+                    ),
+                    **opened.words,
+                )
+                for other in opened.measured
+            ]

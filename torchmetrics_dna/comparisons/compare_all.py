@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.compare_many import by_name
 from torchmetrics_dna.comparisons.compare_measured import given_for
+from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -16,7 +16,6 @@ from torchmetrics_dna.dna.pairwise import pairwise_of
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
-from torchmetrics_dna.jobs.loading import Loading, SetOptions
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Asked, measure_sides
 
@@ -25,11 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torch import Tensor
-    from typing_extensions import Unpack
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.images import Source
+    from torchmetrics_dna.images import Reading, Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -45,8 +43,8 @@ def compare_all(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
+    distributed: bool = False,
 ) -> DistanceMatrix:
     """Compare several sets, all against all, such as domains or versions; each is measured once.
 
@@ -59,8 +57,8 @@ def compare_all(
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges; of ``"auto"``, a bin is that of the range of all sets together.
         neuron_weights: Weights of Eq. (5).
-        device: Where the network runs.
-        options: As for :func:`make_dna`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
         ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
@@ -77,10 +75,10 @@ def compare_all(
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if len(named) < 2:
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
-    asked = Asked(feature, metrics, layers, num_bins, ranges, neuron_weights, num_folds=0, device=device)
-    loading, settings = Loading.of("compare_all", options)
-    with in_step(loading.distributed):
-        sides = measure_sides(list(named.values()), asked, loading, settings)
+    wanted = feature, metrics, layers, num_bins, ranges, neuron_weights
+    asked = Asked(*wanted, num_folds=0, reading=reading, distributed=distributed)
+    with in_step(distributed):
+        sides = measure_sides(list(named.values()), asked)
         distances = sides.distances if metrics is not None else sides.distances[:1]
         if wrong := [record.name for record in distances if record.higher_is_better]:
             raise ValueError(f"Argument `metrics` takes distances, but {wrong[0]} is none; leave it out")

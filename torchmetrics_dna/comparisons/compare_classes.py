@@ -8,111 +8,71 @@ from itertools import accumulate, pairwise
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
-from torchmetrics_dna.comparisons.classes import Classes, by_class
+from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extras import plainly
-from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading, SetOptions, are_few
+from torchmetrics_dna.jobs.loading import are_few
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
-from torchmetrics_dna.jobs.sides import open_images
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.jobs.sides import Asked, open_images
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Iterator, Mapping, Sequence
 
-    import torch
-    from torch import Tensor
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images import Images, ImageSource, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.images import Images, ImageSource
 
     Total = tuple[Measured, Measured] | None
 
 
-def compare_classes(
-    a: Source,
-    b: Source,
-    by: Classes | tuple[Sequence[object], Sequence[object]] = "folder",
-    feature: Feature | None = None,
-    *,
-    metrics: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    confidence: float = 0.95,
-    num_folds: int = NUM_FOLDS,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
-) -> ClassComparisons:
-    """Compare each class of one image set with the same class of another, such as generated cats with real cats.
+def compare_classes(a: Any, b: Any, by: Any, asked: Asked) -> ClassComparisons:
+    """Compare each class of one image set with the same class of another.
 
     Both sets are read class by class, so that one class of each is in memory at a time, however many there are. The
     counts of a class are those of its images measured by themselves.
 
     Args:
-        a: Images that have an index, see :func:`make_dna`; or Parquet files, all of whose classes are in
-            memory at once.
+        a: Images that have an index, or Parquet files.
         b: Likewise.
-        by: What class an image is of, see :func:`by_class`; or a pair of sequences, the classes of A's images and of
-            B's.
-        feature: As for :func:`compare`, and so are all that follow.
-        metrics: Any of ``"dna-emd"``, ``"dna-fd"`` and ``"fd"``.
-        layers: Which layers.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        neuron_weights: Weights of Eq. (5).
-        confidence: Level of the confidence intervals.
-        num_folds: Folds of images that are kept apart in each class, for intervals and tests; 0 for none.
-        device: Where the network runs.
-        options: As for :func:`make_dna`; with ``distributed``, classes are shared among the processes.
+        by: See :func:`compare`.
+        asked: The arguments of the comparison.
 
     Raises:
-        ValueError: As for :func:`compare`; if an image has no class, or the sets have no class in common.
-
-    Example:
-        >>> import numpy as np
-        >>> images = np.stack([np.full((40, 50, 3), level, np.uint8) for level in (0, 200) for _ in range(4)])
-        >>> classes = ["dark"] * 4 + ["light"] * 4
-        >>> found = compare_classes(images, images // 2, (classes, classes), layers=["block_0"])
-        >>> [(name, one.dna_emd > 1) for name, one in found.found.items()]
-        [('dark', False), ('light', True)]
+        ValueError: If an image has no class, or the sets have no class in common.
 
     """
-    loading, settings = Loading.of("compare_classes", options)
-    with in_step(loading.distributed):
-        sides = open_images((a, b), "A comparison of classes", loading)
+    for name in ("groups", "neuron_names", "changes", "on"):
+        if getattr(asked, name) is not None:
+            raise ValueError(f"Argument `{name}` is for whole sets; leave it out, or leave out `by`")
+    with in_step(asked.distributed):
+        sides = open_images((a, b), "A comparison of classes", asked.reading)
         every = [by_class(side, one) for side, one in zip(sides, _pair(by), strict=True)]
         common = _in_common(*every)
-        distances = resolve_distances(metrics, [])
+        distances = resolve_distances(asked.metrics, [])
         if lacking := [record.name for record in distances if not record.kinds]:
             raise ValueError(f"Argument `metrics` takes no {lacking[0]} class by class; leave it out")
-        kinds, settings["device"] = kinds_for(distances), device_for(feature, device)
-        way = resolve(feature, layers, num_bins, ranges, [], histograms="histogram" in kinds, **settings)
-        extractor = way.extractor
-        resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        job = Job.for_dnas(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
-        compared = partial(compare_measured, neuron_weights=neuron_weights, distances=distances, confidence=confidence)
+        kinds, wanted = kinds_for(distances), (asked.feature, asked.layers, asked.num_bins, asked.ranges)
+        way = resolve(*wanted, histograms="histogram" in kinds, to_gpu=True)
+        extractor, weights = way.extractor, asked.neuron_weights
+        resolve_weights(weights, extractor.neurons, extractor.name, extractor.weights_digest)
+        job = Job.for_dnas(way, kinds, asked.reading, asked.num_folds or None)
+        compared = partial(compare_measured, neuron_weights=weights, distances=distances, confidence=asked.confidence)
         # whole classes, so that what a class has does not depend on the number of processes
-        mine = common[rank() :: world_size()] if loading.distributed else common
-        measured = [_by_class(side, of, mine, job) for side, of in zip(sides, every, strict=True)]
+        mine = common[rank() :: world_size()] if asked.distributed else common
+        measured = [_by_class(side, of, mine, job, asked.distributed) for side, of in zip(sides, every, strict=True)]
         with plainly(all(map(are_few, sides))):
             found: dict[str, Comparison] = {}
             total: Total = None
             for name, one, other in zip(mine, *measured, strict=True):
                 found[name] = replace(compared(one, other), measured=None)
                 total = _added(total, (one, other))
-            if loading.distributed:
+            if asked.distributed:
                 found, total = _gathered(found, total, common)
             assert total is not None
             return ClassComparisons(found, compared(*total), _alone(*every))
@@ -131,14 +91,16 @@ def _alone(a: Mapping[str, Any], b: Mapping[str, Any]) -> tuple[list[str], list[
     return [name for name in a if name not in b], [name for name in b if name not in a]
 
 
-def _pair(by: Any) -> tuple[Classes, Classes]:
+def _pair(by: Any) -> tuple[Any, Any]:
     return by if isinstance(by, tuple) and len(by) == 2 else (by, by)
 
 
-def _by_class(images: Images, of: Mapping[str, list[Any]], names: Sequence[str], job: Job) -> Iterator[Measured]:
+def _by_class(
+    images: Images, of: Mapping[str, list[Any]], names: Sequence[str], job: Job, distributed: bool
+) -> Iterator[Measured]:
     if not isinstance(images, ImageStream):
         return _by_split(images, [of[name] for name in names], job)
-    if job.loading.distributed:
+    if distributed:
         raise ValueError(f"{images.label!r} is a stream, whose classes one process reads; leave out `distributed`")
     return _as_they_come(images, {image: name for name in names for image in of[name]}, names, job)
 

@@ -219,3 +219,12 @@ def short_names(labels: Sequence[str]) -> list[str]:
         depth += 1
     short = ["/".join(parts[depth:]) for parts in paths]
     return short if depth and len(set(short)) == len(labels) > 1 else list(labels)
+
+
+def by_name(sets: Sequence[Any]) -> dict[str, Any]:
+    """Sets by what they are called: their paths, short; ValueError if two are called alike."""
+    labels = [called(side, f"set {i}") for i, side in enumerate(sets, 1)]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
+    return dict(zip(short_names(labels), sets, strict=True))

@@ -12,18 +12,15 @@ from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading, SetOptions
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.sides import open_side
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
-
-    from typing_extensions import Unpack
 
     from torchmetrics_dna.dna.distances import Kind
     from torchmetrics_dna.images import Images, Source
@@ -127,8 +124,7 @@ def monitor(
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
 ) -> Iterator[Window]:
     """Watch a stream of images, window by window, and give what is found of each as soon as it is full.
 
@@ -146,8 +142,7 @@ def monitor(
         layers: Which layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
-        device: Where the network runs.
-        options: As for :func:`make_dna`.
+        reading: Options for reading the images.
 
     Raises:
         ValueError: If an argument is wrong or does not fit the reference.
@@ -161,24 +156,20 @@ def monitor(
         (16, False, True)
 
     """
-    loading, settings = Loading.of("monitor", options)
     if not isinstance(window, int) or window < 1:
         raise ValueError(f"Argument `window` expected to be an integer of at least 1, but got {window!r}")
-    if loading.distributed:
-        raise ValueError("Argument `distributed` is True, but a stream is watched by one process; leave it out")
     if order not in get_args(Order):
         raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
-    side = open_side(reference, layers, ranges, loading)
+    side = open_side(reference, layers, ranges, reading)
     known = [side] if isinstance(side, DNA) else []
     record = resolve_distances(None if known else ["dna-emd"], known)[0]
     watch = Monitor(learn, level, record.name)  # which says what is wrong before the first image
     wanted = feature, layers, num_bins, ranges
     kind: Kind = known[0].kind if known else record.kinds[0]  # type: ignore[assignment]
-    settings["device"] = device_for(feature, device)
-    way = resolve(*wanted, known, histograms=kind == "histogram", **settings)
-    job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading)
+    way = resolve(*wanted, known, histograms=kind == "histogram", to_gpu=True)
+    job = Job.for_dnas(way, [kind], reading)
     base = way.dnas[0] if known else measure(job, side).any  # type: ignore[arg-type]
-    images, seed = loading.open(source), None
+    images, seed = open_source(source, reading), None
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())

@@ -13,19 +13,16 @@ from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading, SetOptions
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.sides import open_indexed_images
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
-
-    import torch
-    from typing_extensions import Unpack
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distances import Distance
@@ -122,8 +119,7 @@ def compare_versions(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     num_folds: int = NUM_FOLDS,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
 ) -> Versions:
     """Say which images came and went between two versions of a data set, and how these differ from those kept.
 
@@ -138,8 +134,7 @@ def compare_versions(
         ranges: Activation ranges.
         changes: What named changes of images do to the neurons.
         num_folds: Folds of images that are kept apart, for tests; 0 for none.
-        device: Where the network runs.
-        options: As for :func:`make_dna`, but by one process.
+        reading: Options for reading the images.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, or one can't be read.
@@ -151,18 +146,14 @@ def compare_versions(
         8 images before, 8 images now: 6 the same, 2 added, 2 removed.
 
     """
-    loading, settings = Loading.of("compare_versions", options)
-    if loading.distributed:
-        raise ValueError("Argument `distributed` is True, but versions are compared by one process; leave it out")
-    sides = open_indexed_images((old, new), "A comparison of versions", loading)
+    sides = open_indexed_images((old, new), "A comparison of versions", reading)
     distances = resolve_distances(None, [])
-    settings["device"] = device_for(feature, device)
-    way = resolve(feature, layers, num_bins, ranges, [], **settings)
+    way = resolve(feature, layers, num_bins, ranges, to_gpu=True)
     known = changes_for(changes, way.extractor.name, way.extractor.weights_digest)
     old_images, new_images = sides
-    met = _meet(old_images, new_images, loading)
+    met = _meet(old_images, new_images, reading or Reading())
     kinds = kinds_for(distances)
-    job = Job.for_dnas(way.extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
+    job = Job.for_dnas(way, kinds, reading, num_folds or None)
     both, removed, added = (
         measure(job, side.take(some)) if some else None
         for side, some in ((old_images, met.kept), (old_images, met.gone), (new_images, met.came))
@@ -182,8 +173,8 @@ class _Met:
     found: Versions
 
 
-def _meet(old: ImageSource, new: ImageSource, loading: Loading) -> _Met:
-    one, other = (_contents(side, loading) for side in (old, new))
+def _meet(old: ImageSource, new: ImageSource, reading: Reading) -> _Met:
+    one, other = (_contents(side, reading) for side in (old, new))
     pairs = in_common(one.digests, other.digests)
     same = [(one.numbers[i], other.numbers[j]) for i, j in pairs]
     gone = sorted(set(one.numbers) - {i for i, _ in same})
@@ -199,12 +190,12 @@ def _meet(old: ImageSource, new: ImageSource, loading: Loading) -> _Met:
     return _Met([i for i, _ in same], gone, came, found)
 
 
-def _contents(images: ImageSource, loading: Loading) -> Content:
+def _contents(images: ImageSource, reading: Reading) -> Content:
     def progress(done: int) -> None:
-        if loading.progress is not None:
-            loading.progress(f"contents of {images.label}", done, len(images))
+        if reading.progress is not None:
+            reading.progress(f"contents of {images.label}", done, len(images))
 
-    return contents(images, loading.batch_size, loading.num_workers, loading.skip_unreadable, progress)
+    return contents(images, reading, progress)
 
 
 def _short_names(images: ImageSource) -> list[str]:

@@ -187,7 +187,7 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
 
 
 def check_distances(asked: Sequence[str] | None, what: str) -> None:
-    """ValueError if nothing that is asked for is a distance, which ``what``, such as "compare_many", takes."""
+    """ValueError if nothing that is asked for is a distance, which ``what``, such as "A table of sets", takes."""
     names = [asked] if isinstance(asked, str) else asked
     if names and all(name in DISTANCES and DISTANCES[name].higher_is_better for name in names):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")

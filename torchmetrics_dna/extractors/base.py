@@ -77,6 +77,7 @@ class DNAExtractor(Shareable):
         projection_seed: Of the directions.
         compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
             than between batch sizes.
+        device: Device of the network; by default it stays where it is, which is the CPU for a name.
 
     Attributes:
         name: What extractors are told apart by.
@@ -120,6 +121,7 @@ class DNAExtractor(Shareable):
         projections: int | None = None,
         projection_seed: int = 0,
         compile: bool = False,  # noqa: A002 - torch's own word
+        device: str | torch.device | None = None,
     ) -> None:
         super().__init__()
         self.dtype = half_of(dtype)
@@ -149,6 +151,8 @@ class DNAExtractor(Shareable):
         self._shared = SharedPass()
         self._ranges = built.ranges if self._projections is None else None  # which are of neurons, not of projections
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
+        if device is not None:
+            self.to(device)
 
     @property
     def device(self) -> torch.device:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from textwrap import shorten
@@ -18,7 +19,7 @@ from torchmetrics_dna.images.names import Names
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
@@ -28,27 +29,47 @@ _BROKEN = "Can't read images of"  # how it is told of a shard
 
 CHOICES = frozenset({"column", "fps"})
 
+Progress = Callable[[str, int, "int | None"], None]
+
 
 @dataclass(frozen=True)
 class Reading:
-    """How images are taken out of what holds them.
+    """Options for reading images.
 
-    Attributes:
-        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
-        column: Where each image is in what has several things of each: a key of dicts, a column, an array of an
-            ``.npz``, an extension in a tar. None to find it.
+    Args:
+        batch_size: Images in a batch.
+        num_workers: Processes that decode images; None: one for each core that this process may use, up to 8 and
+            shared with the other processes of torchrun, and none for a few images.
+        column: Location of each image in a row of several values: a key of dicts, a column of Parquet, an array of an
+            ``.npz``, an extension in a tar. None to detect it.
         fps: Frames of videos to take for each second; None for all.
+        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
+        skip_unreadable: Leave out images that can't be read, and the rest of a stream's file that can't be read on,
+            instead of stopping.
+        progress: Callback after each batch, with the name of the source, the number of images done, and that of all, or
+            None of a stream that does not know it.
 
     Raises:
         ValueError: If a value is out of range.
 
+    Example:
+        >>> Reading(batch_size=64, column="image").num_workers is None
+        True
+
     """
 
-    exif_orientation: bool = False
+    batch_size: int = 32
+    num_workers: int | None = None
     column: str | None = None
     fps: float | None = None
+    exif_orientation: bool = False
+    skip_unreadable: bool = False
+    progress: Progress | None = None
 
     def __post_init__(self) -> None:
+        for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
+            if not isinstance(value, int) or value < least:
+                raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
         if self.fps is not None and not self.fps > 0:
             raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
 

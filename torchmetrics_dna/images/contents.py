@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.images.base import ImageSource
+    from torchmetrics_dna.images.base import ImageSource, Reading
     from torchmetrics_dna.images.pixels import RGBImage
 
 _ANY_SIZE = (8, 8)  # images must be resized to something
@@ -40,27 +40,21 @@ class Content:
 
 
 def contents(
-    images: ImageSource,
-    batch_size: int = 32,
-    num_workers: int | None = None,
-    skip_unreadable: bool = False,
-    progress: Callable[[int], None] | None = None,
+    images: ImageSource, reading: Reading | None = None, progress: Callable[[int], None] | None = None
 ) -> Content:
-    """The digests of all images.
+    """Digest the pixels of all images.
+
+    Args:
+        images: The images.
+        reading: Options for reading them.
+        progress: Callback after each batch, with the number of images done.
 
     Raises:
         ValueError: If an image can't be read, unless such are left out.
 
     """
     found = Content([], [], [])
-    for batch in load_batches(
-        images,
-        _ANY_SIZE,
-        batch_size=batch_size,
-        num_workers=num_workers,
-        skip_unreadable=skip_unreadable,
-        notes=_digest,
-    ):
+    for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
         found.unreadable.extend(batch.unreadable)
         if batch.numbers:
             found.numbers.extend(batch.numbers)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
+from torchmetrics_dna.images.base import ImageSource, ImageStream, Reading, unreadable
 from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
@@ -66,10 +66,8 @@ def load_batches(
     size: tuple[int, int] | None,
     crop: Crop = "none",
     resize: Resize = "clean",
+    reading: Reading | None = None,
     *,
-    batch_size: int = 32,
-    num_workers: int | None = None,
-    skip_unreadable: bool = False,
     properties: bool = False,
     notes: Notes | None = None,
     parts: Sequence[range] | None = None,
@@ -85,10 +83,8 @@ def load_batches(
         size: Height and width; None leaves images as they are, so all must be equally large.
         crop: See :func:`resize_image`.
         resize: Likewise.
-        batch_size: Images in a batch; the last may be smaller.
-        num_workers: Processes that decode; None: see :func:`default_workers`. A stream that lives in this process is
-            decoded there, whatever is said.
-        skip_unreadable: Leave out, and report, images that can't be read.
+        reading: Options for reading them. The last batch may be smaller; a stream that lives in this process is decoded
+            there, whatever the number of workers.
         properties: Measure properties of the images, too.
         notes: What to note of each image, as :func:`to_rgb` gives it, by name.
         parts: The images to take, by number, or the shards of a stream: no batch has images of two parts, so that what
@@ -100,11 +96,12 @@ def load_batches(
         ValueError: If an image or a shard can't be read (unless left out), or sizes differ where nothing is resized.
 
     """
+    reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
         _Decoded(source, _Make(size, crop, resize, properties, notes)),
         batch_size=None,
-        sampler=_Chunks(source, batch_size, parts, window),
-        num_workers=_workers_for(source, num_workers),
+        sampler=_Chunks(source, reading.batch_size, parts, window),
+        num_workers=_workers_for(source, reading.num_workers),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # which is for what the dataset gives
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
@@ -112,7 +109,7 @@ def load_batches(
     for batch in loader:
         if batch.error:
             raise ValueError(batch.error)
-        if batch.unreadable and not skip_unreadable:
+        if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
         yield batch
 

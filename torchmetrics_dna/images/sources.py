@@ -51,9 +51,7 @@ KINDS: tuple[Kind, ...] = (ZIP, LIST, ARRAY, TAR, PARQUET, VIDEO, IMAGE)
 _FILES = f"a folder, {', '.join(kind.name for kind in KINDS)}"
 
 
-def open_source(
-    source: Source, exif_orientation: bool = False, *, column: str | None = None, fps: float | None = None
-) -> Images:
+def open_source(source: Source, reading: Reading | None = None) -> Images:
     """Open a set of images.
 
     Args:
@@ -68,9 +66,7 @@ def open_source(
             channels, and are uint8, or floating point in [0, 1]. Or what gives images or batches of them one after
             the other: a ``DataLoader``, an ``IterableDataset``, an iterator, or a function without arguments that is
             called until it gives None.
-        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
-        column: Where images are in dicts, ``.parquet``, ``.npz`` and samples of a tar; by default it is found.
-        fps: Frames of a video to take for each second; all by default.
+        reading: Options for reading them.
 
     Returns:
         An ``ImageSource``, or an ``ImageStream`` where there is no way to ask for an image by its number.
@@ -90,7 +86,7 @@ def open_source(
     """
     if isinstance(source, (ImageSource, ImageStream)):
         return source
-    reading = Reading(exif_orientation, column, fps)
+    reading = reading or Reading()
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"{type(source).__name__} of images"
     is_path = isinstance(source, (str, os.PathLike))
     opened, uses = _open_path(label, reading) if is_path else _open_object(source, label, reading)
@@ -106,11 +102,10 @@ def open_indexed(source: Source, what: str, reading: Reading | None = None) -> I
     Args:
         source: See :func:`open_source`.
         what: What takes them, such as "A report".
-        reading: How they are taken out of what holds them.
+        reading: Options for reading them.
 
     """
-    reading = reading or Reading()
-    images = open_source(source, reading.exif_orientation, column=reading.column, fps=reading.fps)
+    images = open_source(source, reading)
     if isinstance(images, ImageStream):
         raise ValueError(by_number(images, what))
     return images

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import platform
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -23,9 +24,8 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images
+    from torchmetrics_dna.images import Images, Reading
     from torchmetrics_dna.jobs.job import Job
-    from torchmetrics_dna.jobs.loading import Loading
 
 _ATTEMPTS = 10
 _SETTINGS = {"actors": int, "cpus": int, "gpus": float}
@@ -51,14 +51,14 @@ def engine_of(engine: Engine | str) -> Engine:
     name, _, query = str(engine).partition("?")
     given = dict(parse_qsl(query, keep_blank_values=True))
     if name != "ray" and not (name.startswith("ray://") and name != "ray://"):
-        raise ValueError(f"Argument `engine` expected to be 'ray' or 'ray://HOST:PORT', but got {engine!r}")
+        raise ValueError(f"Argument `on` expected to be 'ray' or 'ray://HOST:PORT', but got {engine!r}")
     settings: dict[str, Any] = {}
     for key, value in given.items():
         try:
             settings[key] = _SETTINGS[key](value)
         except (KeyError, ValueError):
             raise ValueError(
-                f"Argument `engine` has the setting {f'{key}={value}'!r}, expected a number for any of"
+                f"Argument `on` has the setting {f'{key}={value}'!r}, expected a number for any of"
                 f" {', '.join(_SETTINGS)}"
             ) from None
     return RayEngine(None if name == "ray" else name, **settings)
@@ -74,19 +74,17 @@ def check_elsewhere(images: Images) -> None:
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so an engine can't read it; give files or addresses")
     if world_size() > 1:
-        raise ValueError(
-            "Argument `engine` has workers of its own, but torchrun has started several processes; give one"
-        )
+        raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
 
 
-def measure_elsewhere(images: Images, job: Job) -> tuple[dict[str, DNA], list[str]]:
+def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[dict[str, DNA], list[str]]:
     """The DNA of each kind, and a line for each image that was left out; as :func:`make_files` makes them."""
     with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), parts_of(images, job.loading.batch_size), list(job.statistics))
-        return dict(make_elsewhere(images, job, parts)), parts.unreadable()
+        parts = Parts(Path(folder), parts_of(images, job.reading.batch_size), list(job.statistics))
+        return dict(make_elsewhere(images, job, parts, engine)), parts.unreadable()
 
 
-def make_elsewhere(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
+def make_elsewhere(images: Images, job: Job, parts: Parts, engine: Engine | str) -> Iterator[tuple[str, DNA]]:
     """Finish the parts of a job on an engine, and merge them there.
 
     Each part that gets finished comes to this machine's disk, so that none is measured twice, whatever is lost.
@@ -95,6 +93,7 @@ def make_elsewhere(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str
         images: The images.
         job: How they are measured; its extractor is on the CPU meanwhile.
         parts: Where finished parts are kept.
+        engine: The engine, see :func:`engine_of`.
 
     Returns:
         The DNA of each kind, one after the other.
@@ -105,8 +104,8 @@ def make_elsewhere(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str
 
     """
     missing = parts.missing()
-    told = Told(images, job.loading, [parts.parts[part] for part in missing])
-    with session_for(job.extractor, job.loading) as session:
+    told = Told(images, job.reading, [parts.parts[part] for part in missing])
+    with session_for(job.extractor, engine) as session:
         tree = _Tree(session, parts)
         for part, packed in session.map(_MakeParts(images, job, parts), missing):
             parts.put(part, packed)
@@ -122,8 +121,8 @@ def make_elsewhere(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str
 class Told:
     """Reports progress by what parts say that they have seen."""
 
-    def __init__(self, images: Images, loading: Loading, parts: Sequence[range]) -> None:
-        self._label, self._progress = images.label, loading.progress
+    def __init__(self, images: Images, reading: Reading, parts: Sequence[range]) -> None:
+        self._label, self._progress = images.label, reading.progress
         self._done, self._total = 0, count_images(images, parts)
 
     def add(self, images: int) -> None:
@@ -141,28 +140,30 @@ class Told:
 class ImageWork(Work):
     """Work on images in parts."""
 
-    def __init__(self, images: Images, extractor: DNAExtractor, loading: Loading, parts: Sequence[range]) -> None:
+    def __init__(self, images: Images, extractor: DNAExtractor, reading: Reading, parts: Sequence[range]) -> None:
         self.label = images.label
-        self.images, self.extractor, self.loading, self.parts = images, extractor, loading.alone(), parts
+        self.images, self.extractor, self.parts = images, extractor, parts
+        self.reading = replace(reading, progress=None)
 
     def begin(self, device: str, cores: int) -> None:
         """Move the network; cores that it leaves decode images."""
         check_there(self.images)
         self.extractor.to(device)
-        self.loading = self.loading.for_cores(cores)
+        if self.reading.num_workers is None:
+            self.reading = replace(self.reading, num_workers=cores - 1)
 
 
 class _MakeParts(ImageWork):
     """Measures whole parts, as one process does."""
 
     def __init__(self, images: Images, job: Job, parts: Parts) -> None:
-        super().__init__(images, job.extractor, job.loading, parts.parts)
-        self._job, self._kinds = job.by(self.loading), parts.kinds
+        super().__init__(images, job.extractor, job.reading, parts.parts)
+        self._job, self._kinds = replace(job, reading=self.reading), parts.kinds
 
     def __call__(self, number: int) -> Packed:
         with TemporaryDirectory() as folder:
             parts = Parts(Path(folder), self.parts, self._kinds)
-            parts.measure(self.images, self._job.by(self.loading), [number])
+            parts.measure(self.images, replace(self._job, reading=self.reading), [number])
             return parts.pack(number)
 
 
@@ -221,13 +222,12 @@ def check_there(images: Images) -> None:
 
 
 @contextmanager
-def session_for(extractor: DNAExtractor, loading: Loading) -> Iterator[Session]:
+def session_for(extractor: DNAExtractor, engine: Engine | str) -> Iterator[Session]:
     """The engine at work; the network is on the CPU meanwhile, since not all machines can unpickle another device's."""
-    assert loading.engine is not None
     device = extractor.device
     extractor.to("cpu")
     try:
-        with engine_of(loading.engine).open() as session:
+        with engine_of(engine).open() as session:
             yield session
     finally:
         extractor.to(device)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.loading import activate
 from torchmetrics_dna.statistics import (
@@ -19,7 +19,6 @@ from torchmetrics_dna.statistics import (
 from torchmetrics_dna.statistics.folds import FoldedStatistic, ImageNotes, bins_of_folds, group_folds
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from torch import Tensor
@@ -28,9 +27,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.loading import Activated, Loading
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.jobs.loading import Activated
     from torchmetrics_dna.statistics import State
+    from torchmetrics_dna.statistics.resolve import Resolved
 
 
 @dataclass(eq=False)
@@ -70,7 +69,7 @@ class Job:
     Args:
         extractor: The network, on the device where it is to run.
         statistics: How images add up, by name.
-        loading: How images are read.
+        reading: Options for reading the images.
         num_folds: How many folds of images the statistics keep apart; None for none.
         groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
 
@@ -78,34 +77,30 @@ class Job:
 
     extractor: DNAExtractor
     statistics: Mapping[str, Statistic]
-    loading: Loading
+    reading: Reading
     num_folds: int | None = None
     groups: Groups | None = None
 
     @classmethod
     def for_dnas(
         cls,
-        extractor: DNAExtractor,
+        resolved: Resolved,
         kinds: Sequence[Kind],
-        num_bins: int,
-        ranges: ActivationRanges | str | os.PathLike[str] | None,
-        loading: Loading,
+        reading: Reading | None = None,
         num_folds: int | None = None,
         groups: Groups | None = None,
     ) -> Job:
         """A job whose statistics are DNAs, by their kinds.
 
         Args:
-            extractor: The network.
-            kinds: Which DNAs to make.
-            num_bins: Bins of the histograms.
-            ranges: Activation ranges of the histograms, the path of a file of them, or ``"auto"``; None for the
-                packaged ones, or else ``"auto"``.
-            loading: How images are read.
-            num_folds: Keep so many folds of images apart.
+            resolved: The network, and the bins and ranges of histograms.
+            kinds: Kinds of DNA to make.
+            reading: Options for reading the images.
+            num_folds: Number of folds of images to keep apart; None for none.
             groups: Which images share a fold.
 
         """
+        extractor, num_bins, ranges = resolved.extractor, resolved.num_bins, resolved.ranges
 
         def statistic(kind: Kind) -> Statistic:
             makers: dict[str, tuple[Callable[[], DNAStatistic[Any]], Callable[[], DNAStatistic[Any]]]] = {
@@ -119,15 +114,11 @@ class Job:
             whole, of_fold = makers[kind]
             return whole() if num_folds is None else FoldedStatistic(whole(), of_fold(), num_folds)
 
-        return cls(extractor, {kind: statistic(kind) for kind in kinds}, loading, num_folds, groups)
+        return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
 
     def also(self, **statistics: Statistic) -> Job:
         """The same with more statistics."""
         return replace(self, statistics={**self.statistics, **statistics})
-
-    def by(self, loading: Loading) -> Job:
-        """The same for images that are read otherwise."""
-        return replace(self, loading=loading)
 
     def run(
         self,
@@ -216,7 +207,7 @@ class Job:
             return
         group_of = grouping(whole, self.groups) if self.num_folds is not None else None
         notes = None if self.num_folds is None else ImageNotes(None if group_of else self.num_folds)
-        for part in activate(images, self.extractor, self.loading, notes, splits, size):
+        for part in activate(images, self.extractor, self.reading, notes, splits, size):
             if self.num_folds is None or not part.places:
                 folds = None
             elif group_of is None:
@@ -234,7 +225,7 @@ class Job:
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         for name, statistic in self.statistics.items():
             if isinstance(statistic, FoldedStatistic) and folds is not None:
-                statistic.add_folded_(split.states[name], [activations], folds[chosen])
+                statistic.add_keyed_(split.states[name], [activations], folds[chosen])
             else:
                 statistic.add_(split.states[name], [activations], len(places))
         split.num_images += len(places)

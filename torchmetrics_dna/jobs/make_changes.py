@@ -10,24 +10,21 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna.changes import ChangeDictionary
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
+from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
-from torchmetrics_dna.jobs.processes import gather, in_step
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.images.pixels import RGBImage
-    from torchmetrics_dna.jobs.loading import SetOptions
     from torchmetrics_dna.statistics.resolve import Feature
 
 _STEPS = [(name, strength) for name in CHANGES for strength in STRENGTHS]
@@ -65,8 +62,8 @@ def make_changes(
     feature: Feature | None = None,
     *,
     layers: Sequence[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
+    distributed: bool = False,
 ) -> ChangeDictionary:
     """Make a dictionary of changes: 111 passes over the images, one as they are and one for each change and strength.
 
@@ -75,36 +72,36 @@ def make_changes(
             :func:`make_dna`.
         feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
         layers: Which layers, if ``feature`` is not an extractor.
-        device: Where the network runs.
-        options: As for :func:`make_dna`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
         ValueError: If an argument is wrong, there are fewer than 20 images, or one can't be read.
 
     """
-    loading, settings = Loading.of("make_changes", options)
-    with in_step(loading.distributed):
-        images = loading.open_indexed(source, "A dictionary of changes")
+    with in_step(distributed):
+        images = open_indexed(source, "A dictionary of changes", reading)
         if len(images) < _LEAST:
             raise ValueError(f"A dictionary of changes takes at least {_LEAST} images, but got {len(images)}")
-        where = device_for(feature, device)
-        extractor = resolve(feature, layers, histograms=False, device=where, **settings).extractor
+        extractor = resolve(feature, layers, histograms=False, to_gpu=True).extractor
         if LAYER in extractor.neurons:
             raise ValueError("A dictionary of changes is of a network's neurons; leave `properties` out")
-        means, sums = _measure(images.take(loading.share(len(images))), extractor, loading)
-        shares = gather((means, sums)) if loading.distributed else [(means, sums)]
+        means, sums = _measure(
+            images.split(rank(), world_size()) if distributed else images, extractor, reading or Reading()
+        )
+        shares = gather((means, sums)) if distributed else [(means, sums)]
         means, sums = torch.cat([mean for mean, _ in shares]), torch.stack([some for _, some in shares]).sum(0)
         if len(means) < _LEAST:
             raise ValueError(f"Only {len(means)} images could be read, but a dictionary takes at least {_LEAST}")
         return _dictionary(means, sums, extractor)
 
 
-def _measure(images: ImageSource, extractor: DNAExtractor, loading: Loading) -> tuple[Tensor, Tensor]:
+def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> tuple[Tensor, Tensor]:
     """Mean activations of each image as it is, ``(images, N)``; sums over images for each step, ``(C * S, N)``."""
     clean: list[Tensor] = []
     sums = torch.zeros(len(_STEPS), extractor.neurons.total, dtype=torch.float64)
     forms = 1 + len(_STEPS)
-    job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, loading)
+    job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, reading)
     for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
         for number, means in zip(split.numbers, job.values(split)["means"].double(), strict=True):
             step = number % forms

@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.extras import plainly
-from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, make_elsewhere
 from torchmetrics_dna.jobs.groups import group_names, grouping
-from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import are_few, check_any_read
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
@@ -26,25 +25,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distances import Kind
-    from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.loading import Loading
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.jobs.engine import Engine
+    from torchmetrics_dna.jobs.job import Job
 
 
 def make_files(
     source: Source,
     output: str | os.PathLike[str],
-    extractor: DNAExtractor,
-    kinds: Sequence[Kind],
-    num_bins: int,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    loading: Loading,
+    job: Job,
     *,
-    num_folds: int | None = None,
-    groups: Groups | None = None,
+    on: Engine | str | None = None,
     resume: bool = False,
     notes: str = "",
 ) -> tuple[dict[str, Path | str], list[str]]:
@@ -59,14 +50,8 @@ def make_files(
         source: See :func:`open_source`.
         output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
             the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
-        extractor: As for :class:`Job`, and so are kinds, bins and ranges.
-        kinds: Which DNAs to make.
-        num_bins: Bins of the histograms.
-        ranges: Activation ranges of the histograms.
-        loading: How images are read; if ``distributed``, all processes must see the same folder. With an ``engine``,
-            its workers make the parts, and merge them.
-        num_folds: Keep so many folds of images apart in the files, so that they can be tested; none by default.
-        groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
+        job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
+        on: Engine whose workers make the parts, and merge them, see :func:`engine_of`.
         resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
 
@@ -83,22 +68,22 @@ def make_files(
 
     """
     with in_step():
-        images = loading.open(source)
-        check_used(loading.reading, images)
-        job = Job.for_dnas(extractor, kinds, num_bins, ranges, loading, num_folds, groups)
-        if num_folds is not None:
-            grouping(images, groups)
+        kinds: list[Any] = list(job.statistics)
+        images = open_source(source, job.reading)
+        check_used(job.reading, images)
+        if job.num_folds is not None:
+            grouping(images, job.groups)
         paths = output_paths(output, kinds)
-        if loading.engine is not None:
+        if on is not None:
             check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
-        parts = Parts(parts_folder(output), parts_of(images, loading.batch_size), list(kinds))
+        parts = Parts(parts_folder(output), parts_of(images, job.reading.batch_size), kinds)
     try:
         with in_step(), plainly(are_few(images)):
             if rank() == 0:
                 parts.begin(_described(images, job), resume)
-            made = _make_here(images, job, parts) if loading.engine is None else make_elsewhere(images, job, parts)
+            made = _make_here(images, job, parts) if on is None else make_elsewhere(images, job, parts, on)
             if rank() == 0:
                 for kind, dna in made:
                     replace(dna, notes=notes).save(paths[kind])
@@ -128,7 +113,7 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
             f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
             " files"
         )
-    found = measure(job.by(replace(job.loading, distributed=world_size() > 1)), images)
+    found = measure(job, images, distributed=world_size() > 1)
     if rank() == 0:
         for kind, path in paths.items():
             replace(found.dnas[kind], notes=notes).save(path)
@@ -172,7 +157,7 @@ def _described(images: Images, job: Job) -> dict[str, Any]:
         "kinds": [configuration["kinds"] for configuration in configurations],
         "format": FORMAT,
         "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
-        "batch sizes": job.loading.batch_size,
+        "batch sizes": job.reading.batch_size,
         "EXIF orientations": images.exif_orientation,
     }
 
@@ -184,6 +169,6 @@ def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
 
 
 def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.loading.column}\n{job.loading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
+    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
         yield f"{shard.label}\n{stamp_of(lambda _, path=shard.label: path, 0)}"  # type: ignore[misc]

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.loading import check_any_read, share_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.job import Job, Split
     from torchmetrics_dna.statistics import State
 
@@ -73,21 +74,29 @@ class Measured:
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
 
 
-def measure(job: Job, source: Source) -> Measured:
-    """Run all images of a source through a job once, shared among processes if they are ``distributed``.
+def measure(
+    job: Job, source: Source, *, distributed: bool = False, own: bool = False, on: Engine | str | None = None
+) -> Measured:
+    """Run all images of a source through a job once.
+
+    Args:
+        job: The job.
+        source: Images, see :func:`open_source`.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        own: With ``distributed``, each process gives images of its own; all are measured as one set.
+        on: Engine that measures them on other machines, see :func:`engine_of`.
 
     Raises:
         ValueError: If there are no images, one can't be read, or activations are not finite.
 
     """
-    loading = job.loading
-    with in_step(loading.distributed):
-        images = loading.open(source)
-        if loading.engine is not None:
-            return _measure_elsewhere(job, images)
-        (split,) = job.run(loading.share_of(images), whole=images)
+    with in_step(distributed):
+        images = open_source(source, job.reading)
+        if on is not None:
+            return _measure_elsewhere(job, images, on)
+        (split,) = job.run(share_of(images) if distributed and not own else images.split(0, 1), whole=images)
         unreadable, num_images = split.unreadable, split.num_images
-        if loading.distributed:
+        if distributed:
             shares = gather((unreadable, num_images))
             unreadable, num_images = [line for lines, _ in shares for line in lines], sum(count for _, count in shares)
             for name, statistic in job.statistics.items():
@@ -98,7 +107,7 @@ def measure(job: Job, source: Source) -> Measured:
         # rows are copied in order, so the state must not keep them
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
         rows |= _notes(job, split)
-        numbers, names, kept = _in_order(rows, split, images, loading.distributed)
+        numbers, names, kept = _in_order(rows, split, images, distributed)
         features = _features(job, kept, names)
         return Measured(values, sorted(unreadable), numbers, names, kept, features, states)
 
@@ -113,13 +122,13 @@ def _features(job: Job, kept: dict[str, Tensor], names: Sequence[str]) -> Featur
     return Features(kept.pop("features"), statistic.neurons, *origin, names)
 
 
-def _measure_elsewhere(job: Job, images: Images) -> Measured:
+def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measured:
     if rows := [name for name, statistic in job.statistics.items() if statistic.by_image]:
         raise ValueError(
-            f"Argument `engine` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
+            f"Argument `on` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
         )
     check_elsewhere(images)
-    return Measured(*measure_elsewhere(images, job))
+    return Measured(*measure_elsewhere(images, job, engine))
 
 
 def _notes(job: Job, split: Split) -> dict[str, Tensor]:

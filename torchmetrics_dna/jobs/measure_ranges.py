@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import ImageWork, Told, check_elsewhere, session_for
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.loading import check_any_read, share_of
 from torchmetrics_dna.jobs.parts import parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.loading import Loading
+    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.neurons.ranges import FixedMargin
     from torchmetrics_dna.statistics import State
 
@@ -41,8 +42,11 @@ class MeasuredRanges(NamedTuple):
 def measure_ranges(
     sources: Sequence[Source | ActivationRanges],
     extractor: DNAExtractor,
-    margin: FixedMargin,
-    loading: Loading,
+    margin: FixedMargin = "widen",
+    *,
+    reading: Reading | None = None,
+    distributed: bool = False,
+    on: Engine | str | None = None,
 ) -> MeasuredRanges:
     """Measure the minimum and maximum of each neuron in one pass over image sets.
 
@@ -50,7 +54,9 @@ def measure_ranges(
         sources: Image sets, see :func:`open_source`; also ranges that were measured before.
         extractor: The network, on the device where it is to run.
         margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
-        loading: How images are read.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
+        on: Engine that measures them on other machines, see :func:`engine_of`.
 
     Raises:
         ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
@@ -60,14 +66,14 @@ def measure_ranges(
     Example:
         >>> import torch
         >>> from torchmetrics_dna import DNAExtractor
-        >>> from torchmetrics_dna.jobs.loading import Loading
         >>> extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
         >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
-        >>> measure_ranges([black, white], extractor, "widen", Loading()).num_images
+        >>> measure_ranges([black, white], extractor).num_images
         3
 
     """
-    with in_step(loading.distributed):
+    reading = reading or Reading()
+    with in_step(distributed):
         statistic = RangeStatistic(extractor, margin)
         state = statistic.empty(extractor.device)
         opened: list[Images] = []
@@ -75,21 +81,21 @@ def measure_ranges(
             if isinstance(source, ActivationRanges):
                 statistic.add_ranges_(state, source)
             else:
-                opened.append(loading.open(source))
-        check_used(loading.reading, *opened)
+                opened.append(open_source(source, reading))
+        check_used(reading, *opened)
         unreadable: list[str] = []
-        if loading.engine is not None:
+        if on is not None:
             for images in opened:
                 check_elsewhere(images)
             for images in opened:
-                unreadable += _add_elsewhere_(state, statistic, images, extractor, loading)
+                unreadable += _add_elsewhere_(state, statistic, images, extractor, reading, on)
         else:
-            job = Job(extractor, {"ranges": statistic}, loading)
+            job = Job(extractor, {"ranges": statistic}, reading)
             for images in opened:
-                (split,) = job.run(loading.share_of(images))
+                (split,) = job.run(share_of(images) if distributed else images)
                 statistic.merge_(state, split.states["ranges"])
                 unreadable += split.unreadable
-        if loading.distributed:
+        if distributed:
             unreadable = [line for lines in gather(unreadable) for line in lines]
             statistic.reduce_(state)
         if opened:
@@ -98,13 +104,18 @@ def measure_ranges(
 
 
 def _add_elsewhere_(
-    state: State, statistic: RangeStatistic, images: Images, extractor: DNAExtractor, loading: Loading
+    state: State,
+    statistic: RangeStatistic,
+    images: Images,
+    extractor: DNAExtractor,
+    reading: Reading,
+    engine: Engine | str,
 ) -> list[str]:
     """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
-    parts = parts_of(images, loading.batch_size)
-    told, left_out = Told(images, loading, parts), dict[int, list[str]]()
-    work = _RangesOfParts(statistic, images, extractor, loading, parts)
-    with session_for(extractor, loading) as session:
+    parts = parts_of(images, reading.batch_size)
+    told, left_out = Told(images, reading, parts), dict[int, list[str]]()
+    work = _RangesOfParts(statistic, images, extractor, reading, parts)
+    with session_for(extractor, engine) as session:
         for part, (found, lines) in session.map(work, range(len(parts))):
             statistic.merge_(state, found)
             left_out[part] = lines
@@ -119,14 +130,14 @@ class _RangesOfParts(ImageWork):
         statistic: RangeStatistic,
         images: Images,
         extractor: DNAExtractor,
-        loading: Loading,
+        reading: Reading,
         parts: Sequence[range],
     ) -> None:
-        super().__init__(images, extractor, loading, parts)
+        super().__init__(images, extractor, reading, parts)
         self._statistic = statistic
 
     def __call__(self, number: int) -> tuple[State, list[str]]:
-        job = Job(self.extractor, {"ranges": self._statistic}, self.loading)
+        job = Job(self.extractor, {"ranges": self._statistic}, self.reading)
         (split,) = job.run(self.images, [self.parts[number]])
         state = split.states["ranges"]
         return {name: tensor.cpu() for name, tensor in state.items()}, split.unreadable

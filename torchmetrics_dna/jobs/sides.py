@@ -21,7 +21,7 @@ from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
@@ -29,21 +29,21 @@ from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading, are_few, number_of
+from torchmetrics_dna.jobs.loading import are_few, number_of
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.statistics.folds import check_num_folds
-from torchmetrics_dna.statistics.resolve import check_of_dnas, device_for, resolve
+from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    import torch
     from torch import Tensor
 
     from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
@@ -67,7 +67,9 @@ class Asked:
     confidence: float = 0.95
     num_folds: int = NUM_FOLDS
     groups: Groups | tuple[Groups, ...] | None = None
-    device: str | torch.device | None = None
+    reading: Reading | None = None
+    distributed: bool = False
+    on: Engine | str | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,36 +93,34 @@ class Sides:
     few: bool
 
 
-def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading, settings: dict[str, Any]) -> Sides:
+def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
     """Open all sides, so that a mistake in the last does not cost the time that others take; and get ready to measure.
 
     Args:
         sides: Images, DNAs or paths of them.
-        asked: What is asked of them.
-        loading: How images are read.
-        settings: Of a named extractor.
+        asked: The arguments of the comparison.
 
     Raises:
         ValueError: As for :func:`compare`.
 
     """
-    opened = _open_sides(sides, asked.layers, asked.ranges, loading)
+    opened = _open_sides(sides, asked.layers, asked.ranges, asked.reading, asked.on)
     given = [side for side in opened if isinstance(side, DNA)]
     distances = resolve_distances(asked.metrics, given)
     _check_certainty(asked.confidence, asked.num_folds)
     if len(given) == len(opened):
-        check_of_dnas(given, asked.feature, asked.num_bins, settings)
+        check_of_dnas(given, asked.feature, asked.num_bins)
         return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), _are_few(opened))
-    kinds, settings = kinds_for(distances), settings | {"device": device_for(asked.feature, asked.device)}
+    kinds = kinds_for(distances)
     wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
-    way = resolve(*wanted, given, histograms="histogram" in kinds, **settings)
+    way = resolve(*wanted, given, histograms="histogram" in kinds, to_gpu=True)
     extractor, num_folds, plan = way.extractor, asked.num_folds, None
     resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     split = asked.neuron_weights is None
     network = (split and network_of(extractor.neurons)) or extractor.neurons
-    if loading.engine is None:  # which keeps nothing of single images
+    if asked.on is None:  # an engine keeps nothing of single images
         plan = _plan_for_fd(opened, distances, network, num_folds)
-    job = Job.for_dnas(extractor, kinds, way.num_bins, way.ranges, loading, num_folds or None)
+    job = Job.for_dnas(way, kinds, asked.reading, num_folds or None)
     job, known = job.also(**_kept_for(distances, plan, network)), iter(way.dnas)
     grouped = _groups_of_sides(asked.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
@@ -133,7 +133,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked, loading: Loading,
                 continue
             made = kept.get(keys[i])
             if made is None:
-                made = measure(replace(job, groups=groups), side)
+                made = measure(replace(job, groups=groups), side, distributed=asked.distributed, on=asked.on)
             if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
                 kept[keys[i]] = made
             yield made
@@ -212,34 +212,35 @@ def open_side(
     side: Source | DNA,
     layers: Sequence[str] | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    loading: Loading | None = None,
+    reading: Reading | None = None,
 ) -> Images | DNA:
     """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
     if is_dna_path(side):
         side = load_dna(side, None if ranges == "auto" else ranges)
     if isinstance(side, DNA):
         return side if layers is None or is_unnamed(side) else side.select(layers)
-    return (loading or Loading()).open(side)
+    return open_source(side, reading)
 
 
 def _open_sides(
     sides: Sequence[Source | DNA],
     layers: Sequence[str] | None,
     ranges: ActivationRanges | str | os.PathLike[str] | None,
-    loading: Loading,
+    reading: Reading | None,
+    on: Engine | str | None = None,
 ) -> list[Images | DNA]:
     with ThreadPoolExecutor() as pool:  # files of DNAs: unpacking and checksums release Python's lock
-        reading = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
+        loads = [pool.submit(open_side, side, layers, ranges) if is_dna_path(side) else None for side in sides]
         opened = [
-            open_side(side, layers, ranges, loading) if read is None else read.result()
-            for side, read in zip(sides, reading, strict=True)
+            open_side(side, layers, ranges, reading) if load is None else load.result()
+            for side, load in zip(sides, loads, strict=True)
         ]
     known = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
     if known is not None:
         origin = {"extractor": known.extractor, "weights_digest": known.weights_digest}
         opened = [named(side, known.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
-    check_used(loading.reading, *opened)
-    for side in opened if loading.engine is not None else ():
+    check_used(reading or Reading(), *opened)
+    for side in opened if on is not None else ():
         if not isinstance(side, DNA):
             check_elsewhere(side)
     return opened
@@ -250,31 +251,31 @@ def open_indexed_sides(
     what: str,
     layers: Sequence[str] | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    loading: Loading | None = None,
+    reading: Reading | None = None,
 ) -> list[ImageSource | DNA]:
     """Open all sides for a consumer of images by number, such as "A report"; ValueError if one is a stream."""
     found = list[ImageSource | DNA]()
-    for opened in _open_sides(sides, layers, ranges, loading or Loading()):
+    for opened in _open_sides(sides, layers, ranges, reading):
         if isinstance(opened, ImageStream):
             raise ValueError(by_number(opened, what))
         found.append(opened)
     return found
 
 
-def open_images(sides: Sequence[Source], what: str, loading: Loading) -> list[Images]:
+def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[Images]:
     """Open sides that must be images, streams too; ValueError if a side is a DNA."""
     opened: list[Images] = []
-    for side in _open_sides(sides, None, None, loading):
+    for side in _open_sides(sides, None, None, reading):
         if isinstance(side, DNA):
             raise ValueError(f"{what} needs images, but got a DNA of {images_in_words(side.num_images)}; give these")
         opened.append(side)
     return opened
 
 
-def open_indexed_images(sides: Sequence[Source], what: str, loading: Loading) -> list[ImageSource]:
+def open_indexed_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[ImageSource]:
     """Open sides that must be images with an index; ValueError if a side is a stream."""
     opened = list[ImageSource]()
-    for side in open_images(sides, what, loading):
+    for side in open_images(sides, what, reading):
         if isinstance(side, ImageStream):
             raise ValueError(by_number(side, what))
         opened.append(side)

@@ -1,10 +1,11 @@
 """The torchmetrics shells over the functions."""
 
 from torchmetrics_dna.metrics.activation_range import ActivationRange
+from torchmetrics_dna.metrics.cmmd import CMMD
 from torchmetrics_dna.metrics.emd import DNAEMD
-from torchmetrics_dna.metrics.features import CMMD, MIND
 from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
+from torchmetrics_dna.metrics.mind import MIND
 from torchmetrics_dna.metrics.prdc import PRDC
 from torchmetrics_dna.metrics.realism import DNARealism
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.metrics.sharing import ExtractorMetric
-from torchmetrics_dna.metrics.state import StatisticMetric
+from typing_extensions import override
+
+from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.statistics import RangeStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -18,10 +18,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges, FixedMargin
     from torchmetrics_dna.statistics.resolve import Feature
 
-_SIDE = "seen"
 
-
-class ActivationRange(ExtractorMetric, StatisticMetric):
+class ActivationRange(ImageMetric):
     """The smallest and largest activation of each neuron, from which the bounds of histograms follow.
 
     As input to ``forward`` and ``update`` the metric accepts
@@ -70,9 +68,8 @@ class ActivationRange(ExtractorMetric, StatisticMetric):
         margin: FixedMargin = "widen",
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self._use_extractor(resolve(feature, layers, histograms=False).extractor, normalize)
-        self._accumulate_by(RangeStatistic(self.extractor, margin), [_SIDE], {})
+        statistic = RangeStatistic(resolve(feature, layers, histograms=False).extractor, margin)
+        super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
 
     def update(self, imgs: Tensor) -> None:
         """Add images.
@@ -85,21 +82,7 @@ class ActivationRange(ExtractorMetric, StatisticMetric):
 
         """
         self._check(imgs)
-        self._statistic.add_(self._side(_SIDE), self._activations(imgs), len(imgs))
-
-    def compute(self) -> dict[str, Tensor]:
-        """Smallest and largest activation of each neuron; see above.
-
-        Raises:
-            RuntimeError: If there are no images.
-
-        """
-        self.extractor.release()
-        return self._value()
-
-    def forward(self, imgs: Tensor) -> dict[str, Tensor]:
-        """Add images, and give the smallest and largest activations of these."""
-        return self._forward(_SIDE, partial(self.update, imgs), self._value)
+        self._add(SEEN, imgs)
 
     def to_ranges(self) -> ActivationRanges:
         """The ranges over all images and processes so far, with their margin rule, on the CPU.
@@ -109,8 +92,9 @@ class ActivationRange(ExtractorMetric, StatisticMetric):
 
         """
         with self._whole():
-            return self._statistic.value(self._side(_SIDE))
+            return self._statistic.value(self._state(SEEN))
 
+    @override
     def _value(self) -> dict[str, Tensor]:
-        minimum, maximum = self._statistic.minimum_and_maximum(self._side(_SIDE))
+        minimum, maximum = self._statistic.minimum_and_maximum(self._state(SEEN))
         return {"minimum": minimum, "maximum": maximum.clone()}  # no views of a state that goes on

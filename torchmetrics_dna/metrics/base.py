@@ -1,197 +1,444 @@
-"""What the metrics share: two sides, an extractor, weights and a reduction."""
+"""Base class of all metrics: sides of images, each the state of one statistic."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+import inspect
+from contextlib import contextmanager
+from functools import wraps
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities.data import apply_to_collection
+from torchmetrics.utilities.distributed import gather_all_tensors
+from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
-from torchmetrics_dna.dna import DNA, TooFewImagesError, check_comparable
-from torchmetrics_dna.dna.base import check_enough
-from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.dna.distances import flat_figures
-from torchmetrics_dna.dna.explanation import Explanation, explain
-from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
-from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
-from torchmetrics_dna.metrics.sided import NAMES, SidedMetric, Value
-from torchmetrics_dna.metrics.state import digest_of
-from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.identity import check_same
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.images import check_images
+from torchmetrics_dna.images.tensors import lacks_float64
+from torchmetrics_dna.metrics.state import check_agreement, fingerprint, loaded, outside_graphs, saved
+from torchmetrics_dna.statistics.classes import ClassedStatistic
+from torchmetrics_dna.statistics.folds import FoldedStatistic
 
 if TYPE_CHECKING:
-    import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from torchmetrics_dna.dna.distances import Distance
-    from torchmetrics_dna.functional.permutation import PermutationTest
-    from torchmetrics_dna.statistics import DNAStatistic, State
-    from torchmetrics_dna.statistics.resolve import Resolved
+    from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.statistics import State, Statistic
 
-MetricReduction = Literal["mean", "layer", "none", "class"]
-_D = TypeVar("_D", bound=DNA)
+Value = Tensor | dict[str, Tensor]
+SEEN = "seen"  # the side of a metric that takes images of one kind
 
 
-class DNAMetric(SidedMetric, Generic[_D]):
-    """A distance between the DNAs of real and fake images.
+class ImageMetric(Metric):
+    """Base class of all metrics: activations of images add up to states of a statistic, one for each side.
 
-    A subclass names the distance, says by which statistic activations add up, and how layers are weighted if it is of
-    these.
+    Sides are ``"real"`` and ``"fake"``, or ``"fake"`` alone where the real side is a ``reference``, or ``"seen"``.
+    States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
+    fingerprint of all that must be equal for states to be merged or reduced (its first half) or to be shared in a
+    compute group (all of it).
+
+    A subclass defines ``update``, which adds images by :meth:`_add`, and :meth:`_value`. The private members of
+    torchmetrics' ``Metric`` that are overridden or used here are listed, with reasons, in ``hooks.py``.
+
+    Args:
+        extractor: Gives the activations; other metrics may share it.
+        statistic: The statistic that activations add up to.
+        sides: Names of the sides that images are added to.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        reset_real_features: Whether ``reset`` forgets the real side, too.
+        reference: The real side, if it is not accumulated.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If ``normalize`` or ``reset_real_features`` is no bool.
+
     """
 
-    distance: ClassVar[Distance]
-    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none")
-    plot_legend_name: str = "Layer"
-    _statistic: DNAStatistic[Any]
+    higher_is_better: bool | None = False
+    is_differentiable: bool = False
+    full_state_update: bool = False
+    plot_lower_bound: float | None = 0.0
+    feature_network: str = "extractor"
+    extractor: DNAExtractor
+    configuration: Tensor
 
     def __init__(
         self,
-        resolved: Resolved,
-        reset_real_features: bool,
+        extractor: DNAExtractor,
+        statistic: Statistic,
+        sides: Sequence[str],
         normalize: bool,
-        neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
-        reduction: MetricReduction,
+        reset_real_features: bool = True,
+        reference: DNA | Features | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(resolved, reset_real_features, normalize, **kwargs)
-        if reduction not in self.reductions:
-            *others, last = map(repr, self.reductions)
-            raise ValueError(
-                f"Argument `reduction` expected to be {', '.join(others)} or {last}, but got {reduction!r}"
-            )
-        self.reduction = reduction
-        self.reference: _D | None = resolved.dnas[0] if resolved.dnas else None  # type: ignore[assignment]
-        known = self.neurons, self.extractor.name, self.extractor.weights_digest
-        self.neuron_weights = resolve_weights(neuron_weights, *known)
-
-    def _accumulate(self, statistic: DNAStatistic[Any]) -> None:
-        """Register the states; ValueError if the reference is of another kind of DNA."""
-        options = {"reset_real_features": self.reset_real_features}
-        self._accumulate_by(statistic, ("real", "fake") if self.reference is None else ("fake",), options)
-        if self.reference is not None:
-            check_comparable(self.reference, self._dna(self._side("fake")))
+        super().__init__(**kwargs)
+        for name, value in (("reset_real_features", reset_real_features), ("normalize", normalize)):
+            if not isinstance(value, bool):
+                raise ValueError(f"Argument `{name}` expected to be a bool")
+        self.normalize, self.reset_real_features, self.reference = normalize, reset_real_features, reference
+        self._statistic, self._sides, self._names = statistic, tuple(sides), tuple(statistic.fields)
+        for side in sides:
+            for name, state in statistic.empty("cpu").items():
+                # `add_state` and `reset` copy the default: one row, not a second state
+                default = state[:1].clone() if isinstance(state, Tensor) else state
+                self.add_state(f"{side}_{name}", default)
+                if isinstance(default, Tensor):
+                    setattr(self, f"{side}_{name}", state)
+                    self._defaults[f"{side}_{name}"] = default.expand(state.shape)
+        options = {} if SEEN in sides else {"reset_real_features": reset_real_features}
+        self.add_state("configuration", torch.cat([fingerprint(self._mergeable), fingerprint(options)]))
+        self.extractor = extractor
+        extractor.share_with(self)
 
     @property
-    def _is_given(self) -> bool:
-        return self.reference is not None
+    def neurons(self) -> Neurons:
+        """The neurons, in the order of per-neuron values and weights."""
+        return self._statistic.neurons
 
     @property
     def _mergeable(self) -> dict[str, Any]:
-        return super()._mergeable | {"references": "none" if self.reference is None else self.reference.digest}
+        """Values that must be equal for states to be merged."""
+        values = self._statistic.configuration | {"values of `normalize`": self.normalize}
+        if SEEN not in self._sides:
+            values["references"] = "none" if self.reference is None else self.reference.digest
+        return values
 
     @property
-    def _agreed(self) -> dict[str, Any]:
-        return super()._agreed | {"neuron weights (digest)": digest_of(self._weights)}
-
-    @property
-    def _terms(self) -> Neurons:
-        """The neurons, or in their place the layers, that have a distance of their own."""
-        return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
-
-    @property
-    def _weights(self) -> Tensor | None:
-        """The weight of each distance."""
-        return self.neuron_weights
-
-    def to_dna(self, real: bool) -> _D:
-        """The DNA of one side as accumulated so far, over all processes."""
-        if real and self.reference is not None:
-            return self.reference
-        with self._whole():
-            return self._snapshot(real)
-
-    def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
-        """Say in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
-
-        It names properties of images, if they are watched (``DNAExtractor(properties=True)``), and changes of images
-        that explain the shift of the neurons. With ``num_folds`` it names nothing where the test finds no difference.
-
-        Args:
-            changes: What named changes do to the neurons, as :func:`make_changes` measures it, or the path of a file of
-                it; by default what is packaged with the extractor, if anything is.
-
-        Raises:
-            ValueError: If the dictionary of changes is for another extractor.
-            RuntimeError: If a side has too few images.
-
-        """
-        with self._whole():
-            a, b = self._pair()
-            check_enough(a, b, type(self).__name__, 1)
-            known = changes_for(changes, self.extractor.name, self.extractor.weights_digest)
-            return explain(a, b, self._test(), known, ("real", "fake"))
-
-    def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """The distance for a logger, over all processes, whatever the reduction.
-
-        Args:
-            prefix: What names begin with.
-
-        Returns:
-            A number for each name, over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``. With
-            ``num_folds`` also without what noise adds, as ``dna/dna_emd_debiased``, ``dna/block_0/dna_emd_debiased``.
-
-        Raises:
-            RuntimeError: If a side has too few images.
-
-        """
-        with self._whole():
-            return flat_figures(prefix, *self._figures())
-
-    def _figures(self) -> tuple[dict[str, float | None], dict[str, dict[str, float | None]]]:
-        """The distance by key, in all and of each layer."""
-        distances, key = self.distance.of_dnas(*self._pair()), self.distance.key
-        layers = self._reduce(distances, "layer").items()
-        return {key: float(self._reduce(distances, "mean"))}, {layer: {key: float(value)} for layer, value in layers}
-
-    def _test(self) -> PermutationTest | None:
-        """Whether the sides differ at all; None where no folds are kept."""
-        return None
-
-    def _dna(self, side: State) -> _D:
-        """The DNA of a side, a view of it where possible."""
-        dna: _D = self._statistic.value(side)
-        return dna
-
-    def _snapshot(self, real: bool) -> _D:
-        return self._dna({name: state.clone() for name, state in self._side(NAMES[real]).items()})
-
-    def _pair(self) -> tuple[_D, _D]:
-        """The DNAs of both sides."""
-        real = self._dna(self._side("real")) if self.reference is None else self.reference
-        return real, self._dna(self._side("fake"))
+    def _settings(self) -> dict[str, Any]:
+        """Values beside the states that a value depends on, which all processes must agree on."""
+        return {}
 
     def _value(self) -> Value:
-        """What the metric gives for its sides; RuntimeError if one has too few images."""
-        value: Value = self._reduce(self.distance.of_dnas(*self._pair()), self.reduction)
-        return value
+        """Return the value of the states; RuntimeError if a side has too few images."""
+        raise NotImplementedError
 
     def _value_or_nan(self) -> Value:
+        """Return the value, with NaN in place of an error if a side has too few images."""
+        return self._value()
+
+    def compute(self) -> Value:
+        """Compute the value over all images; see the class.
+
+        Raises:
+            RuntimeError: If there are too few images.
+
+        """
+        self.extractor.release()
+        return self._value()
+
+    def forward(self, *args: Any, **kwargs: Any) -> Value:
+        """Add images as ``update`` does, and return the value of this batch alone.
+
+        A batch of one side is compared with the other side as accumulated so far.
+
+        Returns:
+            As ``compute``; NaN where the batch or the other side has too few images for a distance.
+
+        Raises:
+            ValueError: As ``update``; nothing is added then.
+
+        """
+        if self._is_synced:
+            raise TorchMetricsUserError(
+                "The Metric shouldn't be synced when performing ``forward``. HINT: Did you forget to call ``unsync`` ?."
+            )
+        arguments = inspect.signature(self.update).bind(*args, **kwargs).arguments
+        side = self._side_of(arguments["real"]) if "real" in arguments else SEEN
+        before, count = self._state(side), self._update_count
+        self._set_state(side, self._statistic.empty(self.device))
         try:
-            return self._value()
-        except TooFewImagesError:
-            nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-            value: Value = self._reduce(nothing, self.reduction)
-            return value
+            self.update(*args, **kwargs)
+            with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=self.dist_sync_on_step):
+                value = self._value_or_nan()
+            # into the batch's tensors: those before may be shared with other metrics of a compute group
+            self._statistic.put_before_(self._state(side), before)
+        except BaseException:
+            self._set_state(side, before)
+            self._update_count = count
+            raise
+        self._computed = None
+        self._forward_cache = value  # type: ignore[assignment]
+        return value
 
-    def _reduce(self, distances: Tensor, reduction: MetricReduction) -> Any:
-        weighted = weigh_and_reduce(distances, self._weights, "none")
-        if reduction == "layer":
-            return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
-        if reduction == "none":
-            return weighted
-        return self._mean(weighted)
+    def reset(self) -> None:
+        """Forget all images, or with ``reset_real_features=False`` all but the real ones."""
+        kept = self._state("real") if not self.reset_real_features and "real" in self._sides else {}
+        for name, default in self._defaults.items():
+            if isinstance(default, list):
+                setattr(self, name, [])  # torchmetrics empties lists in place, which a wrapper or a copy may hold
+        super().reset()
+        self._set_state("real", kept)
+        self.extractor.release()
 
-    def _mean(self, weighted: Tensor) -> Tensor:
-        """Over all terms but properties of images beside a network; of layers, also but projections of others."""
-        if self._weights is not None:
-            return mean_over_neurons(weighted)
-        terms = network_of(self._terms) or self._terms
-        places = self._terms.positions(self.distance.layers_of(terms))
-        return mean_over_neurons(weighted[places.to(weighted.device)])
+    def plot(
+        self,
+        val: Tensor | Sequence[Tensor] | dict[str, Tensor] | Sequence[dict[str, Tensor]] | None = None,
+        ax: Any = None,
+    ) -> tuple[Any, Any]:
+        """Plot one value or several.
 
-    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> DNAMetric[_D]:
-        super()._apply(fn, exclude_state)
-        if self.reference is not None:
+        Args:
+            val: A value of ``forward`` or ``compute``, or a list of such; by default ``compute`` is called.
+            ax: Matplotlib axes to draw in; by default new ones.
+
+        Returns:
+            Figure and axes.
+
+        Raises:
+            ModuleNotFoundError: If matplotlib is missing.
+
+        """
+        figure, axes = self._plot(val, ax)
+        return figure, axes
+
+    # Adding images
+
+    def _side_of(self, real: bool) -> str:
+        """Return the side that images are added to; ValueError if ``real`` is no bool, or that side is given."""
+        if not isinstance(real, bool):
+            raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
+        if real and self.reference is not None:
+            raise ValueError("The real side is the given `reference`, so images can only be added with `real=False`")
+        return "real" if real else "fake"
+
+    def _check(self, imgs: Tensor) -> None:
+        """Check images, but not their values: out of range, they make activations NaN.
+
+        Raises:
+            ValueError: If they are not as ``normalize`` says.
+            RuntimeError: If a CUDA graph captures work of the host, which would not happen when it is replayed.
+
+        """
+        started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+        if started and torch.cuda.is_current_stream_capturing():
+            keeps_rows = any(isinstance(default, list) for default in self._defaults.values())
+            if keeps_rows or isinstance(self._statistic, (FoldedStatistic, ClassedStatistic)):
+                raise RuntimeError(
+                    f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
+                    " it keeps rows, folds or classes of images; call `update` outside of the graph"
+                )
+        check_images(imgs, self.normalize, self.extractor.takes, values=False)
+
+    def _add(self, side: str, imgs: Tensor, keys: Tensor | None = None) -> None:
+        """Add images to a side, without waiting for their device; ValueError, and nothing added, if NaN or infinite.
+
+        Args:
+            side: Its name.
+            imgs: Shape ``(B, 3, H, W)``.
+            keys: The fold, class or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
+
+        """
+        parts = self.extractor.in_parts(imgs, wait=False)
+        if lacks_float64(imgs.device):  # the network runs there, and activations are added up on the CPU
+            parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
+        if keys is None:
+            self._statistic.add_(self._state(side), parts, len(imgs))
+        else:
+            self._statistic.add_keyed_(self._state(side), parts, keys)
+
+    # States
+
+    def _state(self, side: str) -> State:
+        return {name: getattr(self, f"{side}_{name}") for name in self._names}
+
+    def _set_state(self, side: str, state: State) -> None:
+        for name, tensor in state.items():
+            setattr(self, f"{side}_{name}", tensor)
+
+    @contextmanager
+    def _whole(self) -> Iterator[None]:
+        """Hold the states over all processes."""
+        should_sync = self._to_sync and not self._is_synced
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=should_sync, should_unsync=should_sync):
+            yield
+
+    def merge_state(self, incoming_state: dict[str, Any] | Metric) -> None:
+        """Add the state of another metric, or a dict of its states, to this one.
+
+        Raises:
+            ValueError: If it is neither, or of another extractor, layers, bins, bounds, reference or ``normalize``.
+
+        """
+        if isinstance(incoming_state, ImageMetric):
+            check_same("Can't merge the states of these metrics", self._mergeable, incoming_state._mergeable)
+            incoming_state = incoming_state.metric_state
+        if not isinstance(incoming_state, dict):
+            raise ValueError(
+                f"Expected incoming state to be a dict or an instance of {type(self).__name__},"
+                f" but got {type(incoming_state)}"
+            )
+        missing = [name for name in self._defaults if name not in incoming_state]
+        if missing:
+            raise ValueError(f"Expected state variable {missing[0]} to be present in incoming state")
+        if not self._can_merge(incoming_state["configuration"]):
+            raise ValueError(
+                "Can't merge the state of a metric with another extractor, layers, bins, bounds or `normalize`"
+            )
+        self._merge(incoming_state)
+        self._computed = None
+        self._update_count += 1
+
+    def _can_merge(self, configuration: Tensor) -> bool:
+        half = len(self.configuration) // 2
+        return torch.equal(configuration[:half].to(self.configuration.device), self.configuration[:half])
+
+    def _merge(self, states: dict[str, Any]) -> None:
+        for side in self._sides:
+            self._statistic.merge_(self._state(side), {name: states[f"{side}_{name}"] for name in self._names})
+
+    def sync(
+        self,
+        dist_sync_fn: Callable[..., Any] | None = None,
+        process_group: Any = None,
+        should_sync: bool = True,
+        distributed_available: Callable[[], bool] | None = None,
+    ) -> None:
+        """Reduce the states over all processes, until ``unsync`` brings the local ones back.
+
+        One copy of the states is reduced in place, however many processes there are. After an error the local states
+        are as they were.
+
+        Args:
+            dist_sync_fn: Function that gathers a tensor of all processes, in place of reductions.
+            process_group: The processes; by default all.
+            should_sync: Whether to sync at all.
+            distributed_available: Function that is true where there are several processes.
+
+        Raises:
+            TorchMetricsUserError: If the metric is synced already.
+            RuntimeError: If metrics of processes differ.
+
+        """
+        if self._is_synced and should_sync:
+            raise TorchMetricsUserError("The Metric has already been synced.")
+        is_distributed = distributed_available or self.distributed_available_fn
+        if not should_sync or not is_distributed():
+            return
+        group = process_group or self.process_group
+        if dist_sync_fn in (None, gather_all_tensors):
+            check_agreement(self._mergeable | self._settings, self.device, group)
+            states = {side: self._reduced(side, group) for side in self._sides}
+        else:
+            configurations = dist_sync_fn(self.configuration, group=group)
+            if not all(self._can_merge(configuration) for configuration in configurations):
+                raise RuntimeError("Processes hold metrics that can't be reduced together")
+            states = {side: self._gathered(side, dist_sync_fn, group) for side in self._sides}
+        self._cache = self.metric_state
+        for side, state in states.items():
+            self._set_state(side, state)
+        self._is_synced = True
+
+    def _reduced(self, side: str, group: Any) -> State:
+        """A copy of a state, reduced over processes; rows do not change, so lists of them are copied without them."""
+        copy: Any = {
+            name: list(value) if isinstance(value, list) else value.clone() for name, value in self._state(side).items()
+        }
+        self._statistic.reduce_(copy, group)
+        return copy  # type: ignore[no-any-return]
+
+    def _gathered(self, side: str, dist_sync_fn: Callable[..., Any], group: Any) -> State:
+        """One state of those of all processes, by a function of the user's that gathers a tensor of all."""
+        packed = self._statistic.packed(self._state(side))
+        gathered = {name: dist_sync_fn(tensor.to(self.device), group=group) for name, tensor in packed.items()}
+        ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
+        return self._statistic.joined([self._statistic.unpacked(rank) for rank in ranks], self.device)
+
+    @contextmanager
+    def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
+        """Sync as :meth:`sync`, and bring the local states back, also after an error."""
+        self.sync(*args, **kwargs)
+        try:
+            yield
+        finally:
+            self.unsync(should_unsync=self._is_synced and should_unsync)
+
+    def state_dict(  # type: ignore[override]  # as torchmetrics has it
+        self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
+    ) -> dict[str, Any]:
+        """Return states as torchmetrics, but lists of rows as bytes: torch.distributed loads tensors of one length."""
+        states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
+        for side in self._sides:
+            for name, value in saved(self._statistic, self._state(side)).items():
+                if f"{prefix}{side}_{name}" in states:
+                    states[f"{prefix}{side}_{name}"] = value
+        return states
+
+    # Hooks of torchmetrics: see hooks.py
+
+    def _wrap_update(self, update: Callable[..., Any]) -> Callable[..., Any]:
+        wrapped = torch.inference_mode()(super()._wrap_update(update))
+
+        @wraps(update)
+        def keep_if_it_fails(*args: Any, **kwargs: Any) -> None:
+            # torchmetrics counts the call and drops the cached value before it knows whether the input is good
+            before = self._update_count, self._computed
+            try:
+                wrapped(*args, **kwargs)
+            except BaseException:
+                self._update_count, self._computed = before
+                raise
+
+        return outside_graphs(keep_if_it_fails)
+
+    def _wrap_compute(self, compute: Callable[..., Any]) -> Callable[..., Any]:
+        return outside_graphs(super()._wrap_compute(compute))
+
+    def _reduce_states(self, incoming_state: dict[str, Any]) -> None:
+        if not self.reset_real_features and "real" in self._sides:
+            raise ValueError(
+                "A window of updates can't go with `reset_real_features=False`, since each would hold the real images"
+                " again; give `reset_real_features=True`, or the real side as `reference`"
+            )
+        self._merge(incoming_state)
+
+    def _apply(self, fn: Callable[..., Any], exclude_state: Sequence[str] = ()) -> ImageMetric:
+        if lacks_float64(fn(torch.zeros(0)).device):
+            return self
+        values = self._computed, self._forward_cache
+        super()._apply(fn, exclude_state=[*self._defaults, *exclude_state])
+        for name in self._defaults:
+            setattr(self, name, self._here(getattr(self, name)))
+        self._cache = self._here(self._cache)
+        self._computed, self._forward_cache = self._here(values)
+        if isinstance(self.reference, DNA):
             self.reference = self.reference.to(self.device)
         return self
+
+    def _here(self, value: Any) -> Any:
+        """All tensors of a collection on the metric's device, in their own precision."""
+        return apply_to_collection(value, Tensor, lambda tensor: tensor.to(self.device))
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        *_, error_msgs = args
+        names = [name for name in self._defaults if prefix + name in state_dict]
+        if "configuration" in names and not self._can_merge(state_dict[f"{prefix}configuration"]):
+            error_msgs.append(
+                f"The state {prefix!r} is of a metric with another extractor, layers, bins, bounds or `normalize`"
+            )
+            for name in names:
+                del state_dict[prefix + name]
+            names = []
+        super()._load_from_state_dict(state_dict, prefix, *args)
+        for side in self._sides:
+            if all(f"{side}_{name}" in names for name in self._names):
+                self._set_state(side, self._here(loaded(self._statistic, self._state(side))))
+        if names:
+            self.configuration = self._here(self.configuration)
+            self._computed = None
+            self._update_count = max(1, self._update_count)
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self.extractor.share_with(self)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # torchmetrics' FeatureShare would put another metric's network here; the extractor shares its passes itself
+        if name == self.feature_network and not isinstance(value, DNAExtractor):
+            return
+        super().__setattr__(name, value)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.classed import ClassedMetric
+from torchmetrics_dna.metrics.dna import DNAMetric, in_groups
 from torchmetrics_dna.statistics.folds import bins_of_folds
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -19,13 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.metrics.base import MetricReduction
+    from torchmetrics_dna.metrics.dna import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.resolve import Feature
 
 
-class DNAEMD(ClassedMetric[HistogramDNA]):
+class DNAEMD(DNAMetric[HistogramDNA]):
     r"""Earth Mover's Distance between the Visual DNAs (dna-emd) of real and generated images.
 
     .. math::
@@ -90,7 +89,6 @@ class DNAEMD(ClassedMetric[HistogramDNA]):
     """
 
     distance = DISTANCES["dna-emd"]
-    plot_legend_name: str = "Layer"
 
     def __init__(
         self,
@@ -110,12 +108,9 @@ class DNAEMD(ClassedMetric[HistogramDNA]):
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, num_bins, ranges, given_dna(reference, HistogramDNA, ranges))
-        super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
-        self.num_bins = resolved.num_bins
-        of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins))
-        statistics = resolved.histogram_statistic(), of_fold.histogram_statistic()
-        self._accumulate_classes(*statistics, num_folds, debias, classes)
-
-    def _dna(self, side: State) -> HistogramDNA:
-        dna: HistogramDNA = self._statistic.value(side)
-        return dna
+        of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins)).histogram_statistic()
+        statistic = in_groups(resolved.histogram_statistic(), of_fold, num_folds, debias, classes)
+        super().__init__(
+            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, **kwargs
+        )
+        self.num_bins, self.neuron_weights = resolved.num_bins, self._weights

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
+from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
-from torchmetrics_dna.metrics.classed import ClassedMetric
+from torchmetrics_dna.metrics.dna import DNAMetric, in_groups
 from torchmetrics_dna.statistics import MomentStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
-    from torchmetrics_dna.metrics.base import MetricReduction
+    from torchmetrics_dna.metrics.dna import MetricReduction
     from torchmetrics_dna.neurons.ranges import ActivationRanges
-    from torchmetrics_dna.statistics import DNAStatistic, State
+    from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.statistics.resolve import Feature
 
 
-class DNAFrechet(ClassedMetric[GaussianDNA]):
+class DNAFrechet(DNAMetric[GaussianDNA]):
     r"""Fréchet distance between the Visual DNAs (dna-fd) of real and generated images, neuron by neuron.
 
     .. math::
@@ -114,17 +114,12 @@ class DNAFrechet(ClassedMetric[GaussianDNA]):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
         if counted and (num_folds is not None or debias):
             raise ValueError("Arguments `num_folds` and `debias` go with statistics='means'; leave them out")
-        given = given_dna(reference, GaussianDNA)
-        resolved = resolve(feature, layers, num_bins, ranges, given, histograms=counted)
-        super().__init__(resolved, reset_real_features, normalize, neuron_weights, reduction, **kwargs)
-        self.statistics = statistics
-        moments = MomentStatistic(self.extractor)
-        statistic: DNAStatistic[Any] = resolved.histogram_statistic() if counted else moments
-        self._accumulate_classes(statistic, moments, num_folds, debias, classes)
-
-    def _dna(self, side: State) -> GaussianDNA:
-        return self._of_class(self._statistic.value(side))
-
-    def _of_class(self, dna: Any) -> GaussianDNA:
-        gaussian: GaussianDNA = dna.to_gaussian() if isinstance(dna, HistogramDNA) else dna
-        return gaussian
+        dnas = given_dna(reference, GaussianDNA)
+        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=counted)
+        moments = MomentStatistic(resolved.extractor)
+        whole: DNAStatistic[Any] = resolved.histogram_statistic() if counted else moments
+        statistic = in_groups(whole, moments, num_folds, debias, classes)
+        super().__init__(
+            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, **kwargs
+        )
+        self.statistics, self.neuron_weights = statistics, self._weights

@@ -13,7 +13,7 @@ from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.functional.reduction import check_weights
-from torchmetrics_dna.metrics.base import DNAMetric, MetricReduction
+from torchmetrics_dna.metrics.dna import DNAMetric, MetricReduction
 from torchmetrics_dna.statistics import CrossMomentStatistic
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -78,6 +78,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     """
 
     distance = DISTANCES["fd"]
+    reductions = ("mean", "layer", "none")
 
     def __init__(
         self,
@@ -92,14 +93,24 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
         **kwargs: Any,
     ) -> None:
         resolved = resolve(feature, layers, dnas=given_dna(reference, LayerGaussianDNA), histograms=False)
-        super().__init__(resolved, reset_real_features, normalize, None, reduction, **kwargs)
-        self.layer_weights = None if layer_weights is None else _in_order(layer_weights, list(self.neurons))
-        self._accumulate(CrossMomentStatistic(self.extractor))
+        weights = None if layer_weights is None else _in_order(layer_weights, list(resolved.extractor.neurons))
+        statistic = CrossMomentStatistic(resolved.extractor)
+        super().__init__(resolved, statistic, reset_real_features, normalize, reduction, weights, **kwargs)
+        self.layer_weights = self._weights
 
-    @property
     @override
-    def _weights(self) -> Tensor | None:
-        return self.layer_weights
+    def update(self, imgs: Tensor, real: bool) -> None:  # type: ignore[override]  # folds or classes are not kept
+        """Add images to one side.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            real: Whether they are real images.
+
+        Raises:
+            ValueError: If images or ``real`` are something else, or activations are not finite. Nothing is added then.
+
+        """
+        super().update(imgs, real)
 
 
 def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:

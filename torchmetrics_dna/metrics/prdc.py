@@ -10,7 +10,6 @@ from typing_extensions import override
 
 from torchmetrics_dna.functional.neighbours import NEAREST, check_nearest, prdc
 from torchmetrics_dna.metrics.features import FeatureMetric
-from torchmetrics_dna.metrics.sided import NAMES
 
 if TYPE_CHECKING:
     import os
@@ -84,8 +83,9 @@ class PRDC(FeatureMetric):
         self.nearest_k = nearest_k
 
     @property
-    def _agreed(self) -> dict[str, Any]:
-        return super()._agreed | {"nearest neighbours": self.nearest_k}
+    @override
+    def _settings(self) -> dict[str, Any]:
+        return {"nearest neighbours": self.nearest_k}
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> dict[str, Tensor]:
@@ -93,8 +93,8 @@ class PRDC(FeatureMetric):
 
     @override
     def _value_or_nan(self) -> dict[str, Tensor]:
-        sides = [self._rows(real) for real in NAMES]
-        if min(map(len, sides)) > self.nearest_k:
-            return self._distance(*sides)
+        real, fake = self._rows(True), self._rows(False)
+        if min(len(real), len(fake)) > self.nearest_k:
+            return self._distance(real, fake)
         nan = torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
         return dict.fromkeys(("precision", "recall", "density", "coverage"), nan)

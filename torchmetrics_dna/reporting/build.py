@@ -9,12 +9,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import compare
+from torchmetrics_dna.comparisons.compare import Options, compare
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.jobs.features import Distances
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
@@ -23,24 +22,22 @@ from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.sides import called
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import make_cards
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import Network, resolve
 from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
-    import torch
+    from typing_extensions import Unpack
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
 
 Format = Literal["html", "md", "json"]
-_PASSED = ("neuron_weights", "neuron_names", "changes", "confidence", "num_folds", "groups")  # to compare
 NUM_SCORED = 256  # images of each side
 FORMATS = {"html": as_html, "md": as_markdown, "json": as_json}
 
@@ -54,12 +51,7 @@ def report(
     format: Format | None = None,  # noqa: A002 - what users call it
     names: tuple[str, str] | None = None,
     num_scored: int = NUM_SCORED,
-    metrics: Sequence[str] | None = None,
-    layers: Sequence[str] | None = None,
-    num_bins: int | None = None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Any,
+    **options: Unpack[Options],
 ) -> Comparison:
     """Compare two image sets, and write what differs: to one html page that opens without a network, or as a text.
 
@@ -73,13 +65,9 @@ def report(
         num_scored: Images of each side that are looked at one by one, drawn at random, the same ones each time. Of
             these the parts that excite neurons most are shown, and the images most and least like the other side. They
             pass through the network once more.
-        metrics: As for :func:`compare`, dna-emd among them.
-        layers: As for :func:`compare`, and so are all that follow.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges.
-        device: Where the network runs.
-        options: Further arguments of :func:`compare`. ``properties`` of images are watched by default where both sides
-            are images and the extractor is named.
+        options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
+
+    Properties of images are watched where both sides are images and the extractor is named.
 
     Returns:
         The comparison that the report shows.
@@ -97,27 +85,28 @@ def report(
         {'a': 2, 'b': 2}
 
     """
-    passed = {name: options.pop(name) for name in _PASSED if name in options}
-    reading, settings = Loading.of("report", options)  # type: ignore[arg-type]
-    loading: Any = {name: value for name, value in options.items() if name not in settings}
+    if unknown := options.keys() - Options.__annotations__.keys():
+        raise TypeError(f"report() got an unexpected keyword argument {min(unknown)!r}; it takes those of compare()")
     write = _writer(format, output)
-    with in_step(reading.distributed):
-        sides = _open(a, b, output, num_scored, metrics, layers, ranges, reading)
+    shared: Any = {"reading": options.get("reading"), "distributed": options.get("distributed", False)}
+    layers, ranges = options.get("layers"), options.get("ranges")
+    with in_step(shared["distributed"]):
+        sides = _open(a, b, output, num_scored, options)
         images = {name: side for name, side in sides.items() if not isinstance(side, DNA)}
         dnas = [side for side in sides.values() if isinstance(side, DNA)]
-        if len(images) == len(sides) and isinstance(feature, (str, type(None))) and settings["properties"] is None:
-            settings["properties"] = True
-        where = device_for(feature, device)
-        asked: Any = {"metrics": metrics, "num_bins": num_bins, "ranges": ranges, **passed, **loading}
+        if len(images) == len(sides) and isinstance(feature, (Network, str, type(None))):
+            network = feature if isinstance(feature, Network) else Network(feature)
+            feature = network if network.properties is not None else replace(network, properties=True)
         extractor = None
         if images:
-            extractor = resolve(feature, layers, num_bins, ranges, dnas, device=where, **settings).extractor
-        found = compare(sides["a"], sides["b"], feature if extractor is None else extractor, **asked)
+            extractor = resolve(feature, layers, options.get("num_bins"), ranges, dnas, to_gpu=True).extractor
+            feature, options["layers"] = extractor, None
+        found = compare(sides["a"], sides["b"], feature, **options)
         scored, cards = {}, None
         if extractor is not None:
             alone = without_properties(extractor) if found.properties else extractor
             kept = partial(_distances, found, alone)
-            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, keep=kept, **loading)
+            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, keep=kept, **shared)
             scored = {name: Scored.of(images[name], some) for name, some in cards.looked_at.items()}
         names = names or (called(a, sides["a"]), called(b, sides["b"]))
         if rank() == 0:
@@ -146,18 +135,17 @@ def _open(
     b: Source | DNA,
     output: str | os.PathLike[str],
     num_scored: int,
-    metrics: Sequence[str] | None,
-    layers: Sequence[str] | None,
-    ranges: ActivationRanges | str | os.PathLike[str] | None,
-    loading: Loading,
+    options: Options,
 ) -> dict[str, ImageSource | DNA]:
     """Both sides; errors come before any work."""
     check_folder(Path(output))
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
+    metrics = options.get("metrics")
     if metrics is not None and "dna-emd" not in metrics:
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
-    opened = open_indexed_sides((a, b), "A report", layers, ranges, loading)
+    kept = options.get("layers"), options.get("ranges"), options.get("reading")
+    opened = open_indexed_sides((a, b), "A report", *kept)
     sides = dict(zip("ab", opened, strict=True))
     for side in sides.values():
         if isinstance(side, HistogramDNA):

@@ -24,28 +24,23 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_side
 from torchmetrics_dna.plots import plot_curve
 from torchmetrics_dna.statistics.folds import check_num_folds
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    import torch
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.loading import SetOptions
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
@@ -75,8 +70,8 @@ class Checkpoints:
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
         num_folds: Folds of images that are kept apart; 0 for none.
-        device: Where the network runs.
-        options: As for :func:`make_dna`, without ``engine``.
+        reading: Options for reading the images.
+        distributed: Share the work among the processes of torch.distributed, as above.
 
     Attributes:
         reference: The DNA of the reference.
@@ -107,37 +102,34 @@ class Checkpoints:
         num_bins: int | None = None,
         ranges: ActivationRanges | str | PathLike[str] | None = None,
         num_folds: int = NUM_FOLDS,
-        device: str | torch.device | None = None,
-        **options: Unpack[SetOptions],
+        reading: Reading | None = None,
+        distributed: bool = False,
     ) -> None:
-        loading, settings = Loading.of("Checkpoints", options)
-        if rank() and not loading.distributed:
+        if rank() and not distributed:
             raise ValueError(
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
                 " distributed=True in all of them, or leave it to process 0"
             )
         if num_folds:
             check_num_folds(num_folds)
-        self._loading = replace(loading, distributed=loading.distributed and world_size() > 1)
+        self._reading = reading or Reading()
+        self._distributed = distributed and world_size() > 1
         self.num_folds = num_folds
         self._found: dict[int, Comparison] = {}
         self._lock: Lock | None = None
         self._is_replaced = False
-        with in_step(self._loading.distributed):
+        with in_step(self._distributed):
             self.folder, kept = self._open_folder(Path(folder))
-            given = open_side(reference, ranges=ranges, loading=self._loading)
+            given = open_side(reference, ranges=ranges, reading=self._reading)
             dnas = [dna for dna in (given, kept) if isinstance(dna, DNA)][:1]
             histograms = not dnas or dnas[0].kind == "histogram"
-            where = device_for(feature, device)
-            self._way = resolve(
-                feature, layers, num_bins, ranges, dnas, histograms=histograms, device=where, **settings
-            )
+            self._way = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
             if kept is not None:
                 self._check_kept(kept, given)
             if isinstance(given, DNA) or dnas:
                 self.reference = self._way.dnas[0].to("cpu")
             else:
-                found = self._measure(given, "histogram", self._loading)
+                found = self._measure(given, "histogram")
                 self.reference = replace(found, notes=_pixels_of(given)) if isinstance(given, ImageSource) else found
             if kept is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
@@ -189,7 +181,7 @@ class Checkpoints:
         """
         if not isinstance(step, int) or step < 0:
             raise ValueError(f"Argument `step` expected to be an integer of at least 0, but got {step!r}")
-        with in_step(self._loading.distributed):
+        with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
             given = self._open(images)
@@ -197,7 +189,7 @@ class Checkpoints:
                 dna = given.to("cpu")
             else:
                 own = not isinstance(images, (str, PathLike))
-                dna = self._measure(given, self.reference.kind, replace(self._loading, own=own))
+                dna = self._measure(given, self.reference.kind, own)
             check_comparable(self.reference, dna)
             found = compare(self.reference, dna)
             if rank() == 0:
@@ -212,13 +204,13 @@ class Checkpoints:
         if rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
         is_there = (folder / _REFERENCE).exists()
-        if self._loading.distributed:  # others may have another one, such as a temporary folder
+        if self._distributed:  # others may have another one, such as a temporary folder
             folder, is_there = gather((folder.absolute(), is_there))[0]
         return folder, load_dna(folder / _REFERENCE) if is_there else None
 
     def _check_kept(self, kept: DNA, given: Images | DNA) -> None:
         """ValueError if the folder holds another reference than the one that is given, as far as that is known."""
-        if isinstance(given, ImageSource) and len(given) != kept.num_images and not self._loading.skip_unreadable:
+        if isinstance(given, ImageSource) and len(given) != kept.num_images and not self._reading.skip_unreadable:
             asked, found = map(images_in_words, (len(given), kept.num_images))
         elif (
             isinstance(given, ImageSource)
@@ -268,15 +260,14 @@ class Checkpoints:
         """What a checkpoint has generated, which may be nothing in one of several processes."""
         if hasattr(images, "images"):  # a pipeline's output
             images = iter([images])
-        elif self._loading.distributed and isinstance(images, Sized) and not len(images):
+        elif self._distributed and isinstance(images, Sized) and not len(images):
             images = iter(())
-        return open_side(images, loading=self._loading)
+        return open_side(images, reading=self._reading)
 
-    def _measure(self, images: Images, kind: Any, loading: Loading) -> DNA:
-        check_used(loading.reading, images)
-        way = self._way
-        job = Job.for_dnas(way.extractor, [kind], way.num_bins, way.ranges, loading, self.num_folds or None)
-        found = measure(job, images)
+    def _measure(self, images: Images, kind: Any, own: bool = False) -> DNA:
+        check_used(self._reading, images)
+        job = Job.for_dnas(self._way, [kind], self._reading, self.num_folds or None)
+        found = measure(job, images, distributed=self._distributed, own=own)
         if lines := found.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
         return found.any

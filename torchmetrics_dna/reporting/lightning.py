@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
+from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.jobs.processes import gather
 from torchmetrics_dna.metrics import DNAEMD
 from torchmetrics_dna.reporting.checkpoints import Checkpoints
+from torchmetrics_dna.statistics.resolve import Network
 
 if TYPE_CHECKING:
     from os import PathLike
@@ -47,7 +49,7 @@ class DNACallback:
             resumed goes on with it.
         every_n_epochs: Score each n-th epoch.
         prefix: What the names of logged figures begin with.
-        options: As for :class:`Checkpoints`; by default the network runs on the trainer's device.
+        options: As for :class:`Checkpoints`; a named network runs on the trainer's device.
 
     Raises:
         ModuleNotFoundError: If neither package is installed.
@@ -92,7 +94,9 @@ class DNACallback:
         """Measure the reference, if that is still to be done."""
         if stage != "fit" or self.checkpoints is not None:
             return
-        options = {"device": trainer.strategy.root_device, **self.options, "distributed": trainer.world_size > 1}
+        options = {**self.options, "distributed": trainer.world_size > 1}
+        if not isinstance(feature := options.get("feature"), DNAExtractor):
+            options["feature"] = Network(feature, device=trainer.strategy.root_device)
         folder = self.folder or Path(trainer.log_dir or trainer.default_root_dir, "dna")
         self.checkpoints = Checkpoints(self.reference, folder, **options)
         if isinstance(self.images, str):

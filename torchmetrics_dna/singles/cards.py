@@ -9,27 +9,24 @@ import torch
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
+from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.boxes import window
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_indexed_sides
-from torchmetrics_dna.singles.class_shares import compare_classes
+from torchmetrics_dna.singles.class_shares import class_shares_of
 from torchmetrics_dna.singles.extremes import Extremes, NeuronExtremes
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.images.boxes import Box
-    from torchmetrics_dna.jobs.loading import LoadingOptions
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.singles.class_shares import Classes
     from torchmetrics_dna.statistics.rows import ImageRows
@@ -127,7 +124,8 @@ def make_cards(
     num_images: int = NUM_IMAGES,
     seed: int = 0,
     keep: Callable[[str], Mapping[str, ImageRows]] | None = None,
-    **loading: Unpack[LoadingOptions],
+    reading: Reading | None = None,
+    distributed: bool = False,
 ) -> Cards:
     """Show what the neurons that differ most clearly are about, by one more pass over some images.
 
@@ -155,7 +153,8 @@ def make_cards(
         num_images: How many images of each side to look at, drawn at random.
         seed: Of the draw.
         keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, by name.
-        loading: See :class:`Loading`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
         ValueError: If neither side is images, the comparison has no distances of neurons, a number is out of range, or
@@ -171,8 +170,7 @@ def make_cards(
         (2, ['image 0', 'image 1'])
 
     """
-    reading = Loading(**loading)
-    with in_step(reading.distributed):
+    with in_step(distributed):
         images = open_images(a, b, reading)
         _check(found, extractor, num_neurons, num_images)
         candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
@@ -184,7 +182,9 @@ def make_cards(
                 "extremes": NeuronExtremes(columns, extractor.input_size, classifier),
                 **(keep(side) if keep else {}),
             }
-            looked_at[side] = _look(source, _draw(len(source), num_images, seed), extractor, kept, reading)
+            looked_at[side] = _look(
+                source, _draw(len(source), num_images, seed), Job(extractor, kept, reading or Reading()), distributed
+            )
         extremes = {
             side: Extremes.of(one.numbers, one.kept["extremes"], len(columns)) for side, one in looked_at.items()
         }
@@ -199,14 +199,14 @@ def make_cards(
         classes = (
             None
             if classifier is None
-            else compare_classes(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
+            else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
         )
         return Cards(cards, classes, images, looked_at)
 
 
-def open_images(a: Source | DNA, b: Source | DNA, loading: Loading | None = None) -> dict[str, ImageSource]:
+def open_images(a: Source | DNA, b: Source | DNA, reading: Reading | None = None) -> dict[str, ImageSource]:
     """The sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
-    sides = open_indexed_sides((a, b), "A card", loading=loading)
+    sides = open_indexed_sides((a, b), "A card", reading=reading)
     images = {name: side for name, side in zip("ab", sides, strict=True) if not isinstance(side, DNA)}
     if not images:
         raise ValueError("Cards show images, but A and B are both DNAs; give the images of at least one side")
@@ -243,12 +243,10 @@ def _draw(count: int, num_images: int, seed: int) -> list[int]:
     return found
 
 
-def _look(
-    source: ImageSource, numbers: list[int], extractor: DNAExtractor, keep: Mapping[str, ImageRows], loading: Loading
-) -> Measured:
-    """What is kept of some images of a source."""
-    found = measure(Job(extractor, keep, loading), source.take(numbers))
-    return replace(found, numbers=[numbers[i] for i in found.numbers])
+def _look(source: ImageSource, numbers: list[int], job: Job, distributed: bool) -> Measured:
+    """Measure images of a source by their numbers."""
+    measured = measure(job, source.take(numbers), distributed=distributed)
+    return replace(measured, numbers=[numbers[i] for i in measured.numbers])
 
 
 class _Crops:

@@ -40,7 +40,7 @@ class Classes:
     top: dict[str, float]
 
 
-def compare_classes(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | None:
+def class_shares_of(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | None:
     """The classes that differ most; None unless the network knows what it sees on both sides.
 
     Args:
@@ -50,7 +50,7 @@ def compare_classes(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | Non
 
     Example:
         >>> cats, dogs = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.2, 0.8]])
-        >>> compare_classes(cats.repeat(9, 1), dogs.repeat(9, 1), ["cat", "dog"]).more["b"][0].name
+        >>> class_shares_of(cats.repeat(9, 1), dogs.repeat(9, 1), ["cat", "dog"]).more["b"][0].name
         'dog'
 
     """

@@ -17,27 +17,23 @@ from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import Loading
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_side
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import Ranking
-from torchmetrics_dna.statistics.resolve import device_for, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import POOL, Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from typing_extensions import Unpack
-
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Images, Source
-    from torchmetrics_dna.jobs.loading import SetOptions
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature, Resolved
     from torchmetrics_dna.statistics.rows import ImageRows
@@ -56,8 +52,8 @@ def rank(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
-    device: str | torch.device | None = None,
-    **options: Unpack[SetOptions],
+    reading: Reading | None = None,
+    distributed: bool = False,
 ) -> Ranking:
     """Rank images by how much closer each of them is to a reference than to the pool that they come from.
 
@@ -77,8 +73,8 @@ def rank(
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        device: Where the network runs. Default: where a given extractor is, else CUDA if there is one.
-        options: As for :func:`make_dna`.
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
         TypeError: If the reference or the contrast is a DNA without histograms.
@@ -92,24 +88,24 @@ def rank(
         ['image 1', 'image 2', 'image 0']
 
     """
-    loading, settings = Loading.of("rank", options)
-    with in_step(loading.distributed):
-        source = loading.open(images)
+    reading = reading or Reading()
+    with in_step(distributed):
+        source = open_source(images, reading)
         pools = isinstance(contrast, str) and contrast == POOL
         given: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
         sides = [
-            _of_histograms(open_side(one, layers, ranges, loading), name)
+            _of_histograms(open_side(one, layers, ranges, reading), name)
             for one, name in zip(given, ("reference", "contrast"), strict=False)
         ]
-        looked_up = _open_nearest(nearest, reference, sides[0], loading)
-        check_used(loading.reading, source, *sides, looked_up)
+        looked_up = _open_nearest(nearest, reference, sides[0], reading)
+        check_used(reading, source, *sides, looked_up)
         dnas = [side for side in sides if isinstance(side, HistogramDNA)]
-        way = resolve(feature, layers, num_bins, ranges, dnas, device=device_for(feature, device), **settings)
+        way = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
         extractor = way.extractor
         if isinstance(looked_up, Features):
             check_index(looked_up, extractor)
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        return _Run(way, weights, loading).rank(source, sides, pools, looked_up)
+        return _Run(way, weights, reading, distributed).rank(source, sides, pools, looked_up)
 
 
 def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
@@ -120,7 +116,7 @@ def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
 
 
 def _open_nearest(
-    nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, loading: Loading
+    nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
 ) -> Images | Features | None:
     """Where to look for the nearest images; the reference's own source if it is that."""
     if nearest is None or isinstance(nearest, Features):
@@ -129,7 +125,7 @@ def _open_nearest(
         return Features.load(nearest)
     paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
     same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
-    return side if same and not isinstance(side, DNA) else loading.open(nearest)
+    return side if same and not isinstance(side, DNA) else open_source(nearest, reading)
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
@@ -142,8 +138,8 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
 class _Run:
     """How everything is measured for one ranking."""
 
-    def __init__(self, way: Resolved, weights: Tensor | None, loading: Loading) -> None:
-        self.way, self.weights, self.loading = way, weights, loading
+    def __init__(self, way: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
+        self.way, self.weights, self.reading, self.distributed = way, weights, reading, distributed
         self.known = iter(way.dnas)
 
     def rank(
@@ -186,17 +182,18 @@ class _Run:
         if isinstance(side, HistogramDNA):
             return Measured({"histogram": next(self.known)}, [])
         job = self._job(folds)
-        return measure(job.also(features=self._features()) if features else job, side)
+        return self._measure(job.also(features=self._features()) if features else job, side)
+
+    def _measure(self, job: Job, images: Images) -> Measured:
+        return measure(job, images, distributed=self.distributed)
 
     def _job(self, folds: bool) -> Job:
         """A job that makes histograms."""
-        way = self.way
-        num_folds = NUM_FOLDS if folds else None
-        return Job.for_dnas(way.extractor, ["histogram"], way.num_bins, way.ranges, self.loading, num_folds)
+        return Job.for_dnas(self.way, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Only what is kept of each image."""
-        return measure(Job(self.way.extractor, statistics, self.loading), images)
+        return self._measure(Job(self.way.extractor, statistics, self.reading), images)
 
     def _features(self) -> SpatialMeans:
         """Features of the last layer."""
@@ -221,7 +218,7 @@ class _Run:
         rows |= {"features": self._features()} if features else {}
         if not pools:
             return self._rows(source, **rows), scorer
-        found = measure(self._job(folds=True).also(**rows), source)
+        found = self._measure(self._job(folds=True).also(**rows), source)
         scorer = scorer.beside(found.states["distances"]["pool"])
         if found.kept["distances"].isnan().any():  # histograms could not be kept
             again = self._rows(source, distances=Distances(scorer))

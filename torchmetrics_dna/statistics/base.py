@@ -7,7 +7,7 @@ torchmetrics, a job keeps them in a split. The last entry of the first tensor co
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -17,7 +17,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.origin import identity_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
@@ -44,8 +44,8 @@ class Statistic(ABC):
     """
 
     kind: ClassVar[str]
-    additive: ClassVar[bool] = True  # whether two states are merged by adding their tensors up
-    by_image: ClassVar[bool] = False  # whether a value has a row for each image, in the order in which they were added
+    additive: ClassVar[bool] = True  # True if two states are merged by adding their tensors up
+    by_image: ClassVar[bool] = False  # True if a value has a row for each image, in the order in which they were added
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.extractor, self._more = extractor, more
@@ -89,6 +89,17 @@ class Statistic(ABC):
 
         """
 
+    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+        """As :meth:`add_`, with a fold, class or index for each image; most statistics make no use of them.
+
+        Args:
+            state: What it is added to.
+            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
+            keys: Shape ``(B,)``, int64, on the CPU.
+
+        """
+        self.add_(state, parts, len(keys))
+
     def merge_(self, state: State, other: State) -> None:
         """Add another state in place."""
         for name in self.fields:
@@ -97,6 +108,18 @@ class Statistic(ABC):
     def put_before_(self, state: State, earlier: State) -> None:
         """Add a state of images that came earlier, in place; as :meth:`merge_`, unless images have an order."""
         self.merge_(state, earlier)
+
+    def packed(self, state: State) -> dict[str, Tensor]:
+        """One tensor for each name of a state, to be gathered or saved; a list of rows is the value."""
+        return {name: tensor if isinstance(tensor, Tensor) else self.value(state) for name, tensor in state.items()}
+
+    def unpacked(self, tensors: Mapping[str, Tensor]) -> State:
+        """Return the state of which :meth:`packed` gave these tensors."""
+        empty = self.empty("cpu")
+        return {
+            name: tensor if isinstance(empty[name], Tensor) else cast("Tensor", [tensor])
+            for name, tensor in tensors.items()
+        }
 
     def joined(self, states: Sequence[State], device: torch.device) -> State:
         """One state of those of all processes."""
@@ -117,3 +140,22 @@ class DNAStatistic(Statistic, Generic[_D]):
     @abstractmethod
     def value(self, state: State) -> _D:
         """The DNA of a state; may be a view of it."""
+
+
+def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
+    """Gather the rows of all processes, which may have different numbers of them.
+
+    Args:
+        rows: Those of this process, shape ``(images, ...)``, on the device that the group communicates on.
+        group: The processes; None for all.
+
+    """
+    world = dist.get_world_size(group)
+    counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
+    dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device), group=group)
+    sizes = [int(count) for count in counts]
+    padded = rows.new_zeros(max(sizes), *rows.shape[1:])
+    padded[: len(rows)] = rows
+    gathered = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(gathered, padded, group=group)
+    return [rows[:size] for rows, size in zip(gathered, sizes, strict=True)]

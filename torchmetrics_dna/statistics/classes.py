@@ -52,16 +52,17 @@ class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
         raise ValueError("Each image needs its class; give `classes`")
 
-    def add_classed_(self, state: State, parts: Parts, classes: Tensor) -> None:
-        """Add a batch in place, each image to its class; ``classes`` has shape ``(B,)``, numbers of them, on the CPU.
+    @override
+    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+        """Add a batch in place, each image to its class; ``keys`` has shape ``(B,)``, numbers of classes, on the CPU.
 
         Raises:
             ValueError: As :meth:`add_`.
 
         """
-        if len(classes.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
+        if len(keys.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
             check_finite(parts)  # before the first class is added; a device leaves out each class that is not finite
-        self._classes.add_(state, parts, classes)
+        self._classes.add_(state, parts, keys)
 
     @override
     def merge_(self, state: State, other: State) -> None:

@@ -61,12 +61,13 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        self.add_folded_(state, parts, torch.arange(num_images) % self.num_folds)
+        self.add_keyed_(state, parts, torch.arange(num_images) % self.num_folds)
 
-    def add_folded_(self, state: State, parts: Parts, folds: Tensor) -> None:
-        """Add a batch in place, each image to its fold; ``folds`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
-        self.statistic.add_(state, parts, len(folds))  # which refuses what is not finite before anything is added
-        self._folds.add_(state, parts, folds)
+    @override
+    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+        """Add a batch in place, each image to its fold; ``keys`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
+        self.statistic.add_(state, parts, len(keys))  # which refuses what is not finite before anything is added
+        self._folds.add_(state, parts, keys)
 
     @override
     def merge_(self, state: State, other: State) -> None:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, fields, replace
+from typing import TYPE_CHECKING, Any, Union
 
 import torch
 from torch import nn
@@ -18,12 +18,32 @@ from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangin
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.images import Crop
 
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
-Feature = str | nn.Module | DNAExtractor
+Feature = Union[str, nn.Module, DNAExtractor, "Network"]
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
+
+
+@dataclass(frozen=True, eq=False)
+class Network:
+    """Options of a :class:`DNAExtractor` that is built once the DNAs that it must fit are known; see there."""
+
+    feature: str | nn.Module | None = None
+    weights_path: str | os.PathLike[str] | None = None
+    crop: Crop | None = None
+    properties: bool | None = None
+    projections: int | None = None
+    device: str | torch.device | None = None
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All given options but the feature."""
+        options = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
+        return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,8 +76,7 @@ def resolve(
     dnas: Sequence[DNA] = (),
     *,
     histograms: bool = True,
-    device: str | torch.device | None = None,
-    **settings: Any,
+    to_gpu: bool = False,
 ) -> Resolved:
     """Resolve arguments that metrics, :func:`compare`, :func:`rank`, :func:`make_dna` and the commands have in common.
 
@@ -65,15 +84,15 @@ def resolve(
     default.
 
     Args:
-        feature: A name, a module, or an extractor; by default the one that made the DNAs, else ``efficientnet_lite0``.
+        feature: A name, a module, an extractor, or options of one; by default the one that made the DNAs, else
+            ``efficientnet_lite0``.
         layers: Which layers, in this order; an extractor has its own.
         num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; by default those of the DNAs, else those
             packaged with the extractor, else ``"auto"``.
         dnas: DNAs that images are to be compared with.
         histograms: Whether images are counted; else ranges that are not given are not looked for.
-        device: Where the network runs; by default where it is.
-        settings: More keyword arguments of :class:`DNAExtractor`; None stands for not given.
+        to_gpu: Move the network to CUDA, if there is a GPU, unless an extractor or a device is given.
 
     Raises:
         TypeError: If an argument has a wrong type.
@@ -81,28 +100,16 @@ def resolve(
 
     """
     bins = _agree_on_bins(num_bins, dnas)
-    settings = {name: value for name, value in settings.items() if value is not None}
-    known = [dna for dna in dnas if not is_unnamed(dna)]
-    if feature is None and dnas and not known:
-        feature = FEATURE
-    extractor = _extractor(feature, layers, known, settings)
+    named = [dna for dna in dnas if not is_unnamed(dna)]
+    extractor = _extractor(feature, layers, named, FEATURE if dnas and not named else DEFAULT_FEATURE, to_gpu)
     dnas = [named_by(dna, extractor) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
     counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)
-    return Resolved(extractor if device is None else extractor.to(device), bins, *counted)
+    return Resolved(extractor, bins, *counted)
 
 
-def device_for(feature: Feature | None, device: str | torch.device | None) -> str | torch.device | None:
-    """The device that is given; else that of a given extractor (None), or CUDA if there is one."""
-    if device is not None or isinstance(feature, DNAExtractor):
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
-def check_of_dnas(
-    dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None, settings: Mapping[str, Any]
-) -> None:
+def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
     """Check arguments that have no use, since there are only DNAs: they may say again what the DNAs are.
 
     Raises:
@@ -110,25 +117,30 @@ def check_of_dnas(
 
     """
     _agree_on_bins(num_bins, dnas)
+    settings = feature.settings if isinstance(feature, Network) else {}
+    feature = feature.feature if isinstance(feature, Network) else feature
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
         if name not in (None, dna.extractor):
             raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
-    for setting, value in settings.items():
-        if value is not None:
-            raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
+    for setting in settings.keys() - {"device"}:
+        raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
 
 
 def _extractor(
-    feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], settings: dict[str, Any]
+    feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], default: str, to_gpu: bool
 ) -> DNAExtractor:
+    """The extractor for named DNAs; ``default`` is the feature where there are none and none is given."""
     if isinstance(feature, DNAExtractor):
-        given = [name for name, value in {"layers": layers, **settings}.items() if value is not None]
-        if given:
-            raise ValueError(f"Argument `{given[0]}` goes with a named feature; give it to the DNAExtractor")
+        if layers is not None:
+            raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
         return feature
+    network = feature if isinstance(feature, Network) else Network(feature)
+    feature, settings = network.feature, network.settings
+    if to_gpu and torch.cuda.is_available():
+        settings = {"device": "cuda"} | settings
     if not dnas:
-        return DNAExtractor(DEFAULT_FEATURE if feature is None else feature, layers=layers, **settings)
+        return DNAExtractor(default if feature is None else feature, layers=layers, **settings)
     for layer in layers or []:
         if layer not in dnas[0].neurons:
             raise ValueError(f"Unknown layer {layer!r}; the layers of the DNA are: {', '.join(dnas[0].neurons)}")

@@ -1,0 +1,371 @@
+"""Base class of the distances between the DNAs of real and fake images."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
+
+import torch
+from torch import Tensor
+from typing_extensions import override
+
+from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.base import check_enough
+from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.distances import flat_figures
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.dna.explanation import Explanation, explain
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.metrics.base import ImageMetric, Value
+from torchmetrics_dna.metrics.state import digest_of
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.statistics.classes import ClassedStatistic, class_names, class_numbers
+from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Hashable, Sequence
+
+    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.functional.permutation import PermutationTest
+    from torchmetrics_dna.statistics import DNAStatistic
+    from torchmetrics_dna.statistics.resolve import Resolved
+
+MetricReduction = Literal["mean", "layer", "none", "class"]
+_D = TypeVar("_D", bound=DNA)
+
+
+class DNAMetric(ImageMetric, Generic[_D]):
+    """Base class of the distances between the DNAs of real and fake images.
+
+    A subclass names the distance. Its statistic says whether folds or classes of images are kept apart.
+
+    Args:
+        resolved: Extractor, and the reference if there is one.
+        statistic: The statistic of a side, whose value is a DNA that the distance takes.
+        reset_real_features: Whether ``reset`` forgets the real images too.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        reduction: One of ``reductions``.
+        weights: The weight of each neuron, or of each layer where layers have no finer distances.
+        debias: Whether the value is the debiased distance.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Raises:
+        ValueError: If an argument has a wrong value, or two do not go together.
+
+    """
+
+    distance: ClassVar[Distance]
+    reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none", "class")
+    plot_legend_name: str = "Layer"
+    reference: _D | None
+    _statistic: DNAStatistic[Any]
+
+    def __init__(
+        self,
+        resolved: Resolved,
+        statistic: DNAStatistic[Any],
+        reset_real_features: bool,
+        normalize: bool,
+        reduction: MetricReduction,
+        weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+        debias: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        reference: Any = resolved.dnas[0] if resolved.dnas else None
+        sides = ("real", "fake") if reference is None else ("fake",)
+        super().__init__(resolved.extractor, statistic, sides, normalize, reset_real_features, reference, **kwargs)
+        if reduction not in self.reductions:
+            *others, last = map(repr, self.reductions)
+            raise ValueError(
+                f"Argument `reduction` expected to be {', '.join(others)} or {last}, but got {reduction!r}"
+            )
+        if not isinstance(debias, bool):
+            raise ValueError("Argument `debias` expected to be a bool")
+        self.classes = statistic.names if isinstance(statistic, ClassedStatistic) else None
+        if reduction == "class" and self.classes is None:
+            raise ValueError("Argument `reduction` is 'class', but there are no classes; give the metric `classes`")
+        for name, value in (("debias", debias), ("reference", reference)):
+            if self.classes and value:
+                raise ValueError(f"Argument `classes` does not go with `{name}`; leave one of the two out")
+        self.reduction, self.debias = reduction, debias
+        if reference is not None:
+            check_comparable(reference, self._dna("fake"))
+        if self.distance.grain == "neuron":
+            self._terms = self.neurons
+            weights = resolve_weights(weights, self.neurons, self.extractor.name, self.extractor.weights_digest)
+        else:
+            self._terms = Neurons(dict.fromkeys(self.neurons, 1))
+        self._weights: Tensor | None = weights  # type: ignore[assignment]
+        # the mean leaves out properties of images beside a network; of layers, also projections of others
+        averaged = self.distance.layers_of(network_of(self._terms) or self._terms)
+        self._averaged = self._terms.positions(averaged)
+
+    @property
+    @override
+    def _settings(self) -> dict[str, Any]:
+        return {"neuron weights (digest)": digest_of(self._weights)}
+
+    def update(
+        self,
+        imgs: Tensor,
+        real: bool,
+        groups: Sequence[Hashable] | None = None,
+        classes: Tensor | Sequence[int | str] | None = None,
+    ) -> None:
+        """Add images to one side.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+            real: Whether they are real images.
+            groups: A group for each image, such as the name of its clip: images of one group share a fold. By default
+                images of equal pixels do.
+            classes: The class of each image, its number or name, if the metric keeps classes apart. A CUDA tensor
+                forces a sync; pass classes on the CPU, where data loaders make them.
+
+        Raises:
+            ValueError: If images, ``real``, ``groups`` or ``classes`` are something else, or activations are not
+                finite. Nothing is added then.
+
+        """
+        side = self._side_of(real)
+        self._check(imgs)
+        self._add(side, imgs, _keys(self._statistic, imgs, groups, classes))
+
+    def to_dna(self, real: bool) -> _D:
+        """The DNA of one side as accumulated so far, over all processes."""
+        if real and self.reference is not None:
+            return self.reference
+        with self._whole():
+            dna: _D = self._dna("real" if real else "fake", snapshot=True)
+        return dna
+
+    def to_dnas(self, real: bool) -> dict[str, _D]:
+        """The DNA of each class of one side as accumulated so far, over all processes, by its name.
+
+        Raises:
+            ValueError: If the metric keeps no classes apart.
+
+        """
+        statistic = self._statistic
+        if not isinstance(statistic, ClassedStatistic):
+            raise ValueError("No classes of images are kept apart; give the metric `classes`")
+        with self._whole():
+            state = self._state("real" if real else "fake")
+            return statistic.to_dnas({name: tensor.clone() for name, tensor in state.items()})
+
+    def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
+        """Say in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
+
+        It names properties of images, if they are watched (``DNAExtractor(properties=True)``), and changes of images
+        that explain the shift of the neurons. With ``num_folds`` it names nothing where the test finds no difference.
+
+        Args:
+            changes: Effects of named changes on the neurons, as :func:`make_changes` measures them, or the path of a
+                file of them; by default those that are packaged with the extractor, if any.
+
+        Raises:
+            ValueError: If the dictionary of changes is for another extractor.
+            RuntimeError: If a side has too few images.
+
+        """
+        with self._whole():
+            real, fake = self._dna("real"), self._dna("fake")
+            check_enough(real, fake, type(self).__name__, 1)
+            dictionary = changes_for(changes, self.extractor.name, self.extractor.weights_digest)
+            return explain(real, fake, self._test(), dictionary, ("real", "fake"))
+
+    def scalars(self, prefix: str = "dna/") -> dict[str, float]:
+        """The distance for a logger, over all processes, whatever the reduction.
+
+        Args:
+            prefix: Begin of each name.
+
+        Returns:
+            A number for each name, over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``. With
+            ``num_folds`` also without what noise adds, as ``dna/dna_emd_debiased``, ``dna/block_0/dna_emd_debiased``.
+
+        Raises:
+            RuntimeError: If a side has too few images.
+
+        """
+        with self._whole():
+            distances, key = self._distances(), self.distance.key
+            whole: dict[str, float | None] = {key: float(self._reduce(distances, "mean"))}
+            by_layer = self._reduce(distances, "layer")
+            layers: dict[str, dict[str, float | None]] = {name: {key: float(d)} for name, d in by_layer.items()}
+            if isinstance(self._statistic, FoldedStatistic):
+                with suppress(TooFewImagesError):  # of folds
+                    evidence = self._evidence()
+                    whole[f"{key}_debiased"] = evidence.debiased
+                    for figures, value in zip(layers.values(), evidence.layers.tolist(), strict=True):
+                        figures[f"{key}_debiased"] = value
+            return flat_figures(prefix, whole, layers)
+
+    def evidence(self, confidence: float = 0.95) -> Evidence:
+        """Say how sure the distance is, over all processes: debiased values, an interval, and a test.
+
+        Args:
+            confidence: Level of the interval.
+
+        Raises:
+            ValueError: If ``num_folds`` was not given.
+            RuntimeError: If images are in fewer than 5 folds.
+
+        """
+        check_confidence(confidence)
+        with self._whole():
+            return self._evidence(confidence)
+
+    @override
+    def _value(self) -> Value:
+        if self.reduction == "class":
+            return self._by_class()
+        if self.debias:
+            return self._debiased()
+        value: Value = self._reduce(self._distances(), self.reduction)
+        return value
+
+    @override
+    def _value_or_nan(self) -> Value:
+        try:
+            return self._value()
+        except TooFewImagesError:
+            if self.reduction == "class":
+                return {}
+            nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+            value: Value = self._reduce(nothing, self.reduction)
+            return value
+
+    def _dna(self, side: str, snapshot: bool = False) -> Any:
+        """The DNA of a side, a view of its state where possible, unless a snapshot is asked for."""
+        if side not in self._sides:
+            return self.reference
+        state = self._state(side)
+        return self._as_taken(self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state))
+
+    def _as_taken(self, dna: DNA) -> Any:
+        """The DNA that the distance takes, of one that holds it."""
+        return dna.to_gaussian() if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds else dna
+
+    def _distances(self) -> Tensor:
+        """The distance of each term, float64; RuntimeError if a side has too few images."""
+        return self.distance.of_dnas(self._dna("real"), self._dna("fake"))
+
+    def _reduce(self, distances: Tensor, reduction: MetricReduction) -> Any:
+        weighted = weigh_and_reduce(distances, self._weights, "none")
+        if reduction == "layer":
+            return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
+        if reduction == "none":
+            return weighted
+        if self._weights is None and len(self._averaged) < len(weighted):
+            weighted = weighted[self._averaged.to(weighted.device)]
+        return mean_over_neurons(weighted)
+
+    def _by_class(self) -> dict[str, Tensor]:
+        """The mean of each class that has enough images on both sides."""
+        least, statistic = self.distance.least, self._statistic
+        assert isinstance(statistic, ClassedStatistic)
+        real, fake = (statistic.to_dnas(self._state(side)) for side in ("real", "fake"))
+        enough = [name for name in real if min(real[name].num_images, fake[name].num_images) >= least]
+        if not enough:
+            raise TooFewImagesError(f"No class has {least} images on both sides; give more images")
+        taken = {name: (self._as_taken(real[name]), self._as_taken(fake[name])) for name in enough}
+        return {name: self._reduce(self.distance.of_dnas(*sides), "mean") for name, sides in taken.items()}
+
+    def _debiased(self) -> Value:
+        evidence = self._evidence()
+        if self.reduction == "layer":
+            return dict(zip(self.neurons, evidence.layers.to(self.device), strict=True))
+        if self.reduction == "none":
+            return evidence.neurons.to(self.device)
+        return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
+
+    def _test(self) -> PermutationTest | None:
+        """Test whether the sides differ at all; None where no folds are kept, or too few have images."""
+        try:
+            return self._evidence(of_all=True).test if isinstance(self._statistic, FoldedStatistic) else None
+        except TooFewImagesError:
+            return None
+
+    def _evidence(self, confidence: float = 0.95, of_all: bool = False) -> Evidence:
+        if not isinstance(self._statistic, FoldedStatistic):
+            raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
+        sides = self._dna("real"), self._dna("fake")
+        values = self.distance.of_dnas(*sides)
+        assert self.distance.unions is not None
+        unions = self.distance.unions(*sides)
+        weights, network = self._weights, network_of(self.neurons)
+        if weights is None and network is not None and not of_all:  # as the mean, which leaves out properties of images
+            weights = torch.zeros(len(values), dtype=torch.float64)
+            weights[self.neurons.find(network)] = 1 / network.total
+        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
+        if evidence is None:
+            raise TooFewImagesError(
+                f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"
+                f" {len(unions.sizes_b)}; give more images"
+            )
+        return evidence
+
+
+def in_groups(
+    statistic: DNAStatistic[Any],
+    of_fold: DNAStatistic[Any],
+    num_folds: int | None,
+    debias: bool,
+    classes: int | Sequence[str] | None,
+) -> DNAStatistic[Any]:
+    """Return the statistic of a side: of all images, or also of each fold, or of each class.
+
+    Args:
+        statistic: How the images of a side add up.
+        of_fold: How those of a fold do.
+        num_folds: Number of folds; None for none, or with ``debias`` for 20.
+        debias: Whether the metric's value is the debiased distance.
+        classes: Number of classes, or their names; None for none.
+
+    Raises:
+        ValueError: If the two do not go together, or one has a wrong value.
+
+    """
+    if classes is not None:
+        if num_folds is not None:
+            raise ValueError("Argument `classes` does not go with `num_folds`; leave one of the two out")
+        return ClassedStatistic(statistic, class_names(classes))
+    if num_folds is None and debias:
+        num_folds = NUM_FOLDS
+    return statistic if num_folds is None else FoldedStatistic(statistic, of_fold, num_folds)
+
+
+def _keys(
+    statistic: DNAStatistic[Any],
+    imgs: Tensor,
+    groups: Sequence[Hashable] | None,
+    classes: Tensor | Sequence[int | str] | None,
+) -> Tensor | None:
+    """The fold or class of each image, shape ``(B,)``, on the CPU; None where neither is kept.
+
+    Raises:
+        ValueError: If ``groups`` or ``classes`` do not go with the statistic, or are not those of these images.
+
+    """
+    if (classes is not None) != isinstance(statistic, ClassedStatistic):
+        have, lack = ("the metric", "`update`") if classes is None else ("`update`", "the metric")
+        raise ValueError(f"Argument `classes` was given to {have}, but not to {lack}; give it to both")
+    if classes is not None and isinstance(statistic, ClassedStatistic):
+        if groups is not None:
+            raise ValueError("Argument `groups` goes with folds of images, which a metric with `classes` has not")
+        return class_numbers(classes, statistic.names, len(imgs))
+    if not isinstance(statistic, FoldedStatistic):
+        if groups is not None:
+            raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")
+        return None
+    if groups is None:
+        # the host waits for these folds: before the network, so that it waits for no more
+        return content_folds(imgs, statistic.num_folds)
+    if len(groups) != len(imgs):
+        raise ValueError(f"Argument `groups` expected to have {len(imgs)} names, but got {len(groups)}")
+    return group_folds(groups, statistic.num_folds)

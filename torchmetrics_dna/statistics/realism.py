@@ -1,0 +1,247 @@
+"""Scores of single images as a state, and the histograms that a contrast with their pool needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+from typing_extensions import override
+
+from torchmetrics_dna.binning.layouts import sent
+from torchmetrics_dna.binning.single_rows import positions_of
+from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows
+from torchmetrics_dna.statistics.nonfinite import check_scores
+from torchmetrics_dna.statistics.scores import Scorer, each_once
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from torchmetrics_dna.binning.layouts import Parts
+
+
+class RealismStatistic(Statistic):
+    """Scores of single images: distances to a reference, or differences of two distances.
+
+    A state has lists, with an entry for each batch, which does not change once it is there: ``scores``, float64,
+    ``(b,)``; ``indices``, int64, ``(b,)``, -1 where none are given, on the CPU as long as it is not read; with a pool
+    ``histograms``, ``(b, cells)``. Its tensor ``positions``, int64, ``(layers,)``, holds the number of activations of
+    a neuron of each layer that these histograms are of. Scores are distances to the reference as long as there are
+    histograms, and contrasted with the pool when there are none.
+
+    Args:
+        scorer: Gives the distances of single images to a reference, or to a reference and a contrast.
+        pools: Whether scores are contrasted with the pool of all images.
+        more: Values that must be equal for two states to be merged.
+
+    """
+
+    kind = "realism"
+    additive = False
+
+    def __init__(self, scorer: Scorer, pools: bool, **more: Any) -> None:
+        super().__init__(scorer.extractor, **more)
+        self.scorer, self.pools = scorer, pools
+        self._positions: tuple[Tensor, list[int]] | None = None  # the tensor that was read last, with its numbers
+
+    @property
+    @override
+    def fields(self) -> dict[str, Field]:
+        fields = {"scores": Field(0, torch.float64, 0), "indices": Field(0, torch.int64, 0)}
+        if self.pools:
+            fields["histograms"] = Field(0, torch.uint8, 0)
+        return fields | {"positions": Field(len(self.neurons), torch.int64, 0)}
+
+    @override
+    def empty(self, device: torch.device | str) -> State:
+        positions = self.fields["positions"]
+        lists = {name: cast("Tensor", []) for name in self._lists}
+        return lists | {"positions": torch.zeros(positions.size, dtype=positions.dtype, device=device)}
+
+    @override
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        self.add_keyed_(state, parts, torch.full((num_images,), -1))
+
+    @override
+    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+        """Add a batch in place; ``keys`` are the indices of images in their data set, -1 where none are given.
+
+        Raises:
+            ValueError: If indices were given before and are not now, or activations are not finite; with a pool, if
+                images are of other shapes than those before.
+            RuntimeError: If the scores were contrasted with their pool.
+
+        """
+        positions = positions_of(parts[0]) if self.pools else []
+        self._check_alike(state, bool(keys[0] >= 0), positions)
+        if self.pools:
+            scores, rows, _ = self.scorer.keep(parts)
+            self._set_positions(state, positions)
+            _rows(state, "histograms").append(rows)
+        else:
+            scores = self.scorer(parts)
+        _rows(state, "scores").append(scores[0] if len(scores) == 1 else scores[0] - scores[1])
+        _rows(state, "indices").append(keys)  # sending them to a device would wait
+
+    @override
+    def merge_(self, state: State, other: State) -> None:
+        self._join(state, other, len(_rows(state, "scores")))
+
+    @override
+    def put_before_(self, state: State, earlier: State) -> None:
+        self._join(state, earlier, 0)
+
+    @override
+    def packed(self, state: State) -> dict[str, Tensor]:
+        """Tensors of a state; histograms as bytes, which every backend of torch.distributed sends."""
+        tensors = {name: self._joined(state, name) for name in ("scores", "indices")}
+        if self.pools:
+            none = torch.zeros(0, dtype=torch.uint8, device=state["positions"].device)
+            rows = [batch.to(none.device).flatten().view(torch.uint8) for batch in _rows(state, "histograms")]
+            tensors["histograms"] = torch.cat([none, *rows])
+        return tensors | {"positions": state["positions"]}
+
+    @override
+    def unpacked(self, tensors: Mapping[str, Tensor]) -> State:
+        state = super().unpacked(tensors)
+        if self.pools:
+            rows, positions = tensors["histograms"], tensors["positions"].tolist()
+            dtype = self.scorer.layout(positions).dtype if len(rows) else rows.dtype
+            state["histograms"] = cast(
+                "Tensor", [rows.view(dtype).view(len(tensors["scores"]), -1)] if len(rows) else []
+            )
+        return state
+
+    @override
+    def joined(self, states: Sequence[State], device: torch.device) -> State:
+        """One state of those of all processes, rank by rank."""
+        total = self.empty(device)
+        for name in self._lists:
+            _rows(total, name).extend(rows.to(device) for state in states for rows in _rows(state, name))
+        total["positions"] = torch.stack([state["positions"].to(device) for state in states]).amax(0)
+        return total
+
+    @override
+    def reduce_(self, state: State, group: Any = None) -> None:
+        """Gather the scores of all processes; a pool is reduced, so that histograms stay where they are."""
+        if self.pools:
+            indices = gather_rows(self._joined(state, "indices"), group)
+            first = sum(map(len, indices[: dist.get_rank(group)]))
+            scores = self._contrasted(state, torch.cat(indices), first, group, is_shared=True)
+            _rows(state, "scores")[:] = [scores]
+            _rows(state, "histograms").clear()
+        for name in ("scores", "indices"):
+            _rows(state, name)[:] = gather_rows(self._joined(state, name), group)
+        dist.all_reduce(state["positions"], op=dist.ReduceOp.MAX, group=group)
+
+    @override
+    def value(self, state: State) -> Tensor:
+        """The scores, float64, in the order of indices, each image once; without indices as they came.
+
+        Raises:
+            ValueError: If activations of some images were not finite.
+
+        """
+        indices = self._joined(state, "indices")
+        is_open = self.pools and _rows(state, "histograms")
+        scores = self._contrasted(state, indices) if is_open else self._joined(state, "scores")
+        check_scores(scores)
+        return scores[each_once(indices)]
+
+    @property
+    def _lists(self) -> list[str]:
+        return [name for name in self.fields if name != "positions"]
+
+    def _join(self, state: State, other: State, place: int) -> None:
+        """Put the batches of another state among those of a state, if they go together."""
+        if not _count(other, "scores"):
+            return
+        self._check_open(other)
+        positions = self._read_positions(other)
+        self._check_alike(state, self._has_indices(other), positions)
+        self._set_positions(state, positions)
+        device = state["positions"].device
+        for name in self._lists:
+            batches = [rows if name == "indices" else rows.to(device) for rows in _rows(other, name)]
+            _rows(state, name)[place:place] = batches
+
+    def _check_alike(self, state: State, has_indices: bool, positions: list[int]) -> None:
+        """RuntimeError or ValueError unless images with or without indices, of these positions, can join a state."""
+        self._check_open(state)
+        if not _count(state, "scores"):
+            return
+        if self._has_indices(state) != has_indices:
+            raise ValueError("Argument `indices` expected in every call or in none")
+        before = self._read_positions(state)
+        if before != positions:
+            raise ValueError(
+                f"With contrast='pool', all images expected to give {before} activations for a neuron of"
+                f" each layer, as the first ones do, but got {positions}; resize them to one size"
+            )
+
+    def _check_open(self, state: State) -> None:
+        if self.pools and _count(state, "histograms") != _count(state, "scores"):
+            raise RuntimeError(
+                "The scores of this state were contrasted with their pool when it was synced, and no image can join it"
+                " now; call `reset` first"
+            )
+
+    def _read_positions(self, state: State) -> list[int]:
+        """Read the positions of a state, whose device is waited for only where another state was read last."""
+        if not self.pools:
+            return []
+        positions = state["positions"]
+        if self._positions is None or self._positions[0] is not positions:
+            self._positions = positions, positions.tolist()
+        return self._positions[1]
+
+    def _set_positions(self, state: State, numbers: list[int]) -> None:
+        if self.pools and not _count(state, "scores"):
+            state["positions"].copy_(sent(torch.tensor(numbers), state["positions"].device))
+            self._positions = state["positions"], numbers
+
+    @staticmethod
+    def _has_indices(state: State) -> bool:
+        return bool(next(rows for rows in _rows(state, "indices") if len(rows))[0] >= 0)
+
+    def _joined(self, state: State, name: str) -> Tensor:
+        """Rows of a state as one tensor, on its device."""
+        device = state["positions"].device
+        none = torch.zeros(0, dtype=self.fields[name].dtype, device=device)
+        return torch.cat([none, *(rows.to(device) for rows in _rows(state, name))])
+
+    def _contrasted(
+        self, state: State, indices: Tensor, first: int = 0, group: Any = None, is_shared: bool = False
+    ) -> Tensor:
+        """This process's scores, contrasted with the pool.
+
+        Args:
+            state: The state of this process.
+            indices: Of the images of all processes that share the pool, rank by rank.
+            first: Place of the first image of this process among them.
+            group: The processes.
+            is_shared: Whether there are others.
+
+        """
+        scores, device = self._joined(state, "scores"), state["positions"].device
+        once = torch.zeros(len(indices), dtype=torch.bool, device=device)
+        once[each_once(indices)] = True
+        batches = [rows.to(device) for rows in _rows(state, "histograms")]
+        counts = self.scorer.empty_counts().to(device)
+        layout = self.scorer.layout(self._read_positions(state))
+        chosen = torch.split(once[first : first + len(scores)], [len(rows) for rows in batches])
+        for rows, is_chosen in zip(batches, chosen, strict=True):
+            layout.add_counts_(counts, rows if is_chosen.all() else rows[is_chosen])
+        if is_shared:
+            dist.all_reduce(counts, group=group)
+        pool = [self.scorer.distances_to(counts, rows, layout) for rows in batches]
+        return scores - torch.cat([scores[:0], *pool])
+
+
+def _rows(state: State, name: str) -> list[Tensor]:
+    return cast("list[Tensor]", state[name])
+
+
+def _count(state: State, name: str) -> int:
+    return sum(map(len, _rows(state, name)))
