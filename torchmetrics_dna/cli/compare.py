@@ -173,7 +173,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 
 def _say_what_next(result: Comparison, a: str, b: str) -> None:
-    """Which commands show more of a difference, on stderr."""
+    """Name the commands that show more of a difference, on stderr."""
     from torchmetrics_dna.dna.explanation import SIGNIFICANT
     from torchmetrics_dna.dna.load import is_dna_path
 
@@ -186,7 +186,7 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
 
 
 def _summary(result: Comparison) -> Table:
-    """What a comparison comes to."""
+    """Print a comparison."""
     from torchmetrics_dna.files.visible import p_in_words
 
     figures: list[tuple[str, float | str | None, str]] = []

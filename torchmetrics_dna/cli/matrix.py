@@ -80,7 +80,7 @@ def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 
 
 def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Of each set, which is nearest and which furthest."""
+    """Table of the nearest and the furthest set of each."""
     cells = []
     for row in rows:
         others = {other["set"]: row[other["set"]] for other in rows if other is not row}

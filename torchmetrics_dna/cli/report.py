@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(Enum):
-    """How a report is written."""
+    """Format of a report."""
 
     HTML = "html"
     MD = "md"

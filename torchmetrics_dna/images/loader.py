@@ -139,11 +139,11 @@ def _workers_for(source: Images, num_workers: int | None) -> int:
 
 
 class _Chunk(NamedTuple):
-    """What becomes a batch.
+    """Items of one batch.
 
     Attributes:
         items: Numbers of images, or entries of a stream.
-        ends: Whether a part ends with them.
+        ends: True if a part ends with them.
 
     """
 
