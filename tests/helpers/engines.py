@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,7 @@ from kinds import png, tar
 from networks import pixels
 
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.jobs.engine import Engine, LostError, Session, Work
+from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.make_files import make_files
 from torchmetrics_dna.statistics.resolve import resolve
@@ -22,40 +21,23 @@ EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
-class Here(Engine, Session):
-    """Does everything at once in this process, the last number first, on pickled work; and loses what it is told to.
+class Here(Engine):
+    """Does everything at once in this process, the last number first, on pickled work."""
 
-    Args:
-        lose: How many merges are lost before one is not.
-
-    """
-
-    def __init__(self, lose: int = 0) -> None:
-        self.lose = lose
-        self.calls: list[int] = []
-
-    @contextmanager
-    def open(self) -> Iterator[Session]:
-        yield self
-
-    def map(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         theirs = pickle.loads(pickle.dumps(work))
         theirs.begin("cpu", 1)
         for number in reversed(numbers):
-            yield number, theirs(number)
+            yield number, pickle.loads(pickle.dumps(theirs(number)))
 
-    def put(self, value: Any) -> Any:
-        return value
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        self.calls.append(len(arguments))
-        return function(*arguments)
+class Twice(Work):
+    label = "numbers"
 
-    def get(self, handle: Any) -> Any:
-        self.lose -= 1
-        if self.lose >= 0:
-            raise LostError("a machine is gone")
-        return handle
+    def begin(self, device: str, cores: int) -> None: ...
+
+    def __call__(self, number: int) -> int:
+        return 2 * number
 
 
 def shards(folder: Path, count: int, size: int) -> str:

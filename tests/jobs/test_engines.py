@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,7 +12,7 @@ from typing import Any
 import kinds
 import pytest
 from commands import run as run_command
-from engines import EXTRACTOR, RANGES, Here, broken_shards, contents, make, shards
+from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -21,10 +21,9 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_there, engine_of
-from torchmetrics_dna.jobs.engine import LostError, Work
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
-from torchmetrics_dna.jobs.parts import RUN, Parts, in_runs
+from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.version import __version__
 
 
@@ -32,10 +31,8 @@ from torchmetrics_dna.version import __version__
 def test_bytes_do_not_depend_on_who_measures_and_merges(options: dict[str, Any], tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 18, 2)
     make(source, tmp_path / "one" / "x.dna.npz", **options)
-    engine = Here(lose=2)
-    make(source, tmp_path / "here" / "x.dna.npz", engine, **options)
+    make(source, tmp_path / "here" / "x.dna.npz", Here(), **options)
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
-    assert engine.calls == [2, 16, 2, *[16, 2, 2] * 2]  # a run as soon as it is complete; anew what is lost
 
 
 def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> None:
@@ -49,38 +46,15 @@ def test_what_can_not_be_read_is_left_out_as_by_one_process(tmp_path: Path) -> N
     assert contents(tmp_path / "here") == contents(tmp_path / "one")
 
 
-def test_merging_that_is_always_lost_ends(tmp_path: Path) -> None:
-    with pytest.raises(LostError, match="a machine is gone"):
-        make(shards(tmp_path / "shards", 2, 2), tmp_path / "x.dna.npz", Here(lose=1000))
-    make(f"{tmp_path}/shards/*.tar", tmp_path / "x.dna.npz", resume=True)  # nothing is measured anew
-
-
-@given(st.integers(1, 5000))
-def test_the_tree_has_all_parts_in_order_and_small_runs(count: int) -> None:
-    merges: list[int] = []
-
-    def of_run(numbers: range) -> list[int]:
-        assert numbers[0] % RUN == 0
-        assert len(numbers) <= RUN
-        return list(numbers)
-
-    def merge(runs: Iterator[list[int]]) -> list[int]:
-        some = list(runs)
-        merges.append(len(some))
-        return [number for run in some for number in run]
-
-    assert in_runs(range(count), of_run, merge) == list(range(count))
-    assert max(merges, default=0) <= RUN
-    assert len(merges) <= max(1, -(-count // RUN) // (RUN - 1) + 3)
-
-
-def test_one_process_merges_in_runs(tmp_path: Path) -> None:
-    dnas = [make_dna(kinds.PIXELS[i % 11 : i % 11 + 1], EXTRACTOR, kind="gaussian") for i in range(21)]
-    parts = Parts(tmp_path, [range(1)] * 21, ["gaussian"])
-    for i, dna in enumerate(dnas):
-        dna.save(tmp_path / f"{i:02}.gaussian.dna.npz")
-    assert parts.merged("gaussian").digest == merged([merged(dnas[:16]), merged(dnas[16:])]).digest
-    assert parts.merged("gaussian").digest != merged(dnas).digest  # the order matters, to the last bit
+def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
+    dnas = [make_dna(kinds.PIXELS[i : i + 1], EXTRACTOR, kind="gaussian") for i in range(11)]
+    parts = Parts(tmp_path, [range(1)] * 11, ["gaussian"])
+    for i in reversed(range(11)):
+        dnas[i].save(tmp_path / "x.dna.npz")
+        parts.put(i, Finished({"gaussian": (tmp_path / "x.dna.npz").read_bytes()}, 1, []))
+    ((_, dna),) = parts.merged("images")
+    assert dna.digest == merged(dnas).digest
+    assert dna.digest != merged(dnas[::-1]).digest  # the order matters, to the last bit
 
 
 @pytest.mark.parametrize("kind", [*kinds.ON_DISK, "array", "tensors", "rows", "bytes", "Hugging Face"])
@@ -145,9 +119,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         if address == "none:1":
             raise ConnectionError("there is none")
 
-    ray = SimpleNamespace(
-        init=init, shutdown=lambda: None, is_initialized=lambda: False, cluster_resources=lambda: {"CPU": 2}
-    )
+    ray = SimpleNamespace(init=init, shutdown=lambda: None, is_initialized=lambda: False)
     monkeypatch.setitem(sys.modules, "ray", ray)
     running: list[str] = []
     parts = {
@@ -158,7 +130,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
     for name, part in parts.items():
         monkeypatch.setitem(sys.modules, f"ray.{name}", part)
     for running[:] in ([], ["10.0.0.1:6379"]):
-        with RayEngine().open():
+        with RayEngine()._connected(ray):
             pass
         assert "RAY_AUTH_MODE" not in os.environ
     assert asked == [("local", False, "token"), (None, None, None)]
@@ -167,7 +139,7 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         if address:
             monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
-            RayEngine(named).open().__enter__()
+            RayEngine(named)._connected(ray).__enter__()
         assert len(asked) == 1
 
 
@@ -244,13 +216,8 @@ class FakeRay:
         self.alive.discard(id(actor))
 
 
-class Unpicklable(Work):
+class Unpicklable(Twice):
     label = "images of a camera"
-
-    def begin(self, device: str, cores: int) -> None: ...
-
-    def __call__(self, number: int) -> int:
-        return number
 
     def __reduce__(self) -> Any:
         raise TypeError("cannot pickle 'camera' object")
@@ -269,17 +236,15 @@ class Unpicklable(Work):
     ],
 )
 def test_as_many_actors_as_there_is_room_for(has: dict[str, float], settings: dict[str, Any], actors: int) -> None:
-    session = on_ray._RaySession(SimpleNamespace(cluster_resources=lambda: has), RayEngine(**settings))
-    assert session._actors == actors
+    assert RayEngine(**settings)._room(has)[0] == actors
 
 
 def test_what_can_not_be_sent_is_told() -> None:
     pytest.importorskip("ray")
-    session = on_ray._RaySession(SimpleNamespace(cluster_resources=dict), RayEngine())
     with pytest.raises(
         ValueError, match=r"'images of a camera' or its extractor lives in this process .* \(cannot pic"
     ):
-        next(session.map(Unpicklable(), [0]))
+        next(RayEngine().run(Unpicklable(), [0]))
     for pickled, version, message in (
         (b"", "0.0", r"has torchmetrics-dna .*, expected 0\.0; install that there"),
         (b"x", __version__, r"can't unpickle the images or the extractor \(.*\); install there what is here"),
@@ -296,24 +261,31 @@ class _Ref:
 @given(st.integers(1, 5), st.dictionaries(st.integers(0, 11), st.integers(0, 5)), st.integers(0, 5), st.booleans())
 def test_each_number_comes_once_whoever_dies(size: int, deaths: dict[int, int], starts: int, newest: bool) -> None:
     ray = FakeRay({**deaths, None: starts}, newest)
-    pool = on_ray._Pool(ray, None, {}, size)
-    assert sorted(pool.map(range(12))) == [(i, i) for i in range(12)]
+    assert sorted(on_ray._shared(ray, None, {}, size, range(12))) == [(i, i) for i in range(12)]
     assert ray.most <= size
-    pool.end()
     assert not ray.alive
 
 
 @given(st.integers(1, 4), st.booleans(), st.dictionaries(st.sampled_from([3, 100, 101]), st.integers(0, 5)))
 def test_the_lowest_number_that_fails_is_told(size: int, newest: bool, deaths: dict[int, int]) -> None:
-    pool = on_ray._Pool(FakeRay(dict(deaths), newest), None, {}, size)
-    found: list[int] = []
+    ray = FakeRay(dict(deaths), newest)
+    finished: list[int] = []
     with pytest.raises(ValueError, match="image 100 can't be read"):
-        found.extend(number for number, _ in pool.map([0, 1, 2, 3, 100, 4, 101, 5]))
-    assert {0, 1, 2, 3} <= set(found)
+        finished.extend(number for number, _ in on_ray._shared(ray, None, {}, size, [0, 1, 2, 3, 100, 101]))
+    assert {0, 1, 2, 3} <= set(finished)
+    assert not ray.alive
 
 
 @pytest.mark.parametrize(("number", "what"), [(None, "before it began"), (3, "at part 3")])
 def test_losses_without_end_end(number: int | None, what: str) -> None:
-    pool = on_ray._Pool(FakeRay({number: 10**6}), None, {}, 2)
     with pytest.raises(RuntimeError, match=rf"Ray has lost 6 workers {what} \(the node is gone\); see that they have"):
-        list(pool.map(range(5)))
+        list(on_ray._shared(FakeRay({number: 10**6}), None, {}, 2, range(5)))
+
+
+def test_workers_are_gone_when_whoever_iterates_stops() -> None:
+    ray = FakeRay({})
+    results = on_ray._shared(ray, None, {}, 3, range(12))
+    next(results)
+    assert ray.alive
+    results.close()
+    assert not ray.alive

@@ -56,9 +56,10 @@ def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
 
 OWN = """
 import psutil
+from engines import Twice
 from torchmetrics_dna.jobs.on_ray import RayEngine
-with RayEngine().open() as session:
-    assert session.get(session.call(lambda number: number + 1, 2)) == 3
+for number, result in RayEngine().run(Twice(), [2]):
+    assert (number, result) == (2, 4)
     processes = [psutil.Process(), *psutil.Process().children(recursive=True)]
     open_ports = [c.laddr for p in processes for c in p.net_connections("inet") if c.status == "LISTEN"]
     print({address.ip.removeprefix("::ffff:") for address in open_ports}, len(open_ports) > 3)
@@ -70,7 +71,11 @@ def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
     done = subprocess.run(
-        command, capture_output=True, text=True, check=False, env=environment | {"HOME": str(tmp_path)}
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": str(HELPERS)},
     )
     assert done.stdout.startswith("{'127.0.0.1'} True"), done.stdout + done.stderr
 

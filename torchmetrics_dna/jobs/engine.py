@@ -1,6 +1,6 @@
-"""Interface for running a job's splits on other machines and merging the results.
+"""Interface for running the splits of a job on other machines.
 
-A further engine is one file with these two classes, and a line in ``elsewhere.py``.
+A further engine is one file with a subclass of :class:`Engine`, and a line in ``elsewhere.py``.
 """
 
 from __future__ import annotations
@@ -9,14 +9,13 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from contextlib import AbstractContextManager
+    from collections.abc import Generator, Sequence
 
 
 class Work(ABC):
-    """Work on each of some numbers. It is pickled, and then kept by each worker for all its numbers."""
+    """Work on splits, by their numbers. It is pickled, and each worker keeps it for all its splits."""
 
-    label: str  # what to call that of which it is work
+    label: str  # the image set, for messages
 
     @abstractmethod
     def begin(self, device: str, cores: int) -> None:
@@ -24,58 +23,28 @@ class Work(ABC):
 
     @abstractmethod
     def __call__(self, number: int) -> Any:
-        """The work itself: the same result each time, since a worker may be lost and another begin anew."""
-
-
-class LostError(RuntimeError):
-    """A value that was kept on a machine is gone with it."""
-
-
-class Session(ABC):
-    """An engine at work. Handles stand for what is kept on its machines."""
-
-    @abstractmethod
-    def map(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        """Each number with what the work made of it, once, in the order in which they get finished.
-
-        A number whose worker is lost is given to another one. Workers get no more than what they work on, and what they
-        have made waits for whoever iterates.
-
-        Raises:
-            Exception: That of the work, of the lowest number that failed; before it, all lower ones come.
-            ValueError: If the work can't be pickled.
-            RuntimeError: If workers are lost over and over.
-
-        """
-
-    @abstractmethod
-    def put(self, value: Any) -> Any:
-        """Keep a value; gives its handle."""
-
-    @abstractmethod
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call a function somewhere, of values by their handles; gives a handle. Waits if many calls are not done."""
-
-    @abstractmethod
-    def get(self, handle: Any) -> Any:
-        """Return the value that a handle stands for.
-
-        Raises:
-            LostError: If it, or what it was to be made of, is lost for good.
-            Exception: That of the function that was called.
-
-        """
+        """Work on one split: the same result each time, since a worker may be lost and another begin anew."""
 
 
 class Engine(ABC):
-    """Base class of engines: a place where work is done."""
+    """Base class of engines: a place where workers run splits."""
 
     @abstractmethod
-    def open(self) -> AbstractContextManager[Session]:
-        """Connect; at the end of the context, its workers are gone.
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
+        """Yield each number with its result, once, in the order in which they get finished.
+
+        A number whose worker is lost is given to another one. There are at most as many results at a time as workers.
+        When the generator is closed, its workers are gone.
+
+        Args:
+            work: What to do with each number.
+            numbers: Those of the splits, ascending.
 
         Raises:
+            Exception: That of the work, of the lowest number that failed; before it, all lower ones come.
             ModuleNotFoundError: If a package is missing that it takes.
             ConnectionError: If it can't be reached.
+            ValueError: If the work can't be pickled.
+            RuntimeError: If workers are lost over and over.
 
         """

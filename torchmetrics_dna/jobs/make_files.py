@@ -14,9 +14,9 @@ from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, make_elsewhere
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import group_names, grouping
-from torchmetrics_dna.jobs.loading import are_few, check_any_read
+from torchmetrics_dna.jobs.loading import are_few
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
@@ -24,7 +24,6 @@ from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.job import Job
@@ -51,7 +50,7 @@ def make_files(
         output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
             the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
-        on: Engine whose workers make the parts, and merge them, see :func:`engine_of`.
+        on: Engine whose workers measure the parts, see :func:`engine_of`.
         resume: Resume from the finished parts of an interrupted call.
         notes: Kept in the files.
 
@@ -83,10 +82,17 @@ def make_files(
         with in_step(), plainly(are_few(images)):
             if rank() == 0:
                 parts.begin(_described(images, job), resume)
-            made = _make_here(images, job, parts) if on is None else make_elsewhere(images, job, parts, on)
+            if on is None:
+                missing = gather(parts.missing())[0]  # as it was before any process finished a part
+                parts.measure(images, job, missing[rank() :: world_size()])
+                gather(None)  # wait until all parts are there
+            else:
+                finish_elsewhere(images, job, parts, on)
+            made = parts.merged(images.label)
             if rank() == 0:
                 for kind, dna in made:
                     replace(dna, notes=notes).save(paths[kind])
+                    del dna
             unreadable = parts.unreadable()
             gather(None)  # wait until all have read them, since they are removed next
             if rank() == 0:
@@ -96,16 +102,6 @@ def make_files(
     return paths, unreadable
 
 
-def _make_here(images: Images, job: Job, parts: Parts) -> Iterator[tuple[str, DNA]]:
-    """Measure the missing parts in these processes; gives the DNAs of all parts, each merged when it is asked for."""
-    missing = gather(parts.missing())[0]  # as it was before any process finished a part
-    parts.measure(images, job, missing[rank() :: world_size()])
-    gather(None)  # wait until all parts are there
-    unreadable = parts.unreadable()
-    check_any_read(parts.num_read() + len(unreadable), unreadable, images.label)
-    return ((kind, parts.merged(kind)) for kind in parts.kinds)
-
-
 def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
     """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
     if resume:
@@ -113,11 +109,11 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
             f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
             " files"
         )
-    found = measure(job, images, distributed=world_size() > 1)
+    measured = measure(job, images, distributed=world_size() > 1)
     if rank() == 0:
         for kind, path in paths.items():
-            replace(found.dnas[kind], notes=notes).save(path)
-    return found.unreadable
+            replace(measured.dnas[kind], notes=notes).save(path)
+    return measured.unreadable
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:

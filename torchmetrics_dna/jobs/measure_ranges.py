@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.elsewhere import ImageWork, Told, check_elsewhere, session_for
-from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, run_elsewhere
+from torchmetrics_dna.jobs.job import Job, Split
 from torchmetrics_dna.jobs.loading import check_any_read, share_of
-from torchmetrics_dna.jobs.parts import parts_of
+from torchmetrics_dna.jobs.parts import Finished, parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics import RangeStatistic
@@ -84,13 +85,13 @@ def measure_ranges(
                 opened.append(open_source(source, reading))
         check_used(reading, *opened)
         unreadable: list[str] = []
+        job = Job(extractor, {"ranges": statistic}, reading)
         if on is not None:
             for images in opened:
                 check_elsewhere(images)
             for images in opened:
-                unreadable += _add_elsewhere_(state, statistic, images, extractor, reading, on)
+                unreadable += _add_elsewhere_(state, statistic, images, job, on)
         else:
-            job = Job(extractor, {"ranges": statistic}, reading)
             for images in opened:
                 (split,) = job.run(share_of(images) if distributed else images)
                 statistic.merge_(state, split.states["ranges"])
@@ -104,40 +105,19 @@ def measure_ranges(
 
 
 def _add_elsewhere_(
-    state: State,
-    statistic: RangeStatistic,
-    images: Images,
-    extractor: DNAExtractor,
-    reading: Reading,
-    engine: Engine | str,
+    state: State, statistic: RangeStatistic, images: Images, job: Job, engine: Engine | str
 ) -> list[str]:
     """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
-    parts = parts_of(images, reading.batch_size)
-    told, left_out = Told(images, reading, parts), dict[int, list[str]]()
-    work = _RangesOfParts(statistic, images, extractor, reading, parts)
-    with session_for(extractor, engine) as session:
-        for part, (found, lines) in session.map(work, range(len(parts))):
-            statistic.merge_(state, found)
-            left_out[part] = lines
-            told.add(statistic.num_images(found) + len(lines))
-        told.end()
+    parts, left_out = parts_of(images, job.reading.batch_size), dict[int, list[str]]()
+
+    def take(part: int, finished: Finished) -> None:
+        statistic.merge_(state, finished.value)
+        left_out[part] = finished.unreadable
+
+    run_elsewhere(images, job, engine, parts, range(len(parts)), partial(_state_of, statistic), take)
     return [line for part in sorted(left_out) for line in left_out[part]]
 
 
-class _RangesOfParts(ImageWork):
-    def __init__(
-        self,
-        statistic: RangeStatistic,
-        images: Images,
-        extractor: DNAExtractor,
-        reading: Reading,
-        parts: Sequence[range],
-    ) -> None:
-        super().__init__(images, extractor, reading, parts)
-        self._statistic = statistic
-
-    def __call__(self, number: int) -> tuple[State, list[str]]:
-        job = Job(self.extractor, {"ranges": self._statistic}, self.reading)
-        (split,) = job.run(self.images, [self.parts[number]])
-        state = split.states["ranges"]
-        return {name: tensor.cpu() for name, tensor in state.items()}, split.unreadable
+def _state_of(statistic: RangeStatistic, _: Job, split: Split) -> State:
+    statistic.num_images(split.states["ranges"])  # raises if some activations were not finite
+    return {name: tensor.cpu() for name, tensor in split.states["ranges"].items()}

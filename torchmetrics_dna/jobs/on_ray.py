@@ -1,4 +1,4 @@
-"""The engine on Ray: actors do the work, tasks merge."""
+"""The engine on Ray: actors share the splits."""
 
 from __future__ import annotations
 
@@ -14,15 +14,14 @@ import torch
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import reason_of
-from torchmetrics_dna.jobs.engine import Engine, LostError, Session, Work
+from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.kernels.memory import keep_freed_memory
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
 _MOST_LOSSES = 5  # of workers over one number, or before one has begun
-_MOST_CALLS = 4  # that are not done: what they take is in the memory of the cluster
 _PATIENCE = 60.0  # seconds
 
 
@@ -50,22 +49,40 @@ class RayEngine(Engine):
         self.address = address
         self.actors, self.cpus, self.gpus = actors, cpus, gpus
 
-    @contextmanager
-    def open(self) -> Iterator[Session]:
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
         """As for any engine; a cluster that was started for it is stopped."""
         ray = require("ray", "ray")
-        connected = ray.is_initialized()
+        try:
+            pickled = require("ray.cloudpickle", "ray").dumps(work)
+        except Exception as err:  # whatever pickle meets
+            raise ValueError(
+                f"{work.label!r} or its extractor lives in this process and can't be sent to others ({reason_of(err)});"
+                " give files or addresses, and a named extractor or a module that can be pickled"
+            ) from err
+        with self._connected(ray):
+            actors, resources = self._room(ray.cluster_resources())
+            yield from _shared(ray, ray.put(pickled), resources, actors, numbers)
+
+    def _room(self, cluster: dict[str, float]) -> tuple[int, dict[str, float]]:
+        """Number of actors at most, and the resources of each, for those of a cluster."""
+        gpus = float("GPU" in cluster) if self.gpus is None else self.gpus
+        room = int(cluster.get("CPU", 0) // self.cpus)
+        room = min(room, int(cluster.get("GPU", 0) // gpus)) if gpus else room
+        return self.actors or max(1, room), {"num_cpus": self.cpus, "num_gpus": gpus}
+
+    @contextmanager
+    def _connected(self, ray: Any) -> Iterator[None]:
+        if ray.is_initialized():
+            yield
+            return
         with ExitStack() as undo:
-            if not connected:
-                undo.callback(ray.shutdown)
-                try:
-                    self._connect(ray, undo)
-                except Exception as err:  # of as many types as there are reasons
-                    where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
-                    raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
-            session = _RaySession(ray, self)
-            undo.callback(session.end)
-            yield session
+            undo.callback(ray.shutdown)
+            try:
+                self._connect(ray, undo)
+            except Exception as err:  # of as many types as there are reasons
+                where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
+                raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
+            yield
 
     def _connect(self, ray: Any, undo: ExitStack) -> None:
         """Join a cluster, or where none was named and none runs, start one that nobody else can reach."""
@@ -96,150 +113,65 @@ def _closed() -> Iterator[None]:
         config.initialize("")
 
 
-class _RaySession(Session):
-    def __init__(self, ray: Any, engine: RayEngine) -> None:
-        self._ray = ray
-        self._tasks: dict[Callable[..., Any], Any] = {}
-        self._calls: list[Any] = []
-        self._pools: list[_Pool] = []
-        resources = ray.cluster_resources()
-        gpus = float("GPU" in resources) if engine.gpus is None else engine.gpus
-        room = int(resources.get("CPU", 0) // engine.cpus)
-        room = min(room, int(resources.get("GPU", 0) // gpus)) if gpus else room
-        self._actors = engine.actors or max(1, room)
-        self._resources = {"num_cpus": engine.cpus, "num_gpus": gpus}
+def _shared(
+    ray: Any, work: Any, resources: dict[str, float], most: int, numbers: Sequence[int]
+) -> Generator[tuple[int, Any], None, None]:
+    """Share numbers among at most so many actors, each of which has one at a time.
 
-    def map(self, work: Work, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        try:
-            pickled = require("ray.cloudpickle", "ray").dumps(work)
-        except Exception as err:  # whatever pickle meets
-            raise ValueError(
-                f"{work.label!r} or its extractor lives in this process and can't be sent to others ({reason_of(err)});"
-                " give files or addresses, and a named extractor or a module that can be pickled"
-            ) from err
-        pool = _Pool(self._ray, self._ray.put(pickled), self._resources, min(self._actors, len(numbers)))
-        self._pools.append(pool)
-        yield from pool.map(numbers)
-
-    def put(self, value: Any) -> Any:
-        return self._ray.put(value)
-
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        if function not in self._tasks:
-            # no core is asked for, since workers may hold all of them
-            self._tasks[function] = self._ray.remote(num_cpus=0, max_retries=-1, scheduling_strategy="SPREAD")(function)
-        while len(self._calls) >= _MOST_CALLS:
-            _, self._calls = self._ray.wait(self._calls, num_returns=1, fetch_local=False)
-        self._calls.append(self._tasks[function].remote(*arguments))
-        return self._calls[-1]
-
-    def get(self, handle: Any) -> Any:
-        try:
-            return self._ray.get(handle)
-        except self._ray.exceptions.RayError as err:
-            cause = _cause(err)
-            if isinstance(cause, self._ray.exceptions.RayError):
-                raise LostError(reason_of(cause)) from err
-            raise cause from err
-
-    def end(self) -> None:
-        """Let go of all that is kept."""
-        for pool in self._pools:
-            pool.end()
-        self._calls.clear()
-
-
-class _Pool:
-    """Actors that share numbers; each has one at a time, and none stays without any."""
-
-    def __init__(self, ray: Any, work: Any, resources: dict[str, float], size: int) -> None:
-        self._ray, self._work, self._size = ray, work, size
-        # a lost actor is not restarted but replaced: its own restart may wait for ever for room that others have
-        self._actor = ray.remote(**resources, max_restarts=0, max_task_retries=0)(_Worker)
-        self._starting: dict[Any, Any] = {}
-        self._busy: dict[Any, tuple[Any, int]] = {}
-        self._waiting: deque[int] = deque()
-        self._losses: Counter[int | None] = Counter()
-        self._failed: dict[int, Exception] = {}
-
-    def map(self, numbers: Sequence[int]) -> Iterator[tuple[int, Any]]:
-        self._waiting.extend(numbers)
-        while self._waiting or self._unsettled():
-            self._start()
-            done, _ = self._ray.wait([*self._starting, *self._busy], num_returns=1, timeout=_PATIENCE)
-            if not done and not self._busy:
+    A lost actor is replaced, and its number goes to the next one that is free. Ray's own retries do not do: they are
+    used up within seconds after a node has died, and without a bound, a split that kills its worker never ends.
+    """
+    worker = ray.remote(**resources, max_restarts=0, max_task_retries=0)(_Worker)
+    waiting, failed, losses = deque(numbers), dict[int, Exception](), Counter[int | None]()
+    calls: dict[Any, tuple[Any, int | None]] = {}  # each actor, and its number; None while it gets ready
+    try:
+        while True:
+            working = [number for _, number in calls.values() if number is not None]
+            if not waiting and all(number > min(failed, default=number) for number in working):
+                break
+            while len(calls) < min(most, len(waiting) + len(working)):
+                actor = worker.remote()
+                calls[actor.begin.remote(work, os.getcwd(), __version__)] = actor, None  # noqa: PTH109
+            finished, _ = ray.wait([*calls], num_returns=1, timeout=_PATIENCE)
+            if not finished and not working:
                 warnings.warn(
                     f"No Ray worker has started for {_PATIENCE:.0f} s: the cluster has"
-                    f" {_told(self._ray.available_resources())} free; waiting for more",
+                    f" {_in_words(ray.available_resources())} free; waiting for more",
                     stacklevel=2,
                 )
-            for ref in done:
-                actor, number = self._starting.pop(ref, None), None
-                if actor is None:
-                    actor, number = self._busy.pop(ref)
-                found = self._result(ref, actor, number)
-                if found is _LOST:
+            for call in finished:
+                actor, number = calls.pop(call)
+                try:
+                    result = ray.get(call)
+                except ray.exceptions.RayError as err:
+                    _kill(ray, actor)
+                    cause = getattr(err, "cause", None)
+                    if not isinstance(cause, Exception) or isinstance(cause, ray.exceptions.RayError):
+                        losses[number] += 1
+                        if losses[number] > _MOST_LOSSES:
+                            raise _lost(number, losses[number], cause or err) from err
+                        if number is not None and number < min(failed, default=number + 1):
+                            waiting.appendleft(number)
+                    elif number is None:
+                        raise cause from err
+                    else:
+                        failed[number] = cause
+                        waiting = deque(other for other in waiting if other < number)  # those that were lost
                     continue
-                self._losses.pop(number, None)
-                self._give(actor)  # before whoever iterates takes its time
-                if number is not None and number not in self._failed:
-                    yield number, found
-        if self._failed:
-            raise self._failed[min(self._failed)]
-
-    def _unsettled(self) -> bool:
-        """True if a number is being worked on whose result counts: all, or those below the lowest that failed."""
-        return any(number < min(self._failed, default=number + 1) for _, number in self._busy.values())
-
-    def _start(self) -> None:
-        """Start as many actors as there is work for."""
-        while len(self._starting) + len(self._busy) < min(self._size, len(self._waiting) + len(self._busy)):
-            actor = self._actor.remote()
-            self._starting[actor.begin.remote(self._work, os.getcwd(), __version__)] = actor  # noqa: PTH109
-
-    def _give(self, actor: Any) -> None:
-        """Give an actor the next number, or let it go, so that its room is for others."""
-        if self._waiting:
-            number = self._waiting.popleft()
-            self._busy[actor.do.remote(number)] = actor, number
-        else:
-            self._ray.kill(actor)
-
-    def _result(self, ref: Any, actor: Any, number: int | None) -> Any:
-        """Result of an actor, or ``_LOST`` if the actor died; its number is then queued again."""
-        try:
-            return self._ray.get(ref)
-        except self._ray.exceptions.RayError as err:
-            cause = _cause(err)
-            if not isinstance(cause, self._ray.exceptions.RayError):
-                if number is None:
-                    raise cause from err
-                self._failed[number] = cause
-                self._waiting.clear()
-                return None
-            self._lose(actor, number, cause)
-            return _LOST
-
-    def _lose(self, actor: Any, number: int | None, cause: Exception) -> None:
-        with suppress(Exception):  # it may be gone, or cut off
-            self._ray.kill(actor)
-        self._losses[number] += 1
-        if self._losses[number] > _MOST_LOSSES:
-            what = "before it began" if number is None else f"at part {number}"
-            raise RuntimeError(
-                f"Ray has lost {self._losses[number]} workers {what} ({reason_of(cause)}); see that they have enough"
-                " memory, and torchmetrics-dna as here"
-            ) from cause
-        if number is not None and number < min(self._failed, default=number + 1):
-            self._waiting.appendleft(number)
-
-    def end(self) -> None:
-        for actor in [*self._starting.values(), *(actor for actor, _ in self._busy.values())]:
-            with suppress(Exception):
-                self._ray.kill(actor)
-
-
-_LOST = object()
+                del losses[number]
+                if waiting:  # before whoever iterates takes its time
+                    following = waiting.popleft()
+                    calls[actor.do.remote(following)] = actor, following
+                else:
+                    _kill(ray, actor)  # its room is for others
+                if number is not None:
+                    yield number, result
+                del result
+    finally:
+        for actor, _ in calls.values():
+            _kill(ray, actor)
+    if failed:
+        raise failed[min(failed)]
 
 
 class _Worker:
@@ -268,11 +200,18 @@ class _Worker:
         return self._work(number)
 
 
-def _cause(err: Exception) -> Exception:
-    """The error of what ran, if it was that, else Ray's own."""
-    cause = getattr(err, "cause", None)
-    return cause if isinstance(cause, Exception) else err
+def _kill(ray: Any, actor: Any) -> None:
+    with suppress(Exception):  # it may be gone, or cut off
+        ray.kill(actor)
 
 
-def _told(resources: dict[str, float]) -> str:
+def _lost(number: int | None, times: int, cause: Exception) -> RuntimeError:
+    what = "before it began" if number is None else f"at part {number}"
+    return RuntimeError(
+        f"Ray has lost {times} workers {what} ({reason_of(cause)}); see that they have enough memory, and"
+        " torchmetrics-dna as here"
+    )
+
+
+def _in_words(resources: dict[str, float]) -> str:
     return ", ".join(f"{resources.get(name, 0):g} {name}" for name in ("CPU", "GPU"))

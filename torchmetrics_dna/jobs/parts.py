@@ -5,10 +5,9 @@ from __future__ import annotations
 import json
 import re
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.identity import check_same
@@ -17,13 +16,14 @@ from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.damage import check_type, read_json, refusing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import ImageStream
+from torchmetrics_dna.jobs.loading import check_any_read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job
+    from torchmetrics_dna.jobs.job import Job, Split
 
 _MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
@@ -31,21 +31,21 @@ FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
 _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # some may be half written
-RUN = 16  # neighbours that are merged at a time
-_T = TypeVar("_T")
 
 
-class Packed(NamedTuple):
-    """The files of a finished part, as their bytes.
+class Finished(NamedTuple):
+    """Result of a part that was measured elsewhere.
 
     Attributes:
-        record: How many images it has, and what was left out.
-        dnas: The DNA of each kind.
+        value: The files of its DNAs as their bytes, by kind; or the state of another statistic.
+        num_images: Number of images that were read.
+        unreadable: One line for each image that was left out.
 
     """
 
-    record: bytes
-    dnas: dict[str, bytes]
+    value: Any
+    num_images: int
+    unreadable: list[str]
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -67,47 +67,15 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
     return [range(first, min(first + size, count)) for first in range(0, count, size)]
 
 
-def in_runs(numbers: range, of_run: Callable[[range], _T], merge: Callable[[Iterable[_T]], _T]) -> _T:
-    """Merge parts in a tree that depends on nothing but how many there are: sums of floats depend on their order.
-
-    Args:
-        numbers: Those of the parts, from 0.
-        of_run: What up to 16 neighbours are together.
-        merge: What up to 16 neighbouring runs are together, and then runs of these.
-
-    Example:
-        >>> in_runs(range(40), lambda run: f"{run[0]}-{run[-1]}", " ".join)
-        '0-15 16-31 32-39'
-
-    """
-    if len(numbers) <= RUN:
-        return of_run(numbers)
-    size = RUN
-    while size * RUN < len(numbers):
-        size *= RUN
-    return merge(in_runs(numbers[first : first + size], of_run, merge) for first in range(0, len(numbers), size))
-
-
-def merge_packed(*parts: Mapping[str, bytes]) -> dict[str, bytes]:
-    """Merge the DNAs of parts, kind by kind, in their order; two of a kind are in memory at a time."""
-    with TemporaryDirectory() as name:
-        path, found = Path(name, "x.dna.npz"), {}
-        for kind in parts[0]:
-            merged(_unpacked(part[kind], path) for part in parts).save(path)
-            found[kind] = path.read_bytes()
-    return found
-
-
-def unpacked(dnas: Mapping[str, bytes]) -> Iterator[tuple[str, DNA]]:
-    """The DNAs that were packed, one after the other, by their kinds."""
-    with TemporaryDirectory() as name:
-        for kind, content in dnas.items():
-            yield kind, _unpacked(content, Path(name, "x.dna.npz"))
-
-
-def _unpacked(content: bytes, path: Path) -> DNA:
-    path.write_bytes(content)
-    return load_dna(path)
+def packed(job: Job, split: Split) -> dict[str, bytes]:
+    """The files of a split's DNAs, by kind, which are many times smaller than their counts in memory."""
+    files = {}
+    with TemporaryDirectory() as folder:
+        for kind, dna in job.dnas(split).items():
+            path = Path(folder, f"{kind}.dna.npz")
+            dna.save(path)
+            files[kind] = path.read_bytes()
+    return files
 
 
 class Parts:
@@ -188,21 +156,39 @@ class Parts:
         """Make some parts, in one pass over their images."""
         left = iter(parts)
         for split in job.run(images, [self.parts[part] for part in parts]):
-            self._finish(next(left), job.dnas(split), split.unreadable, split.num_images)
+            part = next(left)
+            for kind, dna in job.dnas(split).items():
+                dna.save(self._path(part, kind))
+                del dna
+            self._finish(part, split.num_images, split.unreadable)
             del split
+
+    def put(self, part: int, finished: Finished) -> None:
+        """Finish a part that was measured elsewhere."""
+        for kind, content in finished.value.items():
+            with replacing(self._path(part, kind)) as temporary:
+                temporary.write_bytes(content)
+        self._finish(part, finished.num_images, finished.unreadable)
 
     def unreadable(self) -> list[str]:
         """One line for each image or shard that was left out, of all parts."""
         return [line for record in self._records() for line in record["unreadable"]]
 
-    def num_read(self) -> int:
-        """Number of images that were read for all parts."""
-        return sum(record["num_images"] for record in self._records())
+    def merged(self, label: str) -> Iterator[tuple[str, DNA]]:
+        """Merge the DNAs of all parts, kind by kind when they are asked for; two are in memory at a time.
 
-    def seen(self, part: int) -> int:
-        """Number of images of a finished part, including unreadable ones."""
-        record = self._read(part)
-        return int(record["num_images"]) + len(record["unreadable"])
+        Args:
+            label: What the images are called.
+
+        Raises:
+            ValueError: If no image could be read.
+
+        """
+        unreadable = self.unreadable()
+        num_images = sum(record["num_images"] for record in self._records())
+        check_any_read(num_images + len(unreadable), unreadable, label)
+        paths = {kind: [self._path(part, kind) for part in range(len(self.parts))] for kind in self.kinds}
+        return ((kind, merged(map(load_dna, paths[kind]))) for kind in self.kinds)
 
     def _records(self) -> Iterator[dict[str, Any]]:
         return map(self._read, range(len(self.parts)))
@@ -214,31 +200,11 @@ class Parts:
                 f"{str(self.folder)!r} has no {record.name}, which another process has made; all need the same folder"
             )
         with refusing(record, "a list of images"):
-            found: dict[str, Any] = read_json(record, dict)
-            check_type("num_images", found.get("num_images"), int)
-            for line in check_type("unreadable", found.get("unreadable"), list):
+            content: dict[str, Any] = read_json(record, dict)
+            check_type("num_images", content.get("num_images"), int)
+            for line in check_type("unreadable", content.get("unreadable"), list):
                 check_type("lines", line, str)
-        return found
-
-    def merged(self, kind: str) -> DNA:
-        """Merge the DNAs of all parts, in runs; beside those of a run and of runs, one is in memory at a time."""
-        return in_runs(range(len(self.parts)), partial(self._merged_run, kind), merged)
-
-    def _merged_run(self, kind: str, numbers: range) -> DNA:
-        return merged(load_dna(self._path(part, kind)) for part in numbers)
-
-    def pack(self, part: int) -> Packed:
-        """The files of a finished part."""
-        dnas = {kind: self._path(part, kind).read_bytes() for kind in self.kinds}
-        return Packed(self._record(part).read_bytes(), dnas)
-
-    def put(self, part: int, packed: Packed) -> None:
-        """Finish a part by its files, which were made elsewhere."""
-        for kind, content in packed.dnas.items():
-            with replacing(self._path(part, kind)) as temporary:
-                temporary.write_bytes(content)
-        with replacing(self._record(part)) as temporary:  # last, since it says that the part is there
-            temporary.write_bytes(packed.record)
+        return content
 
     def remove(self) -> None:
         """Delete all parts, and nothing that someone else has put there."""
@@ -250,12 +216,12 @@ class Parts:
         """Raise ValueError if the folder holds anything that this module has not made."""
         if not self.folder.exists():
             return
-        found = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
-        other = [name for name in found if not _OURS.fullmatch(name)]
-        if not other and _JOB in found:
+        names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
+        other = [name for name in names if not _OURS.fullmatch(name)]
+        if not other and _JOB in names:
             self._job()
         elif not other:
-            other = [name for name in found if re.fullmatch(_FILE, name)]
+            other = [name for name in names if re.fullmatch(_FILE, name)]
         if other:
             raise ValueError(
                 f"{str(self.folder)!r} is not a folder of parts, or something else is in it ({other[0]!r}); move it"
@@ -271,10 +237,9 @@ class Parts:
                 raise ValueError(f"its format is {job.get('format')!r}, expected {FORMAT!r}; move its folder away")
         return job
 
-    def _finish(self, part: int, dnas: dict[str, DNA], unreadable: list[str], num_images: int) -> None:
-        for kind, dna in dnas.items():
-            dna.save(self._path(part, kind))
-        with replacing(self._record(part)) as temporary:  # last, since it says that the part is there
+    def _finish(self, part: int, num_images: int, unreadable: list[str]) -> None:
+        """Write the record of a part, last, since it says that the part is there."""
+        with replacing(self._record(part)) as temporary:
             temporary.write_text(json.dumps({"num_images": num_images, "unreadable": unreadable}), encoding="utf-8")
 
     def _path(self, part: int, kind: str) -> Path:

@@ -116,8 +116,7 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
     way = resolve(*wanted, given, histograms="histogram" in kinds, to_gpu=True)
     extractor, num_folds, plan = way.extractor, asked.num_folds, None
     resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    split = asked.neuron_weights is None
-    network = (split and network_of(extractor.neurons)) or extractor.neurons
+    network = (asked.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     if asked.on is None:  # an engine keeps nothing of single images
         plan = _plan_for_fd(opened, distances, network, num_folds)
     job = Job.for_dnas(way, kinds, asked.reading, num_folds or None)
