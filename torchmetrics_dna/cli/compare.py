@@ -44,10 +44,10 @@ def compare(
     b: o.SideB,
     more: o.MoreSides = None,
     metrics: o.Metrics = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
-    folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.")] = 20,
-    group_by: o.Groups = None,
+    num_folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.", "--folds")] = 20,
+    groups: o.Groups = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
@@ -66,12 +66,12 @@ def compare(
     """Compare two image sets, or DNAs of them; or the first with each of several."""
     options |= {
         "metrics": o.names(metrics),
-        "neuron_weights": neurons,
+        "neuron_weights": neuron_weights,
         "neuron_names": neuron_names,
         "changes": changes,
         "confidence": confidence,
-        "num_folds": folds,
-        "groups": group_by,
+        "num_folds": num_folds,
+        "groups": groups,
     }
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     _check(bool(more), by, form, curve)
@@ -172,7 +172,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 
 def _say_what_next(result: Comparison, a: str, b: str) -> None:
-    """Which commands show more of a difference, on stderr."""
+    """Name the commands that show more of a difference, on stderr."""
     from torchmetrics_dna.dna.load import is_dna_path
     from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
@@ -185,7 +185,7 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
 
 
 def _summary(result: Comparison) -> Table:
-    """What a comparison comes to."""
+    """Print a comparison."""
     from torchmetrics_dna.files.visible import p_in_words
 
     figures: list[tuple[str, float | str | None, str]] = []

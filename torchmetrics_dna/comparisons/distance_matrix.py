@@ -1,4 +1,4 @@
-"""DistanceMatrix: how far several sets are from each other."""
+"""DistanceMatrix: the distances between several sets."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class DistanceMatrix:
-    """How far several sets are from each other, all against all.
+    """Distances between several sets, all against all.
 
     Attributes:
-        names: What the sets are called.
-        num_images: How many images each has.
+        names: Names of the sets.
+        num_images: Number of images of each.
         distances: For each distance, by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; as they are, with what
             noise adds to each.
         layers: Likewise of each layer, ``{distance: {layer: (K, K)}}``; of distances that layers have.
@@ -60,24 +60,24 @@ class DistanceMatrix:
 
     @property
     def order(self) -> list[int]:
-        """The sets in the order of the tree."""
+        """Numbers of the sets in the order of the tree."""
         return [int(i) for i in require("scipy.cluster.hierarchy", "plot").leaves_list(self.linkage)]
 
     @property
     def verdict(self) -> str:
-        """Which two sets are nearest and which are furthest, in one sentence."""
+        """One sentence that names the nearest two sets and the furthest two."""
         values, count = self.distances[self.distance], len(self.names)
         rows, columns = torch.triu_indices(count, count, 1)
         pairs = values[rows, columns]
 
-        def told(k: int) -> str:
-            one, other = self.names[int(rows[k])], self.names[int(columns[k])]
-            return f"{one} and {other} ({self.distance} {number(float(pairs[k]))})"
+        def pair(k: int) -> str:
+            a, b = self.names[int(rows[k])], self.names[int(columns[k])]
+            return f"{a} and {b} ({self.distance} {number(float(pairs[k]))})"
 
         if count == 2:
             return f"The two sets are {number(float(pairs[0]))} apart by {self.distance}."
         return (
-            f"Of {count} sets, {told(int(pairs.argmin()))} are nearest to each other, {told(int(pairs.argmax()))} are"
+            f"Of {count} sets, {pair(int(pairs.argmin()))} are nearest to each other, {pair(int(pairs.argmax()))} are"
             " furthest apart."
         )
 

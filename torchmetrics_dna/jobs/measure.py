@@ -59,7 +59,7 @@ class Measured:
 
     @property
     def thumbnails(self) -> Tensor | None:
-        """Of the images, if folds were kept, uint8, ``(images, n)``."""
+        """Thumbnails of the images, if folds were kept, uint8, ``(images, n)``."""
         return self.kept.get("thumbnails")
 
     @property

@@ -110,8 +110,8 @@ def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     (usual, dot), (alarm, square) = STYLES[:2]
     for changed, colour, marker, name in ((False, usual, dot, "no change"), (True, alarm, square, "changed")):
-        some = [window for window in windows if window.changed == changed]
-        places, values = [window.number for window in some], [window.value for window in some]
+        chosen = [window for window in windows if window.changed == changed]
+        places, values = [window.number for window in chosen], [window.value for window in chosen]
         above.plot(places, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
     highs = [nan if window.high is None else window.high for window in windows]
     above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of windows before are below")

@@ -229,7 +229,7 @@ def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tupl
 
 
 def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
-    """What was compared, for a title."""
+    """Title that says what was compared."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"
         for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
