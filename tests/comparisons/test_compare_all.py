@@ -125,8 +125,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert run(monkeypatch, "matrix", *sides, "--markdown") == 0
     assert "| --: |" in capsys.readouterr().out
     assert run(monkeypatch, "matrix", *sides[3:] * 11) == 2  # one name twice
-    assert run(monkeypatch, "matrix", sides[0]) == 2
-    assert "two sets at least" in capsys.readouterr().err
 
 
 def test_many_sets_are_told_by_their_neighbours(

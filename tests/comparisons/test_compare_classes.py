@@ -164,18 +164,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert float(rows["cat"]["dna_emd"]) == alone.dna_emd
     assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some, "--fail-above", "0.01", "--markdown") == 1
     assert "of dog is" in capsys.readouterr().err
-    labels.write_text("cat/0.png,cat\n")
-    for wrong, message in (
-        (["--by", labels], "has no class for"),
-        (["--by", "colour"], "'folder', the path of a .csv"),
-        (["--by", "folder", "--curve", "x.png"], "--curve is for several sets"),
-        (["--by", "folder", "--group-by", "folder"], "--group-by is for whole sets"),
-        (["--by", "folder", "--metrics", "kid"], "takes no kid class by class"),
-    ):
-        assert run(monkeypatch, "compare", real, fake, *some, *wrong) == 2
-        assert message in capsys.readouterr().err
-    assert run(monkeypatch, "compare", real / "cat", fake, "--by", "folder") == 2
-    assert "lies in no folder of its class" in capsys.readouterr().err
 
 
 def test_a_column_of_parquet(
