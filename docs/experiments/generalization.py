@@ -17,6 +17,7 @@ import data
 import numpy as np
 import results
 import torch
+from discrepancy import generalization_discrepancy
 from fontTools.ttLib import TTFont
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
@@ -28,7 +29,6 @@ from torchvision.transforms import v2
 from torchmetrics_dna import DNAExtractor
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.distances import DISTANCES as RECORDS
-from torchmetrics_dna.functional import generalization_discrepancy
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure

@@ -113,7 +113,7 @@ class Measure:
 
 
 def evidence(a: HistogramDNA, b: HistogramDNA) -> Evidence | None:
-    return weigh_evidence(RECORD, a.distances(b), RECORD.unions(a, b), a.neurons)
+    return weigh_evidence(a.distances(b), RECORD.unions(a, b), RECORD.power)
 
 
 def random_folds(count: int, num_folds: int, generator: torch.Generator) -> Tensor:
@@ -220,7 +220,7 @@ def distances(measure: Measure, a: HistogramDNA, b: HistogramDNA, means_a: Tenso
     """Debiased dna-emd, then the plain distances."""
     record = RECORD
     unions = replace(record.unions(a, b))
-    found = weigh_evidence(record, a.distances(b), unions, a.neurons)
+    found = weigh_evidence(a.distances(b), unions, record.power)
     x, y = means_a.double(), means_b.double()
     last = list(measure.layers.values())[-1]
     folds = torch.cat([torch.zeros(len(x)), torch.ones(len(y))]).long()

@@ -48,7 +48,7 @@ def blurred(pictures: Sequence[Picture], radius: float) -> list[Picture]:
 
 def against(reference: HistogramDNA, other: HistogramDNA) -> Comparison:
     found = reference.distances(other)
-    evidence = weigh_evidence(RECORD, found, RECORD.unions(reference, other), reference.neurons)  # None in few folds
+    evidence = weigh_evidence(found, RECORD.unions(reference, other), RECORD.power)  # None in few folds
     sizes = {"a": reference.num_images, "b": other.num_images}
     return Comparison(
         reference.neurons, {RECORD.name: found}, sizes, "", evidence={RECORD.name: evidence} if evidence else {}

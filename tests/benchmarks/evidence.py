@@ -14,6 +14,7 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import torch
 from timing import in_turns
@@ -22,7 +23,8 @@ from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDN
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
-from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
+from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 
 POSITIONS, FOLDS = 197, 20
 
@@ -43,11 +45,10 @@ def drawn(total: int, num_images: int, seed: int) -> HistogramDNA:
     return HistogramDNA(whole, neurons, ranges, FOLDS * each, "drawn", folds=tuple(folds))
 
 
-def layer_features(neurons: Neurons, num_images: int, seed: int) -> LayerFeatures:
-    """Spatial means in folds, drawn at random."""
+def features(neurons: Neurons, num_images: int, seed: int) -> Features:
+    """Spatial means, drawn at random."""
     generator = torch.Generator().manual_seed(seed)
-    values = torch.randn(num_images, neurons.total, generator=generator)
-    return LayerFeatures(values, torch.arange(num_images) % FOLDS, neurons, plan_for(neurons, [num_images] * 2))
+    return Features(torch.randn(num_images, neurons.total, generator=generator), neurons, "drawn")
 
 
 def main() -> None:
@@ -64,7 +65,7 @@ def main() -> None:
         values = a.distances(b)
 
         def weigh(a: HistogramDNA = a, b: HistogramDNA = b, values: torch.Tensor = values) -> None:
-            weigh_evidence(record, values, record.unions(a, b), a.neurons)
+            weigh_evidence(values, record.unions(a, b), record.power)
 
         seconds = in_turns(arguments.rounds, test=weigh)["test"]
         held = sum(fold.counts.nbytes for fold in a.folds)
@@ -73,11 +74,12 @@ def main() -> None:
     extractor = DNAExtractor()
     of_layers = DISTANCES["fd"]
     for images in (50, 200, 380):
-        one, other = (layer_features(extractor.neurons, images, seed) for seed in (0, 1))
-        nothing = torch.zeros(len(extractor.neurons), dtype=torch.float64)
+        one, other = (features(extractor.neurons, images, seed) for seed in (0, 1))
+        nothing, folds = torch.zeros(len(extractor.neurons), dtype=torch.float64), torch.arange(images) % FOLDS
+        given = one, other, (folds, folds), plan_for(extractor.neurons, [images] * 2)
 
-        def weigh_fd(a: LayerFeatures = one, b: LayerFeatures = other, values: torch.Tensor = nothing) -> None:
-            weigh_evidence(of_layers, values, of_layers.unions(a, b), a.neurons)
+        def weigh_fd(given: tuple[Any, ...] = given, values: torch.Tensor = nothing) -> None:
+            weigh_evidence(values, of_layers.unions(*given), of_layers.power)
 
         took = median(in_turns(1, fd=weigh_fd)["fd"])
         print(f"| evidence of fd, {images} images a side | {took:.2f} s |")

@@ -63,12 +63,12 @@ def test_copies_and_a_contrast_with_a_file(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(console.out, "width", 80)
-    index = tmp_path / "x.safetensors"
+    index = tmp_path / "x.features.npz"
     options = ["rank", A, "--reference", A, "--layers", "block_0,block_4", "--contrast", files / "fit.blur.dna.npz"]
     assert run(monkeypatch, *options, "--nearest", A, "--save-index", index) == 0
     captured = capsys.readouterr()
     assert "copies" in captured.err
-    assert "ImageIndex(7 images" in captured.err
+    assert "Features(7 images" in captured.err
     for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80

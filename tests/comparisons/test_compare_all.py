@@ -1,4 +1,4 @@
-"""All sets against all: figures of single pairs, a symmetric matrix, its tree and its map."""
+"""All sets against all: figures of single pairs, a symmetric matrix and its tree."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from scipy.spatial.distance import squareform
 from scipy.stats import wasserstein_distance
 
 from torchmetrics_dna import ActivationRanges, DistanceMatrix, DNAExtractor, compare, compare_all, make_dna
-from torchmetrics_dna.functional.pairwise import classical_scaling, pairwise_dna_emd, stress
+from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
+from torchmetrics_dna.plots import plot_matrix
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 
@@ -86,21 +87,17 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
-def test_tree_and_map(found: DistanceMatrix) -> None:
+def test_tree(found: DistanceMatrix) -> None:
     assert sorted(map(frozenset, (found.order[:2], found.order[2:])), key=min) == [{0, 2}, {1, 3}]
     assert "Of 4 sets, " in found.verdict
     heights = squareform(cophenet(found.linkage))
-    assert max(branch[2] for branch in found.branches) == heights.max()
-    assert found.tree.count("(") == 3
-    assert "'c''2':" in found.tree
-    assert found.tree.endswith(");")
-    points = np.random.default_rng(0).normal(size=(7, 2))
-    distances = torch.cdist(*[torch.tensor(points)] * 2)
-    placed = classical_scaling(distances)
-    assert stress(placed, distances) < 1e-9  # points of a plane are found again
-    assert placed[:, 0].norm() >= placed[:, 1].norm()
-    two = classical_scaling(torch.tensor([[0.0, 2.0], [2.0, 0.0]]))
-    assert two.abs().flatten().tolist() == pytest.approx([1, 0, 1, 0], abs=1e-12)
+    # the tree of the figure joins sets at the heights of scipy's
+    figure = plot_matrix(found)
+    joints = sorted(max(line.get_ydata()) for line in figure.axes[0].lines)
+    assert joints == pytest.approx(sorted(found.linkage[:, 2]))
+    feet = [x for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True) if y == 0]
+    assert sorted(set(feet)) == [0, 1, 2, 3]
+    assert heights.max() == max(joints)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -110,16 +107,17 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
             Image.fromarray(image).resize((32, 32)).save(tmp_path / "sets" / name / f"{i}.png")
     make_dna(tmp_path / "sets" / "d", layers=["block_0"]).save(tmp_path / "sets" / "d.dna.npz")
     sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]
-    figures = tmp_path / "heat.png", tmp_path / "map.svg"
-    assert run(monkeypatch, "matrix", *sides, "--heatmap", figures[0], "--map", figures[1]) == 0
+    figure = tmp_path / "heat.png"
+    assert run(monkeypatch, "matrix", *sides, "--heatmap", figure) == 0
     told = capsys.readouterr().out
     assert told.startswith("Of 4 sets, ")
     assert "1 " in told
-    assert all(figure.stat().st_size > 5_000 for figure in figures)
+    assert figure.stat().st_size > 5_000
     assert run(monkeypatch, "matrix", *sides, "--csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert run(monkeypatch, "matrix", *sides, "--json") == 0
     values = json.loads(capsys.readouterr().out)
+    assert len(values["linkage"]) == 3
     i, j = values["order"][:2]
     assert float(rows[0][values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
     assert run(monkeypatch, "matrix", *sides, "--markdown") == 0

@@ -49,7 +49,7 @@ def in_folds(parts: list[HistogramDNA] | list[GaussianDNA]) -> HistogramDNA | Ga
 
 def evidence(a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd") -> Evidence | None:
     record = DISTANCES[name]
-    return weigh_evidence(record, record.of_dnas(a, b), record.unions(a, b), a.neurons, confidence=confidence)
+    return weigh_evidence(record.of_dnas(a, b), record.unions(a, b), record.power, confidence=confidence)
 
 
 def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
 
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
     record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
-    return weigh_evidence(record, record.of_dnas(*sides), record.unions(*sides), sides[0].neurons, given)
+    return weigh_evidence(record.of_dnas(*sides), record.unions(*sides), record.power, given)
 
 
 def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.ndarray:
@@ -160,10 +160,8 @@ def test_intervals_of_weights_of_any_sign_hold_the_truth() -> None:
         for _ in range(60):
             record, sides = DISTANCES["dna-emd"], [sampled(images, random) for images in populations]
             unions = replace(record.unions(*sides), num_relabelings=0)
-            neurons = sides[0].neurons
-            interval = weigh_evidence(
-                record, sides[0].distances(sides[1]), unions, neurons, torch.tensor(weights)
-            ).interval
+            found = weigh_evidence(sides[0].distances(sides[1]), unions, record.power, torch.tensor(weights))
+            interval = found.interval
             held += interval.low <= (weights * truth).sum() <= interval.high
         assert held >= 52  # of 57 by the level
 
@@ -327,7 +325,7 @@ def test_coverage_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
             sides = [some[torch.randint(len(some), (60,), generator=generator)] for some in (real, fake)]
             record = DISTANCES["dna-emd"]
             a, b = (in_folds([whole(side[k::10]) for k in range(10)]) for side in sides)
-            interval = weigh_evidence(record, a.distances(b), record.unions(a, b), a.neurons).interval
+            interval = weigh_evidence(a.distances(b), record.unions(a, b), record.power).interval
             held += interval.low <= truth <= interval.high
         assert 0.90 <= held / draws <= 0.98, (truth, held / draws)
 

@@ -16,15 +16,17 @@ from torchmetrics_dna import DNAExtractor, Neurons, compare
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
-from torchmetrics_dna.dna.layer_unions import LayerFeatures, plan_for
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.functional import layer_frechet_distance
 from torchmetrics_dna.functional.permutation import relabelings
-from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.features import SpatialMeans
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.plots import plot_layers
 
 NEURONS = Neurons({"colour": 3, "light": 1})
 SIZES = [3, 5, 2, 6, 4, 3]  # of folds, unequal
 Array = NDArray[np.float64]
+Side = tuple[Features, Tensor]
 
 
 def colours(count: int) -> Array:
@@ -33,9 +35,8 @@ def colours(count: int) -> Array:
     return np.concatenate([photos.mean((1, 2)), photos[:, : photos.shape[1] // 2].mean((1, 2, 3))[:, None]], 1)
 
 
-def features_of(values: Array, folds: Array | list[int], num_images: tuple[int, int]) -> LayerFeatures:
-    plan = plan_for(NEURONS, num_images)
-    return LayerFeatures(torch.from_numpy(values), torch.as_tensor(folds), NEURONS, plan)
+def features_of(values: Array, folds: Array | list[int]) -> Side:
+    return Features(torch.from_numpy(values), NEURONS, "colours"), torch.as_tensor(folds)
 
 
 def fd(a: Array, b: Array) -> Array:
@@ -49,9 +50,10 @@ def fd(a: Array, b: Array) -> Array:
     return np.array(found)
 
 
-def evidence(a: LayerFeatures, b: LayerFeatures, values: Array) -> Evidence | None:
-    record = DISTANCES["fd"]
-    return weigh_evidence(record, torch.from_numpy(values), record.unions(a, b), NEURONS)
+def evidence(sides: list[Side], values: Array) -> Evidence | None:
+    record, (features, folds) = DISTANCES["fd"], zip(*sides, strict=True)
+    plan = plan_for(NEURONS, [side.num_images for side in features])
+    return weigh_evidence(torch.from_numpy(values), record.unions(*features, folds, plan), record.power)
 
 
 def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
@@ -59,7 +61,7 @@ def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
     sides = [images[:23], images[23:] * 0.9]
     folds = np.repeat(range(6), SIZES)
     value = fd(*sides)
-    found = evidence(*(features_of(side, folds, (23, 23)) for side in sides), value)
+    found = evidence([features_of(side, folds) for side in sides], value)
     assert found is not None
     return sides, folds, found, value
 
@@ -98,8 +100,8 @@ def test_the_permutation_test_against_one_written_out() -> None:
 
 
 def test_copies_of_one_set() -> None:
-    side = features_of(colours(24), [k % 6 for k in range(24)], (24, 24))
-    found = evidence(side, side, np.zeros(2))
+    side = features_of(colours(24), [k % 6 for k in range(24)])
+    found = evidence([side, side], np.zeros(2))
     assert (found.debiased, found.test.p_value) == (0, 1)
 
 
@@ -125,7 +127,7 @@ def test_what_would_be_wrong_or_too_dear_is_refused(
     widths: dict[str, int], num_images: tuple[int, int], tested: bool, debiased: tuple[str, ...], told: list[str]
 ) -> None:
     plan = plan_for(Neurons(widths), num_images)
-    assert (plan.tested, plan.debiased, plan.anything) == (tested, debiased, tested or bool(debiased))
+    assert (plan.tested, plan.debiased, plan.needs_features) == (tested, debiased, tested or bool(debiased))
     for line, pattern in zip(plan.limits, told, strict=True):
         assert re.search(pattern, line), line
 
@@ -165,7 +167,8 @@ def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
 def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) -> None:
     """Draws of photographs: of nothing the test finds something in 5 %, and without noise the value is right."""
     monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)  # enough for one level
-    extractor, features = DNAExtractor(layers=["block_1"]), Features(all_layers=True)
+    extractor = DNAExtractor(layers=["block_1"])
+    features = SpatialMeans(extractor.neurons)
     side = features.empty("cpu")
     photos = photographs(160)
     for picture in [*photos, *(blur(photo, strength=2) for photo in photos)]:
@@ -175,9 +178,10 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
     generator = torch.Generator().manual_seed(0)
     plan = plan_for(neurons, [size, size])
 
-    def drawn(images: Tensor) -> LayerFeatures:
+    def drawn(images: Tensor) -> Side:
         chosen = torch.randint(len(images), (size,), generator=generator)
-        return LayerFeatures(images[chosen], torch.randint(20, (size,), generator=generator), neurons, plan)
+        folds = torch.randint(20, (size,), generator=generator)
+        return Features(images[chosen], neurons, extractor.name), folds
 
     def of_layers(a: Tensor, b: Tensor, correction: int) -> Tensor:
         moments = ([(x[:, rows].mean(0), x[:, rows].T.cov(correction=correction)) for x in (a, b)] for rows in slices)
@@ -188,8 +192,9 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(40):
         for others in (real, fake):
             a, b = drawn(real), drawn(others)
-            values = of_layers(a.values, b.values, 1)
-            found = weigh_evidence(record, values, record.unions(a, b), neurons)
+            values = of_layers(a[0].values.double(), b[0].values.double(), 1)
+            unions = record.unions(a[0], b[0], (a[1], b[1]), plan)
+            found = weigh_evidence(values, unions, record.power)
             if others is real:
                 p_values.append(found.test.p_value)
             else:

@@ -29,7 +29,7 @@ from mutations import npy, unzipped, zipped
 from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna, make_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.features import KeptFeatures
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.load import merge_files
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
@@ -193,7 +193,7 @@ def test_folds_of_damaged_files_are_refused(tmp_path: Path) -> None:
 
 def test_features_of_another_number_of_images_are_refused(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
-    KeptFeatures(torch.rand(5, 3), dnas.Neurons({"head": 3}), "tiny").save(good)
+    Features(torch.rand(5, 3), dnas.Neurons({"head": 3}), "tiny").save(good)
 
     def claim(number: int) -> None:
         def change(members: dict[str, bytes], header: dict) -> None:
@@ -204,10 +204,10 @@ def test_features_of_another_number_of_images_are_refused(tmp_path: Path) -> Non
         bad.write_bytes(rewritten(good, change))
 
     claim(5)
-    assert len(KeptFeatures.load(bad).values) == 5
+    assert len(Features.load(bad).values) == 5
     claim(6)
     with pytest.raises(ValueError, match="bad' as a DNA file: it has features of 5 images, but is of 6"):
-        KeptFeatures.load(bad)
+        Features.load(bad)
 
 
 @pytest.mark.parametrize("path", OLD_FILES, ids=lambda path: path.name)

@@ -2,13 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata
 
 from torchmetrics_dna.functional import (
-    generalization_discrepancy,
     learn_neuron_weights,
     select_neurons,
     sensitivity_deviation,
@@ -109,24 +108,3 @@ def test_draws_are_seeded() -> None:
 def test_bad_distances(target: torch.Tensor, others: torch.Tensor, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         learn_neuron_weights(target, others)
-
-
-@given(arrays("float64", (2, 5), elements=st.floats(0, 1)), arrays("float64", (2, 5), elements=st.floats(0, 9)))
-@settings(deadline=None)
-def test_discrepancy_is_eq_8(scores: object, distances: object) -> None:
-    found = generalization_discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
-    lost = 0.0
-    for score, distance in zip(scores.tolist(), distances.tolist(), strict=True):
-        predicted = [score[i] for i in sorted(range(5), key=lambda i: distance[i])]
-        lost += sum(abs(a - b) for a, b in zip(sorted(score, reverse=True), predicted, strict=True))
-    assert float(found) == pytest.approx(lost / 10)
-    assert float(generalization_discrepancy(torch.from_numpy(scores), -torch.from_numpy(scores))) == 0
-
-
-def test_pairs_can_be_left_out() -> None:
-    scores = torch.tensor([[torch.nan, 0.5, 0.7]])
-    assert float(generalization_discrepancy(scores, torch.tensor([[torch.inf, 1.0, 2.0]]))) == pytest.approx(0.2)
-    with pytest.raises(ValueError, match="Expected a finite distance"):
-        generalization_discrepancy(scores, torch.tensor([[1.0, torch.inf, 2.0]]))
-    with pytest.raises(ValueError, match="of one shape"):
-        generalization_discrepancy(scores, torch.ones(1, 2))

@@ -40,7 +40,7 @@ def go_through(what: str, values: Tensor) -> None:
     distances_on_cpu.fill_from_rows_(distances.zero_(), rows, layout, references)
     show(f"distances of rows {what}", distances)
     counts.zero_()
-    cpu.count_rows_(counts, rows, layout)
+    cpu.count_rows_(counts, rows, layout.starts, layout.activations)
     show(f"counts of rows {what}", counts)
     show(f"means {what}", cpu.spatial_means([values]))
     show(f"extremes {what}", cpu.extremes(parts))

@@ -59,11 +59,12 @@ def rooms() -> Needs:
     return needs
 
 
-def modules() -> Needs:
-    """Which other modules each module imports when it is imported itself."""
+def modules(room: str | None = None, *, types: bool = False, on_use: bool = False) -> Needs:
+    """Which other modules each module imports, of the whole package or within a room; see :func:`imports`."""
     paths = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]  # which loads lazily
+    paths = [path for path in paths if room in (None, room_of(path))]
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
-    return {n: (imports(p, types=False, on_use=False) & names.keys()) - {n} for n, p in names.items()}
+    return {n: (imports(p, types=types, on_use=on_use) & names.keys()) - {n} for n, p in names.items()}
 
 
 def floors(needs: Needs) -> tuple[list[set[str]], set[str]]:

@@ -42,20 +42,20 @@ import dnas
 import kinds
 import numpy as np
 import torch
+from safetensors.torch import save_file
 
 from torchmetrics_dna import ActivationRanges, Neurons, NeuronWeights, load_dna
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import Stored
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.features import KeptFeatures
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.images.base import Entry, unreadable
 from torchmetrics_dna.images.pixels import to_rgb
-from torchmetrics_dna.singles.nearest import ImageIndex
 
 Members = dict[str, bytes]
 SECONDS, MEGABYTES = 1, 200
@@ -115,14 +115,21 @@ def names() -> Subject:
     )
 
 
-def index(value: ImageIndex) -> Subject:
+def index(values: torch.Tensor, names: list[str]) -> Subject:
+    """An index of images of the former kind."""
     path = lambda stem: stem.with_suffix(".safetensors")  # noqa: E731
     return Subject(
-        lambda stem: value.save(path(stem)),
-        lambda stem: vars(ImageIndex.load(path(stem))),
+        lambda stem: save_old_index(path(stem), values, names),
+        lambda stem: Features.load(path(stem)),
         lambda stem: plain_index(path(stem).read_bytes()),
         (".safetensors",),
     )
+
+
+def save_old_index(path: Path, values: torch.Tensor, names: list[str]) -> None:
+    about = {"layer": "head", "extractor": "tiny", "weights_digest": "aa", "names": names}
+    digest = content_digest(about, {"means": values.numpy()})
+    save_file({"means": values}, path, {"torchmetrics_dna": json.dumps(about | {"digest": digest})})
 
 
 def subjects() -> dict[str, Subject]:
@@ -133,7 +140,9 @@ def subjects() -> dict[str, Subject]:
     shifts, spread, content = (torch.randn(*shape, 6, generator=random).double() for shape in ((2, 3), (), (4,)))
     changes = ChangeDictionary(shifts, spread.abs(), content, ("blur", "ünïcode"), 30, WHOLE, "tiny", "aa")
     values = torch.randn(5, 3, generator=random)
-    features = KeptFeatures(values, Neurons({"../köpf": [1, 4, 5]}), "tiny", "aa", dnas.PREPARATION)
+    features = Features(values, Neurons({"../köpf": [1, 4, 5]}), "tiny", "aa", dnas.PREPARATION)
+    names_of_images = [f"ü/{i}.png" for i in range(5)]
+    named = Features(torch.cat([values, values * 2], 1), WHOLE, "tiny", "aa", names=names_of_images)
     folded = {f"{name}, in folds": ours(dna) for name, dna in zip(FOLDED, dnas.in_folds(), strict=True)}
     return folded | {
         "histogram": ours(histogram),
@@ -143,7 +152,8 @@ def subjects() -> dict[str, Subject]:
         "neuron weights": ours(weights),
         "changes": ours(changes),
         "features": ours(features),
-        "index of images": index(ImageIndex([f"ü/{i}.png" for i in range(5)], values, "head", "tiny", "aa")),
+        "features, named": ours(named),
+        "index of images": index(values, names_of_images),
         "neuron names": names(),
         "ranges": ranges("widen", "mine"),
         "ranges, official": ranges("scale", None),
@@ -214,11 +224,11 @@ def value_of(found: Stored | ActivationRanges | dict[str, Any]) -> dict[str, Any
     value = {"layers": [[layer, list(found.neurons.numbers(layer))] for layer in found.neurons]}
     if isinstance(found, ActivationRanges):
         return value | {"low": found.minimum, "high": found.maximum, "margin": found.margin, "name": found.name}
-    if isinstance(found, (ChangeDictionary, KeptFeatures)):
+    if isinstance(found, (ChangeDictionary, Features)):
         value |= {"extractor": found.extractor, "weights": found.weights_digest}
-    if isinstance(found, KeptFeatures):
-        numbers = {"values": found.values, "num_images": len(found.values)}
-        return value | numbers | {"preparation": found.preparation}
+    if isinstance(found, Features):
+        numbers = {"values": found.values, "num_images": found.num_images}
+        return value | numbers | {"preparation": found.preparation, "names": list(found.names)}
     if isinstance(found, ChangeDictionary):
         numbers = {"shifts": found.shifts, "spread": found.spread, "content": found.content}
         return value | numbers | {"changes": list(found.names), "num_images": found.num_images}
@@ -254,7 +264,15 @@ def plain_index(content: bytes) -> dict[str, Any]:
     about, means = json.loads(header["__metadata__"]["torchmetrics_dna"]), header["means"]
     first, last = means["data_offsets"]
     values = np.frombuffer(content[8 + size :][first:last], {"F32": "<f4"}[means["dtype"]]).reshape(means["shape"])
-    return {name: about[name] for name in ("names", "layer", "extractor", "weights_digest")} | {"means": values}
+    return {
+        "layers": [[about["layer"], list(range(values.shape[1]))]],
+        "extractor": about["extractor"],
+        "weights": about["weights_digest"],
+        "values": values,
+        "num_images": len(values),
+        "preparation": None,
+        "names": about["names"],
+    }
 
 
 def plain_pair(stem: Path) -> dict[str, Any]:
@@ -300,7 +318,9 @@ def _plain(header: dict[str, Any], about: dict[str, Any], arrays: dict[str, np.n
         return value | {name: about[name] for name in ("changes", "num_images")}
     if about["kind"] == "features":
         value |= {name: about[name] for name in ("num_images", "preparation")}
-        return value | {"values": join("features").view("<f4")}
+        values = [arrays[f"features/{quote(layer, safe='')}"].view("<f4") for layer, _ in layers]
+        listed = json.loads(arrays["names"].tobytes()) if "names" in arrays else []
+        return value | {"values": np.concatenate(values, 1), "names": listed}
     value["notes"] = header.get("notes", "")
     if about["kind"] == "neuron-weights":
         return value | {"weight": join("weight")}

@@ -10,8 +10,9 @@ import torch
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
+from torchmetrics_dna import Neurons
 from torchmetrics_dna.functional.kernel import kernel_distance
-from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.features import SpatialMeans
 
 _generator = torch.Generator().manual_seed(0)
 A, B = (torch.randn(count, 20, generator=_generator).relu() + 0.1 * i for i, count in enumerate((70, 70)))
@@ -68,7 +69,7 @@ def test_one_image_is_an_error() -> None:
 
 
 def test_features_are_means_of_the_last_layer() -> None:
-    features = Features()
+    features = SpatialMeans.of_last_layer(Neurons({"first": 3, "last": 3}))
     images, side = torch.rand(5, 3, 4, 2), features.empty("cpu")
     for some in images.split(2):
         features.add_(side, [{"first": some * 0, "last": some}], len(some))

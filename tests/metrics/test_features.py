@@ -20,7 +20,7 @@ from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 from torchmetrics_dna import CMMD, MIND, DNAExtractor, DNAFrechet, compare
-from torchmetrics_dna.dna.features import KeptFeatures
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.functional import cmmd, mind
 
 EXTRACTOR, _ = pixels()
@@ -252,7 +252,7 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
     metric = fed(make(layer="colours"))
     kept = metric.to_features(True)
     kept.save(tmp_path / "real.features.npz")
-    assert KeptFeatures.load(tmp_path / "real.features.npz").digest == kept.digest
+    assert Features.load(tmp_path / "real.features.npz").digest == kept.digest
     assert torch.equal(kept.values, metric.features(True))
     for reference in (kept, tmp_path / "real.features.npz"):
         other = make(reference=reference)
@@ -268,7 +268,7 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
         other.update(REAL, real=True)
     with pytest.raises(ValueError, match="`layer` is 'mean', but `reference` is of 'colours'"):
         make(layer="mean", reference=kept)
-    with pytest.raises(TypeError, match="expected to be KeptFeatures or the path of a file of them, but got 3"):
+    with pytest.raises(TypeError, match="expected to be Features or the path of a file of them, but got 3"):
         make(reference=3)
     with pytest.raises(ValueError, match="expected 'features'"):
         make(reference=Path(__file__).parents[1] / "data" / "format_1" / "histogram.dna.npz")

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.binning.single_rows import SingleRows
 
 __all__ = ["add_counts_", "count_rows_", "covers", "extremes", "regrid_", "spatial_means"]
 _TASK = 256  # neurons, whose histograms are worth a task of their own
@@ -51,9 +50,17 @@ def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) 
     in_rows(regrid_rows, *(tensor.numpy() for tensor in (counts, starts, shifts, new_starts)))
 
 
-def count_rows_(counts: Tensor, rows: Tensor, layout: SingleRows) -> None:
-    """Add histograms of single images that were kept to ``counts``, shape ``(N, num_bins)``, int64, in place."""
-    given = rows.numpy(), layout.starts.numpy(), layout.activations.numpy()
+def count_rows_(counts: Tensor, rows: Tensor, starts: Tensor, activations: Tensor) -> None:
+    """Add histograms of single images, as :class:`SingleRows` keeps them, to ``counts`` in place.
+
+    Args:
+        counts: Shape ``(N, num_bins)``, int64.
+        rows: Shape ``(images, L)``.
+        starts: Where in a row each neuron begins, and the end, shape ``(N + 1,)``.
+        activations: Number of activations of an image for each neuron, shape ``(N,)``.
+
+    """
+    given = rows.numpy(), starts.numpy(), activations.numpy()
     into = counts.numpy()
     in_threads(partial(count_from_rows, *given, *some, into) for some in neurons_in_tasks(len(into)))
 

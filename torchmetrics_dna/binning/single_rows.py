@@ -85,7 +85,7 @@ class SingleRows:
         """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64."""
         fast = optional("binning.cpu") if counts.device.type == "cpu" else None
         if fast:
-            fast.count_rows_(counts, rows, self)
+            fast.count_rows_(counts, rows, self.starts, self.activations)
             return
         for neurons, _, found in self.histograms(rows):
             counts[neurons] += found.sum(1)

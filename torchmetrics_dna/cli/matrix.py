@@ -34,7 +34,6 @@ def matrix(
     metrics: o.Metrics = None,
     neurons: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
-    map_: Annotated[Path | None, o.option("Draw a map with each set as a point.", "--map")] = None,
     as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
     as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
@@ -46,13 +45,13 @@ def matrix(
 
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     require("scipy", "plot")
-    for figure in filter(None, (heatmap, map_)):
-        check_figure(figure)
+    if heatmap is not None:
+        check_figure(heatmap)
     with progress() as report:
         given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neurons}
         found = compare_all(sets, distributed=PROCESSES > 1, **given)
     _print(found, form)
-    _draw(found, heatmap, map_)
+    _draw(found, heatmap)
     print_unreadable(found.unreadable)
 
 
@@ -91,16 +90,12 @@ def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
     return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
-def _draw(found: DistanceMatrix, heatmap: Path | None, map_: Path | None) -> None:
+def _draw(found: DistanceMatrix, heatmap: Path | None) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
-    if rank() != 0 or (heatmap is None and map_ is None):
+    if rank() != 0 or heatmap is None:
         return
-    from torchmetrics_dna.plots import plot_map, plot_matrix
+    from torchmetrics_dna.plots import plot_matrix
 
-    if heatmap is not None:
-        plot_matrix(found).savefig(heatmap)
-        talk.print(f"The heat map is in {heatmap}")
-    if map_ is not None:
-        plot_map(found).savefig(map_)
-        talk.print(f"The map is in {map_}")
+    plot_matrix(found).savefig(heatmap)
+    talk.print(f"The heat map is in {heatmap}")

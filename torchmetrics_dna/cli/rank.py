@@ -58,7 +58,7 @@ def rank(
     nearest: Annotated[
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
-    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.safetensors).")] = None,
+    save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
     neurons: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     as_csv: Annotated[bool, o.option("Print all as comma-separated values.", "--csv")] = False,
@@ -74,7 +74,7 @@ def rank(
     if save_index is not None:
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
-        check_output(save_index, ".safetensors")
+        check_output(save_index, ".npz")
     from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 

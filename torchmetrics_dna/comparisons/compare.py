@@ -10,8 +10,8 @@ from torchmetrics_dna.comparisons.compare_classes import compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, called, short_names
 from torchmetrics_dna.dna.distances import check_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Asked, measure_sides

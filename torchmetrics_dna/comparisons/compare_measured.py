@@ -11,7 +11,6 @@ from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES, Distance
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
-from torchmetrics_dna.dna.layer_unions import LayerFeatures
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -89,8 +88,11 @@ def _compare(
         spread |= {} if deviation is None else {record.name: deviation}
         unions = _unions_of(record, a, b, plan)
         if unions is not None:
-            given = found[record.name], unions, dna.neurons
-            known = weigh_evidence(record, *given, weights if record.grain == "neuron" else None, confidence)
+            values = found[record.name]
+            if record.grain == "layer":
+                values = values[[layer in record.layers_of(dna.neurons) for layer in dna.neurons]]
+            of_neurons = weights if record.grain == "neuron" else None
+            known = weigh_evidence(values, unions, record.power, of_neurons, confidence)
             evidence |= {} if known is None else {record.name: known}
             told += _limits(known, unions)
     sides = a.without_folds(), b.without_folds()
@@ -195,20 +197,19 @@ def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) ->
     """The folds of both sides; None if the distance has none, or was not measured so that it has."""
     if record.unions is None:
         return None
-    if not record.by_image:
-        return record.unions(*(given_for(record, side) for side in (a, b)))
-    if plan is None or a.folds is None or b.folds is None:
-        return None
-    folds = a.folds, b.folds
-    a, b = (side.select(record.layers_of(side.any.neurons)) for side in (a, b))
-    means = [side.kept.get("means", torch.zeros(0)) for side in (a, b)]
-    return record.unions(*(LayerFeatures(*of, a.any.neurons, plan) for of in zip(means, folds, strict=True)))
+    if record.by_image:
+        if plan is None or a.folds is None or b.folds is None:
+            return None
+        return record.unions(a.features, b.features, (a.folds, b.folds), plan)
+    sides = (given_for(record, side) for side in (a, b))
+    return record.unions(*sides) if record.kinds else record.unions(*sides, (a.folds, b.folds))
 
 
 def given_for(record: Distance, measured: Measured) -> Any:
-    """What a distance takes, if it was measured: a DNA, or features; variances are the diagonals of covariances."""
+    """Return the input a distance needs, a DNA or features of the last layer; None if it was not measured."""
     if not record.kinds:
-        return measured.features
+        features = measured.features
+        return None if features is None else features.select(list(measured.any.neurons)[-1:])
     layers = measured.dnas.get("layer-gaussian")
     if record.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
         return measured.dnas.get("gaussian", layers.to_gaussian())

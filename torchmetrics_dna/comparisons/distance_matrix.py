@@ -10,14 +10,11 @@ import torch
 
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.pairwise import classical_scaling, stress
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torch import Tensor
-
-    Point = tuple[float, float]
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -49,7 +46,7 @@ class DistanceMatrix:
 
     @cached_property
     def linkage(self) -> Any:
-        """The tree of the sets by hierarchical clustering with mean distances, as scipy has it, ``(K - 1, 4)``.
+        """Hierarchical clustering of the sets by mean distances, in scipy's format, ``(K - 1, 4)``.
 
         Branches are turned so that neighbours are near each other (``optimal_ordering``).
 
@@ -65,38 +62,6 @@ class DistanceMatrix:
     def order(self) -> list[int]:
         """The sets in the order of the tree."""
         return [int(i) for i in require("scipy.cluster.hierarchy", "plot").leaves_list(self.linkage)]
-
-    @property
-    def branches(self) -> list[tuple[Point, Point, float]]:
-        """How to draw the tree over sets in its order, as where the two parts of each branch stand, and its height."""
-        count, order = len(self.names), self.order
-        points: list[Point] = [(float(order.index(i)), 0.0) for i in range(count)]
-        drawn = []
-        for left, right, height, _ in self.linkage:
-            one, other = points[int(left)], points[int(right)]
-            drawn.append((one, other, float(height)))
-            points.append(((one[0] + other[0]) / 2, float(height)))
-        return drawn
-
-    @property
-    def tree(self) -> str:
-        """The tree in Newick's format, as programs that draw trees read it; heights are distances."""
-        parts = [(_quoted(name), 0.0) for name in self.names]
-        for left, right, height, _ in self.linkage:
-            one, other = (parts[int(i)] for i in (left, right))
-            inner = ",".join(f"{text}:{float(height) - below:.6g}" for text, below in (one, other))
-            parts.append((f"({inner})", float(height)))
-        return f"{parts[-1][0]};"
-
-    @cached_property
-    def places(self) -> Tensor:
-        """Where each set lies on a map, ``(K, 2)``, by classical multidimensional scaling (Torgerson, 1952)."""
-        return classical_scaling(self.found[self.distance])
-
-    @property
-    def stress(self) -> float:
-        """How far distances on the map are from those found, as a share of these (Kruskal's stress 1)."""
-        return stress(self.places, self.found[self.distance])
 
     @property
     def verdict(self) -> str:
@@ -138,15 +103,8 @@ class DistanceMatrix:
                 for name, layers in self.layers.items()
             },
             "order": self.order,
-            "tree": self.tree,
-            "map": self.places.tolist(),
-            "stress": self.stress,
+            "linkage": self.linkage.tolist(),
         }
 
     def __repr__(self) -> str:
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.found)})"
-
-
-def _quoted(name: str) -> str:
-    """A name as Newick's format quotes it."""
-    return "'" + name.replace("'", "''") + "'"

@@ -11,8 +11,8 @@ from torchmetrics_dna.comparisons.comparisons import SIGNIFICANT
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.jobs.job import Job

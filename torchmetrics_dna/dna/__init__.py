@@ -20,7 +20,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "DNA": "dna.base",
+    "DNA": "dna.load",  # which imports all kinds, for DNA.load
     "GaussianDNA": "dna.gaussian",
     "HistogramDNA": "dna.histogram",
     "LayerGaussianDNA": "dna.layer_gaussian",

@@ -143,8 +143,6 @@ class DNA(_Counted, Stored, ABC):
     @classmethod
     @override
     def _kinds(cls) -> dict[str, type[Self]]:
-        from torchmetrics_dna.dna import layer_gaussian  # noqa: F401 - and with it, every subclass
-
         return {each.kind: each for each in (cls.__subclasses__() if isabstract(cls) else [cls])}
 
     @override

@@ -112,6 +112,10 @@ class Joined:
         """One array for each layer."""
         return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
 
+    def single(self, name: str) -> NDArray[Any] | None:
+        """The array of this name, which is of no layer; None if there is none."""
+        return self._arrays.get(name)
+
     def flat(self, field: str) -> Tensor:
         """One number for each neuron, float64."""
         import torch

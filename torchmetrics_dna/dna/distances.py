@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
-from torchmetrics_dna.dna.unions import ImageFeatures, Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.dna.unions import Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
@@ -41,10 +42,11 @@ class Distance:
         between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
             features of images, the value and, if it has one, its standard deviation over subsets of images, or such
             pairs by key.
-        unions: The folds of two such sides, from which a test and an interval follow; None if it has neither.
+        unions: The folds of two such sides, from which a test and an interval follow; of features, also takes the fold
+            of each image, and with ``by_image`` a plan. None if it has neither.
         power: Which power of it grows by a share of 1/images because sets are finite.
         subsets: Whether it is the mean over subsets of images, which has a standard deviation.
-        by_image: Whether ``unions`` takes spatial means of all layers, image by image, not what ``between`` takes.
+        by_image: Whether ``unions`` takes features of all layers, not what ``between`` takes.
         pairwise: The distances between all of several such sides, a row for each pair; None to take each by itself.
         higher_is_better: Whether it rises as sets come nearer, so that it is no distance: it says nothing of which set
             is nearest, nor the same of B and A as of A and B.
@@ -59,7 +61,7 @@ class Distance:
     kinds: tuple[Kind, ...]
     least: int
     between: Callable[[Any, Any], Any]
-    unions: Callable[[Any, Any], Unions] | None = None
+    unions: Callable[..., Unions] | None = None
     power: int = 1
     subsets: bool = False
     by_image: bool = False
@@ -93,19 +95,19 @@ def _of_dnas(a: DNA, b: DNA) -> Any:
     return a.distances(b)
 
 
-def _kid(a: ImageFeatures, b: ImageFeatures) -> tuple[float, float]:
+def _kid(a: Features, b: Features) -> tuple[float, float]:
     return kernel_distance(a.values, b.values)
 
 
-def _mind(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
+def _mind(a: Features, b: Features) -> tuple[float, None]:
     return float(mind(a.values, b.values)), None
 
 
-def _cmmd(a: ImageFeatures, b: ImageFeatures) -> tuple[float, None]:
+def _cmmd(a: Features, b: Features) -> tuple[float, None]:
     return float(cmmd(a.values, b.values)), None
 
 
-def _prdc(a: ImageFeatures, b: ImageFeatures) -> dict[str, tuple[float, None]]:
+def _prdc(a: Features, b: Features) -> dict[str, tuple[float, None]]:
     return {key: (float(value), None) for key, value in prdc(a.values, b.values).items()}
 
 

@@ -11,7 +11,9 @@ import numpy as np
 import torch
 
 from torchmetrics_dna.functional.permutation import (
+    LEAST_FOLDS,
     NUM_RELABELINGS,
+    UNEQUAL,
     PermutationTest,
     permutation_test,
     relabelings,
@@ -24,16 +26,12 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distances import Distance
     from torchmetrics_dna.dna.unions import Unions
-    from torchmetrics_dna.neurons.index import Neurons
 
     Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds, and how many times a fold's images all have
 
-LEAST_FOLDS, NUM_FOLDS = 5, 20
 _LEAST_WAYS = 100  # to exchange folds of the larger of two unequal sides, or there is no test
 _NODES = 64  # of an integral
-_UNEQUAL = 1.5  # times as many images, beyond which folds are exchanged by the number of their images
 
 
 @dataclass(frozen=True)
@@ -58,7 +56,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """What a distance becomes without each fold, in the power of it that noise adds to (``record.power``).
+    """What a distance becomes without each fold, in the power of it that noise adds to (``power``).
 
     Attributes:
         left: The distance without noise; below 0 where noise has eaten it up, or weights are below 0.
@@ -110,24 +108,22 @@ class Evidence:
 
 
 def weigh_evidence(
-    record: Distance,
     values: Tensor,
     unions: Unions,
-    neurons: Neurons,
+    power: int = 1,
     weights: Tensor | None = None,
     confidence: float = 0.95,
 ) -> Evidence | None:
     """Say how sure a distance is, from folds of its sides; None where one has too few with images, or both have none.
 
-    Distances of finite sets are too large. For a distance whose square (``record.power`` 2), or which itself (1),
+    Distances of finite sets are too large. For a distance whose square (``power`` 2), or which itself (1),
     grows by a share of 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) says by how
     much, and how much it varies. A side without folds is taken for exact there, and can't be tested.
 
     Args:
-        record: Of the distance.
-        values: The distance of each neuron, shape ``(N,)``.
+        values: The distance of each neuron, shape ``(N,)``; of each layer for fd.
         unions: The folds of both sides.
-        neurons: Where layers begin.
+        power: The power of the distance that noise adds to; see :class:`~torchmetrics_dna.dna.distances.Distance`.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
         confidence: Level of the interval.
 
@@ -136,21 +132,18 @@ def weigh_evidence(
     folded = [len(sizes) for sizes, exact in zip(sides, unions.exact, strict=True) if not exact]
     if not folded or min(folded) < LEAST_FOLDS:
         return None
-    if record.grain == "layer":
-        values = values[[layer in record.layers_of(neurons) for layer in neurons]]
-    slices = _layers_of(record, values, neurons)
-    parts = [_Part.of(record, values, unions, slices, *part) for part in _by_sign(weights)]
+    parts = [_Part.of(values, unions, power, *part) for part in _by_sign(weights)]
     num_folds = max(map(len, sides))
-    interval, *of_layers = (_interval(parts, i, record, confidence, num_folds) for i in range(1 + len(slices)))
-    debiased = torch.stack([part.sign * _root(part.left, record) for part in parts]).sum(0)
+    interval, *of_layers = (_interval(parts, i, power, confidence, num_folds) for i in range(1 + len(unions.slices)))
+    debiased = torch.stack([part.sign * _root(part.left, power) for part in parts]).sum(0)
     test, null, null_high = None, None, None
     asked = len(folded) == 2 and unions.num_relabelings != 0
     in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if asked else None
     if in_a is not None:
-        test, under = _test(record, unions, in_a, slices, weights)
+        test, under = _test(unions, in_a, power, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
-    layers, single = debiased[1 : 1 + len(slices)], debiased[1 + len(slices) :]
-    return Evidence(interval, layers, tuple(of_layers), single, test, null, null_high, _overall(parts, record))
+    layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
+    return Evidence(interval, layers, tuple(of_layers), single, test, null, null_high, _overall(parts, power))
 
 
 def check_confidence(confidence: float) -> None:
@@ -190,13 +183,6 @@ def student_tail(t: float, freedom: float) -> float:
     return float(area * exp(lgamma((freedom + 1) / 2) - lgamma(freedom / 2)) / pi**0.5)
 
 
-def _layers_of(record: Distance, values: Tensor, neurons: Neurons) -> list[slice]:
-    """Where each layer's values are; the distance of a set is of one."""
-    if record.grain == "neuron":
-        return list(neurons.slices.values())
-    return [slice(i, i + 1) for i in range(len(values))]
-
-
 def _by_sign(weights: Tensor | None) -> list[tuple[int, Tensor | None]]:
     """Signs and absolute weights of the neurons that add to the weighted sum, and of those that are subtracted.
 
@@ -212,7 +198,7 @@ def _by_sign(weights: Tensor | None) -> list[tuple[int, Tensor | None]]:
 class _Part:
     """Delete-one-fold jackknife of a weighted sum whose weights are of one sign.
 
-    All figures are in the power of the distance that noise adds to (``record.power``): of the whole, of each layer and
+    All figures are in the power of the distance that noise adds to (``power``): of the whole, of each layer and
     of each neuron.
 
     Attributes:
@@ -228,12 +214,10 @@ class _Part:
     sides: tuple[Pseudo | None, Pseudo | None]
 
     @classmethod
-    def of(
-        cls, record: Distance, values: Tensor, unions: Unions, slices: list[slice], sign: int, weights: Tensor | None
-    ) -> _Part:
+    def of(cls, values: Tensor, unions: Unions, power: int, sign: int, weights: Tensor | None) -> _Part:
         """The part of the neurons with these absolute weights."""
-        bias, sides = _delete_one(record, unions, slices, weights)
-        return cls(sign, _figures(values[None], slices, weights)[0].pow(record.power) - bias, sides)
+        bias, sides = _delete_one(unions, power, weights)
+        return cls(sign, _figures(values[None], unions.slices, weights)[0].pow(power) - bias, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
         """That of one figure, with its sign left out."""
@@ -242,7 +226,7 @@ class _Part:
 
 
 def _delete_one(
-    record: Distance, unions: Unions, slices: list[slice], weights: Tensor | None
+    unions: Unions, power: int, weights: Tensor | None
 ) -> tuple[Tensor, tuple[Pseudo | None, Pseudo | None]]:
     """By how much all figures are too large, and pseudo-values of whole and layers with their times; in powers."""
     sides = [unions.sizes_a, unions.sizes_b]
@@ -251,7 +235,7 @@ def _delete_one(
     out = torch.eye(total, dtype=torch.bool)
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
     distances = (unions.jackknifed or unions.distances)(*rows)
-    value, *left = _figures(distances, slices, weights).pow(record.power)
+    value, *left = _figures(distances, unions.slices, weights).pow(power)
     bias = torch.zeros_like(value)
     parts: list[Pseudo | None] = []
     for number, sizes in enumerate(sides):
@@ -262,29 +246,29 @@ def _delete_one(
         times = (sizes.double().sum() / sizes).to(rest)
         pseudo = times[:, None] * value - (times[:, None] - 1) * rest
         bias += value - (pseudo / times[:, None]).sum(0)
-        parts.append((pseudo[:, : 1 + len(slices)], times))
+        parts.append((pseudo[:, : 1 + len(unions.slices)], times))
     return bias, (parts[0], parts[1])
 
 
-def _overall(parts: list[_Part], record: Distance) -> Jackknife:
+def _overall(parts: list[_Part], power: int) -> Jackknife:
     """That of the whole; of weights of both signs there is a value, but no scale on which noise just adds up."""
     jackknives = [part.jackknife(0) for part in parts]
     first = jackknives[0]
     if len(parts) == 2:
-        value = float(_root(parts[0].left[0], record) - _root(parts[1].left[0], record))
-        return replace(first, left=copysign(abs(value) ** record.power, value), variance=nan)
+        value = float(_root(parts[0].left[0], power) - _root(parts[1].left[0], power))
+        return replace(first, left=copysign(abs(value) ** power, value), variance=nan)
     if parts[0].sign > 0:
         return first
     a, b = (None if side is None else (-side[0], side[1]) for side in first.sides)
     return replace(first, left=-first.left, sides=(a, b))
 
 
-def _interval(parts: list[_Part], figure: int, record: Distance, confidence: float, num_folds: int) -> Interval | None:
+def _interval(parts: list[_Part], figure: int, power: int, confidence: float, num_folds: int) -> Interval | None:
     """The interval around a debiased figure; None where a variance is unknown."""
     jackknives = [part.jackknife(figure) for part in parts]
     if any(isnan(one.variance) for one in jackknives):
         return None
-    ends = [_ends(one, record, confidence) for one in jackknives]
+    ends = [_ends(one, power, confidence) for one in jackknives]
     if len(parts) == 2:
         value, low, high = _difference(ends[0], ends[1], _correlation(jackknives[0], jackknives[1]))
     else:
@@ -294,11 +278,11 @@ def _interval(parts: list[_Part], figure: int, record: Distance, confidence: flo
     return Interval(value, low, high, confidence, num_folds)
 
 
-def _ends(found: Jackknife, record: Distance, confidence: float) -> tuple[float, float, float]:
+def _ends(found: Jackknife, power: int, confidence: float) -> tuple[float, float, float]:
     """A debiased figure, and the ends of its interval."""
     spread = student_quantile((1 + confidence) / 2, found.freedom) * found.variance**0.5
     ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
-    value, low, high = _root(found.left + ends, record).tolist()
+    value, low, high = _root(found.left + ends, power).tolist()
     return value, low, high
 
 
@@ -365,7 +349,7 @@ def _relabelings(unions: Unions, most: int) -> Tensor | None:
     """Ways to exchange folds, as many of each side where sides are of about the same size; None if there are few."""
     sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
     few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
-    if many <= _UNEQUAL * few:
+    if many <= UNEQUAL * few:
         return relabelings(len(sizes_a), len(sizes_b), most)
     a_is_smaller = sizes_a.sum() <= sizes_b.sum()
     smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
@@ -376,21 +360,19 @@ def _relabelings(unions: Unions, most: int) -> Tensor | None:
     return found if a_is_smaller else ~found.roll(len(sizes_a), 1)
 
 
-def _test(
-    record: Distance, unions: Unions, in_a: Tensor, slices: list[slice], weights: Tensor | None
-) -> tuple[PermutationTest, Tensor]:
+def _test(unions: Unions, in_a: Tensor, power: int, weights: Tensor | None) -> tuple[PermutationTest, Tensor]:
     """The test, and the distance of the whole under each relabeling."""
     distances = unions.distances(in_a, ~in_a)
     under = mean_over_neurons(_weighted(distances[1:], weights))
     sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()
     images = in_a.double() @ sizes
     # noise grows with 1/images of a side, of which a relabeling of unequal folds has more or fewer
-    scale = (images * (sizes.sum() - images)).pow(1 / record.power).to(distances)
+    scale = (images * (sizes.sum() - images)).pow(1 / power).to(distances)
     exact = len(in_a) == comb(len(sizes), len(unions.sizes_a))
-    return permutation_test(distances * scale[:, None], slices, weights, exact), under
+    return permutation_test(distances * scale[:, None], unions.slices, weights, exact), under
 
 
-def _figures(distances: Tensor, slices: list[slice], weights: Tensor | None) -> Tensor:
+def _figures(distances: Tensor, slices: Sequence[slice], weights: Tensor | None) -> Tensor:
     """The figure of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
     weighted = _weighted(distances, weights)
     layers = [mean_over_neurons(weighted[:, rows])[:, None] for rows in slices]
@@ -401,7 +383,7 @@ def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
     return distances if weights is None else distances * (weights.to(distances) * len(weights))
 
 
-def _root(left: Any, record: Distance) -> Tensor:
+def _root(left: Any, power: int) -> Tensor:
     """Figures from their powers; 0 where noise has eaten them up."""
-    found: Tensor = left.clamp(min=0).pow(1 / record.power)
+    found: Tensor = left.clamp(min=0).pow(1 / power)
     return found

@@ -1,10 +1,12 @@
-"""KeptFeatures: the features of single images, as a value and a file."""
+"""Features: spatial means of single images, as a value and a file."""
 
 from __future__ import annotations
 
+import json
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
+from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -15,35 +17,38 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, array_name
 from torchmetrics_dna.files.container import content_digest
-from torchmetrics_dna.files.damage import check_type
+from torchmetrics_dna.files.damage import check_type, parse_json, refusing
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from torchmetrics_dna.neurons.index import Neurons
+OLD_INDEX = ".safetensors"  # suffix of indices of images, which were files of their own kind once
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class KeptFeatures(Stored):
-    """Spatial means of one layer, image by image: the real side of :class:`MIND`, :class:`CMMD` and :class:`PRDC`.
+class Features(Stored):
+    """Spatial means of N neurons, image by image.
 
-    In memory and in a file they take ``4 n`` bytes an image.
+    They are the real side of :class:`MIND`, :class:`CMMD` and :class:`PRDC`, and an index of images among which
+    :func:`rank` looks up the nearest. In memory and in a file they take ``4 N`` bytes an image.
 
     Args:
-        values: Shape ``(images, n)``; kept as float32, on the CPU.
-        neurons: The layer and its n neurons.
+        values: Shape ``(images, N)``; kept as float32, on the CPU.
+        neurons: The N neurons.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's weights; None if unknown.
         preparation: How images were prepared for the extractor; None if unknown.
+        names: Names of the images; empty if unknown.
 
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
 
     Example:
         >>> from torchmetrics_dna import Neurons
-        >>> KeptFeatures(torch.rand(5, 3), Neurons({"head": 3}), "tiny")
-        KeptFeatures(5 images, 'tiny', Neurons(3 in 1 layer: head 3))
+        >>> Features(torch.rand(5, 3), Neurons({"head": 3}), "tiny")
+        Features(5 images, 'tiny', Neurons(3 in 1 layer: head 3))
 
     """
 
@@ -54,57 +59,137 @@ class KeptFeatures(Stored):
     extractor: str
     weights_digest: str | None = None
     preparation: Mapping[str, Any] | None = None
+    names: Sequence[str] = ()
 
     def __post_init__(self) -> None:
         values = self.values.detach().float().cpu()
-        if values.ndim != 2 or list(self.neurons.values()) != [values.shape[1]]:
-            raise ValueError(f"Features expected to have shape (images, n) of one layer, but got {tuple(values.shape)}")
+        if values.ndim != 2 or values.shape[1] != self.neurons.total:
+            raise ValueError(
+                f"Features expected to have shape (images, {self.neurons.total}), but got {tuple(values.shape)}"
+            )
+        if self.names and len(self.names) != len(values):
+            raise ValueError(f"Argument `names` expected to have {len(values)} names, but got {len(self.names)}")
         if not values.isfinite().all():
             raise ValueError("Expected finite features, but got NaN or infinity")
         object.__setattr__(self, "values", values)
 
     @property
+    def num_images(self) -> int:
+        """Number of images."""
+        return len(self.values)
+
+    @property
     def layer(self) -> str:
-        """The layer's name."""
-        return next(iter(self.neurons))
+        """Name of the last layer."""
+        return list(self.neurons)[-1]
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that they are."""
+        """Content digest, 16 hexadecimal digits."""
         return content_digest(*self._encode()[:2])
+
+    def select(self, layers: Sequence[str]) -> Self:
+        """Features of some layers, in this value's order; ValueError if a layer is missing."""
+        if list(layers) == list(self.neurons):
+            return self
+        positions = self.neurons.positions(layers)
+        return replace(self, values=self.values[:, positions], neurons=self.neurons.take(positions))
+
+    @classmethod
+    @override
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Read a file that :meth:`save` wrote, or an index of images of the former kind, ``.safetensors``.
+
+        Raises:
+            FileNotFoundError: If there is no such file.
+            ValueError: If it is something else, or damaged.
+
+        """
+        return cls._load_old_index(path) if str(path).endswith(OLD_INDEX) else super().load(path)
+
+    @classmethod
+    def _load_old_index(cls, path: str | os.PathLike[str]) -> Self:
+        from safetensors import safe_open
+
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"There is no index of images {str(path)!r}")
+        with refusing(path, "an index of images"), safe_open(path, "pt") as file:
+            about = parse_json((file.metadata() or {})["torchmetrics_dna"].encode(), dict)
+            means = file.get_tensor("means")
+            names = [check_type("name", name, str) for name in check_type("names", about["names"], list)]
+            if means.dtype != torch.float32 or means.ndim != 2 or len(means) != len(names) or not len(names):
+                raise ValueError(f"its means are {means.dtype} of shape {tuple(means.shape)}, for {len(names)} names")
+            if about.pop("digest", None) != content_digest(about, {"means": means.numpy()}):
+                raise ValueError("its content is not what its digest says; make the index anew")
+            if not means.isfinite().all():
+                raise ValueError("its means are not finite")
+            layer, extractor = (check_type(key, about[key], str) for key in ("layer", "extractor"))
+            weights_digest = check_type("digest", about["weights_digest"], str, NoneType)
+            return cls(means, Neurons({layer: means.shape[1]}), extractor, weights_digest, names=names)
 
     @override
     def _encode(self) -> Encoded:
         described, _, _ = super()._encode()
-        described |= {"preparation": self.preparation, "num_images": len(self.values)}
-        little_endian = np.ascontiguousarray(self.values.numpy().astype("<f4", copy=False))
-        return described, {array_name("features", self.layer): little_endian.view(np.uint8)}, {}
+        described |= {"preparation": self.preparation, "num_images": self.num_images}
+        arrays = {
+            array_name("features", layer): _bytes_of(self.values[:, columns])
+            for layer, columns in self.neurons.slices.items()
+        }
+        if self.names:
+            # not in the header, whose length is limited
+            arrays["names"] = np.frombuffer(json.dumps(list(self.names)).encode(), np.uint8)
+        return described, arrays, {}
 
     @classmethod
     @override
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
-        ((layer, packed),) = arrays.parts("features").items()
-        if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
-            raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
-        if check_type("num_images", header["dna"]["num_images"], int) != len(packed):
-            raise ValueError(f"it has features of {len(packed)} images, but is of {header['dna']['num_images']}")
-        values = torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32))
-        preparation = check_type("preparation", header["dna"]["preparation"], dict, NoneType)
-        return super()._decode(header, arrays, values=values, preparation=preparation, **fields)
+        number = check_type("num_images", header["dna"]["num_images"], int)
+        columns = []
+        for layer, packed in arrays.parts("features").items():
+            if packed.dtype != np.uint8 or packed.ndim != 2 or packed.shape[1] != 4 * arrays.neurons[layer]:
+                raise ValueError(f"features of layer {layer!r} are {packed.dtype} of shape {packed.shape}")
+            if len(packed) != number:
+                raise ValueError(f"it has features of {len(packed)} images, but is of {number}")
+            columns.append(torch.from_numpy(np.ascontiguousarray(packed).view("<f4").astype(np.float32)))
+        packed_names = arrays.single("names")
+        names = [] if packed_names is None else parse_json(packed_names.tobytes(), list)
+        fields |= {
+            "values": columns[0] if len(columns) == 1 else torch.cat(columns, 1),
+            "preparation": check_type("preparation", header["dna"]["preparation"], dict, NoneType),
+            "names": [check_type("name", name, str) for name in names],
+        }
+        return super()._decode(header, arrays, **fields)
 
     def __repr__(self) -> str:
-        return f"KeptFeatures({images_in_words(len(self.values))}, {self.extractor!r}, {self.neurons!r})"
+        return f"Features({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
         return self  # it is a value
 
 
-def given_features(reference: KeptFeatures | str | os.PathLike[str] | None) -> KeptFeatures | None:
-    """Features that an argument `reference` gives, or the path of a file of them; TypeError if it is something else."""
+def _bytes_of(values: Tensor) -> np.ndarray[Any, Any]:
+    """Numbers as float32 in little-endian bytes, uint8, shape ``(images, 4 n)``."""
+    return np.ascontiguousarray(values.numpy().astype("<f4", copy=False)).view(np.uint8)
+
+
+def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:
+    """Return the features that an argument `reference` of a metric gives: a value, or the path of a file.
+
+    Raises:
+        TypeError: If it is something else.
+        ValueError: If they are of several layers.
+
+    """
     if isinstance(reference, (str, os.PathLike)):
-        return KeptFeatures.load(reference)
-    if reference is not None and not isinstance(reference, KeptFeatures):
+        reference = Features.load(reference)
+    if reference is None:
+        return None
+    if not isinstance(reference, Features):
         raise TypeError(
-            f"Argument `reference` expected to be KeptFeatures or the path of a file of them, but got {reference!r}"
+            f"Argument `reference` expected to be Features or the path of a file of them, but got {reference!r}"
+        )
+    if len(reference.neurons) != 1:
+        raise ValueError(
+            f"Argument `reference` expected to be features of one layer, but got {reference!r}; select one"
         )
     return reference

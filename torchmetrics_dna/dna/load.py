@@ -8,9 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
-from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.dna.base import DNA, merged
 from torchmetrics_dna.dna.fid_statistics import is_statistics, load_fid_statistics
+from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.paths import check_there, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container

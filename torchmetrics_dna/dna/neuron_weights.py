@@ -16,7 +16,7 @@ from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.reduction import check_weights
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.neurons.index import Neurons
 
 

@@ -13,10 +13,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.features import KeptFeatures
+    from torchmetrics_dna.dna.features import Features
 
 
-def extractor_of(dna: DNA | KeptFeatures, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
+def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **settings: Any) -> DNAExtractor:
     """Build the extractor that made a DNA, with its layers and its preparation of images as far as they are known.
 
     Args:
@@ -49,7 +49,7 @@ def extractor_of(dna: DNA | KeptFeatures, layers: Sequence[str] | None = None, *
         ) from err
 
 
-def check_made_by(dna: DNA | KeptFeatures, extractor: DNAExtractor) -> None:
+def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
     """Check that an extractor gives what a DNA was made of.
 
     Raises:

@@ -13,12 +13,15 @@ from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.unions import cmmd_of_unions, emd_of_unions, frechet_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.dna.histogram import HistogramDNA
+
+    Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,6 +34,7 @@ class Unions:
         sizes_a: Images of each fold of A that has some, int64; one that holds all where A has no folds. These folds
             come first.
         sizes_b: Likewise.
+        slices: The columns of each layer.
         exact: Whether A, and B, have no folds. One fold that holds all, since they are of one group, is not exact.
         jackknifed: As ``distances``, but NaN where noise does not fall with 1/images, so that no jackknife removes it;
             None if it does everywhere.
@@ -42,24 +46,11 @@ class Unions:
     distances: Callable[[Tensor, Tensor], Tensor]
     sizes_a: Tensor
     sizes_b: Tensor
+    slices: Sequence[slice]
     exact: tuple[bool, bool]
     jackknifed: Callable[[Tensor, Tensor], Tensor] | None = None
     num_relabelings: int | None = None
     limits: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, eq=False)
-class ImageFeatures:
-    """Features of single images.
-
-    Attributes:
-        values: Shape ``(images, n)``.
-        folds: The fold of each image, int64, shape ``(images,)``; None if no folds were kept.
-
-    """
-
-    values: Tensor
-    folds: Tensor | None = None
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
@@ -85,7 +76,9 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
         return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device), within) * scale
 
-    return Unions(distances, _sizes(sides[0]), _sizes(sides[1]), (not a.folds, not b.folds))
+    return Unions(
+        distances, _sizes(sides[0]), _sizes(sides[1]), [*a.neurons.slices.values()], (not a.folds, not b.folds)
+    )
 
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
@@ -96,26 +89,29 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
     means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
     sizes = [_sizes(side) for side in sides]
     distances = partial(frechet_of_unions, means, variances, torch.cat(sizes))
-    return Unions(distances, sizes[0], sizes[1], (not a.folds, not b.folds))
+    return Unions(distances, sizes[0], sizes[1], [*a.neurons.slices.values()], (not a.folds, not b.folds))
 
 
-def kernel_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
     """For kid, of all images."""
-    return _unions_of_images(kernel_of_unions, a, b)
+    return _unions_of_images(kernel_of_unions, a, b, folds)
 
 
-def cmmd_unions(a: ImageFeatures, b: ImageFeatures) -> Unions:
+def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
     """For cmmd."""
-    return _unions_of_images(cmmd_of_unions, a, b)
+    return _unions_of_images(cmmd_of_unions, a, b, folds)
 
 
 def _unions_of_images(
-    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: ImageFeatures, b: ImageFeatures
+    of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
-    known = (torch.zeros(len(s.values), dtype=torch.int64) if s.folds is None else s.folds for s in (a, b))
-    folds, sizes_a, sizes_b = numbered_folds(*known)
-    distances = partial(of_unions, torch.cat([a.values, b.values]), folds, len(sizes_a) + len(sizes_b))
-    return Unions(distances, sizes_a, sizes_b, (a.folds is None, b.folds is None))
+    filled = (
+        torch.zeros(side.num_images, dtype=torch.int64) if of_side is None else of_side
+        for side, of_side in zip((a, b), folds, strict=True)
+    )
+    numbers, sizes_a, sizes_b = numbered_folds(*filled)
+    distances = partial(of_unions, torch.cat([a.values, b.values]), numbers, len(sizes_a) + len(sizes_b))
+    return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 
 def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -6,15 +6,15 @@ from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
     from torchmetrics_dna.extractors.base import DNAExtractor
-    from torchmetrics_dna.extractors.pooled import PooledLayer
     from torchmetrics_dna.extractors.presets import PRESETS, Preset
+    from torchmetrics_dna.extractors.sharing import PooledLayer
 
 __all__ = ["PRESETS", "DNAExtractor", "PooledLayer", "Preset"]
 
 _HOME = {
     "DNAExtractor": "extractors.base",
     "PRESETS": "extractors.presets",
-    "PooledLayer": "extractors.pooled",
+    "PooledLayer": "extractors.sharing",
     "Preset": "extractors.presets",
 }
 

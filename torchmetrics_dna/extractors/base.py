@@ -18,9 +18,8 @@ from torchmetrics_dna.extractors.channels import channels_of, check_per_channel,
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
-from torchmetrics_dna.extractors.pooled import PooledLayer
 from torchmetrics_dna.extractors.projections import Projections
-from torchmetrics_dna.extractors.sharing import Shareable, SharedPass
+from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, SharedPass
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, VERSION, image_properties

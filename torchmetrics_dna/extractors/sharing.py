@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 from torch import nn
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
+
+    from torchmetrics_dna.neurons.index import Neurons
 
 Activations = list[dict[str, "Tensor"]]  # of some images after others
 
@@ -96,3 +98,42 @@ class Shareable(nn.Module):
         # torchmetrics' FeatureShare puts a cache there that takes a reused buffer for the same images
         if name != "forward":
             super().__setattr__(name, value)
+
+
+class Extractor(Protocol):
+    """The parts of a :class:`DNAExtractor` that its pooled layers use."""
+
+    neurons: Neurons
+
+    def in_parts(self, imgs: Tensor) -> Activations:
+        """Activations of images, some images after others."""
+
+    def share_with(self, consumer: object) -> None:
+        """Run the network once for all consumers that ask about the same images one after another."""
+
+
+class PooledLayer(Shareable):
+    """Spatial means of one layer of an extractor, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
+
+    Attributes:
+        num_features: The number of neurons n.
+
+    """
+
+    def __init__(self, extractor: Extractor, layer: str) -> None:
+        super().__init__()
+        if layer not in extractor.neurons:
+            raise ValueError(f"Unknown layer {layer!r}; the layers are: {', '.join(extractor.neurons)}")
+        self.extractor = extractor
+        self.layer = layer
+        self.num_features = extractor.neurons[layer]
+        extractor.share_with(self)
+
+    def forward(self, imgs: Tensor) -> Tensor:
+        """Spatial means for images as the extractor takes them."""
+        pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
+        return torch.cat([piece.flatten(2).mean(2) if piece.ndim > 2 else piece for piece in pieces])
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self.extractor.share_with(self)

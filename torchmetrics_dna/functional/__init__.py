@@ -3,7 +3,6 @@
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.frechet import dna_frechet
-from torchmetrics_dna.functional.generalization import generalization_discrepancy
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
@@ -17,7 +16,6 @@ __all__ = [
     "dna_emd",
     "dna_frechet",
     "dna_realism",
-    "generalization_discrepancy",
     "layer_frechet_distance",
     "learn_neuron_weights",
     "mind",

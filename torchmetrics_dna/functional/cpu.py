@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
-    from torchmetrics_dna.functional.realism import Kept
 
 __all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_", "fill_from_rows_"]
 _BINS = 4  # of a histogram that take as long as to count an activation
@@ -38,7 +37,12 @@ def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor)
 
 
 def fill_distances_(
-    distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor, kept: Kept | None = None
+    distances: Tensor,
+    parts: Parts,
+    references: Tensor,
+    bins: Bins,
+    weights: Tensor,
+    kept: tuple[SingleRows, Tensor] | None = None,
 ) -> None:
     """As :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     given = as_arrays(bins), references.numpy(), weights.numpy(), distances.numpy()
@@ -64,7 +68,7 @@ def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
     return found
 
 
-def _as_kept(kept: Kept | None, parts: Parts, neurons: int) -> Any:
+def _as_kept(kept: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int) -> Any:
     """The rows to fill and where in them neurons begin; no room for any neuron where none are kept."""
     if kept is None:
         return np.zeros((sum(len(next(iter(part.values()))) for part in parts), 0), np.int16), np.zeros(

@@ -1,4 +1,4 @@
-"""Distances between all of several sets, and what they look like from afar."""
+"""Distances between all of several sets."""
 
 from __future__ import annotations
 
@@ -61,38 +61,3 @@ def square(pairs: Tensor, count: int) -> Tensor:
     rows, columns = torch.triu_indices(count, count, 1)
     matrix[rows, columns] = matrix[columns, rows] = pairs
     return matrix
-
-
-def classical_scaling(distances: Tensor, dimensions: int = 2) -> Tensor:
-    """Points whose distances are about those of a matrix: classical multidimensional scaling (Torgerson, 1952).
-
-    Args:
-        distances: Shape ``(K, K)``, symmetric, float64.
-        dimensions: Of the points.
-
-    Returns:
-        Shape ``(K, dimensions)``; the first dimension holds most. The sign of each is that which makes its largest
-        entry positive.
-
-    """
-    squared = distances.double().square()
-    centred = -(squared - squared.mean(0) - squared.mean(1, keepdim=True) + squared.mean()) / 2
-    values, vectors = torch.linalg.eigh(centred)
-    values, vectors = values.flip(0)[:dimensions], vectors.flip(1)[:, :dimensions]
-    points = vectors * values.clamp(min=0).sqrt()
-    points = torch.nn.functional.pad(points, (0, dimensions - points.shape[1]))
-    largest = points.gather(0, points.abs().argmax(0, keepdim=True))
-    return points * torch.where(largest < 0, -1.0, 1.0)
-
-
-def stress(points: Tensor, distances: Tensor) -> float:
-    """How far distances between points are from those of a matrix, as a share of these (Kruskal's stress 1).
-
-    Example:
-        >>> stress(torch.tensor([[0.0], [3.0]]), torch.tensor([[0.0, 3.0], [3.0, 0.0]]))
-        0.0
-
-    """
-    shown = torch.cdist(points, points)
-    total = distances.square().sum()
-    return float(((shown - distances).square().sum() / total).sqrt()) if total else 0.0

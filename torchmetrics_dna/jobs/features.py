@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
+    from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State
     from torchmetrics_dna.statistics.scores import Scorer
 
@@ -26,17 +27,26 @@ if TYPE_CHECKING:
 _MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run through the network twice
 
 
-class Features(ImageRows):
-    """Spatial means of the last layer, float32, ``(images, n)``; or of all layers, ``(images, N)``."""
+class SpatialMeans(ImageRows):
+    """Spatial means of some layers, float32, ``(images, N)``, of which a job makes :class:`Features`.
 
-    def __init__(self, all_layers: bool = False) -> None:
+    Args:
+        neurons: The layers, in the order of the extractor, and their N neurons.
+
+    """
+
+    def __init__(self, neurons: Neurons) -> None:
         super().__init__()
-        self._all_layers = all_layers
+        self.neurons = neurons
+
+    @classmethod
+    def of_last_layer(cls, neurons: Neurons) -> SpatialMeans:
+        """Of the last layer of an extractor with these neurons."""
+        return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
 
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        layers = list(activations.values())[0 if self._all_layers else -1 :]
-        return torch.cat([spatial_means([values]) for values in layers]).T.float()
+        return torch.cat([spatial_means([activations[layer]]) for layer in self.neurons]).T.float()
 
 
 class Distances(ImageRows):

@@ -14,7 +14,7 @@ from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sources import open_indexed
-from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.statistics.resolve import resolve
@@ -101,7 +101,7 @@ def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> 
     clean: list[Tensor] = []
     sums = torch.zeros(len(_STEPS), extractor.neurons.total, dtype=torch.float64)
     forms = 1 + len(_STEPS)
-    job = Job(extractor, {"means": Features(all_layers=True)}, reading)
+    job = Job(extractor, {"means": SpatialMeans(extractor.neurons)}, reading)
     for split in job.run(ChangedImages(images), [range(i * forms, (i + 1) * forms) for i in range(len(images))]):
         for number, means in zip(split.numbers, job.values(split)["means"].double(), strict=True):
             step = number % forms

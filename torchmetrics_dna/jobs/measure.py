@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.dna.unions import ImageFeatures
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
+from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.loading import check_any_read, share_of
 from torchmetrics_dna.jobs.processes import gather, in_step
 
@@ -35,7 +36,8 @@ class Measured:
         numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each;
             those of a stream are counted. Empty where nothing is kept of single images.
         names: What these images are called.
-        kept: What was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
+        kept: What else was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
+        features: Spatial means of the images, if they were kept.
         states: What statistics of single images hold beside their rows, by name.
 
     """
@@ -45,12 +47,8 @@ class Measured:
     numbers: Sequence[int] = ()
     names: Sequence[str] = ()
     kept: Mapping[str, Tensor] = field(default_factory=dict)
+    features: Features | None = None
     states: Mapping[str, State] = field(default_factory=dict)
-
-    @property
-    def features(self) -> ImageFeatures | None:
-        """Spatial means of the last layer, and the fold of each image, if they were kept."""
-        return ImageFeatures(self.kept["features"], self.folds) if "features" in self.kept else None
 
     @property
     def folds(self) -> Tensor | None:
@@ -68,11 +66,8 @@ class Measured:
         return next(iter(self.dnas.values()))
 
     def select(self, layers: Sequence[str]) -> Measured:
-        """The same of some layers; of images, spatial means of these and all else as it is."""
-        positions = self.any.neurons.positions(layers)
-        dnas = {kind: dna.select(layers) for kind, dna in self.dnas.items()}
-        kept = {name: values[:, positions] if name == "means" else values for name, values in self.kept.items()}
-        return replace(self, dnas=dnas, kept=kept)
+        """The same with the DNAs of some layers; what was kept of images stays as it is."""
+        return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
 
     def without_folds(self) -> Measured:
         """The same without folds, which take more than all else."""
@@ -112,7 +107,19 @@ def measure(
         # rows are copied in order, so the state must not keep them
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
         rows |= _notes(job, split)
-        return Measured(values, sorted(unreadable), *_in_order(rows, split, images, distributed), states)
+        numbers, names, kept = _in_order(rows, split, images, distributed)
+        features = _features(job, kept, names)
+        return Measured(values, sorted(unreadable), numbers, names, kept, features, states)
+
+
+def _features(job: Job, kept: dict[str, Tensor], names: Sequence[str]) -> Features | None:
+    """Take the features out of what was kept of each image; None if they were not."""
+    statistic = job.statistics.get("features")
+    if not isinstance(statistic, SpatialMeans) or "features" not in kept:
+        return None
+    extractor = job.extractor
+    origin = extractor.name, extractor.weights_digest, extractor.preparation
+    return Features(kept.pop("features"), statistic.neurons, *origin, names)
 
 
 def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measured:

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, check_confidence
+from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
-from torchmetrics_dna.dna.layer_unions import Plan, plan_for
+from torchmetrics_dna.dna.layer_unions import Plan
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
@@ -20,12 +20,14 @@ from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import by_number
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
-from torchmetrics_dna.jobs.features import Features
+from torchmetrics_dna.jobs.features import SpatialMeans
+from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import are_few, number_of
 from torchmetrics_dna.jobs.measure import Measured, measure
@@ -114,10 +116,11 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
     way = resolve(*wanted, given, histograms="histogram" in kinds, to_gpu=True)
     extractor, num_folds, plan = way.extractor, asked.num_folds, None
     resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+    network = (asked.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     if asked.on is None:  # an engine keeps nothing of single images
-        plan = _plan_for_fd(opened, distances, extractor.neurons, num_folds, asked.neuron_weights is None)
+        plan = _plan_for_fd(opened, distances, network, num_folds)
     job = Job.for_dnas(way, kinds, asked.reading, num_folds or None)
-    job, known = job.also(**_kept_for(distances, plan)), iter(way.dnas)
+    job, known = job.also(**_kept_for(distances, plan, network)), iter(way.dnas)
     grouped = _groups_of_sides(asked.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
 
@@ -162,18 +165,20 @@ def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
 
 
 def _plan_for_fd(
-    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int, split: bool
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
 ) -> Plan | None:
     """Plan for fd; None where it is not asked for, or a side has no single images or no folds."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
-    neurons = (split and network_of(neurons)) or neurons
     neurons = neurons.take(neurons.positions(own_layers(neurons)))
     known = [size for size in sizes if size is not None]
     if len(known) < len(sizes):
         return Plan(
-            False, (), ("fd has no test and no value without noise here, since a stream does not say how long it is",)
+            neurons,
+            False,
+            (),
+            ("fd has no test and no value without noise here, since a stream does not say how long it is",),
         )
     return plan_for(neurons, known, num_folds)
 
@@ -182,14 +187,14 @@ def _are_few(sides: Sequence[Images | DNA]) -> bool:
     return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or are_few(side) for side in sides)
 
 
-def _kept_for(distances: Sequence[Distance], plan: Plan | None) -> dict[str, Features]:
-    """Statistics of single images that distances take."""
-    kept: dict[str, Features] = {}
+def _kept_for(distances: Sequence[Distance], plan: Plan | None, neurons: Neurons) -> dict[str, SpatialMeans]:
+    """Statistics of single images that distances take: features of the last layer, and of those planned for fd."""
+    layers = set[str]()
     if any(not record.kinds for record in distances):
-        kept["features"] = Features()
-    if plan is not None and plan.anything:
-        kept["means"] = Features(all_layers=True)
-    return kept
+        layers.add(list(neurons)[-1])
+    if plan is not None and plan.needs_features:
+        layers.update(plan.neurons)
+    return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
 
 
 def _groups_of_sides(groups: Groups | tuple[Groups, ...] | None, count: int) -> Sequence[Groups | None]:

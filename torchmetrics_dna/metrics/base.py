@@ -26,7 +26,7 @@ from torchmetrics_dna.statistics.folds import FoldedStatistic
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torchmetrics_dna.dna.features import KeptFeatures
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State, Statistic
 
@@ -74,7 +74,7 @@ class ImageMetric(Metric):
         sides: Sequence[str],
         normalize: bool,
         reset_real_features: bool = True,
-        reference: DNA | KeptFeatures | None = None,
+        reference: DNA | Features | None = None,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)

@@ -13,10 +13,11 @@ from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_com
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import flat_figures
-from torchmetrics_dna.dna.evidence import LEAST_FOLDS, NUM_FOLDS, Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence, weigh_evidence
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.metrics.base import ImageMetric, Value
 from torchmetrics_dna.metrics.state import digest_of
@@ -301,7 +302,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if weights is None and network is not None and not of_all:  # as the mean, which leaves out properties of images
             weights = torch.zeros(len(values), dtype=torch.float64)
             weights[self.neurons.find(network)] = 1 / network.total
-        evidence = weigh_evidence(self.distance, values, unions, self.neurons, weights, confidence)
+        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
         if evidence is None:
             raise TooFewImagesError(
                 f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna.features import KeptFeatures, given_features
+from torchmetrics_dna.dna.features import Features, given_features
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.metrics.base import ImageMetric, Value
@@ -41,7 +41,7 @@ class FeatureMetric(ImageMetric):
 
     """
 
-    reference: KeptFeatures | None
+    reference: Features | None
     _statistic: FeatureStatistic
 
     def __init__(
@@ -51,7 +51,7 @@ class FeatureMetric(ImageMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
         features = given_features(reference)
@@ -99,11 +99,11 @@ class FeatureMetric(ImageMetric):
         with self._whole():
             return self._rows(real).clone()
 
-    def to_features(self, real: bool) -> KeptFeatures:
+    def to_features(self, real: bool) -> Features:
         """The same as a value, to save and to give as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         origin = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
-        return KeptFeatures(self.features(real), layer, *origin)
+        return Features(self.features(real), layer, *origin)
 
     def _distance(self, real: Tensor, fake: Tensor) -> Value:
         """Compute the distance between the features of both sides."""

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.features import KeptFeatures
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.statistics.resolve import Feature
 
 
@@ -80,7 +80,7 @@ class MIND(FeatureMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
         num_projections: int = NUM_PROJECTIONS,
         seed: int = SEED,
         **kwargs: Any,

@@ -14,7 +14,7 @@ from torchmetrics_dna.metrics.features import FeatureMetric
 if TYPE_CHECKING:
     import os
 
-    from torchmetrics_dna.dna.features import KeptFeatures
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.statistics.resolve import Feature
 
 
@@ -74,7 +74,7 @@ class PRDC(FeatureMetric):
         normalize: bool = False,
         *,
         layer: str | None = None,
-        reference: KeptFeatures | str | os.PathLike[str] | None = None,
+        reference: Features | str | os.PathLike[str] | None = None,
         nearest_k: int = NEAREST,
         **kwargs: Any,
     ) -> None:

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from statistics import fmean, pstdev
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number, visible
-from torchmetrics_dna.plots.figure import LINES, STYLES, curve_style, new_figure, plain_axes, put_title
-from torchmetrics_dna.plots.many import plot_curve, plot_map, plot_matrix, plot_monitor
+from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes, put_title
+from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
 from torchmetrics_dna.plots.two import plot_histograms, plot_layers, plot_neurons, versus
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.singles.ranking import Ranking
@@ -26,16 +23,13 @@ __all__ = [
     "curve_style",
     "new_figure",
     "plain_axes",
-    "plot_convergence",
     "plot_curve",
     "plot_demo",
     "plot_histograms",
     "plot_layers",
-    "plot_map",
     "plot_matrix",
     "plot_monitor",
     "plot_neurons",
-    "plot_precision_recall",
     "plot_ranking",
     "versus",
 ]
@@ -70,58 +64,6 @@ def plot_demo(demo: Demo) -> Any:
         axis.set_ylim(bottom=0)
         plain_axes(axis)
     _pictures(pictures, demo)
-    return figure
-
-
-def plot_convergence(numbers: Sequence[int], values: Mapping[str, Sequence[Sequence[float]]], unit: str = "") -> Any:
-    """How distances settle as the number of images grows.
-
-    Args:
-        numbers: Numbers of images.
-        values: For each distance and number, the values of several draws.
-        unit: Of the values.
-
-    Returns:
-        The matplotlib figure: means as lines, standard deviations as bands, the last mean as a dotted line.
-
-    """
-    figure = new_figure(width=6, height=4)
-    axis = figure.subplots()
-    for i, (name, draws) in enumerate(values.items()):
-        means = [fmean(draw) for draw in draws]
-        spreads = [pstdev(draw) for draw in draws]
-        style = curve_style(i)
-        axis.plot(numbers, means, label=name, **style)
-        low, high = ([m + sign * s for m, s in zip(means, spreads, strict=True)] for sign in (-1, 1))
-        axis.fill_between(numbers, low, high, color=style["color"], alpha=0.2, linewidth=0)
-        axis.axhline(means[-1], color=style["color"], linestyle=":", linewidth=1)
-    axis.set(xscale="log", xlabel="number of images", ylabel=f"distance ({unit})" if unit else "distance")
-    axis.set_title("Mean and standard deviation over draws of images", loc="left", fontsize=11)
-    plain_axes(axis)
-    axis.legend(frameon=False)
-    return figure
-
-
-def plot_precision_recall(curves: Mapping[str, tuple[Sequence[float], Sequence[float], float]]) -> Any:
-    """Precision over recall of several scores.
-
-    Args:
-        curves: For each score its precision, recall, and the area under the curve.
-
-    Returns:
-        The matplotlib figure.
-
-    """
-    figure = new_figure(width=5.5, height=4.5)
-    axis = figure.subplots()
-    for i, (name, (precision, recall, area)) in enumerate(curves.items()):
-        # without markers, which would cover steps this small
-        line = {**curve_style(i), "marker": None, "linestyle": LINES[(i + i // len(STYLES)) % len(LINES)]}
-        axis.step(recall, precision, where="post", label=f"{name}: {area:.3f}", **line)
-    axis.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1.02))
-    axis.set_title("Precision and recall, with the area under the curve", loc="left", fontsize=11)
-    plain_axes(axis)
-    axis.legend(frameon=False, loc="lower left")
     return figure
 
 

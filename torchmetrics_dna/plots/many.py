@@ -1,4 +1,4 @@
-"""Figures of many sets: over what they count, all against all, and where each lies."""
+"""Figures of many sets: over what they count, and all against all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from math import nan
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import visible
 from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 
@@ -71,8 +72,10 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     size = min(max(4.0, 0.42 * count + 1.5), 16)
     figure = new_figure(width=size + 2.5, height=size + 1.3)
     tree, axis = figure.subplots(2, 1, sharex=True, height_ratios=(1, 6))
-    for (left, low), (right, high), joint in matrix.branches:
-        tree.plot([left, left, right, right], [low, joint, joint, high], color="black", linewidth=1)
+    drawn = require("scipy.cluster.hierarchy", "plot").dendrogram(matrix.linkage, no_plot=True)
+    for positions, heights in zip(drawn["icoord"], drawn["dcoord"], strict=True):
+        # scipy puts leaves at 5, 15, 25, ...
+        tree.plot([(position - 5) / 10 for position in positions], heights, color="black", linewidth=1)
     tree.set(ylim=(0, None), yticks=[])
     tree.spines[["top", "right", "left", "bottom"]].set_visible(False)
     tree.tick_params(axis="x", length=0, labelbottom=False)
@@ -88,28 +91,6 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
             )
     figure.colorbar(picture, ax=[tree, axis], label=record.label, aspect=30)
     figure.suptitle(f"{count} sets, all against all", x=0.01, ha="left", fontsize=11)
-    return figure
-
-
-def plot_map(matrix: DistanceMatrix) -> Any:
-    """Map of the sets: each a point, as far from the others as two dimensions allow (classical scaling).
-
-    Returns:
-        The matplotlib figure, whose title says how well distances on the map agree with those that were found.
-
-    """
-    places, stress, record = matrix.places.numpy(), matrix.stress, DISTANCES[matrix.distance]
-    figure = new_figure(width=7, height=6)
-    axis = figure.subplots()
-    axis.scatter(*places.T, color=STYLES[0][0], marker="o")
-    for name, place in zip(matrix.names, places, strict=True):
-        axis.annotate(visible(name)[-30:], place, xytext=(5, 4), textcoords="offset points", fontsize=8)
-    axis.set_aspect("equal", adjustable="datalim")
-    axis.margins(0.15)
-    axis.set(xlabel=record.label, ylabel=record.label)
-    plain_axes(axis)
-    text = f"{len(matrix.names)} sets; distances on the map are off by {stress:.0%} (stress)"
-    figure.suptitle(text, x=0.01, ha="left", fontsize=11)
     return figure
 
 

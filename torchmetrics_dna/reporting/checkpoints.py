@@ -19,11 +19,11 @@ import numpy as np
 from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import DNA, check_comparable
-from torchmetrics_dna.dna.evidence import NUM_FOLDS
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used

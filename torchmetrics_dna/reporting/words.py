@@ -7,9 +7,9 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.evidence import LEAST_FOLDS
 from torchmetrics_dna.dna.explanation import SIGNIFICANT
 from torchmetrics_dna.files.visible import in_words, number, p_in_words
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:

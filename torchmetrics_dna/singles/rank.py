@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
@@ -11,16 +12,19 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import NUM_FOLDS, weigh_evidence
+from torchmetrics_dna.dna.evidence import weigh_evidence
+from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.files.container import is_container
+from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.features import Distances, Features, contrasted
+from torchmetrics_dna.jobs.features import Distances, SpatialMeans, contrasted
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_side
-from torchmetrics_dna.singles.nearest import SUFFIX, ImageIndex
+from torchmetrics_dna.singles.nearest import check_index, find_nearest
 from torchmetrics_dna.singles.ranking import Ranking
 from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import POOL, Scorer
@@ -43,7 +47,7 @@ def rank(
     feature: Feature | None = None,
     *,
     contrast: Source | DNA | None = POOL,
-    nearest: Source | ImageIndex | None = None,
+    nearest: Source | Features | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
@@ -61,9 +65,9 @@ def rank(
         contrast: ``"pool"``: all images that are ranked, of which histograms are kept, or beyond 2 GB a second pass is
             made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
             (sections 5.1 and 5.4 of the paper), which takes plain images for close to everything.
-        nearest: Images, or an :class:`~torchmetrics_dna.singles.nearest.ImageIndex` or the path of one, among which the
-            nearest to each image is looked up, to find copies; best the reference's images, which are then measured
-            but once.
+        nearest: Images, or their :class:`Features` or the path of a file of them (``ranking.index.save``), among which
+            the nearest to each image is looked up, to find copies; best the reference's images, which are then
+            measured but once.
         layers: Which layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram, if the reference is images.
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
@@ -98,8 +102,8 @@ def rank(
         dnas = [side for side in sides if isinstance(side, HistogramDNA)]
         way = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
         extractor = way.extractor
-        if isinstance(looked_up, ImageIndex):
-            looked_up.check_made_by(extractor)
+        if isinstance(looked_up, Features):
+            check_index(looked_up, extractor)
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
         return _Run(way, weights, reading, distributed).rank(source, sides, pools, looked_up)
 
@@ -112,16 +116,23 @@ def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
 
 
 def _open_nearest(
-    nearest: Source | ImageIndex | None, reference: Any, side: Images | HistogramDNA, reading: Reading
-) -> Images | ImageIndex | None:
+    nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
+) -> Images | Features | None:
     """Where to look for the nearest images; the reference's own source if it is that."""
-    if nearest is None or isinstance(nearest, ImageIndex):
+    if nearest is None or isinstance(nearest, Features):
         return nearest
-    if isinstance(nearest, (str, os.PathLike)) and str(nearest).endswith(SUFFIX):
-        return ImageIndex.load(nearest)
+    if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
+        return Features.load(nearest)
     paths = isinstance(nearest, (str, os.PathLike)) and isinstance(reference, (str, os.PathLike))
     same = os.path.realpath(nearest) == os.path.realpath(reference) if paths else nearest is reference  # type: ignore[arg-type]
     return side if same and not isinstance(side, DNA) else open_source(nearest, reading)
+
+
+def _is_index(path: str | os.PathLike[str]) -> bool:
+    """True for the path of a file of features, which may not be there; a ``.npz`` may hold images, too."""
+    if str(path).endswith((".features.npz", OLD_INDEX)):
+        return True
+    return Path(path).is_file() and is_container(path)
 
 
 class _Run:
@@ -136,7 +147,7 @@ class _Run:
         source: Images,
         sides: list[Images | HistogramDNA],
         pools: bool,
-        looked_up: Images | ImageIndex | None,
+        looked_up: Images | Features | None,
     ) -> Ranking:
         own = looked_up is sides[0]
         reference, *other = (self._measured(side, folds=pools, features=own and side is looked_up) for side in sides)
@@ -149,7 +160,7 @@ class _Run:
         scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
         names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
-        near = None if index is None or found.features is None else index.nearest(found.features.values).take(order)
+        near = None if index is None or found.features is None else find_nearest(found.features, index).take(order)
         p_value = self._p_value(*references) if pools else None
         return Ranking(
             names=names,
@@ -171,7 +182,7 @@ class _Run:
         if isinstance(side, HistogramDNA):
             return Measured({"histogram": next(self.known)}, [])
         job = self._job(folds)
-        return self._measure(job.also(features=Features()) if features else job, side)
+        return self._measure(job.also(features=self._features()) if features else job, side)
 
     def _measure(self, job: Job, images: Images) -> Measured:
         return measure(job, images, distributed=self.distributed)
@@ -184,12 +195,14 @@ class _Run:
         """Only what is kept of each image."""
         return self._measure(Job(self.way.extractor, statistics, self.reading), images)
 
-    def _index(self, looked_up: Images | ImageIndex | None, reference: Measured | None) -> ImageIndex | None:
-        if looked_up is None or isinstance(looked_up, ImageIndex):
+    def _features(self) -> SpatialMeans:
+        """Features of the last layer."""
+        return SpatialMeans.of_last_layer(self.way.extractor.neurons)
+
+    def _index(self, looked_up: Images | Features | None, reference: Measured | None) -> Features | None:
+        if looked_up is None or isinstance(looked_up, Features):
             return looked_up
-        measured = reference or self._rows(looked_up, features=Features())
-        assert measured.features is not None
-        return ImageIndex.of(list(measured.names), measured.features.values, self.way.extractor)
+        return (reference or self._rows(looked_up, features=self._features())).features
 
     def _score(
         self, source: Images, references: list[HistogramDNA], pools: bool, features: bool
@@ -202,7 +215,7 @@ class _Run:
         """
         scorer = Scorer(references, self.way.extractor, self.weights)
         rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
-        rows |= {"features": Features()} if features else {}
+        rows |= {"features": self._features()} if features else {}
         if not pools:
             return self._rows(source, **rows), scorer
         found = self._measure(self._job(folds=True).also(**rows), source)
@@ -223,8 +236,8 @@ class _Run:
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
         record = DISTANCES["dna-emd"]
-        given = reference.distances(pool), record.unions(reference, pool), reference.neurons  # type: ignore[misc]
-        evidence = weigh_evidence(record, *given, self.weights)
+        unions = record.unions(reference, pool)  # type: ignore[misc]
+        evidence = weigh_evidence(reference.distances(pool), unions, record.power, self.weights)
         return evidence.test.p_value if evidence is not None and evidence.test is not None else None
 
 

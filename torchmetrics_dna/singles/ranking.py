@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.singles.nearest import ImageIndex, Nearest
+    from torchmetrics_dna.singles.nearest import Nearest
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -37,7 +38,7 @@ class Ranking:
         shares: The share of the reference's own images that score worse, each left out of the reference: 0.5 for a
             typical one. None where the reference is no set of images.
         nearest: The nearest image of a set to each; None if none were looked for.
-        index: Where these were looked up.
+        index: Features of the images among which these were looked up.
         p_value: Of a test of whether pool and reference differ at all; None if there was none.
         reference_images: The reference's images; None where they can't be had by number, as of a DNA or a stream.
 
@@ -53,7 +54,7 @@ class Ranking:
     contrast: HistogramDNA | None = None
     shares: Tensor | None = None
     nearest: Nearest | None = None
-    index: ImageIndex | None = None
+    index: Features | None = None
     p_value: float | None = None
     reference_images: ImageSource | None = None
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.evidence import LEAST_FOLDS
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS
 from torchmetrics_dna.images.duplicates import thumbnail
 from torchmetrics_dna.statistics import DNAStatistic, Field
 from torchmetrics_dna.statistics.grouped import Grouped

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from torch import Tensor
 
 
 def generalization_discrepancy(scores: Tensor, distances: Tensor) -> Tensor:
@@ -30,11 +26,6 @@ def generalization_discrepancy(scores: Tensor, distances: Tensor) -> Tensor:
 
     Raises:
         ValueError: If shapes differ, or a distance of a pair that counts is not finite.
-
-    Example:
-        >>> scores = torch.tensor([[0.9, 0.5, 0.7], [0.2, 0.8, 0.6]])
-        >>> generalization_discrepancy(scores, torch.tensor([[1.0, 2.0, 3.0], [9.0, 1.0, 2.0]]))
-        tensor(0.0667, dtype=torch.float64)
 
     """
     if scores.ndim != 2 or scores.shape != distances.shape:
