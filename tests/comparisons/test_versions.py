@@ -44,8 +44,6 @@ def test_what_came_and_went() -> None:
     assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in found.sentences
     assert "6 images edited: other pixels under the same name." in found.sentences
     assert any(sentence.startswith("The images added or edited differ from those kept") for sentence in found.sentences)
-    assert json.loads(json.dumps(found.to_dict()))["edited"] == found.edited
-    assert repr(found) == "Versions(35 added, 0 removed, 6 edited of 46 images)"
 
 
 def test_equal_and_disjoint_versions() -> None:
