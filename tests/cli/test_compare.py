@@ -192,18 +192,6 @@ def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert "dna-fd" not in captured.out
 
 
-def test_unreadable_images_are_named_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
-    (tmp_path / "text.png").write_text("no picture")
-    arguments = ("compare", str(tmp_path), str(tmp_path), "--layers", "block_0")
-    assert run(monkeypatch, *arguments) == 2
-    assert "text.png': it is not an image file" in " ".join(capsys.readouterr().err.split())
-    assert run(monkeypatch, *arguments, "--skip-unreadable") == 0
-    assert "2 images were left out:" in capsys.readouterr().err
-
-
 def test_the_demo_prints_and_plots(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

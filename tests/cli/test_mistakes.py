@@ -168,3 +168,39 @@ def test_a_mistake_is_told_before_any_work(
     assert line.startswith(("torchmetrics-dna: ", "Error: "))  # ours, or that of what reads the command line
     assert message in line
     assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        (("compare", "images", B), 1),
+        (("compare", "images", B, "images"), 2),
+        (("compare", "images", "images", "--by", "folder"), 2),
+        (("matrix", "images", B), 1),
+        (("diff", "images", B), 1),
+        (("make", "images", "-o", "y.npz"), 1),
+        (("ranges", "images", B, "-o", "y.json"), 1),
+        (("rank", "images", "--reference", B), 1),
+        (("report", "images", B, "-o", "y.html"), 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_unreadable_images_stop_it_or_are_named_at_the_end(
+    command: tuple[str, ...],
+    count: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+    shutil.copytree(A, "images/cat")
+    Path("images/cat/text.png").write_text("no picture")
+    options = ("--layers", "block_0")
+    assert run(monkeypatch, *command, *options) == 2
+    assert "text.png': it is not an image file" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in Path().iterdir()] == ["images"]
+    assert run(monkeypatch, *command, *options, "--skip-unreadable") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("1 image was left out:" if count == 1 else f"{count} images were left out:") in said
+    assert "text.png': it is not an image file" in said

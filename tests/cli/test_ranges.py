@@ -10,7 +10,6 @@ import pytest
 import torch
 from commands import in_processes, run
 from golden import GOLDEN
-from PIL import Image
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import open_source, resize_image
@@ -91,21 +90,6 @@ def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyP
         found[name] = ActivationRanges.load(tmp_path / f"{name}.json")
     assert torch.equal(found["plain"].maximum, found["cpu"].maximum)
     assert not torch.equal(found["plain"].maximum, found["crop"].maximum)
-
-
-def test_unreadable_images_are_named_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images, output = tmp_path / "images", tmp_path / "ranges.json"
-    images.mkdir()
-    Image.new("RGB", (9, 9)).save(images / "a.png")
-    (images / "text.png").write_text("no picture")
-    assert run(monkeypatch, "ranges", images, "-o", output, *FAST) == 2
-    assert "text.png': it is not an image file" in " ".join(capsys.readouterr().err.split())
-    assert not output.exists()
-    assert run(monkeypatch, "ranges", images, "-o", output, *FAST, "--skip-unreadable") == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "margin 'widen'), 1 image 1 image was left out:" in said
 
 
 @pytest.mark.usefixtures("one_thread")
