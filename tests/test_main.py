@@ -14,7 +14,7 @@ from commands import run
 from golden import GOLDEN
 
 import torchmetrics_dna.dna.description
-from torchmetrics_dna import compare, make_dna, rank, report
+from torchmetrics_dna import make_dna
 from torchmetrics_dna.version import __version__
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
@@ -116,22 +116,6 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     )
     assert any('raise KeyError("x")' in text for text in trace) is (debug == "1")
     assert bool(trace) is (debug == "1")
-
-
-def test_arguments_that_there_are_not(tmp_path: Path, photos: list[np.ndarray]) -> None:
-    for function, arguments in (
-        (compare, (photos, photos)),
-        (make_dna, (photos,)),
-        (rank, (photos, photos)),
-        (report, (photos, photos, tmp_path / "x.html")),
-    ):
-        expected = (
-            rf"^{function.__name__}\(\) got an unexpected keyword argument 'batchsize'; did you mean 'batch_size'\?$"
-        )
-        with pytest.raises(TypeError, match=expected):
-            function(*arguments, batchsize=3)
-    with pytest.raises(TypeError, match="'nonsense'; those that say how to read images: batch_size, num_workers"):
-        compare(photos, photos, nonsense=1)
 
 
 def test_what_goes_wrong_as_an_interrupted_command_ends(
