@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +119,7 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
     expected = [min(expected[i:]) for i in range(3)]
     assert [tested.q_values[name] for name in order] == pytest.approx(expected)
-    rows = json.loads(json.dumps(tested.to_dict()))["classes"]
+    rows = tested.to_dict()["classes"]
     assert rows[0]["class"] == "b"
     expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
     assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
@@ -133,7 +132,6 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     with pytest.raises(Exit):
         check_gates(tested, None, 0.05)
     assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
-    assert repr(tested) == "ClassComparisons(3 classes, furthest b)"
 
 
 def save(folder: Path, side: str) -> Path:
@@ -164,18 +162,6 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
     assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some, "--fail-above", "0.01", "--markdown") == 1
     assert "of dog is" in capsys.readouterr().err
-    labels.write_text("cat/0.png,cat\n")
-    for wrong, message in (
-        (["--by", labels], "has no class for"),
-        (["--by", "colour"], "'folder', the path of a .csv"),
-        (["--by", "folder", "--curve", "x.png"], "--curve is for several sets"),
-        (["--by", "folder", "--group-by", "folder"], "--group-by is for whole sets"),
-        (["--by", "folder", "--metrics", "kid"], "takes no kid class by class"),
-    ):
-        assert run(monkeypatch, "compare", real, fake, *some, *wrong) == 2
-        assert message in capsys.readouterr().err
-    assert run(monkeypatch, "compare", real / "cat", fake, "--by", "folder") == 2
-    assert "lies in no folder of its class" in capsys.readouterr().err
 
 
 def test_a_column_of_parquet(

@@ -44,8 +44,6 @@ def test_what_came_and_went() -> None:
     assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in found.sentences
     assert "6 images edited: other pixels under the same name." in found.sentences
     assert any(sentence.startswith("The images added or edited differ from those kept") for sentence in found.sentences)
-    assert json.loads(json.dumps(found.to_dict()))["edited"] == found.edited
-    assert repr(found) == "Versions(35 added, 0 removed, 6 edited of 46 images)"
 
 
 def test_equal_and_disjoint_versions() -> None:
@@ -85,4 +83,3 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "3 the same, 0 added, 0 removed.\n" in told.out
     assert "1 image edited: other pixels under the same name.\n" in told.out
     assert "Failed: 0 images added, 0 removed, 1 edited." in told.err
-    assert run(monkeypatch, "diff", tmp_path / "old", tmp_path / "none") == 2

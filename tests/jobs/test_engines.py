@@ -11,7 +11,6 @@ from typing import Any
 
 import kinds
 import pytest
-from commands import run as run_command
 from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
@@ -141,18 +140,6 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
             RayEngine(named)._connected(ray).__enter__()
         assert len(asked) == 1
-
-
-def test_options_of_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, output = shards(tmp_path / "shards", 1, 1), tmp_path / "x.dna.npz"
-    for arguments, message in (
-        (["--on", "slurm"], "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got 'slurm'"),
-        (["--on", "ray", "--device", "cpu"], "Option --device is 'cpu', but workers take the device that --on gives"),
-    ):
-        assert run_command(monkeypatch, "make", source, "-o", output, "--feature", "properties", *arguments) == 2
-        assert message in capsys.readouterr().err
 
 
 def test_a_machine_without_the_folder_says_so(tmp_path: Path) -> None:

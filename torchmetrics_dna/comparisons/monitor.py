@@ -167,8 +167,8 @@ def monitor(
     kind: Kind = known[0].kind if known else record.kinds[0]  # type: ignore[assignment]
     way = resolve(*wanted, known, histograms=kind == "histogram", to_gpu=True)
     job = Job.for_dnas(way, [kind], reading)
+    images, seed = open_source(source, reading), None  # before the reference is measured, since it may not be there
     base = way.dnas[0] if known else measure(job, side).any  # type: ignore[arg-type]
-    images, seed = open_source(source, reading), None
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
