@@ -14,7 +14,7 @@ from commands import run
 from golden import GOLDEN
 
 import torchmetrics_dna.dna.description
-from torchmetrics_dna import compare, make_dna, rank, report
+from torchmetrics_dna import make_dna
 from torchmetrics_dna.version import __version__
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
@@ -84,43 +84,6 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
     assert set(loaded.split()) == {"numpy", "rich", "typer"}, "what would cost seconds"
 
 
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("rank", A, "--reference", B, "--grid", "nodir/g.png"), "There is no folder 'nodir' to write 'g.png' to"),
-        (("rank", A, "--reference", B, "--grid", "g.xyz"), "a file that ends in .png or .pdf or"),
-        (("rank", A, "--reference", B, "--csv", "--json"), "Expected --csv or --json, but got both; leave one out"),
-        (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
-        (("rank", A, "--reference", B, "--ranges", "nowhere"), "nowhere"),
-        (("demo", "-o", "nodir/x.png"), "There is no folder 'nodir' to write 'x.png' to"),
-        (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
-        (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
-        (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
-        (("report", A, B, "-o", "r.html", "--scored", "0"), "Option --scored expected to be at least 1, but got 0"),
-        (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
-        (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),
-        (("make", A, "-o", "."), "a file that ends in .npz, but got '.'"),
-        (("make", A, "-o", "folder.npz"), "a file that ends in .npz, but got 'folder.npz'"),
-        (("merge", "x.npz", "-o", ".."), "a file that ends in .npz, but got '..'"),
-    ],
-)
-def test_mistakes_are_told_before_any_work(
-    arguments: tuple[object, ...],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("folder.npz").mkdir()
-    monkeypatch.setattr("torchmetrics_dna.extractors.base.DNAExtractor.forward", pytest.fail)
-    assert run(monkeypatch, *arguments) == 2
-    captured = capsys.readouterr()
-    assert message in captured.err.splitlines()[-1]
-    assert captured.out == ""
-    assert [path.name for path in Path().iterdir()] == ["folder.npz"]
-
-
 def test_a_file_that_is_replaced_is_named(
     tmp_path: Path, photos: list[np.ndarray], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -153,22 +116,6 @@ def test_an_unexpected_error_is_one_line_and_its_trace_is_at_hand(
     )
     assert any('raise KeyError("x")' in text for text in trace) is (debug == "1")
     assert bool(trace) is (debug == "1")
-
-
-def test_arguments_that_there_are_not(tmp_path: Path, photos: list[np.ndarray]) -> None:
-    for function, arguments in (
-        (compare, (photos, photos)),
-        (make_dna, (photos,)),
-        (rank, (photos, photos)),
-        (report, (photos, photos, tmp_path / "x.html")),
-    ):
-        expected = (
-            rf"^{function.__name__}\(\) got an unexpected keyword argument 'batchsize'; did you mean 'batch_size'\?$"
-        )
-        with pytest.raises(TypeError, match=expected):
-            function(*arguments, batchsize=3)
-    with pytest.raises(TypeError, match="'nonsense'; those that say how to read images: batch_size, num_workers"):
-        compare(photos, photos, nonsense=1)
 
 
 def test_what_goes_wrong_as_an_interrupted_command_ends(

@@ -15,13 +15,6 @@ from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
-# options by another name than the argument's
-_CALLED = {
-    "num_scored": "scored",
-    "neuron_weights": "neurons",
-    "num_folds": "folds",
-    "groups": "group_by",
-}
 _INTERRUPTED = 130  # what typer gives, and shells expect
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
@@ -95,7 +88,7 @@ def _in_options(text: str) -> str:
 
     def option(found: re.Match[str]) -> str:
         word, name, value = found.groups("")
-        known = options.get(_CALLED.get(name, name))
+        known = options.get(name)
         return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
 
     return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", option, text)

@@ -10,7 +10,6 @@ import pytest
 import torch
 from commands import in_processes, run
 from golden import GOLDEN
-from PIL import Image
 
 from torchmetrics_dna import DNAEMD, ActivationRange, ActivationRanges, DNAExtractor
 from torchmetrics_dna.images import open_source, resize_image
@@ -91,53 +90,6 @@ def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyP
         found[name] = ActivationRanges.load(tmp_path / f"{name}.json")
     assert torch.equal(found["plain"].maximum, found["cpu"].maximum)
     assert not torch.equal(found["plain"].maximum, found["crop"].maximum)
-
-
-def test_unreadable_images_are_named_at_the_end(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    images, output = tmp_path / "images", tmp_path / "ranges.json"
-    images.mkdir()
-    Image.new("RGB", (9, 9)).save(images / "a.png")
-    (images / "text.png").write_text("no picture")
-    assert run(monkeypatch, "ranges", images, "-o", output, *FAST) == 2
-    assert "text.png': it is not an image file" in " ".join(capsys.readouterr().err.split())
-    assert not output.exists()
-    assert run(monkeypatch, "ranges", images, "-o", output, *FAST, "--skip-unreadable") == 0
-    said = " ".join(capsys.readouterr().err.split())
-    assert "margin 'widen'), 1 image 1 image was left out:" in said
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ([A, "nowhere"], "There is no file or folder 'nowhere'"),
-        ([A, "{tmp}"], "There are no images in '{tmp}'; looked for"),
-        ([A, "{tmp}/missing.json"], "missing.json"),
-        ([A, OFFICIAL], "Can't unite ranges with margin 'widen' and margin 'scale'"),
-        ([A, GOLDEN / "official_files" / "hist50.json"], "hist50.json' as activation ranges"),
-        ([A, GOLDEN / "official_files" / "activation_ranges.json", "--margin", "scale"], "has no layer 'block_0'"),
-        ([A, "--layers", "block_9"], "Unknown layer 'block_9'"),
-        ([A, "-o", "{tmp}/nowhere/ranges.json"], "There is no folder '{tmp}/nowhere' to write 'ranges.json' to"),
-        ([A, "--batch-size", "0"], "Option --batch-size expected to be an integer of at least 1"),
-        ([A, "-o", "{tmp}/ranges.txt"], "Expected the name of a file that ends in .json, but got '{tmp}/ranges.txt'"),
-        ([A, "--margin", "auto"], "'auto' is not one of 'widen', 'scale'"),
-    ],
-)
-def test_bad_input_is_one_line_and_exit_code_2(
-    arguments: list[object],
-    message: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    filled = [str(argument).replace("{tmp}", str(tmp_path)) for argument in arguments]
-    assert run(monkeypatch, "ranges", "-o", tmp_path / "ranges.json", *filled) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert "of 7" not in captured.err, "errors come before any work"
-    assert message.replace("{tmp}", str(tmp_path)) in captured.err.strip().splitlines()[-1]
-    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.usefixtures("one_thread")

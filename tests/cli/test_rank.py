@@ -75,8 +75,6 @@ def test_copies_and_a_contrast_with_a_file(
     assert run(monkeypatch, *options, "--nearest", index, "--json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
-    assert run(monkeypatch, *options, "--save-index", index) == 2
-    assert "Option --save-index goes with --nearest" in capsys.readouterr().err
 
 
 def test_selected_neurons(
@@ -115,28 +113,6 @@ def test_learned_weights(
     plain, blurred, noisy = (load_dna(files / f"fit.{name}.dna.npz") for name in ("plain", "blur", "noise"))
     assert float(sensitivity_deviation(plain.distances(blurred), weights)) > 0.7
     assert abs(float(sensitivity_deviation(plain.distances(noisy), weights))) < 0.2
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (("select", "fit.plain", "-o", "x.npz"), "Expected pairs of DNA files, but got 1 files"),
-        (("learn", "fit.plain", "fit.blur", "-o", "x.npz"), "Learning takes at least two pairs of files"),
-        (("select", "fit.plain", "fit.blur", "-o", "x.npz", "-k", "999"), "Option -k expected to be from 1 to 128"),
-        (("select", "fit.plain", "fit.blur", "-o", "x"), "a file that ends in .npz, but got 'x'"),
-        (("learn", "fit.plain", "fit.blur", "-o", "x.json"), "a file that ends in .npz, but got 'x.json'"),
-    ],
-)
-def test_bad_weights(
-    arguments: tuple[str, ...],
-    message: str,
-    files: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    given = [files / f"{name}.dna.npz" if name.startswith("fit") else name for name in arguments]
-    assert run(monkeypatch, "weights", *given) == 2
-    assert message in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("one_thread")

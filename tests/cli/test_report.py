@@ -40,5 +40,3 @@ def test_files_of_dnas(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert str(file) in page.text
     assert ["A", "a DNA"] in page.rows
-    assert run(monkeypatch, "report", file, B, "-o", tmp_path / "nowhere" / "x.html") == 2
-    assert "There is no folder" in capsys.readouterr().err

@@ -71,6 +71,8 @@ class Accelerator(TorchDispatchMode):
     def __enter__(self) -> Self:
         if torch.version.cuda is None:
             self._refuse("torch is built for the CPU alone, and takes no tensor of another device")
+        if not hasattr(torch._C, "_ensureCUDADeviceGuardSet"):
+            self._refuse("torch is too old to take tensors of a device that has no driver")
         torch._C._ensureCUDADeviceGuardSet()
         self._stack.enter_context(_Literals())
         super().__enter__()

@@ -11,7 +11,6 @@ from typing import Any
 
 import kinds
 import pytest
-from commands import run as run_command
 from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
@@ -70,8 +69,8 @@ def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None
     expected, found = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
     assert (found.ranges.digest, found.num_images) == (expected.ranges.digest, expected.num_images)
     expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
-    assert found.dna_emd == expected.dna_emd
-    assert found.dna_frechet == pytest.approx(expected.dna_frechet, rel=1e-9)
+    assert found["dna-emd"].value == expected["dna-emd"].value
+    assert found["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)
     assert found.p_value == expected.p_value
 
 
@@ -141,18 +140,6 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
             RayEngine(named)._connected(ray).__enter__()
         assert len(asked) == 1
-
-
-def test_options_of_the_command(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    source, output = shards(tmp_path / "shards", 1, 1), tmp_path / "x.dna.npz"
-    for arguments, message in (
-        (["--on", "slurm"], "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got 'slurm'"),
-        (["--on", "ray", "--device", "cpu"], "Option --device is 'cpu', but workers take the device that --on gives"),
-    ):
-        assert run_command(monkeypatch, "make", source, "-o", output, "--feature", "properties", *arguments) == 2
-        assert message in capsys.readouterr().err
 
 
 def test_a_machine_without_the_folder_says_so(tmp_path: Path) -> None:

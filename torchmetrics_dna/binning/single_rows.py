@@ -17,7 +17,7 @@ _CELLS = 1 << 20  # of histograms at a time: 8 MiB of int64
 
 
 class KeptLayer(NamedTuple):
-    """What a row holds of one layer.
+    """Part of a row for one layer.
 
     Attributes:
         neurons: Those that are kept, among all of the extractor, int64.
@@ -32,7 +32,7 @@ class KeptLayer(NamedTuple):
 
 
 class SingleRows:
-    """How the histograms of one image are laid out in a row of integers.
+    """Layout of the histograms of one image in a row of integers.
 
     A neuron has the bin of each activation, in ascending order, where there are fewer of these than bins; else the
     count of each bin. Neurons of weight 0 have none. For the default extractor with 1000 bins that is 0.4 MB an image.
@@ -66,7 +66,7 @@ class SingleRows:
         return torch.zeros(images, int(self.starts[-1]), dtype=self.dtype, device=device)
 
     def place(self, neurons: Tensor) -> slice:
-        """Where some neurons of one layer lie that follow each other among those that are kept."""
+        """Columns of some kept neurons of one layer that follow each other."""
         return slice(int(self.starts[neurons[0]]), int(self.starts[neurons[-1] + 1]))
 
     def histograms(self, rows: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
@@ -75,11 +75,11 @@ class SingleRows:
         for layer in self.layers:
             for neurons in torch.split(layer.neurons, step):
                 if len(neurons):
-                    found = rows[:, self.place(neurons)].view(len(rows), len(neurons), layer.size)
-                    found = found.transpose(0, 1).long()
+                    histograms = rows[:, self.place(neurons)].view(len(rows), len(neurons), layer.size)
+                    histograms = histograms.transpose(0, 1).long()
                     if layer.positions < self.num_bins:
-                        found = histograms_of(found, self.num_bins)
-                    yield neurons.to(rows.device), layer.positions, found
+                        histograms = histograms_of(histograms, self.num_bins)
+                    yield neurons.to(rows.device), layer.positions, histograms
 
     def add_counts_(self, counts: Tensor, rows: Tensor) -> None:
         """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64."""
@@ -87,8 +87,8 @@ class SingleRows:
         if fast:
             fast.count_rows_(counts, rows, self.starts, self.activations)
             return
-        for neurons, _, found in self.histograms(rows):
-            counts[neurons] += found.sum(1)
+        for neurons, _, histograms in self.histograms(rows):
+            counts[neurons] += histograms.sum(1)
 
 
 def row_of_bins(numbers: Tensor, num_bins: int) -> Tensor:

@@ -24,7 +24,7 @@ def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
     changes: o.ChangesFile = None,
-    folds: Annotated[int, o.option("Folds of images for tests; 0 for none.")] = 20,
+    num_folds: Annotated[int, o.option("Folds of images for tests; 0 for none.", "--folds")] = 20,
     fail_if_different: Annotated[
         bool, o.option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different")
     ] = False,
@@ -39,7 +39,7 @@ def diff(
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        found = compare_versions(old, new, changes=changes, num_folds=folds, **arguments(options, report))
+        found = compare_versions(old, new, changes=changes, num_folds=num_folds, **arguments(options, report))
     if form == "json":
         print_json(found.to_dict())
     elif form == "markdown":

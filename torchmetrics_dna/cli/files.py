@@ -29,7 +29,7 @@ Converted = Annotated[
 ]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 KeptFolds = Annotated[
-    int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.")
+    int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.", "--folds")
 ]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
@@ -39,8 +39,8 @@ def make(
     images: o.Images,
     output: o.Written,
     kind: Kinds = "histogram",
-    folds: KeptFolds = None,
-    group_by: o.Groups = None,
+    num_folds: KeptFolds = None,
+    groups: o.Groups = None,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
     notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
     **options: Any,
@@ -61,7 +61,7 @@ def make(
             given = arguments(options, report)
             reading = given.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **given)
-            job = Job.for_dnas(resolved, kinds, reading, folds, group_by)
+            job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)
             paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
@@ -129,7 +129,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 
 def _kinds(given: str) -> list[Any]:
     """Kinds of DNA by their names, each once."""
-    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.dna.distance import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for kind in kinds:

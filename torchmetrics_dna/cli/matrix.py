@@ -32,7 +32,7 @@ _WIDE = 10  # sets, of which more make a table too wide
 def matrix(
     sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
     as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
     as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
@@ -48,7 +48,7 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
-        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neurons}
+        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
         found = compare_all(sets, distributed=PROCESSES > 1, **given)
     _print(found, form)
     _draw(found, heatmap)
@@ -80,7 +80,7 @@ def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
 
 
 def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Of each set, which is nearest and which furthest."""
+    """Table of the nearest and the furthest set of each."""
     cells = []
     for row in rows:
         others = {other["set"]: row[other["set"]] for other in rows if other is not row}

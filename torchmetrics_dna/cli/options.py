@@ -93,7 +93,9 @@ Metrics = Annotated[
         " [default: dna-emd,dna-fd, or what DNAs allow]"
     ),
 ]
-NeuronWeightsFile = Annotated[str | None, option("File of neuron weights, from weights select or weights learn.")]
+NeuronWeightsFile = Annotated[
+    str | None, option("File of neuron weights, from weights select or weights learn.", "--neurons")
+]
 NeuronNamesFile = Annotated[
     Path | None, option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names")
 ]

@@ -59,7 +59,7 @@ def rank(
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
     as_csv: Annotated[bool, o.option("Print all as comma-separated values.", "--csv")] = False,
     grid: Annotated[Path | None, o.option("Draw a contact sheet of the best, middle and worst images.")] = None,
@@ -78,7 +78,11 @@ def rank(
     from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
-    options |= {"contrast": None if contrast == "none" else contrast, "nearest": nearest, "neuron_weights": neurons}
+    options |= {
+        "contrast": None if contrast == "none" else contrast,
+        "nearest": nearest,
+        "neuron_weights": neuron_weights,
+    }
     with progress() as report:
         given = arguments(options, report)
         source = images if grid is None else open_indexed(images, "A contact sheet", given["reading"])

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Format(Enum):
-    """How a report is written."""
+    """Format of a report."""
 
     HTML = "html"
     MD = "md"
@@ -24,7 +24,10 @@ class Format(Enum):
 
 
 Scored = Annotated[
-    int, o.option("Images of each side, drawn at random, among which to look for those most and least like the other.")
+    int,
+    o.option(
+        "Images of each side, drawn at random, among which to look for those most and least like the other.", "--scored"
+    ),
 ]
 
 
@@ -34,12 +37,12 @@ def report(
     b: o.SideB,
     output: o.Output,
     format: Annotated[Format | None, o.option("html, md or json. [default: by the name of the file]")] = None,  # noqa: A002
-    scored: Scored = 256,
+    num_scored: Scored = 256,
     metrics: o.Metrics = None,
-    neurons: o.NeuronWeightsFile = None,
+    neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
     changes: o.ChangesFile = None,
-    group_by: o.Groups = None,
+    groups: o.Groups = None,
     confidence: o.Confidence = 0.95,
     **options: Any,
 ) -> None:
@@ -53,11 +56,11 @@ def report(
             b,
             output,
             format=format and format.value,
-            num_scored=scored,
-            groups=group_by,
+            num_scored=num_scored,
+            groups=groups,
             confidence=confidence,
             metrics=o.names(metrics),
-            neuron_weights=neurons,
+            neuron_weights=neuron_weights,
             neuron_names=neuron_names,
             changes=changes,
             distributed=PROCESSES > 1,

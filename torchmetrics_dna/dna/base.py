@@ -1,4 +1,4 @@
-"""What all kinds of DNA share: their origin, their file, and what they may be merged and compared with."""
+"""Base class of all kinds of DNA: origin, file, merging and comparability."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ class DNA(_Counted, Stored, ABC):
 
     @property
     def of_unknown_images(self) -> bool:
-        """Whether it is of some images, but nobody knows how many, and ``num_images`` is 0."""
+        """True if the number of images is not known, and ``num_images`` is 0."""
         return False
 
     @property
@@ -114,7 +114,7 @@ class DNA(_Counted, Stored, ABC):
         """The distance of each neuron or layer, float64; ValueError if the two do not fit together."""
 
     def matches(self, other: DNA) -> bool:
-        """Whether the two may be merged and compared."""
+        """True if the two may be merged and compared."""
         return not differences(self._identity(), other._identity())
 
     def merge(self, *others: Self) -> Self:

@@ -78,7 +78,7 @@ class Stored:
         return described | {"layers": self.neurons.to_list()}, {}, {}
 
     def _encode_all(self) -> Encoded:
-        """As :meth:`_encode`, with the parts that it has."""
+        """Encode the value with its parts, as :meth:`_encode` does without them."""
         return self._encode()
 
     @classmethod
@@ -128,7 +128,7 @@ class Joined:
 
 
 def array_name(field: str, layer: str) -> str:
-    """What an array of one layer is called in a container."""
+    """Name of the array of one layer in a container."""
     from urllib.parse import quote
 
     return f"{field}/{quote(layer, safe='')}"

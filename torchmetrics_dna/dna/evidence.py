@@ -1,4 +1,4 @@
-"""How sure a distance is: without what noise adds, with an interval, and a test of whether it is more than noise."""
+"""Evidence for a distance: its value corrected for sampling noise, an interval, and a permutation test."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ class Interval:
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """What a distance becomes without each fold, in the power of it that noise adds to (``power``).
+    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``.
 
     Attributes:
         left: The distance without noise; below 0 where noise has eaten it up, or weights are below 0.
@@ -75,7 +75,7 @@ class Jackknife:
 
 @dataclass(frozen=True, eq=False)
 class Evidence:
-    """How sure a distance between two sets is.
+    """Evidence for a distance between two sets.
 
     Attributes:
         interval: Its confidence interval, around the debiased distance; None for fd of too few images.
@@ -114,7 +114,7 @@ def weigh_evidence(
     weights: Tensor | None = None,
     confidence: float = 0.95,
 ) -> Evidence | None:
-    """Say how sure a distance is, from folds of its sides; None where one has too few with images, or both have none.
+    """Weigh the evidence for a distance by folds of its sides; None if both have none, or one has too few with images.
 
     Distances of finite sets are too large. For a distance whose square (``power`` 2), or which itself (1),
     grows by a share of 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) says by how
@@ -266,9 +266,9 @@ def _overall(parts: list[_Part], power: int) -> Jackknife:
 def _interval(parts: list[_Part], figure: int, power: int, confidence: float, num_folds: int) -> Interval | None:
     """The interval around a debiased figure; None where a variance is unknown."""
     jackknives = [part.jackknife(figure) for part in parts]
-    if any(isnan(one.variance) for one in jackknives):
+    if any(isnan(jackknife.variance) for jackknife in jackknives):
         return None
-    ends = [_ends(one, power, confidence) for one in jackknives]
+    ends = [_ends(jackknife, power, confidence) for jackknife in jackknives]
     if len(parts) == 2:
         value, low, high = _difference(ends[0], ends[1], _correlation(jackknives[0], jackknives[1]))
     else:
@@ -278,11 +278,11 @@ def _interval(parts: list[_Part], figure: int, power: int, confidence: float, nu
     return Interval(value, low, high, confidence, num_folds)
 
 
-def _ends(found: Jackknife, power: int, confidence: float) -> tuple[float, float, float]:
+def _ends(jackknife: Jackknife, power: int, confidence: float) -> tuple[float, float, float]:
     """A debiased figure, and the ends of its interval."""
-    spread = student_quantile((1 + confidence) / 2, found.freedom) * found.variance**0.5
+    spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
     ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
-    value, low, high = _root(found.left + ends, power).tolist()
+    value, low, high = _root(jackknife.left + ends, power).tolist()
     return value, low, high
 
 
@@ -296,12 +296,12 @@ def _difference(
     return value, value - reach[0], value + reach[1]
 
 
-def _correlation(one: Jackknife, other: Jackknife) -> float:
-    """How the figures of two jackknives over the same folds go together."""
-    both = [(a, b) for a, b in zip(one.sides, other.sides, strict=True) if a is not None and b is not None]
+def _correlation(a: Jackknife, b: Jackknife) -> float:
+    """Correlation of the figures of two jackknives over the same folds."""
+    both = [(of_a, of_b) for of_a, of_b in zip(a.sides, b.sides, strict=True) if of_a is not None and of_b is not None]
     # the covariance is a quarter of what the variances of sum and difference differ by
-    spread = [_variance([(a[0] + sign * b[0], a[1]) for a, b in both])[0] for sign in (1, -1)]
-    scale = 4 * (one.variance * other.variance) ** 0.5
+    spread = [_variance([(of_a[0] + sign * of_b[0], of_a[1]) for of_a, of_b in both])[0] for sign in (1, -1)]
+    scale = 4 * (a.variance * b.variance) ** 0.5
     return (spread[0] - spread[1]) / scale if scale else 0.0
 
 
@@ -317,20 +317,20 @@ def _variance(sides: Sequence[Pseudo]) -> tuple[float, float]:
     return variance, variance**2 / spread if spread else float("inf")
 
 
-def paired_p_value(one: Evidence, other: Evidence) -> float | None:
-    """Could two sets B be equally far from the same A, and their distances differ by chance?
+def paired_p_value(near: Evidence, far: Evidence) -> float | None:
+    """Test if two sets are equally far from the same A: a two-sided t-test by the delete-group jackknife.
 
-    A two-sided t-test by the delete-group jackknife. What the folds of A add to both distances is taken out by pairs.
+    Both distances share the sampling noise of A; the test is paired, so that it cancels.
 
     Args:
-        one: Of A and one set.
-        other: Of the same A, in the same folds, and another set.
+        near: Evidence for the distance of A and one set.
+        far: Evidence for the distance of the same A, in the same folds, and another set.
 
     Returns:
-        None where the noise of a distance is unknown.
+        The p-value; None where the noise of a distance is unknown.
 
     """
-    first, second = one.jackknife, other.jackknife
+    first, second = near.jackknife, far.jackknife
     a, b = first.sides[0], second.sides[0]
     if (a is None) != (b is None) or isnan(first.variance + second.variance):
         return None
@@ -353,11 +353,11 @@ def _relabelings(unions: Unions, most: int) -> Tensor | None:
         return relabelings(len(sizes_a), len(sizes_b), most)
     a_is_smaller = sizes_a.sum() <= sizes_b.sum()
     smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
-    found = relabelings_of_size(smaller, larger, most)
+    ways = relabelings_of_size(smaller, larger, most)
     # ways that exchange the same large folds are nearly the same
-    if len(torch.unique(found[:, len(smaller) :], dim=0)) < _LEAST_WAYS:
+    if len(torch.unique(ways[:, len(smaller) :], dim=0)) < _LEAST_WAYS:
         return None
-    return found if a_is_smaller else ~found.roll(len(sizes_a), 1)
+    return ways if a_is_smaller else ~ways.roll(len(sizes_a), 1)
 
 
 def _test(unions: Unions, in_a: Tensor, power: int, weights: Tensor | None) -> tuple[PermutationTest, Tensor]:
@@ -385,5 +385,5 @@ def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
 
 def _root(left: Any, power: int) -> Tensor:
     """Figures from their powers; 0 where noise has eaten them up."""
-    found: Tensor = left.clamp(min=0).pow(1 / power)
-    return found
+    figures: Tensor = left.clamp(min=0).pow(1 / power)
+    return figures

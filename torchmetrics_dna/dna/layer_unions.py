@@ -1,4 +1,4 @@
-"""fd between unions of folds."""
+"""The Fréchet distance of layers, fd, between unions of folds."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ NUM_RELABELINGS = 200  # five times fewer than of other distances, for each take
 
 @dataclass(frozen=True)
 class Plan:
-    """What can be said of fd between two sets.
+    """Plan of what can be said of fd between two sets.
 
     Attributes:
         neurons: The layers.
         tested: True if fd is tested.
         debiased: The layers of which fd is debiased.
-        limits: What is left out and why, one line each.
+        limits: One line for each thing that is left out, with the reason.
 
     """
 
@@ -45,7 +45,7 @@ class Plan:
 
 
 def layer_frechet_unions(a: Features | None, b: Features | None, folds: tuple[Tensor, Tensor], plan: Plan) -> Unions:
-    """For fd, of all images; each column is a layer.
+    """Unions for fd, of all images; each column is a layer.
 
     Args:
         a: Features of A, of the plan's layers and perhaps more; None if the plan needs none.

@@ -108,18 +108,18 @@ def given_dna(
     """
     if reference is None:
         return []
-    found: Any = reference
+    value: Any = reference
     if isinstance(reference, (str, os.PathLike)):
-        found = load_dna(reference, None if ranges == "auto" else ranges)
-    if not isinstance(found, kind):
+        value = load_dna(reference, None if ranges == "auto" else ranges)
+    if not isinstance(value, kind):
         raise TypeError(
-            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got {type(found).__name__}"
+            f"Argument `{argument}` expected to be a {kind.__name__} or the path of one, but got {type(value).__name__}"
         )
-    return [found]
+    return [value]
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
-    """Whether an argument that may be images or a DNA is the path of a DNA file."""
+    """True for the path of a DNA file, where an argument may also be images."""
     if not isinstance(source, (str, os.PathLike)):
         return False
     text = str(source)
@@ -138,13 +138,13 @@ def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: 
     """The DNA with the ranges that are given for it, which must be its own if it has any."""
     if not isinstance(dna, HistogramDNA):
         return dna
-    given = with_ranges(dna, ranges)
-    if dna.ranges is not None and dna.ranges.digest != given.known_ranges.digest:
+    bounded = with_ranges(dna, ranges)
+    if dna.ranges is not None and dna.ranges.digest != bounded.known_ranges.digest:
         raise ValueError(
             f"{str(path)!r} was counted within the ranges {dna.ranges.digest} ({dna.ranges.label}), but argument"
-            f" `ranges` gives {given.known_ranges.digest} ({given.known_ranges.label})"
+            f" `ranges` gives {bounded.known_ranges.digest} ({bounded.known_ranges.label})"
         )
-    return given
+    return bounded
 
 
 def _fetched(reference: str) -> Path:

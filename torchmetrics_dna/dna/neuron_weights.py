@@ -70,7 +70,7 @@ class NeuronWeights(Stored):
 
     @property
     def num_used(self) -> int:
-        """How many neurons have a weight other than 0."""
+        """Number of neurons with a weight other than 0."""
         return int((self.weights != 0).sum())
 
     @override

@@ -1,4 +1,4 @@
-"""Distances between unions of folds, of two DNAs or of features: which folds are on which side, in; distances, out."""
+"""Distances between unions of folds of two DNAs, or of features."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Unions:
         jackknifed: As ``distances``, but NaN where noise does not fall with 1/images, so that no jackknife removes it;
             None if it does everywhere.
         num_relabelings: How many a test takes at most; 0 for no test, None for as many as usual.
-        limits: What is left out and why, one line each.
+        limits: One line for each thing that is left out, with the reason.
 
     """
 
@@ -54,7 +54,7 @@ class Unions:
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
-    """For dna-emd, in bins of the DNAs, read at the edges of their folds' wider bins."""
+    """Unions for dna-emd, in bins of the DNAs, read at the edges of their folds' wider bins."""
     sides = [_filled(dna) for dna in (a, b)]
     folds: list[Any] = [*sides[0], *sides[1]]
     num_bins = min(fold.num_bins for fold in folds)
@@ -82,7 +82,7 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
 
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
-    """For dna-fd."""
+    """Unions for dna-fd."""
     sides = [_filled(dna) for dna in (a, b)]
     folds: list[Any] = [*sides[0], *sides[1]]
     check_comparable(*folds)
@@ -93,12 +93,12 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
 
 
 def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """For kid, of all images."""
+    """Unions for kid, of all images."""
     return _unions_of_images(kernel_of_unions, a, b, folds)
 
 
 def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """For cmmd."""
+    """Unions for cmmd."""
     return _unions_of_images(cmmd_of_unions, a, b, folds)
 
 

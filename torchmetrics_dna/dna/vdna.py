@@ -104,7 +104,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
 
 
 def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
-    """What the arrays of a file are."""
+    """Dtype and shape of each array of a file."""
     if kind == _RANGES:
         low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
         return ActivationRanges(low, high, neurons, "scale")

@@ -156,7 +156,7 @@ class DNAExtractor(Shareable):
 
     @property
     def device(self) -> torch.device:
-        """Where the network is."""
+        """Device of the network."""
         return device_of(self.network)
 
     @cached_property
@@ -198,7 +198,7 @@ class DNAExtractor(Shareable):
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """How images are prepared for the network, and in which precision it runs, in json's types."""
+        """Preparation of images for the network, and its precision, in json's types."""
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
@@ -233,7 +233,7 @@ class DNAExtractor(Shareable):
     def in_parts(
         self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False, wait: bool = True
     ) -> list[dict[str, Tensor]]:
-        """As :meth:`forward`, but as they went through the network: activations of some images after others.
+        """Activations as :meth:`forward` gives them, in parts as images went through the network.
 
         What only goes through activations once, as metrics do, saves the time and memory of joining them. Without
         ``wait``, a device is not asked whether floating point images lie in [0, 1]: if not, activations are NaN.

@@ -27,12 +27,12 @@ _BINS = 4  # of a histogram that take as long as to count an activation
 
 
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """As :func:`torchmetrics_dna.functional.emd.emd_of_rows`."""
+    """Compute :func:`torchmetrics_dna.functional.emd.emd_of_rows`."""
     return _row_by_row(emd_rows, counts_a, counts_b)
 
 
 def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """As :func:`torchmetrics_dna.functional.emd.area_of_rows`."""
+    """Compute :func:`torchmetrics_dna.functional.emd.area_of_rows`."""
     return _row_by_row(area_rows, counts_a, counts_b, begin, end)
 
 
@@ -44,7 +44,7 @@ def fill_distances_(
     weights: Tensor,
     kept: tuple[SingleRows, Tensor] | None = None,
 ) -> None:
-    """As :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
+    """Compute :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     given = as_arrays(bins), references.numpy(), weights.numpy(), distances.numpy()
     rows = _as_kept(kept, parts, len(weights))
     bad = set().union(
@@ -62,7 +62,7 @@ def fill_from_rows_(distances: Tensor, rows: Tensor, layout: SingleRows, referen
 
 
 def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
-    """What a kernel finds for each row of some tensors, float64."""
+    """Apply a kernel to each row of some tensors; gives float64."""
     found = torch.empty(len(given[0]), dtype=torch.float64)
     in_rows(kernel, *(tensor.numpy() for tensor in (*given, found)))
     return found

@@ -1,4 +1,4 @@
-"""What functions of the features of single images have in common."""
+"""Checks of the features of single images."""
 
 from __future__ import annotations
 

@@ -35,16 +35,18 @@ def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
 
     """
     count, (neurons, num_bins) = len(counts), counts[0].shape
-    found = torch.empty(count * (count - 1) // 2, neurons, dtype=torch.float64, device=counts[0].device)
+    distances = torch.empty(count * (count - 1) // 2, neurons, dtype=torch.float64, device=counts[0].device)
     step = max(1, _CELLS // (count * num_bins))
 
     def fill(first: int) -> None:
-        shares = torch.stack([cumulative_share(one[first : first + step].to(found.device)) for one in counts], 1)
+        shares = torch.stack(
+            [cumulative_share(of_set[first : first + step].to(distances.device)) for of_set in counts], 1
+        )
         for n, of_neuron in enumerate(shares, first):
-            found[:, n] = torch.nn.functional.pdist(of_neuron, p=1)
+            distances[:, n] = torch.nn.functional.pdist(of_neuron, p=1)
 
     in_threads(partial(fill, first) for first in range(0, neurons, step))
-    return found
+    return distances
 
 
 def square(pairs: Tensor, count: int) -> Tensor:

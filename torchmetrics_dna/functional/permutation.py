@@ -16,22 +16,23 @@ if TYPE_CHECKING:
 
 NUM_FOLDS, LEAST_FOLDS = 20, 5  # of images of a side: by default, and for a test or an interval
 NUM_RELABELINGS = 1000
+SIGNIFICANT = 0.05  # p-value or rate of false discoveries
 UNEQUAL = 1.5  # times as many images on one side, beyond which folds are exchanged by the number of their images
 _TIE = 1e-9  # relative; what differs by less is equal up to rounding
 
 
 @dataclass(frozen=True, eq=False)
 class PermutationTest:
-    """What a permutation test says.
+    """Result of a permutation test.
 
     Attributes:
-        p_value: Of the whole: in which share of relabelings a layer or a neuron stands out as much as one does here.
+        p_value: Share of relabelings in which a layer or a neuron stands out as much as one does here.
         layers: p-value of each layer, corrected for their number (max-T), shape ``(layers,)``.
         neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
         q: Share of false discoveries among the neurons with as much evidence (Benjamini and Hochberg), shape ``(N,)``.
         z: Distance of each neuron, less its mean over relabelings, in standard deviations over these, shape ``(N,)``.
-        num_relabelings: How many, the observed labels among them.
-        exact: Whether these are all that there are.
+        num_relabelings: Number of relabelings, the observed labels among them.
+        exact: True if these are all that there are.
 
     """
 
@@ -103,10 +104,10 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
         chosen.scatter_(1, folds[:, None], fits[:, None])
         left -= sizes[folds] * fits
     observed = torch.arange(len(sizes)) < len(sizes_a)
-    found = torch.unique(chosen[left * 10 <= target], dim=0)
-    found = found[(found != observed).any(1)]
-    drawn = torch.randperm(len(found), generator=torch.Generator().manual_seed(seed))[: most - 1]
-    return torch.cat([observed[None], found[drawn]])
+    ways = torch.unique(chosen[left * 10 <= target], dim=0)
+    ways = ways[(ways != observed).any(1)]
+    drawn = torch.randperm(len(ways), generator=torch.Generator().manual_seed(seed))[: most - 1]
+    return torch.cat([observed[None], ways[drawn]])
 
 
 def permutation_test(

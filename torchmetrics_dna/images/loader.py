@@ -37,7 +37,6 @@ class Batch:
     Attributes:
         images: Shape ``(B, 3, H, W)``: float32 in [0, 1], or as they were where they are not resized.
         unreadable: What is wrong with the images that could not be read, one line each.
-        readable: Which images of the batch, by number, the readable ones are.
         error: Why the readable ones make no batch, if they don't.
         properties: Of the images before they were resized, ``(B, 21)``, if they were asked for.
         numbers: Where the readable ones stand in the source; in a stream, the numbers of their entries.
@@ -49,7 +48,6 @@ class Batch:
 
     images: Tensor
     unreadable: list[str]
-    readable: list[int]
     error: str | None = None
     properties: Tensor | None = None
     numbers: list[int] = field(default_factory=list)
@@ -141,11 +139,11 @@ def _workers_for(source: Images, num_workers: int | None) -> int:
 
 
 class _Chunk(NamedTuple):
-    """What becomes a batch.
+    """Items of one batch.
 
     Attributes:
         items: Numbers of images, or entries of a stream.
-        ends: Whether a part ends with them.
+        ends: True if a part ends with them.
 
     """
 
@@ -275,12 +273,11 @@ def _collate(items: list[_Made | str], ends: bool) -> Batch:
     if len(kinds) > 1:
         sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
         told = f"Images differ in size ({sizes}); give the extractor an `input_size`"
-        return Batch(torch.empty(0), [], [], told)
+        return Batch(torch.empty(0), [], told)
     known = [item.properties for item in made if item.properties is not None]
     return Batch(
         torch.stack(images) if images else torch.empty(0),
         unreadable,
-        [i for i, item in enumerate(items) if isinstance(item, _Made)],
         None,
         torch.stack(known) if known else None,
         [item.number for item in made],

@@ -41,7 +41,7 @@ class SpatialMeans(ImageRows):
 
     @classmethod
     def of_last_layer(cls, neurons: Neurons) -> SpatialMeans:
-        """Of the last layer of an extractor with these neurons."""
+        """Make the statistic of the last layer of an extractor with these neurons."""
         return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
 
     @override

@@ -54,11 +54,11 @@ def plot_demo(demo: Demo) -> Any:
     strengths = (0, *demo.strengths)
     for i, (name, comparisons) in enumerate(demo.comparisons.items()):
         for axis, distance in zip(axes, ("dna-emd", "dna-fd"), strict=True):
-            axis.plot(strengths, [0, *(c.value(distance) for c in comparisons)], label=name, **curve_style(i))
+            axis.plot(strengths, [0, *(c[distance].value for c in comparisons)], label=name, **curve_style(i))
             axis.set_ylabel(DISTANCES[distance].label)
     axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
-    told = [f"{name}: {demo.amount(name, *demo.strengths)}" for name in demo.comparisons]
-    axes[1].set(xlabel="\n".join(["strength of the degradation", *told]), xticks=strengths)
+    amounts = [f"{name}: {demo.amount(name, *demo.strengths)}" for name in demo.comparisons]
+    axes[1].set(xlabel="\n".join(["strength of the degradation", *amounts]), xticks=strengths)
     axes[0].legend(frameon=False)
     for axis in axes:
         axis.set_ylim(bottom=0)
@@ -81,12 +81,12 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
     count = len(ranking.scores)
     columns = min(columns, count)
     starts = {"best": 0, "middle": (count - columns) // 2, "worst": count - columns}
-    known = _some(ranking.reference_images, columns)
-    figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * (4 if known else 3))
-    axes = figure.subplots(4 if known else 3, columns, squeeze=False)
-    if known:
+    examples = _some(ranking.reference_images, columns)
+    figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * (4 if examples else 3))
+    axes = figure.subplots(4 if examples else 3, columns, squeeze=False)
+    if examples:
         axes[0, 0].set_ylabel("reference")
-        for axis, (name, image) in zip(axes[0], known + [("", None)] * columns, strict=False):
+        for axis, (name, image) in zip(axes[0], examples + [("", None)] * columns, strict=False):
             _show(axis, image, "", name)
     for (name, start), row in zip(starts.items(), axes[-3:], strict=True):
         for place, axis in enumerate(row, start):
@@ -103,12 +103,12 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
 
 def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
     """Name and pixels of some images, evenly spread; those that can't be read are left out."""
-    found: list[tuple[str, Any]] = []
+    chosen: list[tuple[str, Any]] = []
     if images is not None:
         for place in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
             with suppress(ValueError):
-                found.append((images.names[place], images[place]))
-    return found
+                chosen.append((images.names[place], images[place]))
+    return chosen
 
 
 def _show(axis: Any, image: Any, title: str, name: str) -> None:

@@ -1,4 +1,4 @@
-"""How all figures look."""
+"""Style of all figures."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ LINES = ("-", "--", "-.", ":", (0, (5, 1, 1, 1)))
 
 
 def curve_style(i: int) -> dict[str, Any]:
-    """How one of several curves is drawn; past the palette's end, in other lines than those before."""
+    """Style of one of several curves; past the palette's end, in other lines than those before."""
     colour, marker = STYLES[i % len(STYLES)]
     return {"color": colour, "marker": marker, "linestyle": LINES[i // len(STYLES) % len(LINES)]}
 

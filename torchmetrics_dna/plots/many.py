@@ -28,7 +28,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
         best set in another colour.
 
     """
-    record, names = DISTANCES[comparisons.distance], list(comparisons.found)
+    record, names = DISTANCES[comparisons.distance], list(comparisons)
     positions, best = comparisons.positions, names.index(comparisons.best)
     places = positions or list(range(len(names)))
     rows = comparisons.rows()
@@ -67,7 +67,7 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
 
     """
     order, record, count = matrix.order, DISTANCES[matrix.distance], len(matrix.names)
-    values = matrix.found[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
+    values = matrix.distances[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
     names = [visible(matrix.names[i])[-30:] for i in order]
     size = min(max(4.0, 0.42 * count + 1.5), 16)
     figure = new_figure(width=size + 2.5, height=size + 1.3)
@@ -110,8 +110,8 @@ def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 1))
     (usual, dot), (alarm, square) = STYLES[:2]
     for changed, colour, marker, name in ((False, usual, dot, "no change"), (True, alarm, square, "changed")):
-        some = [window for window in windows if window.changed == changed]
-        places, values = [window.number for window in some], [window.value for window in some]
+        chosen = [window for window in windows if window.changed == changed]
+        places, values = [window.number for window in chosen], [window.value for window in chosen]
         above.plot(places, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
     highs = [nan if window.high is None else window.high for window in windows]
     above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of windows before are below")

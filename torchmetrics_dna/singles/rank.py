@@ -12,7 +12,6 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
@@ -92,10 +91,10 @@ def rank(
     with in_step(distributed):
         source = open_source(images, reading)
         pools = isinstance(contrast, str) and contrast == POOL
-        given: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
+        sources: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
         sides = [
-            _of_histograms(open_side(one, layers, ranges, reading), name)
-            for one, name in zip(given, ("reference", "contrast"), strict=False)
+            _of_histograms(open_side(source_of_side, layers, ranges, reading), name)
+            for source_of_side, name in zip(sources, ("reference", "contrast"), strict=False)
         ]
         looked_up = _open_nearest(nearest, reference, sides[0], reading)
         check_used(reading, source, *sides, looked_up)
@@ -118,7 +117,7 @@ def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
 def _open_nearest(
     nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
 ) -> Images | Features | None:
-    """Where to look for the nearest images; the reference's own source if it is that."""
+    """Open the images among which to look for the nearest; the reference's own source if it is that."""
     if nearest is None or isinstance(nearest, Features):
         return nearest
     if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
@@ -136,11 +135,11 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
 
 
 class _Run:
-    """How everything is measured for one ranking."""
+    """Measurements for one ranking."""
 
     def __init__(self, way: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
         self.way, self.weights, self.reading, self.distributed = way, weights, reading, distributed
-        self.known = iter(way.dnas)
+        self.dnas = iter(way.dnas)
 
     def rank(
         self,
@@ -150,17 +149,21 @@ class _Run:
         looked_up: Images | Features | None,
     ) -> Ranking:
         own = looked_up is sides[0]
-        reference, *other = (self._measured(side, folds=pools, features=own and side is looked_up) for side in sides)
-        references = [cast("HistogramDNA", one.dnas["histogram"]) for one in (reference, *other)]
+        reference, *contrasts = (
+            self._measured(side, folds=pools, features=own and side is looked_up) for side in sides
+        )
+        references = [cast("HistogramDNA", side.dnas["histogram"]) for side in (reference, *contrasts)]
         index = self._index(looked_up, reference if own else None)
-        found, scorer = self._score(source, references, pools, features=index is not None)
+        measured, scorer = self._score(source, references, pools, features=index is not None)
         if pools:
-            references.append(cast("HistogramDNA", found.dnas["histogram"]))
-        distances = found.kept["distances"]
+            references.append(cast("HistogramDNA", measured.dnas["histogram"]))
+        distances = measured.kept["distances"]
         scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
-        names, numbers = ([given[i] for i in order.tolist()] for given in (found.names, found.numbers))
-        near = None if index is None or found.features is None else find_nearest(found.features, index).take(order)
+        names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
+        nearest = None
+        if index is not None and measured.features is not None:
+            nearest = find_nearest(measured.features, index).take(order)
         p_value = self._p_value(*references) if pools else None
         return Ranking(
             names=names,
@@ -168,11 +171,11 @@ class _Run:
             numbers=numbers,
             images=source,
             reference=replace(references[0], folds=()),
-            unreadable=found.unreadable,
+            unreadable=measured.unreadable,
             distances=distances[order, 0] if len(references) > 1 else None,
             contrast=replace(references[1], folds=()) if len(references) > 1 else None,
             shares=None if typical is None else _shares(scores[order], typical),
-            nearest=near,
+            nearest=nearest,
             index=index,
             p_value=p_value,
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
@@ -180,7 +183,7 @@ class _Run:
 
     def _measured(self, side: Images | HistogramDNA, folds: bool, features: bool) -> Measured:
         if isinstance(side, HistogramDNA):
-            return Measured({"histogram": next(self.known)}, [])
+            return Measured({"histogram": next(self.dnas)}, [])
         job = self._job(folds)
         return self._measure(job.also(features=self._features()) if features else job, side)
 
@@ -192,7 +195,7 @@ class _Run:
         return Job.for_dnas(self.way, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
-        """Only what is kept of each image."""
+        """Measure only statistics of single images."""
         return self._measure(Job(self.way.extractor, statistics, self.reading), images)
 
     def _features(self) -> SpatialMeans:
@@ -218,27 +221,26 @@ class _Run:
         rows |= {"features": self._features()} if features else {}
         if not pools:
             return self._rows(source, **rows), scorer
-        found = self._measure(self._job(folds=True).also(**rows), source)
-        scorer = scorer.beside(found.states["distances"]["pool"])
-        if found.kept["distances"].isnan().any():  # histograms could not be kept
+        measured = self._measure(self._job(folds=True).also(**rows), source)
+        scorer = scorer.beside(measured.states["distances"]["pool"])
+        if measured.kept["distances"].isnan().any():  # histograms could not be kept
             again = self._rows(source, distances=Distances(scorer))
-            found = replace(found, kept={**found.kept, **again.kept})
-        return found, scorer
+            measured = replace(measured, kept={**measured.kept, **again.kept})
+        return measured, scorer
 
     def _typical(self, side: Images | HistogramDNA, count: int, scorer: Scorer) -> Tensor | None:
         """Scores of images of the reference, each left out of its ``count`` images; of some if there are many."""
         if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
-        found = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
+        measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
         # the distance to the others is in proportion: F of all is a share of 1/count F of the image
-        return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references])
+        return contrasted(
+            measured.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
+        )
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
-        record = DISTANCES["dna-emd"]
-        unions = record.unions(reference, pool)  # type: ignore[misc]
-        evidence = weigh_evidence(reference.distances(pool), unions, record.power, self.weights)
-        return evidence.test.p_value if evidence is not None and evidence.test is not None else None
+        return DISTANCES["dna-emd"].result(reference, pool, self.weights).p_value
 
 
 def _shares(scores: Tensor, typical: Tensor) -> Tensor:

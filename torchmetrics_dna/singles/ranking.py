@@ -1,4 +1,4 @@
-"""Ranking: what :func:`rank` found of single images."""
+"""Ranking: the result of :func:`rank`."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ class Ranking:
     """Images from the best to the worst score.
 
     Attributes:
-        names: What each image is called.
+        names: Names of the images.
         scores: dna-emd of each image to the reference, less that to the contrast if there is one; in bins, float64,
             ascending. Below 0, an image is more like the reference than like the contrast.
-        numbers: Where each image stands in the source; among the images of a stream that could be read.
+        numbers: Position of each image in the source; among the images of a stream that could be read.
         images: The source that was ranked.
-        reference: What the images were compared with.
+        reference: DNA with which the images were compared.
         unreadable: One line for each image that was left out.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
-        contrast: What else they were compared with, such as the pool of all of them; None for nothing.
+        contrast: Second DNA with which they were compared, such as the pool of all of them; None for nothing.
         shares: The share of the reference's own images that score worse, each left out of the reference: 0.5 for a
             typical one. None where the reference is no set of images.
         nearest: The nearest image of a set to each; None if none were looked for.
@@ -60,24 +60,24 @@ class Ranking:
 
     @property
     def notices(self) -> list[str]:
-        """What to know before the scores are trusted, a line each."""
-        told = []
+        """Caveats about the scores, one line each."""
+        notices = []
         if self.p_value is not None and self.p_value > 0.05:
-            told.append(
+            notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
                 " says nothing about single images; give other images as the contrast, or none to rank by the"
                 " distance alone"
             )
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
-            told.append(
+            notices.append(
                 f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {COPY:.0%} as far from an"
                 " image that was looked up as that image is from all others there"
             )
-        return told
+        return notices
 
     def rows(self, top: int | None = None) -> list[dict[str, Any]]:
-        """What is known of each image, or of the best ones only, in plain types."""
+        """Table of the images, or of the best ones only, a dict for each, in plain types."""
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
         if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()

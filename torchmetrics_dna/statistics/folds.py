@@ -110,13 +110,13 @@ class ImageNotes:
         self._num_folds = num_folds
 
     def __call__(self, image: RGBImage) -> dict[str, Tensor]:
-        """Of an image ``(H, W, 3)``, uint8 or in [0, 1]."""
-        found = {"thumbnails": thumbnail(image)}
+        """Take the notes of an image ``(H, W, 3)``, uint8 or in [0, 1]."""
+        notes = {"thumbnails": thumbnail(image)}
         if self._num_folds is not None:
             step = _step(image.size)
-            some = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
-            found["folds"] = content_folds(torch.from_numpy(some)[None], self._num_folds)[0]
-        return found
+            pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
+            notes["folds"] = content_folds(torch.from_numpy(pixels)[None], self._num_folds)[0]
+        return notes
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:

@@ -1,0 +1,206 @@
+"""Mistakes of a command: one line, exit code 2, before any work, and nothing is written."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import run
+from golden import GOLDEN
+
+from torchmetrics_dna import make_dna
+from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.extractors import DNAExtractor
+
+A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
+OFFICIAL = str(GOLDEN / "endtoend" / "activation_ranges.json")
+OTHERS = GOLDEN / "official_files"
+NO_FOLDER = "There is no folder 'nodir' to write "
+NO_SOURCE = "There is no file or folder 'nowhere'"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What the commands speak of, beside the images."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "empty").mkdir()
+    (folder / "folder.npz").mkdir()
+    (folder / "classes" / "cat").mkdir(parents=True)
+    shutil.copy(min(Path(A).iterdir()), folder / "classes" / "cat")
+    (folder / "wrong.json").write_text("{}")
+    (folder / "names.json").write_text('{"block_0": {"16": "x"}}')
+    (folder / "labels.csv").write_text("cat/0.png,cat\n")
+    extractor = DNAExtractor(layers=["block_0", "block_6"])
+    make_dna(A, extractor).save(folder / "x.dna.npz")
+    make_dna(A, extractor, kind="gaussian").save(folder / "bell.dna.npz")
+    content = (folder / "x.dna.npz").read_bytes()
+    (folder / "damaged.dna.npz").write_bytes(content[:-1] + b"x")
+    return folder
+
+
+MISTAKES = [
+    # what is not there, of every command that reads
+    (("compare", "nowhere", A), NO_SOURCE),
+    (("compare", A, "nowhere"), NO_SOURCE),
+    (("compare", A, B, "nowhere"), NO_SOURCE),
+    (("compare", A, "nowhere", "--by", "folder"), NO_SOURCE),
+    (("matrix", A, "nowhere"), NO_SOURCE),
+    (("diff", A, "nowhere"), NO_SOURCE),
+    (("monitor", A, "nowhere"), NO_SOURCE),
+    (("make", "nowhere", "-o", "y.npz"), NO_SOURCE),
+    (("ranges", A, "nowhere", "-o", "y.json"), NO_SOURCE),
+    (("changes", "nowhere", "-o", "y.npz"), NO_SOURCE),
+    (("rank", A, "--reference", "nowhere"), NO_SOURCE),
+    (("report", A, "nowhere", "-o", "y.html"), NO_SOURCE),
+    (("info", "nowhere"), "There is no DNA file"),
+    (("merge", "nowhere.npz", "-o", "y.npz"), "There is no DNA file"),
+    (("convert", "nowhere", "y.npz"), "nowhere"),
+    (("weights", "select", "nowhere.npz", "x.dna.npz", "-o", "y.npz"), "There is no DNA file"),
+    (("compare", "empty", A), "There are no images in 'empty'; looked for"),
+    (("compare", A, B, "--ranges", "nowhere"), "nowhere"),
+    (("compare", A, B, "--neuron-names", "nowhere.json"), "nowhere.json"),
+    (("ranges", A, "nowhere.json", "-o", "y.json"), "nowhere.json"),
+    # where nothing can be written, of every command that writes
+    (("make", A, "-o", "nodir/x.npz"), NO_FOLDER),
+    (("ranges", A, "-o", "nodir/x.json"), NO_FOLDER),
+    (("report", A, B, "-o", "nodir/x.html"), NO_FOLDER),
+    (("rank", A, "--reference", B, "--grid", "nodir/g.png"), NO_FOLDER),
+    (("demo", "-o", "nodir/x.png"), NO_FOLDER),
+    (("make", A, "-o", "x.txt"), "a file that ends in .npz, but got 'x.txt'"),
+    (("make", A, "-o", "."), "a file that ends in .npz, but got '.'"),
+    (("make", A, "-o", "folder.npz"), "a file that ends in .npz, but got 'folder.npz'"),
+    (("merge", "x.dna.npz", "-o", ".."), "a file that ends in .npz, but got '..'"),
+    (("ranges", A, "-o", "y.txt"), "Expected the name of a file that ends in .json, but got 'y.txt'"),
+    (("report", A, B, "-o", "r.pdf"), "a file that ends in .html or .htm or .md or .json, but got 'r.pdf'"),
+    (("rank", A, "--reference", B, "--grid", "g.xyz"), "a file that ends in .png or .pdf or"),
+    (("demo", "-o", "x"), "a file that ends in .png or .pdf or"),
+    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.json"), "a file that ends in .npz, but got 'y.json'"),
+    # files of another kind, or damaged
+    (("compare", A, B, "--ranges", "wrong.json"), "wrong.json' as activation ranges"),
+    (("ranges", A, OTHERS / "hist50.json", "-o", "y.json"), "hist50.json' as activation ranges"),
+    (("info", "damaged.dna.npz"), "its checksum is wrong, so it was damaged or changed"),
+    (("compare", A, B, "--layers", "block_0", "--neuron-names", "names.json"), "has no neuron '16'"),
+    (("compare", A, A, "--by", "labels.csv"), "has no class for"),
+    (("compare", A, A, "--by", "folder"), "lies in no folder of its class"),
+    # options, by name
+    (
+        ("compare", A, B, "--layers", "block_9"),
+        "Unknown layer 'block_9'; the layers of efficientnet_lite0 are: block_0",
+    ),
+    (("compare", A, B, "--feature", "efficientnet_lite00"), "did you mean 'efficientnet_lite0'?"),
+    (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 0, but got 0"),
+    (("compare", A, B, "--metrics", "fd,fid"), f"expected to be of {', '.join(DISTANCES)}, but got 'fid'"),
+    (("compare", A, B, "--metrics", "recall", "--fail-above", "1"), "Option --fail-above takes a distance, but got"),
+    (("compare", A, B, "--batch-size", "-3"), "Option --batch-size expected to be an integer of at least 1"),
+    (("compare", A, B, "--device", "gpu"), "There is no device 'gpu' here; there is: cpu"),
+    (("compare", A, B, "--device", "cuda:99"), "There is no device 'cuda:99' here; there is: cpu"),
+    (("compare", A, B, "--confidence", "2"), "Option --confidence expected"),
+    (("compare", A, B, "--folds", "3"), "Option --folds expected to be an integer of at least 5, but got 3"),
+    (("compare", A, B, "--group-by", "clip"), "Option --group-by expected to be 'folder' or 'prefix:REGEX', but got"),
+    (("compare", A, B, "--by", "colour"), "'folder', the path of a .csv"),
+    (("compare", A, B, "--by", "folder", "--curve", "x.png"), "--curve is for several sets"),
+    (("compare", A, B, "--by", "folder", "--group-by", "folder"), "--group-by is for whole sets"),
+    (("compare", "classes", "classes", "--by", "folder", "--metrics", "kid"), "takes no kid class by class"),
+    (("compare", A, B, "--markdown"), "Option --markdown is for several sets or for classes; leave it out"),
+    (("compare", A, B, "empty", "--csv", "--json"), "Expected one of --csv and --json; leave the others out"),
+    (("matrix", A), "two sets at least"),
+    (("make", A, "-o", "y.npz", "--on", "slurm"), "Option --on expected to be 'ray' or 'ray://HOST:PORT', but got"),
+    (
+        ("make", A, "-o", "y.npz", "--on", "ray", "--device", "cpu"),
+        "Option --device is 'cpu', but workers take the device that --on gives",
+    ),
+    (
+        ("make", A, "-o", "y.npz", "--kind", "histogram,gauss"),
+        "Option --kind expected to be of histogram, gaussian, layer-gaussian, but got 'gauss'",
+    ),
+    (("ranges", A, "-o", "y.json", "--margin", "auto"), "'auto' is not one of 'widen', 'scale'"),
+    (("rank", A, "--reference", B, "--csv", "--json"), "Expected --csv or --json, but got both; leave one out"),
+    (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
+    (("rank", A, "--reference", B, "--save-index", "i.safetensors"), "Option --save-index goes with --nearest"),
+    (("report", A, B, "-o", "r.html", "--scored", "0"), "Option --scored expected to be at least 1, but got 0"),
+    (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
+    (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
+    (("weights", "select", "x.dna.npz", "-o", "y.npz"), "Expected pairs of DNA files, but got 1 files"),
+    (("weights", "learn", "x.dna.npz", "x.dna.npz", "-o", "y.npz"), "Learning takes at least two pairs of files"),
+    (("weights", "select", *["x.dna.npz"] * 2, "-o", "y.npz", "-k", "999"), "Option -k expected to be from 1 to"),
+    # what does not fit together
+    (
+        ("compare", "x.dna.npz", B, "--feature", "resnet18.a1_in1k", "--weights-path", "nowhere.pth"),
+        "but the given DNA was made by 'efficientnet_lite0'",
+    ),
+    (
+        ("compare", "x.dna.npz", B, "--num-bins", "50"),
+        "Option --num-bins is 50, but the given DNA has 1000 bins; leave --num-bins out",
+    ),
+    (("compare", "x.dna.npz", B, "--crop", "center"), "their image preparations (crop) differ: 'none' and 'center'"),
+    (
+        ("compare", "x.dna.npz", B, "--layers", "block_0,nonsense"),
+        "Unknown layer 'nonsense'; the layers are: block_0, block_6",
+    ),
+    (("compare", "x.dna.npz", B, "--metrics", "kid"), "A histogram DNA does not have what kid takes"),
+    (("merge", "x.dna.npz", "bell.dna.npz", "-o", "y.npz"), "gaussian"),
+    (("ranges", A, OFFICIAL, "-o", "y.json"), "Can't unite ranges with margin 'widen' and margin 'scale'"),
+    (
+        ("ranges", A, OTHERS / "activation_ranges.json", "--margin", "scale", "-o", "y.json"),
+        "has no layer 'block_0'",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("command", "message"), MISTAKES, ids=[" ".join(Path(word).name for word in command) for command, _ in MISTAKES]
+)
+def test_a_mistake_is_told_before_any_work(
+    command: tuple[object, ...],
+    message: str,
+    files: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    before = sorted(Path().iterdir())
+    monkeypatch.setattr("torchmetrics_dna.extractors.base.DNAExtractor.forward", pytest.fail)
+    assert run(monkeypatch, *command) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    line = captured.err.splitlines()[-1]
+    assert line.startswith(("torchmetrics-dna: ", "Error: "))  # ours, or that of what reads the command line
+    assert message in line
+    assert sorted(Path().iterdir()) == before
+
+
+@pytest.mark.parametrize(
+    ("command", "count"),
+    [
+        (("compare", "images", B), 1),
+        (("compare", "images", B, "images"), 2),
+        (("compare", "images", "images", "--by", "folder"), 2),
+        (("matrix", "images", B), 1),
+        (("diff", "images", B), 1),
+        (("make", "images", "-o", "y.npz"), 1),
+        (("ranges", "images", B, "-o", "y.json"), 1),
+        (("rank", "images", "--reference", B), 1),
+        (("report", "images", B, "-o", "y.html"), 1),
+    ],
+    ids=lambda value: value[0] if isinstance(value, tuple) else "",
+)
+def test_unreadable_images_stop_it_or_are_named_at_the_end(
+    command: tuple[str, ...],
+    count: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "500")
+    shutil.copytree(A, "images/cat")
+    Path("images/cat/text.png").write_text("no picture")
+    options = ("--layers", "block_0")
+    assert run(monkeypatch, *command, *options) == 2
+    assert "text.png': it is not an image file" in capsys.readouterr().err.splitlines()[-1]
+    assert [path.name for path in Path().iterdir()] == ["images"]
+    assert run(monkeypatch, *command, *options, "--skip-unreadable") == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert ("1 image was left out:" if count == 1 else f"{count} images were left out:") in said
+    assert "text.png': it is not an image file" in said

@@ -1,0 +1,67 @@
+"""Features of images: several layers, names, and what is refused."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from torchmetrics_dna import MIND, DNAExtractor, Features, Neurons
+from torchmetrics_dna.files.limits import MOST_HEADER
+from torchmetrics_dna.singles.nearest import check_index, find_nearest
+
+NEURONS = Neurons({"first": 2, "head": 3})
+VALUES = torch.arange(20.0).reshape(4, 5)
+NAMES = ["a", "b", "ü", "d"]
+
+
+def test_layers_and_names_come_back_from_a_file(tmp_path: Path) -> None:
+    features = Features(VALUES, NEURONS, "tiny", "aa", {"resize": "clean"}, NAMES)
+    features.save(tmp_path / "x.features.npz")
+    loaded = Features.load(tmp_path / "x.features.npz")
+    assert (loaded.neurons, loaded.preparation, loaded.names) == (NEURONS, {"resize": "clean"}, NAMES)
+    assert torch.equal(loaded.values, VALUES)
+    assert loaded.digest == features.digest != Features(VALUES, NEURONS, "tiny", "aa", {"resize": "clean"}).digest
+
+
+def test_names_may_be_longer_than_a_header(tmp_path: Path) -> None:
+    names = [f"{number}".zfill(MOST_HEADER // 1000) for number in range(1100)]
+    Features(torch.zeros(1100, 1), Neurons({"head": 1}), "tiny", names=names).save(tmp_path / "x.features.npz")
+    assert Features.load(tmp_path / "x.features.npz").names == names
+
+
+def test_layers_are_selected() -> None:
+    features = Features(VALUES, NEURONS, "tiny", names=NAMES)
+    selected = features.select(["head"])
+    assert torch.equal(selected.values, VALUES[:, 2:])
+    assert (dict(selected.neurons), selected.names) == ({"head": 3}, NAMES)
+    assert features.select(["first", "head"]) is features
+    with pytest.raises(ValueError, match="Unknown layer 'x'"):
+        features.select(["x"])
+
+
+def test_what_does_not_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"shape \(images, 5\), but got \(4, 4\)"):
+        Features(VALUES[:, :4], NEURONS, "tiny")
+    with pytest.raises(ValueError, match="`names` expected to have 4 names, but got 2"):
+        Features(VALUES, NEURONS, "tiny", names=["a", "b"])
+    with pytest.raises(ValueError, match="Expected finite features"):
+        Features(VALUES / 0, NEURONS, "tiny")
+    with pytest.raises(ValueError, match="expected to be features of one layer, but got .*; select one"):
+        MIND(reference=Features(VALUES, NEURONS, "tiny"))
+    with pytest.raises(ValueError, match="The index of images expected to hold images"):
+        check_index(Features(VALUES[:0], NEURONS, "tiny"), DNAExtractor(layers=["block_0"]))
+
+
+def test_images_without_names_are_called_by_their_numbers() -> None:
+    index = Features(VALUES, NEURONS, "tiny")
+    assert find_nearest(Features(VALUES[2:] + 0.1, NEURONS, "tiny"), index).names == ["image 2", "image 3"]
+
+
+def test_any_kind_of_dna_is_known_from_the_start() -> None:
+    code = "from torchmetrics_dna.dna import DNA; print(*sorted(DNA._kinds()))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["gaussian", "histogram", "layer-gaussian"]

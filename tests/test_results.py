@@ -1,0 +1,77 @@
+"""Contract of all results: what they are called, what programs get of them, and that they can be kept and sent."""
+
+from __future__ import annotations
+
+import copy
+import json
+import pickle
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from networks import pixels
+
+from torchmetrics_dna import compare, compare_all, compare_versions, make_dna, monitor, rank
+from torchmetrics_dna.demo import Demo
+
+EXTRACTOR, RANGES = pixels()
+FIXED: dict[str, Any] = {"ranges": RANGES, "num_bins": 40}
+A, B, C = (np.random.default_rng(i).integers(0, 200 + 20 * i, (12, 8, 8, 3)).astype(np.uint8) for i in range(3))
+CLASSES = ["x", "y"] * 6
+
+RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
+    "two sets": (lambda: compare(A, B, EXTRACTOR, **FIXED), "Comparison("),
+    "two sets by several distances": (
+        lambda: compare(A, B, EXTRACTOR, metrics=["fd", "kid"], num_folds=0, **FIXED),
+        "Comparison(",
+    ),
+    "a single image": (lambda: compare(A[:1], B, EXTRACTOR, **FIXED), "Comparison("),
+    "several sets": (
+        lambda: compare(A, {"b": B, "c": C}, EXTRACTOR, **FIXED),
+        "Comparisons(2 sets with the reference, best ",
+    ),
+    "classes": (
+        lambda: compare(A, B, EXTRACTOR, by=(CLASSES, CLASSES), num_folds=0, **FIXED),
+        "ClassComparisons(2 classes, furthest ",
+    ),
+    "all with all": (
+        lambda: compare_all({"a": A, "b": B, "c": C}, EXTRACTOR, metrics=["dna-emd", "fd"], **FIXED),
+        "DistanceMatrix(3 sets, dna-emd, fd)",
+    ),
+    "versions": (
+        lambda: compare_versions(A, np.concatenate([A[2:], C[:3]]), EXTRACTOR, **FIXED),
+        "Versions(3 added, 2 removed, 0 edited of 12 images)",
+    ),
+    "a window": (lambda: next(monitor(A, B, EXTRACTOR, window=6, **FIXED)), "Window("),
+    "a ranking": (lambda: rank(A, B, EXTRACTOR, **FIXED), "Ranking(12 images, "),
+    "what was measured": (lambda: compare(A, B, EXTRACTOR, **FIXED).measured[0], "Measured("),
+    "a demonstration": (
+        lambda: Demo(2, (1,), {"blur": [compare(A, B, EXTRACTOR, **FIXED)]}, {"blur": list(A[:1])}, (0,)),
+        "Demo(",
+    ),
+    "a DNA": (lambda: make_dna(A, EXTRACTOR, **FIXED), "HistogramDNA(12 images, "),
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_a_result(name: str) -> None:
+    make, words = RESULTS[name]
+    result, other = make(), make()
+    assert repr(result).startswith(words)
+    if name not in ("a window", "what was measured", "a demonstration"):  # told by all their fields
+        assert len(repr(result)) < 300
+        assert "\n" not in repr(result)
+        assert "None" not in repr(result)
+    if name != "a window":  # of numbers alone, which are equal if these are
+        assert result == result
+        assert result != other
+        assert {result, other, result} == {result, other}
+    if hasattr(result, "to_dict"):
+        values = result.to_dict()
+        assert json.loads(json.dumps(values, allow_nan=False)) == values
+        assert other.to_dict() == values
+    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert type(again) is type(result)
+        assert repr(again) == repr(result)
+        assert not hasattr(result, "to_dict") or again.to_dict() == values
