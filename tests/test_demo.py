@@ -13,7 +13,7 @@ from torchmetrics_dna.plots import plot_demo
 def test_distances_rise_with_the_strength_of_every_degradation() -> None:
     demo = run_demo(8)
     for comparisons in demo.comparisons.values():
-        for figures in ([c.dna_emd for c in comparisons], [c.dna_frechet for c in comparisons]):
+        for figures in ([c["dna-emd"].value for c in comparisons], [c["dna-fd"].value for c in comparisons]):
             assert figures[0] > 0
             assert figures == sorted(figures)
     axes = [axis for part in plot_demo(demo).subfigs for axis in part.axes]

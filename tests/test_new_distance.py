@@ -16,7 +16,8 @@ from pixel_sets import EXTRACTOR, A, B
 
 import torchmetrics_dna.cli.options as options
 from torchmetrics_dna import GaussianDNA, compare, report
-from torchmetrics_dna.dna.distances import DISTANCES, Distance
+from torchmetrics_dna.dna.distance import Distance
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.plots import plot_layers, plot_neurons
 
 ROOT = Path(__file__).parents[1]
@@ -68,10 +69,10 @@ def test_in_figures() -> None:
     axes = {axis.get_ylabel(): axis for axis in plot_layers(found).axes}
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
-    assert heights == [found.value("dna-hellinger", layer) for layer in found.layers]
+    assert heights == [found["dna-hellinger"].layers[layer].value for layer in found.layers]
     rows, bar = plot_neurons(found, "dna-hellinger").axes
     assert bar.get_ylabel() == "dna-hellinger"
-    assert float(rows.images[0].get_array().max()) == float(found.found["dna-hellinger"].max())
+    assert float(rows.images[0].get_array().max()) == float(found["dna-hellinger"].values.max())
     with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
         plot_neurons(found, "fd")
 
@@ -80,7 +81,7 @@ def test_in_figures() -> None:
 def test_in_a_report(tmp_path: Path) -> None:
     found = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
     rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows
-    value = {name: f"{found.value(name):.4g}" for name in NAMES}
+    value = {name: f"{found[name].value:.4g}" for name in NAMES}
     told = {row[0]: row[1:] for row in rows}
     for name in NAMES:
         assert told[name][0] == value[name]

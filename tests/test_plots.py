@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs
 from torchmetrics_dna.images import open_source
 from torchmetrics_dna.plots import (
@@ -39,6 +40,10 @@ def comparison() -> object:
     return compare(PHOTOS, BLURRED, layers=LAYERS)
 
 
+def without_evidence(comparison: Comparison) -> Comparison:
+    return replace(comparison, results={name: replace(one, evidence=None) for name, one in comparison.items()})
+
+
 def test_layer_profile(comparison: object) -> None:
     figure = plot_layers(comparison)
     emd, frechet = figure.axes
@@ -46,7 +51,7 @@ def test_layer_profile(comparison: object) -> None:
     bars, band = emd.patches[:-1], emd.patches[-1]
     assert [bar.get_height() for bar in bars] == [*plain, *left]
     assert [band.get_y(), band.get_y() + band.get_height()] == [comparison.interval.low, comparison.interval.high]
-    found = [comparison.interval_of("dna-emd", layer) for layer in LAYERS]
+    found = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
     whiskers = emd.collections[0].get_segments()
     np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in found])
     assert comparison.null in [line.get_ydata()[0] for line in emd.lines]
@@ -54,7 +59,7 @@ def test_layer_profile(comparison: object) -> None:
     assert emd.get_ylabel() == "dna-emd\n(bins)"
     assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
     assert [text.get_text() for text in emd.get_legend().get_texts()] == [
-        f"all: {comparison.dna_emd:.4g}",
+        f"all: {comparison['dna-emd'].value:.4g}",
         f"all, without noise: {interval.value:.4g}\n(95% interval {interval.low:.4g} to {interval.high:.4g})",
         f"all, by chance: {comparison.null:.4g}",
         "with noise",
@@ -62,9 +67,11 @@ def test_layer_profile(comparison: object) -> None:
         "95% interval of each",
     ]
     assert "A (20 images) against B (20 images), efficientnet_lite0" in figure.get_suptitle()
-    untested = plot_layers(replace(comparison, evidence={})).axes[0]
+    untested = plot_layers(without_evidence(comparison)).axes[0]
     assert [bar.get_height() for bar in untested.patches] == plain
-    assert [text.get_text() for text in untested.get_legend().get_texts()] == [f"all: {comparison.dna_emd:.4g}"]
+    assert [text.get_text() for text in untested.get_legend().get_texts()] == [
+        f"all: {comparison['dna-emd'].value:.4g}"
+    ]
     assert drawn(figure).std() > 1
     layer_gaussians = (make_dna(side, layers=LAYERS[:2], kind="layer-gaussian") for side in (PHOTOS[:6], BLURRED[:6]))
     assert [axis.get_ylabel() for axis in plot_layers(compare(*layer_gaussians)).axes][1] == "fd\n(squared activations)"
@@ -72,12 +79,12 @@ def test_layer_profile(comparison: object) -> None:
 
 def test_neuron_heat_map(comparison: object) -> None:
     figure = plot_neurons(comparison, by="distance")
-    z = comparison.evidence["dna-emd"].test.z.clamp(min=0)
+    z = comparison["dna-emd"].evidence.test.z.clamp(min=0)
     clear = plot_neurons(comparison)
     for drawn_by, known, label in (
-        (figure, comparison.neuron_emd, "dna-emd (bins)"),
+        (figure, comparison["dna-emd"].values, "dna-emd (bins)"),
         (clear, z, "dna-emd: z\n(deviations above chance)"),
-        (plot_neurons(replace(comparison, evidence={})), comparison.neuron_emd, "dna-emd (bins)"),
+        (plot_neurons(without_evidence(comparison)), comparison["dna-emd"].values, "dna-emd (bins)"),
     ):
         rows, bar = drawn_by.axes
         for picture, layer in zip(rows.images, LAYERS, strict=True):
@@ -95,7 +102,7 @@ def test_histogram_pairs(comparison: object) -> None:
     first = comparison.top_neurons(1)[0]
     assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}\n")
     assert figure.axes[0].get_title(loc="left").endswith(f" bins, q = {first['q']:.2g}")
-    one = plot_histograms(replace(comparison, evidence={}), [("block_0", 3)])
+    one = plot_histograms(without_evidence(comparison), [("block_0", 3)])
     assert one.axes[0].get_title(loc="left").endswith(" bins")
     a, b = one.axes[0].patches
     assert a.get_data().values.sum() == pytest.approx(100)

@@ -71,7 +71,7 @@ def neurons_of(extractor: DNAExtractor, photo: np.ndarray) -> Figure:
 def emd_of(result: Comparison) -> Figure:
     """A neuron's histograms of both sets; the area between their cumulative shares is the neuron's EMD."""
     share_a, share_b, edges = (values.numpy() for values in result.histograms(*NEURON))
-    emd = float(result.neuron_emd[result.neurons.index(*NEURON)])
+    emd = float(result["dna-emd"].values[result.neurons.index(*NEURON)])
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     shares, cumulative = figure.subplots(1, 2)
     groups = np.arange(0, len(share_a), 10)  # ten bins drawn as one

@@ -95,8 +95,8 @@ def plot(scales: list[float], found: Comparisons, shares: list[tuple[float, floa
     figure = plt.figure(figsize=(10, 6), dpi=90, layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.5, 1))
     left, right = upper.subplots(1, 2)
-    middle = [comparison.dna_emd_debiased for comparison in found.found.values()]
-    ends = [[getattr(one.interval, end) for one in found.found.values()] for end in ("low", "high")]
+    middle = [comparison["dna-emd"].debiased for comparison in found.values()]
+    ends = [[getattr(one.interval, end) for one in found.values()] for end in ("low", "high")]
     left.plot(scales, middle, marker="o", color="#0072B2")
     left.fill_between(scales, *ends, color="#0072B2", alpha=0.2)
     left.set_title("dna-emd without noise (bins), 95 % interval", loc="left", fontsize=11)
@@ -143,9 +143,10 @@ def main() -> None:
     shares = precision_and_recall(extractor, real, drawn)
     print("| guidance scale | dna-emd without noise | 95 % interval | fd | precision | recall |")
     print("|---|--:|---|--:|--:|--:|")
-    for scale, one, (precision, recall) in zip(scales, found.found.values(), shares, strict=True):
+    for scale, one, (precision, recall) in zip(scales, found.values(), shares, strict=True):
         ends = "-" if one.interval is None else f"{one.interval.low:.1f} to {one.interval.high:.1f}"
-        print(f"| {scale:g} | {one.dna_emd_debiased:.1f} | {ends} | {one.fd:.0f} | {precision:.2f} | {recall:.2f} |")
+        debiased, fd = one["dna-emd"].debiased, one["fd"].value
+        print(f"| {scale:g} | {debiased:.1f} | {ends} | {fd:.0f} | {precision:.2f} | {recall:.2f} |")
     print(found.verdict)
     plot(scales, found, shares, drawn).savefig(arguments.output, pil_kwargs={"optimize": True})
 

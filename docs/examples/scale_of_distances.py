@@ -67,7 +67,7 @@ def measure(images: int, seed: int) -> dict[str, tuple[float, float, float]]:
     found = {}
     for name, b in variants(sides[1], draw).items():
         result = compare(a, make_dna(b, extractor, num_folds=20))
-        found[name] = (result.dna_emd, result.dna_emd_debiased, result.p_value)
+        found[name] = (result["dna-emd"].value, result["dna-emd"].debiased, result.p_value)
     return found
 
 

@@ -68,10 +68,10 @@ def figure(
     for i, (axis, layer) in enumerate(zip(right.subplots(1, 2), (None, LAYER), strict=True)):
         rows = slice(None) if layer is None else result.neurons.slices[layer]
         axis.hist(chance[:, rows].mean(1), bins=30, color=CHANCE, label="equal sets, by chance")
-        axis.axvline(result.value("dna-emd", layer), color=FOUND, linewidth=2, label="A and B")
-        axis.axvline(result.debiased("dna-emd", layer), color=DEBIASED, linewidth=2, linestyle="--",
+        axis.axvline(result["dna-emd"].layers[layer].value, color=FOUND, linewidth=2, label="A and B")
+        axis.axvline(result["dna-emd"].layers[layer].debiased, color=DEBIASED, linewidth=2, linestyle="--",
                      label="A and B, without noise")  # fmt: skip
-        told = p_in_words(result.p_value_of("dna-emd", layer) or 0)
+        told = p_in_words(result["dna-emd"].layers[layer].p_value or 0)
         axis.set_title(f"{layer or 'all neurons'}: {told}", fontsize=10, loc="left")
         axis.set_xlim(left=-0.5)
         axis.set_xlabel("dna-emd (bins)")

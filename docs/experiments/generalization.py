@@ -219,7 +219,7 @@ def main() -> None:
     names = list(domains)
     scores = accuracies(domains, seeds, epochs)
     compared = compare_all(domains, number)
-    distances = {name: torch.tensor([[one.value(name) for one in row] for row in compared]) for name in DISTANCES}
+    distances = {name: torch.tensor([[one[name].value for one in row] for row in compared]) for name in DISTANCES}
     rows, found = summary(scores, distances)
     header = ["tested on \\ trained on", *names]
     accuracy = [[name, *(f"{value:.0f}" for value in row)] for name, row in zip(names, scores.tolist(), strict=True)]

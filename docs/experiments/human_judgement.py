@@ -84,7 +84,7 @@ def of_models(
     for model in models:
         one = compare(real, generated / model, extractor, metrics=DISTANCES, num_folds=0)
         for name in DISTANCES:
-            found[name].append(one.value(name))
+            found[name].append(one[name].value)
         print(model, *(f"{name} {found[name][-1]:.4g}" for name in DISTANCES), sep=", ", flush=True)
     return found, models
 

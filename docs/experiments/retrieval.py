@@ -188,7 +188,7 @@ def variants(task: Task, extractor: DNAExtractor, dna: HistogramDNA, pool: Histo
     comparison = compare(
         list(task.reference), list(task.queries), extractor, metrics=["dna-emd"], reading=Reading(num_workers=0)
     )
-    test = comparison.evidence["dna-emd"].test
+    test = comparison["dna-emd"].evidence.test
     assert test is not None
     sure = test.neurons <= 0.05
     known, asked = (spatial_means(pictures, extractor) for pictures in (task.reference, task.queries))

@@ -78,7 +78,7 @@ def shares(measure: Measure, reference: Images, sets: Sequence[Images], size: in
         right += best == str(SETS - 1)
         sure += surely
         wrong += surely and best != str(SETS - 1)
-        one, other = (found.found[name].evidence.get(RECORD.name) for name in ("0", "1"))
+        one, other = (found[name][RECORD.name].evidence for name in ("0", "1"))
         p = None if one is None or other is None else paired_p_value(one, other)
         pairs += p is not None and p <= 0.05
     return [right / draws, sure / draws, wrong / draws, pairs / draws]

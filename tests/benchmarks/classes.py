@@ -32,7 +32,7 @@ def read_by_class(classes: int) -> Any:
     by = np.repeat(np.arange(classes), EACH).tolist()
     extractor, reading = DNAExtractor(input_size=SIDE), Reading(num_workers=0)
     found = compare(images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=0, reading=reading)
-    return f"total dna-emd {found.total.dna_emd:.3f}"
+    return f"total dna-emd {found.total['dna-emd'].value:.3f}"
 
 
 def metric(classes: int) -> Any:

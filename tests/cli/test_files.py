@@ -48,7 +48,7 @@ def test_files_take_the_place_of_images(
         capsys.readouterr()
         assert run(monkeypatch, "compare", *sides, "--json", "--batch-size", "4") == 0
         found = json.loads(capsys.readouterr().out)
-        assert found["dna_emd"] == pytest.approx(expected.dna_emd, rel=1e-5)
+        assert found["dna_emd"] == pytest.approx(expected["dna-emd"].value, rel=1e-5)
         assert list(found["layers"]) == ["block_0", "block_6"]
         assert found["dna_frechet"] is None
     assert run(monkeypatch, "compare", x, y, "--layers", "block_6") == 0
@@ -58,7 +58,7 @@ def test_files_take_the_place_of_images(
     capsys.readouterr()
     assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["dna_frechet"] == pytest.approx(expected.dna_frechet, rel=1e-5)
+    assert found["dna_frechet"] == pytest.approx(expected["dna-fd"].value, rel=1e-5)
     assert found["fd"] > found["dna_frechet"]
     assert found["dna_emd"] is None
 

@@ -44,10 +44,10 @@ def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
     for i, j in combinations(range(4), 2):
         pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
         for name in metrics:
-            assert float(found.found[name][i, j]) == pytest.approx(pair.value(name), rel=1e-12)
+            assert float(found.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
             for layer, values in found.layers[name].items():
-                assert float(values[i, j]) == pytest.approx(pair.value(name, layer), rel=1e-12)
-    for values in found.found.values():
+                assert float(values[i, j]) == pytest.approx(pair[name].layers[layer].value, rel=1e-12)
+    for values in found.distances.values():
         assert torch.equal(values, values.T)
         assert not values.diagonal().any()
     assert found.num_images == [12, 12, 20, 12]
@@ -56,7 +56,7 @@ def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
 def test_one_ruler_for_self_ranging_histograms(found: DistanceMatrix) -> None:
     dnas = {name: make_dna(one, EXTRACTOR, ranges="auto", **FIXED) for name, one in SETS.items()}
     given = compare_all(dnas)
-    assert torch.equal(given.found["dna-emd"], found.found["dna-emd"])
+    assert torch.equal(given.distances["dna-emd"], found.distances["dna-emd"])
     activations = [EXTRACTOR(torch.tensor(imgs).movedim(3, 1)).values() for imgs in SETS.values()]
     raw = [[neuron.flatten() for layer in layers for neuron in layer.movedim(1, 0)] for layers in activations]
     for i, j in combinations(range(4), 2):
@@ -66,7 +66,7 @@ def test_one_ruler_for_self_ranging_histograms(found: DistanceMatrix) -> None:
             width = float(every.max() - every.min()) * 1.2 / FIXED["num_bins"]  # of a bin, with the margin
             apart.append(wasserstein_distance(one, other) / width)
         # an activation is known to within a bin of the grid
-        assert float(given.found["dna-emd"][i, j]) == pytest.approx(np.mean(apart), rel=0.01, abs=0.1)
+        assert float(given.distances["dna-emd"][i, j]) == pytest.approx(np.mean(apart), rel=0.01, abs=0.1)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 0.0, 0.0, 0.1, -0.2, 0.3], dtype=torch.float64)])
@@ -82,7 +82,7 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     for i, j in combinations(range(4), 2):
         each = np.abs(shares[i] - shares[j]).sum(1)
         each = each / len(each) if weights is None else each * weights.numpy()
-        assert float(matrix.found["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
+        assert float(matrix.distances["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
     assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 

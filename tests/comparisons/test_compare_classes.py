@@ -114,7 +114,7 @@ def tested() -> ClassComparisons:
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
     assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")
-    p = {name: one.p_value for name, one in tested.found.items()}
+    p = {name: one.p_value for name, one in tested.items()}
     order = sorted(p, key=p.__getitem__)
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
     expected = [min(expected[i:]) for i in range(3)]
@@ -128,9 +128,9 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].endswith("| without noise | p (Holm) | q |")
     assert lines[4].endswith("| 0.003 | 0.003 |")
-    check_gates({name: one for name, one in tested.found.items() if name != "b"}, None, 0.05)
+    check_gates({name: one for name, one in tested.items() if name != "b"}, None, 0.05)
     with pytest.raises(Exit):
-        check_gates(tested.found, None, 0.05)
+        check_gates(tested, None, 0.05)
     assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
 
 
@@ -159,7 +159,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert run(monkeypatch, "compare", real, fake, "--by", labels, *some, "--csv") == 0
     rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=0)
-    assert float(rows["cat"]["dna_emd"]) == alone.dna_emd
+    assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
     assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some, "--fail-above", "0.01", "--markdown") == 1
     assert "of dog is" in capsys.readouterr().err
 
@@ -177,11 +177,11 @@ def test_a_column_of_parquet(
     found = compare(*sides, extractor(), by="column:label", reading=Reading(batch_size=4), **OPTIONS)
     by = tuple(classes for _, classes in SETS.values())
     expected = compare(*(images for images, _ in SETS.values()), extractor(), by=by, **OPTIONS)
-    for name, one in found.found.items():
-        assert torch.equal(one.found["dna-emd"], expected.found[name].found["dna-emd"])
-        assert one.dna_emd_debiased == expected.found[name].dna_emd_debiased
+    for name, one in found.items():
+        assert torch.equal(one["dna-emd"].values, expected[name]["dna-emd"].values)
+        assert one["dna-emd"].debiased == expected[name]["dna-emd"].debiased
     assert found.alone == expected.alone
-    assert found.total.dna_emd == expected.total.dna_emd
+    assert found.total["dna-emd"].value == expected.total["dna-emd"].value
     assert run(monkeypatch, "compare", *sides, "--by", "column:colour") == 2
     assert "There is no column 'colour'" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2

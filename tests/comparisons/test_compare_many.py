@@ -44,7 +44,7 @@ def found() -> Comparisons:
 def test_figures_are_those_of_single_comparisons(found: Comparisons) -> None:
     for name, one in SETS.items():
         alone = compare(REFERENCE, one, EXTRACTOR, **OPTIONS)
-        assert found.found[name].to_dict() == alone.to_dict()
+        assert found[name].to_dict() == alone.to_dict()
     assert found.best == "step_2000"
     assert found.positions == [100, 2000, 30_000]
     assert "step_2000 is nearest to the reference" in found.verdict
@@ -74,21 +74,21 @@ def test_the_reference_itself_is_nearest() -> None:
     copies = (REFERENCE // 8 * 8 + 4).astype(np.uint8)
     sets = {"copies": copies, "itself": REFERENCE, "far": SETS["step_100"], "near": SETS["step_2000"]}
     found = compare(REFERENCE, sets, EXTRACTOR, **OPTIONS)
-    assert found.found["copies"].evidence["dna-emd"].jackknife.left < 0  # below that of the reference
+    assert found["copies"]["dna-emd"].evidence.jackknife.left < 0  # below that of the reference
     assert found.best == "itself"
     assert found.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
-    assert [found.found[name].copies for name in sets] == [40, 40, 0, 0]
-    assert [found.found[name].shares_images for name in sets] == [True, True, False, False]
+    assert [found[name].copies for name in sets] == [40, 40, 0, 0]
+    assert [found[name].shares_images for name in sets] == [True, True, False, False]
     assert found.p_values["itself"] is None
     assert found.p_values["copies"] is None
     pair = compare(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
-    value = pair.found["copies"].dna_emd
+    value = pair["copies"]["dna-emd"].value
     assert pair.verdict == (
         f"copies is nearest to the reference (dna-emd {value:.4g}), but how surely can't be said: copies shares images"
         " with the reference, or has copies of them."
     )
     assert pair.p_values == {"copies": None, "far": None}
-    assert "A and B are no independent samples, since they share images" in " ".join(pair.found["copies"].notices)
+    assert "A and B are no independent samples, since they share images" in " ".join(pair["copies"].notices)
     assert compare(REFERENCE, {"set 1": REFERENCE}, EXTRACTOR, **OPTIONS).verdict == (
         "set 1: the same images as the reference, dna-emd 0."
     )
@@ -131,7 +131,7 @@ def test_paired_test_is_the_jackknife() -> None:
         make_dna(one, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
         for one in (REFERENCE, images(12, 30), images(16, 40))
     ]
-    one, other = (found.evidence["dna-emd"] for found in compare(dnas[0], by_name(dnas[1:])).found.values())
+    one, other = (found["dna-emd"].evidence for found in compare(dnas[0], by_name(dnas[1:])).values())
     folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
     assert paired_p_value(one, other) == pytest.approx(jackknifed(*folds), rel=1e-6)
     assert paired_p_value(other, one) == paired_p_value(one, other)
@@ -150,7 +150,7 @@ def test_files_are_compared_as_images_are(found: Comparisons, tmp_path: Path) ->
         make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS).save(tmp_path / f"{name}.dna.npz")
         paths.append(str(tmp_path / f"{name}.dna.npz"))
     of_files = compare(paths[0], by_name(paths[1:]))
-    assert list(of_files.found) == [f"{name}.dna.npz" for name in SETS]
+    assert list(of_files) == [f"{name}.dna.npz" for name in SETS]
     assert [row["dna_emd"] for row in of_files.rows()] == [row["dna_emd"] for row in found.rows()]
     assert list(of_files.p_values.values()) == list(found.p_values.values())
 

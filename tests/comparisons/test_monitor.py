@@ -45,7 +45,7 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     assert [window.number for window in found] == list(range(1, 20))  # one image is left over
     for window, first in zip(found, range(0, len(STREAM), 7), strict=False):
         alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
-        assert window.value == pytest.approx(alone.value(window.distance), rel=1e-9)
+        assert window.value == pytest.approx(alone[window.distance].value, rel=1e-9)
     assert [window.evidence is None for window in found] == [True] * 8 + [False] * 11
     assert [window.changed for window in found[:12]] == [False] * 12
     assert found[-1].changed

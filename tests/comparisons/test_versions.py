@@ -36,10 +36,10 @@ def test_what_came_and_went() -> None:
     assert not set(found.added) & set(found.edited)
     assert ("image 0", "image 79") in found.renamed
     whole = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
-    assert torch.equal(found.whole.found["dna-emd"], whole.found["dna-emd"])
+    assert torch.equal(found.whole["dna-emd"].values, whole["dna-emd"].values)
     assert found.whole.p_value is None
     added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
-    assert found.of_added.dna_emd == pytest.approx(added.dna_emd, rel=1e-12)
+    assert found.of_added["dna-emd"].value == pytest.approx(added["dna-emd"].value, rel=1e-12)
     assert found.of_added.p_value == added.p_value
     assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in found.sentences
     assert "6 images edited: other pixels under the same name." in found.sentences
@@ -53,7 +53,9 @@ def test_equal_and_disjoint_versions() -> None:
     other = compare_versions(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
     assert other.of_added is None
     whole = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
-    assert other.whole.dna_emd == pytest.approx(whole.dna_emd, rel=1e-12)  # of few images, by torch alone
+    assert other.whole["dna-emd"].value == pytest.approx(
+        whole["dna-emd"].value, rel=1e-12
+    )  # of few images, by torch alone
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

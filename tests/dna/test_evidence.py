@@ -467,15 +467,15 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
     blurred = [blur(photo, strength=6) for photo in photos]
     result = compare(photos, blurred, layers=["block_4"], confidence=0.9)
     assert result.interval.low < result.interval.value < result.interval.high
-    assert result.dna_emd_debiased == result.interval.value < result.dna_emd
+    assert result["dna-emd"].debiased == result.interval.value < result["dna-emd"].value
     assert result.p_value == result.to_dict()["p_value"] <= 0.01
-    assert 0 < result.null < result.dna_emd
+    assert 0 < result.null < result["dna-emd"].value
     for side in result.measured:
         counts = side.dnas["histogram"].counts
         assert side.dnas["histogram"].folds == ()  # which are as large as the rest
         assert counts.untyped_storage().nbytes() < 1.001 * counts.nbytes
     plain = compare(photos, blurred, layers=["block_4"], num_folds=0)
-    assert (plain.dna_emd, plain.p_value, plain.interval) == (result.dna_emd, None, None)
+    assert (plain["dna-emd"].value, plain.p_value, plain.interval) == (result["dna-emd"].value, None, None)
     assert result.to_dict()["interval"]["confidence"] == 0.9
     reference = make_dna(photos, layers=["block_4"])
     fixed = compare(reference, blurred, confidence=0.9)

@@ -54,20 +54,20 @@ def test_files_of_others_are_references(files: dict[str, Path]) -> None:
         assert dict(metric.reference.neurons) == {"mean": 3}
         if name != "adm.npz":
             found = compare(path, FAKE, EXTRACTOR, metrics=["fd"])
-            assert (found.value("fd"), found.num_images) == (pytest.approx(expected, rel=1e-6), {"a": 0, "b": 30})
+            assert (found["fd"].value, found.num_images) == (pytest.approx(expected, rel=1e-6), {"a": 0, "b": 30})
     dna = make_dna(FAKE, EXTRACTOR, kind="layer-gaussian")
     for a, b in ((files["ours.npz"], dna), (dna, files["torch_fidelity.pt"])):
-        assert compare(a, b, metrics=["fd"]).value("fd") == pytest.approx(expected, rel=1e-6)
+        assert compare(a, b, metrics=["fd"])["fd"].value == pytest.approx(expected, rel=1e-6)
     assert compare(files["adm.npz"], dna, EXTRACTOR, metrics=["fd"]).num_images["a"] == 40, "its images are measured"
 
 
 def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> None:
     with serving({"plain": tmp_path}) as (server, requests):
-        expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"]).fd
+        expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"])["fd"].value
         for name in ("pytorch_fid.npz", "torch_fidelity.pt"):
             address = f"{server}/plain/{name}"
             found = compare(address, FAKE, EXTRACTOR, metrics=["fd"])
-            assert (found.fd, found.num_images["a"]) == (pytest.approx(expected, rel=1e-6), 0)
+            assert (found["fd"].value, found.num_images["a"]) == (pytest.approx(expected, rel=1e-6), 0)
             assert LayerFrechetDistance(EXTRACTOR, reference=address).reference is not None
         adm = LayerFrechetDistance(EXTRACTOR, reference=f"{server}/plain/adm.npz")
         assert adm.reference is not None, "it holds images, too, but a reference is statistics"

@@ -137,30 +137,30 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     blurred = [blur(photo, strength=6) for photo in photos[:34]]
     extractor = DNAExtractor(layers=["block_0", "block_5"])  # 16 and 192 neurons
     found = compare(photos[:34], blurred, extractor, metrics=["fd"])
-    assert found.p_value == found.p_value_of("fd") <= 0.05
-    assert min(found.p_value_of("fd", layer) for layer in found.neurons) == found.p_value
-    assert (found.debiased("fd"), found.debiased("fd", "block_5"), found.interval) == (None, None, None)
-    assert found.debiased("fd", "block_0") < found.value("fd", "block_0")
+    assert found.p_value == found["fd"].p_value <= 0.05
+    assert min(found["fd"].layers[layer].p_value for layer in found.neurons) == found.p_value
+    assert (found["fd"].debiased, found["fd"].layers["block_5"].debiased, found.interval) == (None, None, None)
+    assert found["fd"].layers["block_0"].debiased < found["fd"].layers["block_0"].value
     told = found.to_dict()
     assert (told["fd_debiased"], told["p_values"]["fd"]) == (None, found.p_value)
-    assert told["layers"]["block_0"]["fd_debiased"] == found.debiased("fd", "block_0")
+    assert told["layers"]["block_0"]["fd_debiased"] == found["fd"].layers["block_0"].debiased
     assert [line for line in found.notices if line.startswith("fd")] == [
         "fd has no value without noise of block_5 and of the whole: that takes 2 images a side for each neuron of a"
         " layer, 384 for the widest, but there are 34"
     ]
     assert "without noise" in [text.get_text() for text in plot_layers(found).axes[0].get_legend().get_texts()]
     uneven = compare(photos, blurred[:16], extractor, metrics=["fd"])
-    assert (uneven.p_value, uneven.debiased("fd")) == (None, None)
+    assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
     assert any("no test here, since a test of 16 and 44 images" in line for line in uneven.notices)
-    assert uneven.fd > 0
+    assert uneven["fd"].value > 0
 
 
 def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
-    assert compare(A, B, EXTRACTOR, metrics=["fd"]).evidence.keys() == {"fd"}
+    assert compare(A, B, EXTRACTOR, metrics=["fd"])["fd"].evidence is not None
     plain = compare(A, B, EXTRACTOR, metrics=["fd"], num_folds=0)
-    assert (plain.evidence, plain.notices) == ({}, [])
+    assert (plain["fd"].evidence, plain.notices) == (None, [])
     few = compare(A[:4], B[:4], EXTRACTOR, metrics=["fd"])
-    assert (few.evidence, [line for line in few.notices if line.startswith("fd")]) == ({}, [])
+    assert (few["fd"].evidence, [line for line in few.notices if line.startswith("fd")]) == (None, [])
 
 
 @pytest.mark.outer

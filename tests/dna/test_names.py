@@ -106,4 +106,4 @@ def test_names_come_with_the_comparison(tmp_path: Path) -> None:
     assert compare(*dnas, neuron_names={"block_0": {1: "one"}}).neuron_names == {"block_0": {1: "one"}}
     with pytest.raises(ValueError, match="there is no layer 'x'"):
         compare(a, ["no.png"], layers=["block_0"], neuron_names={"x": {}})
-    assert torch.equal(found.neuron_emd, compare(*dnas).neuron_emd)
+    assert torch.equal(found["dna-emd"].values, compare(*dnas)["dna-emd"].values)

@@ -89,8 +89,8 @@ def test_distances_of_layers_leave_them_out_of_the_mean() -> None:
     sides, fewer = (PHOTOS, PHOTOS.roll(1, 1) // 2), ["mean", "colours"]
     plain = compare(*sides, DNAExtractor(Pixels(), layers=fewer), metrics=["fd"], num_bins=50)
     found = compare(*sides, extractor(4, layers=fewer), metrics=["fd"], num_bins=50)
-    assert found.fd == plain.fd
-    assert (found.p_value, found.debiased("fd"), found.notices) == (plain.p_value, plain.debiased("fd"), plain.notices)
+    assert found["fd"].value == plain["fd"].value
+    assert (found.p_value, found["fd"].debiased, found.notices) == (plain.p_value, plain["fd"].debiased, plain.notices)
     assert found.p_value is not None
     for layer in fewer:
         assert found.layers[layer] == plain.layers[layer]
@@ -99,11 +99,11 @@ def test_distances_of_layers_leave_them_out_of_the_mean() -> None:
     metric = LayerFrechetDistance(extractor(4, layers=fewer))
     for images, real in zip(sides, (True, False), strict=True):
         metric.update(images, real=real)
-    assert float(metric.compute()) == pytest.approx(plain.fd, rel=1e-9)
+    assert float(metric.compute()) == pytest.approx(plain["fd"].value, rel=1e-9)
     matrix = compare_all({"a": sides[0], "b": sides[1]}, extractor(4, layers=fewer), metrics=["fd"])
-    assert matrix.found["fd"][0, 1] == pytest.approx(plain.fd, rel=1e-9)
+    assert matrix.distances["fd"][0, 1] == pytest.approx(plain["fd"].value, rel=1e-9)
     alone = compare(*sides, extractor(4, layers=["mean:projected"]), metrics=["fd"])
-    assert alone.fd == pytest.approx(found.layers["mean:projected"]["fd"], rel=1e-9)
+    assert alone["fd"].value == pytest.approx(found.layers["mean:projected"]["fd"], rel=1e-9)
 
 
 def test_files_say_count_and_seed(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_files_say_count_and_seed(tmp_path: Path) -> None:
             compare(dna, make_dna(PHOTOS, other, num_bins=50))
         assert other.digest != extractor().digest
     weights = NeuronWeights(torch.arange(merged.neurons.total).double(), merged.neurons, merged.extractor)
-    assert compare(dna, merged, neuron_weights=weights).dna_emd > 0
+    assert compare(dna, merged, neuron_weights=weights)["dna-emd"].value > 0
     learned = ActivationRange(extractor())
     learned.update(PHOTOS)
     assert make_dna(PHOTOS, extractor(), ranges=learned.to_ranges(), num_bins=50).ranges is not None

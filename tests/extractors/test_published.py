@@ -89,7 +89,7 @@ def test_fd_dinov2_is_of_the_class_token(
     assert (dna.preparation or {})["resize"] == extractor.resize
     assert extractor_of(dna, weights_path=path).resize == extractor.resize
     found = compare(tmp_path, dna, extractor, metrics=["fd"])
-    assert found.fd == pytest.approx(0, abs=1e-9)
+    assert found["fd"].value == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match=r"image preparations \(resize\) differ: '(torch|pillow)' and 'clean'"):
         compare(PHOTOS, dna, DNAExtractor(name, weights_path=path, resize="clean"), metrics=["fd"])
 

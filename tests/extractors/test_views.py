@@ -158,7 +158,7 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
     NeuronWeights(weights, extractor.neurons, extractor.name).save(tmp_path / "w.npz")
     found = compare(tmp_path / "x.dna.npz", fake, extractor, neuron_weights=tmp_path / "w.npz", metrics=["dna-emd"])
     assert list(found.layers) == ["norm:class", "norm:mean"]
-    assert found.dna_emd > 0
+    assert found["dna-emd"].value > 0
 
     learned = ActivationRange(extractor)
     learned.update(real)

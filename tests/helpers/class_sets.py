@@ -49,7 +49,7 @@ def check(rank: int, world: int) -> None:
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
     found = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
-    assert list(found.found) == ["cat", "dog", "emu"]
+    assert list(found) == ["cat", "dog", "emu"]
     assert found.alone == ([], ["fox"])
     metrics = [
         DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS),
@@ -68,16 +68,16 @@ def check(rank: int, world: int) -> None:
     values = [metric.compute() for metric in metrics]
     for name in ("cat", "dog", "emu"):
         alone = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=0, **OPTIONS)
-        assert torch.equal(found.found[name].found["dna-emd"], alone.found["dna-emd"])
-        assert values[0][name] == pytest.approx(alone.dna_emd, rel=1e-12)
+        assert torch.equal(found[name]["dna-emd"].values, alone["dna-emd"].values)
+        assert values[0][name] == pytest.approx(alone["dna-emd"].value, rel=1e-12)
         if name != "emu":  # of which one is no Gaussian
-            assert values[1][str(NAMES.index(name))] == pytest.approx(alone.dna_frechet, rel=1e-12)
-            assert found.found[name].dna_frechet == pytest.approx(alone.dna_frechet, rel=1e-12)
+            assert values[1][str(NAMES.index(name))] == pytest.approx(alone["dna-fd"].value, rel=1e-12)
+            assert found[name]["dna-fd"].value == pytest.approx(alone["dna-fd"].value, rel=1e-12)
         counts = metrics[0].to_dnas(real=False)[name].counts
         assert torch.equal(counts, alone.measured[1].dnas["histogram"].counts)
     whole = compare(
         images[0], np.concatenate([of_class("fake", name) for name in NAMES[:3]]), extractor(), num_folds=0, **OPTIONS
     )
-    assert torch.equal(found.total.found["dna-emd"], whole.found["dna-emd"])
+    assert torch.equal(found.total["dna-emd"].values, whole["dna-emd"].values)
     assert set(values[1]) == {"0", "1"}
     assert metrics[0].to_dna(real=True).num_images == 38

@@ -16,11 +16,11 @@ ALL = tuple(DISTANCES)
 
 def figures(found: Comparison) -> dict[str, float | None]:
     return {
-        "dna-emd": found.dna_emd,
-        "dna-fd": found.dna_frechet,
-        "fd": found.fd,
-        "kid": found.kid,
-        "mind": found.mind,
-        "cmmd": found.cmmd,
-        **{name: found.value(name) for name in ("precision", "recall", "density", "coverage")},
+        "dna-emd": found["dna-emd"].value,
+        "dna-fd": found["dna-fd"].value,
+        "fd": found["fd"].value,
+        "kid": found["kid"].value,
+        "mind": found["mind"].value,
+        "cmmd": found["cmmd"].value,
+        **{name: found[name].value for name in ("precision", "recall", "density", "coverage")},
     }

@@ -79,7 +79,7 @@ def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
     folder = kinds.folder(tmp_path / "folder")
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
     found, known = (compare(one, other, EXTRACTOR, **options) for one in (source, folder))
-    assert (found.dna_emd, found.p_value, found.null) == (known.dna_emd, known.p_value, known.null)
+    assert (found["dna-emd"].value, found.p_value, found.null) == (known["dna-emd"].value, known.p_value, known.null)
     found, known = (rank(one, other, EXTRACTOR, nearest=other, **options) for one in (source, folder))
     assert found.scores.tolist() == known.scores.tolist()
     assert found.nearest.names == known.nearest.names
@@ -116,7 +116,7 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
         open_source(tmp_path / "two.npz", Reading(column="x"))
     rows = [{"a": image, "b": 255 - image} for image in PIXELS]
     assert dna_of(rows, column="b").digest == masks
-    assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", reading=Reading(column="a")).dna_emd == 0
+    assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", reading=Reading(column="a"))["dna-emd"].value == 0
     for given in (rows, iter(rows)):
         with pytest.raises(
             ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"
@@ -318,7 +318,7 @@ def test_missing_packages_are_named(
 
 def test_a_dna_is_no_image_set(tmp_path: Path, expected: DNA) -> None:
     expected.save(tmp_path / "x.dna.npz")
-    assert compare(tmp_path / "x.dna.npz", kinds.packed_npz(tmp_path), EXTRACTOR).dna_emd == 0
+    assert compare(tmp_path / "x.dna.npz", kinds.packed_npz(tmp_path), EXTRACTOR)["dna-emd"].value == 0
     with pytest.raises(
         ValueError, match=r"Can't read '.*x.dna.npz' as an array of images: it is a DNA file, but images"
     ):

@@ -112,7 +112,7 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     shift = given[1].mean(0) - given[0].mean(0)
     # the distance is that of the network, and properties are compared by themselves
     assert list(result.neurons) == ["head"]
-    assert result.dna_emd == pytest.approx(compare(PHOTOS, blurred, layers=["head"]).dna_emd)
+    assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["head"])["dna-emd"].value)
     assert list(result.properties.neurons) == [LAYER]
     torch.testing.assert_close(result.properties.mean_shift, shift, atol=1e-3, rtol=0)
     assert result.properties.top_neurons(1)[0]["name"] == "sharpness"
@@ -124,14 +124,14 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     metric = DNAEMD(extractor)
     metric.update(as_tensor(*PHOTOS), real=True)
     metric.update(as_tensor(*blurred), real=False)
-    assert float(metric.compute()) == pytest.approx(result.dna_emd, rel=1e-5)  # resized on its own
+    assert float(metric.compute()) == pytest.approx(result["dna-emd"].value, rel=1e-5)  # resized on its own
     rows = slice(0, len(PROPERTIES))
     dna = make_dna(PHOTOS, extractor)
     assert torch.equal(metric.to_dna(True).counts[rows], dna.counts[rows])
     dna.save(tmp_path / "x.dna.npz")
     again = compare(load_dna(tmp_path / "x.dna.npz"), blurred)
-    assert again.dna_emd == pytest.approx(result.dna_emd)
-    assert torch.equal(again.properties.neuron_emd, result.properties.neuron_emd)
+    assert again["dna-emd"].value == pytest.approx(result["dna-emd"].value)
+    assert torch.equal(again.properties["dna-emd"].values, result.properties["dna-emd"].values)
 
 
 def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
@@ -162,7 +162,7 @@ def test_without_a_network() -> None:
     small = [photo[: 40 + 10 * i, :60] for i, photo in enumerate(PHOTOS)]
     dna = make_dna(small, LAYER)
     assert dna.num_images == 6
-    assert compare(dna, small).dna_emd == 0
+    assert compare(dna, small)["dna-emd"].value == 0
     alone = make_dna(PHOTOS, layers=[LAYER])
     assert torch.equal(alone.counts, make_dna(PHOTOS, LAYER).counts)
     with pytest.raises(ValueError, match="Feature 'properties' has no layers but 'properties', but got"):

@@ -365,7 +365,7 @@ def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
     for name in (*names, "m.dna.npz", "x.json"):
         assert files.cat(f"bucket/made/{name}") == Path(name).read_bytes()
     assert {path.name for path in Path().iterdir()} - before == {*names, "m.dna.npz", "x.json"}
-    assert compare(f"s3://bucket/made/{names[0]}", names[0]).dna_emd == 0
+    assert compare(f"s3://bucket/made/{names[0]}", names[0])["dna-emd"].value == 0
     files.pipe("bucket/cut.dna.npz", Path(names[0]).read_bytes()[:-9])
     with pytest.raises(ValueError, match="Can't read 's3://bucket/cut.dna.npz' as a DNA file: it does not end in a"):
         load_dna("s3://bucket/cut.dna.npz")

@@ -69,8 +69,8 @@ def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None
     expected, found = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
     assert (found.ranges.digest, found.num_images) == (expected.ranges.digest, expected.num_images)
     expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
-    assert found.dna_emd == expected.dna_emd
-    assert found.dna_frechet == pytest.approx(expected.dna_frechet, rel=1e-9)
+    assert found["dna-emd"].value == expected["dna-emd"].value
+    assert found["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)
     assert found.p_value == expected.p_value
 
 

@@ -83,7 +83,7 @@ def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
     a, b = (np.ascontiguousarray(images.permute(0, 2, 3, 1)) for images in (REAL, FAKE))
     name = type(metric).__name__.lower()
     found = compare(list(a), list(b), EXTRACTOR, metrics=[name])
-    assert found.value(name) == pytest.approx(float(metric.compute()), rel=1e-12)
+    assert found[name].value == pytest.approx(float(metric.compute()), rel=1e-12)
 
 
 def test_forward_is_update_and_the_distance_of_the_batch(make: Callable[..., Metric]) -> None:
@@ -240,7 +240,11 @@ def share_features(rank: int, world: int) -> None:
         fed(MIND(views, seed=1 if rank else 2020)).compute()
     known = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)
     found = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20, distributed=True)
-    assert (found.dna_emd, found.mind, found.cmmd) == (known.dna_emd, known.mind, known.cmmd)
+    assert (found["dna-emd"].value, found["mind"].value, found["cmmd"].value) == (
+        known["dna-emd"].value,
+        known["mind"].value,
+        known["cmmd"].value,
+    )
     assert found.layers.keys() == views.neurons.keys()
 
 

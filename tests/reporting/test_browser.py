@@ -33,7 +33,7 @@ def chromium() -> Iterator[Any]:
 
 def told(comparison: Comparison, layer: str, rank: int) -> str:
     """What is said of the neuron of a layer that differs most, or next to most, and so on."""
-    emd = comparison.neurons.split(comparison.neuron_emd)[layer]
+    emd = comparison.neurons.split(comparison["dna-emd"].values)[layer]
     number = int(emd.argsort(descending=True)[rank - 1])
     return f"{layer}, neuron {number}: {float(f'{float(emd[number]):.4g}'):g} bins, number {rank} of {len(emd)}"
 

@@ -56,7 +56,7 @@ def test_figures_and_files(trained: Path) -> None:
     expected = compare(reference, known)
     found = fresh(trained, unread()).comparisons
     assert found.rows() == expected.rows()
-    assert [one.scalars() for one in found.found.values()] == [one.scalars() for one in expected.found.values()]
+    assert [one.scalars() for one in found.values()] == [one.scalars() for one in expected.values()]
     assert (found.best, found.positions) == ("step_001000", [500, 1000])
     files = {"reference": reference, **known}
     assert {path.name for path in trained.iterdir()} == {f"{name}.dna.npz" for name in files} | {
@@ -68,7 +68,7 @@ def test_figures_and_files(trained: Path) -> None:
     with (trained / "checkpoints.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["set"] for row in rows] == list(known)
-    assert float(rows[0]["dna_emd"]) == pytest.approx(found.found["step_000500"].dna_emd)
+    assert float(rows[0]["dna_emd"]) == pytest.approx(found["step_000500"]["dna-emd"].value)
     with Image.open(trained / "curve.png") as curve:
         assert np.asarray(curve.convert("L"), float).std() > 10
 
@@ -79,13 +79,13 @@ def test_resumed_out_of_order_and_replaced(trained: Path, tmp_path: Path) -> Non
     for path in trained.glob("*.dna.npz"):
         (folder / path.name).write_bytes(path.read_bytes())
     resumed = fresh(folder, load_dna(trained / "reference.dna.npz"))
-    assert resumed.add(2_000_000, DARK).scalars() == resumed.comparisons.found["step_000500"].scalars()
+    assert resumed.add(2_000_000, DARK).scalars() == resumed.comparisons["step_000500"].scalars()
     resumed.add(700, OTHERS)
-    assert list(resumed.comparisons.found) == ["step_000500", "step_000700", "step_001000", "step_2000000"]
+    assert list(resumed.comparisons) == ["step_000500", "step_000700", "step_001000", "step_2000000"]
     resumed.add(500, OTHERS)
     assert resumed.comparisons.best == "step_000500"
     (folder / "step_000700.dna.npz").unlink()
-    assert "step_000700" not in resumed.comparisons.found
+    assert "step_000700" not in resumed.comparisons
 
 
 def test_images_in_any_form(tmp_path: Path) -> None:
@@ -113,8 +113,8 @@ def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
     )
     found = checkpoints.add(0, OTHERS)
     assert found.scalars("x/") == {
-        "x/dna_frechet": found.dna_frechet,
-        **{f"x/{layer}/dna_frechet": found.value("dna-fd", layer) for layer in EXTRACTOR.neurons},
+        "x/dna_frechet": found["dna-fd"].value,
+        **{f"x/{layer}/dna_frechet": found["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
     }
 
 
@@ -168,7 +168,7 @@ def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
     first = fresh(tmp_path)
     first.add(1, DARK)
     code = "import sys; sys.path[:0] = sys.argv[2:]; import test_checkpoints as t; c = t.fresh(t.Path(sys.argv[1]));"
-    code += "print(len(c.comparisons.found)); c.add(2, t.OTHERS)"
+    code += "print(len(c.comparisons)); c.add(2, t.OTHERS)"
     arguments = [tmp_path, Path(__file__).parent, Path(__file__).parents[1] / "helpers"]
     done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
     assert done.stdout == "1\n", done.stderr  # which may well be read
@@ -198,7 +198,7 @@ def test_files_that_are_no_checkpoints_are_left_out(tmp_path: Path) -> None:
         checkpoints.add(6, OTHERS)
     assert [path for path in ("step_000002", "step_000003") if not any(path in str(w.message) for w in told)] == []
     with pytest.warns(UserWarning, match="is left out: "):
-        assert list(checkpoints.comparisons.found) == ["step_000006"]
+        assert list(checkpoints.comparisons) == ["step_000006"]
 
 
 def share_checkpoints(rank: int, world: int, folder: Path) -> None:
@@ -209,7 +209,7 @@ def share_checkpoints(rank: int, world: int, folder: Path) -> None:
     dnas = [make_dna(images, EXTRACTOR, num_bins=20, num_folds=20) for images in (CROWD, CROWD_FAKE)]
     for step, mine in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
         assert kept.add(step, mine).scalars() == compare(*dnas).scalars()
-        assert list(kept.comparisons.found)[-1] == f"step_{step:06}"
+        assert list(kept.comparisons)[-1] == f"step_{step:06}"
     for name, dna in zip(("reference", "step_000500", "step_001000"), (*dnas, dnas[1]), strict=True):
         assert load_dna(folder / f"{name}.dna.npz").digest == dna.digest
     with pytest.raises(ValueError, match="There are no images in"):

@@ -63,14 +63,14 @@ def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extrac
     page, _, _ = made
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
-    assert f"dna-emd is {expected.dna_emd:.4g} bins" in page.text
+    assert f"dna-emd is {expected['dna-emd'].value:.4g} bins" in page.text
     assert f"without what noise adds, {interval.value:.4g}" in page.text
     assert f"(95% interval {interval.low:.4g} to {interval.high:.4g})" in page.text
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
-        sure = expected.interval_of("dna-emd", layer)
+        sure = expected["dna-emd"].layers[layer].interval
         ends = f"{sure.low:.4g} to {sure.high:.4g}"
         assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
@@ -86,7 +86,7 @@ def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extrac
 
 def test_the_map_holds_every_neuron(made: tuple[Page, Comparison, str]) -> None:
     page, found, _ = made
-    emd = found.neuron_emd
+    emd = found["dna-emd"].values
     for layer, first, count in page.data["layers"]:
         values = page.data["emd"][first : first + count]
         assert values == sorted(values, reverse=True)
@@ -119,7 +119,7 @@ def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
     _, found, _ = made
 
     def said(p: float, layers: list[float], value: float = 3) -> str:
-        evidence = found.evidence["dna-emd"]
+        evidence = found["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
         interval = replace(evidence.interval, value=value, low=0, high=4)
         return verdict(replace(found, evidence={"dna-emd": replace(evidence, test=test, interval=interval)}))
@@ -146,7 +146,7 @@ def check_two_tests(found: Comparison) -> None:
     """Of the network and of properties: the smaller p is doubled, and the larger one is at least as large."""
 
     def with_p(one: Comparison, p: float) -> Comparison:
-        evidence = one.evidence["dna-emd"]
+        evidence = one["dna-emd"].evidence
         return replace(one, evidence={"dna-emd": replace(evidence, test=replace(evidence.test, p_value=p))})
 
     for network, properties, expected in (
@@ -157,7 +157,7 @@ def check_two_tests(found: Comparison) -> None:
     ):
         both = replace(with_p(found, network), properties=with_p(found.properties, properties))
         assert (both.p_value, both.p_value_of_properties) == pytest.approx(expected)
-        assert both.p_value_of("dna-emd") == network
+        assert both["dna-emd"].p_value == network
         assert verdict(both).startswith("No difference") == (expected[0] > 0.05) == (both.explain().differs is False)
         findings = Findings(both, ("A", "B"), {}, None, {})
         assert (
@@ -172,7 +172,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     found = report(*folders, tmp_path / "report.html", layers=LAYERS)
     # properties are watched where both sides are images, and the distance is none of theirs
     assert list(found.neurons) == LAYERS
-    assert found.dna_emd == pytest.approx(compare(*folders, layers=LAYERS).dna_emd)
+    assert found["dna-emd"].value == pytest.approx(compare(*folders, layers=LAYERS)["dna-emd"].value)
     sentences = found.explain().sentences
     assert sentences[0].startswith("Images of B against those of A: ")
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
@@ -183,7 +183,11 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
         f" {found.interval.num_folds} folds.)"
     )
     as_json = json.loads(formats["json"](told[0]))
-    assert (as_json["summary"], as_json["sentences"], as_json["dna_emd"]) == (summary, sentences, found.dna_emd)
+    assert (as_json["summary"], as_json["sentences"], as_json["dna_emd"]) == (
+        summary,
+        sentences,
+        found["dna-emd"].value,
+    )
     assert {row["name"] for row in as_json["properties"]} == set(PROPERTIES)
     assert as_json["cards"][0]["called"].startswith("block_")
     assert as_json["settings"]["folds of images"] == str(found.interval.num_folds)
@@ -317,7 +321,7 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     a, b = replace(a, counts=counts[0]), replace(b, counts=counts[1])
     found = report(a, b, tmp_path / "x.html")
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    assert found.dna_emd == 0
+    assert found["dna-emd"].value == 0
     assert len(page.all("script")) == 2
     assert not page.all("i")
     assert page.data["layers"][0][0] == "</script><script>alert(1)</script>"

@@ -126,7 +126,7 @@ def test_an_extractor_of_fewer_layers_selects_those_of_a_reference(reference: An
     metric = DNAEMD(extractor, reference=reference)
     metric.update(FAKE, real=False)
     whole = compare(reference.select(["head"]), FAKE, extractor)
-    assert float(metric.compute()) == pytest.approx(whole.dna_emd, rel=1e-12)
+    assert float(metric.compute()) == pytest.approx(whole["dna-emd"].value, rel=1e-12)
     gaussian = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
     fewer = DNAExtractor(EXTRACTOR.network, layers=["mean"])
     assert list(LayerFrechetDistance(fewer, reference=gaussian).reference.cov) == ["mean"]
@@ -154,7 +154,7 @@ def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
 def test_arguments_for_images_are_refused_where_there_are_only_dnas(
     reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert compare(reference, reference, "efficientnet_lite0", num_bins=40).dna_emd == 0
+    assert compare(reference, reference, "efficientnet_lite0", num_bins=40)["dna-emd"].value == 0
     for given, message in (
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"num_bins": 20}, "`num_bins` is 20, but the given DNA has 40 bins"),

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,14 +28,14 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from rich.table import Table
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
     from torchmetrics_dna.demo import Demo
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Result
 
 
 @measures_images(anywhere=True)
@@ -83,7 +82,7 @@ def compare(
     with progress() as report:
         compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **arguments(options, report))
     _print(compared, form, curve, (a, b))
-    found = compared.found if more or by else {"B": compared}
+    found = compared if more or by else {"B": compared}
     check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
 
 
@@ -156,7 +155,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    if result.dna_emd is not None:
+    if "dna-emd" in result:
         from torchmetrics_dna.reporting.words import verdict
 
         out.print(verdict(result))
@@ -164,9 +163,9 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
             out.print(sentence)
         out.print()
     out.print(_summary(result))
-    if records := result.records("neuron", "layer"):
-        out.print("", _layers(result, records))
-    if result.records("neuron"):
+    if of_layers := result.of_grain("neuron", "layer"):
+        out.print("", _layers(result, of_layers))
+    if result.of_grain("neuron"):
         out.print("", _top_neurons(result))
     for notice in result.notices:
         talk.print(f"{notice}.")
@@ -174,10 +173,10 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 def _say_what_next(result: Comparison, a: str, b: str) -> None:
     """Which commands show more of a difference, on stderr."""
-    from torchmetrics_dna.dna.explanation import SIGNIFICANT
     from torchmetrics_dna.dna.load import is_dna_path
+    from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
-    if not result.dna_emd or (result.p_value or 0) > SIGNIFICANT or is_dna_path(b):
+    if "dna-emd" not in result or not result["dna-emd"].value or (result.p_value or 0) > SIGNIFICANT or is_dna_path(b):
         return
     a, b = map(shlex.quote, (a, b))
     talk.print()
@@ -190,13 +189,13 @@ def _summary(result: Comparison) -> Table:
     from torchmetrics_dna.files.visible import p_in_words
 
     figures: list[tuple[str, float | str | None, str]] = []
-    for record in result.records():
-        figures.append((record.name, result.value(record.name), result.about(record)))
-        if evidence := result.evidence.get(record.name):
-            interval, p = evidence.interval, result.p_value_of(record.name)
+    for name, distance in result.items():
+        figures.append((name, distance.value, result.about(distance)))
+        if evidence := distance.evidence:
+            interval, p = evidence.interval, distance.p_value
             if interval is not None:
                 sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
-                figures.append(("  without noise", result.debiased_shown(record.name), sure))
+                figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
                 about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
                 figures.append(("  by chance", evidence.null, about))
@@ -211,19 +210,18 @@ def _summary(result: Comparison) -> Table:
     return listing(rows)
 
 
-def _layers(result: Comparison, records: Sequence[Distance]) -> Table:
+def _layers(result: Comparison, distances: Sequence[Result]) -> Table:
     """Distances of each layer, plain and debiased, and whether they are more than noise."""
     from torchmetrics_dna.files.visible import p_figure
 
-    def p_of(name: str, layer: str) -> str:
-        return p_figure(result.p_value_of(name, layer))
-
-    columns: dict[str, Callable[[str], float | str | None]] = {}
-    for record in records:
-        columns[record.name] = partial(result.value, record.name)
-        if record.name in result.evidence and "p" not in columns:
-            columns |= {"without noise": partial(result.debiased_shown, record.name), "p": partial(p_of, record.name)}
-    rows = [[layer, width, *(figure(layer) for figure in columns.values())] for layer, width in result.neurons.items()]
+    columns: dict[str, list[float | str | None]] = {}
+    for distance in distances:
+        figures = distance.layers.values()
+        columns[distance.distance.name] = [figure.value for figure in figures]
+        if distance.evidence and "p" not in columns:
+            columns["without noise"] = [figure.debiased_shown for figure in figures]
+            columns["p"] = [p_figure(figure.p_value) for figure in figures]
+    rows = [[*row] for row in zip(result.neurons, result.neurons.values(), *columns.values(), strict=True)]
     return table(["layer", "neurons", *columns], rows, "By layer")
 
 
@@ -233,8 +231,8 @@ def _top_neurons(result: Comparison) -> Table:
     from torchmetrics_dna.files.visible import p_figure
     from torchmetrics_dna.reporting.words import clearly
 
-    records, top, tested = result.records("neuron"), result.top_neurons(), clearly(result)
-    keys = {record.name: record.key for record in records} | {"mean shift": "shift"}
+    top, tested = result.top_neurons(), clearly(result)
+    keys = {one.distance.name: one.distance.key for one in result.of_grain("neuron")} | {"mean shift": "shift"}
     more = {"p": "p_value", "q": "q"} if tested else {}
     rows = [
         [
@@ -251,8 +249,8 @@ def _top_neurons(result: Comparison) -> Table:
 
 def _print_demo(result: Demo) -> None:
     distances = "dna-emd", "dna-fd"
-    rows = [
-        [name, result.amount(name, strength), strength, *map(found.value, distances)]
+    rows: list[list[str | float | None]] = [
+        [name, result.amount(name, strength), strength, *(found[distance].value for distance in distances)]
         for name, comparisons in result.comparisons.items()
         for strength, found in zip(result.strengths, comparisons, strict=True)
     ]

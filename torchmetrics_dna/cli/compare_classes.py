@@ -22,7 +22,7 @@ def print_classes(found: ClassComparisons, form: str | None) -> None:
     else:
         out.print(found.verdict)
         out.print()
-        out.print(table(*_cells(found), f"{len(found.found)} classes"))
+        out.print(table(*_cells(found), f"{len(found)} classes"))
     for side, names in zip("AB", found.alone, strict=True):
         if names:
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
@@ -31,11 +31,11 @@ def print_classes(found: ClassComparisons, form: str | None) -> None:
 def _cells(found: ClassComparisons) -> tuple[list[str], list[list[Any]]]:
     from torchmetrics_dna.dna.distances import DISTANCES
 
-    names = {DISTANCES[name].key: name for name in found.total.found}
-    p, debiased = found.total.p_value_of(found.distance), f"{DISTANCES[found.distance].key}_debiased"
+    names = {result.distance.key: name for name, result in found.total.items()}
+    p, debiased = found.total[found.distance].p_value, f"{DISTANCES[found.distance].key}_debiased"
     rows = [*found.rows(), found.row("all together", found.total, p, None)]
-    for row, one in zip(rows, [*(found.found[name] for name in found.order), found.total], strict=True):
-        row[debiased] = one.debiased_shown(found.distance)
+    for row, one in zip(rows, [*(found[name] for name in found.order), found.total], strict=True):
+        row[debiased] = one[found.distance].overall.debiased_shown
     known = {debiased: "without noise", "p_holm": "p (Holm)", "q_value": "q"}
     known = {key: name for key, name in known.items() if any(row[key] is not None for row in rows)}
     header = ["class", "images of A", "of B", *names.values(), *known.values()]

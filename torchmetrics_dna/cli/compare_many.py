@@ -31,7 +31,7 @@ def print_comparisons(found: Comparisons, form: str | None) -> None:
 def _cells(found: Comparisons, intervals: bool) -> tuple[list[str], list[list[Any]]]:
     """Header and rows, the best marked; intervals where there is room for them."""
     key = DISTANCES[found.distance].key
-    names = {DISTANCES[name].key: DISTANCES[name].name for name in next(iter(found.found.values())).found}
+    names = {result.distance.key: name for name, result in next(iter(found.values())).items()}
     rows = found.rows()
     sure = any(row[f"{key}_debiased"] is not None for row in rows)
     tested = any(row["p_value"] is not None for row in rows)
@@ -43,7 +43,7 @@ def _cells(found: Comparisons, intervals: bool) -> tuple[list[str], list[list[An
         line = [f"{row['set']}{' (best)' if row['best'] else ''}", row["num_images"], *(row[name] for name in names)]
         if sure:
             ends = "-" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            line += [found.found[row["set"]].debiased_shown(found.distance), ends][: 1 + intervals]
+            line += [found[row["set"]][found.distance].overall.debiased_shown, ends][: 1 + intervals]
         if tested:
             line += [p_figure(row["p_holm"]), p_figure(row["p_best_is_nearer"])]
         cells.append(line)

@@ -129,7 +129,7 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
 
 def _kinds(given: str) -> list[Any]:
     """Kinds of DNA by their names, each once."""
-    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.dna.distance import Kind
 
     kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
     for kind in kinds:

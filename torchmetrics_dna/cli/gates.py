@@ -38,13 +38,13 @@ def check_gates(found: Mapping[str, Comparison], fail_above: float | None, level
 
 def _too_far(found: Mapping[str, Comparison], limit: float) -> list[str]:
     first = next(iter(found.values()))
-    distance = next(record.name for record in first.records() if not record.higher_is_better)
+    distance = next(name for name, result in first.items() if not result.distance.higher_is_better)
     figures, lines = dict[str, float](), dict[str, str]()
     for name, one in found.items():
-        debiased = None if one.shares_images else one.debiased(distance)
-        value = one.value(distance) if debiased is None else debiased
-        assert value is not None
-        shown = number(value if debiased is None else one.debiased_shown(distance))
+        result = one[distance]
+        debiased = None if one.shares_images else result.debiased
+        value = result.value if debiased is None else debiased
+        shown = number(value if debiased is None else result.overall.debiased_shown)
         figures[name] = value
         lines[name] = f"{distance}{'' if debiased is None else ' without noise'} of {name} is {shown}"
     failed = [f"Failed: {lines[name]}, above {limit:g}." for name, value in figures.items() if value > limit]

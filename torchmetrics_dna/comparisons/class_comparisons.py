@@ -2,41 +2,52 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.comparisons import SIGNIFICANT
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.permutation import holm, rates_of_sorted
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm, rates_of_sorted
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassComparisons:
-    """How far each class of one image set is from the same class of another.
+class ClassComparisons(Mapping[str, "Comparison"]):
+    """How far each class of one image set is from the same class of another: a mapping of comparisons by class.
 
     Attributes:
-        found: The comparison of each class that both sets have, by its name; they hold no DNAs.
+        results: The comparison of each class that both sets have, by its name; they hold no DNAs.
         total: Of all images of these classes together.
         alone: Classes that only A has, and that only B has: nothing is said of these.
 
     """
 
-    found: Mapping[str, Comparison]
+    results: Mapping[str, Comparison]
     total: Comparison
     alone: tuple[Sequence[str], ...]
+
+    def __getitem__(self, name: str) -> Comparison:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     @property
     def distance(self) -> str:
         """Name of the distance that orders classes, which is dna-emd if it was found, else the first one that was."""
-        return next(name for name in DISTANCES if name in self.total.found)
+        return next(name for name in DISTANCES if name in self.total)
 
     @property
     def unreadable(self) -> list[str]:
@@ -49,10 +60,10 @@ class ClassComparisons:
 
         From the p-values of the classes' own permutation tests; None without one.
         """
-        tested = {name: p for name, one in self.found.items() if (p := one.p_value_of(self.distance)) is not None}
+        tested = {name: p for name, one in self.items() if (p := one[self.distance].p_value) is not None}
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
-        return dict.fromkeys(self.found) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self.found)
+        return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
 
     @property
     def p_holm(self) -> dict[str, float | None]:
@@ -61,17 +72,17 @@ class ClassComparisons:
         Corrected for the number of classes (Holm, 1979): of classes that are all alike on both sides, any ends at or
         below 0.05 in at most 5 % of calls.
         """
-        return holm({name: one.p_value_of(self.distance) for name, one in self.found.items()})
+        return holm({name: one[self.distance].p_value for name, one in self.items()})
 
     @property
     def order(self) -> list[str]:
         """The classes from the furthest to the nearest, by the distance without noise if folds were kept."""
-        return sorted(self.found, key=self._figure, reverse=True)
+        return sorted(self, key=self._figure, reverse=True)
 
     @property
     def verdict(self) -> str:
         """How many classes differ and which is furthest, in one sentence."""
-        count, q_values = len(self.found), self.q_values
+        count, q_values = len(self), self.q_values
         if all(q is None for q in q_values.values()):
             first = self.order[0]
             return f"Of {count} classes, {first} is furthest ({self.distance} {number(self._figure(first))})."
@@ -79,14 +90,14 @@ class ClassComparisons:
         if not different:
             return f"Of {count} classes, none differs by more than chance (q ≤ {SIGNIFICANT:g})."
         differ = f"{len(different)} differ{'s' if len(different) == 1 else ''}"
-        figure = number(self.found[different[0]].debiased_shown(self.distance))
+        figure = number(self[different[0]][self.distance].overall.debiased_shown)
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
 
     def rows(self) -> list[dict[str, Any]]:
         """What is known of each class, in plain types, the furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
-        classes = [(name, self.found[name], p_holm[name], q_values[name]) for name in self.order]
+        classes = [(name, self[name], p_holm[name], q_values[name]) for name in self.order]
         return [self.row(*one) for one in classes]
 
     def to_dict(self) -> dict[str, Any]:
@@ -98,32 +109,29 @@ class ClassComparisons:
             "only_in_a": list(self.alone[0]),
             "only_in_b": list(self.alone[1]),
             "total": self.total.to_dict(),
-            "comparisons": {name: one.to_dict() for name, one in self.found.items()},
+            "comparisons": {name: one.to_dict() for name, one in self.items()},
         }
 
     def _figure(self, name: str) -> float:
-        one = self.found[name]
-        debiased = one.debiased(self.distance)
-        value = one.value(self.distance) if debiased is None else debiased
-        assert value is not None
-        return value
+        result = self[name][self.distance]
+        return result.value if result.debiased is None else result.debiased
 
     def row(self, name: str, one: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
         """What is known of one comparison."""
-        evidence = one.evidence.get(self.distance)
-        interval = evidence.interval if evidence else None
+        result = one[self.distance]
+        interval = result.interval
         return {
             "class": name,
             "images_a": one.num_images["a"],
             "images_b": one.num_images["b"],
-            **{DISTANCES[other].key: one.value(other) for other in self.total.found},
-            f"{DISTANCES[self.distance].key}_debiased": one.debiased(self.distance),
+            **{other.distance.key: other.value for other in one.values()},
+            f"{DISTANCES[self.distance].key}_debiased": result.debiased,
             "low": interval and interval.low,
             "high": interval and interval.high,
-            "p_value": one.p_value_of(self.distance),
+            "p_value": result.p_value,
             "p_holm": p_holm,
             "q_value": q,
         }
 
     def __repr__(self) -> str:
-        return f"ClassComparisons({len(self.found)} classes, furthest {self.order[0]})"
+        return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"

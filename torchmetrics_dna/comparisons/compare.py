@@ -148,7 +148,7 @@ def compare(
         >>> import numpy as np
         >>> black, white = np.zeros((2, 40, 50, 3), np.uint8), np.full((2, 40, 50, 3), 255, np.uint8)
         >>> result = compare(black, white, layers=["block_0", "head"])
-        >>> result.dna_emd > 1, result.num_images
+        >>> result["dna-emd"].value > 1, result.num_images
         (True, {'a': 2, 'b': 2})
         >>> results = compare(black, {"black": black, "white": white}, layers=["block_0"])
         >>> results.best

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.compare_measured import given_for
 from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 from torchmetrics_dna.dna.base import check_comparable, check_enough
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Reading, Source
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
@@ -68,7 +67,7 @@ def compare_all(
         >>> import numpy as np
         >>> grey = {str(level): np.full((6, 40, 50, 3), level, np.uint8) for level in (0, 40, 200)}
         >>> matrix = compare_all(grey, layers=["block_0"])
-        >>> matrix.found["dna-emd"].shape, matrix.num_images
+        >>> matrix.distances["dna-emd"].shape, matrix.num_images
         (torch.Size([3, 3]), [6, 6, 6])
 
     """
@@ -100,13 +99,13 @@ def compare_all(
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
     """The distances of each pair, ``(pairs, N)``, of layers ``(pairs, layers)``, or of sets ``(pairs, 1)``."""
-    given: list[Any] = [given_for(record, one) for one in measured]
+    inputs: list[Any] = [side.input_of(record) for side in measured]
     if not record.kinds:
-        return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), given)
-    for other in given[1:]:
-        check_comparable(given[0], other)
-        check_enough(given[0], other, record.name, record.least)
-    return record.pairwise(given) if record.pairwise is not None else pairwise_of(record.between, given)
+        return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), inputs)
+    for other in inputs[1:]:
+        check_comparable(inputs[0], other)
+        check_enough(inputs[0], other, record.name, record.least)
+    return record.pairwise(inputs) if record.pairwise is not None else pairwise_of(record.between, inputs)
 
 
 def _reduced(

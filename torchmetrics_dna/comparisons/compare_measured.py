@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.comparisons.comparison import SHARED, Comparison
-from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES, Distance
-from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
+from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.distance import Distance, Result
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
@@ -26,12 +26,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.dna.unions import Unions
-
-
-_UNTESTABLE = (
-    "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
-    " compare with a part of it, or keep more folds"
-)
 
 
 def compare_measured(
@@ -71,46 +65,41 @@ def _compare(
     confidence: float,
     plan: Plan | None,
 ) -> Comparison:
-    found: dict[str, Tensor] = {}
-    spread: dict[str, float] = {}
-    evidence: dict[str, Evidence] = {}
-    told: list[str] = []
-    done: dict[Any, Any] = {}
-    dna = a.any
+    dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
     images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
+    lacking: list[str] = []
     for record in distances:
-        one, other = (given_for(record, side) for side in (a, b))
-        # too few images for a distance are no reason to withhold another
-        if one is None or other is None or (images < record.least and found):
+        inputs = [side.input_of(record) for side in (a, b)]
+        if any(one is None for one in inputs):
             continue
-        found[record.name], deviation = _between(record, one, other, done)
-        spread |= {} if deviation is None else {record.name: deviation}
-        unions = _unions_of(record, a, b, plan)
-        if unions is not None:
-            values = found[record.name]
-            if record.grain == "layer":
-                values = values[[layer in record.layers_of(dna.neurons) for layer in dna.neurons]]
-            of_neurons = weights if record.grain == "neuron" else None
-            known = weigh_evidence(values, unions, record.power, of_neurons, confidence)
-            evidence |= {} if known is None else {record.name: known}
-            told += _limits(known, unions)
+        if images < record.least and results:  # too few images for a distance are no reason to withhold another
+            lacking.append(record.name)
+            continue
+        results[record.name] = record.result(
+            inputs[0],
+            inputs[1],
+            weights if record.grain == "neuron" else None,
+            confidence=confidence,
+            unions=_unions_by_image(record, inputs, a, b, plan),
+            cache=cache,
+        )
     sides = a.without_folds(), b.without_folds()
     copies = _copies(a, b)
+    notices = _notices(a, b, copies)
+    notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
+    if lacking:
+        notices.append(f"More images are needed on each side for {', '.join(lacking)}")
     return Comparison(
         dna.neurons,
-        found,
+        results,
         {"a": a.any.num_images, "b": b.any.num_images},
         dna.extractor,
         *_bins_of(a.dnas.get("histogram")),
         weights,
         a.unreadable + b.unreadable,
         (sides[0], sides[0]) if a is b else sides,
-        evidence,
-        spread,
-        _notices(a, b, copies)
-        + list(dict.fromkeys(told))
-        + _lacking([r for r in distances if r.name not in found], a, b),
+        notices,
         copies=copies,
     )
 
@@ -120,17 +109,6 @@ def _bins_of(dna: DNA | None) -> tuple[int | None, str | None]:
     if not isinstance(dna, HistogramDNA):
         return None, None
     return dna.num_bins, dna.ranges.label if dna.ranges else None
-
-
-def _between(record: Distance, one: Any, other: Any, done: dict[Any, Any]) -> tuple[Tensor, float | None]:
-    """The distance, and of one of the sets its standard deviation over subsets of images; what gives several, once."""
-    if record.grain != "set":
-        return record.of_dnas(one, other), None
-    if record.between not in done:
-        done[record.between] = record.between(one, other)
-    known = done[record.between]
-    value, deviation = known[record.key] if isinstance(known, dict) else known
-    return torch.tensor([value], dtype=torch.float64), deviation
 
 
 def _copies(a: Measured, b: Measured) -> int:
@@ -179,38 +157,13 @@ def _that_look(count: int, name: str) -> str:
     return f"{images_in_words(count)} of {name} {'looks' if count == 1 else 'look'}"
 
 
-def _lacking(left_out: Sequence[Distance], a: Measured, b: Measured) -> list[str]:
-    """What both sides would have, but of too few images."""
-    names = [r.name for r in left_out if all(given_for(r, side) is not None for side in (a, b))]
-    return [f"More images are needed on each side for {', '.join(names)}"] if names else []
-
-
-def _limits(known: Evidence | None, unions: Unions) -> Sequence[str]:
-    """What is not said of a distance, and why."""
-    if known is None:
-        return ()
-    untestable = known.test is None and not any(unions.exact)
-    return unions.limits or ((_UNTESTABLE,) if untestable else ())
-
-
-def _unions_of(record: Distance, a: Measured, b: Measured, plan: Plan | None) -> Unions | None:
-    """The folds of both sides; None if the distance has none, or was not measured so that it has."""
+def _unions_by_image(
+    record: Distance, inputs: Sequence[Any], a: Measured, b: Measured, plan: Plan | None
+) -> Unions | None:
+    """The folds of both sides for a distance whose evidence is from features of images; None without such."""
     if record.unions is None:
         return None
     if record.by_image:
-        if plan is None or a.folds is None or b.folds is None:
-            return None
-        return record.unions(a.features, b.features, (a.folds, b.folds), plan)
-    sides = (given_for(record, side) for side in (a, b))
-    return record.unions(*sides) if record.kinds else record.unions(*sides, (a.folds, b.folds))
-
-
-def given_for(record: Distance, measured: Measured) -> Any:
-    """Return the input a distance needs, a DNA or features of the last layer; None if it was not measured."""
-    if not record.kinds:
-        features = measured.features
-        return None if features is None else features.select(list(measured.any.neurons)[-1:])
-    layers = measured.dnas.get("layer-gaussian")
-    if record.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
-        return measured.dnas.get("gaussian", layers.to_gaussian())
-    return measured.dnas.get(record.kinds[0])
+        known = plan is not None and a.folds is not None and b.folds is not None
+        return record.unions(a.features, b.features, (a.folds, b.folds), plan) if known else None
+    return None if record.kinds else record.unions(*inputs, (a.folds, b.folds))

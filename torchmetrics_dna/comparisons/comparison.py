@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, Distance, Grain, flat_figures
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
 from torchmetrics_dna.dna.explanation import (
-    SIGNIFICANT,
     Explanation,
     as_gaussian,
     explain,
@@ -20,15 +20,15 @@ from torchmetrics_dna.dna.explanation import (
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.permutation import holm
-from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from torch import Tensor
 
     from torchmetrics_dna.dna.changes import ChangeDictionary
+    from torchmetrics_dna.dna.distance import Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.functional.permutation import PermutationTest
@@ -40,12 +40,12 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison:
-    """How far two image sets A and B are apart, and where; None stands for what was not asked for.
+class Comparison(Mapping[str, "Result"]):
+    """How far two image sets A and B are apart, and where: a mapping of results by the names of distances.
 
     Attributes:
         neurons: The neurons, in the order of the tensors below.
-        found: The distances by name: of each neuron, shape ``(N,)``, of each layer, or of the sets, shape ``(1,)``.
+        results: The distances, by name.
         num_images: Images of ``a`` and of ``b``.
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
@@ -53,8 +53,6 @@ class Comparison:
         neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
-        evidence: How sure distances are, by name, where folds of images were kept.
-        spread: Standard deviation of a distance of the sets over subsets of images, by name; 0 where there is but one.
         notices: What the reader should know, a line each: images that look nearly alike, and what could not be said.
         neuron_names: What neurons are called, ``{layer: {number: text}}``.
         changes: What named changes of images do to the neurons, or None.
@@ -65,7 +63,7 @@ class Comparison:
     """
 
     neurons: Neurons
-    found: dict[str, Tensor]
+    results: Mapping[str, Result]
     num_images: dict[str, int]
     extractor: str
     num_bins: int | None = None
@@ -73,8 +71,6 @@ class Comparison:
     neuron_weights: Tensor | None = None
     unreadable: list[str] = field(default_factory=list)
     measured: tuple[Measured, Measured] | None = None
-    evidence: dict[str, Evidence] = field(default_factory=dict)
-    spread: dict[str, float] = field(default_factory=dict)
     notices: list[str] = field(default_factory=list)
     neuron_names: NeuronNames = field(default_factory=dict)
     changes: ChangeDictionary | None = None
@@ -82,50 +78,30 @@ class Comparison:
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
 
-    def value(self, distance: str, layer: str | None = None) -> float | None:
-        """One distance, over all neurons or layers, or of one layer; None if it was not asked for or has no layers."""
-        values, record = self.found.get(distance), DISTANCES[distance]
-        if values is None or record.grain == "set":
-            return None if values is None or layer is not None else float(values)
-        if record.grain == "layer":
-            of = record.layers_of(self.neurons) if layer is None else [layer]
-            return float(values[[list(self.neurons).index(one) for one in of]].mean())
-        where = slice(None) if layer is None else self.neurons.slices[layer]
-        return float(mean_over_neurons(weigh_and_reduce(values, self.neuron_weights, "none")[where]))
+    def __getitem__(self, distance: str) -> Result:
+        """One distance, by its name (``"dna-emd"``) or key (``"dna_emd"``)."""
+        name = next((name for name, record in DISTANCES.items() if distance in (name, record.key)), distance)
+        if name not in self.results:
+            raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
+        return self.results[name]
 
-    def debiased(self, distance: str, layer: str | None = None) -> float | None:
-        """One distance without what noise adds to it, over all neurons or of one layer; 0 if nothing is left of it."""
-        found = self.interval_of(distance, layer)
-        return None if found is None else found.value
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
 
-    def debiased_shown(self, distance: str, layer: str | None = None) -> float | str | None:
-        """As :meth:`debiased`, but "below noise" instead of 0 where the test finds a difference nonetheless."""
-        value, p = self.debiased(distance, layer), self.p_value_of(distance, layer)
-        return "below noise" if value == 0 and p is not None and p <= SIGNIFICANT else value
+    def __len__(self) -> int:
+        return len(self.results)
 
-    def interval_of(self, distance: str, layer: str | None = None) -> Interval | None:
-        """The confidence interval around :meth:`debiased`, of each layer by itself.
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
-        None without folds of images, and for fd of fewer than two images a side for each neuron of a layer.
-        """
-        evidence, place = self._evidence(distance, layer)
-        return None if evidence is None else evidence.interval if layer is None else evidence.layer_intervals[place]
-
-    def p_value_of(self, distance: str, layer: str | None = None) -> float | None:
-        """How often folds that are shared out at random are as far apart, by a permutation test.
-
-        Corrected for the number of layers. None without folds on both sides, and for fd if it would take too long.
-        """
-        evidence, place = self._evidence(distance, layer)
-        if evidence is None or evidence.test is None:
-            return None
-        return evidence.test.p_value if layer is None else float(evidence.test.layers[place])
+    def of_grain(self, *grains: Grain) -> list[Result]:
+        """The distances of neurons, of layers, or of the sets."""
+        return [result for result in self.values() if result.distance.grain in grains]
 
     @property
     def same_images(self) -> bool:
         """Whether A and B are the same images: one source, or no neuron at any distance at all."""
         one = self.measured is not None and self.measured[0] is self.measured[1]
-        return one or any(not self.found[record.name].any() for record in self.records("neuron"))
+        return one or any(not result.values.any() for result in self.of_grain("neuron"))
 
     @property
     def shares_images(self) -> bool:
@@ -135,16 +111,10 @@ class Comparison:
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
-    def _evidence(self, distance: str, layer: str | None) -> tuple[Evidence | None, int]:
-        """The evidence for a distance, None if there is none or none of a layer; and the place of the layer in it."""
-        layers = DISTANCES[distance].layers_of(self.neurons)
-        known = self.evidence.get(distance) if layer is None or layer in layers else None
-        return known, 0 if layer not in layers else layers.index(layer)
-
     @property
-    def _in_order(self) -> list[Evidence]:
-        """The evidence there is, that of dna-emd first."""
-        return [self.evidence[name] for name in DISTANCES if name in self.evidence]
+    def _in_order(self) -> list[Result]:
+        """The distances that have evidence, dna-emd first."""
+        return [self[name] for name in DISTANCES if name in self and self[name].evidence is not None]
 
     @property
     def p_value(self) -> float | None:
@@ -163,107 +133,45 @@ class Comparison:
     @property
     def _p_values(self) -> dict[str, float | None]:
         of_properties = None if self.properties is None else self.properties.p_value
-        return holm({"network": None if self._first is None else self._first.p_value, "properties": of_properties})
-
-    @property
-    def _first(self) -> PermutationTest | None:
-        """The first test there is, that of dna-emd first."""
-        return next((found.test for found in self._in_order if found.test), None)
+        p_value = None if self._first is None or self._first.test is None else self._first.test.p_value
+        return holm({"network": p_value, "properties": of_properties})
 
     @property
     def least_p_value(self) -> float | None:
         """The smallest that :attr:`p_value` could be: one of all relabelings, or two where each has a mirror image."""
-        found = next((found for found in self._in_order if found.test), None)
-        if found is None or found.test is None:
+        evidence = self._first
+        if evidence is None or evidence.test is None:
             return None
-        a, b = (len(side[1]) for side in found.jackknife.sides if side is not None)
+        a, b = (len(side[1]) for side in evidence.jackknife.sides if side is not None)
         tests = 1 if self.properties is None else 2
-        return tests * (1 + (found.test.exact and a == b)) / found.test.num_relabelings
+        return tests * (1 + (evidence.test.exact and a == b)) / evidence.test.num_relabelings
 
     @property
     def interval(self) -> Interval | None:
         """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
-        return next((found.interval for found in self._in_order if found.interval), None)
+        return next((result.interval for result in self._in_order if result.interval), None)
 
     @property
     def null(self) -> float | None:
         """What no difference looks like at these numbers of images, as the mean over relabelings of folds."""
-        return next((found.null for found in self._in_order if found.test), None)
+        return None if self._first is None else self._first.null
 
-    def records(self, *grains: Grain) -> list[Distance]:
-        """What distances were found: of neurons, of layers, of the set, or all."""
-        return [DISTANCES[name] for name in self.found if not grains or DISTANCES[name].grain in grains]
+    @property
+    def _first(self) -> Evidence | None:
+        """The first evidence with a test, that of dna-emd first."""
+        evidence = (result.evidence for result in self._in_order)
+        return next((one for one in evidence if one is not None and one.test is not None), None)
 
-    def about(self, record: Distance) -> str:
+    def about(self, result: Result) -> str:
         """The unit of a distance, and what its value is of."""
+        record, weights = result.distance, self.neuron_weights
         unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
         of = {
-            "neuron": f"{'mean' if self.neuron_weights is None else 'weighted sum'} over neurons",
+            "neuron": f"{'mean' if weights is None else 'weighted sum'} over neurons",
             "layer": "mean over layers",
             "set": f"of layer {list(self.neurons)[-1]}" + ", higher is better" * record.higher_is_better,
         }[record.grain]
-        spread = self.spread.get(record.name)
-        return ", ".join(filter(None, (unit, of, f"± {number(spread)} over subsets" if spread else "")))
-
-    @property
-    def neuron_emd(self) -> Tensor | None:
-        """Earth Mover's Distance of each neuron, in bins, shape ``(N,)``; None without histograms."""
-        return self.found.get("dna-emd")
-
-    @property
-    def neuron_frechet(self) -> Tensor | None:
-        """Fréchet distance of each neuron, in squared activations; None without Gaussians of two images a side."""
-        return self.found.get("dna-fd")
-
-    @property
-    def layer_frechet(self) -> Tensor | None:
-        """Multivariate Fréchet distance (fd) of each layer, in squared activations."""
-        return self.found.get("fd")
-
-    @property
-    def dna_emd(self) -> float | None:
-        """Earth Mover's Distance over all neurons (dna-emd), in bins."""
-        return self.value("dna-emd")
-
-    @property
-    def dna_emd_debiased(self) -> float | None:
-        """dna-emd without what the noise of finite sets adds to it, in bins; 0 if nothing is left of it."""
-        return self.debiased("dna-emd")
-
-    @property
-    def dna_frechet_debiased(self) -> float | None:
-        """dna-fd without what the noise of finite sets adds to it, in squared activations."""
-        return self.debiased("dna-fd")
-
-    @property
-    def dna_frechet(self) -> float | None:
-        """1-D Fréchet distance over all neurons (dna-fd), in squared activations."""
-        return self.value("dna-fd")
-
-    @property
-    def fd(self) -> float | None:
-        """Fréchet distance (fd), the mean over layers, in squared activations."""
-        return self.value("fd")
-
-    @property
-    def kid(self) -> float | None:
-        """Kernel distance (KID) of the last layer's spatial means, as the mean over subsets of images; without unit."""
-        return self.value("kid")
-
-    @property
-    def kid_std(self) -> float | None:
-        """Standard deviation of kid over subsets of images; 0 where there is but one."""
-        return self.spread.get("kid")
-
-    @property
-    def mind(self) -> float | None:
-        """Monge Inception Distance of the last layer's spatial means, in squared activations."""
-        return self.value("mind")
-
-    @property
-    def cmmd(self) -> float | None:
-        """CMMD of the last layer's spatial means, without unit."""
-        return self.value("cmmd")
+        return ", ".join(filter(None, (unit, of, f"± {number(result.spread)} over subsets" if result.spread else "")))
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
@@ -275,14 +183,18 @@ class Comparison:
         return flat_figures(prefix, self._figures(None), self.layers)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
-        """The distances of a layer, or over all, by key: plain, debiased, and their p-values."""
-        return {
-            record.key + suffix: figure(name, layer)
-            for name, record in DISTANCES.items()
-            if layer is None or record.grain != "set"
-            for suffix, figure in (("", self.value), ("_debiased", self.debiased), ("_p_value", self.p_value_of))
-            if record.unions or not suffix
-        }
+        """The distances of a layer, or over all, by key: plain, debiased, and their p-values; None of others."""
+        figures: dict[str, float | None] = {}
+        for name, record in DISTANCES.items():
+            if layer is not None and record.grain == "set":
+                continue
+            result = self.get(name)
+            figure = None if result is None else result.overall if layer is None else result.layers[layer]
+            figures[record.key] = figure and figure.value
+            if record.unions:
+                figures |= {f"{record.key}_debiased": figure and figure.debiased}
+                figures |= {f"{record.key}_p_value": figure and figure.p_value}
+        return figures
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
@@ -338,13 +250,17 @@ class Comparison:
             for the number of neurons) and ``q`` (share of false discoveries), or None.
 
         """
-        found = self.records("neuron")
-        if not found:
+        results = self.of_grain("neuron")
+        if not results:
             return []
-        test = self.evidence[name].test if (name := found[0].name) in self.evidence else None
-        order = self.found[name] if test is None or by == "distance" else test.z
+        test = None if results[0].evidence is None else results[0].evidence.test
+        order = results[0].values if test is None or by == "distance" else test.z
         chosen = order.topk(min(k, len(order))).indices.tolist()
-        columns = {r.key: self.found.get(name) for name, r in DISTANCES.items() if r.grain == "neuron"}
+        columns: dict[str, Tensor | None] = {
+            record.key: self[name].values if name in self else None
+            for name, record in DISTANCES.items()
+            if record.grain == "neuron"
+        }
         dnas = [side.dnas.get("histogram", side.any) for side in self.measured or ()]
         columns["shift"] = self.mean_shift if dnas and all(map(has_means, dnas)) else None
         columns |= dict(zip(TESTED, (test.z, test.neurons, test.q) if test else (None, None, None), strict=True))
@@ -378,23 +294,27 @@ class Comparison:
     @property
     def _test(self) -> PermutationTest | None:
         """Of the first distance of neurons that has one."""
-        return next((e.test for r in self.records("neuron") if (e := self.evidence.get(r.name)) and e.test), None)
+        tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
+        return next(filter(None, tests), None)
 
     def to_dict(self) -> dict[str, Any]:
         """Everything but the per-neuron tensors, in plain types, ready for json."""
+        overall = self._figures(None)
         return {
-            **{record.key: self.value(name) for name, record in DISTANCES.items()},
-            **{f"{r.key}_std": self.spread.get(name) for name, r in DISTANCES.items() if r.subsets},
+            **{record.key: overall[record.key] for record in DISTANCES.values()},
+            **{f"{r.key}_std": self[r.key].spread if r.name in self else None for r in DISTANCES.values() if r.subsets},
             "layers": self.layers,
-            **{f"{r.key}_debiased": self.debiased(name) for name, r in DISTANCES.items() if r.unions},
+            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in DISTANCES.values() if r.unions},
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
-            "p_values": {r.key: self.p_value_of(name) for name, r in DISTANCES.items() if r.unions},
+            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in DISTANCES.values() if r.unions},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
-                DISTANCES[name].key: {of: (one := self.interval_of(name, of)) and asdict(one) for of in self.neurons}
-                for name in self.evidence
+                result.distance.key: {
+                    layer: figure.interval and asdict(figure.interval) for layer, figure in result.layers.items()
+                }
+                for result in self._in_order
             },
             "null": self.null,
             "notices": self.notices,
@@ -407,5 +327,5 @@ class Comparison:
         }
 
     def __repr__(self) -> str:
-        figures = "".join(f"{DISTANCES[name].key}={self.value(name)}, " for name in self.found)
+        figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"

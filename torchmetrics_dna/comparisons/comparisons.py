@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isnan, nan
 from pathlib import PurePath
@@ -12,39 +13,48 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.visible import number, p_in_words
-from torchmetrics_dna.functional.permutation import holm
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
-SIGNIFICANT = 0.05
-
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparisons:
-    """How far several sets are from one reference, and which of them is nearest.
+class Comparisons(Mapping[str, "Comparison"]):
+    """How far several sets are from one reference, and which of them is nearest: a mapping of comparisons by name.
 
     Attributes:
         reference: What the reference is called.
-        found: The comparison of each set with it, by the set's name, in the order in which they were given.
+        results: The comparison of each set with it, by the set's name, in the order in which they were given.
 
     """
 
     reference: str
-    found: Mapping[str, Comparison]
+    results: Mapping[str, Comparison]
+
+    def __getitem__(self, name: str) -> Comparison:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     @property
     def distance(self) -> str:
         """Name of the distance that says which is nearest, which is dna-emd if it was found, else the first one."""
-        first = next(iter(self.found.values()))
-        return next(name for name, record in DISTANCES.items() if name in first.found and not record.higher_is_better)
+        first = next(iter(self.values()))
+        return next(name for name, record in DISTANCES.items() if name in first and not record.higher_is_better)
 
     @property
     def best(self) -> str:
         """The nearest set, by the distance without noise if folds of images were kept; at exactly 0, none is nearer."""
-        return min(self.found, key=self._order)
+        return min(self, key=self._order)
 
     @property
     def p_values(self) -> dict[str, float | None]:
@@ -58,9 +68,9 @@ class Comparisons:
         sets of the reference's own images are left out: then the best is that of the others.
         """
         if self._apart is not self:
-            return dict.fromkeys(self.found) | (self._apart.p_values if self._apart.found else {})
+            return dict.fromkeys(self) | (self._apart.p_values if self._apart else {})
         best = self.best
-        return holm({name: None if name == best else self._paired(best, name) for name in self.found})
+        return holm({name: None if name == best else self._paired(best, name) for name in self})
 
     @property
     def p_holm(self) -> dict[str, float | None]:
@@ -69,7 +79,7 @@ class Comparisons:
         Corrected for the number of sets (Holm, 1979): of sets that are all like the reference, any ends at or below
         0.05 in at most 5 % of calls. None without folds.
         """
-        return holm({name: one.p_value_of(self.distance) for name, one in self.found.items()})
+        return holm({name: one[self.distance].p_value for name, one in self.items()})
 
     @property
     def positions(self) -> list[float] | None:
@@ -80,7 +90,7 @@ class Comparisons:
             [1000.0, 2000.0]
 
         """
-        found = [re.findall(r"\d+(?:\.\d+)?", name) for name in self.found]
+        found = [re.findall(r"\d+(?:\.\d+)?", name) for name in self]
         if not all(found):
             return None
         last = [float(numbers[-1]) for numbers in found]
@@ -89,7 +99,7 @@ class Comparisons:
     @property
     def unreadable(self) -> list[str]:
         """One line for each image that was left out, of the reference and of all sets."""
-        sides = [one.measured for one in self.found.values() if one.measured is not None]
+        sides = [one.measured for one in self.values() if one.measured is not None]
         return [*(sides[0][0].unreadable if sides else ()), *(line for _, other in sides for line in other.unreadable)]
 
     @property
@@ -97,18 +107,18 @@ class Comparisons:
         """Which set is best, and how sure that is, in a sentence; before it, one on sets of the reference's images."""
         if self._apart is not self:
             apart = self._apart
-            same = [name for name in self.found if name not in apart.found]
+            same = [name for name in self if name not in apart]
             told = f"{', '.join(same)}: the same images as {self.reference}, {self.distance} 0."
-            if len(apart.found) == 1:
+            if len(apart) == 1:
                 return f"{told} The only other set is {apart.best}, {self.distance} {number(apart._shown(apart.best))}."
-            return f"{told} Of the others, {apart.verdict}" if apart.found else told
-        best, others = self.best, [name for name in self.found if name != self.best]
+            return f"{told} Of the others, {apart.verdict}" if apart else told
+        best, others = self.best, [name for name in self if name != self.best]
         figure = f"{self.distance} {number(self._shown(best))}"
         if not others:
             return f"{best} is the only set, {figure}."
         second, p_values = min(others, key=self._order), self.p_values
         p = p_values[second]
-        if sharing := [name for name in (best, second) if self.found[name].shares_images]:
+        if sharing := [name for name in (best, second) if self[name].shares_images]:
             return (
                 f"{best} is nearest to {self.reference} ({figure}), but how surely can't be said: {sharing[0]} shares"
                 f" images with {self.reference}, or has copies of them."
@@ -126,18 +136,18 @@ class Comparisons:
         """What is known of each set, in plain types."""
         name, p_values, p_holm = self.distance, self.p_values, self.p_holm
         key, rows = DISTANCES[name].key, []
-        for label, one in self.found.items():
-            evidence = one.evidence.get(name)
-            interval = evidence.interval if evidence else None
+        for label, one in self.items():
+            result = one[name]
+            interval = result.interval
             rows.append(
                 {
                     "set": label,
                     "num_images": one.num_images["b"],
-                    **{DISTANCES[other].key: one.value(other) for other in one.found},
-                    f"{key}_debiased": one.debiased(name),
+                    **{other.distance.key: other.value for other in one.values()},
+                    f"{key}_debiased": result.debiased,
                     "low": interval and interval.low,
                     "high": interval and interval.high,
-                    "p_value": one.p_value_of(name),
+                    "p_value": result.p_value,
                     "p_holm": p_holm[label],
                     "p_best_is_nearer": p_values[label],
                     "best": label == self.best,
@@ -153,44 +163,42 @@ class Comparisons:
             "best": self.best,
             "verdict": self.verdict,
             "sets": self.rows(),
-            "comparisons": {name: one.to_dict() for name, one in self.found.items()},
+            "comparisons": {name: one.to_dict() for name, one in self.items()},
         }
 
     def _figure(self, name: str) -> float:
         """The distance, without noise where that is known."""
-        debiased = self.found[name].debiased(self.distance)
-        value = self.found[name].value(self.distance) if debiased is None else debiased
-        assert value is not None
-        return value
+        result = self[name][self.distance]
+        return result.value if result.debiased is None else result.debiased
 
     def _shown(self, name: str) -> float | str | None:
         """Likewise, for people; of a set that shares images with the reference, noise included."""
-        one = self.found[name]
-        plain = one.shares_images or one.debiased(self.distance) is None
-        return one.value(self.distance) if plain else one.debiased_shown(self.distance)
+        result = self[name][self.distance]
+        plain = self[name].shares_images or result.debiased is None
+        return result.value if plain else result.overall.debiased_shown
 
     @property
     def _apart(self) -> Comparisons:
         """The same without the sets whose images are the reference's own; itself if there are none."""
-        others = {name: one for name, one in self.found.items() if not one.same_images}
-        return self if len(others) == len(self.found) else Comparisons(self.reference, others)
+        others = {name: one for name, one in self.items() if not one.same_images}
+        return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
         """Likewise, in an order in which no two are equal because noise has eaten both up."""
-        if self.found[name].same_images or not self.found[name].value(self.distance):
+        if self[name].same_images or not self[name][self.distance].value:
             return -inf
-        evidence = self.found[name].evidence.get(self.distance)
+        evidence = self[name][self.distance].evidence
         left = nan if evidence is None else evidence.jackknife.left
         return self._figure(name) ** DISTANCES[self.distance].power if isnan(left) else left
 
     def _paired(self, best: str, name: str) -> float | None:
-        if self.found[best].shares_images or self.found[name].shares_images:
+        if self[best].shares_images or self[name].shares_images:
             return None
-        one, other = (self.found[each].evidence.get(self.distance) for each in (best, name))
+        one, other = (self[each][self.distance].evidence for each in (best, name))
         return None if one is None or other is None else paired_p_value(one, other)
 
     def __repr__(self) -> str:
-        return f"Comparisons({len(self.found)} sets with {self.reference}, best {self.best})"
+        return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
 def _listed(alike: Sequence[str], second: str, p: float) -> str:

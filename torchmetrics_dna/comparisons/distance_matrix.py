@@ -24,7 +24,7 @@ class DistanceMatrix:
     Attributes:
         names: What the sets are called.
         num_images: How many images each has.
-        found: For each distance, by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; as they are, with what
+        distances: For each distance, by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; as they are, with what
             noise adds to each.
         layers: Likewise of each layer, ``{distance: {layer: (K, K)}}``; of distances that layers have.
         extractor: Name of the extractor.
@@ -34,7 +34,7 @@ class DistanceMatrix:
 
     names: Sequence[str]
     num_images: Sequence[int]
-    found: Mapping[str, Tensor]
+    distances: Mapping[str, Tensor]
     layers: Mapping[str, Mapping[str, Tensor]]
     extractor: str
     unreadable: Sequence[str] = ()
@@ -42,7 +42,7 @@ class DistanceMatrix:
     @property
     def distance(self) -> str:
         """Name of the distance by which sets are ordered, which is dna-emd if it was found, else the first one."""
-        return next(iter(self.found))
+        return next(iter(self.distances))
 
     @cached_property
     def linkage(self) -> Any:
@@ -55,7 +55,7 @@ class DistanceMatrix:
 
         """
         hierarchy = require("scipy.cluster.hierarchy", "plot")
-        condensed = self.found[self.distance][tuple(torch.triu_indices(len(self.names), len(self.names), 1))]
+        condensed = self.distances[self.distance][tuple(torch.triu_indices(len(self.names), len(self.names), 1))]
         return hierarchy.linkage(condensed.numpy(), "average", optimal_ordering=True)
 
     @property
@@ -66,7 +66,7 @@ class DistanceMatrix:
     @property
     def verdict(self) -> str:
         """Which two sets are nearest and which are furthest, in one sentence."""
-        values, count = self.found[self.distance], len(self.names)
+        values, count = self.distances[self.distance], len(self.names)
         rows, columns = torch.triu_indices(count, count, 1)
         pairs = values[rows, columns]
 
@@ -83,7 +83,7 @@ class DistanceMatrix:
 
     def rows(self) -> list[dict[str, Any]]:
         """The matrix in plain types, a row for each set in the order of the tree."""
-        values, order = self.found[self.distance], self.order
+        values, order = self.distances[self.distance], self.order
         return [
             {"set": self.names[i], "num_images": self.num_images[i]}
             | {self.names[j]: float(values[i, j]) for j in order}
@@ -97,7 +97,7 @@ class DistanceMatrix:
             "num_images": list(self.num_images),
             "extractor": self.extractor,
             "distance": self.distance,
-            "distances": {name: values.tolist() for name, values in self.found.items()},
+            "distances": {name: values.tolist() for name, values in self.distances.items()},
             "layers": {
                 name: {layer: values.tolist() for layer, values in layers.items()}
                 for name, layers in self.layers.items()
@@ -107,4 +107,4 @@ class DistanceMatrix:
         }
 
     def __repr__(self) -> str:
-        return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.found)})"
+        return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"

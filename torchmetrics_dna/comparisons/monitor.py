@@ -9,7 +9,6 @@ import torch
 
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.distances import DISTANCES, resolve_distances
-from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.conformal import ConformalEvidence
 from torchmetrics_dna.images import ImageSource, Reading, open_source
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -178,9 +177,7 @@ def monitor(
 
 def _watched(watch: Monitor, reference: DNA, images: Images, job: Job, size: int, seed: int | None) -> Iterator[Window]:
     record = DISTANCES[watch.distance]
-    layers = record.layers_of(network_of(reference.neurons) or reference.neurons)
     for split in job.run(images, size=size):
         (dna,) = job.dnas(split).values()
-        pair = [one.select(layers) if len(layers) < len(one.neurons) else one for one in (reference, dna)]
-        distance = float(record.of_dnas(pair[0], pair[1]).mean())
-        yield replace(watch.add(distance, split.first, split.last), seed=seed)
+        result = record.result(reference, dna, with_evidence=False)
+        yield replace(watch.add(result.value, split.first, split.last), seed=seed)

@@ -7,12 +7,11 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import SIGNIFICANT
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
-from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
+from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
-from torchmetrics_dna.functional.permutation import NUM_FOLDS
+from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.contents import Content, contents, in_common
 from torchmetrics_dna.jobs.job import Job
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -94,8 +93,8 @@ class Versions:
         }
 
     def _figure(self, found: Comparison) -> str:
-        record = DISTANCES[next(iter(found.found))]
-        return f"{record.name} {number(found.value(record.name))}"
+        result = next(iter(found.values()))
+        return f"{result.distance.name} {number(result.value)}"
 
     def _against_kept(self, what: str, found: Comparison) -> str:
         p = found.p_value

@@ -2,93 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
+from torchmetrics_dna.dna.distance import Distance, Kind
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
-from torchmetrics_dna.dna.unions import Unions, cmmd_unions, emd_unions, frechet_unions, kernel_unions
-from torchmetrics_dna.extractors.projections import own_layers
+from torchmetrics_dna.dna.unions import cmmd_unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
 from torchmetrics_dna.functional.neighbours import NEAREST, prdc
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
-    from torch import Tensor
-
+    from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.dna.features import Features
-    from torchmetrics_dna.neurons.index import Neurons
-
-Kind = Literal["histogram", "gaussian", "layer-gaussian"]
-Grain = Literal["neuron", "layer", "set"]
-
-
-@dataclass(frozen=True)
-class Distance:
-    """One distance.
-
-    Args:
-        name: What users call it.
-        key: Its name in json, tables and Python.
-        unit: Of its values.
-        sentence: What it measures, in words for people.
-        grain: What it is of: each neuron, each layer, or the set as a whole.
-        kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
-        least: How many images a side must have.
-        between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
-            features of images, the value and, if it has one, its standard deviation over subsets of images, or such
-            pairs by key.
-        unions: The folds of two such sides, from which a test and an interval follow; of features, also takes the fold
-            of each image, and with ``by_image`` a plan. None if it has neither.
-        power: Which power of it grows by a share of 1/images because sets are finite.
-        subsets: Whether it is the mean over subsets of images, which has a standard deviation.
-        by_image: Whether ``unions`` takes features of all layers, not what ``between`` takes.
-        pairwise: The distances between all of several such sides, a row for each pair; None to take each by itself.
-        higher_is_better: Whether it rises as sets come nearer, so that it is no distance: it says nothing of which set
-            is nearest, nor the same of B and A as of A and B.
-
-    """
-
-    name: str
-    key: str
-    unit: str
-    sentence: str
-    grain: Grain
-    kinds: tuple[Kind, ...]
-    least: int
-    between: Callable[[Any, Any], Any]
-    unions: Callable[..., Unions] | None = None
-    power: int = 1
-    subsets: bool = False
-    by_image: bool = False
-    pairwise: Callable[[Sequence[Any]], Tensor] | None = None
-    higher_is_better: bool = False
-
-    @property
-    def label(self) -> str:
-        """Its name, and its unit in brackets if it has one."""
-        return f"{self.name} ({self.unit})" if self.unit else self.name
-
-    def layers_of(self, neurons: Neurons) -> list[str]:
-        """The layers that its mean and its evidence are of; a distance of layers leaves out projections of others."""
-        return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
-
-    def of_dnas(self, a: DNA, b: DNA) -> Tensor:
-        """The distance between two DNAs.
-
-        Raises:
-            ValueError: If they do not fit together.
-            RuntimeError: If one is of too few images.
-
-        """
-        check_comparable(a, b)
-        check_enough(a, b, self.name, self.least)
-        found: Tensor = self.between(a, b)
-        return found
 
 
 def _of_dnas(a: DNA, b: DNA) -> Any:

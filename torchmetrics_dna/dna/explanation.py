@@ -10,6 +10,7 @@ from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.visible import p_in_words
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.functional.permutation import PermutationTest
 
 _MOST = 6  # properties that are named
-SIGNIFICANT = 0.05  # of p and q
 _CLEAR = 0.5  # standard deviations between means that are named where there is no test
 _SHIFTED = 0.2  # standard deviations between means, from which on a property is called higher or lower
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 NUM_FOLDS, LEAST_FOLDS = 20, 5  # of images of a side: by default, and for a test or an interval
 NUM_RELABELINGS = 1000
+SIGNIFICANT = 0.05  # p-value or rate of false discoveries
 UNEQUAL = 1.5  # times as many images on one side, beyond which folds are exchanged by the number of their images
 _TIE = 1e-9  # relative; what differs by less is equal up to rounding
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distances import Kind
+    from torchmetrics_dna.dna.distance import Kind
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.groups import Groups

@@ -5,7 +5,7 @@ from __future__ import annotations
 import warnings
 from typing import TYPE_CHECKING, get_args
 
-from torchmetrics_dna.dna.distances import Kind
+from torchmetrics_dna.dna.distance import Kind
 from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import left_out_in_words

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.job import Job, Split
@@ -64,6 +66,15 @@ class Measured:
     def any(self) -> DNA:
         """One of the DNAs."""
         return next(iter(self.dnas.values()))
+
+    def input_of(self, distance: Distance) -> Any:
+        """Return the input a distance needs, a DNA or features of the last layer; None if it was not measured."""
+        if not distance.kinds:
+            return None if self.features is None else self.features.select(list(self.any.neurons)[-1:])
+        layers = self.dnas.get("layer-gaussian")
+        if distance.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
+            return self.dnas.get("gaussian", layers.to_gaussian())
+        return self.dnas.get(distance.kinds[0])
 
     def select(self, layers: Sequence[str]) -> Measured:
         """The same with the DNAs of some layers; what was kept of images stays as it is."""

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, Source

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, Literal, TypeVar
 
 import torch
@@ -12,13 +11,12 @@ from typing_extensions import override
 from torchmetrics_dna.dna import DNA, HistogramDNA, TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.base import check_enough
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.dna.distance import Result
 from torchmetrics_dna.dna.distances import flat_figures
-from torchmetrics_dna.dna.evidence import Evidence, check_confidence, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, check_confidence
 from torchmetrics_dna.dna.explanation import Explanation, explain
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
-from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.metrics.base import ImageMetric, Value
 from torchmetrics_dna.metrics.state import digest_of
 from torchmetrics_dna.neurons import Neurons
@@ -29,7 +27,7 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Hashable, Sequence
 
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.statistics import DNAStatistic
     from torchmetrics_dna.statistics.resolve import Resolved
@@ -100,9 +98,6 @@ class DNAMetric(ImageMetric, Generic[_D]):
         else:
             self._terms = Neurons(dict.fromkeys(self.neurons, 1))
         self._weights: Tensor | None = weights  # type: ignore[assignment]
-        # the mean leaves out properties of images beside a network; of layers, also projections of others
-        averaged = self.distance.layers_of(network_of(self._terms) or self._terms)
-        self._averaged = self._terms.positions(averaged)
 
     @property
     @override
@@ -193,17 +188,12 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
         """
         with self._whole():
-            distances, key = self._distances(), self.distance.key
-            whole: dict[str, float | None] = {key: float(self._reduce(distances, "mean"))}
-            by_layer = self._reduce(distances, "layer")
-            layers: dict[str, dict[str, float | None]] = {name: {key: float(d)} for name, d in by_layer.items()}
-            if isinstance(self._statistic, FoldedStatistic):
-                with suppress(TooFewImagesError):  # of folds
-                    evidence = self._evidence()
-                    whole[f"{key}_debiased"] = evidence.debiased
-                    for figures, value in zip(layers.values(), evidence.layers.tolist(), strict=True):
-                        figures[f"{key}_debiased"] = value
-            return flat_figures(prefix, whole, layers)
+            result, key = self._result(with_evidence=True), self.distance.key
+            named = [(None, result.overall), *result.layers.items()]
+            figures: dict[Any, dict[str, float | None]] = {
+                name: {key: figure.value, f"{key}_debiased": figure.debiased} for name, figure in named
+            }
+            return flat_figures(prefix, figures.pop(None), figures)
 
     def evidence(self, confidence: float = 0.95) -> Evidence:
         """Say how sure the distance is, over all processes: debiased values, an interval, and a test.
@@ -226,8 +216,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return self._by_class()
         if self.debias:
             return self._debiased()
-        value: Value = self._reduce(self._distances(), self.reduction)
-        return value
+        return self._reduce(self._result())
 
     @override
     def _value_or_nan(self) -> Value:
@@ -237,8 +226,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             if self.reduction == "class":
                 return {}
             nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-            value: Value = self._reduce(nothing, self.reduction)
-            return value
+            return self._reduce(Result(self.distance, nothing, self.neurons, self._weights))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
         """The DNA of a side, a view of its state where possible, unless a snapshot is asked for."""
@@ -251,19 +239,15 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """The DNA that the distance takes, of one that holds it."""
         return dna.to_gaussian() if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds else dna
 
-    def _distances(self) -> Tensor:
-        """The distance of each term, float64; RuntimeError if a side has too few images."""
-        return self.distance.of_dnas(self._dna("real"), self._dna("fake"))
+    def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
+        """The distance between the sides; RuntimeError if one has too few images."""
+        sides = self._dna("real"), self._dna("fake")
+        return self.distance.result(*sides, self._weights, confidence=confidence, with_evidence=with_evidence)
 
-    def _reduce(self, distances: Tensor, reduction: MetricReduction) -> Any:
-        weighted = weigh_and_reduce(distances, self._weights, "none")
-        if reduction == "layer":
-            return {layer: mean_over_neurons(values) for layer, values in self._terms.split(weighted).items()}
-        if reduction == "none":
-            return weighted
-        if self._weights is None and len(self._averaged) < len(weighted):
-            weighted = weighted[self._averaged.to(weighted.device)]
-        return mean_over_neurons(weighted)
+    def _reduce(self, result: Result) -> Value:
+        if self.reduction == "layer":
+            return result.layer_means
+        return result.weighted if self.reduction == "none" else result.mean
 
     def _by_class(self) -> dict[str, Tensor]:
         """The mean of each class that has enough images on both sides."""
@@ -273,8 +257,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
         enough = [name for name in real if min(real[name].num_images, fake[name].num_images) >= least]
         if not enough:
             raise TooFewImagesError(f"No class has {least} images on both sides; give more images")
-        taken = {name: (self._as_taken(real[name]), self._as_taken(fake[name])) for name in enough}
-        return {name: self._reduce(self.distance.of_dnas(*sides), "mean") for name, sides in taken.items()}
+        sides = {name: (self._as_taken(real[name]), self._as_taken(fake[name])) for name in enough}
+        return {
+            name: self.distance.result(*pair, self._weights, with_evidence=False).mean for name, pair in sides.items()
+        }
 
     def _debiased(self) -> Value:
         evidence = self._evidence()
@@ -286,27 +272,21 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _test(self) -> PermutationTest | None:
         """Test whether the sides differ at all; None where no folds are kept, or too few have images."""
-        try:
-            return self._evidence(of_all=True).test if isinstance(self._statistic, FoldedStatistic) else None
-        except TooFewImagesError:
+        if not isinstance(self._statistic, FoldedStatistic):
             return None
+        weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
+        result = self.distance.result(self._dna("real"), self._dna("fake"), weights)  # of properties of images, too
+        return None if result.evidence is None else result.evidence.test
 
-    def _evidence(self, confidence: float = 0.95, of_all: bool = False) -> Evidence:
+    def _evidence(self, confidence: float = 0.95) -> Evidence:
         if not isinstance(self._statistic, FoldedStatistic):
             raise ValueError("No folds of images were kept apart; give argument `num_folds`, such as num_folds=20")
-        sides = self._dna("real"), self._dna("fake")
-        values = self.distance.of_dnas(*sides)
-        assert self.distance.unions is not None
-        unions = self.distance.unions(*sides)
-        weights, network = self._weights, network_of(self.neurons)
-        if weights is None and network is not None and not of_all:  # as the mean, which leaves out properties of images
-            weights = torch.zeros(len(values), dtype=torch.float64)
-            weights[self.neurons.find(network)] = 1 / network.total
-        evidence = weigh_evidence(values, unions, self.distance.power, weights, confidence)
+        evidence = self._result(confidence, with_evidence=True).evidence
         if evidence is None:
+            folds = [sum(fold.num_images > 0 for fold in self._dna(side).folds) for side in ("real", "fake")]
             raise TooFewImagesError(
-                f"At least {LEAST_FOLDS} folds with images are required, but got {len(unions.sizes_a)} and"
-                f" {len(unions.sizes_b)}; give more images"
+                f"At least {LEAST_FOLDS} folds with images are required, but got {folds[0]} and {folds[1]}; give more"
+                " images"
             )
         return evidence
 

@@ -54,7 +54,7 @@ def plot_demo(demo: Demo) -> Any:
     strengths = (0, *demo.strengths)
     for i, (name, comparisons) in enumerate(demo.comparisons.items()):
         for axis, distance in zip(axes, ("dna-emd", "dna-fd"), strict=True):
-            axis.plot(strengths, [0, *(c.value(distance) for c in comparisons)], label=name, **curve_style(i))
+            axis.plot(strengths, [0, *(c[distance].value for c in comparisons)], label=name, **curve_style(i))
             axis.set_ylabel(DISTANCES[distance].label)
     axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
     told = [f"{name}: {demo.amount(name, *demo.strengths)}" for name in demo.comparisons]

@@ -28,7 +28,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
         best set in another colour.
 
     """
-    record, names = DISTANCES[comparisons.distance], list(comparisons.found)
+    record, names = DISTANCES[comparisons.distance], list(comparisons)
     positions, best = comparisons.positions, names.index(comparisons.best)
     places = positions or list(range(len(names)))
     rows = comparisons.rows()
@@ -67,7 +67,7 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
 
     """
     order, record, count = matrix.order, DISTANCES[matrix.distance], len(matrix.names)
-    values = matrix.found[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
+    values = matrix.distances[matrix.distance][order][:, order].clone().fill_diagonal_(nan).numpy()
     names = [visible(matrix.names[i])[-30:] for i in order]
     size = min(max(4.0, 0.42 * count + 1.5), 16)
     figure = new_figure(width=size + 2.5, height=size + 1.3)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna.distances import Distance
+    from torchmetrics_dna.dna.distance import Result
 
 _LEGEND = 30  # characters of a name
 
@@ -49,18 +49,18 @@ def plot_layers(
 
     """
     _check(comparison)
-    shown = _asked(comparison.records("neuron", "layer"), distance, "layers")
+    shown = _asked(comparison.of_grain("neuron", "layer"), distance, "layers")
     layers, size = list(comparison.neurons), (max(7.5, 0.35 * len(comparison.neurons) + 4), 1.2 + 2.3 * len(shown))
     if ax is None:
         figure = new_figure(*size)
         axes = list(figure.subplots(len(shown), squeeze=False)[:, 0])
         put_title(figure, versus(comparison, names), size[0])
     else:
-        axes = given_axes(ax, [record.name for record in shown], "distance", "or give `distance`")
+        axes = given_axes(ax, [result.distance.name for result in shown], "distance", "or give `distance`")
         _title_axes(axes[0], comparison, names)
-    for i, (axis, record) in enumerate(zip(axes, shown, strict=True)):
-        _profile(axis, comparison, record, curve_style(i)["color"])
-        axis.set_ylabel(record.label.replace(" (", "\n("))
+    for i, (axis, result) in enumerate(zip(axes, shown, strict=True)):
+        _profile(axis, result, curve_style(i)["color"])
+        axis.set_ylabel(result.distance.label.replace(" (", "\n("))
         if len(" ".join(layers)) > 45:  # as much as fits into a row
             axis.tick_params(axis="x", labelrotation=45)
             for label in axis.get_xticklabels():
@@ -70,24 +70,24 @@ def plot_layers(
     return axes[0].figure
 
 
-def _asked(records: Sequence[Distance], distance: str | None, of: str) -> Sequence[Distance]:
+def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence[Result]:
     """One of the distances, or all; ValueError if there is no such, or none."""
-    found = [record for record in records if distance in (None, record.name)]
-    if not found:
-        there = ", ".join(record.name for record in records) or "none; compare histograms or Gaussians"
-        raise ValueError(f"The comparison has these distances of {of}: {there}; got {distance!r}")
-    return found
+    chosen = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
+    if not chosen:
+        names = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
+        raise ValueError(f"The comparison has these distances of {of}: {names}; got {distance!r}")
+    return chosen
 
 
 def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
     put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
-def _profile(axis: Any, comparison: Comparison, record: Distance, colour: str) -> None:
+def _profile(axis: Any, result: Result, colour: str) -> None:
     """Bars of one distance, layer by layer."""
-    layers = record.layers_of(comparison.neurons)
-    whole, *parts = (comparison.value(record.name, layer) for layer in (None, *layers))
-    places, evidence = np.arange(len(layers)), comparison.evidence.get(record.name)
+    layers = result.distance.layers_of(result.neurons)
+    whole, parts = result.value, [result.layers[layer].value for layer in layers]
+    places, evidence = np.arange(len(layers)), result.evidence
     axis.set_xticks(places, map(visible, layers))
     axis.axhline(whole, color="black", linestyle="--", linewidth=1, label=f"all: {number(whole)}")
     if evidence is None:
@@ -134,9 +134,9 @@ def plot_neurons(
 
     """
     _check(comparison)
-    record = _asked(comparison.records("neuron"), distance, "neurons")[0]
-    values, label = comparison.found[record.name], record.label
-    evidence = comparison.evidence.get(record.name)
+    result = _asked(comparison.of_grain("neuron"), distance, "neurons")[0]
+    values, record, evidence = result.values, result.distance, result.evidence
+    label = record.label
     if by == "evidence" and evidence is not None and evidence.test is not None:
         values, label = evidence.test.z, f"{record.name}: z\n(deviations above chance)"
     rows = {layer: part.sort(descending=True).values for layer, part in comparison.neurons.split(values).items()}
@@ -211,7 +211,7 @@ def plot_histograms(
 
 def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tuple[str, str] | None) -> None:
     """The two histograms of one neuron."""
-    place, evidence = comparison.neurons.index(*which), comparison.evidence.get("dna-emd")
+    place, emd = comparison.neurons.index(*which), comparison["dna-emd"]
     shares, used, ends = (values[0] for values in grouped(*comparison.aligned([place]), 40))
     low, high = ends.tolist()
     edges = np.linspace(low, high, int(used) + 1)
@@ -220,9 +220,9 @@ def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tupl
     ):
         label = _short(name)
         axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=label, baseline=None)
-    told = f"{number(float(comparison.found['dna-emd'][place]))} bins"
-    if evidence is not None and evidence.test is not None:
-        told += f", q = {float(evidence.test.q[place]):.2g}"
+    told = f"{number(float(emd.values[place]))} bins"
+    if emd.evidence is not None and emd.evidence.test is not None:
+        told += f", q = {float(emd.evidence.test.q[place]):.2g}"
     put_title(axis, f"{visible(in_words(*which, comparison.neuron_names))}\n{told}", 2.6, size=8)
     axis.set(xlim=(low, high), yscale="log", xlabel="activation")  # a dead zone takes most positions of many neurons
     plain_axes(axis)

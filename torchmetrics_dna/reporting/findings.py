@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.explanation import SIGNIFICANT
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
 from torchmetrics_dna.reporting.words import made_with, verdict

@@ -44,8 +44,7 @@ def as_html(findings: Findings) -> str:
     found = findings.found
     a, b = found.aligned()
     histograms, full = small_histograms(a, b), spikes(a, b)
-    emd = found.neuron_emd
-    assert emd is not None
+    emd = found["dna-emd"].values
     # by layer, those that differ most come first
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in found.neurons.slices.values()])
     script = files(_HERE).joinpath("page.js").read_text(encoding="utf-8")
@@ -56,9 +55,9 @@ def as_html(findings: Findings) -> str:
             told=findings,
             found=found,
             names=dict(zip("ab", findings.names, strict=True)),
-            sure="dna-emd" in found.evidence,
+            sure=found["dna-emd"].evidence is not None,
             tested=clearly(found),
-            largest_layer=max(figures["dna_emd"] or 0 for figures in found.layers.values()),
+            largest_layer=max(figure.value for figure in found["dna-emd"].layers.values()),
             map=_map(found, order),
             colour_bar=colour_bar(),
             data=_data(found, order, histograms) | {"spike": [full[i] for i in order.tolist()]},
@@ -75,8 +74,7 @@ def as_html(findings: Findings) -> str:
 
 def _map(found: Comparison, order: Tensor) -> dict[str, Any]:
     """A picture for each layer, and where it begins among all neurons."""
-    emd = found.neuron_emd
-    assert emd is not None
+    emd = found["dna-emd"].values
     # a few neurons that differ by far more would leave the others one colour
     largest, columns = float(emd.quantile(0.99)) or float(emd.max()), _columns(found)
     layers = [
@@ -105,7 +103,8 @@ def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict
     named = [(number, number_and_name(layer, number, found.neuron_names)) for layer, number in every]
     numbers = [number if name == str(number) else visible(name) for number, name in named]
     low, high = histograms.ends[order].T
-    evidence = found.evidence.get("dna-emd")
+    emd = found["dna-emd"]
+    evidence = emd.evidence
     test = evidence.test if evidence else None
     return {
         "columns": _columns(found),
@@ -113,7 +112,7 @@ def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict
             [visible(layer), rows.start, rows.stop - rows.start] for layer, rows in found.neurons.slices.items()
         ],
         "number": [numbers[i] for i in order.tolist()],
-        "emd": _short(found.neuron_emd[order]),  # type: ignore[index]
+        "emd": _short(emd.values[order]),
         "shift": _short(found.mean_shift[order]),
         "q": [] if test is None else [p_figure(q) for q in test.q[order].tolist()],
         "low": _short(low),

@@ -58,15 +58,15 @@ def as_json(findings: Findings) -> str:
 
 def _figures(findings: Findings) -> str:
     found, rows = findings.found, []
-    for record in found.records():
-        rows.append([record.name, number(found.value(record.name)), f"{record.sentence}; {found.about(record)}"])
-        evidence = found.evidence.get(record.name)
+    for name, result in found.items():
+        rows.append([name, number(result.value), f"{result.distance.sentence}; {found.about(result)}"])
+        evidence = result.evidence
         if evidence and evidence.interval:
             ends = f"{number(evidence.interval.low)} to {number(evidence.interval.high)}"
             rows.append(
                 [
                     "without noise",
-                    number(found.debiased_shown(record.name)),
+                    number(result.overall.debiased_shown),
                     f"{evidence.interval.confidence:.0%} interval {ends}",
                 ]
             )
@@ -87,11 +87,11 @@ def _words(findings: Findings) -> list[str]:
 
 def _layers(findings: Findings) -> str:
     found = findings.found
-    sure = {layer: found.interval_of("dna-emd", layer) for layer in found.neurons}
+    layers = found["dna-emd"].layers
     rows = [
-        [layer, f"{width:,}", number(found.value("dna-emd", layer)), number(found.debiased_shown("dna-emd", layer)),
-         f"{number(one.low)} to {number(one.high)}" if one else "-", p_figure(found.p_value_of("dna-emd", layer))]
-        for (layer, width), one in zip(found.neurons.items(), sure.values(), strict=True)
+        [layer, f"{found.neurons[layer]:,}", number(figure.value), number(figure.debiased_shown),
+         f"{number(ends.low)} to {number(ends.high)}" if (ends := figure.interval) else "-", p_figure(figure.p_value)]
+        for layer, figure in layers.items()
     ]  # fmt: skip
     return _table(["layer", "neurons", "dna-emd (bins)", "without noise", "interval", "p"], rows)
 

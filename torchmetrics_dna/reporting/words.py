@@ -7,9 +7,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.explanation import SIGNIFICANT
 from torchmetrics_dna.files.visible import in_words, number, p_in_words
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -26,19 +25,20 @@ def verdict(found: Comparison) -> str:
         found: A comparison of histograms.
 
     """
-    interval, p, plain = found.interval, found.p_value, f"dna-emd is {number(found.dna_emd)} bins"
-    if found.dna_emd == 0:
+    emd, interval, p = found["dna-emd"].value, found.interval, found.p_value
+    plain = f"dna-emd is {number(emd)} bins"
+    if emd == 0:
         return "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     if interval is None:
         return (
-            f"A and B are {number(found.dna_emd)} bins apart. Whether that is more than noise can't be said: that takes"
+            f"A and B are {number(emd)} bins apart. Whether that is more than noise can't be said: that takes"
             f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
     ends = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
     left = f"without what noise adds, {number(interval.value)} ({ends})"
     if p is None:
         return (
-            f"A and B are {number(found.dna_emd)} bins apart; {left}. Whether they differ can't be tested,"
+            f"A and B are {number(emd)} bins apart; {left}. Whether they differ can't be tested,"
             " since one side has no folds; give its images, or a DNA that was made with folds."
         )
     if p > SIGNIFICANT:
@@ -57,7 +57,7 @@ def verdict(found: Comparison) -> str:
 
 def _where(found: Comparison) -> str:
     """In which layers the test finds a difference."""
-    p_values = {layer: found.p_value_of("dna-emd", layer) or 0 for layer in found.neurons}
+    p_values = {layer: figure.p_value or 0 for layer, figure in found["dna-emd"].layers.items()}
     clear = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
     if len(clear) == len(p_values):
         return "in all layers"
@@ -79,7 +79,7 @@ def made_with(found: Comparison) -> str:
 
 def clearly(found: Comparison) -> str:
     """How many neurons differ significantly; an empty text without a test."""
-    evidence = next((found.evidence[r.name] for r in found.records("neuron") if r.name in found.evidence), None)
+    evidence = next((result.evidence for result in found.of_grain("neuron") if result.evidence), None)
     if evidence is None or evidence.test is None:
         return ""
     count = int((evidence.test.neurons <= SIGNIFICANT).sum())

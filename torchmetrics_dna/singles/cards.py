@@ -217,10 +217,9 @@ def _check(found: Comparison, extractor: DNAExtractor, num_neurons: int, num_ima
     for name, value in (("num_neurons", num_neurons), ("num_images", num_images)):
         if value < 1:
             raise ValueError(f"Argument `{name}` expected to be at least 1, but got {value}")
-    if not found.records("neuron"):
+    if not found.of_grain("neuron"):
         raise ValueError(
-            f"Cards take a distance of neurons, but the comparison has {', '.join(found.found) or 'none'}; add dna-emd"
-            " to its `metrics`"
+            f"Cards take a distance of neurons, but the comparison has {', '.join(found)}; add dna-emd to its `metrics`"
         )
     if missing := [layer for layer in found.neurons if layer not in extractor.neurons]:
         raise ValueError(

@@ -12,7 +12,6 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
@@ -235,10 +234,7 @@ class _Run:
         return contrasted(found.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references])
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
-        record = DISTANCES["dna-emd"]
-        unions = record.unions(reference, pool)  # type: ignore[misc]
-        evidence = weigh_evidence(reference.distances(pool), unions, record.power, self.weights)
-        return evidence.test.p_value if evidence is not None and evidence.test is not None else None
+        return DISTANCES["dna-emd"].result(reference, pool, self.weights).p_value
 
 
 def _shares(scores: Tensor, typical: Tensor) -> Tensor:
