@@ -59,8 +59,9 @@ def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [*kinds.ON_DISK, "array", "tensors", "rows", "bytes", "Hugging Face"])
 def test_sources_can_be_sent(kind: str, tmp_path: Path) -> None:
     source = kinds.ON_DISK[kind](tmp_path) if kind in kinds.ON_DISK else kinds.IN_MEMORY[kind]()
+    watched = Reading(progress=lambda *_: None)  # which can not be sent, and need not
     expected = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES)
-    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, on=Here())
+    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, reading=watched, on=Here())
     assert found.digest == expected.digest
 
 

@@ -93,6 +93,8 @@ class Comparison(Mapping[str, "Result"]):
     def __len__(self) -> int:
         return len(self.results)
 
+    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
+
     def of_grain(self, *grains: Grain) -> list[Result]:
         """The distances of neurons, of layers, or of the sets."""
         return [result for result in self.values() if result.distance.grain in grains]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Union
 
@@ -86,7 +87,7 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
     """
     if isinstance(source, (ImageSource, ImageStream)):
         return source
-    reading = reading or Reading()
+    reading = replace(reading or Reading(), progress=None)  # a callback could not be sent along with the images
     label = os.fspath(source) if isinstance(source, (str, os.PathLike)) else f"{type(source).__name__} of images"
     is_path = isinstance(source, (str, os.PathLike))
     opened, uses = _open_path(label, reading) if is_path else _open_object(source, label, reading)
