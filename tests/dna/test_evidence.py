@@ -49,7 +49,7 @@ def in_folds(parts: list[HistogramDNA] | list[GaussianDNA]) -> HistogramDNA | Ga
 
 def evidence(a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd") -> Evidence | None:
     record = DISTANCES[name]
-    return weigh_evidence(record.of_dnas(a, b), record.unions(a, b), record.power, confidence=confidence)
+    return weigh_evidence(record.between(a, b), record.unions(a, b), record.power, confidence=confidence)
 
 
 def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -108,7 +108,7 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
 
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
     record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
-    return weigh_evidence(record.of_dnas(*sides), record.unions(*sides), record.power, given)
+    return weigh_evidence(record.between(*sides), record.unions(*sides), record.power, given)
 
 
 def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.ndarray:

@@ -464,7 +464,7 @@ def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) ->
         with pytest.raises(ValueError, match="1e.200"):
             make()
     large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), one, 2, "x")
-    assert DISTANCES["dna-fd"].of_dnas(large, large).tolist() == [0]  # as float32 activations may be
+    assert DISTANCES["dna-fd"].result(large, large).values.tolist() == [0]  # as float32 activations may be
 
 
 @pytest.mark.slow

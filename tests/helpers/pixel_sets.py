@@ -14,13 +14,5 @@ A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, cou
 ALL = tuple(DISTANCES)
 
 
-def figures(found: Comparison) -> dict[str, float | None]:
-    return {
-        "dna-emd": found["dna-emd"].value,
-        "dna-fd": found["dna-fd"].value,
-        "fd": found["fd"].value,
-        "kid": found["kid"].value,
-        "mind": found["mind"].value,
-        "cmmd": found["cmmd"].value,
-        **{name: found[name].value for name in ("precision", "recall", "density", "coverage")},
-    }
+def figures(found: Comparison) -> dict[str, float]:
+    return {name: result.value for name, result in found.items()}
