@@ -73,6 +73,15 @@ def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     assert "None" not in repr(found)
 
 
+@pytest.mark.parametrize("spelled", ["dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"])
+def test_a_distance_has_its_name_its_key_and_that_of_its_metric(spelled: str) -> None:
+    found = compare(A, B, EXTRACTOR, metrics=spelled)
+    assert list(found) == ["dna-fd"]
+    assert found[spelled] is found["dna-fd"]
+    with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-fd"):
+        found["fid"]
+
+
 def test_dnas_give_what_they_hold() -> None:
     a, b = (make_dna(images, EXTRACTOR, kind="layer-gaussian") for images in (A, B))
     whole = compare(A, B, EXTRACTOR, metrics=["dna-fd", "fd"])

@@ -80,6 +80,22 @@ DISTANCES = {record.name: record for record in _RECORDS}
 _DEFAULT = ("dna-emd", "dna-fd")
 
 
+def distance_named(name: str) -> Distance | None:
+    """Look up a distance by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD".
+
+    Example:
+        >>> distance_named("DNAFrechet").name, distance_named("fid")
+        ('dna-fd', None)
+
+    """
+    plain = _plain(name)
+    return next((record for record in DISTANCES.values() if plain in (_plain(record.name), _plain(record.key))), None)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
 def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tuple[Distance, ...]:
     """The distances for an argument ``metrics``: those that are asked for, or by default all that DNAs allow.
 
@@ -96,14 +112,15 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
         if not served:
             raise ValueError(f"Can't compare a {given[0].kind} DNA with a {given[-1].kind} DNA; make both of one kind")
         return tuple(served if given else (DISTANCES[name] for name in _DEFAULT))
-    names = [asked] if isinstance(asked, str) else list(asked)
-    unknown = [name for name in names if name not in DISTANCES]
+    names = {name: distance_named(name) for name in ([asked] if isinstance(asked, str) else asked)}
+    unknown = [name for name, record in names.items() if record is None]
     if unknown or not names:
         raise ValueError(
             f"Argument `metrics` expected to be of {', '.join(DISTANCES)}, but got"
             f" {', '.join(map(repr, unknown)) or 'none'}"
+            + ("; FID is fd of the feature inception_fid" if "fid" in map(str.lower, unknown) else "")
         )
-    chosen = tuple(record for record in DISTANCES.values() if record.name in names)
+    chosen = tuple(record for record in DISTANCES.values() if record in names.values())
     for record in chosen:
         for dna in given:
             if dna.kind not in record.kinds:
@@ -118,7 +135,8 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
 def check_distances(asked: Sequence[str] | None, what: str) -> None:
     """ValueError if nothing that is asked for is a distance, which ``what``, such as "A table of sets", takes."""
     names = [asked] if isinstance(asked, str) else asked
-    if names and all(name in DISTANCES and DISTANCES[name].higher_is_better for name in names):
+    records = [distance_named(name) for name in names or ()]
+    if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
 
 
