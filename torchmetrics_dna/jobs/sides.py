@@ -53,7 +53,7 @@ _FEW_SIDES = 8  # a distance of self-ranging DNAs takes torch a tenth of what lo
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Arguments:
     """Arguments of a comparison of image sets; attributes are the arguments of :func:`compare`."""
 
     feature: Feature | None = None
@@ -93,35 +93,35 @@ class Sides:
     few: bool
 
 
-def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
+def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     """Open all sides, so that a mistake in the last does not cost the time that others take; and get ready to measure.
 
     Args:
         sides: Images, DNAs or paths of them.
-        asked: The arguments of the comparison.
+        arguments: The arguments of the comparison.
 
     Raises:
         ValueError: As for :func:`compare`.
 
     """
-    opened = _open_sides(sides, asked.layers, asked.ranges, asked.reading, asked.on)
+    opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
     given = [side for side in opened if isinstance(side, DNA)]
-    distances = resolve_distances(asked.metrics, given)
-    _check_certainty(asked.confidence, asked.num_folds)
+    distances = resolve_distances(arguments.metrics, given)
+    _check_certainty(arguments.confidence, arguments.num_folds)
     if len(given) == len(opened):
-        check_of_dnas(given, asked.feature, asked.num_bins)
-        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), _are_few(opened))
+        check_of_dnas(given, arguments.feature, arguments.num_bins)
+        return Sides(map(_as_measured, given), distances, None, _words(arguments, given[0]), _are_few(opened))
     kinds = kinds_for(distances)
-    wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
+    wanted = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     way = resolve(*wanted, given, histograms="histogram" in kinds, to_gpu=True)
-    extractor, num_folds, plan = way.extractor, asked.num_folds, None
-    resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    network = (asked.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if asked.on is None:  # an engine keeps nothing of single images
+    extractor, num_folds, plan = way.extractor, arguments.num_folds, None
+    resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+    network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
+    if arguments.on is None:  # an engine keeps nothing of single images
         plan = _plan_for_fd(opened, distances, network, num_folds)
-    job = Job.for_dnas(way, kinds, asked.reading, num_folds or None)
+    job = Job.for_dnas(way, kinds, arguments.reading, num_folds or None)
     job, known = job.also(**_kept_for(distances, plan, network)), iter(way.dnas)
-    grouped = _groups_of_sides(asked.groups, len(opened))
+    grouped = _groups_of_sides(arguments.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
 
     def measured() -> Iterator[Measured]:
@@ -132,12 +132,12 @@ def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
                 continue
             made = kept.get(keys[i])
             if made is None:
-                made = measure(replace(job, groups=groups), side, distributed=asked.distributed, on=asked.on)
+                made = measure(replace(job, groups=groups), side, distributed=arguments.distributed, on=arguments.on)
             if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
                 kept[keys[i]] = made
             yield made
 
-    return Sides(measured(), distances, plan, _words(asked, extractor), _are_few(opened))
+    return Sides(measured(), distances, plan, _words(arguments, extractor), _are_few(opened))
 
 
 def _place(side: Any) -> str | None:
@@ -154,20 +154,20 @@ def _check_certainty(confidence: float, num_folds: int) -> None:
         check_num_folds(num_folds)
 
 
-def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
+def _words(arguments: Arguments, of: DNA | DNAExtractor) -> dict[str, Any]:
     """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
     extractor = of.extractor if isinstance(of, DNA) else of.name
     others = PRESETS[extractor].neurons if extractor in PRESETS else None
     return {
-        "neuron_names": resolve_names(asked.neuron_names, of.neurons, others),
-        "changes": changes_for(asked.changes, extractor, of.weights_digest),
+        "neuron_names": resolve_names(arguments.neuron_names, of.neurons, others),
+        "changes": changes_for(arguments.changes, extractor, of.weights_digest),
     }
 
 
 def _plan_for_fd(
     sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
 ) -> Plan | None:
-    """Plan for fd; None where it is not asked for, or a side has no single images or no folds."""
+    """Plan for fd; None if fd is not requested, or a side has no single images or no folds."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
