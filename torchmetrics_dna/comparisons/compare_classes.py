@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import are_few
+from torchmetrics_dna.jobs.loading import is_small_job
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import Arguments, open_images
@@ -72,7 +72,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
             _by_class(side, members, mine, job, arguments.distributed)
             for side, members in zip(sides, classes, strict=True)
         ]
-        with plainly(all(map(are_few, sides))):
+        with plainly(all(map(is_small_job, sides))):
             results: dict[str, Comparison] = {}
             total: Total = None
             for name, a_class, b_class in zip(mine, *measured, strict=True):

@@ -38,7 +38,7 @@ class Scored:
     @classmethod
     def of(cls, images: ImageSource, measured: Measured) -> Scored:
         """Order the images by the ``"distances"`` to the other side and to their own that were measured."""
-        scores = contrasted(measured.kept["distances"])
+        scores = contrasted(measured.rows["distances"])
         order = torch.argsort(scores, stable=True)
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         return cls(images, names, numbers, scores[order])
