@@ -19,7 +19,7 @@ from torchmetrics_dna import compare, make_dna
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
-from torchmetrics_dna.jobs.elsewhere import check_there, engine_of
+from torchmetrics_dna.jobs.elsewhere import check_reachable, engine_of
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import Finished, Parts
@@ -145,10 +145,10 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
 
 def test_a_machine_without_the_folder_says_so(tmp_path: Path) -> None:
     images = open_source(kinds.folder(tmp_path))
-    check_there(images)
+    check_reachable(images)
     (tmp_path / "images").rename(tmp_path / "elsewhere")
     with pytest.raises(FileNotFoundError, match=r"does not have '.*img0.png'; give a folder that all machines share"):
-        check_there(images)
+        check_reachable(images)
 
 
 class DiedError(Exception):

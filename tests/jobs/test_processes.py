@@ -20,7 +20,7 @@ from processes import run
 from torchmetrics_dna import compare, make_dna, report
 from torchmetrics_dna import rank as rank_images
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
-from torchmetrics_dna.jobs.processes import gather, heed, in_step
+from torchmetrics_dna.jobs.processes import gather, in_step, raise_if_peer_failed
 
 ONE_RANK = Path(one_rank.__file__)
 
@@ -62,7 +62,7 @@ def failures(rank: int, world: int) -> None:
         end = time.monotonic() + 30
         while time.monotonic() < end:
             time.sleep(0.01)
-            heed()
+            raise_if_peer_failed()
         pytest.fail("never told that another process has failed")
 
     def waiting() -> None:

@@ -1,4 +1,4 @@
-"""The command that makes a dictionary of changes."""
+"""Command that makes a dictionary of changes."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
     with progress() as report:
-        found = make_changes(images, distributed=PROCESSES > 1, **arguments(options, report))
+        dictionary = make_changes(images, distributed=PROCESSES > 1, **arguments(options, report))
     if rank() == 0:
-        found.save(output)
-    talk.print(f"{output}: {found!r}")
+        dictionary.save(output)
+    talk.print(f"{output}: {dictionary!r}")

@@ -1,4 +1,4 @@
-"""The commands that compare image sets."""
+"""Commands that compare image sets."""
 
 from __future__ import annotations
 
@@ -82,19 +82,19 @@ def compare(
     with progress() as report:
         compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **arguments(options, report))
     _print(compared, form, curve, (a, b))
-    found = compared if more or by else {"B": compared}
-    check_gates(found, fail_above, 1 - confidence if fail_if_different else None)
+    by_set = compared if more or by else {"B": compared}
+    check_gates(by_set, fail_above, 1 - confidence if fail_if_different else None)
 
 
 def _check(many: bool, by: str | None, form: str | None, curve: Path | None) -> None:
-    """ValueError if an option is for another number of sets, or for whole sets where classes are compared."""
+    """Raise ValueError if an option does not fit the number of sets, or the comparison of classes."""
     if by is not None and many:
         raise ValueError("Option --by is for two sets; leave it out, or compare each pair by itself")
-    for name, given, fits, what in (
+    for name, is_given, applies, what in (
         (f"--{form}", form in ("csv", "markdown"), many or by, "several sets or for classes"),
         ("--curve", curve is not None, many, "several sets"),
     ):
-        if given and not fits:
+        if is_given and not applies:
             raise ValueError(f"Option {name} is for {what}; leave it out")
     if curve is not None:
         check_figure(curve)
@@ -107,7 +107,7 @@ def _compare(reference: str, sets: list[str], by: str | None, **options: Any) ->
     return compare_sets(reference, by_name(sets) if len(sets) > 1 else sets[0], by=by, **options)
 
 
-def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, str]) -> None:
+def _print(compared: Any, form: str | None, curve: Path | None, sides: tuple[str, str]) -> None:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
 
@@ -119,18 +119,18 @@ def _print(compared: Any, form: str | None, curve: Path | None, two: tuple[str, 
         print_classes(compared, form)
     print_unreadable(compared.unreadable)
     if isinstance(compared, Comparison) and form is None:
-        _say_what_next(compared, *two)
+        _say_what_next(compared, *sides)
 
 
-def _print_comparisons(found: Comparisons, form: str | None, curve: Path | None) -> None:
+def _print_comparisons(comparisons: Comparisons, form: str | None, curve: Path | None) -> None:
     from torchmetrics_dna.cli.compare_many import print_comparisons
     from torchmetrics_dna.jobs.processes import rank
 
-    print_comparisons(found, form)
+    print_comparisons(comparisons, form)
     if curve is not None and rank() == 0:
         from torchmetrics_dna.plots import plot_curve
 
-        plot_curve(found).savefig(curve)
+        plot_curve(comparisons).savefig(curve)
         talk.print(f"The curve is in {curve}")
 
 
@@ -172,7 +172,7 @@ def _print_comparison(result: Comparison, as_json: bool) -> None:
 
 
 def _say_what_next(result: Comparison, a: str, b: str) -> None:
-    """Name the commands that show more of a difference, on stderr."""
+    """Print on stderr the commands that show more of a difference."""
     from torchmetrics_dna.dna.load import is_dna_path
     from torchmetrics_dna.functional.permutation import SIGNIFICANT
 
@@ -185,7 +185,7 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
 
 
 def _summary(result: Comparison) -> Table:
-    """Print a comparison."""
+    """Return the main figures of a comparison as a table."""
     from torchmetrics_dna.files.visible import p_in_words
 
     figures: list[tuple[str, float | str | None, str]] = []
@@ -211,7 +211,7 @@ def _summary(result: Comparison) -> Table:
 
 
 def _layers(result: Comparison, distances: Sequence[Result]) -> Table:
-    """Distances of each layer, plain and debiased, and whether they are more than noise."""
+    """Return a table of the distances of each layer, plain and debiased, with p-values."""
     from torchmetrics_dna.files.visible import p_figure
 
     columns: dict[str, list[float | str | None]] = {}
@@ -226,13 +226,13 @@ def _layers(result: Comparison, distances: Sequence[Result]) -> Table:
 
 
 def _top_neurons(result: Comparison) -> Table:
-    """Neurons that differ most clearly; by size where there is no test."""
+    """Return a table of the neurons that differ most clearly; by size if there is no test."""
     from torchmetrics_dna.dna.names import number_and_name as named
     from torchmetrics_dna.files.visible import p_figure
     from torchmetrics_dna.reporting.words import clearly
 
     top, tested = result.top_neurons(), clearly(result)
-    keys = {one.distance.name: one.distance.key for one in result.of_grain("neuron")} | {"mean shift": "shift"}
+    keys = {each.distance.name: each.distance.key for each in result.of_grain("neuron")} | {"mean shift": "shift"}
     more = {"p": "p_value", "q": "q"} if tested else {}
     rows = [
         [
@@ -250,9 +250,9 @@ def _top_neurons(result: Comparison) -> Table:
 def _print_demo(result: Demo) -> None:
     distances = "dna-emd", "dna-fd"
     rows: list[list[str | float | None]] = [
-        [name, result.amount(name, strength), strength, *(found[distance].value for distance in distances)]
+        [name, result.amount(name, strength), strength, *(comparison[distance].value for distance in distances)]
         for name, comparisons in result.comparisons.items()
-        for strength, found in zip(result.strengths, comparisons, strict=True)
+        for strength, comparison in zip(result.strengths, comparisons, strict=True)
     ]
     title = f"{result.num_images} photographs against their degraded copies"
     shown = table(["degradation", "amount", "strength", *distances], rows, title)

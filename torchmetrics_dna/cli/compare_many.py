@@ -1,4 +1,4 @@
-"""What the command ``compare`` prints of several sets."""
+"""Output of the command ``compare`` for several sets."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparisons import Comparisons
 
 
-def print_comparisons(found: Comparisons, form: str | None) -> None:
-    """Print a table, and which set is best; or json, csv or Markdown."""
+def print_comparisons(comparisons: Comparisons, form: str | None) -> None:
+    """Print the best set and a table; or json, csv or Markdown."""
     if form == "json":
-        print_json(found.to_dict())
+        print_json(comparisons.to_dict())
     elif form == "csv":
-        print_csv(found.rows())
+        print_csv(comparisons.rows())
     elif form == "markdown":
-        header, rows = _cells(found, True)
-        print_markdown(header, rows, found.verdict)
+        header, rows = _cells(comparisons, True)
+        print_markdown(header, rows, comparisons.verdict)
     else:
-        out.print(found.verdict)
+        out.print(comparisons.verdict)
         out.print()
-        header, rows = _cells(found, False)
-        out.print(table(header, rows, f"{len(rows)} sets against {found.reference}"))
+        header, rows = _cells(comparisons, False)
+        out.print(table(header, rows, f"{len(rows)} sets against {comparisons.reference}"))
 
 
-def _cells(found: Comparisons, intervals: bool) -> tuple[list[str], list[list[Any]]]:
-    """Header and rows, the best marked; intervals where there is room for them."""
-    key = DISTANCES[found.distance].key
-    names = {result.distance.key: name for name, result in next(iter(found.values())).items()}
-    rows = found.rows()
-    sure = any(row[f"{key}_debiased"] is not None for row in rows)
-    tested = any(row["p_value"] is not None for row in rows)
+def _cells(comparisons: Comparisons, intervals: bool) -> tuple[list[str], list[list[Any]]]:
+    """Return header and rows, with a mark on the best set; intervals only on request, since they are wide."""
+    key = DISTANCES[comparisons.distance].key
+    names = {result.distance.key: name for name, result in next(iter(comparisons.values())).items()}
+    rows = comparisons.rows()
+    has_folds = any(row[f"{key}_debiased"] is not None for row in rows)
+    has_test = any(row["p_value"] is not None for row in rows)
     header = ["set", "images", *names.values()]
-    header += ["without noise"] * sure + ["interval"] * (sure and intervals)
-    header += ["p (Holm)", "p (best nearer)"] if tested else []
+    header += ["without noise"] * has_folds + ["interval"] * (has_folds and intervals)
+    header += ["p (Holm)", "p (best nearer)"] if has_test else []
     cells = []
     for row in rows:
         line = [f"{row['set']}{' (best)' if row['best'] else ''}", row["num_images"], *(row[name] for name in names)]
-        if sure:
+        if has_folds:
             ends = "-" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            line += [found[row["set"]][found.distance].overall.debiased_shown, ends][: 1 + intervals]
-        if tested:
+            line += [comparisons[row["set"]][comparisons.distance].overall.debiased_shown, ends][: 1 + intervals]
+        if has_test:
             line += [p_figure(row["p_holm"]), p_figure(row["p_best_is_nearer"])]
         cells.append(line)
     return header, cells

@@ -1,4 +1,4 @@
-"""Print results on stdout, talk and progress on stderr."""
+"""Printing: results on stdout, messages and progress on stderr."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ if TYPE_CHECKING:
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _EVERY = 30  # seconds between lines of progress
-_WIDE = 1000  # columns of what is no terminal: a file has no edge, and names are looked for as they are
-PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, as torchrun says
-_QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # the first process speaks
+_WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
+PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, set by torchrun
+_QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # only the first process prints
 
 
 class _Console(Console):
-    """A console that shows text from outside as it is: no markup, no control characters."""
+    """Console that prints text from outside literally: no markup, no control characters."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
@@ -48,7 +48,7 @@ out, talk = _Console(), _Console(stderr=True)
 
 @contextmanager
 def progress() -> Iterator[Report]:
-    """Say on stderr how far each source is: a bar in a terminal; elsewhere a line now and then, and one at its end."""
+    """Report progress of each source on stderr: bars in a terminal, else lines at intervals and at the end."""
     if not talk.is_terminal:
         yield _lines()
         return
@@ -57,7 +57,7 @@ def progress() -> Iterator[Report]:
     tasks: dict[str, TaskID] = {}
 
     def report(source: str, done: int, total: int | None) -> None:
-        bars.start()  # not before there is one: stopping without any prints an empty line
+        bars.start()  # started late, since stopping without any bar prints an empty line
         if source not in tasks or bars.tasks[tasks[source]].finished:
             tasks[source] = bars.add_task(visible(source), total=total)
         bars.update(tasks[source], completed=done, total=total)
@@ -70,12 +70,12 @@ def progress() -> Iterator[Report]:
 
 
 def _lines() -> Report:
-    told: dict[str, float] = {}  # when a source was spoken of last
+    last_reported: dict[str, float] = {}  # time of the last line of each source
 
     def report(source: str, done: int, total: int | None) -> None:
         now = monotonic()
-        if done == total or now >= told.setdefault(source, now) + _EVERY:
-            told[source] = now
+        if done == total or now >= last_reported.setdefault(source, now) + _EVERY:
+            last_reported[source] = now
             far = "so far" if total is None else f"of {total:,}"
             talk.print(f"{source}: {done:,} {far}", soft_wrap=True)
 
@@ -83,7 +83,7 @@ def _lines() -> Report:
 
 
 def interrupted(error: BaseException | None) -> bool:
-    """Whether this is Ctrl-C, or what went wrong as work ended for it, such as a worker that was gone first."""
+    """True if the error is Ctrl-C, or was raised while handling it, such as by a worker that had exited first."""
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
@@ -95,7 +95,7 @@ def print_json(value: Any) -> None:
 
 
 def print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    """Print comma-separated values on stdout; no cell begins as a spreadsheet's formula does."""
+    """Print comma-separated values on stdout; cells are escaped so that none is a spreadsheet formula."""
     if _QUIET:
         return
     writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
@@ -120,7 +120,7 @@ def _cell(text: str) -> str:
 
 
 def print_unreadable(lines: Sequence[str]) -> None:
-    """Say what was left out, if anything."""
+    """Print the images that were left out, if any."""
     from torchmetrics_dna.images.base import left_out_in_words
 
     if lines:
@@ -130,11 +130,11 @@ def print_unreadable(lines: Sequence[str]) -> None:
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:
-    """Say which file will be replaced, before any work.
+    """Check the name of an output file, and print if it will be replaced, before any work.
 
     Raises:
-        FileNotFoundError: If there is no folder or bucket to write to.
-        ValueError: If the name does not end as that of such a file, or is that of a folder.
+        FileNotFoundError: If the folder or bucket to write to does not exist.
+        ValueError: If the name does not end in one of the suffixes, or is that of a folder.
 
     """
     from torchmetrics_dna.images.addresses import check_writable
@@ -147,7 +147,7 @@ def check_output(path: Path | str, *suffixes: str) -> None:
 
 
 def check_figure(path: Path) -> None:
-    """As :func:`check_output`, for a figure; ModuleNotFoundError if matplotlib is missing."""
+    """Check the name of a figure like :func:`check_output`; ModuleNotFoundError if matplotlib is missing."""
     from torchmetrics_dna.extras import require
 
     require("matplotlib", "plot")
@@ -155,36 +155,37 @@ def check_figure(path: Path) -> None:
 
 
 def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], title: str) -> Table:
-    """A table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
-    made = Table(*columns, title=title, title_justify="left")
+    """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
+    result = Table(*columns, title=title, title_justify="left")
     cells = []
-    for column, values in zip(made.columns, zip(*rows, strict=True), strict=True):
+    for column, values in zip(result.columns, zip(*rows, strict=True), strict=True):
         if any(not isinstance(value, (str, int)) for value in values):
-            cells.append(numbers(values, max(map(len, str(column.header).split()), default=0)))  # which may be broken
+            width = max(map(len, str(column.header).split()), default=0)  # headers wrap at spaces
+            cells.append(numbers(values, width))
         else:
             column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
     for row in zip(*cells, strict=True):
-        made.add_row(*row)
-    return _uncut(made)
+        result.add_row(*row)
+    return _uncut(result)
 
 
 def listing(rows: Iterable[Sequence[str | Text]]) -> Table:
-    """Rows without a header."""
-    made = Table(show_header=False, box=None)
+    """Make a table without a header."""
+    result = Table(show_header=False, box=None)
     for row in rows:
-        made.add_row(*row)
-    return _uncut(made)
+        result.add_row(*row)
+    return _uncut(result)
 
 
-def _uncut(made: Table) -> Table:
-    for column in made.columns:
-        column.overflow = "fold"  # what is too long for a terminal goes on in the next line
-    return made
+def _uncut(result: Table) -> Table:
+    for column in result.columns:
+        column.overflow = "fold"  # wrap long cells instead of cutting them
+    return result
 
 
 def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
-    """Four significant digits, a dash or words, equally long and at least so wide, decimal points below each other.
+    """Format figures with four significant digits, aligned at the decimal point and padded to at least ``width``.
 
     Example:
         >>> numbers([15.0, 0.1468, None])
@@ -198,6 +199,6 @@ def numbers(values: Sequence[float | str | None], width: int = 0) -> list[str]:
         for value in values
     ]
     most = max(len(point + fraction) for _, point, fraction in parts)
-    padded = [whole + (point + fraction).ljust(most) for whole, point, fraction in parts]
+    padded = [integer + (point + fraction).ljust(most) for integer, point, fraction in parts]
     width = max(width, *map(len, padded))
     return [text.rjust(width) for text in padded]

@@ -1,4 +1,4 @@
-"""The command that compares two versions of a data set."""
+"""Command that compares two versions of a data set."""
 
 from __future__ import annotations
 
@@ -39,31 +39,31 @@ def diff(
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        found = compare_versions(old, new, changes=changes, num_folds=num_folds, **arguments(options, report))
+        versions = compare_versions(old, new, changes=changes, num_folds=num_folds, **arguments(options, report))
     if form == "json":
-        print_json(found.to_dict())
+        print_json(versions.to_dict())
     elif form == "markdown":
-        rows = [[what, len(names), _few(names)] for what, names in _parts(found).items()]
-        print_markdown(["images", "number", "such as"], rows, " ".join(found.sentences))
+        rows = [[label, len(names), _few(names)] for label, names in _parts(versions).items()]
+        print_markdown(["images", "number", "such as"], rows, " ".join(versions.sentences))
     else:
-        for sentence in found.sentences:
+        for sentence in versions.sentences:
             out.print(sentence, soft_wrap=True)
-        for what, names in _parts(found).items():
+        for label, names in _parts(versions).items():
             if names:
-                out.print(f"  {what}: {_few(names)}", soft_wrap=True)
-    print_unreadable(found.unreadable)
-    if fail_if_different and (found.added or found.removed or found.edited):
-        added = images_in_words(len(found.added))
-        talk.print(f"Failed: {added} added, {len(found.removed):,} removed, {len(found.edited):,} edited.")
+                out.print(f"  {label}: {_few(names)}", soft_wrap=True)
+    print_unreadable(versions.unreadable)
+    if fail_if_different and (versions.added or versions.removed or versions.edited):
+        added = images_in_words(len(versions.added))
+        talk.print(f"Failed: {added} added, {len(versions.removed):,} removed, {len(versions.edited):,} edited.")
         raise typer.Exit(1)
 
 
-def _parts(found: Versions) -> dict[str, Sequence[str]]:
+def _parts(versions: Versions) -> dict[str, Sequence[str]]:
     return {
-        "added": found.added,
-        "removed": found.removed,
-        "renamed": [f"{old} -> {new}" for old, new in found.renamed],
-        "edited": found.edited,
+        "added": versions.added,
+        "removed": versions.removed,
+        "renamed": [f"{old} -> {new}" for old, new in versions.renamed],
+        "edited": versions.edited,
     }
 
 

@@ -1,4 +1,4 @@
-"""The command that lists the named extractors."""
+"""Command that lists the named extractors."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ def extractors(as_json: o.Json = False) -> None:
     """List the named extractors, their weights and ranges, and what of these is on this machine."""
     from torchmetrics_dna.extractors import PRESETS
 
-    found = [_described(preset) for preset in PRESETS.values()]
+    descriptions = [_described(preset) for preset in PRESETS.values()]
     if as_json:
-        print_json(found)
+        print_json(descriptions)
         return
     shown = Table(title="Extractors", title_justify="left", box=None, padding=(0, 1, 0, 0))
     for name in ("extractor", "layers", "neurons", "input", "weights", "ranges", "licence"):
         number = name in ("layers", "neurons", "input")
         shown.add_column(name, justify="right" if number else "left", no_wrap=name == "extractor", overflow="fold")
-    for preset in found:
-        here = {name: " ✓" if preset[f"{name}_here"] else "" for name in ("weights", "ranges")}
+    for preset in descriptions:
+        marks = {name: " ✓" if preset[f"{name}_here"] else "" for name in ("weights", "ranges")}
         shown.add_row(
             preset["name"],
             str(len(preset["layers"])),
             f"{sum(preset['layers'].values()):,}",
             str(preset["input_size"][0]),
-            _place(preset["weights"]) + here["weights"],
-            _place(preset["ranges"]) + here["ranges"],
+            _place(preset["weights"]) + marks["weights"],
+            _place(preset["ranges"]) + marks["ranges"],
             preset["licence"],
         )
     out.print(shown)
@@ -61,7 +61,7 @@ def _described(preset: Preset) -> dict[str, Any]:
 
 
 def _place(source: str | None) -> str:
-    """The source of a file, in short: the owner of a repository on the hub, or the host of an address."""
+    """Abbreviate the source of a file: the owner of a repository on the hub, or the host of an address."""
     if source is None:
         return "-"
     if source.startswith("hub:"):

@@ -1,4 +1,4 @@
-"""The commands that make and handle DNA files."""
+"""Commands that make and handle DNA files."""
 
 from __future__ import annotations
 
@@ -58,9 +58,9 @@ def make(
     on = options.pop("on")
     try:
         with progress() as report:
-            given = arguments(options, report)
-            reading = given.pop("reading")
-            resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **given)
+            packed = arguments(options, report)
+            reading = packed.pop("reading")
+            resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
             job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)
             paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
     except BaseException as err:
@@ -77,21 +77,21 @@ def merge(files: Files, output: o.Written) -> None:
     check_output(output, ".npz")
     from torchmetrics_dna.dna.load import merge_files
 
-    whole = merge_files(files)
-    whole.save(output)
-    talk.print(f"{output}: {whole!r}")
+    merged = merge_files(files)
+    merged.save(output)
+    talk.print(f"{output}: {merged!r}")
 
 
 def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
     from torchmetrics_dna.dna.description import describe
 
-    found = describe(file, ranges)
+    description = describe(file, ranges)
     if as_json:
-        print_json(found)
+        print_json(description)
         return
-    layers = found.pop("layers")
-    summary = listing((key.replace("_", " "), in_words(value)) for key, value in found.items())
+    layers = description.pop("layers")
+    summary = listing((key.replace("_", " "), in_words(value)) for key, value in description.items())
     rows = [[layer, *values.values()] for layer, values in layers.items()]
     out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
 
@@ -127,11 +127,11 @@ def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> Non
         talk.print("Its activation ranges are unknown; --ranges attaches them.")
 
 
-def _kinds(given: str) -> list[Any]:
-    """Kinds of DNA by their names, each once."""
+def _kinds(names: str) -> list[Any]:
+    """Parse a comma-separated list of kinds, each once."""
     from torchmetrics_dna.dna.distance import Kind
 
-    kinds = list(dict.fromkeys(name.strip() for name in given.split(",")))
+    kinds = list(dict.fromkeys(name.strip() for name in names.split(",")))
     for kind in kinds:
         if kind not in get_args(Kind):
             raise ValueError(f"Option --kind expected to be of {', '.join(get_args(Kind))}, but got {kind!r}")

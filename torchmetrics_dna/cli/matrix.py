@@ -1,4 +1,4 @@
-"""The command that compares several sets, all against all."""
+"""Command that compares several sets, all against all."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from torchmetrics_dna.cli.measuring import arguments, measures_images
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
 
-_WIDE = 10  # sets, of which more make a table too wide
+_WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 
 
 @measures_images()
@@ -48,54 +48,54 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
-        given = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
-        found = compare_all(sets, distributed=PROCESSES > 1, **given)
-    _print(found, form)
-    _draw(found, heatmap)
-    print_unreadable(found.unreadable)
+        packed = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
+        distances = compare_all(sets, distributed=PROCESSES > 1, **packed)
+    _print(distances, form)
+    _draw(distances, heatmap)
+    print_unreadable(distances.unreadable)
 
 
-def _print(found: DistanceMatrix, form: str | None) -> None:
-    rows = found.rows()
+def _print(distances: DistanceMatrix, form: str | None) -> None:
+    rows = distances.rows()
     if form == "json":
-        print_json(found.to_dict())
+        print_json(distances.to_dict())
     elif form == "csv":
         print_csv(rows)
     elif form == "markdown":
-        print_markdown(list(rows[0]), [[*row.values()] for row in rows], found.verdict)
+        print_markdown(list(rows[0]), [[*row.values()] for row in rows], distances.verdict)
     else:
-        out.print(found.verdict)
+        out.print(distances.verdict)
         out.print()
         columns, cells = _near(rows) if len(rows) > _WIDE else _all(rows)
-        out.print(table(columns, cells, f"{found.distance}, {len(rows)} sets in the order of their tree"))
+        out.print(table(columns, cells, f"{distances.distance}, {len(rows)} sets in the order of their tree"))
 
 
 def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """The whole matrix, its columns numbered as its rows are."""
+    """Return the full matrix, its columns numbered like its rows."""
     cells = [
-        [f"{i} {row['set']}", row["num_images"], *(None if other is row else row[other["set"]] for other in rows)]
+        [f"{i} {row['set']}", row["num_images"], *(None if column is row else row[column["set"]] for column in rows)]
         for i, row in enumerate(rows, 1)
     ]
     return ["set", "images", *map(str, range(1, len(rows) + 1))], cells
 
 
 def _near(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:
-    """Table of the nearest and the furthest set of each."""
+    """Return the nearest and the furthest set of each."""
     cells = []
     for row in rows:
-        others = {other["set"]: row[other["set"]] for other in rows if other is not row}
-        near, far = min(others, key=others.__getitem__), max(others, key=others.__getitem__)
-        mean = sum(others.values()) / len(others)
-        cells.append([row["set"], row["num_images"], near, others[near], far, others[far], mean])
+        distances = {column["set"]: row[column["set"]] for column in rows if column is not row}
+        near, far = min(distances, key=distances.__getitem__), max(distances, key=distances.__getitem__)
+        mean = sum(distances.values()) / len(distances)
+        cells.append([row["set"], row["num_images"], near, distances[near], far, distances[far], mean])
     return ["set", "images", "nearest", "distance", "furthest", "distance", "mean of all"], cells
 
 
-def _draw(found: DistanceMatrix, heatmap: Path | None) -> None:
+def _draw(distances: DistanceMatrix, heatmap: Path | None) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
     if rank() != 0 or heatmap is None:
         return
     from torchmetrics_dna.plots import plot_matrix
 
-    plot_matrix(found).savefig(heatmap)
+    plot_matrix(distances).savefig(heatmap)
     talk.print(f"The heat map is in {heatmap}")

@@ -1,4 +1,4 @@
-"""The options of all commands that measure images, which go as they are to the functions that do it."""
+"""Options shared by all commands that measure images, passed on to the Python functions."""
 
 from __future__ import annotations
 
@@ -37,18 +37,18 @@ _READING = ("batch_size", "num_workers", "column", "fps", "exif_orientation", "s
 
 
 def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
-    """Give a command these options in place of its ``**options``; :func:`arguments` packs them for Python functions.
+    """Replace ``**options`` of a command by the shared options; :func:`arguments` packs them for Python functions.
 
     Args:
-        without: Options that it does not have.
-        anywhere: Whether it can measure on other machines, and has the option for it.
+        without: Options that the command does not have.
+        anywhere: Whether to add the option ``--on``, to measure on other machines.
 
     """
 
     def with_options(command: Command) -> Command:
         @wraps(command)
         def run(
-            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **given: Any
+            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **options: Any
         ) -> None:
             if on is not None and device is not None:
                 raise ValueError(
@@ -56,12 +56,12 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
             # the network is pickled for workers, so it stays on the CPU
-            given["device"] = device if on is None else "cpu"
+            options["device"] = device if on is None else "cpu"
             if anywhere:
-                given["on"] = on
-            command(layers=o.names(layers), crop=crop and crop.value, **given)
+                options["on"] = on
+            command(layers=o.names(layers), crop=crop and crop.value, **options)
 
-        own = signature(command, eval_str=True)
+        own_signature = signature(command, eval_str=True)
         shared = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in _OPTIONS.items()
@@ -69,17 +69,17 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
         ]
         if anywhere:
             shared.append(Parameter("on", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
-        run.__signature__ = own.replace(parameters=[*list(own.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
+        run.__signature__ = own_signature.replace(parameters=[*list(own_signature.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
         return run
 
     return with_options
 
 
 def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[str, Any]:
-    """Pack options into the arguments that Python functions take: a network as ``feature``, and ``reading``.
+    """Pack options into arguments of Python functions: a network as ``feature``, and ``reading``.
 
     Args:
-        options: The options of a command; those that are no network's or reading's are passed on.
+        options: The options of a command; those of neither network nor reading are passed through.
         report: Callback for progress.
 
     """

@@ -1,4 +1,4 @@
-"""The command that watches a stream of images."""
+"""Command that monitors a stream of images."""
 
 from __future__ import annotations
 
@@ -35,32 +35,32 @@ def monitor(
     **options: Any,
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
-    from torchmetrics_dna.comparisons.monitor import monitor as windows_of
+    from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
 
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
-    found: list[Window] = []
-    for one in windows_of(reference, images, window=window, learn=learn, level=level, **arguments(options)):
-        if one.seed is not None and not found:
+    windows: list[Window] = []
+    for result in monitor_images(reference, images, window=window, learn=learn, level=level, **arguments(options)):
+        if result.seed is not None and not windows:
             (talk if as_json else out).print(
-                f"Windows are drawn in random order (seed {one.seed}), so that no change over time shows; give"
+                f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"
                 f" --in-order if the order of {images} is that of time.",
                 soft_wrap=True,
             )
-        found.append(one)
-        out.print(json.dumps(one.to_dict()) if as_json else str(one), soft_wrap=True)
-        if fail_if_changed and one.changed:
+        windows.append(result)
+        out.print(json.dumps(result.to_dict()) if as_json else str(result), soft_wrap=True)
+        if fail_if_changed and result.changed:
             break
-    if not found:
+    if not windows:
         raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
     if plot is not None:
         from torchmetrics_dna.plots import plot_monitor
 
-        plot_monitor(found, level).savefig(plot)
+        plot_monitor(windows, level).savefig(plot)
         talk.print(f"The windows are in {plot}")
-    if fail_if_changed and found[-1].changed:
-        last = found[-1]
-        by = f"the time of {last.last}" if last.seed is None else f"window {last.number}"
+    if fail_if_changed and windows[-1].changed:
+        final = windows[-1]
+        by = f"the time of {final.last}" if final.seed is None else f"window {final.number}"
         talk.print(f"Failed: the stream has changed by {by}.", soft_wrap=True)
         raise typer.Exit(1)

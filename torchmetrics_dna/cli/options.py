@@ -1,4 +1,4 @@
-"""Arguments that several commands take."""
+"""Arguments shared by several commands."""
 
 from __future__ import annotations
 
@@ -10,33 +10,33 @@ import typer
 
 
 class Crop(Enum):
-    """What to cut out of images before they are resized."""
+    """Crop of images before they are resized."""
 
     NONE = "none"
     CENTER = "center"
 
 
 def option(text: str, *names: str, **settings: Any) -> Any:
-    """An option with its help."""
+    """Make an option with this help text."""
     return typer.Option(*names, help=text, **settings)
 
 
-def known_device(given: str | None) -> str | None:
-    """The device that is given; ValueError, naming those that there are, if there is no such one."""
-    if given in (None, "cpu"):
-        return given
+def known_device(device: str | None) -> str | None:
+    """Return the device if it exists; ValueError, naming the available devices, if not."""
+    if device in (None, "cpu"):
+        return device
     import torch
 
-    there = ["cpu"]
+    available = ["cpu"]
     if torch.cuda.is_available():
-        there += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
+        available += [f"cuda:{number}" for number in range(torch.cuda.device_count())]
     if torch.backends.mps.is_available():
-        there.append("mps")
+        available.append("mps")
     try:
-        torch.empty(0, device=given)
-    except Exception as err:  # of as many types as torch has backends
-        raise ValueError(f"There is no device {given!r} here; there is: {', '.join(there)}") from err
-    return given
+        torch.empty(0, device=device)
+    except Exception as err:  # each backend raises types of its own
+        raise ValueError(f"There is no device {device!r} here; there is: {', '.join(available)}") from err
+    return device
 
 
 _IMAGES = (
@@ -112,13 +112,13 @@ Json = Annotated[bool, option("Print json.", "--json")]
 
 
 def names(layers: str | None) -> list[str] | None:
-    """The layers of a list with commas."""
+    """Split a comma-separated list."""
     return None if layers is None else [name.strip() for name in layers.split(",")]
 
 
-def one_form(**asked: bool) -> str | None:
-    """In which form to print; ValueError if more than one is asked for."""
-    chosen = [name for name, wanted in asked.items() if wanted]
+def one_form(**requested: bool) -> str | None:
+    """Return the requested output format; ValueError if more than one is."""
+    chosen = [name for name, wanted in requested.items() if wanted]
     if len(chosen) > 1:
         raise ValueError(f"Expected one of {' and '.join(f'--{name}' for name in chosen)}; leave the others out")
     return chosen[0] if chosen else None

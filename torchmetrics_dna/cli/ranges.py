@@ -1,4 +1,4 @@
-"""The command that measures activation ranges."""
+"""Command that measures activation ranges."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torchmetrics_dna.files.visible import images_in_words
 
 
 class Rule(Enum):
-    """How bounds follow from ranges."""
+    """Rule that derives histogram bounds from activation ranges."""
 
     WIDEN = "widen"
     SCALE = "scale"
@@ -38,16 +38,16 @@ def ranges(
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import resolve
 
-    given = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
+    inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     on = options.pop("on")
     with progress() as report:
         packed = arguments(options, report)
         reading = packed.pop("reading")
         extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
         shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}
-        found = measure_ranges(given, extractor, margin.value, **shared)
+        measured = measure_ranges(inputs, extractor, margin.value, **shared)
     if rank() == 0:
         with writing(output) as path:
-            found.ranges.save(path)
-    talk.print(f"{output}: {found.ranges!r}, {images_in_words(found.num_images)}")
-    print_unreadable(found.unreadable)
+            measured.ranges.save(path)
+    talk.print(f"{output}: {measured.ranges!r}, {images_in_words(measured.num_images)}")
+    print_unreadable(measured.unreadable)

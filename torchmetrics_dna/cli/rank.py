@@ -1,4 +1,4 @@
-"""The commands about single images and chosen neurons."""
+"""Commands for single images and chosen neurons."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Pairs = Annotated[
 ]
 Name = Annotated[str, o.option("What to call the weights.")]
 
-# of the table, in its order
+# columns of the table, in order
 _HEADERS = {
     "rank": "rank",
     "score": "score",
@@ -84,9 +84,9 @@ def rank(
         "neuron_weights": neuron_weights,
     }
     with progress() as report:
-        given = arguments(options, report)
-        source = images if grid is None else open_indexed(images, "A contact sheet", given["reading"])
-        ranking = rank_images(source, reference, distributed=PROCESSES > 1, **given)
+        packed = arguments(options, report)
+        source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
+        ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
     for notice in ranking.notices:
         talk.print(notice)
@@ -95,7 +95,7 @@ def rank(
 
 
 def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:
-    """Write what was asked for, in one process."""
+    """Write the requested files, in the first process."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
     if process_rank() != 0:
@@ -129,13 +129,13 @@ def select(
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
     chosen = select_neurons(distances, k)
-    found = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, name)
+    chosen_weights = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, name)
     rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
-        layer, place = dna.neurons.locate(index)
-        rows.append([layer, name_of(layer, place), float(distances[:, index].mean())])
+        layer, number = dna.neurons.locate(index)
+        rows.append([layer, name_of(layer, number), float(distances[:, index].mean())])
     out.print(table(["layer", "neuron", "dna-emd"], rows, f"{len(chosen)} most sensitive neurons"))
-    _save(found, output)
+    _save(chosen_weights, output)
 
 
 @weights.command()
@@ -160,26 +160,26 @@ def learn(
     if len(loaded) < 2:
         raise ValueError("Learning takes at least two pairs of files: the first to ignore, the others to keep to")
     distances = torch.stack([a.distances(b) for a, b in loaded])
-    checked = torch.stack([a.distances(b) for a, b in _load_pairs(held_out)]) if held_out else None
-    if checked is not None and len(checked) != len(distances):
+    held_out_distances = torch.stack([a.distances(b) for a, b in _load_pairs(held_out)]) if held_out else None
+    if held_out_distances is not None and len(held_out_distances) != len(distances):
         raise ValueError(f"Option --held-out expected {2 * len(distances)} files, but got {len(held_out or [])}")
     with progress() as report:
-        found = learn_neuron_weights(
+        learned = learn_neuron_weights(
             distances[0],
             distances[1:],
-            held_out=None if checked is None else (checked[0], checked[1:]),
+            held_out=None if held_out_distances is None else (held_out_distances[0], held_out_distances[1:]),
             nonnegative=nonnegative,
             seed=seed,
             progress=lambda done, steps: report("learning", done, steps),
         )
-    columns = ["pair", "taken away"] + (["on held-out images"] if checked is not None else [])
-    parts = [sensitivity_deviation(side, found) for side in (distances, checked) if side is not None]
+    columns = ["pair", "taken away"] + (["on held-out images"] if held_out_distances is not None else [])
+    parts = [sensitivity_deviation(side, learned) for side in (distances, held_out_distances) if side is not None]
     rows = [
         [f"{with_} {without}", *(f"{float(part[i]):6.1%}" for part in parts)]
         for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
     ]
     out.print(table(columns, rows, "Share of each distance that the weights take away"))
-    _save(NeuronWeights.like(found, loaded[0][0], name), output)
+    _save(NeuronWeights.like(learned, loaded[0][0], name), output)
 
 
 def _print_ranking(
@@ -206,7 +206,7 @@ def _print_ranking(
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
-    """Histogram DNAs, two by two."""
+    """Load histogram DNAs, and pair them in order."""
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.load import load_dna
 
@@ -221,6 +221,6 @@ def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
     return list(zip(dnas[::2], dnas[1::2], strict=True))
 
 
-def _save(found: NeuronWeights, output: Path) -> None:
-    found.save(output)
-    talk.print(f"{output}: {found!r}")
+def _save(neuron_weights: NeuronWeights, output: Path) -> None:
+    neuron_weights.save(output)
+    talk.print(f"{output}: {neuron_weights!r}")

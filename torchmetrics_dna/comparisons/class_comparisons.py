@@ -1,4 +1,4 @@
-"""ClassComparisons: what was found of two image sets, class by class."""
+"""ClassComparisons: results of comparing two image sets class by class."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ClassComparisons(Mapping[str, "Comparison"]):
-    """How far each class of one image set is from the same class of another: a mapping of comparisons by class.
+    """Distances between the same classes of two image sets: a mapping of comparisons by class.
 
     Attributes:
-        results: The comparison of each class that both sets have, by its name; they hold no DNAs.
-        total: Of all images of these classes together.
-        alone: Classes that only A has, and that only B has: nothing is said of these.
+        results: Comparison of each class that both sets have, by class name, without DNAs.
+        total: Comparison of all images of these classes together.
+        alone: Names of the classes that only A has, and of those that only B has; they are not compared.
 
     """
 
@@ -46,7 +46,7 @@ class ClassComparisons(Mapping[str, "Comparison"]):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that orders classes, which is dna-emd if it was found, else the first one that was."""
+        """Name of the distance that orders classes: dna-emd if it was measured, else the first."""
         return next(name for name in DISTANCES if name in self.total)
 
     @property
@@ -56,32 +56,31 @@ class ClassComparisons(Mapping[str, "Comparison"]):
 
     @property
     def q_values(self) -> dict[str, float | None]:
-        """For each class, the share of false ones among those that differ as clearly (Benjamini and Hochberg, 1995).
+        """False discovery rate of each class (Benjamini and Hochberg, 1995), None without a test.
 
-        From the p-values of the classes' own permutation tests; None without one.
+        From the p-values of the classes' own permutation tests.
         """
-        tested = {name: p for name, one in self.items() if (p := one[self.distance].p_value) is not None}
+        tested = {name: p for name, comparison in self.items() if (p := comparison[self.distance].p_value) is not None}
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
         return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
 
     @property
     def p_holm(self) -> dict[str, float | None]:
-        """For each class, whether it differs, by its permutation test.
+        """P-value of each class, corrected for the number of classes (Holm, 1979); None without a test.
 
-        Corrected for the number of classes (Holm, 1979): of classes that are all alike on both sides, any ends at or
-        below 0.05 in at most 5 % of calls.
+        If no class differs between the sides, any of them ends at or below 0.05 in at most 5 % of calls.
         """
-        return holm({name: one[self.distance].p_value for name, one in self.items()})
+        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
 
     @property
     def order(self) -> list[str]:
-        """The classes from the furthest to the nearest, by the distance without noise if folds were kept."""
+        """Names of the classes, furthest first, by the debiased distance if there is one."""
         return sorted(self, key=self._figure, reverse=True)
 
     @property
     def verdict(self) -> str:
-        """How many classes differ and which is furthest, in one sentence."""
+        """One sentence: the number of classes that differ, and the furthest class."""
         count, q_values = len(self), self.q_values
         if all(q is None for q in q_values.values()):
             first = self.order[0]
@@ -95,13 +94,13 @@ class ClassComparisons(Mapping[str, "Comparison"]):
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is known of each class, in plain types, the furthest first."""
+        """Return one record per class in plain types, furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
         classes = [(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        return [self.row(*one) for one in classes]
+        return [self.row(*entry) for entry in classes]
 
     def to_dict(self) -> dict[str, Any]:
-        """All that was found, in plain types, ready for json."""
+        """Return all results in plain types, ready for json."""
         return {
             "distance": self.distance,
             "verdict": self.verdict,
@@ -109,22 +108,22 @@ class ClassComparisons(Mapping[str, "Comparison"]):
             "only_in_a": list(self.alone[0]),
             "only_in_b": list(self.alone[1]),
             "total": self.total.to_dict(),
-            "comparisons": {name: one.to_dict() for name, one in self.items()},
+            "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
         }
 
     def _figure(self, name: str) -> float:
         result = self[name][self.distance]
         return result.value if result.debiased is None else result.debiased
 
-    def row(self, name: str, one: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
-        """What is known of one comparison."""
-        result = one[self.distance]
+    def row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
+        """Return the record of one class."""
+        result = comparison[self.distance]
         interval = result.interval
         return {
             "class": name,
-            "images_a": one.num_images["a"],
-            "images_b": one.num_images["b"],
-            **{other.distance.key: other.value for other in one.values()},
+            "images_a": comparison.num_images["a"],
+            "images_b": comparison.num_images["b"],
+            **{each.distance.key: each.value for each in comparison.values()},
             f"{DISTANCES[self.distance].key}_debiased": result.debiased,
             "low": interval and interval.low,
             "high": interval and interval.high,

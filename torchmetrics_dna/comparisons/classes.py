@@ -1,4 +1,4 @@
-"""Which class each image is of: by its folder, a file of labels, a function of its name, or as given."""
+"""Class labels of images: from folders, a file of labels, a function of the name, or a sequence."""
 
 from __future__ import annotations
 
@@ -21,17 +21,20 @@ _T = TypeVar("_T")
 
 
 def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, list[str]]:
-    """The numbers of the images of each class, or of a stream their names; classes in natural order.
+    """Group images by class; classes are in natural order.
 
     Args:
         images: The images.
         by: ``"folder"``: the folder right below that of all images. The path of a ``.csv`` with an image's name, or
             path, and its class in each row. ``"column:NAME"``: a column of Parquet files. A function of an image's
-            name. Or the classes themselves, one for each image.
+            name. Or a sequence of classes, one for each image.
+
+    Returns:
+        The source indices of the images of each class; the names of the images if ``images`` is a stream.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is none of these, or an image has no class; of a stream, for all but a column.
+        FileNotFoundError: If the file of labels does not exist.
+        ValueError: If ``by`` is none of these, an image has no class, or ``images`` is a stream and ``by`` no column.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -47,18 +50,18 @@ def by_class(images: Images, by: Classes) -> dict[str, list[int]] | dict[str, li
 
 
 def _gathered(labelled: Iterable[tuple[_T, str]]) -> dict[str, list[_T]]:
-    found: dict[str, list[_T]] = {}
+    classes: dict[str, list[_T]] = {}
     for image, name in labelled:
-        found.setdefault(name, []).append(image)
-    return {name: found[name] for name in sorted(found, key=natural_key)}
+        classes.setdefault(name, []).append(image)
+    return {name: classes[name] for name in sorted(classes, key=natural_key)}
 
 
 def _classes(images: ImageSource, by: Classes) -> list[str]:
     if by == "folder":
         return [_folder_below(name, images.label) for name in images.names]
     if isinstance(by, str) and by.endswith(".csv"):
-        known = _read_labels(by)
-        return [_labelled(name, known, by) for name in images.names]
+        labels = _read_labels(by)
+        return [_labelled(name, labels, by) for name in images.names]
     if callable(by):
         return [str(by(name)) for name in images.names]
     if isinstance(by, str):
@@ -79,7 +82,7 @@ def _folder_below(name: str, label: str) -> str:
 
 
 def _read_labels(path: str) -> dict[str, str]:
-    """The class of each image by its name; a row without one is a header if it is the first."""
+    """Read the class of each image by name; a first row without an image name is a header."""
     with Path(path).open(newline="", encoding="utf-8-sig") as file:
         rows = [row for row in csv.reader(file) if row]
     if rows and rows[0] and not is_image_name(PurePath(rows[0][0]).name):
@@ -90,11 +93,11 @@ def _read_labels(path: str) -> dict[str, str]:
     return {row[0].strip(): row[1].strip() for row in rows}
 
 
-def _labelled(name: str, known: dict[str, str], path: str) -> str:
-    """The label of the longest end of a path that has one."""
+def _labelled(name: str, labels: dict[str, str], path: str) -> str:
+    """Return the label of the longest suffix of the path that has one."""
     parts = PurePath(name).parts
     for begin in range(len(parts)):
-        found = known.get("/".join(parts[begin:]).replace("//", "/"))
-        if found is not None:
-            return found
+        label = labels.get("/".join(parts[begin:]).replace("//", "/"))
+        if label is not None:
+            return label
     raise ValueError(f"{path!r} has no class for {name!r}; add a row, or leave the image out")

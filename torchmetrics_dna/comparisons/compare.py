@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from torchmetrics_dna.comparisons.compare_classes import compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import Comparisons, called, short_names
+from torchmetrics_dna.comparisons.comparisons import Comparisons, label, short_names
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import plainly
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Asked, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, measure_sides
 
 if TYPE_CHECKING:
     import os
@@ -99,50 +99,50 @@ def compare(
     """Measure how far two image sets are apart: by dna-emd and dna-fd, or by the distances in ``metrics``.
 
     Args:
-        a: Images, see :func:`make_dna`; or a DNA, or the path of one as :func:`load_dna` takes it, whose kind,
+        a: Images, see :func:`make_dna`; or a DNA, or a path that :func:`load_dna` accepts, whose kind,
             extractor, layers, bins and ranges then hold for ``b``.
-        b: Likewise; or several of these by name, such as checkpoints: each is compared with ``a``, and measured once.
+        b: As ``a``; or several by name, such as checkpoints: each is compared with ``a``, and measured once.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
             ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. By
-            default the first two, or what the DNAs that are given allow. Of several sets, dna-emd says which is
+            default the first two, or those that the given DNAs support. Of several sets, dna-emd decides which is
             nearest, or else the first distance. Those from ``"kid"`` on are of the last layer's spatial means, which
             are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
-        layers: Which layers, if ``feature`` is not an extractor; also which to take of a DNA.
+        layers: Names of the layers, if ``feature`` is not an extractor; also selects from a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
             default those packaged with the extractor, or else ``"auto"``.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
-        neuron_names: What to call neurons where they are shown: ``{layer: {number: text}}``, or the path of a json
+        neuron_names: Names of neurons to show: ``{layer: {number: text}}``, or the path of a json
             file of it.
-        changes: What named changes of images, such as blur, do to the neurons, from :func:`make_changes`, or the path
-            of a file of it, for :meth:`Comparison.explain`; by default what is packaged with the extractor, if any.
+        changes: Effects of named changes of images, such as blur, on the neurons, from :func:`make_changes`, or the
+            path of a file of them, for :meth:`Comparison.explain`; by default those packaged with the extractor.
         confidence: Level of the confidence intervals.
-        num_folds: Folds of images that are kept apart, from which follow the debiased distances, intervals, and tests
-            of whether distances are more than noise; at least 5, or 0 for none. An image's fold goes by
-            its pixels, as in :class:`DNAEMD`; tests need images in at least 5 folds. A DNA has the folds of its file,
-            or none: then it is taken as exact, and there is no test.
+        num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
+            than noise; at least 5, or 0 for none. An image's fold depends on its pixels, as in :class:`DNAEMD`; tests
+            need images in at least 5 folds. A DNA has the folds of its file; without folds it is taken as exact, and
+            there is no test.
         by: Compare class by class, such as generated cats with real cats: ``"folder"`` (the folder right below that of
             all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
             files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One
             class of each set is in memory at a time; of Parquet files all are.
-        groups: Which images belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
+        groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
             ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side; see
             :func:`group_names`.
         reading: Options for reading the images.
         distributed: Share the images, or with ``by`` the classes, among the processes of torch.distributed; all must
             make the same call, and all get the same result.
-        on: Engine that measures images on other machines, such as ``"ray"``, see :func:`engine_of`; for DNAs alone.
+        on: Engine that measures images on other machines, such as ``"ray"``, see :func:`engine_of`; only for DNAs.
 
     Returns:
         A :class:`Comparison`; of several sets :class:`Comparisons`, and with ``by`` :class:`ClassComparisons`.
 
     Raises:
         ValueError: If an argument is wrong, there are no images, one can't be read, two DNAs do not fit together, or a
-            DNA does not have what a distance takes; if there are no sets, an image has no class, or the sets have no
+            DNA lacks the input of a distance; if there are no sets, an image has no class, or the sets have no
             class in common.
-        RuntimeError: If a side has but one image, unless dna-emd is among the distances.
+        RuntimeError: If a side has only one image, unless dna-emd is among the distances.
 
     Example:
         >>> import numpy as np
@@ -155,7 +155,7 @@ def compare(
         'black'
 
     """
-    asked = Asked(
+    arguments = Arguments(
         feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
         groups, reading, distributed, on,
     )  # fmt: skip
@@ -163,30 +163,30 @@ def compare(
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
-        return compare_classes(a, b, by, asked)
+        return compare_classes(a, b, by, arguments)
     if sets is None:
-        names = short_names([called(a, "A"), called(b, "B")])
-        return replace(_compare_sides((a, b), asked)[0], names=(names[0], names[1]))
+        names = short_names([label(a, "A"), label(b, "B")])
+        return replace(_compare_sides((a, b), arguments)[0], names=(names[0], names[1]))
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(metrics, "A comparison of several sets")
-    reference = called(a, "the reference")
-    compared = zip(sets, _compare_sides((a, *sets.values()), asked), strict=True)
-    return Comparisons(reference, {name: replace(one, names=(reference, name)) for name, one in compared})
+    reference = label(a, "the reference")
+    compared = zip(sets, _compare_sides((a, *sets.values()), arguments), strict=True)
+    return Comparisons(reference, {name: replace(comparison, names=(reference, name)) for name, comparison in compared})
 
 
-def _compare_sides(sides: Sequence[Any], asked: Asked) -> list[Comparison]:
-    """Compare the first side with each of the others in turn, each measured once."""
-    with in_step(asked.distributed):
-        opened = measure_sides(sides, asked)
+def _compare_sides(sides: Sequence[Any], arguments: Arguments) -> list[Comparison]:
+    """Compare the first side with each of the others; each is measured once."""
+    with in_step(arguments.distributed):
+        opened = measure_sides(sides, arguments)
         with plainly(opened.few):
             first = next(opened.measured)
             return [
                 replace(
                     compare_measured(
-                        first, other, asked.neuron_weights, opened.distances, asked.confidence, opened.plan
+                        first, measured, arguments.neuron_weights, opened.distances, arguments.confidence, opened.plan
                     ),
                     **opened.words,
                 )
-                for other in opened.measured
+                for measured in opened.measured
             ]

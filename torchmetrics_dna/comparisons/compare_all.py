@@ -16,7 +16,7 @@ from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Asked, measure_sides
+from torchmetrics_dna.jobs.sides import Arguments, measure_sides
 
 if TYPE_CHECKING:
     import os
@@ -48,13 +48,13 @@ def compare_all(
     """Compare several sets, all against all, such as domains or versions; each is measured once.
 
     Args:
-        sets: Images, or DNAs or paths of them, by name; or without names: then their paths are their names, without the
-            folders that all are in.
+        sets: Images, or DNAs or paths of them, by name; or a sequence: their paths then are their names, without the
+            folders they have in common.
         feature: As for :func:`compare`, and so are all that follow.
-        metrics: The first of them orders the sets: dna-emd, if it is among them; by default the only one.
-        layers: Which layers.
+        metrics: Names of distances; dna-emd orders the sets if it is among them, else the first. By default only one.
+        layers: Names of the layers.
         num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges; of ``"auto"``, a bin is that of the range of all sets together.
+        ranges: Activation ranges; with ``"auto"``, bins divide the range of all sets together.
         neuron_weights: Weights of Eq. (5).
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
@@ -74,44 +74,45 @@ def compare_all(
     named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
     if len(named) < 2:
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
-    wanted = feature, metrics, layers, num_bins, ranges, neuron_weights
-    asked = Asked(*wanted, num_folds=0, reading=reading, distributed=distributed)
+    options = feature, metrics, layers, num_bins, ranges, neuron_weights
+    arguments = Arguments(*options, num_folds=0, reading=reading, distributed=distributed)
     with in_step(distributed):
-        sides = measure_sides(list(named.values()), asked)
+        sides = measure_sides(list(named.values()), arguments)
         distances = sides.distances if metrics is not None else sides.distances[:1]
-        if wrong := [record.name for record in distances if record.higher_is_better]:
-            raise ValueError(f"Argument `metrics` takes distances, but {wrong[0]} is none; leave it out")
+        if similarities := [record.name for record in distances if record.higher_is_better]:
+            raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
         measured = list(sides.measured)
-    # properties of images that were watched beside a network are left out, as of a comparison
+    # as in a comparison, properties of images measured beside a network are no part of its distances
     network = network_of(measured[0].any.neurons) if neuron_weights is None else None
-    measured = measured if network is None else [one.select(list(network)) for one in measured]
+    measured = measured if network is None else [side.select(list(network)) for side in measured]
     dna = measured[0].any
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
-    found: dict[str, Tensor] = {}
+    matrices: dict[str, Tensor] = {}
     by_layer: dict[str, dict[str, Tensor]] = {}
     for record in distances:
-        whole, layered = _reduced(record, dna.neurons, _pairs(record, measured), weights)
-        found[record.name] = square(whole, len(named))
-        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in layered.items()}
-    images, left_out = [one.any.num_images for one in measured], [line for one in measured for line in one.unreadable]
-    return DistanceMatrix(list(named), images, found, by_layer, dna.extractor, left_out)
+        overall, per_layer = _reduced(record, dna.neurons, _pairs(record, measured), weights)
+        matrices[record.name] = square(overall, len(named))
+        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in per_layer.items()}
+    num_images = [side.any.num_images for side in measured]
+    unreadable = [line for side in measured for line in side.unreadable]
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable)
 
 
 def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
-    """The distances of each pair, ``(pairs, N)``, of layers ``(pairs, layers)``, or of sets ``(pairs, 1)``."""
+    """Return the distances of each pair: by neuron ``(pairs, N)``, layer ``(pairs, layers)`` or set ``(pairs, 1)``."""
     inputs: list[Any] = [side.input_of(record) for side in measured]
     if not record.kinds:
         return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), inputs)
-    for other in inputs[1:]:
-        check_comparable(inputs[0], other)
-        check_enough(inputs[0], other, record.name, record.least)
+    for dna in inputs[1:]:
+        check_comparable(inputs[0], dna)
+        check_enough(inputs[0], dna, record.name, record.least)
     return record.pairwise(inputs) if record.pairwise is not None else pairwise_of(record.between, inputs)
 
 
 def _reduced(
     record: Distance, neurons: Neurons, pairs: Tensor, weights: Tensor | None
 ) -> tuple[Tensor, dict[str, Tensor]]:
-    """The distance of each pair, ``(pairs,)``, and that of each layer."""
+    """Reduce the distances of each pair over all neurons, ``(pairs,)``, and over each layer."""
     if record.grain == "set":
         return pairs[:, 0], {}
     if record.grain == "layer":

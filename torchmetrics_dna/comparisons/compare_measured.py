@@ -36,25 +36,27 @@ def compare_measured(
     confidence: float = 0.95,
     plan: Plan | None = None,
 ) -> Comparison:
-    """As :func:`compare`, for two sets that were measured before; of the distances, those that they have in common.
+    """Compare two measured sets by those of the distances that both support.
 
-    Where both have folds, it says how sure the distances are; the folds themselves are left behind. Properties of
-    images that were watched beside a network are compared by themselves, unless neuron weights are given.
+    If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
+    network are compared separately, unless neuron weights are given.
 
     Raises:
         ValueError: If they do not fit together.
-        RuntimeError: If a side has but one image, unless dna-emd, which takes no more, is among the distances.
+        RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
         return _compare(a, b, neuron_weights, distances, confidence, plan)
-    one, other = (Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b))
-    same, a = a is b, a.select(list(network))
-    b = a if same else b.select(list(network))
-    found = _compare(a, b, None, distances, confidence, plan)
+    properties = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
+    same_source, a = a is b, a.select(list(network))
+    b = a if same_source else b.select(list(network))
+    comparison = _compare(a, b, None, distances, confidence, plan)
     by_neuron = [record for record in distances if record.grain == "neuron"]
-    return replace(found, properties=_compare(one, other, None, by_neuron, confidence, None)) if by_neuron else found
+    if not by_neuron:
+        return comparison
+    return replace(comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None))
 
 
 def _compare(
@@ -71,7 +73,7 @@ def _compare(
     lacking: list[str] = []
     for record in distances:
         inputs = [side.input_of(record) for side in (a, b)]
-        if any(one is None for one in inputs):
+        if any(side_input is None for side_input in inputs):
             continue
         if images < record.least and results:  # too few images for a distance are no reason to withhold another
             lacking.append(record.name)
@@ -105,30 +107,30 @@ def _compare(
 
 
 def _bins_of(dna: DNA | None) -> tuple[int | None, str | None]:
-    """Number of bins, and name or digest of the ranges, of a histogram DNA."""
+    """Return the number of bins and the label of the ranges of a histogram DNA."""
     if not isinstance(dna, HistogramDNA):
         return None, None
     return dna.num_bins, dna.ranges.label if dna.ranges else None
 
 
 def _copies(a: Measured, b: Measured) -> int:
-    """How many images of B look nearly like images of A."""
+    """Return the number of images of B that look nearly like images of A."""
     return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
 def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
-    """What thumbnails tell of images that look nearly alike."""
-    told = []
+    """Return caveats about unknown ranges and near-duplicate images, one line each."""
+    notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
     if any(isinstance(dna, HistogramDNA) and dna.ranges is None for dna in histograms):
-        told.append(
+        notices.append(
             "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
             " out; give them when loading: load_dna(path, ranges=...)"
         )
     large = [name for name, side in (("A", a), ("B", b)) if side.thumbnails is not None and len(side.thumbnails) > MOST]
     if large:
         have = "has" if len(large) == 1 else "have"
-        told.append(
+        notices.append(
             f"{' and '.join(large)} {have} more than {MOST:,} images, too many to look for nearly equal ones; if some"
             " belong together (frames of a clip, crops of a picture), group them, or p-values are too small"
         )
@@ -136,21 +138,21 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
         if side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if near:
-                told.append(
+                notices.append(
                     f"{_that_look(near, name)} nearly like others of another fold; if these belong"
                     " together (frames of a clip, crops of a picture), group them, or p-values are too small"
                 )
     if copies and b.thumbnails is not None:
-        told.append(
+        notices.append(
             f"{_that_look(copies, 'B')} nearly like images of A; a generator that copies its training images is close"
             " by every distance; `rank` with `nearest` shows which"
         )
         if copies > SHARED * len(b.thumbnails):
-            told.append(
+            notices.append(
                 "A and B are no independent samples, since they share images; values without noise and their intervals"
                 " are too small"
             )
-    return told
+    return notices
 
 
 def _that_look(count: int, name: str) -> str:
@@ -160,10 +162,10 @@ def _that_look(count: int, name: str) -> str:
 def _unions_by_image(
     record: Distance, inputs: Sequence[Any], a: Measured, b: Measured, plan: Plan | None
 ) -> Unions | None:
-    """The folds of both sides for a distance whose evidence is from features of images; None without such."""
+    """Return the unions of folds for a distance whose evidence needs features of images, or None."""
     if record.unions is None:
         return None
     if record.by_image:
-        known = plan is not None and a.folds is not None and b.folds is not None
-        return record.unions(a.features, b.features, (a.folds, b.folds), plan) if known else None
+        has_folds = plan is not None and a.folds is not None and b.folds is not None
+        return record.unions(a.features, b.features, (a.folds, b.folds), plan) if has_folds else None
     return None if record.kinds else record.unions(*inputs, (a.folds, b.folds))

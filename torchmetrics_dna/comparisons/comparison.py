@@ -1,4 +1,4 @@
-"""Comparison: what differs between two sets that were measured."""
+"""Comparison: distances between two measured image sets."""
 
 from __future__ import annotations
 
@@ -41,24 +41,24 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparison(Mapping[str, "Result"]):
-    """How far two image sets A and B are apart, and where: a mapping of results by the names of distances.
+    """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:
         neurons: The neurons, in the order of the tensors below.
         results: The distances, by name.
-        num_images: Images of ``a`` and of ``b``.
+        num_images: Number of images of ``a`` and of ``b``.
         extractor: Name of the extractor.
         num_bins: Bins of the histograms, or None.
         ranges: Name or digest of the activation ranges, or None.
         neuron_weights: The weights of Eq. (5), or None for the plain mean.
         unreadable: One line for each image that was left out.
         measured: The DNAs of A and of B that were compared.
-        notices: What the reader should know, a line each: images that look nearly alike, and what could not be said.
-        neuron_names: What neurons are called, ``{layer: {number: text}}``.
-        changes: What named changes of images do to the neurons, or None.
-        properties: The comparison of properties of images, if these were watched too; its tests are its own.
-        names: What A and B are called in figures: their paths, or the letters.
-        copies: How many images of B look nearly like images of A, by thumbnails; 0 where nobody looked.
+        notices: Caveats, one line each: near-duplicate images, and evidence that is not available.
+        neuron_names: Names of neurons, ``{layer: {number: text}}``.
+        changes: Effects of named changes of images on the neurons, or None.
+        properties: Comparison of properties of images, with its own tests; None if they were not measured.
+        names: Names of A and B in figures: their paths, or the letters.
+        copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
 
     """
 
@@ -81,7 +81,7 @@ class Comparison(Mapping[str, "Result"]):
     __eq__, __hash__ = object.__eq__, object.__hash__  # of a mapping, tensors would be compared
 
     def __getitem__(self, distance: str) -> Result:
-        """One distance, by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
+        """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
         record = distance_named(distance)
         if record is None or record.name not in self.results:
             raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
@@ -96,20 +96,20 @@ class Comparison(Mapping[str, "Result"]):
     __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     def of_grain(self, *grains: Grain) -> list[Result]:
-        """The distances of neurons, of layers, or of the sets."""
+        """Return the distances of these grains: of neurons, of layers, or of the sets."""
         return [result for result in self.values() if result.distance.grain in grains]
 
     @property
     def same_images(self) -> bool:
-        """Whether A and B are the same images: one source, or no neuron at any distance at all."""
-        one = self.measured is not None and self.measured[0] is self.measured[1]
-        return one or any(not result.values.any() for result in self.of_grain("neuron"))
+        """True if A and B are the same images: one source, or every neuron at distance 0."""
+        same_source = self.measured is not None and self.measured[0] is self.measured[1]
+        return same_source or any(not result.values.any() for result in self.of_grain("neuron"))
 
     @property
     def shares_images(self) -> bool:
-        """Whether so many images of B are images of A, or copies of them, that the sides are no independent samples.
+        """True if so many images of B are in A, or copies of them, that the sides are no independent samples.
 
-        Values without noise, and tests of which of two sets is nearer, take sides for independent.
+        Debiased values, and tests of which of two sets is nearer, assume independent sides.
         """
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
@@ -120,16 +120,16 @@ class Comparison(Mapping[str, "Result"]):
 
     @property
     def p_value(self) -> float | None:
-        """As :meth:`p_value_of`, for dna-emd, or else for the first distance that has one: whether the sets differ.
+        """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
 
-        Where properties of images were watched beside the network, there are two such tests, and either may find a
-        difference: so it is corrected for both (Holm, 1979), as is :attr:`p_value_of_properties`.
+        If properties of images were measured beside the network, there are two such tests, so this is corrected for
+        both (Holm, 1979), as is :attr:`p_value_of_properties`.
         """
         return self._p_values["network"]
 
     @property
     def p_value_of_properties(self) -> float | None:
-        """Likewise, by properties of images; None if they were not watched, or without a test."""
+        """P-value of the test of properties of images; None if they were not measured, or without a test."""
         return self._p_values["properties"]
 
     @property
@@ -140,7 +140,7 @@ class Comparison(Mapping[str, "Result"]):
 
     @property
     def least_p_value(self) -> float | None:
-        """The smallest that :attr:`p_value` could be: one of all relabelings, or two where each has a mirror image."""
+        """Smallest possible :attr:`p_value`: one of all relabelings, or two if each has a mirror image."""
         evidence = self._first
         if evidence is None or evidence.test is None:
             return None
@@ -155,37 +155,39 @@ class Comparison(Mapping[str, "Result"]):
 
     @property
     def null(self) -> float | None:
-        """What no difference looks like at these numbers of images, as the mean over relabelings of folds."""
+        """Mean distance under the null hypothesis at these numbers of images, over relabelings of folds."""
         return None if self._first is None else self._first.null
 
     @property
     def _first(self) -> Evidence | None:
-        """The first evidence with a test, that of dna-emd first."""
-        evidence = (result.evidence for result in self._in_order)
-        return next((one for one in evidence if one is not None and one.test is not None), None)
+        """First evidence with a test, dna-emd before others."""
+        candidates = (result.evidence for result in self._in_order)
+        return next((evidence for evidence in candidates if evidence is not None and evidence.test is not None), None)
 
     def about(self, result: Result) -> str:
-        """The unit of a distance, and what its value is of."""
+        """Return the unit of a distance, and what its value averages over."""
         record, weights = result.distance, self.neuron_weights
         unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
-        of = {
+        reduction = {
             "neuron": f"{'mean' if weights is None else 'weighted sum'} over neurons",
             "layer": "mean over layers",
             "set": f"of layer {list(self.neurons)[-1]}" + ", higher is better" * record.higher_is_better,
         }[record.grain]
-        return ", ".join(filter(None, (unit, of, f"± {number(result.spread)} over subsets" if result.spread else "")))
+        return ", ".join(
+            filter(None, (unit, reduction, f"± {number(result.spread)} over subsets" if result.spread else ""))
+        )
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
-        """The distances of each layer by key, plain and debiased, and their p-values."""
+        """Distances of each layer by key, plain and debiased, and their p-values."""
         return {layer: self._figures(layer) for layer in self.neurons}
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """All figures for a logger, such as ``dna/dna_emd``, ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd``."""
+        """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
         return flat_figures(prefix, self._figures(None), self.layers)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
-        """The distances of a layer, or over all, by key: plain, debiased, and their p-values; None of others."""
+        """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
         figures: dict[str, float | None] = {}
         for name, record in DISTANCES.items():
             if layer is not None and record.grain == "set":
@@ -200,7 +202,7 @@ class Comparison(Mapping[str, "Result"]):
 
     @cached_property
     def means(self) -> tuple[Tensor, Tensor]:
-        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms good to half a bin."""
+        """Mean activation of each neuron in A and in B, shape ``(N,)``; from histograms exact to half a bin."""
         a, b = (as_gaussian(side.dnas.get("histogram", side.any)) for side in self._sides())
         return a.mean, b.mean
 
@@ -210,7 +212,7 @@ class Comparison(Mapping[str, "Result"]):
         return self.means[1] - self.means[0]
 
     def histograms(self, layer: str, neuron: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Shares of one neuron's activations, of A and of B, each ``(num_bins,)``, and the bins' edges.
+        """Return shares of one neuron's activations in A and in B, each ``(num_bins,)``, and the edges of the bins.
 
         Raises:
             ValueError: If there is no such neuron, or no histograms were compared.
@@ -220,7 +222,7 @@ class Comparison(Mapping[str, "Result"]):
         return a.counts[0].double() / a.counts.sum(), b.counts[0].double() / b.counts.sum(), a.bin_edges()[0]
 
     def aligned(self, neurons: Sequence[int] | None = None) -> tuple[HistogramDNA, HistogramDNA]:
-        """The histogram DNAs of A and of B, in the same bins; of some neurons by flat index, or of all.
+        """Return the histogram DNAs of A and of B in the same bins, of the neurons with these flat indices, or of all.
 
         Raises:
             ValueError: If no histograms were compared.
@@ -239,17 +241,17 @@ class Comparison(Mapping[str, "Result"]):
         return self.measured
 
     def top_neurons(self, k: int = 10, by: Literal["evidence", "distance"] = "evidence") -> list[dict[str, Any]]:
-        """The k neurons that differ most, by the first distance of neurons that there is.
+        """Return the k neurons that differ most, by the first distance of neurons.
 
         Args:
-            k: How many.
-            by: ``"evidence"``: by distance less what chance gives, in standard deviations of chance (``z``), so that
+            k: Number of neurons.
+            by: ``"evidence"``: by distance above its null mean, in null standard deviations (``z``), so that
                 noisy neurons do not come first. ``"distance"``: by size. Without a test, by size.
 
         Returns:
-            For each its layer, number, name (or again the number), distances, mean shift (None where the ranges of
-            official histograms are unknown); ``z``, ``p_value`` (corrected
-            for the number of neurons) and ``q`` (share of false discoveries), or None.
+            For each neuron its layer, number, name (or again the number), distances and mean shift (None if the ranges
+            of official histograms are unknown); ``z``, ``p_value`` (corrected for the number of neurons) and ``q``
+            (false discovery rate), or None.
 
         """
         results = self.of_grain("neuron")
@@ -276,31 +278,33 @@ class Comparison(Mapping[str, "Result"]):
         ]
 
     def explain(self, names: tuple[str, str] = ("A", "B")) -> Explanation:
-        """Say in words what differs: properties of images if they were watched, and named changes that explain it.
+        """Describe what differs in words: properties of images if measured, and named changes that explain it.
 
         Args:
-            names: What to call A and B.
+            names: Names of A and B.
 
         """
         a, b = (side.any for side in self._sides())
         if self.properties is None:
             return explain(a, b, self._test, self.changes, names)
         test, p = self._test, self.p_value
-        found = explain(a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names)
+        explanation = explain(
+            a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names
+        )
         p = self.p_value_of_properties
         if p is not None and p > SIGNIFICANT:
-            return replace(found, properties=[])
+            return replace(explanation, properties=[])
         a, b = (side.any for side in self.properties._sides())
-        return replace(found, properties=property_differences(a, b, self.properties._test))
+        return replace(explanation, properties=property_differences(a, b, self.properties._test))
 
     @property
     def _test(self) -> PermutationTest | None:
-        """Of the first distance of neurons that has one."""
+        """Permutation test of the first distance of neurons that has one."""
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         return next(filter(None, tests), None)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything but the per-neuron tensors, in plain types, ready for json."""
+        """Return everything but the per-neuron tensors in plain types, ready for json."""
         overall = self._figures(None)
         return {
             **{record.key: overall[record.key] for record in DISTANCES.values()},

@@ -1,4 +1,4 @@
-"""Comparisons: what was found of several sets against one reference."""
+"""Comparisons: several image sets against one reference."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Comparisons(Mapping[str, "Comparison"]):
-    """How far several sets are from one reference, and which of them is nearest: a mapping of comparisons by name.
+    """Distances of several sets from one reference, and the nearest set: a mapping of comparisons by name.
 
     Attributes:
-        reference: What the reference is called.
-        results: The comparison of each set with it, by the set's name, in the order in which they were given.
+        reference: Name of the reference.
+        results: Comparison of each set with the reference, by name of the set, in the given order.
 
     """
 
@@ -47,25 +47,25 @@ class Comparisons(Mapping[str, "Comparison"]):
 
     @property
     def distance(self) -> str:
-        """Name of the distance that says which is nearest, which is dna-emd if it was found, else the first one."""
+        """Name of the distance that orders the sets: dna-emd if it was measured, else the first."""
         first = next(iter(self.values()))
         return next(name for name, record in DISTANCES.items() if name in first and not record.higher_is_better)
 
     @property
     def best(self) -> str:
-        """The nearest set, by the distance without noise if folds of images were kept; at exactly 0, none is nearer."""
+        """Name of the nearest set, by the debiased distance if there is one; a distance of exactly 0 comes first."""
         return min(self, key=self._order)
 
     @property
     def p_values(self) -> dict[str, float | None]:
-        """For each set, whether the best is nearer than it by more than chance, by a paired test over folds of images.
+        """P-value of the paired test, over folds of images, that the best set is nearer than each other set.
 
         Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
-        by the same figures, which the test does not know of; where all sets are alike, it calls a best one sure in less
-        than 5 % of draws (docs/experiments/which_is_best.md).
+        by the same figures, which the test ignores; if all sets are alike, it still rejects in less than 5 % of draws
+        (docs/experiments/which_is_best.md).
 
-        The test takes sets for independent of the reference. So there is none for a set that shares images with it, and
-        sets of the reference's own images are left out: then the best is that of the others.
+        The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
+        sets of the reference's own images are left out: the best is then that of the others.
         """
         if self._apart is not self:
             return dict.fromkeys(self) | (self._apart.p_values if self._apart else {})
@@ -74,44 +74,49 @@ class Comparisons(Mapping[str, "Comparison"]):
 
     @property
     def p_holm(self) -> dict[str, float | None]:
-        """For each set, whether it differs from the reference, by its permutation test.
+        """P-value of each set against the reference, corrected for the number of sets (Holm, 1979).
 
-        Corrected for the number of sets (Holm, 1979): of sets that are all like the reference, any ends at or below
-        0.05 in at most 5 % of calls. None without folds.
+        If no set differs from the reference, any of them ends at or below 0.05 in at most 5 % of calls. None without
+        folds.
         """
-        return holm({name: one[self.distance].p_value for name, one in self.items()})
+        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
 
     @property
     def positions(self) -> list[float] | None:
-        """The last number of each set's name, such as a step or an epoch; None unless each has one of its own.
+        """Last number of each set's name, such as a step or an epoch; None unless all names have distinct ones.
 
         Example:
             >>> Comparisons("real", dict.fromkeys(["run_2/step_1000", "run_2/step_2000"])).positions
             [1000.0, 2000.0]
 
         """
-        found = [re.findall(r"\d+(?:\.\d+)?", name) for name in self]
-        if not all(found):
+        numbers_of_names = [re.findall(r"\d+(?:\.\d+)?", name) for name in self]
+        if not all(numbers_of_names):
             return None
-        last = [float(numbers[-1]) for numbers in found]
+        last = [float(numbers[-1]) for numbers in numbers_of_names]
         return last if len(set(last)) == len(last) else None
 
     @property
     def unreadable(self) -> list[str]:
         """One line for each image that was left out, of the reference and of all sets."""
-        sides = [one.measured for one in self.values() if one.measured is not None]
-        return [*(sides[0][0].unreadable if sides else ()), *(line for _, other in sides for line in other.unreadable)]
+        sides = [comparison.measured for comparison in self.values() if comparison.measured is not None]
+        return [
+            *(sides[0][0].unreadable if sides else ()),
+            *(line for _, measured in sides for line in measured.unreadable),
+        ]
 
     @property
     def verdict(self) -> str:
-        """Which set is best, and how sure that is, in a sentence; before it, one on sets of the reference's images."""
+        """One sentence: the best set and the evidence for it; before it, one on sets of the reference's images."""
         if self._apart is not self:
             apart = self._apart
             same = [name for name in self if name not in apart]
-            told = f"{', '.join(same)}: the same images as {self.reference}, {self.distance} 0."
+            prefix = f"{', '.join(same)}: the same images as {self.reference}, {self.distance} 0."
             if len(apart) == 1:
-                return f"{told} The only other set is {apart.best}, {self.distance} {number(apart._shown(apart.best))}."
-            return f"{told} Of the others, {apart.verdict}" if apart else told
+                return (
+                    f"{prefix} The only other set is {apart.best}, {self.distance} {number(apart._shown(apart.best))}."
+                )
+            return f"{prefix} Of the others, {apart.verdict}" if apart else prefix
         best, others = self.best, [name for name in self if name != self.best]
         figure = f"{self.distance} {number(self._shown(best))}"
         if not others:
@@ -127,23 +132,23 @@ class Comparisons(Mapping[str, "Comparison"]):
             return f"{best} is nearest to {self.reference} ({figure}); without folds of images nobody knows how surely."
         if p <= SIGNIFICANT:
             return f"{best} is nearest to {self.reference} ({figure}), nearer than {second} ({p_in_words(p)})."
-        alike = [name for name in others if (p_values[name] or 0) > SIGNIFICANT]
+        ties = [name for name in others if (p_values[name] or 0) > SIGNIFICANT]
         return (
-            f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(alike, second, p)}."
+            f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(ties, second, p)}."
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """What is known of each set, in plain types."""
+        """Return one record per set in plain types."""
         name, p_values, p_holm = self.distance, self.p_values, self.p_holm
         key, rows = DISTANCES[name].key, []
-        for label, one in self.items():
-            result = one[name]
+        for label, comparison in self.items():
+            result = comparison[name]
             interval = result.interval
             rows.append(
                 {
                     "set": label,
-                    "num_images": one.num_images["b"],
-                    **{other.distance.key: other.value for other in one.values()},
+                    "num_images": comparison.num_images["b"],
+                    **{each.distance.key: each.value for each in comparison.values()},
                     f"{key}_debiased": result.debiased,
                     "low": interval and interval.low,
                     "high": interval and interval.high,
@@ -156,83 +161,83 @@ class Comparisons(Mapping[str, "Comparison"]):
         return rows
 
     def to_dict(self) -> dict[str, Any]:
-        """All that was found, in plain types, ready for json."""
+        """Return all results in plain types, ready for json."""
         return {
             "reference": self.reference,
             "distance": self.distance,
             "best": self.best,
             "verdict": self.verdict,
             "sets": self.rows(),
-            "comparisons": {name: one.to_dict() for name, one in self.items()},
+            "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
         }
 
     def _figure(self, name: str) -> float:
-        """The distance, without noise where that is known."""
+        """Return the debiased distance if there is one, else the plain one."""
         result = self[name][self.distance]
         return result.value if result.debiased is None else result.debiased
 
     def _shown(self, name: str) -> float | str | None:
-        """Likewise, for people; of a set that shares images with the reference, noise included."""
+        """Return the figure to print: debiased, unless the set shares images with the reference."""
         result = self[name][self.distance]
         plain = self[name].shares_images or result.debiased is None
         return result.value if plain else result.overall.debiased_shown
 
     @property
     def _apart(self) -> Comparisons:
-        """The same without the sets whose images are the reference's own; itself if there are none."""
-        others = {name: one for name, one in self.items() if not one.same_images}
+        """Comparisons without the sets whose images are the reference's own; self if there are none."""
+        others = {name: comparison for name, comparison in self.items() if not comparison.same_images}
         return self if len(others) == len(self) else Comparisons(self.reference, others)
 
     def _order(self, name: str) -> float:
-        """Likewise, in an order in which no two are equal because noise has eaten both up."""
+        """Return the sort key: the debiased distance before it is clipped at 0, so that clipped sets do not tie."""
         if self[name].same_images or not self[name][self.distance].value:
             return -inf
         evidence = self[name][self.distance].evidence
-        left = nan if evidence is None else evidence.jackknife.left
-        return self._figure(name) ** DISTANCES[self.distance].power if isnan(left) else left
+        debiased = nan if evidence is None else evidence.jackknife.left
+        return self._figure(name) ** DISTANCES[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
         if self[best].shares_images or self[name].shares_images:
             return None
-        one, other = (self[each][self.distance].evidence for each in (best, name))
-        return None if one is None or other is None else paired_p_value(one, other)
+        best_evidence, evidence = (self[set_name][self.distance].evidence for set_name in (best, name))
+        return None if best_evidence is None or evidence is None else paired_p_value(best_evidence, evidence)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
 
 
-def _listed(alike: Sequence[str], second: str, p: float) -> str:
-    """The second best, with its p-value, and how many more are not surely further."""
-    more = len(alike) - 1
+def _listed(ties: Sequence[str], second: str, p: float) -> str:
+    """Return the second best with its p-value, and the number of other sets that are not surely further."""
+    more = len(ties) - 1
     others = f" and {more} other{'s' if more > 1 else ''}" if more else ""
     return f"{second}{others} ({p_in_words(p)})"
 
 
-def called(given: Any, otherwise: str) -> str:
-    """What to call a set: its path as it was given, or else that."""
-    return os.fspath(given) if isinstance(given, (str, os.PathLike)) else otherwise
+def label(source: Any, default: str) -> str:
+    """Return the path of a set as it was given, or the default if the set is no path."""
+    return os.fspath(source) if isinstance(source, (str, os.PathLike)) else default
 
 
 def short_names(labels: Sequence[str]) -> list[str]:
-    """What to call sets: their paths without the folders that all of them are in.
+    """Shorten paths of sets by the folders that all of them are in.
 
     Example:
         >>> short_names(["runs/a/step_1/", "runs/a/step_2"])
         ['step_1', 'step_2']
 
     """
-    paths = [PurePath(label).parts for label in labels]
+    paths = [PurePath(path).parts for path in labels]
     depth = 0
     while paths and all(len(parts) > depth + 1 and parts[depth] == paths[0][depth] for parts in paths):
         depth += 1
-    short = ["/".join(parts[depth:]) for parts in paths]
-    return short if depth and len(set(short)) == len(labels) > 1 else list(labels)
+    shortened = ["/".join(parts[depth:]) for parts in paths]
+    return shortened if depth and len(set(shortened)) == len(labels) > 1 else list(labels)
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
-    """Sets by what they are called: their paths, short; ValueError if two are called alike."""
-    labels = [called(side, f"set {i}") for i, side in enumerate(sets, 1)]
+    """Map sets by their short paths; ValueError if two have the same path."""
+    labels = [label(side, f"set {i}") for i, side in enumerate(sets, 1)]
     if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+        twice = next(name for name in labels if labels.count(name) > 1)
         raise ValueError(f"Argument `sets` expected to be different sets, but got {twice!r} twice; leave one out")
     return dict(zip(short_names(labels), sets, strict=True))

@@ -24,9 +24,8 @@ class DistanceMatrix:
     Attributes:
         names: Names of the sets.
         num_images: Number of images of each.
-        distances: For each distance, by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; as they are, with what
-            noise adds to each.
-        layers: Likewise of each layer, ``{distance: {layer: (K, K)}}``; of distances that layers have.
+        distances: Matrix of each distance by name, float64, ``(K, K)``: symmetric, 0 on the diagonal; not debiased.
+        layers: Matrices of each layer, ``{distance: {layer: (K, K)}}``, for distances that are known by layer.
         extractor: Name of the extractor.
         unreadable: One line for each image that was left out.
 
@@ -41,14 +40,14 @@ class DistanceMatrix:
 
     @property
     def distance(self) -> str:
-        """Name of the distance by which sets are ordered, which is dna-emd if it was found, else the first one."""
+        """Name of the distance that orders the sets: dna-emd if it was measured, else the first."""
         return next(iter(self.distances))
 
     @cached_property
     def linkage(self) -> Any:
         """Hierarchical clustering of the sets by mean distances, in scipy's format, ``(K - 1, 4)``.
 
-        Branches are turned so that neighbours are near each other (``optimal_ordering``).
+        Branches are flipped so that neighbouring leaves are close (``optimal_ordering``).
 
         Raises:
             ModuleNotFoundError: If scipy is missing.
@@ -82,7 +81,7 @@ class DistanceMatrix:
         )
 
     def rows(self) -> list[dict[str, Any]]:
-        """The matrix in plain types, a row for each set in the order of the tree."""
+        """Return the matrix in plain types, one row per set in the order of the tree."""
         values, order = self.distances[self.distance], self.order
         return [
             {"set": self.names[i], "num_images": self.num_images[i]}
@@ -91,7 +90,7 @@ class DistanceMatrix:
         ]
 
     def to_dict(self) -> dict[str, Any]:
-        """All that was found, in plain types, ready for json; matrices in the order in which sets were given."""
+        """Return all results in plain types, ready for json; matrices are in the given order of the sets."""
         return {
             "sets": list(self.names),
             "num_images": list(self.num_images),

@@ -1,4 +1,4 @@
-"""Watch a stream of images: windows of it against a reference, and whether they have changed."""
+"""Monitor a stream of images: compare windows of it with a reference, and detect a change."""
 
 from __future__ import annotations
 
@@ -33,18 +33,18 @@ _SEED = 0  # of the random order
 
 @dataclass(frozen=True)
 class Window:
-    """What was found of one window of a stream.
+    """Result of one window of a stream.
 
     Attributes:
-        number: From 1 on.
+        number: Number of the window, from 1.
         first: Name of its first image.
-        last: Of its last one.
-        distance: Which distance it is.
-        value: How far the window is from the reference, with what noise adds to it.
-        high: What 95 % of the windows before it are below; None for the first.
-        evidence: How much speaks for a change since the windows that were learned; None while they are.
-        changed: Whether that has ever been enough.
-        seed: Of the random order in which its images were drawn; None where they came in the order of the source.
+        last: Name of its last image.
+        distance: Name of the distance.
+        value: Distance of the window from the reference, not debiased.
+        high: 95 % quantile of the windows before it; None for the first.
+        evidence: Evidence for a change since the learned windows; None while learning.
+        changed: True if the evidence has ever been enough.
+        seed: Seed of the random order of the images; None if they came in the order of the source.
 
     """
 
@@ -59,30 +59,30 @@ class Window:
     seed: int | None = None
 
     def __str__(self) -> str:
-        """One line for people."""
+        """Return one line for people."""
         figure = f"window {self.number}: {self.distance} {number(self.value)}"
         if self.evidence is None:
             return f"{figure}, learning"
-        told = "changed" if self.changed else "no change"
-        return f"{figure} (95% before below {number(self.high)}), evidence {self.evidence:.3g}: {told}"
+        state = "changed" if self.changed else "no change"
+        return f"{figure} (95% before below {number(self.high)}), evidence {self.evidence:.3g}: {state}"
 
     def to_dict(self) -> dict[str, Any]:
-        """Likewise, in plain types."""
+        """Return the fields in plain types."""
         return asdict(self)
 
 
 class Monitor:
-    """Says of each window of a stream whether the stream has changed, with false alarms under control at all times.
+    """Change detector for windows of a stream, with a bound on false alarms that holds at all times.
 
-    The first windows are learned: they are what is usual. As long as no later window comes from elsewhere, the chance
-    of ever saying "changed" is at most ``level``, however many windows come; see
-    :class:`~torchmetrics_dna.functional.conformal.ConformalEvidence`. That holds where images come in no order: frames
-    of one video, or day and night, are a change.
+    The first windows are learned as normal. If no later window differs in distribution, the chance of ever reporting a
+    change is at most ``level``, however many windows come; see
+    :class:`~torchmetrics_dna.functional.conformal.ConformalEvidence`. This assumes images in random order: frames of
+    one video, or day and night, count as a change.
 
     Args:
-        learn: How many windows to learn, at least 2.
-        level: Chance of a false alarm.
-        distance: What figures are called.
+        learn: Number of windows to learn, at least 2.
+        level: Bound on the chance of a false alarm.
+        distance: Name of the distance in the results.
 
     Raises:
         ValueError: If a number is out of range.
@@ -125,20 +125,20 @@ def monitor(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
 ) -> Iterator[Window]:
-    """Watch a stream of images, window by window, and give what is found of each as soon as it is full.
+    """Monitor a stream of images, and yield the result of each window as soon as it is full.
 
     Args:
-        reference: A DNA, or the path of one, from which windows are measured; or images, whose DNA is made first.
-        source: The images, see :func:`make_dna`; an iterator, a video or another stream gives them in the order of
-            time. What is left at the end makes no window.
-        feature: As for :func:`make_dna`; by default what made the reference.
-        window: Images in a window.
+        reference: A DNA, or the path of one, to compare windows with; or images, whose DNA is made first.
+        source: The images, see :func:`make_dna`; an iterator, a video or another stream yields them in the order of
+            time. An incomplete last window is dropped.
+        feature: As for :func:`make_dna`; by default the extractor of the reference.
+        window: Number of images in a window.
         learn: As for :class:`Monitor`, and so is ``level``.
-        level: Chance of a false alarm, however long the stream.
-        order: Of images that have an index, such as those of a folder or an array: ``"random"``, since their names or
-            numbers need not follow time, and windows of one subject after the other would be changes; no change over
-            time shows then. ``"source"`` if their order is that of time. Streams keep their order.
-        layers: Which layers.
+        level: Bound on the chance of a false alarm, however long the stream.
+        order: Order of images that have an index, such as those of a folder or an array: ``"random"``, since names and
+            numbers need not follow time, and a source sorted by subject would look like changes; changes over time are
+            then hidden. ``"source"`` if their order is that of time. Streams keep their order.
+        layers: Names of the layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
         reading: Options for reading the images.
@@ -150,8 +150,8 @@ def monitor(
         >>> import numpy as np
         >>> images = np.random.default_rng(0).integers(0, 200, (64, 40, 50, 3), dtype=np.uint8)
         >>> images[48:] //= 4
-        >>> found = list(monitor(images[:16], images, window=4, learn=10, order="source", layers=["block_0"]))
-        >>> len(found), found[11].changed, found[-1].changed
+        >>> windows = list(monitor(images[:16], images, window=4, learn=10, order="source", layers=["block_0"]))
+        >>> len(windows), windows[11].changed, windows[-1].changed
         (16, False, True)
 
     """
@@ -160,24 +160,26 @@ def monitor(
     if order not in get_args(Order):
         raise ValueError(f"Argument `order` expected to be one of {get_args(Order)}, but got {order!r}")
     side = open_side(reference, layers, ranges, reading)
-    known = [side] if isinstance(side, DNA) else []
-    record = resolve_distances(None if known else ["dna-emd"], known)[0]
-    watch = Monitor(learn, level, record.name)  # which says what is wrong before the first image
-    wanted = feature, layers, num_bins, ranges
-    kind: Kind = known[0].kind if known else record.kinds[0]  # type: ignore[assignment]
-    way = resolve(*wanted, known, histograms=kind == "histogram", to_gpu=True)
-    job = Job.for_dnas(way, [kind], reading)
+    dnas = [side] if isinstance(side, DNA) else []
+    record = resolve_distances(None if dnas else ["dna-emd"], dnas)[0]
+    detector = Monitor(learn, level, record.name)  # before images are opened, so that a wrong argument fails at once
+    options = feature, layers, num_bins, ranges
+    kind: Kind = dnas[0].kind if dnas else record.kinds[0]  # type: ignore[assignment]
+    resolved = resolve(*options, dnas, histograms=kind == "histogram", to_gpu=True)
+    job = Job.for_dnas(resolved, [kind], reading)
     images, seed = open_source(source, reading), None  # before the reference is measured, since it may not be there
-    base = way.dnas[0] if known else measure(job, side).any  # type: ignore[arg-type]
+    base = resolved.dnas[0] if dnas else measure(job, side).any  # type: ignore[arg-type]
     if order == "random" and isinstance(images, ImageSource):
         seed = _SEED
         images = images.take(torch.randperm(len(images), generator=torch.Generator().manual_seed(seed)).tolist())
-    return _watched(watch, base, images, job, window, seed)
+    return _watched(detector, base, images, job, window, seed)
 
 
-def _watched(watch: Monitor, reference: DNA, images: Images, job: Job, size: int, seed: int | None) -> Iterator[Window]:
-    record = DISTANCES[watch.distance]
+def _watched(
+    detector: Monitor, reference: DNA, images: Images, job: Job, size: int, seed: int | None
+) -> Iterator[Window]:
+    record = DISTANCES[detector.distance]
     for split in job.run(images, size=size):
         (dna,) = job.dnas(split).values()
         result = record.result(reference, dna, with_evidence=False)
-        yield replace(watch.add(result.value, split.first, split.last), seed=seed)
+        yield replace(detector.add(result.value, split.first, split.last), seed=seed)

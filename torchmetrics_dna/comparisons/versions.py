@@ -1,4 +1,4 @@
-"""Two versions of a data set: which images came and went, and what that did."""
+"""Two versions of a data set: images added and removed, and their distance from those in common."""
 
 from __future__ import annotations
 
@@ -32,18 +32,19 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Versions:
-    """What differs between two versions of a data set.
+    """Differences between two versions of a data set.
 
     Attributes:
-        num_images: How many images the old version has, and the new one.
+        num_images: Number of images of the old version and of the new one.
         added: Names of images that only the new version has, by their pixels.
         removed: Names of images that only the old version had.
         renamed: Old and new name of images that both have, where these differ.
-        edited: Names of images that have other pixels than before; these are not among those added and removed.
-        whole: The new version against the old one, without tests: they share images. None if they hold the same ones.
-        of_added: The images that were added, or edited as they are now, against those that both have; None where one of
-            the two has none.
-        of_removed: Likewise, those that were removed, or edited as they were.
+        edited: Names of images whose pixels changed; they are not listed as added or removed.
+        whole: Comparison of the new version with the old one, without tests, since they share images. None if the
+            images are the same.
+        of_added: Comparison of the added images, and of edited ones as they are now, with those in both versions; None
+            if either has no images.
+        of_removed: Comparison of the removed images, and of edited ones as they were, with those in both versions.
         unreadable: One line for each image that was left out.
 
     """
@@ -60,26 +61,28 @@ class Versions:
 
     @property
     def sentences(self) -> list[str]:
-        """What differs, in words."""
+        """Differences in words."""
         old, new = self.num_images
-        told = [
+        lines = [
             f"{images_in_words(old)} before, {images_in_words(new)} now:"
             f" {old - len(self.removed) - len(self.edited):,} the same, {len(self.added):,} added,"
             f" {len(self.removed):,} removed."
         ]
         if self.renamed:
-            told.append(f"{images_in_words(len(self.renamed))} the same under another name.")
+            lines.append(f"{images_in_words(len(self.renamed))} the same under another name.")
         if self.edited:
-            told.append(f"{images_in_words(len(self.edited))} edited: other pixels under the same name.")
+            lines.append(f"{images_in_words(len(self.edited))} edited: other pixels under the same name.")
         if self.whole is not None:
-            told.append(f"The new version is {self._figure(self.whole)} from the old one, noise included.")
-        for what, found in (("added", self.of_added), ("removed", self.of_removed)):
+            lines.append(f"The new version is {self._figure(self.whole)} from the old one, noise included.")
+        for what, result in (("added", self.of_added), ("removed", self.of_removed)):
             what += " or edited" if self.edited else ""
-            told += [] if found is None else [self._against_kept(what, found), *found.explain(("kept", what)).sentences]
-        return told
+            lines += (
+                [] if result is None else [self._against_kept(what, result), *result.explain(("kept", what)).sentences]
+            )
+        return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """All that was found, in plain types, ready for json."""
+        """Return all results in plain types, ready for json."""
         parts = {"whole": self.whole, "of_added": self.of_added, "of_removed": self.of_removed}
         return {
             "num_images": {"old": self.num_images[0], "new": self.num_images[1]},
@@ -88,20 +91,20 @@ class Versions:
             "renamed": [list(pair) for pair in self.renamed],
             "edited": list(self.edited),
             "words": self.sentences,
-            **{name: None if found is None else found.to_dict() for name, found in parts.items()},
+            **{name: None if comparison is None else comparison.to_dict() for name, comparison in parts.items()},
             "unreadable": list(self.unreadable),
         }
 
-    def _figure(self, found: Comparison) -> str:
-        result = next(iter(found.values()))
-        return f"{result.distance.name} {number(result.value)}"
+    def _figure(self, result: Comparison) -> str:
+        first = next(iter(result.values()))
+        return f"{first.distance.name} {number(first.value)}"
 
-    def _against_kept(self, what: str, found: Comparison) -> str:
-        p = found.p_value
+    def _against_kept(self, what: str, result: Comparison) -> str:
+        p = result.p_value
         if p is None:
-            return f"The images {what} are {self._figure(found)} from those kept, noise included; too few for a test."
+            return f"The images {what} are {self._figure(result)} from those kept, noise included; too few for a test."
         differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
-        return f"The images {what} {differ} from those kept ({self._figure(found)}, {p_in_words(p)})."
+        return f"The images {what} {differ} from those kept ({self._figure(result)}, {p_in_words(p)})."
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
@@ -120,19 +123,19 @@ def compare_versions(
     num_folds: int = NUM_FOLDS,
     reading: Reading | None = None,
 ) -> Versions:
-    """Say which images came and went between two versions of a data set, and how these differ from those kept.
+    """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
 
-    Images are the same if their decoded pixels are, whatever their files are called. Each is measured once.
+    Images are the same if their decoded pixels are, whatever the names of their files. Each is measured once.
 
     Args:
         old: Images that have an index, see :func:`make_dna`.
-        new: Likewise.
+        new: As ``old``.
         feature: As for :func:`compare`, and so are all that follow.
-        layers: Which layers.
+        layers: Names of the layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
-        changes: What named changes of images do to the neurons.
-        num_folds: Folds of images that are kept apart, for tests; 0 for none.
+        changes: Effects of named changes of images on the neurons.
+        num_folds: Number of folds of images, for tests; 0 for none.
         reading: Options for reading the images.
 
     Raises:
@@ -147,46 +150,53 @@ def compare_versions(
     """
     sides = open_indexed_images((old, new), "A comparison of versions", reading)
     distances = resolve_distances(None, [])
-    way = resolve(feature, layers, num_bins, ranges, to_gpu=True)
-    known = changes_for(changes, way.extractor.name, way.extractor.weights_digest)
+    resolved = resolve(feature, layers, num_bins, ranges, to_gpu=True)
+    change_dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)
     old_images, new_images = sides
-    met = _meet(old_images, new_images, reading or Reading())
+    match = _match(old_images, new_images, reading or Reading())
     kinds = kinds_for(distances)
-    job = Job.for_dnas(way, kinds, reading, num_folds or None)
+    job = Job.for_dnas(resolved, kinds, reading, num_folds or None)
     both, removed, added = (
-        measure(job, side.take(some)) if some else None
-        for side, some in ((old_images, met.kept), (old_images, met.gone), (new_images, met.came))
+        measure(job, side.take(numbers)) if numbers else None
+        for side, numbers in ((old_images, match.common), (old_images, match.removed), (new_images, match.added))
     )
-    against = partial(_against, distances=distances, changes=known)
-    whole = against(_joined(both, removed), _joined(both, added)) if met.gone or met.came else None
-    return replace(met.found, whole=whole, of_added=against(both, added), of_removed=against(both, removed))
+    against = partial(_against, distances=distances, changes=change_dictionary)
+    whole = against(_joined(both, removed), _joined(both, added)) if match.removed or match.added else None
+    return replace(match.versions, whole=whole, of_added=against(both, added), of_removed=against(both, removed))
 
 
 @dataclass(frozen=True)
-class _Met:
-    """Numbers of the images that both versions have, that only the old and only the new one has; and what to say."""
+class _Match:
+    """Images of two versions, matched by pixels.
 
-    kept: list[int]
-    gone: list[int]
-    came: list[int]
-    found: Versions
+    Attributes:
+        common: Indices in the old version of the images that both have.
+        removed: Indices in the old version of those that only it has.
+        added: Indices in the new version of those that only it has.
+        versions: The differences, still without comparisons.
+
+    """
+
+    common: list[int]
+    removed: list[int]
+    added: list[int]
+    versions: Versions
 
 
-def _meet(old: ImageSource, new: ImageSource, reading: Reading) -> _Met:
-    one, other = (_contents(side, reading) for side in (old, new))
-    pairs = in_common(one.digests, other.digests)
-    same = [(one.numbers[i], other.numbers[j]) for i, j in pairs]
-    gone = sorted(set(one.numbers) - {i for i, _ in same})
-    came = sorted(set(other.numbers) - {j for _, j in same})
-    names, new_names = _short_names(old), _short_names(new)
-    lost, gained = [names[i] for i in gone], [new_names[j] for j in came]
-    renamed = [(names[i], new_names[j]) for i, j in same if names[i] != new_names[j]]
-    counts = len(one.numbers), len(other.numbers)
-    both = {*lost} & {*gained}
-    edited = [name for name in lost if name in both]
-    added, removed = ([name for name in some if name not in both] for some in (gained, lost))
-    found = Versions(counts, added, removed, renamed, edited, None, None, None, one.unreadable + other.unreadable)
-    return _Met([i for i, _ in same], gone, came, found)
+def _match(old: ImageSource, new: ImageSource, reading: Reading) -> _Match:
+    a, b = (_contents(side, reading) for side in (old, new))
+    same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
+    only_old = sorted(set(a.numbers) - {i for i, _ in same})
+    only_new = sorted(set(b.numbers) - {j for _, j in same})
+    old_names, new_names = _short_names(old), _short_names(new)
+    old_only_names, new_only_names = [old_names[i] for i in only_old], [new_names[j] for j in only_new]
+    renamed = [(old_names[i], new_names[j]) for i, j in same if old_names[i] != new_names[j]]
+    counts = len(a.numbers), len(b.numbers)
+    both = {*old_only_names} & {*new_only_names}
+    edited = [name for name in old_only_names if name in both]
+    added, removed = ([name for name in names if name not in both] for names in (new_only_names, old_only_names))
+    versions = Versions(counts, added, removed, renamed, edited, None, None, None, a.unreadable + b.unreadable)
+    return _Match([i for i, _ in same], only_old, only_new, versions)
 
 
 def _contents(images: ImageSource, reading: Reading) -> Content:
@@ -198,22 +208,22 @@ def _contents(images: ImageSource, reading: Reading) -> Content:
 
 
 def _short_names(images: ImageSource) -> list[str]:
-    """Names below what they are in, so that two versions call the same image alike."""
+    """Return names relative to the source, so that an image has the same name in both versions."""
     return [name.removeprefix(images.label).lstrip("/") for name in images.names]
 
 
-def _joined(one: Measured | None, other: Measured | None) -> Measured | None:
-    """All images of two parts, without folds: two versions share those of the first."""
-    if one is None or other is None:
-        whole = one or other
-        return whole and whole.without_folds()
-    dnas = {kind: replace(merged([dna, other.dnas[kind]]), folds=()) for kind, dna in one.dnas.items()}
+def _joined(a: Measured | None, b: Measured | None) -> Measured | None:
+    """Merge two parts without their folds, since two versions share the images of the first."""
+    if a is None or b is None:
+        part = a or b
+        return part and part.without_folds()
+    dnas = {kind: replace(merged([dna, b.dnas[kind]]), folds=()) for kind, dna in a.dnas.items()}
     return Measured(dnas, [])
 
 
 def _against(
-    one: Measured | None, other: Measured | None, distances: Sequence[Distance], changes: ChangeDictionary | None
+    a: Measured | None, b: Measured | None, distances: Sequence[Distance], changes: ChangeDictionary | None
 ) -> Comparison | None:
-    if one is None or other is None:
+    if a is None or b is None:
         return None
-    return replace(compare_measured(one, other, distances=distances), changes=changes)
+    return replace(compare_measured(a, b, distances=distances), changes=changes)

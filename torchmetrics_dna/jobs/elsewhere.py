@@ -30,14 +30,14 @@ _SETTINGS = {"actors": int, "cpus": int, "gpus": float}
 
 
 def engine_of(engine: Engine | str) -> Engine:
-    """The engine that an argument names.
+    """Return the engine of this name.
 
     Args:
-        engine: ``"ray"``, or the address of a cluster, ``"ray://HOST:PORT"``; after a ``?`` may follow the settings of
-            :class:`RayEngine`, such as ``"ray?actors=8&cpus=2"``. Or an engine.
+        engine: ``"ray"``, or the address of a cluster, ``"ray://HOST:PORT"``; after a ``?``, settings of
+            :class:`RayEngine`, such as ``"ray?actors=8&cpus=2"``. Or an engine itself.
 
     Raises:
-        ValueError: If it names none.
+        ValueError: If there is no such engine, or a setting is wrong.
 
     Example:
         >>> engine_of("ray://head:10001?gpus=1").address
@@ -62,7 +62,7 @@ def engine_of(engine: Engine | str) -> Engine:
 
 
 def check_elsewhere(images: Images) -> None:
-    """Check that other processes can read images.
+    """Check that other processes can read these images.
 
     Raises:
         ValueError: If they are a stream that lives in this process, or this is one of several processes.
@@ -75,7 +75,7 @@ def check_elsewhere(images: Images) -> None:
 
 
 def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[dict[str, DNA], list[str]]:
-    """The DNA of each kind, and a line for each image that was left out; as :func:`make_files` makes them."""
+    """Return the DNA of each kind, as in the files of :func:`make_files`, and a line for each image left out."""
     with TemporaryDirectory() as folder:
         parts = Parts(Path(folder), parts_of(images, job.reading.batch_size), list(job.statistics))
         finish_elsewhere(images, job, parts, engine)
@@ -85,10 +85,10 @@ def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[d
 def finish_elsewhere(images: Images, job: Job, parts: Parts, engine: Engine | str) -> None:
     """Measure the missing parts of a job on an engine.
 
-    Each part that gets finished comes to this machine's disk, so that none is measured twice, whatever is lost.
+    Each finished part is saved on this machine's disk, so that no part is measured twice after a loss.
 
     Raises:
-        ValueError: If an image can't be read, or images or extractor can't be sent elsewhere.
+        ValueError: If an image can't be read, or images or extractor can't be pickled.
         Exception: As :meth:`Engine.run` raises it.
 
     """
@@ -108,13 +108,12 @@ def run_elsewhere(
 
     Args:
         images: The images.
-        job: How they are measured; its extractor is on the CPU meanwhile, since not all machines can unpickle another
-            device's.
+        job: The job; its extractor is moved to the CPU meanwhile, since a machine without the device can't unpickle it.
         engine: The engine, see :func:`engine_of`.
         splits: All splits.
-        numbers: Those to run.
-        value: Computes what a worker sends of a split; a function that can be pickled.
-        take: Takes the number of each split with its result, in the order in which they get finished.
+        numbers: Numbers of the splits to run.
+        value: Function that computes the result of a split in a worker; must be picklable.
+        take: Callback for the number of each split and its result, in order of completion.
 
     Raises:
         Exception: As :meth:`Engine.run` raises it.
@@ -140,7 +139,7 @@ def run_elsewhere(
 
 
 class _SplitWork(Work):
-    """Runs splits as one process does."""
+    """Work that runs splits like a single process."""
 
     def __init__(self, images: Images, job: Job, splits: Sequence[range], value: Callable[[Job, Split], Any]) -> None:
         self.label = images.label
@@ -148,8 +147,8 @@ class _SplitWork(Work):
         self._job = replace(job, reading=replace(job.reading, progress=None))
 
     def begin(self, device: str, cores: int) -> None:
-        """Move the network; cores that it leaves decode images."""
-        check_there(self._images)
+        """Move the network to the device; the other cores decode images."""
+        check_reachable(self._images)
         self._job.extractor.to(device)
         if self._job.reading.num_workers is None:
             self._job = replace(self._job, reading=replace(self._job.reading, num_workers=cores - 1))
@@ -159,13 +158,13 @@ class _SplitWork(Work):
         return Finished(self._value(self._job, split), split.num_images, split.unreadable)
 
 
-def check_there(images: Images) -> None:
-    """FileNotFoundError unless this machine has the first file of a set, or at least its folder."""
+def check_reachable(images: Images) -> None:
+    """Raise FileNotFoundError unless this machine has the first file of a set, or at least its folder."""
     try:
         file = images.shards[0].label if isinstance(images, ImageStream) else images.fetch(0)
     except FileNotFoundError as err:
         file = err.filename
-    except Exception:  # what is wrong with an image is said where it is read
+    except Exception:  # errors of images are raised when they are read
         return
     if not isinstance(file, (str, os.PathLike)) or is_address(file):
         return

@@ -19,32 +19,32 @@ class Work(ABC):
 
     @abstractmethod
     def begin(self, device: str, cores: int) -> None:
-        """Get ready in a worker: on which device, with how many cores."""
+        """Prepare the work in a worker, on this device and with this number of cores."""
 
     @abstractmethod
     def __call__(self, number: int) -> Any:
-        """Work on one split: the same result each time, since a worker may be lost and another begin anew."""
+        """Work on one split; must be idempotent, since a split is repeated if its worker is lost."""
 
 
 class Engine(ABC):
-    """Base class of engines: a place where workers run splits."""
+    """Base class of engines, whose workers run splits."""
 
     @abstractmethod
     def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        """Yield each number with its result, once, in the order in which they get finished.
+        """Yield each number with its result, once, in order of completion.
 
-        A number whose worker is lost is given to another one. There are at most as many results at a time as workers.
-        When the generator is closed, its workers are gone.
+        The number of a lost worker goes to another one. At most one result per worker is in memory. Closing the
+        generator ends its workers.
 
         Args:
-            work: What to do with each number.
-            numbers: Those of the splits, ascending.
+            work: The work on each split.
+            numbers: Numbers of the splits, ascending.
 
         Raises:
-            Exception: That of the work, of the lowest number that failed; before it, all lower ones come.
-            ModuleNotFoundError: If a package is missing that it takes.
-            ConnectionError: If it can't be reached.
+            Exception: The error of the work on the lowest number that failed, after the results of all lower ones.
+            ModuleNotFoundError: If a required package is missing.
+            ConnectionError: If the engine can't be reached.
             ValueError: If the work can't be pickled.
-            RuntimeError: If workers are lost over and over.
+            RuntimeError: If workers are lost repeatedly.
 
         """

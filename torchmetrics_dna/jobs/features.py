@@ -28,7 +28,7 @@ _MOST_KEPT = 2 << 30  # bytes of histograms of images; beyond that they run thro
 
 
 class SpatialMeans(ImageRows):
-    """Spatial means of some layers, float32, ``(images, N)``, of which a job makes :class:`Features`.
+    """Spatial means of some layers, float32, ``(images, N)``; a job turns them into :class:`Features`.
 
     Args:
         neurons: The layers, in the order of the extractor, and their N neurons.
@@ -50,14 +50,14 @@ class SpatialMeans(ImageRows):
 
 
 class Distances(ImageRows):
-    """Distances of each image to S references, and with ``pools`` to all images of the pass, in the last column.
+    """Distances of each image to S references, and with ``pools`` to the pool of all images, in the last column.
 
-    Those to the pool are NaN where the histograms of images could not be kept until it is known. Beside its rows, a
-    state has ``"pool"``, the counts of all images in the scorer's bins, and the histograms of single images.
+    Distances to the pool are NaN if the histograms of single images took too much memory to be kept until the end.
+    Beside its rows, a state has ``"pool"``, the counts of all images in the scorer's bins, and these histograms.
 
     Args:
-        scorer: Takes the distances.
-        pools: Whether the images of the pass are a reference as well.
+        scorer: Computes the distances.
+        pools: Whether to use the images of the pass as a reference as well.
 
     """
 
@@ -101,7 +101,7 @@ class Distances(ImageRows):
         distances = super().value(state)
         if not self._pools or not len(distances):
             return distances
-        to_pool = [self._scorer.distances_to(state["pool"], *kept) for kept in _histograms(state)]
+        to_pool = [self._scorer.distances_to(state["pool"], *histograms) for histograms in _histograms(state)]
         column = torch.cat([distances[:0, 0], *to_pool])
         if len(column) < len(distances):
             column = torch.full((len(distances),), torch.nan, dtype=torch.float64)
@@ -114,5 +114,5 @@ def _histograms(state: State) -> Histograms:
 
 
 def contrasted(distances: Tensor) -> Tensor:
-    """Scores of images from their distances ``(images, S)``."""
+    """Return scores of images from their distances ``(images, S)``: the first, minus the second if there is one."""
     return distances[:, 0] if distances.shape[1] == 1 else distances[:, 0] - distances[:, 1]

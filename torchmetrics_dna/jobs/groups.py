@@ -21,7 +21,7 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
     """Return a function (index, name) -> group, or None to group by pixel content.
 
     Raises:
-        ValueError: As :func:`group_names`; of a stream, if groups are a sequence, since nobody knows its images.
+        ValueError: As :func:`group_names`; for a stream also if groups are a sequence, since its images are not known.
 
     """
     if isinstance(images, ImageSource):
@@ -49,16 +49,16 @@ def _by_name(group_of: Callable[[str], object], _: int, name: str) -> object:
 
 
 def group_names(images: ImageSource, groups: Groups) -> list[object]:
-    """The group of each image.
+    """Return the group of each image.
 
     Args:
         images: The images.
-        groups: ``"folder"``: the folder that it lies in. ``"prefix:REGEX"``: what the expression matches at the
-            beginning of the file's name, or its first group in brackets. A function of the image's name. Or the groups
-            themselves, one for each image.
+        groups: ``"folder"``: the folder of the image. ``"prefix:REGEX"``: the match of the expression at the beginning
+            of the file's name, or its first group in brackets. A function of the image's name. Or a sequence of groups,
+            one for each image.
 
     Raises:
-        ValueError: If it is none of these, or an image has no group.
+        ValueError: If ``groups`` is none of these, or an image has no group.
 
     Example:
         >>> from torchmetrics_dna.images import ImageSource
@@ -76,7 +76,7 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
 
 
 def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
-    """The group of an image by its name."""
+    """Return the function from an image's name to its group."""
     if callable(groups):
         return groups
     if groups == "folder":
@@ -92,9 +92,9 @@ def _folder(name: str) -> str:
 
 def _matched(expression: str, name: str) -> str:
     try:
-        found = re.match(expression, PurePath(name).name)
+        match = re.match(expression, PurePath(name).name)
     except re.error as err:
         raise ValueError(f"Argument `groups` has no regular expression, {expression!r}: {err}") from err
-    if found is None:
+    if match is None:
         raise ValueError(f"{expression!r} matches nothing at the beginning of {name!r}; give another expression")
-    return found[1] if found.re.groups else found[0]
+    return match[1] if match.re.groups else match[0]

@@ -1,4 +1,4 @@
-"""Jobs: how image sets become statistics, in the only loop over activations."""
+"""Jobs: map image sets to statistics, in the only loop over activations."""
 
 from __future__ import annotations
 
@@ -34,17 +34,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Split:
-    """Measured state of a part of an image set.
+    """Measured states of a part of an image set.
 
     Attributes:
         states: The state of each statistic, by name.
         unreadable: One line for each image that was left out.
         num_images: Number of images that were read.
-        first: Name of the first of these; empty if there is none.
+        first: Name of the first of these images; empty if there is none.
         last: Name of the last one.
-        numbers: Positions of these in their source, where rows or folds of images are kept; those of a stream are
-            counted.
-        names: Their names, likewise.
+        numbers: Indices of the images in their source, or running numbers in a stream; only if rows or folds are kept.
+        names: Names of the images, under the same condition.
         notes: Folds and thumbnails of batches, by name, if folds are kept.
 
     """
@@ -63,15 +62,15 @@ class Split:
 class Job:
     """Maps splits of an image set to statistics.
 
-    A split is a range of images, or of shards of a stream. A whole set is one split; a file of an interrupted job, a
-    class, and a window of a stream are splits.
+    A split is a range of images, or of shards of a stream. A whole set is one split; so are a part of a resumable job,
+    a class, and a window of a stream.
 
     Args:
-        extractor: The network, on the device where it is to run.
-        statistics: How images add up, by name.
+        extractor: The network, on its device.
+        statistics: The statistics to accumulate, by name.
         reading: Options for reading the images.
-        num_folds: How many folds of images the statistics keep apart; None for none.
-        groups: Which images share a fold, see :func:`group_names`; by default those of equal pixels.
+        num_folds: Number of folds of images that the statistics keep; None for none.
+        groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
 
     """
 
@@ -90,14 +89,14 @@ class Job:
         num_folds: int | None = None,
         groups: Groups | None = None,
     ) -> Job:
-        """A job whose statistics are DNAs, by their kinds.
+        """Make a job whose statistics are DNAs, by kind.
 
         Args:
             resolved: The network, and the bins and ranges of histograms.
             kinds: Kinds of DNA to make.
             reading: Options for reading the images.
-            num_folds: Number of folds of images to keep apart; None for none.
-            groups: Which images share a fold.
+            num_folds: Number of folds of images to keep; None for none.
+            groups: Images that share a fold.
 
         """
         extractor, num_bins, ranges = resolved.extractor, resolved.num_bins, resolved.ranges
@@ -111,13 +110,13 @@ class Job:
                 "gaussian": (lambda: MomentStatistic(extractor), lambda: MomentStatistic(extractor)),
                 "layer-gaussian": (lambda: CrossMomentStatistic(extractor), lambda: MomentStatistic(extractor)),
             }
-            whole, of_fold = makers[kind]
-            return whole() if num_folds is None else FoldedStatistic(whole(), of_fold(), num_folds)
+            make_statistic, make_fold = makers[kind]
+            return make_statistic() if num_folds is None else FoldedStatistic(make_statistic(), make_fold(), num_folds)
 
         return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
 
     def also(self, **statistics: Statistic) -> Job:
-        """The same with more statistics."""
+        """Return this job with additional statistics."""
         return replace(self, statistics={**self.statistics, **statistics})
 
     def run(
@@ -128,13 +127,13 @@ class Job:
         size: int | None = None,
         whole: Images | None = None,
     ) -> Iterator[Split]:
-        """Measure splits, one after the other; delete each before the next is asked for, or two are in memory.
+        """Yield measured splits, one after the other; delete each before the next, or two are in memory.
 
         Args:
             images: The images.
-            splits: Which images, or shards of a stream, each split has; None for all in one.
-            size: Images of a split instead, which is given as soon as it has them; what is left at the end is not.
-            whole: What the images are a share of, where groups of images go by their numbers.
+            splits: Range of images, or of shards of a stream, of each split; None for all in one.
+            size: Number of images of each split instead; an incomplete last split is dropped.
+            whole: The source that the images are a share of, for groups that are given by index.
 
         Raises:
             ValueError: If images have no such groups, one can't be read, or activations are not finite.
@@ -158,51 +157,51 @@ class Job:
             if splits is not None and ends:
                 assert split is not None
                 yield split
-                split = None  # before the next one has its own: counts may be large
+                split = None  # freed before the next one is allocated: counts may be large
         if splits is None and size is None:
             yield split or self.empty()
 
     def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images of no class are left out.
+        """Measure all classes in one pass, all in memory; images without a class are left out.
 
         Args:
             images: The images.
-            class_of: The class of an image, by its name.
-            classes: All of them.
+            class_of: Function from an image's name to its class, or None.
+            classes: Names of all classes.
 
         """
         splits = {name: self.empty() for name in classes}
         for part, folds in self._activated(images, None, None, images):
             labels = [class_of(name) for name in part.names]
             for label in filter(None, dict.fromkeys(labels)):
-                chosen = [i for i, other in enumerate(labels) if other == label]
+                chosen = [i for i, image_label in enumerate(labels) if image_label == label]
                 self._add_(splits[label], images, part, chosen, folds)
             splits[classes[0]].unreadable += part.left_out
             del part, folds
         return splits
 
     def empty(self) -> Split:
-        """A split of no images."""
+        """Return a split of no images."""
         return Split({name: statistic.empty(self.extractor.device) for name, statistic in self.statistics.items()})
 
     def values(self, split: Split) -> dict[str, Any]:
-        """The value of each statistic; DNAs on the CPU, and may be views of the split."""
+        """Return the value of each statistic; DNAs are on the CPU, and may be views of the split."""
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
     def dnas(self, split: Split) -> dict[str, DNA]:
-        """The DNAs among the values."""
+        """Return the DNAs among the values."""
         return {name: value for name, value in self.values(split).items() if isinstance(value, DNA)}
 
     @property
     def keeps_rows(self) -> bool:
-        """True if something is kept of each image."""
+        """True if the job keeps values of single images."""
         return self.num_folds is not None or any(statistic.by_image for statistic in self.statistics.values())
 
     def _activated(
         self, images: Images, splits: Sequence[range] | None, size: int | None, whole: Images
     ) -> Iterator[tuple[Activated, Tensor | None]]:
-        """Activations of parts of batches, and the folds of their images."""
+        """Yield activations of parts of batches, with the folds of their images."""
         if splits is not None and not splits:
             return
         group_of = grouping(whole, self.groups) if self.num_folds is not None else None
@@ -220,8 +219,8 @@ class Job:
     def _add_(
         self, split: Split, images: Images, part: Activated, chosen: slice | list[int], folds: Tensor | None
     ) -> None:
-        """Add some images of a part in place."""
-        activations = {layer: values[chosen] for layer, values in part.activations.items()}  # views of a slice
+        """Add the chosen images of a part in place."""
+        activations = {layer: values[chosen] for layer, values in part.activations.items()}  # views if a slice
         places, names = (_some(values, chosen) for values in (part.places, part.names))
         for name, statistic in self.statistics.items():
             if isinstance(statistic, FoldedStatistic) and folds is not None:
@@ -233,13 +232,13 @@ class Job:
         if folds is not None:
             split.notes.setdefault("folds", []).append(folds[chosen])
             split.notes.setdefault("thumbnails", []).append(part.notes["thumbnails"][chosen])
-        if self.keeps_rows:  # or else a long stream would leave long lists
+        if self.keeps_rows:  # unbounded lists for a long stream otherwise
             split.numbers += _numbers(images, places)
             split.names += names
 
 
 def _numbers(images: Images, places: Sequence[int]) -> list[int]:
-    """Numbers of images in the source that they were taken of; of a stream, where they stand in it."""
+    """Return indices of images in their original source, or running numbers in a stream."""
     return [images.numbers[i] for i in places] if isinstance(images, ImageSource) else list(places)
 
 

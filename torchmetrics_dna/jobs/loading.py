@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.extractors.cpu import cut
 from torchmetrics_dna.images import ImageSource, ImageStream
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.jobs.processes import heed, rank, world_size
+from torchmetrics_dna.jobs.processes import raise_if_peer_failed, rank, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Reading
     from torchmetrics_dna.images.loader import Notes
 
-_FEW = 64  # images, which torch alone is done with before compiled functions are loaded, which takes a second
+_FEW = 64  # images, for which torch takes less time than loading numba, about a second
 
 
 def share_of(images: Images) -> Images:
-    """The images that this process measures, one of several that share them.
+    """Return this process's share of the images.
 
     Raises:
-        ValueError: If they are a stream that gives each process a part of its own already.
+        ValueError: If they are a stream that is split among processes already.
 
     """
     if world_size() > 1 and isinstance(images, ImageStream) and images.only_whole:
@@ -35,26 +35,26 @@ def share_of(images: Images) -> Images:
 
 
 def number_of(images: Images) -> int | None:
-    """Number of images; None of a stream that does not know it."""
+    """Return the number of images; None for a stream of unknown length."""
     return images.count if isinstance(images, ImageStream) else len(images)
 
 
-def are_few(images: Images) -> bool:
-    """True if loading compiled functions would take longer than the work."""
+def is_small_job(images: Images) -> bool:
+    """True if loading numba would take longer than the work."""
     number = number_of(images)
     return number is not None and number <= _FEW
 
 
 class Activated(NamedTuple):
-    """Some images that went through an extractor.
+    """Activations of a batch of images.
 
     Attributes:
-        places: Where those that could be read stand among the images; of a stream, the numbers of their entries.
-        activations: Of these, ``{layer: (B, n, *positions)}``.
+        places: Indices of the readable images; in a stream, numbers of their entries.
+        activations: Their activations, ``{layer: (B, n, *positions)}``.
         left_out: A line for each image that was left out.
-        names: What those that could be read are called.
-        notes: What was noted of these, ``(B, ...)``, by name.
-        ends: Whether a part of the images ends with these.
+        names: Names of the readable images.
+        notes: Notes on them, ``(B, ...)``, by name.
+        ends: True if these are the last images of a part.
 
     """
 
@@ -74,18 +74,18 @@ def activate(
     parts: Sequence[range] | None = None,
     window: int | None = None,
 ) -> Iterator[Activated]:
-    """Run images through an extractor, part by part.
+    """Yield the activations of images, batch by batch.
 
-    On the CPU, a part is what goes through the network at once; else it is a batch. Delete its activations before the
-    next part is asked for, so that there are never two.
+    On the CPU, batches are as large as the network runs at once. Delete the activations before the next iteration, so
+    that two are never in memory.
 
     Args:
         images: The images.
         extractor: The network.
         reading: Options for reading the images.
-        notes: What to note of each image, see :func:`load_batches`.
-        parts: Which images or shards to take, likewise.
-        window: Images after which not to wait for more, likewise.
+        notes: Notes to take of each image, see :func:`load_batches`.
+        parts: Ranges of images or shards, see there.
+        window: Number of images after which not to wait for more, see there.
 
     """
     done, total = 0, count_images(images, parts)
@@ -107,11 +107,11 @@ def activate(
         more = [] if batch.properties is None else [batch.properties.to(extractor.device, non_blocking=True)]
         numbers, left_out = batch.numbers, batch.unreadable
         for part in cut(len(numbers), most):
-            heed()
-            given = [pixels[part], *(values[part] for values in more)]
+            raise_if_peer_failed()
+            inputs = [pixels[part], *(values[part] for values in more)]
             noted = {name: values[part] for name, values in batch.notes.items()}
             ends = batch.ends and part.stop == len(numbers)
-            yield Activated(numbers[part], run(*given) if numbers else {}, left_out, batch.names[part], noted, ends)
+            yield Activated(numbers[part], run(*inputs) if numbers else {}, left_out, batch.names[part], noted, ends)
             left_out = []
         done += len(numbers) + len(batch.unreadable)
         if reading.progress:
@@ -121,7 +121,7 @@ def activate(
 
 
 def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
-    """Number of images in some parts, or None of a stream that does not know it."""
+    """Return the number of images in these parts; None for a stream of unknown length."""
     if isinstance(images, ImageSource):
         return len(images) if parts is None else sum(map(len, parts))
     return images.count if parts is None or sum(map(len, parts)) == len(images.shards) else None

@@ -1,4 +1,4 @@
-"""Make a dictionary of changes: what blur, compression and others do to each neuron, measured on images."""
+"""Make a dictionary of changes: the effects of blur, compression and others on each neuron, measured on images."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
 
 _STEPS = [(name, strength) for name in CHANGES for strength in STRENGTHS]
 _LEAST = 20  # images
-_COMPONENTS = 5  # in which images differ by what they show
+_COMPONENTS = 5  # principal components of the content of images
 
 
 class ChangedImages(ImageSource):
-    """Each image of a source as it is, then in all changes and strengths.
+    """Images of a source, each unchanged and then in all changes and strengths.
 
     Args:
         source: The images.
@@ -48,7 +48,7 @@ class ChangedImages(ImageSource):
     @override
     def decode(self, index: int) -> RGBImage:
         number, step = divmod(index, 1 + len(_STEPS))
-        if self._last is None or self._last[0] != number:  # one after the other, so an image is decoded once
+        if self._last is None or self._last[0] != number:  # indices come in order, so each image is decoded once
             self._last = number, super().decode(number)
         image = self._last[1]
         if not step:
@@ -65,13 +65,13 @@ def make_changes(
     reading: Reading | None = None,
     distributed: bool = False,
 ) -> ChangeDictionary:
-    """Make a dictionary of changes: 111 passes over the images, one as they are and one for each change and strength.
+    """Make a dictionary of changes from 111 versions of each image: unchanged, and in each change and strength.
 
     Args:
-        source: At least 20 images, better a hundred, such as those that are to be compared look; see
+        source: At least 20 images, better a hundred, similar to those to be compared; see
             :func:`make_dna`.
-        feature: What describes the images; see :class:`DNAExtractor`, which may be given itself.
-        layers: Which layers, if ``feature`` is not an extractor.
+        feature: A :class:`DNAExtractor`, or its ``feature``.
+        layers: Names of the layers, if ``feature`` is not an extractor.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
 
@@ -90,14 +90,15 @@ def make_changes(
             images.split(rank(), world_size()) if distributed else images, extractor, reading or Reading()
         )
         shares = gather((means, sums)) if distributed else [(means, sums)]
-        means, sums = torch.cat([mean for mean, _ in shares]), torch.stack([some for _, some in shares]).sum(0)
+        means = torch.cat([means for means, _ in shares])
+        sums = torch.stack([sums for _, sums in shares]).sum(0)
         if len(means) < _LEAST:
             raise ValueError(f"Only {len(means)} images could be read, but a dictionary takes at least {_LEAST}")
         return _dictionary(means, sums, extractor)
 
 
 def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> tuple[Tensor, Tensor]:
-    """Mean activations of each image as it is, ``(images, N)``; sums over images for each step, ``(C * S, N)``."""
+    """Return means of each unchanged image, ``(images, N)``, and sums over images by step, ``(C * S, N)``."""
     clean: list[Tensor] = []
     sums = torch.zeros(len(_STEPS), extractor.neurons.total, dtype=torch.float64)
     forms = 1 + len(_STEPS)
@@ -115,13 +116,14 @@ def _measure(images: ImageSource, extractor: DNAExtractor, reading: Reading) -> 
 def _dictionary(means: Tensor, sums: Tensor, extractor: DNAExtractor) -> ChangeDictionary:
     spread = means.std(0)
     least = float(spread[spread > 0].median()) * 1e-3 if bool((spread > 0).any()) else 1.0
-    spread = spread.clamp(min=least)  # of a neuron that is silent on these images, or it would outweigh all others
+    spread = spread.clamp(min=least)  # a neuron silent on these images would outweigh all others
     neurons = extractor.neurons
     widths = torch.tensor(list(neurons.values()))
-    weights = (1 / widths.double().sqrt()).repeat_interleave(widths)  # so that layers weigh the same
-    apart = (means - means.mean(0)) / spread * weights / (len(means) - 1) ** 0.5
-    _, sizes, components = torch.linalg.svd(apart, full_matrices=False)
-    count = min(_COMPONENTS, len(means) // 2, neurons.total // 4)  # or nothing would be left of few
+    weights = (1 / widths.double().sqrt()).repeat_interleave(widths)  # all layers get the same weight
+    centered = (means - means.mean(0)) / spread * weights / (len(means) - 1) ** 0.5
+    _, sizes, components = torch.linalg.svd(centered, full_matrices=False)
+    # few images or neurons would otherwise be explained completely
+    count = min(_COMPONENTS, len(means) // 2, neurons.total // 4)
     content = sizes[:count, None] * components[:count] / weights
     shifts = (sums / len(means) - means.mean(0)).view(len(CHANGES), len(STRENGTHS), -1)
     return ChangeDictionary(
@@ -137,6 +139,6 @@ def _dictionary(means: Tensor, sums: Tensor, extractor: DNAExtractor) -> ChangeD
 
 
 def _rounded(values: Tensor) -> Tensor:
-    """With 11 significant bits, which is plenty for a fit, so that files are small."""
+    """Round to 11 significant bits, enough for a fit, so that files compress well."""
     mantissa, exponent = torch.frexp(values)
     return torch.ldexp((mantissa * 2048).round() / 2048, exponent)

@@ -11,7 +11,7 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import are_few
+from torchmetrics_dna.jobs.loading import is_small_job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.statistics.resolve import resolve
@@ -46,15 +46,15 @@ def make_dna(
 
     Args:
         source: A folder, a file of images (zip, tar, Parquet, array, list, video), an address or a pattern of these,
-            a dataset, images in memory, or what gives them one after the other; see :func:`open_source`.
+            a dataset, images in memory, or an iterable of images; see :func:`open_source`.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
         kind: ``"histogram"``, ``"gaussian"`` or ``"layer-gaussian"``.
-        layers: Which layers, if ``feature`` is not an extractor.
+        layers: Names of the layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
             default those packaged with the extractor, or else ``"auto"``.
-        num_folds: Keep so many folds of images apart, at least 5, such as 20: so that :func:`compare` can test.
-        groups: Which images share a fold; see :func:`group_names`.
+        num_folds: Number of folds of images to keep, at least 5, such as 20, so that :func:`compare` can test.
+        groups: Images that share a fold; see :func:`group_names`.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all must make the same call, and all
             get the same result.
@@ -79,7 +79,7 @@ efficientnet_lite0)
         resolved = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", to_gpu=True)
         images = open_source(source, reading)
         check_used(reading or Reading(), images)
-        with plainly(are_few(images)):
+        with plainly(is_small_job(images)):
             job = Job.for_dnas(resolved, [kind], reading, num_folds, groups)
             measured = measure(job, images, distributed=distributed, on=on)
     if left_out := measured.unreadable:

@@ -16,7 +16,7 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import group_names, grouping
-from torchmetrics_dna.jobs.loading import are_few
+from torchmetrics_dna.jobs.loading import is_small_job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
@@ -40,30 +40,29 @@ def make_files(
 ) -> tuple[dict[str, Path | str], list[str]]:
     """Write the DNA of an image set to files, all kinds from one pass.
 
-    The images are measured in parts, which lie in the folder ``OUTPUT.parts`` until the whole is written. Which
-    images are in a part does not depend on how many processes there are, nor does the order in which parts are merged,
-    so the files are the same to the last byte. The folder is locked until then, so that no other job mixes with it. Of
-    a stream of files, each is a part, or several if there are more than 1,000; what lives in this process has no parts.
+    The images are measured in parts, kept in the folder ``OUTPUT.parts`` until the output is written. The parts and the
+    order in which they are merged do not depend on the number of processes, so the files are the same to the last byte.
+    The folder is locked meanwhile, so that jobs do not mix. In a stream of files each file is a part, or several files
+    if there are more than 1,000; sources that live in this process have no parts.
 
     Args:
         source: See :func:`open_source`.
-        output: Where to write, a path, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in
-            the working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
+        output: Path of the file, or an address such as ``s3://bucket/x.dna.npz``, whose folder of parts is in the
+            working directory; with several kinds, ``x.dna.npz`` stands for ``x.histogram.dna.npz`` and so on.
         job: The kinds of DNA to make, see :meth:`Job.for_dnas`.
         on: Engine whose workers measure the parts, see :func:`engine_of`.
         resume: Resume from the finished parts of an interrupted call.
-        notes: Kept in the files.
+        notes: Text to store in the files.
 
     Returns:
         The path or address of the file of each kind, and one line for each image that was left out.
 
     Raises:
-        FileNotFoundError: If the images, or the folder or bucket to write to, are not there.
-        FileExistsError: If something is at ``output`` that is not a file.
+        FileNotFoundError: If the images, or the folder or bucket to write to, do not exist.
+        FileExistsError: If ``output`` exists and is not a file.
         ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
-            resumed; if there are finished
-            parts and ``resume`` is False, or they are of another job or of other images; if the folder of parts holds
-            something else, or another process makes parts in it.
+            resumed; if there are finished parts and ``resume`` is False, or they are of another job or of other images;
+            if the folder of parts holds something else, or another process makes parts in it.
 
     """
     with in_step():
@@ -79,18 +78,18 @@ def make_files(
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), parts_of(images, job.reading.batch_size), kinds)
     try:
-        with in_step(), plainly(are_few(images)):
+        with in_step(), plainly(is_small_job(images)):
             if rank() == 0:
                 parts.begin(_described(images, job), resume)
             if on is None:
-                missing = gather(parts.missing())[0]  # as it was before any process finished a part
+                missing = gather(parts.missing())[0]  # of rank 0, before any process finishes a part
                 parts.measure(images, job, missing[rank() :: world_size()])
                 gather(None)  # wait until all parts are there
             else:
                 finish_elsewhere(images, job, parts, on)
-            made = parts.merged(images.label)
+            dnas = parts.merged(images.label)
             if rank() == 0:
-                for kind, dna in made:
+                for kind, dna in dnas:
                     replace(dna, notes=notes).save(paths[kind])
                     del dna
             unreadable = parts.unreadable()
@@ -103,7 +102,7 @@ def make_files(
 
 
 def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str], resume: bool, notes: str) -> list[str]:
-    """Write the DNAs of a stream, which is measured in one go; gives a line for each image that was left out."""
+    """Write the DNAs of a stream, measured in one pass; return one line for each image that was left out."""
     if resume:
         raise ValueError(
             f"{images.label!r} lives in this process, so it has no parts to resume from; leave out `resume`, or give"
@@ -117,12 +116,12 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
-    """Output of each kind of DNA, a path or an address.
+    """Return the path or address of each kind of DNA.
 
     Raises:
-        FileNotFoundError: If there is no such folder or bucket.
-        FileExistsError: If something is there that is not a file.
-        OSError: If the system of an address can't be asked, or can't be written to.
+        FileNotFoundError: If the folder or bucket does not exist.
+        FileExistsError: If the output exists and is not a file.
+        OSError: If the file system of an address can't be reached or written to.
 
     """
     output = os.fspath(output)
@@ -137,15 +136,15 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 
 
 def parts_folder(output: str | os.PathLike[str]) -> Path:
-    """Folder of the parts of a job: beside its output, or in the working directory if that is at an address."""
+    """Return the folder of a job's parts: beside its output, or in the working directory if that is an address."""
     return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
 
 
 def _described(images: Images, job: Job) -> dict[str, Any]:
-    """Description that all parts of a job have in common, in json's types."""
-    told = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
+    """Return the description that all parts of a job share, in json types."""
+    lines = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
     sha = hashlib.sha256()
-    for line in told:
+    for line in lines:
         sha.update(line.encode(errors="surrogatepass"))
     count = len(images.shards) if isinstance(images, ImageStream) else len(images)
     configurations = [statistic.configuration for statistic in job.statistics.values()]

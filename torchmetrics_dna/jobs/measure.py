@@ -1,4 +1,4 @@
-"""Measure an image set in one pass: every statistic that is asked for."""
+"""Measure all requested statistics of an image set in one pass."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Measured:
     """Values measured in one pass over an image set.
 
     Attributes:
-        dnas: A DNA of each kind that was asked for, all of the same images; with folds, if they were kept apart.
+        dnas: DNA of each requested kind, all of the same images; with folds, if the job has folds.
         unreadable: One line for each image that was left out.
-        numbers: Where the images that could be read stand in the source, in ascending order, as all that is of each;
-            those of a stream are counted. Empty where nothing is kept of single images.
-        names: What these images are called.
-        kept: What else was kept of each image, by name; with folds, also ``"folds"`` and ``"thumbnails"``.
-        features: Spatial means of the images, if they were kept.
-        states: What statistics of single images hold beside their rows, by name.
+        numbers: Source indices of the readable images, ascending, or running numbers in a stream; per-image values
+            follow this order. Empty if the job keeps no values of single images.
+        names: Names of these images.
+        rows: Other values of each image, by name of statistic; with folds, also ``"folds"`` and ``"thumbnails"``.
+        features: Spatial means of the images, if the job has them.
+        states: States of per-image statistics without their rows, by name.
 
     """
 
@@ -48,23 +48,23 @@ class Measured:
     unreadable: list[str]
     numbers: Sequence[int] = ()
     names: Sequence[str] = ()
-    kept: Mapping[str, Tensor] = field(default_factory=dict)
+    rows: Mapping[str, Tensor] = field(default_factory=dict)
     features: Features | None = None
     states: Mapping[str, State] = field(default_factory=dict)
 
     @property
     def folds(self) -> Tensor | None:
-        """The fold of each image, if folds were kept."""
-        return self.kept.get("folds")
+        """Fold of each image, or None without folds."""
+        return self.rows.get("folds")
 
     @property
     def thumbnails(self) -> Tensor | None:
-        """Thumbnails of the images, if folds were kept, uint8, ``(images, n)``."""
-        return self.kept.get("thumbnails")
+        """Thumbnails of the images, uint8, ``(images, n)``, or None without folds."""
+        return self.rows.get("thumbnails")
 
     @property
     def any(self) -> DNA:
-        """One of the DNAs."""
+        """First of the DNAs, for what all have in common."""
         return next(iter(self.dnas.values()))
 
     def input_of(self, distance: Distance) -> Any:
@@ -77,11 +77,11 @@ class Measured:
         return self.dnas.get(distance.kinds[0])
 
     def select(self, layers: Sequence[str]) -> Measured:
-        """The same with the DNAs of some layers; what was kept of images stays as it is."""
+        """Return a copy with DNAs of these layers only; per-image values are unchanged."""
         return replace(self, dnas={kind: dna.select(layers) for kind, dna in self.dnas.items()})
 
     def without_folds(self) -> Measured:
-        """The same without folds, which take more than all else."""
+        """Return a copy without folds, which take most of the memory."""
         return Measured({kind: replace(dna, folds=()) for kind, dna in self.dnas.items()}, self.unreadable)
 
 
@@ -94,7 +94,7 @@ def measure(
         job: The job.
         source: Images, see :func:`open_source`.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
-        own: With ``distributed``, each process gives images of its own; all are measured as one set.
+        own: Whether each process has images of its own; with ``distributed``, all are measured as one set.
         on: Engine that measures them on other machines, see :func:`engine_of`.
 
     Raises:
@@ -115,22 +115,22 @@ def measure(
         check_any_read(num_images + len(unreadable), unreadable, images.label)
         values = job.values(split)
         rows = {name: values.pop(name) for name, statistic in job.statistics.items() if statistic.by_image}
-        # rows are copied in order, so the state must not keep them
+        # rows are copied in order, so the state need not hold them
         states = {name: {key: t for key, t in split.states[name].items() if key != "rows"} for name in rows}
         rows |= _notes(job, split)
-        numbers, names, kept = _in_order(rows, split, images, distributed)
-        features = _features(job, kept, names)
-        return Measured(values, sorted(unreadable), numbers, names, kept, features, states)
+        numbers, names, ordered_rows = _in_order(rows, split, images, distributed)
+        features = _features(job, ordered_rows, names)
+        return Measured(values, sorted(unreadable), numbers, names, ordered_rows, features, states)
 
 
-def _features(job: Job, kept: dict[str, Tensor], names: Sequence[str]) -> Features | None:
-    """Take the features out of what was kept of each image; None if they were not."""
+def _features(job: Job, rows: dict[str, Tensor], names: Sequence[str]) -> Features | None:
+    """Move the features out of the per-image values; None if there are none."""
     statistic = job.statistics.get("features")
-    if not isinstance(statistic, SpatialMeans) or "features" not in kept:
+    if not isinstance(statistic, SpatialMeans) or "features" not in rows:
         return None
     extractor = job.extractor
     origin = extractor.name, extractor.weights_digest, extractor.preparation
-    return Features(kept.pop("features"), statistic.neurons, *origin, names)
+    return Features(rows.pop("features"), statistic.neurons, *origin, names)
 
 
 def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measured:
@@ -143,26 +143,26 @@ def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measur
 
 
 def _notes(job: Job, split: Split) -> dict[str, Tensor]:
-    """The fold and the thumbnail of each image, if folds are kept."""
+    """Return the fold and the thumbnail of each image; empty without folds."""
     if job.num_folds is None:
         return {}
-    none = {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
-    return none | {name: torch.cat(batches) for name, batches in split.notes.items()}
+    empty = {"folds": torch.zeros(0, dtype=torch.int64), "thumbnails": torch.zeros(0, dtype=torch.uint8)}
+    return empty | {name: torch.cat(batches) for name, batches in split.notes.items()}
 
 
 def _in_order(
     rows: dict[str, Tensor], split: Split, images: Images, distributed: bool
 ) -> tuple[list[int], list[str], dict[str, Tensor]]:
-    """Numbers and names of all images, and what is known of each, in their order, whichever process read it."""
-    mine = split.numbers, split.names, rows
-    shares = gather(mine) if distributed else [mine]
-    every = torch.tensor([number for some, _, _ in shares for number in some], dtype=torch.int64)
-    order = every.argsort()
-    numbers = every[order].tolist() if isinstance(images, ImageSource) else list(range(len(every)))
-    names = [name for _, some, _ in shares for name in some]
-    # nobody's share is joined with what has another shape, of no images
-    kept = {
-        name: torch.cat([known[name] for some, _, known in shares if some or len(shares) == 1])[order]
-        for name in (rows if len(every) else ())
+    """Gather numbers, names and rows of the images of all processes, in source order."""
+    own = split.numbers, split.names, rows
+    shares = gather(own) if distributed else [own]
+    gathered = torch.tensor([number for numbers, _, _ in shares for number in numbers], dtype=torch.int64)
+    order = gathered.argsort()
+    numbers = gathered[order].tolist() if isinstance(images, ImageSource) else list(range(len(gathered)))
+    names = [name for _, names_of_share, _ in shares for name in names_of_share]
+    # an empty share has rows of another shape, which can't be concatenated
+    ordered = {
+        name: torch.cat([share[name] for read, _, share in shares if read or len(shares) == 1])[order]
+        for name in (rows if len(gathered) else ())
     }
-    return numbers, [names[i] for i in order.tolist()], kept
+    return numbers, [names[i] for i in order.tolist()], ordered

@@ -26,11 +26,11 @@ if TYPE_CHECKING:
 
 
 class MeasuredRanges(NamedTuple):
-    """Activation ranges that were measured in one pass over image sets.
+    """Activation ranges measured in one pass over image sets.
 
     Attributes:
-        ranges: Those of all images, united with the ones that were given.
-        num_images: How many images were measured.
+        ranges: Ranges of all images, united with the given ones.
+        num_images: Number of measured images.
         unreadable: One line for each image that was left out.
 
     """
@@ -52,8 +52,8 @@ def measure_ranges(
     """Measure the minimum and maximum of each neuron in one pass over image sets.
 
     Args:
-        sources: Image sets, see :func:`open_source`; also ranges that were measured before.
-        extractor: The network, on the device where it is to run.
+        sources: Image sets, see :func:`open_source`; also earlier ranges.
+        extractor: The network, on its device.
         margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
@@ -107,7 +107,7 @@ def measure_ranges(
 def _add_elsewhere_(
     state: State, statistic: RangeStatistic, images: Images, job: Job, engine: Engine | str
 ) -> list[str]:
-    """Add images in place, by an engine: extremes unite to the same in any order; a line for each that was left out."""
+    """Add images in place, by an engine, in any order; return a line for each image that was left out."""
     parts, left_out = parts_of(images, job.reading.batch_size), dict[int, list[str]]()
 
     def take(part: int, finished: Finished) -> None:

@@ -1,4 +1,4 @@
-"""The engine on Ray: actors share the splits."""
+"""Engine on Ray: actors share the splits."""
 
 from __future__ import annotations
 
@@ -21,19 +21,20 @@ from torchmetrics_dna.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-_MOST_LOSSES = 5  # of workers over one number, or before one has begun
+_MOST_LOSSES = 5  # of workers at one number, or before the first one starts
 _PATIENCE = 60.0  # seconds
 
 
 class RayEngine(Engine):
-    """Workers in a Ray cluster: this process's, one that it can find, or one of this machine alone.
+    """Engine with workers in a Ray cluster: a connected, named or running one, or a new one on this machine.
 
     Args:
-        address: Such as ``"ray://head:10001"``. None for the cluster that this process is connected to, else that of
-            ``RAY_ADDRESS``, else one that runs on this machine, else a new one.
-        actors: How many workers there are at most; by default as many as the cluster has room for.
-        cpus: Cores of each.
-        gpus: GPUs of each; by default 1 if the cluster has any, else 0. Shares such as 0.5 let workers share one.
+        address: Address such as ``"ray://head:10001"``. None for the cluster that this process is connected to, else
+            that of ``RAY_ADDRESS``, else one that runs on this machine, else a new one.
+        actors: Maximum number of workers; by default as many as the cluster has room for.
+        cpus: Number of cores of each worker.
+        gpus: Number of GPUs of each worker; by default 1 if the cluster has any, else 0. Fractions such as 0.5 let
+            workers share one.
 
     Raises:
         ValueError: If a number is out of range.
@@ -50,7 +51,7 @@ class RayEngine(Engine):
         self.actors, self.cpus, self.gpus = actors, cpus, gpus
 
     def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        """As for any engine; a cluster that was started for it is stopped."""
+        """Run the work as for any engine; a cluster started for it is stopped."""
         ray = require("ray", "ray")
         try:
             pickled = require("ray.cloudpickle", "ray").dumps(work)
@@ -64,7 +65,7 @@ class RayEngine(Engine):
             yield from _shared(ray, ray.put(pickled), resources, actors, numbers)
 
     def _room(self, cluster: dict[str, float]) -> tuple[int, dict[str, float]]:
-        """Number of actors at most, and the resources of each, for those of a cluster."""
+        """Return the maximum number of actors in a cluster, and the resources of each."""
         gpus = float("GPU" in cluster) if self.gpus is None else self.gpus
         room = int(cluster.get("CPU", 0) // self.cpus)
         room = min(room, int(cluster.get("GPU", 0) // gpus)) if gpus else room
@@ -79,13 +80,13 @@ class RayEngine(Engine):
             undo.callback(ray.shutdown)
             try:
                 self._connect(ray, undo)
-            except Exception as err:  # of as many types as there are reasons
+            except Exception as err:  # Ray raises many types
                 where = f"the Ray cluster {self.address!r}" if self.address else "a Ray cluster"
                 raise ConnectionError(f"Can't connect to {where}: {reason_of(err)}; see that it runs") from err
             yield
 
     def _connect(self, ray: Any, undo: ExitStack) -> None:
-        """Join a cluster, or where none was named and none runs, start one that nobody else can reach."""
+        """Connect to a cluster; if none is named and none runs, start one that is closed to others."""
         options: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR"}  # our output may be for programs
         address = self.address or os.environ.get("RAY_ADDRESS")
         if address is None and require("ray._private.services", "ray").canonicalize_bootstrap_address(None) is None:
@@ -96,12 +97,12 @@ class RayEngine(Engine):
 
 @contextmanager
 def _closed() -> Iterator[None]:
-    """Have a new cluster listen on loopback alone, as Ray does by itself on macOS and Windows, and ask for a token."""
+    """Make a new cluster listen on loopback only, as Ray's default on macOS and Windows, and require a token."""
     constants, config = require("ray._private.ray_constants", "ray"), require("ray._raylet", "ray").Config
     settings = {"RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0", "RAY_AUTH_MODE": os.environ.get("RAY_AUTH_MODE", "token")}
     before = {name: os.environ.get(name) for name in settings}
     is_open = constants.ENABLE_RAY_CLUSTER
-    os.environ |= settings  # for its processes; here they were read before
+    os.environ |= settings  # for its processes; this one has read its environment already
     constants.ENABLE_RAY_CLUSTER = False
     config.initialize("")
     try:
@@ -116,14 +117,14 @@ def _closed() -> Iterator[None]:
 def _shared(
     ray: Any, work: Any, resources: dict[str, float], most: int, numbers: Sequence[int]
 ) -> Generator[tuple[int, Any], None, None]:
-    """Share numbers among at most so many actors, each of which has one at a time.
+    """Share numbers among at most ``most`` actors, each with one number at a time.
 
-    A lost actor is replaced, and its number goes to the next one that is free. Ray's own retries do not do: they are
-    used up within seconds after a node has died, and without a bound, a split that kills its worker never ends.
+    A lost actor is replaced, and its number requeued. Ray's own retries are no substitute: they are used up within
+    seconds after a node dies, and without a limit, a split that kills its worker is retried forever.
     """
     worker = ray.remote(**resources, max_restarts=0, max_task_retries=0)(_Worker)
     waiting, failed, losses = deque(numbers), dict[int, Exception](), Counter[int | None]()
-    calls: dict[Any, tuple[Any, int | None]] = {}  # each actor, and its number; None while it gets ready
+    calls: dict[Any, tuple[Any, int | None]] = {}  # actor and its number, None while it starts
     try:
         while True:
             working = [number for _, number in calls.values() if number is not None]
@@ -156,14 +157,14 @@ def _shared(
                         raise cause from err
                     else:
                         failed[number] = cause
-                        waiting = deque(other for other in waiting if other < number)  # those that were lost
+                        waiting = deque(each for each in waiting if each < number)  # requeued ones still run
                     continue
                 del losses[number]
-                if waiting:  # before whoever iterates takes its time
+                if waiting:  # before yielding, so that the actor works while the caller does
                     following = waiting.popleft()
                     calls[actor.do.remote(following)] = actor, following
                 else:
-                    _kill(ray, actor)  # its room is for others
+                    _kill(ray, actor)  # frees its resources for others
                 if number is not None:
                     yield number, result
                 del result
@@ -175,10 +176,10 @@ def _shared(
 
 
 class _Worker:
-    """Body of an actor."""
+    """Class of the Ray actors."""
 
     def begin(self, pickled: bytes, folder: str, version: str) -> None:
-        """Get ready, as in the driver's process: relative paths are below its folder."""
+        """Set up as in the driver's process, whose relative paths then work."""
         host = platform.node()
         if version != __version__:
             raise ValueError(f"{host} has torchmetrics-dna {__version__}, expected {version}; install that there")

@@ -1,4 +1,4 @@
-"""The finished parts of a job, in a folder: so that it can be shared, and resumed after an interruption."""
+"""Finished parts of a job, in a folder, so that it can be shared and resumed after an interruption."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.jobs.job import Job, Split
 
-_MOST_PARTS = 32  # enough to share among processes, and few enough that writing them costs little
+_MOST_PARTS = 32  # enough to share among processes, few enough to be cheap to write
 _MOST_OF_SHARDS = 1000  # of 0.5 to 3 MB each on disk with the default extractor
 FORMAT = "parts of a torchmetrics_dna"
 _JOB, _LOCK = "job.json", "torchmetrics-dna.lock"
 _FILE = r"(job\.json|\d{2,3}\.json|\d{2,3}\.[a-z-]+\.dna\.npz)"
-_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # some may be half written
+_OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including temporary files of interrupted writes
 
 
 class Finished(NamedTuple):
@@ -49,9 +49,9 @@ class Finished(NamedTuple):
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
-    """Images, or shards of a stream, of each part.
+    """Return the range of images, or of shards of a stream, of each part.
 
-    Parts hold whole batches or shards, so that batches are the same whoever measures which part.
+    Parts hold whole batches or shards, so that batches do not depend on which process measures a part.
 
     Example:
         >>> from torchmetrics_dna.images import open_source
@@ -68,7 +68,7 @@ def parts_of(images: Images, batch_size: int) -> list[range]:
 
 
 def packed(job: Job, split: Split) -> dict[str, bytes]:
-    """The files of a split's DNAs, by kind, which are many times smaller than their counts in memory."""
+    """Return the files of a split's DNAs as bytes, by kind; they are many times smaller than counts in memory."""
     files = {}
     with TemporaryDirectory() as folder:
         for kind, dna in job.dnas(split).items():
@@ -79,12 +79,12 @@ def packed(job: Job, split: Split) -> dict[str, bytes]:
 
 
 class Parts:
-    """The parts of a job, on disk.
+    """Parts of a job, on disk.
 
     Args:
-        folder: Where the parts are kept.
-        parts: Which images or shards each part has, see :func:`parts_of`.
-        kinds: Which DNAs each part has.
+        folder: Folder of the parts.
+        parts: Range of images or shards of each part, see :func:`parts_of`.
+        kinds: Kinds of DNA of each part.
 
     """
 
@@ -153,10 +153,10 @@ class Parts:
         return [part for part in range(len(self.parts)) if not self._record(part).is_file()]
 
     def measure(self, images: Images, job: Job, parts: Sequence[int]) -> None:
-        """Make some parts, in one pass over their images."""
-        left = iter(parts)
+        """Measure these parts in one pass over their images."""
+        remaining = iter(parts)
         for split in job.run(images, [self.parts[part] for part in parts]):
-            part = next(left)
+            part = next(remaining)
             for kind, dna in job.dnas(split).items():
                 dna.save(self._path(part, kind))
                 del dna
@@ -175,10 +175,10 @@ class Parts:
         return [line for record in self._records() for line in record["unreadable"]]
 
     def merged(self, label: str) -> Iterator[tuple[str, DNA]]:
-        """Merge the DNAs of all parts, kind by kind when they are asked for; two are in memory at a time.
+        """Merge the DNAs of all parts, one kind at a time, lazily; two DNAs are in memory at a time.
 
         Args:
-            label: What the images are called.
+            label: Name of the image set, for messages.
 
         Raises:
             ValueError: If no image could be read.
@@ -207,29 +207,29 @@ class Parts:
         return content
 
     def remove(self) -> None:
-        """Delete all parts, and nothing that someone else has put there."""
-        for path in sorted(self.folder.iterdir()):  # the job after its parts
+        """Delete all parts, but no other files."""
+        for path in sorted(self.folder.iterdir()):  # job.json after the parts
             if _OURS.fullmatch(path.name) and path.name != _LOCK:
                 path.unlink()
 
     def _check_ours(self) -> None:
-        """Raise ValueError if the folder holds anything that this module has not made."""
+        """Raise ValueError if the folder holds files that this module has not written."""
         if not self.folder.exists():
             return
         names = sorted(path.name for path in self.folder.iterdir()) if self.folder.is_dir() else ["."]
-        other = [name for name in names if not _OURS.fullmatch(name)]
-        if not other and _JOB in names:
+        foreign = [name for name in names if not _OURS.fullmatch(name)]
+        if not foreign and _JOB in names:
             self._job()
-        elif not other:
-            other = [name for name in names if re.fullmatch(_FILE, name)]
-        if other:
+        elif not foreign:
+            foreign = [name for name in names if re.fullmatch(_FILE, name)]
+        if foreign:
             raise ValueError(
-                f"{str(self.folder)!r} is not a folder of parts, or something else is in it ({other[0]!r}); move it"
+                f"{str(self.folder)!r} is not a folder of parts, or something else is in it ({foreign[0]!r}); move it"
                 " away, or choose another output"
             )
 
     def _job(self) -> dict[str, Any]:
-        """Read what the finished parts have in common."""
+        """Read the description that the finished parts share."""
         record = self.folder / _JOB
         with refusing(record, "the job of parts"):
             job: dict[str, Any] = read_json(record, dict)
@@ -238,7 +238,7 @@ class Parts:
         return job
 
     def _finish(self, part: int, num_images: int, unreadable: list[str]) -> None:
-        """Write the record of a part, last, since it says that the part is there."""
+        """Write the record of a part; must come last, since it marks the part as finished."""
         with replacing(self._record(part)) as temporary:
             temporary.write_text(json.dumps({"num_images": num_images, "unreadable": unreadable}), encoding="utf-8")
 

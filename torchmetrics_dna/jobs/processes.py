@@ -1,4 +1,4 @@
-"""Several processes that share the work of one command, as torchrun starts them."""
+"""Processes that share the work of one command, as started by torchrun."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 if dist.is_available():
-    # Its functions keep the group that exists when they are imported (by timm, for one) as their default. It can't be
-    # destroyed then, and its threads abort the process when it exits. So they are imported before there is a group.
+    # Its functions hold the group that exists when they are imported (by timm, for one) as default argument. That group
+    # can't be destroyed, and its threads abort the process at exit. So this import comes before any group exists.
     import torch.distributed.nn
 
 _T = TypeVar("_T")
-_step: _Step | None = None  # the step that this process takes together with the others
+_step: _Step | None = None  # the current collective step of this process
 
 
 def rank() -> int:
-    """This process's number; 0 where there is only one."""
+    """Return the rank of this process; 0 if there is only one."""
     return dist.get_rank() if _several() else 0
 
 
 def world_size() -> int:
-    """Number of processes."""
+    """Return the number of processes."""
     return dist.get_world_size() if _several() else 1
 
 
@@ -47,14 +47,14 @@ def gather(value: _T) -> list[_T]:
 def in_step(shared: bool = True) -> Iterator[None]:
     """Raise the error of one process in all of them, so that none waits for it.
 
-    A process that fails takes part in the next :func:`gather` of the others, with its error in place of a value. So a
-    gather must come right before any other collective call. A step within a step is part of it, and ends without one.
+    A process that fails joins the next :func:`gather` of the others with its error in place of a value. So a gather
+    must precede any other collective call. A nested step is part of the outer one, and ends without a gather.
 
     Args:
-        shared: Whether all processes take this step; if not, nothing is done.
+        shared: Whether all processes take this step; if not, this is a no-op.
 
     Raises:
-        Exception: The error of the lowest rank that failed, of the nearest type that Python has, with the rank in its
+        Exception: The error of the lowest rank that failed, as its nearest built-in type, with the rank in its
             message unless all failed alike, and as its attribute ``from_rank``.
 
     """
@@ -81,18 +81,18 @@ def in_step(shared: bool = True) -> Iterator[None]:
             _step = None
 
 
-def heed() -> None:
-    """Stop if another process has failed in this step; asks at most once a second."""
+def raise_if_peer_failed() -> None:
+    """Raise if another process has failed in this step; checks at most once a second."""
     if _step is not None:
-        _step.heed()
+        _step.raise_if_peer_failed()
 
 
 @contextmanager
-def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
-    """Join the processes that torchrun has started, and end like them.
+def joined(report: Callable[[Exception], None]) -> Iterator[None]:
+    """Initialize the process group of torchrun, and exit with the same code as the other processes.
 
     Args:
-        tell: Called in one process with the error of all.
+        report: Callback for the error of all, called in one process.
 
     Raises:
         SystemExit: With code 2, after an error.
@@ -108,10 +108,10 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
             yield
     except Exception as err:
         origin = getattr(err, "from_rank", None)
-        if origin == rank() or (origin is None and _first_to_tell()):
-            tell(err)
+        if origin == rank() or (origin is None and _first_to_report()):
+            report(err)
         if origin is not None:
-            # torchrun ends the others when one has ended: wait until the error is told, and end with our own code
+            # torchrun kills the others when one exits: wait until the error is reported, and exit with our own code
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
             with suppress(RuntimeError):
                 dist.barrier()
@@ -122,7 +122,7 @@ def joined(tell: Callable[[Exception], None]) -> Iterator[None]:
 
 @contextmanager
 def _stdout_to_stderr() -> Iterator[None]:
-    """Of C++, too: gloo of torch 2.8 prints that it is connected, and our output may be for programs."""
+    """Redirect stdout to stderr, also of C++: gloo of torch 2.8 prints there, and our output may be for programs."""
     stdout = os.dup(1)
     os.dup2(2, 1)
     try:
@@ -133,18 +133,18 @@ def _stdout_to_stderr() -> Iterator[None]:
 
 
 class _OtherFailedError(Exception):
-    """Another process has failed; the next gather says how."""
+    """Another process has failed; the next gather raises its error."""
 
 
 class _Failure(NamedTuple):
-    """An error that others can raise, too."""
+    """Error in a form that other processes can raise."""
 
     kind: type[Exception]
     message: str
 
     @classmethod
     def of(cls, error: Exception) -> _Failure:
-        # types of other packages may not be there in the other processes, or take other arguments
+        # types of other packages may be missing in other processes, or need other arguments
         for kind in type(error).__mro__:
             with suppress(TypeError):
                 if kind.__module__ == "builtins" and str(kind("x")) == "x":
@@ -155,7 +155,7 @@ class _Failure(NamedTuple):
 
 
 class _Step:
-    """Mailbox for a failure, which busy processes look into."""
+    """Flag in the store of the group for a failure, which busy processes poll."""
 
     def __init__(self) -> None:
         self._store = _store()
@@ -167,7 +167,7 @@ class _Step:
         with suppress(RuntimeError):
             self._store.set(self._failed, "1")
 
-    def heed(self) -> None:
+    def raise_if_peer_failed(self) -> None:
         if time.monotonic() - self._asked < 1:
             return
         self._asked = time.monotonic()
@@ -180,24 +180,24 @@ class _Step:
 
 
 def _exchange(value: _T, error: Exception | None) -> list[_T]:
-    found: list[Any] = [None] * world_size()
+    exchanged: list[Any] = [None] * world_size()
     try:
-        dist.all_gather_object(found, (value, error and _Failure.of(error)))
+        dist.all_gather_object(exchanged, (value, error and _Failure.of(error)))
     except RuntimeError as err:
         if error is not None:
             raise error from error.__cause__
         raise RuntimeError(f"Another process has ended before its work was done ({err})") from err
-    failures = {number: failure for number, (_, failure) in enumerate(found) if failure}
+    failures = {number: failure for number, (_, failure) in enumerate(exchanged) if failure}
     if failures:
         first, (kind, message) = next(iter(failures.items()))
         alike = len(failures) == world_size() and len(set(failures.values())) == 1
         raised = kind(message if alike else f"rank {first}: {message}")
         raised.from_rank = first
         raise raised from error
-    return [value for value, _ in found]
+    return [value for value, _ in exchanged]
 
 
-def _first_to_tell() -> bool:
+def _first_to_report() -> bool:
     try:
         return bool(_store().add("torchmetrics_dna/told", 1) == 1)
     except RuntimeError:  # the process that held it is gone
@@ -205,7 +205,7 @@ def _first_to_tell() -> bool:
 
 
 def _store() -> Any:
-    """The store of the default group, which answers without the other processes."""
+    """Return the store of the default group, which works without the other processes."""
     return dist.distributed_c10d._get_default_store()
 
 

@@ -29,7 +29,7 @@ from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import are_few, number_of
+from torchmetrics_dna.jobs.loading import is_small_job, number_of
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
@@ -49,11 +49,11 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
-_FEW_SIDES = 8  # a distance of self-ranging DNAs takes torch a tenth of what loading compiled functions does
+_FEW_SIDES = 8  # torch takes a tenth of numba's loading time for one distance of self-ranging DNAs
 
 
 @dataclass(frozen=True, eq=False)
-class Asked:
+class Arguments:
     """Arguments of a comparison of image sets; attributes are the arguments of :func:`compare`."""
 
     feature: Feature | None = None
@@ -74,15 +74,14 @@ class Asked:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Image sets of one comparison.
+    """Opened image sets of one comparison.
 
     Attributes:
-        measured: What was found of each; to be taken once, and measured when it is taken.
-        distances: Which distances they have in common.
-        plan: What can be said of fd.
-        words: Names of neurons and changes of images, as :class:`Comparison` takes them.
-        few: Whether they are few, of few images or of none to be measured, so that compiled functions are not worth
-            their loading.
+        measured: Iterator over the measured sides, each measured lazily.
+        distances: Distances that all sides support.
+        plan: Plan of the evidence for fd, or None.
+        words: Names of neurons and changes of images, as keyword arguments of :class:`Comparison`.
+        few: True if sides and images are so few that loading numba would take longer than the work.
 
     """
 
@@ -93,55 +92,55 @@ class Sides:
     few: bool
 
 
-def measure_sides(sides: Sequence[Source | DNA], asked: Asked) -> Sides:
-    """Open all sides, so that a mistake in the last does not cost the time that others take; and get ready to measure.
+def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
+    """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
 
     Args:
         sides: Images, DNAs or paths of them.
-        asked: The arguments of the comparison.
+        arguments: The arguments of the comparison.
 
     Raises:
         ValueError: As for :func:`compare`.
 
     """
-    opened = _open_sides(sides, asked.layers, asked.ranges, asked.reading, asked.on)
-    given = [side for side in opened if isinstance(side, DNA)]
-    distances = resolve_distances(asked.metrics, given)
-    _check_certainty(asked.confidence, asked.num_folds)
-    if len(given) == len(opened):
-        check_of_dnas(given, asked.feature, asked.num_bins)
-        return Sides(map(_as_measured, given), distances, None, _words(asked, given[0]), _are_few(opened))
+    opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
+    dnas = [side for side in opened if isinstance(side, DNA)]
+    distances = resolve_distances(arguments.metrics, dnas)
+    _check_certainty(arguments.confidence, arguments.num_folds)
+    if len(dnas) == len(opened):
+        check_of_dnas(dnas, arguments.feature, arguments.num_bins)
+        return Sides(map(_as_measured, dnas), distances, None, _words(arguments, dnas[0]), _is_small_job(opened))
     kinds = kinds_for(distances)
-    wanted = asked.feature, asked.layers, asked.num_bins, asked.ranges
-    way = resolve(*wanted, given, histograms="histogram" in kinds, to_gpu=True)
-    extractor, num_folds, plan = way.extractor, asked.num_folds, None
-    resolve_weights(asked.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-    network = (asked.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if asked.on is None:  # an engine keeps nothing of single images
+    options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
+    resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
+    extractor, num_folds, plan = resolved.extractor, arguments.num_folds, None
+    resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+    network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
+    if arguments.on is None:  # an engine keeps nothing of single images
         plan = _plan_for_fd(opened, distances, network, num_folds)
-    job = Job.for_dnas(way, kinds, asked.reading, num_folds or None)
-    job, known = job.also(**_kept_for(distances, plan, network)), iter(way.dnas)
-    grouped = _groups_of_sides(asked.groups, len(opened))
+    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds or None)
+    job, resolved_dnas = job.also(**_kept_for(distances, plan, network)), iter(resolved.dnas)
+    grouped = _groups_of_sides(arguments.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
 
     def measured() -> Iterator[Measured]:
-        kept: dict[tuple[str | None, int], Measured] = {}  # of places that come again
+        cached: dict[tuple[str | None, int], Measured] = {}  # cache of sides that occur again
         for i, (side, groups) in enumerate(zip(opened, grouped, strict=True)):
             if isinstance(side, DNA):
-                yield _as_measured(next(known))
+                yield _as_measured(next(resolved_dnas))
                 continue
-            made = kept.get(keys[i])
-            if made is None:
-                made = measure(replace(job, groups=groups), side, distributed=asked.distributed, on=asked.on)
+            result = cached.get(keys[i])
+            if result is None:
+                result = measure(replace(job, groups=groups), side, distributed=arguments.distributed, on=arguments.on)
             if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
-                kept[keys[i]] = made
-            yield made
+                cached[keys[i]] = result
+            yield result
 
-    return Sides(measured(), distances, plan, _words(asked, extractor), _are_few(opened))
+    return Sides(measured(), distances, plan, _words(arguments, extractor), _is_small_job(opened))
 
 
 def _place(side: Any) -> str | None:
-    """Canonical place of images; None for what is no path."""
+    """Return the canonical path or address of images; None if ``side`` is no path."""
     if not isinstance(side, (str, os.PathLike)):
         return None
     path = os.fspath(side)
@@ -154,41 +153,41 @@ def _check_certainty(confidence: float, num_folds: int) -> None:
         check_num_folds(num_folds)
 
 
-def _words(asked: Asked, of: DNA | DNAExtractor) -> dict[str, Any]:
+def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
     """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
-    extractor = of.extractor if isinstance(of, DNA) else of.name
-    others = PRESETS[extractor].neurons if extractor in PRESETS else None
+    extractor = origin.extractor if isinstance(origin, DNA) else origin.name
+    preset_neurons = PRESETS[extractor].neurons if extractor in PRESETS else None
     return {
-        "neuron_names": resolve_names(asked.neuron_names, of.neurons, others),
-        "changes": changes_for(asked.changes, extractor, of.weights_digest),
+        "neuron_names": resolve_names(arguments.neuron_names, origin.neurons, preset_neurons),
+        "changes": changes_for(arguments.changes, extractor, origin.weights_digest),
     }
 
 
 def _plan_for_fd(
     sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
 ) -> Plan | None:
-    """Plan for fd; None where it is not asked for, or a side has no single images or no folds."""
+    """Plan for fd; None if fd is not requested, or a side has no single images or no folds."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
     if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
         return None
     neurons = neurons.take(neurons.positions(own_layers(neurons)))
-    known = [size for size in sizes if size is not None]
-    if len(known) < len(sizes):
+    known_sizes = [size for size in sizes if size is not None]
+    if len(known_sizes) < len(sizes):
         return Plan(
             neurons,
             False,
             (),
             ("fd has no test and no value without noise here, since a stream does not say how long it is",),
         )
-    return plan_for(neurons, known, num_folds)
+    return plan_for(neurons, known_sizes, num_folds)
 
 
-def _are_few(sides: Sequence[Images | DNA]) -> bool:
-    return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or are_few(side) for side in sides)
+def _is_small_job(sides: Sequence[Images | DNA]) -> bool:
+    return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or is_small_job(side) for side in sides)
 
 
 def _kept_for(distances: Sequence[Distance], plan: Plan | None, neurons: Neurons) -> dict[str, SpatialMeans]:
-    """Statistics of single images that distances take: features of the last layer, and of those planned for fd."""
+    """Return the per-image statistics that distances need: features of the last layer, and of those planned for fd."""
     layers = set[str]()
     if any(not record.kinds for record in distances):
         layers.add(list(neurons)[-1])
@@ -213,7 +212,7 @@ def open_side(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
 ) -> Images | DNA:
-    """Open one side of a comparison: images, or a DNA, from which ``layers`` are selected."""
+    """Open one side of a comparison: images, or a DNA restricted to ``layers``."""
     if is_dna_path(side):
         side = load_dna(side, None if ranges == "auto" else ranges)
     if isinstance(side, DNA):
@@ -234,10 +233,10 @@ def _open_sides(
             open_side(side, layers, ranges, reading) if load is None else load.result()
             for side, load in zip(sides, loads, strict=True)
         ]
-    known = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
-    if known is not None:
-        origin = {"extractor": known.extractor, "weights_digest": known.weights_digest}
-        opened = [named(side, known.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
+    named_dna = next((side for side in opened if isinstance(side, DNA) and not is_unnamed(side)), None)
+    if named_dna is not None:
+        origin = {"extractor": named_dna.extractor, "weights_digest": named_dna.weights_digest}
+        opened = [named(side, named_dna.neurons, **origin) if isinstance(side, DNA) else side for side in opened]
     check_used(reading or Reading(), *opened)
     for side in opened if on is not None else ():
         if not isinstance(side, DNA):
@@ -252,13 +251,13 @@ def open_indexed_sides(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     reading: Reading | None = None,
 ) -> list[ImageSource | DNA]:
-    """Open all sides for a consumer of images by number, such as "A report"; ValueError if one is a stream."""
-    found = list[ImageSource | DNA]()
+    """Open all sides for a consumer of indexed images, such as "A report"; ValueError if one is a stream."""
+    indexed = list[ImageSource | DNA]()
     for opened in _open_sides(sides, layers, ranges, reading):
         if isinstance(opened, ImageStream):
             raise ValueError(by_number(opened, what))
-        found.append(opened)
-    return found
+        indexed.append(opened)
+    return indexed
 
 
 def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[Images]:

@@ -1,4 +1,4 @@
-"""A comparison as one page that opens without a network."""
+"""Reports of comparisons: a page that opens offline, Markdown or json."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Two image sets in, one report out: a page, Markdown or json."""
+"""Make a report from two image sets: a page, Markdown or json."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from torchmetrics_dna.jobs.sides import open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
-from torchmetrics_dna.reporting.sides import called
+from torchmetrics_dna.reporting.sides import label
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import make_cards
 from torchmetrics_dna.statistics.resolve import Network, resolve
@@ -54,27 +54,26 @@ def report(
     num_scored: int = NUM_SCORED,
     **options: Unpack[Options],
 ) -> Comparison:
-    """Compare two image sets, and write what differs: to one html page that opens without a network, or as a text.
+    """Compare two image sets, and write a report: one html page that opens offline, Markdown or json.
 
     Args:
         a: Images, or a histogram DNA or the path of one, as for :func:`compare`.
-        b: Likewise.
+        b: As ``a``.
         output: The file to write.
         feature: As for :func:`compare`.
-        format: ``"html"``, ``"md"`` (Markdown) or ``"json"``; by default as the name of ``output`` ends, else html.
-        names: What to call A and B; by default their paths.
-        num_scored: Images of each side that are looked at one by one, drawn at random, the same ones each time. Of
-            these the parts that excite neurons most are shown, and the images most and least like the other side. They
-            pass through the network once more.
+        format: ``"html"``, ``"md"`` (Markdown) or ``"json"``; by default from the suffix of ``output``, else html.
+        names: Names of A and B; by default their paths.
+        num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
+            excite neurons most, and those most and least like the other side. They pass through the network once more.
         options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
 
-    Properties of images are watched where both sides are images and the extractor is named.
+    Properties of images are measured too if both sides are images and the extractor is given by name.
 
     Returns:
         The comparison that the report shows.
 
     Raises:
-        FileNotFoundError: If images, or the folder to write to, are not there.
+        FileNotFoundError: If images, or the folder of ``output``, do not exist.
         ValueError: If an argument is wrong, an image can't be read, two DNAs do not fit together, or one is without
             histograms or ranges.
 
@@ -102,33 +101,33 @@ def report(
         if images:
             extractor = resolve(feature, layers, options.get("num_bins"), ranges, dnas, to_gpu=True).extractor
             feature, options["layers"] = extractor, None
-        found = compare(sides["a"], sides["b"], feature, **options)
+        comparison = compare(sides["a"], sides["b"], feature, **options)
         scored, cards = {}, None
         if extractor is not None:
-            alone = without_properties(extractor) if found.properties else extractor
-            kept = partial(_distances, found, alone)
-            cards = make_cards(sides["a"], sides["b"], found, alone, num_images=num_scored, keep=kept, **shared)
-            scored = {name: Scored.of(images[name], some) for name, some in cards.looked_at.items()}
-        names = names or (called(a, sides["a"]), called(b, sides["b"]))
+            alone = without_properties(extractor) if comparison.properties else extractor
+            keep = partial(_distances, comparison, alone)
+            cards = make_cards(sides["a"], sides["b"], comparison, alone, num_images=num_scored, keep=keep, **shared)
+            scored = {name: Scored.of(images[name], sample) for name, sample in cards.looked_at.items()}
+        names = names or (label(a, sides["a"]), label(b, sides["b"]))
         if rank() == 0:
-            told = Findings(found, names, scored, cards, _settings(sides, found, extractor, num_scored))
+            findings = Findings(comparison, names, scored, cards, _settings(sides, comparison, extractor, num_scored))
             with replacing(output) as temporary:
-                temporary.write_text(write(told), encoding="utf-8")
-        return replace(found, names=names)
+                temporary.write_text(write(findings), encoding="utf-8")
+        return replace(comparison, names=names)
 
 
 def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002
-    """How findings become text; ValueError if there is no such format."""
+    """Return the function that renders findings; ValueError if the format is unknown."""
     name = format or Path(output).suffix.lstrip(".").lower()
     if format is not None and format not in FORMATS:
         raise ValueError(f"Argument `format` expected to be one of {', '.join(FORMATS)}, but got {format!r}")
     return FORMATS.get(name, as_html)
 
 
-def _distances(found: Comparison, extractor: DNAExtractor, name: str) -> dict[str, ImageRows]:
-    """What to keep of images of a side: how far each is from the other side, and from its own."""
-    sides = [_histograms(found, side, extractor) for side in ("ba" if name == "a" else "ab")]
-    return {"distances": Distances(Scorer(sides, extractor, found.neuron_weights))}
+def _distances(comparison: Comparison, extractor: DNAExtractor, name: str) -> dict[str, ImageRows]:
+    """Return the per-image statistic of a side: distances of each image from the other side and from its own."""
+    sides = [_histograms(comparison, side, extractor) for side in ("ba" if name == "a" else "ab")]
+    return {"distances": Distances(Scorer(sides, extractor, comparison.neuron_weights))}
 
 
 def _open(
@@ -138,15 +137,15 @@ def _open(
     num_scored: int,
     options: Options,
 ) -> dict[str, ImageSource | DNA]:
-    """Both sides; errors come before any work."""
+    """Open both sides and check the arguments, so that errors come before any work."""
     check_folder(Path(output))
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = options.get("metrics")
     if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
-    kept = options.get("layers"), options.get("ranges"), options.get("reading")
-    opened = open_indexed_sides((a, b), "A report", *kept)
+    options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
+    opened = open_indexed_sides((a, b), "A report", *options_of_sides)
     sides = dict(zip("ab", opened, strict=True))
     for side in sides.values():
         if isinstance(side, HistogramDNA):
@@ -156,29 +155,29 @@ def _open(
     return sides
 
 
-def _histograms(found: Comparison, name: str, extractor: DNAExtractor) -> HistogramDNA:
-    """The histogram DNA of one side, of what the extractor has."""
-    assert found.measured is not None
-    dna = found.measured["ab".index(name)].dnas["histogram"]
+def _histograms(comparison: Comparison, name: str, extractor: DNAExtractor) -> HistogramDNA:
+    """Return the histogram DNA of one side, restricted to the neurons of the extractor."""
+    assert comparison.measured is not None
+    dna = comparison.measured["ab".index(name)].dnas["histogram"]
     assert isinstance(dna, HistogramDNA)
     return replace(dna.restrict(extractor.neurons), folds=())
 
 
 def _settings(
-    sides: dict[str, ImageSource | DNA], found: Comparison, extractor: DNAExtractor | None, num_scored: int
+    sides: dict[str, ImageSource | DNA], comparison: Comparison, extractor: DNAExtractor | None, num_scored: int
 ) -> dict[str, str]:
-    """What else figures depend on, for the record."""
-    kinds = {
+    """Return settings of the report that the comparison does not hold, by name."""
+    settings = {
         name.upper(): "a DNA" if isinstance(side, DNA) else f"images, {side.label}" for name, side in sides.items()
     }
     if Path(sys.argv[0]).name in ("torchmetrics-dna", "__main__.py"):
-        kinds["command"] = shlex.join(["torchmetrics-dna", *sys.argv[1:]])
-    if interval := found.interval:
-        kinds["folds of images"] = str(interval.num_folds)
+        settings["command"] = shlex.join(["torchmetrics-dna", *sys.argv[1:]])
+    if interval := comparison.interval:
+        settings["folds of images"] = str(interval.num_folds)
     if extractor is None:
-        return kinds
+        return settings
     return {
-        **kinds,
+        **settings,
         "images looked at one by one": f"{num_scored} of each side at most, drawn with seed 0",
         "turned by their EXIF tag": "yes"
         if any(getattr(s, "exif_orientation", False) for s in sides.values())

@@ -32,10 +32,10 @@ Pictures = dict[tuple[str, int, "Box"], str]
 
 
 def describe_cards(cards: Cards) -> dict[str, Any]:
-    """What the macro ``cards`` of ``cards.html`` takes: texts, numbers, and pictures as data URIs.
+    """Return the input of the macro ``cards`` of ``cards.html``: texts, numbers, and pictures as data URIs.
 
     Args:
-        cards: What :func:`~torchmetrics_dna.singles.cards.make_cards` found; their images are read once more.
+        cards: Cards from :func:`~torchmetrics_dna.singles.cards.make_cards`; their images are read once more.
 
     """
     pictures = _pictures(cards)
@@ -48,20 +48,22 @@ def describe_cards(cards: Cards) -> dict[str, Any]:
 
 
 def _how(cards: Cards) -> str:
-    looked_at = " and ".join(
+    samples = " and ".join(
         f"{images_in_words(count)} of {side.upper()}"
         + (f" (of {len(cards.images[side]):,})" if count < len(cards.images[side]) else "")
         for side, count in cards.num_images.items()
     )
     return (
         "Each card is of one neuron. It shows the parts of images that excite the neuron most, the strongest first, and"
-        f" those that excite it least, among {looked_at}."
+        f" those that excite it least, among {samples}."
     )
 
 
 def describe_card(card: Card) -> dict[str, Any]:
-    """Texts and numbers of a card, without its pictures."""
-    others = [in_words(one.layer, one.neuron, _named(one.layer, one.neuron, one.name)) for one in card.others]
+    """Return the texts and numbers of a card, without its pictures."""
+    others = [
+        in_words(other.layer, other.neuron, _named(other.layer, other.neuron, other.name)) for other in card.others
+    ]
     return {
         "called": in_words(card.layer, card.neuron, _named(card.layer, card.neuron, card.name)),
         "higher": card.higher,
@@ -73,9 +75,9 @@ def describe_card(card: Card) -> dict[str, Any]:
 
 
 def _sides(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
-    """The crops of a card that are most and least exciting, by side."""
+    """Return the crops of a card that excite the neuron most and least, by side."""
 
-    def of(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
+    def entries(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
                 "image": crop.image.removeprefix(folders[side]),
@@ -85,7 +87,10 @@ def _sides(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[s
             for crop in crops
         ]
 
-    return {side: {"most": of(side, most), "least": of(side, card.least[side])} for side, most in card.most.items()}
+    return {
+        side: {"most": entries(side, most), "least": entries(side, card.least[side])}
+        for side, most in card.most.items()
+    }
 
 
 def _named(layer: str, neuron: int, name: str) -> dict[str, dict[int, str]]:
@@ -93,32 +98,32 @@ def _named(layer: str, neuron: int, name: str) -> dict[str, dict[int, str]]:
 
 
 def describe_classes(classes: Classes) -> dict[str, Any]:
-    """A sentence and rows of a table."""
-    rows = [{**one._asdict(), "more": side} for side, some in classes.more.items() for one in some]
-    told = [
-        f"more in {side.upper()} of {', '.join(one.name for one in some)}"
-        for side, some in classes.more.items()
-        if some
+    """Return a sentence and the rows of a table on predicted classes."""
+    rows = [{**share._asdict(), "more": side} for side, shares in classes.more.items() for share in shares]
+    parts = [
+        f"more in {side.upper()} of {', '.join(share.name for share in shares)}"
+        for side, shares in classes.more.items()
+        if shares
     ]
     return {
         "rows": rows,
-        "sentence": f"The network's own classifier sees {'; '.join(told) or 'much the same in both'}.",
+        "sentence": f"The network's own classifier sees {'; '.join(parts) or 'much the same in both'}.",
     }
 
 
 def _pictures(cards: Cards) -> Pictures:
-    """A picture of each crop, by side, number of the image and box; each image is read once."""
+    """Draw each crop, by side, index of the image and box; each image is read once."""
     wanted: dict[tuple[str, int], set[Box]] = {}
     for card in cards.cards:
         for part in (card.most, card.least):
             for side, crops in part.items():
                 for crop in crops:
                     wanted.setdefault((side, crop.number), set()).add(crop.box)
-    found: Pictures = {}
+    pictures: Pictures = {}
     for (side, number), boxes in wanted.items():
         pixels = _read(cards.images, side, number)
-        found |= {(side, number, box): crop_picture(pixels, box) for box in boxes}
-    return found
+        pictures |= {(side, number, box): crop_picture(pixels, box) for box in boxes}
+    return pictures
 
 
 def _read(images: Mapping[str, ImageSource], side: str, number: int) -> NDArray[np.uint8]:
@@ -127,11 +132,11 @@ def _read(images: Mapping[str, ImageSource], side: str, number: int) -> NDArray[
 
 
 def crop_picture(pixels: NDArray[np.uint8], box: Box) -> str:
-    """A part of an image, at most 96 pixels wide and high, as the data URI of a JPEG of at most 6,000 bytes or so.
+    """Draw a part of an image, at most 96 pixels wide and high, as the data URI of a JPEG of about 6,000 bytes or less.
 
     Args:
         pixels: Shape ``(H, W, 3)``.
-        box: Left, top, right and bottom in shares.
+        box: Left, top, right and bottom as fractions of the image.
 
     """
     height, width = pixels.shape[:2]
@@ -147,7 +152,7 @@ def crop_picture(pixels: NDArray[np.uint8], box: Box) -> str:
     return data_uri(file.getvalue(), "jpeg")
 
 
-def _pixels(begin: float, end: float, whole: int) -> tuple[int, int]:
-    """The nearest pixels, at least one."""
-    first = min(round(begin * whole), whole - 1)
-    return first, max(first + 1, round(end * whole))
+def _pixels(begin: float, end: float, length: int) -> tuple[int, int]:
+    """Return the pixel range of a fraction of a side, at least one pixel."""
+    first = min(round(begin * length), length - 1)
+    return first, max(first + 1, round(end * length))

@@ -1,4 +1,4 @@
-"""The checkpoints of a training run against one reference: a folder of their DNAs, a curve and a table."""
+"""Checkpoints of a training run against one reference: a folder of their DNAs, a curve and a table."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ _STEP = re.compile(r"step_(\d+)\.dna\.npz")
 
 
 class Checkpoints:
-    """Scores checkpoints while a model trains, each against the same reference, and keeps their DNAs in a folder.
+    """Scores of the checkpoints of a training run against one reference, with their DNAs in a folder.
 
     The folder holds ``reference.dna.npz``, ``step_001000.dna.npz`` and so on, ``checkpoints.csv``, and ``curve.png`` if
-    matplotlib is installed. A training that is resumed with the same folder goes on with what is there.
+    matplotlib is installed. A resumed training with the same folder continues from its files.
 
-    A folder is of one run: the first ``add`` locks it, for as long as this object lives.
+    A folder belongs to one run: the first ``add`` locks it, for as long as this object lives.
 
     With ``distributed=True``, all processes of torch.distributed make the same calls: they share the images of the
     reference, each adds images of its own, and process 0 writes to its folder, which all see.
@@ -64,30 +64,30 @@ class Checkpoints:
     Args:
         reference: Images, which are measured once and kept in the folder, or a DNA or the path of one, of any kind;
             give it folds for a test and for values without noise (``make_dna(..., num_folds=20)``).
-        folder: Where files go; it is made where there is none.
+        folder: Folder of the files; created if it does not exist.
         feature: As for :func:`compare`, and so are all that follow.
-        layers: Which layers.
+        layers: Names of the layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
-        num_folds: Folds of images that are kept apart; 0 for none.
+        num_folds: Number of folds of images; 0 for none.
         reading: Options for reading the images.
         distributed: Share the work among the processes of torch.distributed, as above.
 
     Attributes:
         reference: The DNA of the reference.
-        folder: Where files go.
+        folder: Folder of the files.
 
     Raises:
-        ValueError: As for :func:`make_dna`; if the folder holds another reference, as far as the number of images and
-            the pixels of 64 of them tell. Images without an index are not read again, so nothing tells of these.
+        ValueError: As for :func:`make_dna`; if the folder holds another reference, by the number of images and the
+            pixels of 64 of them. Images without an index are not read again, so they are not checked.
 
     Example:
         >>> import numpy as np, tempfile
         >>> with tempfile.TemporaryDirectory() as folder:
         ...     checkpoints = Checkpoints(np.full((6, 40, 50, 3), 90, np.uint8), folder, layers=["block_0"])
         ...     for step, level in ((100, 250), (200, 100)):
-        ...         found = checkpoints.add(step, np.full((6, 40, 50, 3), level, np.uint8))
-        ...     checkpoints.comparisons.best, found.num_images, sorted(found.scalars())[:2]
+        ...         comparison = checkpoints.add(step, np.full((6, 40, 50, 3), level, np.uint8))
+        ...     checkpoints.comparisons.best, comparison.num_images, sorted(comparison.scalars())[:2]
         ('step_000200', {'a': 6, 'b': 6}, ['dna/block_0/dna_emd', 'dna/dna_emd'])
 
     """
@@ -115,33 +115,33 @@ class Checkpoints:
         self._reading = reading or Reading()
         self._distributed = distributed and world_size() > 1
         self.num_folds = num_folds
-        self._found: dict[int, Comparison] = {}
+        self._comparisons: dict[int, Comparison] = {}
         self._lock: Lock | None = None
         self._is_replaced = False
         with in_step(self._distributed):
-            self.folder, kept = self._open_folder(Path(folder))
-            given = open_side(reference, ranges=ranges, reading=self._reading)
-            dnas = [dna for dna in (given, kept) if isinstance(dna, DNA)][:1]
+            self.folder, saved = self._open_folder(Path(folder))
+            opened = open_side(reference, ranges=ranges, reading=self._reading)
+            dnas = [dna for dna in (opened, saved) if isinstance(dna, DNA)][:1]
             histograms = not dnas or dnas[0].kind == "histogram"
-            self._way = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
-            if kept is not None:
-                self._check_kept(kept, given)
-            if isinstance(given, DNA) or dnas:
-                self.reference = self._way.dnas[0].to("cpu")
+            self._resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
+            if saved is not None:
+                self._check_kept(saved, opened)
+            if isinstance(opened, DNA) or dnas:
+                self.reference = self._resolved.dnas[0].to("cpu")
             else:
-                found = self._measure(given, "histogram")
-                self.reference = replace(found, notes=_pixels_of(given)) if isinstance(given, ImageSource) else found
-            if kept is None and rank() == 0:
+                dna = self._measure(opened, "histogram")
+                self.reference = replace(dna, notes=_pixels_of(opened)) if isinstance(opened, ImageSource) else dna
+            if saved is None and rank() == 0:
                 self.reference.save(self.folder / _REFERENCE)
 
     @property
     def extractor(self) -> DNAExtractor:
-        """What describes the images."""
-        return self._way.extractor
+        """Extractor of the activations."""
+        return self._resolved.extractor
 
     @property
     def comparisons(self) -> Comparisons:
-        """The comparisons with all checkpoints in the folder, by the names of their files, in the order of steps.
+        """Comparisons with all checkpoints in the folder, by the names of their files, in the order of steps.
 
         Warns:
             UserWarning: If a file is left out: damaged, or of another extractor, layers, bins or ranges.
@@ -152,31 +152,31 @@ class Checkpoints:
         """
         names = [path.name for path in self.folder.iterdir()]
         steps = {int(match[1]) for name in names if (match := _STEP.fullmatch(name)) and name == _file(int(match[1]))}
-        for step in sorted(steps - self._found.keys()):
+        for step in sorted(steps - self._comparisons.keys()):
             path = self.folder / _file(step)
             try:
-                self._found[step] = replace(compare(self.reference, path), measured=None)
-            except (ValueError, OSError) as err:  # which must not end a training
+                self._comparisons[step] = replace(compare(self.reference, path), measured=None)
+            except (ValueError, OSError) as err:  # a bad file must not end a training
                 warnings.warn(f"The checkpoint {str(path)!r} is left out: {err}", stacklevel=2)
-        known = sorted(steps & self._found.keys())
-        if not known:
+        comparable = sorted(steps & self._comparisons.keys())
+        if not comparable:
             raise ValueError(f"There are no checkpoints in {str(self.folder)!r} yet; add one")
-        return Comparisons("the reference", {_name(step): self._found[step] for step in known})
+        return Comparisons("the reference", {_name(step): self._comparisons[step] for step in comparable})
 
     def add(self, step: int, images: Source | DNA) -> Comparison:
         """Score a checkpoint, keep its DNA, and draw the curve anew.
 
         Args:
-            step: When it is in the training, such as the number of steps so far; one that is there already is replaced.
-            images: What it has generated: any images as for :func:`make_dna`, also batches one after the other or the
-                output of a pipeline of diffusers; a path, which processes share; or a DNA of all of them.
+            step: Position in the training, such as the number of steps so far; an earlier file of it is replaced.
+            images: Generated images: any as for :func:`make_dna`, also an iterator of batches or the output of a
+                pipeline of diffusers; a path, which processes share; or a DNA of all of them.
 
         Returns:
-            How far they are from the reference; its ``scalars()`` are for a logger.
+            The comparison with the reference; its ``scalars()`` are for a logger.
 
         Raises:
             ValueError: As for :func:`make_dna`; if a DNA does not fit the reference; if another run has the folder.
-            RuntimeError: If dna-fd or fd is asked of one image.
+            RuntimeError: If dna-fd or fd is requested of one image.
 
         """
         if not isinstance(step, int) or step < 0:
@@ -184,47 +184,48 @@ class Checkpoints:
         with in_step(self._distributed):
             if rank() == 0:
                 self._hold_folder()
-            given = self._open(images)
-            if isinstance(given, DNA):
-                dna = given.to("cpu")
+            opened = self._open(images)
+            if isinstance(opened, DNA):
+                dna = opened.to("cpu")
             else:
                 own = not isinstance(images, (str, PathLike))
-                dna = self._measure(given, self.reference.kind, own)
+                dna = self._measure(opened, self.reference.kind, own)
             check_comparable(self.reference, dna)
-            found = compare(self.reference, dna)
+            comparison = compare(self.reference, dna)
             if rank() == 0:
                 dna.save(self.folder / _file(step))
-            self._found[step] = replace(found, measured=None)  # which holds what the file does
+            self._comparisons[step] = replace(comparison, measured=None)  # the file holds the DNA
             if rank() == 0:
                 self._write(self.comparisons)
-        return found
+        return comparison
 
     def _open_folder(self, folder: Path) -> tuple[Path, DNA | None]:
-        """The folder of process 0, and the reference that it holds, from before any process writes one."""
+        """Return the folder of process 0 and the reference saved in it, before any process writes one."""
         if rank() == 0:
             folder.mkdir(parents=True, exist_ok=True)
-        is_there = (folder / _REFERENCE).exists()
+        has_reference = (folder / _REFERENCE).exists()
         if self._distributed:  # others may have another one, such as a temporary folder
-            folder, is_there = gather((folder.absolute(), is_there))[0]
-        return folder, load_dna(folder / _REFERENCE) if is_there else None
+            folder, has_reference = gather((folder.absolute(), has_reference))[0]
+        return folder, load_dna(folder / _REFERENCE) if has_reference else None
 
-    def _check_kept(self, kept: DNA, given: Images | DNA) -> None:
-        """ValueError if the folder holds another reference than the one that is given, as far as that is known."""
-        if isinstance(given, ImageSource) and len(given) != kept.num_images and not self._reading.skip_unreadable:
-            asked, found = map(images_in_words, (len(given), kept.num_images))
+    def _check_kept(self, saved: DNA, opened: Images | DNA) -> None:
+        """Raise ValueError if the folder is known to hold another reference than the given one."""
+        if isinstance(opened, ImageSource) and len(opened) != saved.num_images and not self._reading.skip_unreadable:
+            expected, actual = map(images_in_words, (len(opened), saved.num_images))
         elif (
-            isinstance(given, ImageSource)
-            and kept.notes.startswith(_PIXELS)
-            and (pixels := _pixels_of(given)) != kept.notes
+            isinstance(opened, ImageSource)
+            and saved.notes.startswith(_PIXELS)
+            and (pixels := _pixels_of(opened)) != saved.notes
         ):
-            asked, found = (
-                f"{images_in_words(n)}, {of}" for n, of in ((len(given), pixels), (kept.num_images, kept.notes))
+            expected, actual = (
+                f"{images_in_words(n)}, {digest}"
+                for n, digest in ((len(opened), pixels), (saved.num_images, saved.notes))
             )
-        elif kept.digest != (dna := self._way.dnas[0]).digest:
-            asked, found = (f"{images_in_words(one.num_images)}, digest {one.digest}" for one in (dna, kept))
+        elif saved.digest != (dna := self._resolved.dnas[0]).digest:
+            expected, actual = (f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (dna, saved))
         else:
             return
-        raise self._another_reference(found, asked)
+        raise self._another_reference(actual, expected)
 
     def _hold_folder(self) -> None:
         """Lock the folder, or take the lock over from an earlier object of this process; ValueError if it is held."""
@@ -232,10 +233,12 @@ class Checkpoints:
             return
         if self._is_replaced:
             raise ValueError(f"A later Checkpoints of this process has taken over {str(self.folder)!r}; use that one")
-        kept = load_dna(self.folder / _REFERENCE)
-        if kept.digest != self.reference.digest:
-            found, asked = (f"{images_in_words(one.num_images)}, digest {one.digest}" for one in (kept, self.reference))
-            raise self._another_reference(found, asked)
+        saved = load_dna(self.folder / _REFERENCE)
+        if saved.digest != self.reference.digest:
+            actual, expected = (
+                f"{images_in_words(each.num_images)}, digest {each.digest}" for each in (saved, self.reference)
+            )
+            raise self._another_reference(actual, expected)
         earlier = _OWNERS.get(self.folder.resolve())
         try:
             self._lock = Lock(self.folder / ".lock") if earlier is None else earlier._give_up()
@@ -252,12 +255,12 @@ class Checkpoints:
         self._release.detach()
         return lock
 
-    def _another_reference(self, found: str, asked: str) -> ValueError:
+    def _another_reference(self, actual: str, expected: str) -> ValueError:
         path = str(self.folder / _REFERENCE)
-        return ValueError(f"Another reference is in {path!r}: of {found}, but got {asked}; choose another folder")
+        return ValueError(f"Another reference is in {path!r}: of {actual}, but got {expected}; choose another folder")
 
     def _open(self, images: Source | DNA) -> Images | DNA:
-        """What a checkpoint has generated, which may be nothing in one of several processes."""
+        """Open the generated images of a checkpoint; one of several processes may have none."""
         if hasattr(images, "images"):  # a pipeline's output
             images = iter([images])
         elif self._distributed and isinstance(images, Sized) and not len(images):
@@ -266,11 +269,11 @@ class Checkpoints:
 
     def _measure(self, images: Images, kind: Any, own: bool = False) -> DNA:
         check_used(self._reading, images)
-        job = Job.for_dnas(self._way, [kind], self._reading, self.num_folds or None)
-        found = measure(job, images, distributed=self._distributed, own=own)
-        if lines := found.unreadable:
+        job = Job.for_dnas(self._resolved, [kind], self._reading, self.num_folds or None)
+        measured = measure(job, images, distributed=self._distributed, own=own)
+        if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)
-        return found.any
+        return measured.any
 
     def _write(self, comparisons: Comparisons) -> None:
         rows = comparisons.rows()
@@ -296,7 +299,7 @@ def _file(step: int) -> str:
 
 
 def _pixels_of(images: ImageSource) -> str:
-    """A digest of the pixels of up to 64 images, evenly spread."""
+    """Return a digest of the pixels of up to 64 evenly spaced images."""
     sha = hashlib.sha256()
     for i in range(0, len(images), -(-len(images) // 64)):
         try:

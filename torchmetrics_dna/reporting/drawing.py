@@ -1,4 +1,4 @@
-"""What the page draws: small histograms, a map of neurons, thumbnails; as numbers, paths and data URIs."""
+"""Graphics of the page: small histograms, a map of neurons, thumbnails; as numbers, SVG paths and data URIs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
 _SPIKE = 0.1  # of all activations, in one bin
 _THUMBNAIL = 128  # pixels
-# from dark blue over grey to yellow, lighter and lighter, so that no kind of colour vision takes two for one
+# dark blue, grey, yellow: lightness rises throughout, so the scale suits every kind of colour vision
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
 
 
@@ -31,7 +31,7 @@ class SmallHistograms(NamedTuple):
 
     Attributes:
         levels: Heights on a logarithmic scale, 0 for none and 255 for all activations, uint8, ``(N, 2, GROUPS)``.
-        used: How many of the groups hold anything, from the first one on, ``(N,)``.
+        used: Number of groups up to the last non-empty one, ``(N,)``.
         ends: Activations at the first group's begin and the last used group's end, ``(N, 2)``.
 
     """
@@ -42,7 +42,7 @@ class SmallHistograms(NamedTuple):
 
 
 def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
-    """Histograms of all neurons over where they hold something; layer by layer, which keeps memory low.
+    """Return histograms of all neurons over their non-empty bins; works layer by layer to save memory.
 
     Args:
         a: A histogram DNA of known ranges.
@@ -57,7 +57,7 @@ def small_histograms(a: HistogramDNA, b: HistogramDNA) -> SmallHistograms:
 
 
 def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
-    """What to say of each neuron's fullest bin, such as the zeros of a ReLU; an empty text where none stands out.
+    """Describe each neuron's fullest bin, such as the zeros of a ReLU; an empty string if none stands out.
 
     Args:
         a: A histogram DNA of known ranges.
@@ -69,15 +69,15 @@ def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
     ends = zip(edges.gather(1, fullest), edges.gather(1, fullest + 1), strict=True)
     heights = shares.gather(2, fullest.expand(2, -1, 1))[..., 0].T.tolist()
     return [
-        f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'}, holds {one:.0%} of A and {other:.0%} of B"
-        if max(one, other) >= _SPIKE
+        f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'}, holds {in_a:.0%} of A and {in_b:.0%} of B"
+        if max(in_a, in_b) >= _SPIKE
         else ""
-        for (low, high), (one, other) in zip(ends, heights, strict=True)
+        for (low, high), (in_a, in_b) in zip(ends, heights, strict=True)
     ]
 
 
 def step_path(levels: list[int], used: int, width: int, height: int) -> str:
-    """The outline of a small histogram as an SVG path."""
+    """Return the outline of a small histogram as an SVG path."""
     steps = (
         f"V{height - level * height / 255:.4g}H{(i + 1) * width / used:.4g}" for i, level in enumerate(levels[:used])
     )
@@ -85,13 +85,13 @@ def step_path(levels: list[int], used: int, width: int, height: int) -> str:
 
 
 def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
-    """A pixel for each neuron, row by row, as the data URI of a PNG; those beyond the last one are transparent.
+    """Draw a pixel for each neuron, row by row, as the data URI of a PNG; pixels after the last are transparent.
 
     Args:
         distances: Shape ``(n,)``.
-        largest: What the scale ends with. Colours go with the root of distances: few neurons differ by much, and that
-            leaves the others something to see.
-        columns: Pixels in a row.
+        largest: Upper end of the colour scale. The scale is a square root, so that small distances stay visible beside
+            the few large ones.
+        columns: Number of pixels in a row.
 
     """
     scaled = (distances / max(largest, 1e-300)).clamp(0, 1).sqrt()
@@ -102,12 +102,12 @@ def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
 
 
 def colour_bar() -> str:
-    """The colours of the map from none to all, as the data URI of a PNG."""
+    """Draw the colour scale of the map as the data URI of a PNG."""
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
 
 
 def thumbnail(image: NDArray[Any]) -> str:
-    """A small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
+    """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
     pixels = image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
     picture = Image.fromarray(pixels)
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
@@ -115,12 +115,12 @@ def thumbnail(image: NDArray[Any]) -> str:
 
 
 def as_base64(values: Tensor) -> str:
-    """The bytes of uint8 values."""
+    """Encode the bytes of a uint8 tensor."""
     return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
 
 
 def _palette(scaled: NDArray[Any]) -> NDArray[np.uint8]:
-    """Colours of numbers from 0 to 1, ``(n, 3)``."""
+    """Map numbers in [0, 1] to colours, ``(n, 3)``."""
     channels = [np.interp(scaled, [0, 0.5, 1], channel) for channel in zip(*_COLOURS, strict=True)]
     return np.stack(channels, 1).round().astype(np.uint8)
 
@@ -132,7 +132,7 @@ def _uri(picture: Image.Image, kind: str, **options: Any) -> str:
 
 
 def data_uri(data: bytes, kind: str) -> str:
-    """The file of a picture as a data URI.
+    """Encode the file of a picture as a data URI.
 
     Example:
         >>> data_uri(b"GIF89a", "gif")

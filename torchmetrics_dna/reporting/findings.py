@@ -1,4 +1,4 @@
-"""All that a report says, in whichever format."""
+"""Content of a report, independent of its format."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Findings:
-    """What was found of two sets.
+    """Content of a report on two image sets.
 
     Attributes:
-        found: The comparison, with histograms of known ranges.
-        names: What A and B are called.
-        scored: Images of ``"a"``, of ``"b"``, or of both, by how much closer they are to the other side.
-        cards: Of the neurons with most evidence; None where neither side has images.
-        settings: To say for the record, beside what the comparison knows.
+        comparison: The comparison, with histograms of known ranges.
+        names: Names of A and B.
+        scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
+        cards: Cards of the neurons with most evidence; None if neither side has images.
+        settings: Settings to list beside those of the comparison.
 
     """
 
-    found: Comparison
+    comparison: Comparison
     names: tuple[str, str]
     scored: Mapping[str, Scored]
     cards: Cards | None
@@ -43,51 +43,51 @@ class Findings:
 
     @cached_property
     def explanation(self) -> Explanation:
-        """What differs, in words."""
-        return self.found.explain()
+        """Explanation of the differences in words."""
+        return self.comparison.explain()
 
     @cached_property
     def shown(self) -> dict[str, Any] | None:
-        """The cards, as a template takes them; their pictures are read for it."""
+        """Cards as input of the template; reads their pictures."""
         return None if self.cards is None else describe_cards(self.cards)
 
     @property
     def classes(self) -> dict[str, Any] | None:
-        """A sentence on what the network takes the images for, and rows of a table; None where it is not sure."""
-        known = self.cards and self.cards.classes
-        return describe_classes(known) if known else None
+        """Sentence and table rows on the classes that the network predicts; None if it has no classifier."""
+        classes = self.cards and self.cards.classes
+        return describe_classes(classes) if classes else None
 
     @property
     def verdict(self) -> str:
-        """Whether and how far the sets differ."""
-        return verdict(self.found)
+        """One or two sentences: do the sets differ, and how far?"""
+        return verdict(self.comparison)
 
     @property
     def sentences(self) -> list[str]:
-        """What differs: properties of images, named changes, and what the network takes the images for."""
-        told = self.explanation.sentences
-        return [*told, self.classes["sentence"]] if self.classes and self.classes["rows"] else told
+        """Sentences on the differences: properties of images, named changes, and predicted classes."""
+        sentences = self.explanation.sentences
+        return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
 
     @property
     def summary(self) -> str:
         """One paragraph, for a paper or a pull request."""
         sides = ", ".join(
-            f"{letter.upper()}: {name} ({images_in_words(self.found.num_images[letter])})"
+            f"{letter.upper()}: {name} ({images_in_words(self.comparison.num_images[letter])})"
             for letter, name in zip("ab", self.names, strict=True)
         )
-        return " ".join([f"{sides}.", self.verdict, *self.sentences, f"({made_with(self.found)}.)"])
+        return " ".join([f"{sides}.", self.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
 
     @property
     def properties(self) -> list[dict[str, Any]]:
-        """All properties of images, the clearest difference first; none where they were not watched."""
-        compared = self.found.properties
-        if compared is None:
+        """Rows of all properties of images, clearest difference first; empty if they were not measured."""
+        comparison = self.comparison.properties
+        if comparison is None:
             return []
-        a, b = compared.means
-        p = self.found.p_value_of_properties
+        a, b = comparison.means
+        p = self.comparison.p_value_of_properties
         rows = []
-        for row in compared.top_neurons(compared.neurons.total):
-            name, place = name_of(row["layer"], row["neuron"]), compared.neurons.index(row["layer"], row["neuron"])
+        for row in comparison.top_neurons(comparison.neurons.total):
+            name, place = name_of(row["layer"], row["neuron"]), comparison.neurons.index(row["layer"], row["neuron"])
             values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
             clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
             rows.append({"name": name, **values, "higher": row["shift"] > 0, "q": row["q"], "clear": clear})

@@ -1,4 +1,4 @@
-"""A callback for Lightning: scores what a model generates, validation epoch by validation epoch."""
+"""Lightning callback that scores generated images after each validation epoch."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ _PACKAGES = ("lightning.pytorch", "pytorch_lightning")
 
 
 class DNACallback:
-    """A callback of ``lightning`` or ``pytorch_lightning`` that scores what a model generates, as it trains.
+    """Callback of ``lightning`` or ``pytorch_lightning`` that scores generated images during training.
 
-    At the end of a validation epoch, it logs distances from a reference: over all neurons as ``dna/dna_emd``, without
-    what noise adds as ``dna/dna_emd_debiased``, and of each layer as ``dna/block_0/dna_emd``. ``ModelCheckpoint`` and
+    At the end of a validation epoch, it logs distances from a reference: over all neurons as ``dna/dna_emd``, debiased
+    as ``dna/dna_emd_debiased``, and of each layer as ``dna/block_0/dna_emd``. ``ModelCheckpoint`` and
     ``EarlyStopping`` can monitor them. It keeps DNAs, a table and a curve in a folder, by the trainer's
     ``global_step``, see :class:`Checkpoints`. Processes share the work. Parameters and checkpoints of the model stay as
     they are.
 
     Args:
         reference: Images, which are measured once, when the training starts, or a DNA or the path of one.
-        images: A function that takes the ``LightningModule`` and gives images, such as a batch, an iterator of batches,
-            or a pipeline's output; each process calls it for images of its own. Or the name under which
-            ``validation_step`` returns a batch of images in a dict; these are counted as they come and not kept.
-        folder: Where files go; by default ``dna`` in the logger's folder of this run. Give one, and a training that is
-            resumed goes on with it.
+        images: A function from the ``LightningModule`` to images, such as a batch, an iterator of batches, or a
+            pipeline's output; each process calls it for images of its own. Or the key under which ``validation_step``
+            returns a batch of images in a dict; these are counted at once and not stored.
+        folder: Folder of the files; by default ``dna`` in the logger's folder of this run. Set it so that a resumed
+            training continues in it.
         every_n_epochs: Score each n-th epoch.
-        prefix: What the names of logged figures begin with.
+        prefix: Prefix of the names of logged figures.
         options: As for :class:`Checkpoints`; a named network runs on the trainer's device.
 
     Raises:
@@ -65,10 +65,10 @@ class DNACallback:
     """
 
     def __new__(cls, *_: Any, **__: Any) -> Self:
-        """A callback of the package that is in use: a trainer takes only those of its own."""
-        of_both = type(cls.__name__, (cls, *_callbacks()), {"__module__": cls.__module__, "__doc__": cls.__doc__})
-        found: Self = object.__new__(of_both)
-        return found
+        """Create a callback of the package in use, since a trainer accepts only its own classes."""
+        combined = type(cls.__name__, (cls, *_callbacks()), {"__module__": cls.__module__, "__doc__": cls.__doc__})
+        callback: Self = object.__new__(combined)
+        return callback
 
     def __init__(
         self,
@@ -87,11 +87,11 @@ class DNACallback:
         self.checkpoints: Checkpoints | None = None
         self._metric: DNAEMD | None = None
 
-    # else that of __new__ is shown
+    # documentation would show the signature of __new__
     __signature__ = signature(partial(__init__, None))  # type: ignore[arg-type]
 
     def setup(self, trainer: Any, pl_module: Any, stage: str) -> None:  # noqa: ARG002
-        """Measure the reference, if that is still to be done."""
+        """Measure the reference, unless that is done."""
         if stage != "fit" or self.checkpoints is not None:
             return
         options = {**self.options, "distributed": trainer.world_size > 1}
@@ -103,11 +103,11 @@ class DNACallback:
             given_dna(self.checkpoints.reference, HistogramDNA)
 
     def on_validation_epoch_start(self, trainer: Any, pl_module: Any) -> None:  # noqa: ARG002
-        """Forget what an epoch that was cut short has left."""
+        """Discard the counts of an interrupted epoch."""
         self._metric = None
 
     def on_validation_batch_end(self, trainer: Any, pl_module: Any, outputs: Any, *_: Any) -> None:  # noqa: ARG002
-        """Count the images that ``validation_step`` has returned."""
+        """Count the images returned by ``validation_step``."""
         if not isinstance(self.images, str) or not self._is_due(trainer):
             return
         if not isinstance(outputs, Mapping) or self.images not in outputs:
@@ -122,32 +122,41 @@ class DNACallback:
         self._metric.update(images.to(self._metric.device), real=False)
 
     def on_validation_epoch_end(self, trainer: Any, pl_module: Any) -> None:
-        """Score what was generated, and log it."""
+        """Score the generated images, and log the distances."""
         if not self._is_due(trainer):
             return
         assert self.checkpoints is not None
         generated = self._counted() if isinstance(self.images, str) else self.images(pl_module)
-        found = self.checkpoints.add(trainer.global_step, generated)
-        pl_module.log_dict(found.scalars(self.prefix), sync_dist=trainer.world_size > 1)
+        comparison = self.checkpoints.add(trainer.global_step, generated)
+        pl_module.log_dict(comparison.scalars(self.prefix), sync_dist=trainer.world_size > 1)
 
     def _is_due(self, trainer: Any) -> bool:
-        """Whether this epoch of a training is scored; nothing is while the trainer only tries its loops."""
+        """True if this epoch is scored; the trainer's sanity check is not."""
         fits = trainer.state.fn == "fit" and not trainer.sanity_checking
         return fits and (trainer.current_epoch + 1) % self.every_n_epochs == 0
 
     def _counting(self, normalize: bool) -> DNAEMD:
-        kept: Any = self.checkpoints
-        metric = DNAEMD(kept.extractor, normalize=normalize, reference=kept.reference, num_folds=kept.num_folds or None)
-        return metric.to(kept.extractor.device)
+        checkpoints: Any = self.checkpoints
+        metric = DNAEMD(
+            checkpoints.extractor,
+            normalize=normalize,
+            reference=checkpoints.reference,
+            num_folds=checkpoints.num_folds or None,
+        )
+        return metric.to(checkpoints.extractor.device)
 
     def _counted(self) -> DNA:
-        """The DNA of all images that were returned, in whichever process."""
+        """Return the DNA of all returned images, of all processes."""
         normalize = any(gather(self._metric is not None and self._metric.normalize))
-        metric = self._metric or self._counting(normalize)  # for there may be no batch in this process
+        metric = self._metric or self._counting(normalize)  # this process may have had no batch
         return metric.to_dna(real=False)
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _made, (type(self).__bases__[0],), self.__dict__  # nobody can import its own class
+        return (
+            _made,
+            (type(self).__bases__[0],),
+            self.__dict__,
+        )  # the combined class can't be imported, so pickle its base
 
 
 def _made(cls: type[DNACallback]) -> DNACallback:

@@ -1,5 +1,5 @@
 "use strict";
-// The map of neurons: what the mouse, a finger or the keyboard chooses is told in words and drawn.
+// The map of neurons: what the mouse, a finger or the keyboard chooses is described and drawn.
 const data = JSON.parse(document.getElementById("data").textContent);
 const bytes = Uint8Array.from(atob(data.levels), (letter) => letter.charCodeAt(0));
 const groups = bytes.length / data.number.length / 2;

@@ -1,4 +1,4 @@
-"""The page of a report, from numbers."""
+"""The html page of a report."""
 
 from __future__ import annotations
 
@@ -40,31 +40,31 @@ _HERE = "torchmetrics_dna.reporting"
 
 
 def as_html(findings: Findings) -> str:
-    """The page of a report."""
-    found = findings.found
-    a, b = found.aligned()
-    histograms, full = small_histograms(a, b), spikes(a, b)
-    emd = found["dna-emd"].values
-    # by layer, those that differ most come first
-    order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in found.neurons.slices.values()])
+    """Render a report as one html page."""
+    comparison = findings.comparison
+    a, b = comparison.aligned()
+    histograms, spike_texts = small_histograms(a, b), spikes(a, b)
+    emd = comparison["dna-emd"].values
+    # within each layer, neurons that differ most come first
+    order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
     script = files(_HERE).joinpath("page.js").read_text(encoding="utf-8")
     return (
         environment()
         .get_template("page.html")
         .render(
-            told=findings,
-            found=found,
+            findings=findings,
+            comparison=comparison,
             names=dict(zip("ab", findings.names, strict=True)),
-            sure=found["dna-emd"].evidence is not None,
-            tested=clearly(found),
-            largest_layer=max(figure.value for figure in found["dna-emd"].layers.values()),
-            map=_map(found, order),
+            sure=comparison["dna-emd"].evidence is not None,
+            tested=clearly(comparison),
+            largest_layer=max(figure.value for figure in comparison["dna-emd"].layers.values()),
+            map=_map(comparison, order),
             colour_bar=colour_bar(),
-            data=_data(found, order, histograms) | {"spike": [full[i] for i in order.tolist()]},
-            top=_top(found, histograms, full),
-            sides=[_side(side, some) for side, some in findings.scored.items()],
-            unreadable=found.unreadable[:_NAMED],
-            settings=describe_settings(found, a, findings.settings),
+            data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
+            top=_top(comparison, histograms, spike_texts),
+            sides=[_side(side, scored) for side, scored in findings.scored.items()],
+            unreadable=comparison.unreadable[:_NAMED],
+            settings=describe_settings(comparison, a, findings.settings),
             style=styles("page.css", "cards.css"),
             script=Markup(script),
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -72,11 +72,11 @@ def as_html(findings: Findings) -> str:
     )
 
 
-def _map(found: Comparison, order: Tensor) -> dict[str, Any]:
-    """A picture for each layer, and where it begins among all neurons."""
-    emd = found["dna-emd"].values
-    # a few neurons that differ by far more would leave the others one colour
-    largest, columns = float(emd.quantile(0.99)) or float(emd.max()), _columns(found)
+def _map(comparison: Comparison, order: Tensor) -> dict[str, Any]:
+    """Return a picture for each layer, and its first neuron's position in the map."""
+    emd = comparison["dna-emd"].values
+    # the maximum would be set by a few outliers and leave the other neurons one colour
+    largest, columns = float(emd.quantile(0.99)) or float(emd.max()), _columns(comparison)
     layers = [
         {
             "name": layer,
@@ -86,34 +86,34 @@ def _map(found: Comparison, order: Tensor) -> dict[str, Any]:
             "least": float(emd[rows].min()),
             "most": float(emd[rows].max()),
         }
-        for layer, rows in found.neurons.slices.items()
+        for layer, rows in comparison.neurons.slices.items()
     ]
     return {"largest": largest, "columns": columns, "layers": layers}
 
 
-def _columns(found: Comparison) -> int:
-    """Neurons in a row of the map; more of them where the map would be long."""
-    return 64 if found.neurons.total <= 6000 else 128
+def _columns(comparison: Comparison) -> int:
+    """Return the number of neurons in a row of the map, larger for large networks."""
+    return 64 if comparison.neurons.total <= 6000 else 128
 
 
-def _data(found: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
-    """What the script knows of each neuron, in the order of the map."""
-    neurons = found.neurons
-    every = [(layer, number) for layer in neurons for number in neurons.numbers(layer)]
-    named = [(number, number_and_name(layer, number, found.neuron_names)) for layer, number in every]
+def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) -> dict[str, Any]:
+    """Return the data of each neuron for the script, in the order of the map."""
+    neurons = comparison.neurons
+    all_neurons = [(layer, number) for layer in neurons for number in neurons.numbers(layer)]
+    named = [(number, number_and_name(layer, number, comparison.neuron_names)) for layer, number in all_neurons]
     numbers = [number if name == str(number) else visible(name) for number, name in named]
     low, high = histograms.ends[order].T
-    emd = found["dna-emd"]
+    emd = comparison["dna-emd"]
     evidence = emd.evidence
     test = evidence.test if evidence else None
     return {
-        "columns": _columns(found),
+        "columns": _columns(comparison),
         "layers": [
-            [visible(layer), rows.start, rows.stop - rows.start] for layer, rows in found.neurons.slices.items()
+            [visible(layer), rows.start, rows.stop - rows.start] for layer, rows in comparison.neurons.slices.items()
         ],
         "number": [numbers[i] for i in order.tolist()],
         "emd": _short(emd.values[order]),
-        "shift": _short(found.mean_shift[order]),
+        "shift": _short(comparison.mean_shift[order]),
         "q": [] if test is None else [p_figure(q) for q in test.q[order].tolist()],
         "low": _short(low),
         "high": _short(high),
@@ -126,14 +126,14 @@ def _short(values: Tensor) -> list[float]:
     return [float(f"{value:.4g}") for value in values.tolist()]
 
 
-def _top(found: Comparison, histograms: SmallHistograms, full: list[str]) -> list[dict[str, Any]]:
-    """The neurons that differ most clearly, each with its figures and the outlines of its histograms."""
-    top = found.top_neurons(_TOP)
+def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[str]) -> list[dict[str, Any]]:
+    """Return the neurons that differ most clearly, with figures and outlines of their histograms."""
+    top = comparison.top_neurons(_TOP)
     for neuron in top:
-        i = found.neurons.index(neuron["layer"], neuron["neuron"])
-        which = neuron["layer"], neuron["neuron"], found.neuron_names
-        neuron["called"], neuron["name"] = in_words(*which), number_and_name(*which)
-        neuron["spike"] = full[i]
+        i = comparison.neurons.index(neuron["layer"], neuron["neuron"])
+        key = neuron["layer"], neuron["neuron"], comparison.neuron_names
+        neuron["called"], neuron["name"] = in_words(*key), number_and_name(*key)
+        neuron["spike"] = spike_texts[i]
         neuron["low"], neuron["high"] = histograms.ends[i].tolist()
         neuron["paths"] = [
             step_path(levels, int(histograms.used[i]), 240, 90) for levels in histograms.levels[i].tolist()
@@ -142,18 +142,18 @@ def _top(found: Comparison, histograms: SmallHistograms, full: list[str]) -> lis
 
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
-    """The images of a side that are most and least like the other."""
+    """Return the images of a side that are most and least like the other side."""
     folder = f"{Path(scored.images.label)}/"
     most, least = (
         [
             {
-                "name": scored.names[place].removeprefix(folder),
-                "score": float(scored.scores[place]),
-                "picture": thumbnail(scored.images[scored.numbers[place]]),
+                "name": scored.names[position].removeprefix(folder),
+                "score": float(scored.scores[position]),
+                "picture": thumbnail(scored.images[scored.numbers[position]]),
             }
-            for place in places
+            for position in positions
         ]
-        for places in scored.ends(_PICTURES)
+        for positions in scored.ends(_PICTURES)
     )
     return {
         "letter": side.upper(),

@@ -1,4 +1,4 @@
-"""Images of one side by how much closer they are to the other side than to their own: some, or all of them."""
+"""Images of one side, ordered by how much closer they are to the other side than to their own."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """Images of one side, those most like the other first.
+    """Scored images of one side, those most like the other side first.
 
     Attributes:
-        images: The side.
-        names: What the images are called that were scored.
-        numbers: Where they stand in the side.
-        scores: dna-emd to the other side less that to their own, in bins, float64, ascending.
+        images: All images of the side.
+        names: Names of the scored images.
+        numbers: Their indices in ``images``.
+        scores: dna-emd to the other side minus dna-emd to their own, in bins, float64, ascending.
 
     """
 
@@ -37,14 +37,14 @@ class Scored:
 
     @classmethod
     def of(cls, images: ImageSource, measured: Measured) -> Scored:
-        """From ``"distances"`` that were kept of images, to the other side and to their own."""
-        scores = contrasted(measured.kept["distances"])
+        """Order the images by the ``"distances"`` to the other side and to their own that were measured."""
+        scores = contrasted(measured.rows["distances"])
         order = torch.argsort(scores, stable=True)
-        names, numbers = ([given[i] for i in order.tolist()] for given in (measured.names, measured.numbers))
+        names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         return cls(images, names, numbers, scores[order])
 
     def ends(self, most: int) -> tuple[list[int], list[int]]:
-        """Places of the images most like the other side, and of those least like it, least first."""
+        """Return positions of the images most like the other side, and of those least like it, least first."""
         places = list(range(len(self.names)))
         half = (len(places) + 1) // 2
         return places[:half][:most], places[half:][::-1][:most]

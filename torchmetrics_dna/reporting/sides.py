@@ -1,4 +1,4 @@
-"""What the two sides of a page are called."""
+"""Names of the two sides of a page."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import ImageSource, Source
 
 
-def called(given: Source | DNA, side: ImageSource | DNA) -> str:
-    """What to call a side: its path, or what it is."""
-    if isinstance(given, (str, os.PathLike)):
-        return os.fspath(given)
+def label(source: Source | DNA, side: ImageSource | DNA) -> str:
+    """Return the name of a side: its path as given, or a description of it."""
+    if isinstance(source, (str, os.PathLike)):
+        return os.fspath(source)
     return repr(side) if isinstance(side, DNA) else side.label

@@ -1,4 +1,4 @@
-"""Templates of pages: everything that they are given is escaped and made visible."""
+"""Jinja templates of pages; all values are escaped and made visible."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _HERE = "torchmetrics_dna.reporting"
 
 
 def environment() -> Environment:
-    """Where the templates beside this file are, and what they may call."""
-    made = Environment(
+    """Return the Jinja environment of the templates in this package, with its filters."""
+    env = Environment(
         loader=PackageLoader(_HERE, ""),
         autoescape=True,
         undefined=StrictUndefined,
@@ -22,10 +22,10 @@ def environment() -> Environment:
         lstrip_blocks=True,
         finalize=lambda value: visible(value) if type(value) is str else value,  # Markup is our own
     )
-    made.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
-    return made
+    env.filters |= {"number": number, "p": p_figure, "p_in_words": p_in_words}
+    return env
 
 
 def styles(*names: str) -> Markup:
-    """Style sheets beside this file, one after another."""
+    """Concatenate style sheets of this package."""
     return Markup("\n".join(files(_HERE).joinpath(name).read_text(encoding="utf-8") for name in names))

@@ -1,4 +1,4 @@
-"""A report as Markdown, and as json."""
+"""Reports as Markdown and as json."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _TOP = 10  # neurons
 
 
 def as_markdown(findings: Findings) -> str:
-    """A report with the same words as the page, and its tables; without pictures."""
-    found, (a, b) = findings.found, findings.names
+    """Render a report as Markdown: the words and tables of the page, without pictures."""
+    comparison, (a, b), num_images = findings.comparison, findings.names, findings.comparison.num_images
     parts = [
         "# What differs between A and B?",
-        f"A: {_cell(a)} ({found.num_images['a']:,} images)  \nB: {_cell(b)} ({found.num_images['b']:,} images)",
+        f"A: {_cell(a)} ({num_images['a']:,} images)  \nB: {_cell(b)} ({num_images['b']:,} images)",
         f"**{_cell(findings.verdict)}**",
         *map(_cell, findings.sentences),
-        *(f"Note: {_cell(notice)}." for notice in found.notices),
+        *(f"Note: {_cell(notice)}." for notice in comparison.notices),
         "## Is it real, and how large?",
         _figures(findings),
         *_words(findings),
@@ -35,31 +35,31 @@ def as_markdown(findings: Findings) -> str:
         "## Which neurons",
         _neurons(findings),
         "## What was done",
-        _table(["", ""], list(describe_settings(found, found.aligned()[0], findings.settings).items())),
-        *(f"Left out: {_cell(line)}" for line in found.unreadable),
+        _table(["", ""], list(describe_settings(comparison, comparison.aligned()[0], findings.settings).items())),
+        *(f"Left out: {_cell(line)}" for line in comparison.unreadable),
     ]
     return "\n\n".join(parts) + "\n"
 
 
 def as_json(findings: Findings) -> str:
-    """A report for programs: what ``compare --json`` prints, with the summary, classes, cards and settings."""
-    found, classes, cards = findings.found, findings.classes, findings.cards
-    told = {
+    """Render a report as json: the output of ``compare --json`` with the summary, classes, cards and settings."""
+    comparison, classes, cards = findings.comparison, findings.classes, findings.cards
+    record = {
         "summary": findings.summary,
         "sentences": findings.sentences,
         "names": dict(zip("ab", findings.names, strict=True)),
-        **found.to_dict(),
+        **comparison.to_dict(),
         "classes": classes and classes["rows"],
         "cards": [describe_card(card) for card in cards.cards] if cards else [],
-        "settings": describe_settings(found, found.aligned()[0], findings.settings),
+        "settings": describe_settings(comparison, comparison.aligned()[0], findings.settings),
     }
-    return json.dumps(told, indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
 def _figures(findings: Findings) -> str:
-    found, rows = findings.found, []
-    for name, result in found.items():
-        rows.append([name, number(result.value), f"{result.distance.sentence}; {found.about(result)}"])
+    comparison, rows = findings.comparison, []
+    for name, result in comparison.items():
+        rows.append([name, number(result.value), f"{result.distance.sentence}; {comparison.about(result)}"])
         evidence = result.evidence
         if evidence and evidence.interval:
             ends = f"{number(evidence.interval.low)} to {number(evidence.interval.high)}"
@@ -76,7 +76,7 @@ def _figures(findings: Findings) -> str:
 
 
 def _words(findings: Findings) -> list[str]:
-    """Properties of images that differ."""
+    """Return the section on properties of images that differ, or nothing."""
     rows = [
         [row["name"], row["a"], row["b"], p_figure(row["q"])]
         for row in findings.properties
@@ -86,10 +86,10 @@ def _words(findings: Findings) -> list[str]:
 
 
 def _layers(findings: Findings) -> str:
-    found = findings.found
-    layers = found["dna-emd"].layers
+    comparison = findings.comparison
+    layers = comparison["dna-emd"].layers
     rows = [
-        [layer, f"{found.neurons[layer]:,}", number(figure.value), number(figure.debiased_shown),
+        [layer, f"{comparison.neurons[layer]:,}", number(figure.value), number(figure.debiased_shown),
          f"{number(ends.low)} to {number(ends.high)}" if (ends := figure.interval) else "-", p_figure(figure.p_value)]
         for layer, figure in layers.items()
     ]  # fmt: skip
@@ -97,12 +97,16 @@ def _layers(findings: Findings) -> str:
 
 
 def _neurons(findings: Findings) -> str:
-    found = findings.found
+    comparison = findings.comparison
     rows = [
-        [in_words(one["layer"], one["neuron"], found.neuron_names), number(one["dna_emd"]), f"{one['shift']:+.3g}",
-         p_figure(one["q"])]
-        for one in found.top_neurons(_TOP)
-    ]  # fmt: skip
+        [
+            in_words(neuron["layer"], neuron["neuron"], comparison.neuron_names),
+            number(neuron["dna_emd"]),
+            f"{neuron['shift']:+.3g}",
+            p_figure(neuron["q"]),
+        ]
+        for neuron in comparison.top_neurons(_TOP)
+    ]
     return _table(["neuron", "dna-emd (bins)", "mean activation, B less A", "q"], rows)
 
 
@@ -112,7 +116,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Text from outside, in which nothing acts: neither Markdown's signs nor html's."""
+    """Escape text from outside, so that neither Markdown nor html in it takes effect."""
     shown = visible(text)
     for sign in "\\`*_[]<>|#":
         shown = shown.replace(sign, f"\\{sign}")

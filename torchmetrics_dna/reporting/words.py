@@ -1,4 +1,4 @@
-"""What the page says in words."""
+"""Sentences of the page."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
 
 
-def verdict(found: Comparison) -> str:
-    """Whether and how far the two sets differ, in one or two sentences.
+def verdict(comparison: Comparison) -> str:
+    """Say whether and how far the two sets differ, in one or two sentences.
 
     Args:
-        found: A comparison of histograms.
+        comparison: A comparison of histograms.
 
     """
-    emd, interval, p = found["dna-emd"].value, found.interval, found.p_value
+    emd, interval, p = comparison["dna-emd"].value, comparison.interval, comparison.p_value
     plain = f"dna-emd is {number(emd)} bins"
     if emd == 0:
         return "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
@@ -35,80 +35,80 @@ def verdict(found: Comparison) -> str:
             f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
     ends = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
-    left = f"without what noise adds, {number(interval.value)} ({ends})"
+    debiased = f"without what noise adds, {number(interval.value)} ({ends})"
     if p is None:
         return (
-            f"A and B are {number(emd)} bins apart; {left}. Whether they differ can't be tested,"
+            f"A and B are {number(emd)} bins apart; {debiased}. Whether they differ can't be tested,"
             " since one side has no folds; give its images, or a DNA that was made with folds."
         )
     if p > SIGNIFICANT:
         return (
             f"No difference between A and B can be shown ({p_in_words(p)}): {plain}, and chance alone would give"
-            f" {number(found.null)} to equal sets of this size."
+            f" {number(comparison.null)} to equal sets of this size."
         )
-    told = f"B differs from A ({p_in_words(p)}), {_where(found)}"
+    lead = f"B differs from A ({p_in_words(p)}), {_where(comparison)}"
     if interval.value == 0:
         return (
-            f"{told}. How large the difference is over all neurons can't be said from these images: without what noise"
+            f"{lead}. How large the difference is over all neurons can't be said from these images: without what noise"
             f" adds, nothing is left of dna-emd ({ends})."
         )
-    return f"{told}: {plain}; {left}."
+    return f"{lead}: {plain}; {debiased}."
 
 
-def _where(found: Comparison) -> str:
-    """In which layers the test finds a difference."""
-    p_values = {layer: figure.p_value or 0 for layer, figure in found["dna-emd"].layers.items()}
-    clear = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
-    if len(clear) == len(p_values):
+def _where(comparison: Comparison) -> str:
+    """Name the layers in which the test finds a difference."""
+    p_values = {layer: figure.p_value or 0 for layer, figure in comparison["dna-emd"].layers.items()}
+    significant = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
+    if len(significant) == len(p_values):
         return "in all layers"
-    return f"most clearly in {', '.join(clear)}" if clear else "in a few neurons and in no layer as a whole"
+    return f"most clearly in {', '.join(significant)}" if significant else "in a few neurons and in no layer as a whole"
 
 
-def made_with(found: Comparison) -> str:
-    """What the figures are by, in a few words."""
-    interval = found.interval
+def made_with(comparison: Comparison) -> str:
+    """Say in a few words how the figures were made: version, extractor, bins and folds."""
+    interval = comparison.interval
     parts = [
         f"torchmetrics-dna {__version__}",
-        found.extractor,
-        f"{found.neurons.total:,} neurons in {len(found.neurons)} layers",
-        f"{found.num_bins:,} bins" if found.num_bins else "",
+        comparison.extractor,
+        f"{comparison.neurons.total:,} neurons in {len(comparison.neurons)} layers",
+        f"{comparison.num_bins:,} bins" if comparison.num_bins else "",
         f"{interval.num_folds} folds" if interval else "",
     ]
     return ", ".join(filter(None, parts))
 
 
-def clearly(found: Comparison) -> str:
-    """How many neurons differ significantly; an empty text without a test."""
-    evidence = next((result.evidence for result in found.of_grain("neuron") if result.evidence), None)
+def clearly(comparison: Comparison) -> str:
+    """Say how many neurons differ significantly; an empty string without a test."""
+    evidence = next((result.evidence for result in comparison.of_grain("neuron") if result.evidence), None)
     if evidence is None or evidence.test is None:
         return ""
     count = int((evidence.test.neurons <= SIGNIFICANT).sum())
-    return f"{count:,} of {found.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
+    return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
 
 
-def describe_settings(found: Comparison, dna: HistogramDNA, given: Mapping[str, str]) -> dict[str, str]:
-    """All that the figures depend on, for the record.
+def describe_settings(comparison: Comparison, dna: HistogramDNA, more: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings that the figures depend on, by name.
 
     Args:
-        found: The comparison.
-        dna: One of the two that were compared.
-        given: More to say.
+        comparison: The comparison.
+        dna: One of the two compared DNAs.
+        more: Settings to put first.
 
     """
     ranges = dna.known_ranges
     bounds = "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
     weights = "none, the plain mean"
-    if found.neuron_weights is not None:
-        weights = f"{int(found.neuron_weights.count_nonzero())} neurons other than 0"
+    if comparison.neuron_weights is not None:
+        weights = f"{int(comparison.neuron_weights.count_nonzero())} neurons other than 0"
     versions = ", ".join(f"{name} {version(name)}" for name in ("torch", "torchmetrics", "timm", "numpy", "pillow"))
     return {
-        **given,
-        "extractor": found.extractor,
+        **more,
+        "extractor": comparison.extractor,
         "weights of the network": dna.weights_digest or "unknown",
         "preparation of images": in_words(
-            dna.preparation and {what: how for what, how in dna.preparation.items() if how is not None}
+            dna.preparation and {step: setting for step, setting in dna.preparation.items() if setting is not None}
         ),
-        "neurons": f"{found.neurons.total:,} in {len(found.neurons)} layers",
+        "neurons": f"{comparison.neurons.total:,} in {len(comparison.neurons)} layers",
         "bins of a histogram": str(dna.num_bins),
         "ranges of activations": bounds,
         "weights of neurons": weights,

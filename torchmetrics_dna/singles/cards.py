@@ -186,7 +186,7 @@ def make_cards(
                 source, _draw(len(source), num_images, seed), Job(extractor, kept, reading or Reading()), distributed
             )
         extremes = {
-            side: Extremes.of(one.numbers, one.kept["extremes"], len(columns)) for side, one in looked_at.items()
+            side: Extremes.of(one.numbers, one.rows["extremes"], len(columns)) for side, one in looked_at.items()
         }
         groups = move_together([one.values[..., 0] for one in extremes.values()])
         shown = mixed([candidates[first] for first in groups], num_neurons)

@@ -157,7 +157,7 @@ class _Run:
         measured, scorer = self._score(source, references, pools, features=index is not None)
         if pools:
             references.append(cast("HistogramDNA", measured.dnas["histogram"]))
-        distances = measured.kept["distances"]
+        distances = measured.rows["distances"]
         scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
         order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
@@ -223,9 +223,9 @@ class _Run:
             return self._rows(source, **rows), scorer
         measured = self._measure(self._job(folds=True).also(**rows), source)
         scorer = scorer.beside(measured.states["distances"]["pool"])
-        if measured.kept["distances"].isnan().any():  # histograms could not be kept
+        if measured.rows["distances"].isnan().any():  # histograms could not be kept
             again = self._rows(source, distances=Distances(scorer))
-            measured = replace(measured, kept={**measured.kept, **again.kept})
+            measured = replace(measured, rows={**measured.rows, **again.rows})
         return measured, scorer
 
     def _typical(self, side: Images | HistogramDNA, count: int, scorer: Scorer) -> Tensor | None:
@@ -236,7 +236,7 @@ class _Run:
         measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
         # the distance to the others is in proportion: F of all is a share of 1/count F of the image
         return contrasted(
-            measured.kept["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
+            measured.rows["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
         )
 
     def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
