@@ -1,4 +1,4 @@
-"""Figures; the only room that knows matplotlib."""
+"""Figures; the only subpackage that uses matplotlib."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ __all__ = [
 
 
 def plot_demo(demo: Demo) -> Any:
-    """The demonstration as a figure: distances over strength, and what the degradations look like.
+    """Plot the demonstration: distances over strength, and examples of the degradations.
 
     Args:
         demo: From :func:`run_demo`.
@@ -68,11 +68,11 @@ def plot_demo(demo: Demo) -> Any:
 
 
 def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
-    """Contact sheet: the images of the best scores, those in the middle and the worst, below some of the reference.
+    """Plot a contact sheet: the best, middle and worst images of a ranking, below examples of the reference.
 
     Args:
-        ranking: From :func:`rank`. Where the reference is images, some of them, evenly spread, are read for the sheet.
-        columns: How many images in each row.
+        ranking: From :func:`rank`. If the reference is images, evenly spaced examples are read for the sheet.
+        columns: Number of images in each row.
 
     Returns:
         The matplotlib figure.
@@ -89,9 +89,9 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
         for axis, (name, image) in zip(axes[0], examples + [("", None)] * columns, strict=False):
             _show(axis, image, "", name)
     for (name, start), row in zip(starts.items(), axes[-3:], strict=True):
-        for place, axis in enumerate(row, start):
-            title = f"{place + 1}: {number(float(ranking.scores[place]))}"
-            _show(axis, ranking.images[ranking.numbers[place]], title, ranking.names[place])
+        for position, axis in enumerate(row, start):
+            title = f"{position + 1}: {number(float(ranking.scores[position]))}"
+            _show(axis, ranking.images[ranking.numbers[position]], title, ranking.names[position])
         row[0].set_ylabel(name)
     by = "their distance to the reference"
     if ranking.contrast is not None:
@@ -102,17 +102,17 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
 
 
 def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
-    """Name and pixels of some images, evenly spread; those that can't be read are left out."""
+    """Return names and pixels of evenly spaced images; unreadable ones are left out."""
     chosen: list[tuple[str, Any]] = []
     if images is not None:
-        for place in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
+        for index in np.linspace(0, len(images) - 1, min(most, len(images)), dtype=int).tolist():
             with suppress(ValueError):
-                chosen.append((images.names[place], images[place]))
+                chosen.append((images.names[index], images[index]))
     return chosen
 
 
 def _show(axis: Any, image: Any, title: str, name: str) -> None:
-    """An image with its name, whose end tells images of a folder apart; an empty place for None."""
+    """Draw an image with the end of its name, which is unique within a folder; hide the axes for None."""
     axis.set_visible(image is not None)
     if image is not None:
         axis.imshow(image)

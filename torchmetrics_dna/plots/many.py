@@ -1,4 +1,4 @@
-"""Figures of many sets: over what they count, and all against all."""
+"""Figures of several sets: over the numbers in their names, and all against all."""
 
 from __future__ import annotations
 
@@ -17,37 +17,37 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.comparisons.monitor import Window
 
-_WRITTEN = 12  # sets, whose figures fit into cells
+_WRITTEN = 12  # sets; figures of more do not fit into the cells
 
 
 def plot_curve(comparisons: Comparisons) -> Any:
-    """Distances of several sets from one reference, over what their names count, or one beside the other.
+    """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
-        The matplotlib figure: the distance without noise with its interval where folds were kept, else as it is; the
-        best set in another colour.
+        The matplotlib figure: debiased distances with intervals if there are folds, else plain ones; the best set is
+        highlighted.
 
     """
     record, names = DISTANCES[comparisons.distance], list(comparisons)
     positions, best = comparisons.positions, names.index(comparisons.best)
-    places = positions or list(range(len(names)))
+    x = positions or list(range(len(names)))
     rows = comparisons.rows()
     values = [row[f"{record.key}_debiased"] for row in rows]
-    sure = all(value is not None for value in values)
-    values = values if sure else [row[record.key] for row in rows]
-    order = sorted(range(len(names)), key=places.__getitem__)
+    debiased = all(value is not None for value in values)
+    values = values if debiased else [row[record.key] for row in rows]
+    order = sorted(range(len(names)), key=x.__getitem__)
     figure = new_figure(width=max(6, 0.5 * len(names) + 3), height=4)
-    axis, (colour, _), (marked, _) = figure.subplots(), STYLES[0], STYLES[1]
+    axis, (colour, _), (highlight, _) = figure.subplots(), STYLES[0], STYLES[1]
     if positions:
-        axis.plot([places[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
+        axis.plot([x[i] for i in order], [values[i] for i in order], color=colour, linewidth=1)
     for i, row in enumerate(rows):
         ends = None if row["low"] is None else [[max(values[i] - row["low"], 0)], [max(row["high"] - values[i], 0)]]
-        style = {"color": marked, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
-        axis.errorbar([places[i]], [values[i]], ends, capsize=3, linestyle="", **style)
-    axis.set_ylabel(record.label + (", without noise" if sure else ""))
+        style = {"color": highlight, "marker": "s"} if i == best else {"color": colour, "marker": "o"}
+        axis.errorbar([x[i]], [values[i]], ends, capsize=3, linestyle="", **style)
+    axis.set_ylabel(record.label + (", without noise" if debiased else ""))
     if positions is None:
-        axis.set_xticks(places, [visible(name)[-30:] for name in names], rotation=30, ha="right")
-    elif max(places) > 20 * max(min(places), 1):
+        axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")
+    elif max(x) > 20 * max(min(x), 1):
         axis.set_xscale("symlog")
     axis.set_ylim(bottom=0)
     plain_axes(axis)
@@ -57,7 +57,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
 
 
 def plot_matrix(matrix: DistanceMatrix) -> Any:
-    """Heat map of all distances, in the order of the tree that hierarchical clustering gives, with the tree above it.
+    """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
     Returns:
         The matplotlib figure; distances are written into the cells of up to 12 sets.
@@ -95,11 +95,11 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
 
 
 def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
-    """Windows of a stream: how far each is from the reference, and below, how much speaks for a change.
+    """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:
         windows: From :func:`~torchmetrics_dna.monitor`.
-        level: Chance of a false alarm, which says how much evidence is enough.
+        level: Chance of a false alarm, which sets the threshold of the evidence.
 
     Returns:
         The matplotlib figure.
@@ -111,8 +111,8 @@ def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
     (usual, dot), (alarm, square) = STYLES[:2]
     for changed, colour, marker, name in ((False, usual, dot, "no change"), (True, alarm, square, "changed")):
         chosen = [window for window in windows if window.changed == changed]
-        places, values = [window.number for window in chosen], [window.value for window in chosen]
-        above.plot(places, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
+        x, values = [window.number for window in chosen], [window.value for window in chosen]
+        above.plot(x, values, color=colour, marker=marker, linestyle="", markersize=4, label=name)
     highs = [nan if window.high is None else window.high for window in windows]
     above.plot(numbers, highs, color="black", linewidth=1, linestyle=":", label="95% of windows before are below")
     above.set_ylabel(DISTANCES[windows[0].distance].label)

@@ -1,4 +1,4 @@
-"""Figures of two sets: which layers and neurons differ, and what some neurons gave."""
+"""Figures of two sets: differences by layer and by neuron, and histograms of neurons."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LEGEND = 30  # characters of a name
 
 
 def _check(comparison: Any) -> None:
-    """TypeError unless it is a comparison, such as for two DNAs."""
+    """Raise TypeError unless it is a comparison, such as for two DNAs."""
     if not hasattr(comparison, "of_grain"):
         raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(comparison).__name__}")
 
@@ -31,21 +31,20 @@ def _check(comparison: Any) -> None:
 def plot_layers(
     comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
-    """Layer profile: how far the two sets are apart in each layer, from the first layer to the last.
+    """Plot a layer profile: the distance of the two sets in each layer, from the first layer to the last.
 
     Args:
-        comparison: Of histograms, Gaussians, or Gaussians of layers.
-        distance: Which distance; by default all that there are, each in axes of its own.
-        names: What to call A and B; by default what the comparison calls them.
+        comparison: A comparison of histograms, Gaussians, or Gaussians of layers.
+        distance: Name of the distance; by default all, each in axes of its own.
+        names: Names of A and B; by default those of the comparison.
         ax: Matplotlib axes to draw in, one for each distance; by default those of a new figure.
 
     Returns:
-        The matplotlib figure; bars for each distance, with that of all as a line. Where there is evidence, beside each
-        bar what is left of it without noise, with its confidence interval, the interval of all as a band, and what
-        chance gives to all as a dotted line.
+        The matplotlib figure; bars by layer for each distance, with the overall distance as a line. With evidence also
+        debiased bars with confidence intervals, the overall interval as a band, and the null mean as a dotted line.
 
     Raises:
-        ValueError: If there is no such distance, or not one of ``ax`` for each.
+        ValueError: If there is no such distance, or the number of ``ax`` is wrong.
 
     """
     _check(comparison)
@@ -71,7 +70,7 @@ def plot_layers(
 
 
 def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence[Result]:
-    """One of the distances, or all; ValueError if there is no such, or none."""
+    """Select one of the distances, or all; ValueError if there is none."""
     chosen = [result for result in results if distance in (None, result.distance.name, result.distance.key)]
     if not chosen:
         names = ", ".join(result.distance.name for result in results) or "none; compare histograms or Gaussians"
@@ -84,25 +83,25 @@ def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None
 
 
 def _profile(axis: Any, result: Result, colour: str) -> None:
-    """Bars of one distance, layer by layer."""
+    """Draw bars of one distance, layer by layer."""
     layers = result.distance.layers_of(result.neurons)
-    whole, parts = result.value, [result.layers[layer].value for layer in layers]
-    places, evidence = np.arange(len(layers)), result.evidence
-    axis.set_xticks(places, map(visible, layers))
-    axis.axhline(whole, color="black", linestyle="--", linewidth=1, label=f"all: {number(whole)}")
+    overall, values = result.value, [result.layers[layer].value for layer in layers]
+    x, evidence = np.arange(len(layers)), result.evidence
+    axis.set_xticks(x, map(visible, layers))
+    axis.axhline(overall, color="black", linestyle="--", linewidth=1, label=f"all: {number(overall)}")
     if evidence is None:
-        axis.bar(places, parts, color=colour, width=0.7)
+        axis.bar(x, values, color=colour, width=0.7)
         return
-    axis.bar(places - 0.2, parts, color=colour, alpha=0.4, width=0.38, label="with noise")
-    axis.bar(places + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
+    axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="with noise")
+    axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
     if interval := evidence.interval:
         sure = f"{interval.confidence:.0%} interval"
-        ends = [(one.value - one.low, one.high - one.value) if one else (nan, nan) for one in evidence.layer_intervals]
+        ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
-        axis.errorbar(places + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
+        axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)
         ends_of_all = f"{number(interval.low)} to {number(interval.high)}"
-        told = f"all, without noise: {number(interval.value)}\n({sure} {ends_of_all})"
-        axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=told)
+        debiased_label = f"all, without noise: {number(interval.value)}\n({sure} {ends_of_all})"
+        axis.axhspan(interval.low, interval.high, color="black", alpha=0.08, linewidth=0, label=debiased_label)
     if evidence.null is not None:
         by_chance = f"all, by chance: {number(evidence.null)}"
         axis.axhline(evidence.null, color="black", linestyle=":", linewidth=1, label=by_chance)
@@ -116,15 +115,15 @@ def plot_neurons(
     names: tuple[str, str] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Heat map: how clearly every neuron differs, a row for each layer, in the order of that within it.
+    """Plot a heat map of the difference of every neuron, a row for each layer, sorted within the layer.
 
     Args:
-        comparison: Of histograms or Gaussians.
-        distance: Which distance; by default dna-emd where there is one.
-        by: ``"evidence"``: by z, the distance less what chance gives, in standard deviations of chance.
-            ``"distance"``: by the distance itself. Without a test, by the distance.
-        names: What to call A and B; by default what the comparison calls them.
-        ax: Matplotlib axes to draw in, beside which goes a bar of colours; by default those of a new figure.
+        comparison: A comparison of histograms or Gaussians.
+        distance: Name of the distance; by default dna-emd if there is one.
+        by: ``"evidence"``: by z, the distance above its null mean, in null standard deviations. ``"distance"``: by the
+            distance itself. Without a test, by the distance.
+        names: Names of A and B; by default those of the comparison.
+        ax: Matplotlib axes to draw in, to which a colour bar is added; by default those of a new figure.
 
     Returns:
         The matplotlib figure.
@@ -147,12 +146,12 @@ def plot_neurons(
     else:
         axis = given_axes(ax, ["all neurons"], "map", "give one")[0]
         _title_axes(axis, comparison, names)
-    # few neurons differ by much; a quantile's and a root's scale leave the others something to see
+    # few neurons differ by much; a scale up to a quantile, and its square root, keep the others visible
     largest = max(float(values.quantile(0.99)) or float(values.max()), 0)
     scale = require("matplotlib.colors", "plot").PowerNorm(0.5, vmin=0, vmax=largest)
-    for i, part in enumerate(rows.values()):  # each over the whole width, however many neurons it has
-        place = (0, 1, i + 0.35, i - 0.35)
-        picture = axis.imshow(part[None].clamp(min=0).numpy(), extent=place, aspect="auto", cmap="cividis", norm=scale)
+    for i, part in enumerate(rows.values()):  # every layer over the full width
+        extent = (0, 1, i + 0.35, i - 0.35)
+        picture = axis.imshow(part[None].clamp(min=0).numpy(), extent=extent, aspect="auto", cmap="cividis", norm=scale)
     axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xticks=[])
     axis.set_yticks(range(len(rows)), [f"{visible(layer)} ({len(part)})" for layer, part in rows.items()])
     axis.spines[:].set_visible(False)
@@ -168,19 +167,19 @@ def plot_histograms(
     names: tuple[str, str] | None = None,
     ax: Any = None,
 ) -> Any:
-    """Pairs of histograms: what some neurons gave for the two sets.
+    """Plot the histograms of neurons in both sets.
 
     Args:
-        comparison: Of histograms.
+        comparison: A comparison of histograms.
         neurons: Layer and number of each neuron; by default the six that differ most clearly.
-        names: What to call A and B; by default what the comparison calls them.
+        names: Names of A and B; by default those of the comparison.
         ax: Matplotlib axes to draw in, one for each neuron; by default those of a new figure.
 
     Returns:
         The matplotlib figure.
 
     Raises:
-        ValueError: If there is no such neuron, no histograms were compared, or there is not one of ``ax`` for each.
+        ValueError: If there is no such neuron, no histograms were compared, or the number of ``ax`` is wrong.
 
     """
     _check(comparison)
@@ -194,13 +193,13 @@ def plot_histograms(
         put_title(figure, versus(comparison, names), width)
     else:
         axes = given_axes(ax, [f"{layer} {neuron}" for layer, neuron in chosen], "neuron", "or give `neurons`")
-    for axis, which in zip(axes, chosen, strict=False):
-        _pair(axis, comparison, which, names)
+    for axis, neuron in zip(axes, chosen, strict=False):
+        _pair(axis, comparison, neuron, names)
     for axis in axes[len(chosen) :]:
         axis.set_visible(False)
     if ax is None:
-        pair = axes[0].get_legend_handles_labels()
-        legend = figure.legend(*pair, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
+        handles_and_labels = axes[0].get_legend_handles_labels()
+        legend = figure.legend(*handles_and_labels, loc="outside lower left", ncols=2, frameon=False, fontsize=9)
     else:
         axes[0].set_ylabel("share of positions (%)")
         legend = axes[0].legend(frameon=False, fontsize=8)
@@ -209,10 +208,10 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tuple[str, str] | None) -> None:
-    """The two histograms of one neuron."""
-    place, emd = comparison.neurons.index(*which), comparison["dna-emd"]
-    shares, used, ends = (values[0] for values in grouped(*comparison.aligned([place]), 40))
+def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+    """Draw the two histograms of one neuron."""
+    index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
+    shares, used, ends = (values[0] for values in grouped(*comparison.aligned([index]), 40))
     low, high = ends.tolist()
     edges = np.linspace(low, high, int(used) + 1)
     for share, name, (colour, _), style in zip(
@@ -220,16 +219,17 @@ def _pair(axis: Any, comparison: Comparison, which: tuple[str, int], names: tupl
     ):
         label = _short(name)
         axis.stairs((100 * share).numpy(), edges, color=colour, linestyle=style, label=label, baseline=None)
-    told = f"{number(float(emd.values[place]))} bins"
+    figures = f"{number(float(emd.values[index]))} bins"
     if emd.evidence is not None and emd.evidence.test is not None:
-        told += f", q = {float(emd.evidence.test.q[place]):.2g}"
-    put_title(axis, f"{visible(in_words(*which, comparison.neuron_names))}\n{told}", 2.6, size=8)
-    axis.set(xlim=(low, high), yscale="log", xlabel="activation")  # a dead zone takes most positions of many neurons
+        figures += f", q = {float(emd.evidence.test.q[index]):.2g}"
+    put_title(axis, f"{visible(in_words(*neuron, comparison.neuron_names))}\n{figures}", 2.6, size=8)
+    # log scale, since many neurons are inactive at most positions
+    axis.set(xlim=(low, high), yscale="log", xlabel="activation")
     plain_axes(axis)
 
 
 def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
-    """Title that says what was compared."""
+    """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"
         for name, count in zip(names or comparison.names, comparison.num_images.values(), strict=True)
@@ -238,7 +238,7 @@ def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
 
 
 def _short(name: str) -> str:
-    """A name for a legend, whose end tells most; matplotlib leaves out those that begin with an underscore."""
+    """Shorten a name to its end, for a legend; matplotlib would hide names that begin with an underscore."""
     shown = visible(name)
     shown = shown if len(shown) <= _LEGEND else f"…{shown[1 - _LEGEND :]}"
     return f" {shown}" if shown.startswith("_") else shown

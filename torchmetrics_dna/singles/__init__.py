@@ -1,1 +1,1 @@
-"""Single images: ranks, nearest images, and where neurons are excited."""
+"""Single images: rankings, nearest neighbours, and crops that excite neurons."""

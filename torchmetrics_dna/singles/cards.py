@@ -37,12 +37,12 @@ _CANDIDATES = 5  # for each card
 
 
 class ImageCrop(NamedTuple):
-    """A part of an image.
+    """Crop of an image.
 
     Attributes:
-        image: What the image is called.
-        number: Where it stands in its source.
-        box: Left, top, right and bottom, in shares of the image as it is.
+        image: Name of the image.
+        number: Index of the image in its source.
+        box: Left, top, right and bottom, as fractions of the original image.
         activation: The largest activation of the neuron in the image, or the smallest.
 
     """
@@ -54,7 +54,7 @@ class ImageCrop(NamedTuple):
 
 
 class OtherNeuron(NamedTuple):
-    """A neuron that moves together with that of a card."""
+    """Neuron that correlates with that of a card."""
 
     layer: str
     neuron: int
@@ -63,19 +63,19 @@ class OtherNeuron(NamedTuple):
 
 @dataclass(frozen=True)
 class Card:
-    """What one neuron is about.
+    """Card of one neuron.
 
     Attributes:
-        layer: Its layer.
+        layer: Name of its layer.
         neuron: Its number within the layer.
         name: Its name, or again its number.
-        z: How far its distance is above chance, in standard deviations of chance; None without a test.
-        p_value: Corrected for the number of neurons, likewise.
-        q: Share of false discoveries, likewise.
+        z: Its distance above the null mean, in null standard deviations; None without a test.
+        p_value: P-value, corrected for the number of neurons; None without a test.
+        q: False discovery rate; None without a test.
         higher: The side where it is more active on average, ``"a"`` or ``"b"``; None if neither.
-        others: The neurons that move together with it and have no card of their own.
-        most: By side, ``"a"`` or ``"b"``: the parts of images that excite it most, the strongest first.
-        least: By side: those that excite it least, the weakest first.
+        others: Neurons that correlate with it and have no card of their own.
+        most: By side, ``"a"`` or ``"b"``: crops that excite it most, strongest first.
+        least: By side: crops that excite it least, weakest first.
 
     """
 
@@ -96,10 +96,10 @@ class Cards:
     """Neuron cards, those with the most evidence first.
 
     Attributes:
-        cards: One for each group of neurons.
-        classes: What the network takes the images for; None unless it says so clearly, see :func:`make_cards`.
-        images: The sources of the sides that are images, ``"a"``, ``"b"`` or both.
-        looked_at: What the pass over some of their images found.
+        cards: One card for each group of neurons.
+        classes: Classes that the network predicts; None unless it is sure, see :func:`make_cards`.
+        images: Sources of the sides that are images, ``"a"``, ``"b"`` or both.
+        looked_at: Measured samples of these images, by side.
 
     """
 
@@ -110,8 +110,8 @@ class Cards:
 
     @property
     def num_images(self) -> dict[str, int]:
-        """How many images of each side were looked at."""
-        return {side: len(one.numbers) for side, one in self.looked_at.items()}
+        """Number of images in the sample of each side."""
+        return {side: len(sample.numbers) for side, sample in self.looked_at.items()}
 
 
 def make_cards(
@@ -127,32 +127,32 @@ def make_cards(
     reading: Reading | None = None,
     distributed: bool = False,
 ) -> Cards:
-    """Show what the neurons that differ most clearly are about, by one more pass over some images.
+    """Make cards of the neurons that differ most clearly, by one more pass over samples of the images.
 
-    Of the neurons with the most evidence (without a test: with the largest distance), five times as many as are shown
-    are looked at. Those that move together are one group: taken by evidence, a neuron joins the first one before it
-    whose largest activation in an image correlates with its own by 0.8 or more, or -0.8 or less, over the images of
-    both sides, each less the mean of its side. (Else what tells A from B would tie all of them.) With fewer than 8
-    images, each is on its own. A group has one card, of the neuron with the most evidence. No layer has more than half
-    of the cards, as long as others have neurons with q of 0.05 or less. Properties of images are left out.
+    Candidates are the neurons with the most evidence (without a test: with the largest distance), five for each card.
+    Correlated neurons form a group: in order of evidence, a neuron joins the first group whose first neuron's largest
+    activations per image correlate with its own by 0.8 or more, or -0.8 or less, over the images of both sides, centred
+    by side. (The difference between A and B would correlate all of them otherwise.) With fewer than 8 images, each
+    neuron is a group. A group has one card, of the neuron with the most evidence. No layer has more than half of the
+    cards, as long as others have neurons with q of 0.05 or less. Properties of images are left out.
 
-    A card shows up to 6 images of a side that excite the neuron most, by their largest activation, and 3 of the others
-    that excite it least, by their smallest (of equal ones, by their largest); of each the part where that is.
+    A card shows crops of up to 6 images of a side that excite the neuron most, by their largest activation, and of 3 of
+    the others that excite it least, by their smallest (ties: by their largest).
 
     The classes are those of the default extractor's own classifier, if it has its packaged weights and the layer
-    ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides:
-    otherwise the network does not know what it sees. None is named unless a permutation test of the images, of the sum
-    of all differences, has a p-value of 0.05 or less.
+    ``head``. They are left out unless the median over images of the top probability is above 0.3 on both sides, since
+    the network is not sure otherwise. No class is named unless a permutation test over images, of the sum of all
+    differences, has a p-value of 0.05 or less.
 
     Args:
         a: Images, or a DNA or the path of one, whose side has no crops.
-        b: Likewise.
-        found: What :func:`compare` found of them.
-        extractor: What it was measured with.
-        num_neurons: How many cards at most.
-        num_images: How many images of each side to look at, drawn at random.
-        seed: Of the draw.
-        keep: Gives, for ``"a"`` or ``"b"``, what else to keep of the images that are looked at, by name.
+        b: As ``a``.
+        found: The comparison of both, from :func:`compare`.
+        extractor: The extractor of the comparison.
+        num_neurons: Maximum number of cards.
+        num_images: Number of images to sample from each side.
+        seed: Seed of the samples.
+        keep: Function from ``"a"`` or ``"b"`` to further per-image statistics of the sample, by name.
         reading: Options for reading the images.
         distributed: Share the images among the processes of torch.distributed; all get the same result.
 
@@ -176,36 +176,37 @@ def make_cards(
         candidates = mixed(_by_evidence(found), _CANDIDATES * num_neurons)
         columns = [(neuron["layer"], neuron["neuron"]) for neuron in candidates]
         classifier = classifier_of(extractor) if len(images) == 2 else None
-        looked_at: dict[str, Measured] = {}
+        samples: dict[str, Measured] = {}
         for side, source in images.items():
-            kept = {
+            statistics = {
                 "extremes": NeuronExtremes(columns, extractor.input_size, classifier),
                 **(keep(side) if keep else {}),
             }
-            looked_at[side] = _look(
-                source, _draw(len(source), num_images, seed), Job(extractor, kept, reading or Reading()), distributed
+            samples[side] = _look(
+                source,
+                _draw(len(source), num_images, seed),
+                Job(extractor, statistics, reading or Reading()),
+                distributed,
             )
-        extremes = {
-            side: Extremes.of(one.numbers, one.rows["extremes"], len(columns)) for side, one in looked_at.items()
-        }
-        groups = move_together([one.values[..., 0] for one in extremes.values()])
+        extremes = {side: Extremes.of(s.numbers, s.rows["extremes"], len(columns)) for side, s in samples.items()}
+        groups = move_together([side_extremes.values[..., 0] for side_extremes in extremes.values()])
         shown = mixed([candidates[first] for first in groups], num_neurons)
         crops = _Crops(images, extremes, extractor)
         cards = [
             _card(candidates, column, groups[column], crops)
             for column in groups
-            if any(candidates[column] is one for one in shown)
+            if any(candidates[column] is neuron for neuron in shown)
         ]
         classes = (
             None
             if classifier is None
             else class_shares_of(extremes["a"].probabilities, extremes["b"].probabilities, classifier.names)
         )
-        return Cards(cards, classes, images, looked_at)
+        return Cards(cards, classes, images, samples)
 
 
 def open_images(a: Source | DNA, b: Source | DNA, reading: Reading | None = None) -> dict[str, ImageSource]:
-    """The sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
+    """Open the sides that are images, by ``"a"`` and ``"b"``; ValueError if neither is, or one is a stream."""
     sides = open_indexed_sides((a, b), "A card", reading=reading)
     images = {name: side for name, side in zip("ab", sides, strict=True) if not isinstance(side, DNA)}
     if not images:
@@ -230,26 +231,26 @@ def _check(found: Comparison, extractor: DNAExtractor, num_neurons: int, num_ima
         raise ValueError("Cards show neurons of a network, but only properties were compared; give an extractor")
 
 
-def _by_evidence(found: Comparison) -> list[dict[str, Any]]:
-    """All neurons of the network, those that differ most clearly first."""
-    return [neuron for neuron in found.top_neurons(found.neurons.total) if neuron["layer"] != LAYER]
+def _by_evidence(comparison: Comparison) -> list[dict[str, Any]]:
+    """Return all neurons of the network, those that differ most clearly first."""
+    return [neuron for neuron in comparison.top_neurons(comparison.neurons.total) if neuron["layer"] != LAYER]
 
 
 def _draw(count: int, num_images: int, seed: int) -> list[int]:
-    """Numbers of images, ascending."""
+    """Draw indices of images, ascending."""
     drawn = torch.randperm(count, generator=torch.Generator().manual_seed(seed))
-    found: list[int] = drawn[:num_images].sort().values.tolist()
-    return found
+    numbers: list[int] = drawn[:num_images].sort().values.tolist()
+    return numbers
 
 
 def _look(source: ImageSource, numbers: list[int], job: Job, distributed: bool) -> Measured:
-    """Measure images of a source by their numbers."""
+    """Measure the images of a source with these indices."""
     measured = measure(job, source.take(numbers), distributed=distributed)
     return replace(measured, numbers=[numbers[i] for i in measured.numbers])
 
 
 class _Crops:
-    """Crops of images, by what excites a neuron."""
+    """Crops of the sampled images, around extremes of a neuron."""
 
     def __init__(
         self, images: Mapping[str, ImageSource], extremes: Mapping[str, Extremes], extractor: DNAExtractor
@@ -259,24 +260,24 @@ class _Crops:
         self._sizes: dict[tuple[str, int], tuple[int, int]] = {}
 
     def of(self, side: str, column: int) -> tuple[list[ImageCrop], list[ImageCrop]]:
-        """Those that excite a neuron most, and those of other images that excite it least."""
+        """Return the crops that excite a neuron most, and those of other images that excite it least."""
         largest, smallest = self._extremes[side].values[:, column].T.tolist()
-        places = range(len(largest))
-        count = min(MOST, -(-2 * len(places) // 3))
-        most = sorted(places, key=lambda i: -largest[i])[:count]
-        others = [i for i in places if i not in most]
-        least = sorted(others, key=lambda i: (smallest[i], largest[i]))[:LEAST]
+        indices = range(len(largest))
+        count = min(MOST, -(-2 * len(indices) // 3))
+        most = sorted(indices, key=lambda i: -largest[i])[:count]
+        rest = [i for i in indices if i not in most]
+        least = sorted(rest, key=lambda i: (smallest[i], largest[i]))[:LEAST]
         return [self._cut(side, i, column, 0) for i in most], [self._cut(side, i, column, 1) for i in least]
 
-    def _cut(self, side: str, place: int, column: int, end: int) -> ImageCrop:
+    def _cut(self, side: str, index: int, column: int, end: int) -> ImageCrop:
         extremes, images = self._extremes[side], self._images[side]
-        number = extremes.numbers[place]
-        left, top, right, bottom = extremes.cells[place, column, end].tolist()
+        number = extremes.numbers[index]
+        left, top, right, bottom = extremes.cells[index, column, end].tolist()
         box = window((left, top, right, bottom), *self._size(side, number), self._crop)
-        return ImageCrop(images.names[number], number, box, float(extremes.values[place, column, end]))
+        return ImageCrop(images.names[number], number, box, float(extremes.values[index, column, end]))
 
     def _size(self, side: str, number: int) -> tuple[int, int]:
-        """Height and width of an image, which is read but once."""
+        """Return height and width of an image; each is read only once."""
         if (side, number) not in self._sizes:
             height, width = self._images[side][number].shape[:2]
             self._sizes[side, number] = height, width
@@ -295,7 +296,7 @@ def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[in
         neuron["p_value"],
         neuron["q"],
         ("b" if shift > 0 else "a") if shift else None,
-        [OtherNeuron(one["layer"], one["neuron"], one["name"]) for one in (candidates[i] for i in others)],
+        [OtherNeuron(other["layer"], other["neuron"], other["name"]) for other in (candidates[i] for i in others)],
         {side: most for side, (most, _) in by_side.items()},
         {side: least for side, (_, least) in by_side.items()},
     )

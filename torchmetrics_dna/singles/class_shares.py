@@ -1,4 +1,4 @@
-"""What a network takes the images of two sides for, by its own classifier."""
+"""Classes that a network's own classifier predicts for the images of two sides."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 SURE = 0.3  # median top probability on both sides; photographs have 0.43 to 0.65, drawings 0.12
 _CLASSES = 5  # of which a side has more
 _LEAST_MORE = 0.01  # of a mean probability
-_SHARED_OUT, _LEVEL = 1000, 0.05  # ways to share images out between A and B, and the level of that test
+_SHARED_OUT, _LEVEL = 1000, 0.05  # number of permutations between A and B, and level of the test
 
 
 class ClassShare(NamedTuple):
-    """A class, and its mean probability over the images of A and of B."""
+    """Class with its mean probability over the images of A and of B."""
 
     name: str
     a: float
@@ -28,11 +28,11 @@ class ClassShare(NamedTuple):
 
 @dataclass(frozen=True)
 class Classes:
-    """What the network takes the images for.
+    """Predicted classes of the images of two sides.
 
     Attributes:
-        more: For ``"a"`` and ``"b"``, the classes of which that side has more, by how much more.
-        top: By side, the median over images of the largest probability.
+        more: For ``"a"`` and ``"b"``, the classes that are more probable there, largest difference first.
+        top: Median over images of the top probability, by side.
 
     """
 
@@ -41,12 +41,12 @@ class Classes:
 
 
 def class_shares_of(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | None:
-    """The classes that differ most; None unless the network knows what it sees on both sides.
+    """Return the classes that differ most; None unless the network is sure on both sides.
 
     Args:
         a: Probabilities of classes for images of A, ``(images, classes)``.
-        b: Likewise of B.
-        names: What the classes are called.
+        b: Probabilities for images of B.
+        names: Names of the classes.
 
     Example:
         >>> cats, dogs = torch.tensor([[0.9, 0.1]]), torch.tensor([[0.2, 0.8]])
@@ -54,11 +54,11 @@ def class_shares_of(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | Non
         'dog'
 
     """
-    top = {side: float(one.amax(1).median()) for side, one in (("a", a), ("b", b))}
+    top = {side: float(probabilities.amax(1).median()) for side, probabilities in (("a", a), ("b", b))}
     if min(top.values()) <= SURE:
         return None
     a, b = a.double(), b.double()
-    if _chance_of(a, b) > _LEVEL:
+    if _p_value(a, b) > _LEVEL:
         return Classes({"a": [], "b": []}, top)
     more: dict[str, list[ClassShare]] = {}
     means_a, means_b = a.mean(0), b.mean(0)
@@ -69,12 +69,12 @@ def class_shares_of(a: Tensor, b: Tensor, names: Sequence[str]) -> Classes | Non
     return Classes(more, top)
 
 
-def _chance_of(a: Tensor, b: Tensor) -> float:
-    """p-value of a permutation test: whether mean probabilities of two sets of images differ more than by chance."""
-    every, count = torch.cat([a, b]), len(a)
+def _p_value(a: Tensor, b: Tensor) -> float:
+    """Return the p-value of a permutation test for equal mean probabilities of two sets of images."""
+    pooled, count = torch.cat([a, b]), len(a)
     generator = torch.Generator().manual_seed(0)
-    orders = torch.rand(_SHARED_OUT - 1, len(every), generator=generator).argsort(1)
-    sides = torch.cat([torch.arange(len(every))[None], orders]) < count
-    means = sides.double() @ every / count, (~sides).double() @ every / (len(every) - count)
-    apart = (means[0] - means[1]).abs().sum(1)
-    return float((apart >= apart[0] * (1 - 1e-9)).double().mean())
+    orders = torch.rand(_SHARED_OUT - 1, len(pooled), generator=generator).argsort(1)
+    sides = torch.cat([torch.arange(len(pooled))[None], orders]) < count
+    means = sides.double() @ pooled / count, (~sides).double() @ pooled / (len(pooled) - count)
+    differences = (means[0] - means[1]).abs().sum(1)
+    return float((differences >= differences[0] * (1 - 1e-9)).double().mean())

@@ -1,4 +1,4 @@
-"""Where in single images some neurons are excited most and least."""
+"""Positions in single images that excite neurons most and least."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Extremes:
-    """What n neurons gave for single images.
+    """Extremes of n neurons in single images.
 
     Attributes:
-        numbers: Where the images stand in their source, ascending.
+        numbers: Indices of the images in their source, ascending.
         values: Largest and smallest activation, float32, ``(images, n, 2)``.
-        cells: Where each of these is, in shares of the network's input: left, top, right and bottom,
+        cells: Position of each of these, as fractions of the network's input: left, top, right and bottom,
             ``(images, n, 2, 4)``.
         means: Spatial means, ``(images, n)``.
-        probabilities: Of the classes, ``(images, classes)``; of none without a classifier.
+        probabilities: Probabilities of classes, ``(images, classes)``; 0 columns without a classifier.
 
     """
 
@@ -42,7 +42,7 @@ class Extremes:
 
     @classmethod
     def of(cls, numbers: Sequence[int], rows: Tensor, num_neurons: int) -> Extremes:
-        """Take apart what :class:`NeuronExtremes` gives for each image."""
+        """Split the rows of :class:`NeuronExtremes`."""
         sizes = [2 * num_neurons, 8 * num_neurons, num_neurons]
         values, cells, means, probabilities = torch.split(rows, [*sizes, rows.shape[1] - sum(sizes)], 1)
         each = (len(rows), num_neurons)
@@ -50,12 +50,12 @@ class Extremes:
 
 
 class NeuronExtremes(ImageRows):
-    """A row for each image of the extremes of n neurons, see :class:`Extremes`.
+    """Per-image statistic of the extremes of n neurons, see :class:`Extremes`.
 
     Args:
         neurons: Layer and number of each neuron.
         input_size: Height and width of the network's input.
-        classifier: Of the extractor, for the probabilities of classes.
+        classifier: Classifier of the extractor, for the probabilities of classes.
 
     """
 
@@ -87,10 +87,10 @@ class NeuronExtremes(ImageRows):
 def _of_batch(
     chosen: Mapping[str, tuple[list[int], Tensor]], num_images: int, size: tuple[int, int] | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Values, cells and means of a batch, as in :class:`Extremes`.
+    """Return values, cells and means of a batch, as in :class:`Extremes`.
 
     Args:
-        chosen: For each layer, columns of the result, and the activations that belong there, ``(B, c, *positions)``.
+        chosen: For each layer, columns of the result and their activations, ``(B, c, *positions)``.
         num_images: B.
         size: Height and width of the network's input.
 
@@ -99,25 +99,25 @@ def _of_batch(
     values, cells = torch.zeros(num_images, width, 2), torch.zeros(num_images, width, 2, 4)
     means = torch.zeros(num_images, width)
     for columns, activations in chosen.values():
-        given = activations.float()
-        parts = cells_of(given.shape[2:], size)
-        given = given.flatten(2) if given.ndim > 2 else given[..., None]
-        means[:, columns] = given.mean(2).cpu()
+        values_of_layer = activations.float()
+        parts = cells_of(values_of_layer.shape[2:], size)
+        values_of_layer = values_of_layer.flatten(2) if values_of_layer.ndim > 2 else values_of_layer[..., None]
+        means[:, columns] = values_of_layer.mean(2).cpu()
         for end, sign in enumerate((1, -1)):
-            most = (sign * given).amax(2)
+            most = (sign * values_of_layer).amax(2)
             values[:, columns, end] = sign * most.cpu()
-            cells[:, columns, end] = parts[_middle_of(sign * given == most[..., None], parts).cpu()]
+            cells[:, columns, end] = parts[_middle_of(sign * values_of_layer == most[..., None], parts).cpu()]
     return values, cells, means
 
 
 def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
-    """Of the positions that reach an extreme, the one nearest to their common middle.
+    """Return the position nearest to the centroid of all positions that reach an extreme.
 
-    Many may: a neuron is often 0 almost everywhere, and the first of such positions is just a corner.
+    There may be many: a neuron is often 0 almost everywhere, and the first of such positions is just a corner.
 
     Args:
-        reached: Which positions do, ``(B, c, positions)``.
-        parts: The cell of each position, ``(positions, 4)``.
+        reached: Mask of the positions that reach the extreme, ``(B, c, positions)``.
+        parts: Cell of each position, ``(positions, 4)``.
 
     Returns:
         Shape ``(B, c)``.
@@ -125,7 +125,7 @@ def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
     """
     middles = ((parts[:, :2] + parts[:, 2:]) / 2).to(reached.device)
     weights = reached.float()
-    common = weights @ middles / weights.sum(2, keepdim=True)
-    away = sum((middles[:, axis] - common[..., axis, None]) ** 2 for axis in (0, 1))
-    assert isinstance(away, torch.Tensor)
-    return torch.where(reached, away, torch.inf).argmin(2)
+    centroid = weights @ middles / weights.sum(2, keepdim=True)
+    distances = sum((middles[:, axis] - centroid[..., axis, None]) ** 2 for axis in (0, 1))
+    assert isinstance(distances, torch.Tensor)
+    return torch.where(reached, distances, torch.inf).argmin(2)

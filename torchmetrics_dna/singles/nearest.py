@@ -1,4 +1,4 @@
-"""The nearest image of a set to each of others, which shows copies."""
+"""Nearest neighbours of images in an index, to find copies."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.extractors import DNAExtractor
 
-COPY = 0.5  # nearer than this share of what is usual there, an image is called a likely copy
-_AT_ONCE = 1024  # images whose distances to all others are in memory: 40 MB for 10,000
+COPY = 0.5  # ratio below which an image is called a likely copy
+_AT_ONCE = 1024  # images in a block of the distance matrix: 40 MB for an index of 10,000
 
 
 @dataclass(frozen=True, eq=False)
 class Nearest:
-    """The nearest image of an index to each of others.
+    """Nearest image in an index for each of B images.
 
     Attributes:
         names: Names of the nearest images.
         distances: Euclidean distances of spatial means, float32, shape ``(B,)``.
-        ratios: These over the distance from the nearest image to the one that is nearest to it in the index. About 1
-            and more is usual; far below 1, an image is nearer to this one than any other of the set is: a copy.
+        ratios: Distances divided by the distance of the nearest image to its own nearest neighbour in the index. Usual
+            values are about 1 or more; far below 1, an image is a likely copy.
 
     """
 
@@ -40,22 +40,22 @@ class Nearest:
         return (self.ratios < COPY) | (self.distances == 0)
 
     def take(self, order: Tensor) -> Nearest:
-        """The same for some images, in this order."""
+        """Return the entries of these images, in this order."""
         return Nearest([self.names[i] for i in order.tolist()], self.distances[order], self.ratios[order])
 
 
 def find_nearest(features: Features, index: Features) -> Nearest:
-    """Find the nearest image of an index to each of others, by Euclidean distance of their features."""
-    places, distances = _nearest(features.values, index.values)
-    reached = torch.unique(places)
-    _, apart = _nearest(index.values[reached], index.values, reached)
-    usual = torch.full((index.num_images,), torch.nan).index_copy_(0, reached, apart)
+    """Find the nearest image in an index for each image, by Euclidean distance of their features."""
+    neighbours, distances = _nearest(features.values, index.values)
+    used = torch.unique(neighbours)
+    _, spacing = _nearest(index.values[used], index.values, used)
+    usual = torch.full((index.num_images,), torch.nan).index_copy_(0, used, spacing)
     names = index.names or [f"image {number}" for number in range(index.num_images)]
-    return Nearest([names[place] for place in places.tolist()], distances, distances / usual[places])
+    return Nearest([names[neighbour] for neighbour in neighbours.tolist()], distances, distances / usual[neighbours])
 
 
 def check_index(index: Features, extractor: DNAExtractor) -> None:
-    """ValueError unless an index has images, and is of this extractor's last layer."""
+    """Raise ValueError unless an index has images, and is of this extractor's last layer."""
     if not index.num_images:
         raise ValueError(f"The index of images expected to hold images, but got {index!r}; make it anew")
     check_same(
@@ -67,16 +67,17 @@ def check_index(index: Features, extractor: DNAExtractor) -> None:
 
 
 def _nearest(values: Tensor, index: Tensor, own: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Place of the nearest in the index, and its distance, for each of some images; ``own`` places do not count."""
-    places, distances = [], []
+    """Return row and distance of the nearest neighbour of each image, except its ``own`` row in the index."""
+    rows, distances = [], []
     for first in range(0, len(values), _AT_ONCE):
-        some = values[first : first + _AT_ONCE]
-        apart = torch.cdist(some, index)
+        block = values[first : first + _AT_ONCE]
+        block_distances = torch.cdist(block, index)
         if own is not None:
-            apart[torch.arange(len(some)), own[first : first + _AT_ONCE]] = torch.inf
-        nearest = apart.argmin(1)
-        places.append(nearest)
-        # anew, for a matrix product loses the digits of small distances
-        exact = (some - index[nearest]).norm(dim=1)
-        distances.append(torch.where(apart.amin(1).isinf(), torch.nan, exact))  # there is no other
-    return torch.cat(places), torch.cat(distances)
+            block_distances[torch.arange(len(block)), own[first : first + _AT_ONCE]] = torch.inf
+        nearest = block_distances.argmin(1)
+        rows.append(nearest)
+        # recomputed, since cdist's matrix product cancels the digits of small distances
+        exact = (block - index[nearest]).norm(dim=1)
+        is_alone = block_distances.amin(1).isinf()  # there is no other image
+        distances.append(torch.where(is_alone, torch.nan, exact))
+    return torch.cat(rows), torch.cat(distances)

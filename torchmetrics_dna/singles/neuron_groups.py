@@ -1,4 +1,4 @@
-"""Which neurons to show: a mixture of layers, and one of those that move together."""
+"""Selection of neurons to show: from several layers, and one of each group of correlated neurons."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 TOGETHER = 0.8  # correlation, of either sign
 EVIDENT = 0.05  # q of a neuron that counts as one with evidence
-ENOUGH = 8  # images, with fewer of which correlations say nothing
+ENOUGH = 8  # images; correlations over fewer are meaningless
 
 
 def mixed(neurons: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """The first neurons, at most half of them of one layer as long as others have evidence; in their order.
+    """Return the first neurons in order, at most half of one layer as long as others have evidence.
 
     Args:
-        neurons: As :meth:`Comparison.top_neurons` gives them: a ``layer`` and ``q``, which is None without a test.
-        count: How many at most.
+        neurons: From :meth:`Comparison.top_neurons`: dicts with ``layer`` and ``q``, which is None without a test.
+        count: Maximum number of neurons.
 
     Example:
         >>> neurons = [{"layer": layer, "q": q} for layer, q in (("x", 0.01), ("x", 0.01), ("y", 0.04), ("y", 0.5))]
@@ -43,16 +43,16 @@ def mixed(neurons: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]
 
 
 def move_together(sides: Sequence[Tensor]) -> dict[int, list[int]]:
-    """Neurons that move together, by the first of them.
+    """Group correlated neurons.
 
-    Taken in their order, one joins the first before it whose values correlate with its own, over the images of all
-    sides, each less the mean of its side: else what tells the sides apart would tie all neurons.
+    In order, a neuron joins the first group whose first neuron correlates with it over the images of all sides, centred
+    by side: the difference between the sides would correlate all neurons otherwise.
 
     Args:
-        sides: What each of n neurons gave for each image of a side, ``(images, n)``.
+        sides: Values of n neurons for each image of a side, ``(images, n)``.
 
     Returns:
-        For the first neuron of each group, by its column, the columns of the others.
+        Column of the first neuron of each group, mapped to the columns of the others.
 
     Example:
         >>> rising = torch.arange(8.0)
@@ -66,7 +66,7 @@ def move_together(sides: Sequence[Tensor]) -> dict[int, list[int]]:
     together = (scaled.T @ scaled).abs() >= TOGETHER
     groups: dict[int, list[int]] = {}
     for column in range(values.shape[1]):
-        first = next((one for one in groups if len(values) >= ENOUGH and together[one, column]), None)
+        first = next((leader for leader in groups if len(values) >= ENOUGH and together[leader, column]), None)
         if first is None:
             groups[column] = []
         else:

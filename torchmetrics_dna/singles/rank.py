@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.resolve import Feature, Resolved
     from torchmetrics_dna.statistics.rows import ImageRows
 
-_MOST_TYPICAL = 200  # images of the reference whose scores say what is typical
+_MOST_TYPICAL = 200  # images of the reference that are scored for comparison
 
 
 def rank(
@@ -58,18 +58,18 @@ def rank(
 
     Args:
         images: See :func:`make_dna`.
-        reference: A histogram DNA, or the path of one as :func:`load_dna` takes it; or images, even a single one. Of
-            images, up to 200 are scored too, to say what is typical, unless they are a stream.
-        feature: What describes the images; by default what the reference was made with.
-        contrast: ``"pool"``: all images that are ranked, of which histograms are kept, or beyond 2 GB a second pass is
+        reference: A histogram DNA, or a path that :func:`load_dna` accepts; or images, even a single one. Up to 200
+            reference images are scored too, for typical scores, unless they are a stream.
+        feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
+        contrast: ``"pool"``: all ranked images; their histograms are kept in memory, or above 2 GB a second pass is
             made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
-            (sections 5.1 and 5.4 of the paper), which takes plain images for close to everything.
-        nearest: Images, or their :class:`Features` or the path of a file of them (``ranking.index.save``), among which
-            the nearest to each image is looked up, to find copies; best the reference's images, which are then
-            measured but once.
-        layers: Which layers, if ``feature`` is not an extractor.
+            (sections 5.1 and 5.4 of the paper), by which plain images are close to everything.
+        nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
+            find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
+            measured only once.
+        layers: Names of the layers, if ``feature`` is not an extractor.
         num_bins: Bins of each neuron's histogram, if the reference is images.
-        ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference that does not have them.
+        ranges: Activation ranges, the path of a file of them, or ``"auto"``; for a reference without ranges.
         neuron_weights: Weights of Eq. (5): :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``; by
             default the plain mean.
         reading: Options for reading the images.
@@ -96,19 +96,19 @@ def rank(
             _of_histograms(open_side(source_of_side, layers, ranges, reading), name)
             for source_of_side, name in zip(sources, ("reference", "contrast"), strict=False)
         ]
-        looked_up = _open_nearest(nearest, reference, sides[0], reading)
-        check_used(reading, source, *sides, looked_up)
+        index_source = _open_nearest(nearest, reference, sides[0], reading)
+        check_used(reading, source, *sides, index_source)
         dnas = [side for side in sides if isinstance(side, HistogramDNA)]
-        way = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
-        extractor = way.extractor
-        if isinstance(looked_up, Features):
-            check_index(looked_up, extractor)
+        resolved = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
+        extractor = resolved.extractor
+        if isinstance(index_source, Features):
+            check_index(index_source, extractor)
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        return _Run(way, weights, reading, distributed).rank(source, sides, pools, looked_up)
+        return _Run(resolved, weights, reading, distributed).rank(source, sides, pools, index_source)
 
 
 def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
-    """The side; TypeError if it is a DNA without histograms."""
+    """Return the side; TypeError if it is a DNA without histograms."""
     if isinstance(side, DNA) and not isinstance(side, HistogramDNA):
         raise TypeError(f"Argument `{name}` expected to be a HistogramDNA or images, but got {side!r}")
     return side
@@ -117,7 +117,7 @@ def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
 def _open_nearest(
     nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
 ) -> Images | Features | None:
-    """Open the images among which to look for the nearest; the reference's own source if it is that."""
+    """Open the images or features of the index; return the reference's own source if they are the same images."""
     if nearest is None or isinstance(nearest, Features):
         return nearest
     if isinstance(nearest, (str, os.PathLike)) and _is_index(nearest):
@@ -128,32 +128,32 @@ def _open_nearest(
 
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
-    """True for the path of a file of features, which may not be there; a ``.npz`` may hold images, too."""
+    """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
     if str(path).endswith((".features.npz", OLD_INDEX)):
         return True
     return Path(path).is_file() and is_container(path)
 
 
 class _Run:
-    """Measurements for one ranking."""
+    """Passes over images for one ranking."""
 
-    def __init__(self, way: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
-        self.way, self.weights, self.reading, self.distributed = way, weights, reading, distributed
-        self.dnas = iter(way.dnas)
+    def __init__(self, resolved: Resolved, weights: Tensor | None, reading: Reading, distributed: bool) -> None:
+        self.resolved, self.weights, self.reading, self.distributed = resolved, weights, reading, distributed
+        self.dnas = iter(resolved.dnas)
 
     def rank(
         self,
         source: Images,
         sides: list[Images | HistogramDNA],
         pools: bool,
-        looked_up: Images | Features | None,
+        index_source: Images | Features | None,
     ) -> Ranking:
-        own = looked_up is sides[0]
+        own = index_source is sides[0]
         reference, *contrasts = (
-            self._measured(side, folds=pools, features=own and side is looked_up) for side in sides
+            self._measured(side, folds=pools, features=own and side is index_source) for side in sides
         )
         references = [cast("HistogramDNA", side.dnas["histogram"]) for side in (reference, *contrasts)]
-        index = self._index(looked_up, reference if own else None)
+        index = self._index(index_source, reference if own else None)
         measured, scorer = self._score(source, references, pools, features=index is not None)
         if pools:
             references.append(cast("HistogramDNA", measured.dnas["histogram"]))
@@ -191,32 +191,32 @@ class _Run:
         return measure(job, images, distributed=self.distributed)
 
     def _job(self, folds: bool) -> Job:
-        """A job that makes histograms."""
-        return Job.for_dnas(self.way, ["histogram"], self.reading, NUM_FOLDS if folds else None)
+        """Return a job that makes histograms."""
+        return Job.for_dnas(self.resolved, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
-        return self._measure(Job(self.way.extractor, statistics, self.reading), images)
+        return self._measure(Job(self.resolved.extractor, statistics, self.reading), images)
 
     def _features(self) -> SpatialMeans:
-        """Features of the last layer."""
-        return SpatialMeans.of_last_layer(self.way.extractor.neurons)
+        """Return the statistic for features of the last layer."""
+        return SpatialMeans.of_last_layer(self.resolved.extractor.neurons)
 
-    def _index(self, looked_up: Images | Features | None, reference: Measured | None) -> Features | None:
-        if looked_up is None or isinstance(looked_up, Features):
-            return looked_up
-        return (reference or self._rows(looked_up, features=self._features())).features
+    def _index(self, index_source: Images | Features | None, reference: Measured | None) -> Features | None:
+        if index_source is None or isinstance(index_source, Features):
+            return index_source
+        return (reference or self._rows(index_source, features=self._features())).features
 
     def _score(
         self, source: Images, references: list[HistogramDNA], pools: bool, features: bool
     ) -> tuple[Measured, Scorer]:
-        """Measure the images: their distances to all references and to the pool, and the pool if there is to be one.
+        """Measure distances of the images to all references and, if ``pools``, to their pool.
 
         Returns:
-            What was measured, and a scorer against the same.
+            The measured values, and a scorer with the same references.
 
         """
-        scorer = Scorer(references, self.way.extractor, self.weights)
+        scorer = Scorer(references, self.resolved.extractor, self.weights)
         rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
         rows |= {"features": self._features()} if features else {}
         if not pools:
@@ -224,17 +224,17 @@ class _Run:
         measured = self._measure(self._job(folds=True).also(**rows), source)
         scorer = scorer.beside(measured.states["distances"]["pool"])
         if measured.rows["distances"].isnan().any():  # histograms could not be kept
-            again = self._rows(source, distances=Distances(scorer))
-            measured = replace(measured, rows={**measured.rows, **again.rows})
+            second_pass = self._rows(source, distances=Distances(scorer))
+            measured = replace(measured, rows={**measured.rows, **second_pass.rows})
         return measured, scorer
 
     def _typical(self, side: Images | HistogramDNA, count: int, scorer: Scorer) -> Tensor | None:
-        """Scores of images of the reference, each left out of its ``count`` images; of some if there are many."""
+        """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
         if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
-        # the distance to the others is in proportion: F of all is a share of 1/count F of the image
+        # F of all contains 1/count of the image's own F, so the leave-one-out distance is proportional
         return contrasted(
             measured.rows["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
         )
@@ -244,7 +244,7 @@ class _Run:
 
 
 def _shares(scores: Tensor, typical: Tensor) -> Tensor:
-    """The share of typical scores that are worse, with half of those that are equal."""
+    """Return the share of typical scores that are worse, counting ties by half."""
     typical = typical.sort().values
     below, up_to = (torch.searchsorted(typical, scores, right=right) for right in (False, True))
     return 1 - (below + up_to).double() / (2 * len(typical))

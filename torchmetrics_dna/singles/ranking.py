@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranking:
-    """Images from the best to the worst score.
+    """Images ranked from the best to the worst score.
 
     Attributes:
         names: Names of the images.
-        scores: dna-emd of each image to the reference, less that to the contrast if there is one; in bins, float64,
+        scores: dna-emd of each image to the reference, minus that to the contrast if there is one; in bins, float64,
             ascending. Below 0, an image is more like the reference than like the contrast.
-        numbers: Position of each image in the source; among the images of a stream that could be read.
-        images: The source that was ranked.
+        numbers: Index of each image in the source; in a stream, running number among the readable images.
+        images: Source of the ranked images.
         reference: DNA with which the images were compared.
         unreadable: One line for each image that was left out.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
-        contrast: Second DNA with which they were compared, such as the pool of all of them; None for nothing.
-        shares: The share of the reference's own images that score worse, each left out of the reference: 0.5 for a
-            typical one. None where the reference is no set of images.
-        nearest: The nearest image of a set to each; None if none were looked for.
-        index: Features of the images among which these were looked up.
-        p_value: Of a test of whether pool and reference differ at all; None if there was none.
-        reference_images: The reference's images; None where they can't be had by number, as of a DNA or a stream.
+        contrast: DNA of the contrast, such as the pool of all ranked images; None without one.
+        shares: Share of the reference's own images that score worse, each left out of the reference: 0.5 for a typical
+            image. None if the reference is a DNA or a stream.
+        nearest: Nearest neighbours of the images in the index; None without an index.
+        index: Features of the images of the index.
+        p_value: P-value of the test that pool and reference differ; None without a test.
+        reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
 
     """
 
@@ -77,7 +77,7 @@ class Ranking:
         return notices
 
     def rows(self, top: int | None = None) -> list[dict[str, Any]]:
-        """Table of the images, or of the best ones only, a dict for each, in plain types."""
+        """Return a dict per image in plain types, best first, at most ``top``."""
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
         if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()
@@ -87,14 +87,14 @@ class Ranking:
             columns["nearest"] = self.nearest.names
             columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]
             columns["copy"] = self.nearest.copies.tolist()
-        every = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [{"rank": i, **row} for i, row in enumerate(every[:top], 1)]
+        rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+        return [{"rank": i, **row} for i, row in enumerate(rows[:top], 1)]
 
     def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
-        """Measure how well the ranking finds relevant images.
+        """Compute the precision-recall curve of the ranking for relevant images.
 
         Args:
-            relevant: Whether each image is relevant, in the order of the source; of a stream, each that could be read.
+            relevant: Whether each image is relevant, in source order; for a stream, of each readable image.
 
         Returns:
             Precision and recall at each number of images taken, closest first, and the area under the curve (average
@@ -104,14 +104,14 @@ class Ranking:
             ValueError: Unless there is one entry for each image of the source.
 
         """
-        from torchmetrics.functional import classification  # which takes seconds to import
+        from torchmetrics.functional import classification  # slow to import
 
         count = len(self.images) if isinstance(self.images, ImageSource) else len(self.names)
         if len(relevant) != count:
             raise ValueError(f"Expected one entry for each of {count} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])
         span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
-        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], which torchmetrics leaves as it is
+        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], so that torchmetrics applies no sigmoid
         precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
         return precision, recall, float(classification.binary_average_precision(closeness, truth))
 

@@ -1,4 +1,4 @@
-"""Statistics that activations add up to: the state of each, and how it grows, merges and is reduced."""
+"""Statistics: accumulated states of activations, with their update, merge and reduction."""
 
 from torchmetrics_dna.statistics.base import DNAStatistic, Field, State, Statistic
 from torchmetrics_dna.statistics.features import FeatureStatistic

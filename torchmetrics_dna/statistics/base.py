@@ -1,4 +1,4 @@
-"""Statistics that activations add up to: the state of each, and how it grows, merges and is reduced.
+"""Base classes of statistics: accumulated states of activations, with their update, merge and reduction.
 
 A statistic holds no state itself. The state of one set of images is a dict of flat tensors: metrics register them with
 torchmetrics, a job keeps them in a split. The last entry of the first tensor counts images.
@@ -27,7 +27,7 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Field(NamedTuple):
-    """One flat tensor of a state: how long, of which type, and what it holds at first."""
+    """Size, dtype and initial value of one flat tensor of a state."""
 
     size: int
     dtype: torch.dtype
@@ -35,17 +35,17 @@ class Field(NamedTuple):
 
 
 class Statistic(ABC):
-    """Base class of statistics: one kind of state, and how it grows, merges and is reduced.
+    """Base class of statistics: the layout of a state, with its update, merge and reduction.
 
     Args:
-        extractor: Gives names and neurons.
-        more: What else must be equal for two states to be merged, as :func:`identity` takes it.
+        extractor: Extractor of the activations.
+        more: Further values that must be equal for two states to be merged, see :func:`identity`.
 
     """
 
     kind: ClassVar[str]
-    additive: ClassVar[bool] = True  # True if two states are merged by adding their tensors up
-    by_image: ClassVar[bool] = False  # True if a value has a row for each image, in the order in which they were added
+    additive: ClassVar[bool] = True  # True if states are merged by adding their tensors
+    by_image: ClassVar[bool] = False  # True if the value has a row for each image, in order of addition
 
     def __init__(self, extractor: DNAExtractor, **more: Any) -> None:
         self.extractor, self._more = extractor, more
@@ -53,22 +53,22 @@ class Statistic(ABC):
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Origin of the activations, with the weights as they are now."""
+        """Origin of the activations, with the current weights."""
         names = ("weights_digest", "preparation")
         return {"extractor": self.extractor.name} | {name: getattr(self.extractor, name) for name in names}
 
     @property
     def configuration(self) -> dict[str, Any]:
-        """All that must be equal for two states to be merged."""
+        """Values that must be equal for two states to be merged."""
         return identity_of(self.extractor, kind=self.kind, **self._more)
 
     @property
     @abstractmethod
     def fields(self) -> dict[str, Field]:
-        """The tensors of a state, by name."""
+        """Layout of the tensors of a state, by name."""
 
     def empty(self, device: torch.device | str) -> State:
-        """The state of no images."""
+        """Return the state of no images."""
         return {
             name: torch.full((field.size,), field.fill, dtype=field.dtype, device=device)
             for name, field in self.fields.items()
@@ -76,26 +76,26 @@ class Statistic(ABC):
 
     @abstractmethod
     def value(self, state: State) -> Any:
-        """The value of a state, such as a DNA; may be a view of it."""
+        """Return the value of a state, such as a DNA; may be a view of it."""
 
     @abstractmethod
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        """Add a batch in place; ValueError, and nothing added, if an activation is not finite.
+        """Add a batch in place; raise ValueError, and add nothing, if an activation is not finite.
 
         Args:
-            state: What it is added to.
-            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
-            num_images: How many images it has.
+            state: The state to update.
+            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
+            num_images: Number of images in the batch.
 
         """
 
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """As :meth:`add_`, with a fold, class or index for each image; most statistics make no use of them.
+        """Add a batch in place like :meth:`add_`, with a key of each image; most statistics ignore keys.
 
         Args:
-            state: What it is added to.
-            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
-            keys: Shape ``(B,)``, int64, on the CPU.
+            state: The state to update.
+            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
+            keys: Fold, class or index of each image, shape ``(B,)``, int64, on the CPU.
 
         """
         self.add_(state, parts, len(keys))
@@ -106,15 +106,15 @@ class Statistic(ABC):
             state[name] += other[name].to(state[name].device)
 
     def put_before_(self, state: State, earlier: State) -> None:
-        """Add a state of images that came earlier, in place; as :meth:`merge_`, unless images have an order."""
+        """Add a state of earlier images in place; like :meth:`merge_`, unless images have an order."""
         self.merge_(state, earlier)
 
     def packed(self, state: State) -> dict[str, Tensor]:
-        """One tensor for each name of a state, to be gathered or saved; a list of rows is the value."""
+        """Return one tensor for each name of a state, to gather or save it; lists of rows are concatenated."""
         return {name: tensor if isinstance(tensor, Tensor) else self.value(state) for name, tensor in state.items()}
 
     def unpacked(self, tensors: Mapping[str, Tensor]) -> State:
-        """Return the state of which :meth:`packed` gave these tensors."""
+        """Return the state of tensors from :meth:`packed`."""
         empty = self.empty("cpu")
         return {
             name: tensor if isinstance(empty[name], Tensor) else cast("Tensor", [tensor])
@@ -122,31 +122,31 @@ class Statistic(ABC):
         }
 
     def joined(self, states: Sequence[State], device: torch.device) -> State:
-        """One state of those of all processes."""
+        """Merge the states of all processes into a new one."""
         total = self.empty(device)
         for state in states:
             self.merge_(total, state)
         return total
 
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Add the states of all processes in place, one all-reduce for each tensor."""
+        """Reduce the states of all processes in place, by one all-reduce for each tensor."""
         for name in self.fields:
             dist.all_reduce(state[name], group=group)
 
 
 class DNAStatistic(Statistic, Generic[_D]):
-    """A statistic whose values are DNAs."""
+    """Base class of statistics whose values are DNAs."""
 
     @abstractmethod
     def value(self, state: State) -> _D:
-        """The DNA of a state; may be a view of it."""
+        """Return the DNA of a state; may be a view of it."""
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     """Gather the rows of all processes, which may have different numbers of them.
 
     Args:
-        rows: Those of this process, shape ``(images, ...)``, on the device that the group communicates on.
+        rows: Rows of this process, shape ``(images, ...)``, on the device that the group communicates on.
         group: The processes; None for all.
 
     """

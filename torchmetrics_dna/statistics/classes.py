@@ -1,4 +1,4 @@
-"""Classes: a state that keeps the images of each class apart."""
+"""Classes: a state with a part for each class of images."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
-    """A statistic for each class, whose states lie one after the other; the DNA is that of all images.
+    """Statistic of each class, with concatenated states; its value is the DNA of all images.
 
     Args:
-        statistic: How the images of a class add up.
-        names: What the classes are called.
+        statistic: Statistic of one class.
+        names: Names of the classes.
 
     """
 
@@ -61,7 +61,7 @@ class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
 
         """
         if len(keys.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
-            check_finite(parts)  # before the first class is added; a device leaves out each class that is not finite
+            check_finite(parts)  # before any class is added; on other devices each non-finite class is left out
         self._classes.add_(state, parts, keys)
 
     @override
@@ -77,12 +77,12 @@ class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
         return merged(self._classes.values(state))
 
     def to_dnas(self, state: State) -> dict[str, _D]:
-        """The DNA of each class, by its name; views of the state where possible."""
+        """Return the DNA of each class by name; views of the state if possible."""
         return dict(zip(self.names, self._classes.values(state), strict=True))
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
-    """Names of classes, from their number or their names; ValueError if there is none, or one twice.
+    """Return names of classes from their number or names; ValueError if there are none, or duplicates.
 
     Example:
         >>> class_names(3)
@@ -96,24 +96,24 @@ def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def class_numbers(classes: Tensor | Sequence[int | str], names: Sequence[str], num_images: int) -> Tensor:
-    """The number of each image's class, shape ``(B,)``, int64, on the CPU.
+    """Return the number of each image's class, shape ``(B,)``, int64, on the CPU.
 
     Args:
-        classes: A class for each image: its number, or its name.
-        names: What the classes are called.
-        num_images: How many images there are.
+        classes: Class of each image, by number or name.
+        names: Names of the classes.
+        num_images: Number of images.
 
     Raises:
-        ValueError: If there are not as many, or one is unknown.
+        ValueError: If the number of classes is wrong, or one is unknown.
 
     """
-    given = classes.tolist() if isinstance(classes, torch.Tensor) else list(classes)
-    if not isinstance(given, list) or len(given) != num_images:
-        got = len(given) if isinstance(given, list) else "a scalar"
+    labels = classes.tolist() if isinstance(classes, torch.Tensor) else list(classes)
+    if not isinstance(labels, list) or len(labels) != num_images:
+        got = len(labels) if isinstance(labels, list) else "a scalar"
         raise ValueError(f"Argument `classes` expected to have a class for each of {num_images} images, but got {got}")
-    known: dict[object, int] = {name: k for k, name in enumerate(names)} | {k: k for k in range(len(names))}
-    unknown = next((one for one in given if one not in known), None)
+    numbers: dict[object, int] = {name: k for k, name in enumerate(names)} | {k: k for k in range(len(names))}
+    unknown = next((label for label in labels if label not in numbers), None)
     if unknown is not None:
         few = ", ".join(names[:5]) + (", ..." if len(names) > 5 else "")
         raise ValueError(f"Argument `classes` has {unknown!r}, which is not one of the {len(names)} classes ({few})")
-    return torch.tensor([known[one] for one in given], dtype=torch.int64)
+    return torch.tensor([numbers[label] for label in labels], dtype=torch.int64)

@@ -1,4 +1,4 @@
-"""Features of single images, a row for each."""
+"""Features of single images, one row each."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 
 class FeatureStatistic(Statistic):
-    """Spatial means of one layer, float32, image by image, in the order in which they came.
+    """Spatial means of one layer, float32, one row per image, in order of addition.
 
-    A state is ``{"features": [...]}``, a list of tensors ``(b, n)``, which do not change once they are there.
+    A state is ``{"features": [...]}``, a list of tensors ``(b, n)``, which are never changed in place.
     """
 
     kind = "features"
@@ -56,16 +56,16 @@ class FeatureStatistic(Statistic):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        mine = self.value(state)
+        own = self.value(state)
         world = dist.get_world_size(group)
-        counts = [torch.zeros(1, dtype=torch.int64, device=mine.device) for _ in range(world)]
-        dist.all_gather(counts, torch.tensor([len(mine)], device=mine.device), group=group)
+        counts = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(world)]
+        dist.all_gather(counts, torch.tensor([len(own)], device=own.device), group=group)
         sizes = [int(count) for count in counts]
-        padded = mine.new_zeros(max(sizes), self.width)
-        padded[: len(mine)] = mine
-        every = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(every, padded, group=group)
-        _parts(state)[:] = [in_turn([rows[:size] for rows, size in zip(every, sizes, strict=True)])]
+        padded = own.new_zeros(max(sizes), self.width)
+        padded[: len(own)] = own
+        gathered = [torch.empty_like(padded) for _ in sizes]
+        dist.all_gather(gathered, padded, group=group)
+        _parts(state)[:] = [in_turn([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])]
 
     @override
     def joined(self, states: Sequence[State], device: torch.device) -> State:
@@ -77,18 +77,18 @@ class FeatureStatistic(Statistic):
 
     @override
     def value(self, state: State) -> Tensor:
-        """The features of a state, shape ``(images, n)``."""
+        """Return the features of a state, shape ``(images, n)``."""
         parts = _parts(state)
         if isinstance(parts, Tensor):
             return parts
         if not parts:
             return torch.zeros(0, self.width)
         if len(parts) > 1:
-            parts[:] = [torch.cat(parts)]  # or else all would be there twice
+            parts[:] = [torch.cat(parts)]  # replaces the parts, which would take the memory twice
         return parts[0]
 
     def _fitting(self, state: State, other: State) -> list[Tensor]:
-        """The parts of another state, on the device of this one."""
+        """Return the parts of another state, on the device of this one."""
         mine, theirs = _parts(state), _parts(other)
         theirs = [theirs] if isinstance(theirs, Tensor) else theirs
         return [part.to(mine[0].device) for part in theirs] if mine else list(theirs)
@@ -97,13 +97,13 @@ class FeatureStatistic(Statistic):
 def _features(parts: Parts, layer: str) -> Tensor:
     """Spatial means of a layer, float32, ``(images, n)``; ValueError if they are not finite."""
     pieces = [part[layer] for part in parts]
-    if pieces[0].device.type == "cpu":  # elsewhere the host would wait; whoever reads features will see
+    if pieces[0].device.type == "cpu":  # on other devices this would sync; non-finite features show when they are read
         check_finite([{layer: piece} for piece in pieces])
     return spatial_means(pieces).T.float()
 
 
 def in_turn(shares: Sequence[Tensor]) -> Tensor:
-    """Rows of all processes as a distributed sampler deals them out: the first of each, the second of each, and so on.
+    """Interleave the rows of all processes, as a distributed sampler deals them out.
 
     Example:
         >>> in_turn([torch.tensor([[0], [2]]), torch.tensor([[1]])]).flatten()

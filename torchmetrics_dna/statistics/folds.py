@@ -1,4 +1,4 @@
-"""Folds: a state that also keeps disjoint folds of images apart, from which tests and intervals follow."""
+"""Folds: a state with disjoint folds of images beside the total, for tests and intervals."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import RGBImage
     from torchmetrics_dna.statistics import State
 
-_MOST_BINS = 100  # of a fold's histograms: tests read no finer, and twenty folds take twice what the whole takes
+_MOST_BINS = 100  # of a fold's histograms: enough for tests, and twenty folds take only twice the memory of the total
 _PRIME = 2_147_483_647
-_PIXELS = 2**18  # about as many of a large image are asked, so that it takes a millisecond
+_PIXELS = 2**18  # sampled from a large image, so that hashing takes about a millisecond
 _D = TypeVar("_D", bound=DNA)
 
 
 class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
-    """A statistic of all images, and beside it one of each fold.
+    """Statistic of all images, with one for each fold beside it.
 
     Args:
-        statistic: How all images add up.
-        of_fold: How those of a fold add up; of a histogram, in fewer bins.
-        num_folds: How many folds.
+        statistic: Statistic of all images.
+        of_fold: Statistic of a fold; histograms of folds have fewer bins.
+        num_folds: Number of folds.
 
     Raises:
         ValueError: If there are too few folds.
@@ -66,7 +66,7 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
         """Add a batch in place, each image to its fold; ``keys`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
-        self.statistic.add_(state, parts, len(keys))  # which refuses what is not finite before anything is added
+        self.statistic.add_(state, parts, len(keys))  # raises for non-finite values before anything is added
         self._folds.add_(state, parts, keys)
 
     @override
@@ -85,13 +85,13 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
 
 def bins_of_folds(num_bins: int) -> int:
-    """Bins of folds' histograms: as few as tests need, and a divisor of the whole's, so that bins nest."""
+    """Return the number of bins of folds: enough for tests, and a divisor of ``num_bins``, so that bins nest."""
     divisors = [bins for bins in range(_MOST_BINS // 4, _MOST_BINS + 1) if num_bins % bins == 0]
     return num_bins if num_bins <= _MOST_BINS or not divisors else divisors[-1]
 
 
 def check_num_folds(num_folds: int) -> None:
-    """ValueError unless there are enough folds."""
+    """Raise ValueError unless there are enough folds."""
     if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
         raise ValueError(
             f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
@@ -99,10 +99,10 @@ def check_num_folds(num_folds: int) -> None:
 
 
 class ImageNotes:
-    """Notes on each image, taken before it is resized: ``"thumbnails"``, and by its pixels its ``"folds"``.
+    """Notes on each image, taken before it is resized: ``"thumbnails"``, and content-based ``"folds"``.
 
     Args:
-        num_folds: How many folds; None to leave folds to the names of groups, see :func:`group_folds`.
+        num_folds: Number of folds; None if folds depend on groups, see :func:`group_folds`.
 
     """
 
@@ -114,37 +114,37 @@ class ImageNotes:
         notes = {"thumbnails": thumbnail(image)}
         if self._num_folds is not None:
             step = _step(image.size)
-            pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # whose own step is 1
+            pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
             notes["folds"] = content_folds(torch.from_numpy(pixels)[None], self._num_folds)[0]
         return notes
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:
-    """The fold of each image by the name of its group, shape ``(B,)``: the same in any batch, order and process."""
+    """Return the fold of each image by a digest of its group, ``(B,)``, independent of batch, order and process."""
     digests = [hashlib.sha256(str(group).encode(errors="surrogatepass")).digest() for group in groups]
     return torch.tensor([int.from_bytes(digest[:6], "big") % num_folds for digest in digests], dtype=torch.int64)
 
 
 def _step(size: int) -> int:
-    """From which row and column to the next, for an image of so many numbers."""
+    """Return the stride of sampled rows and columns for an image of ``size`` numbers."""
     return max(1, math.isqrt(size // _PIXELS))
 
 
 def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
-    """The fold of each image by its pixels, shape ``(B,)``: the same in any batch, order and process.
+    """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
-    All that keeps folds apart asks this, so that an image is in one fold for a metric and for :func:`compare`.
+    Metrics and :func:`compare` share this function, so that an image has the same fold in both.
 
     Args:
-        imgs: As they were before they are resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        num_folds: How many folds.
+        imgs: Original images, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        num_folds: Number of folds.
 
     """
     step = _step(imgs[0].numel()) if len(imgs) else 1
     imgs = imgs[..., ::step, ::step]
     pixels = imgs if imgs.dtype == torch.uint8 else imgs.float().mul(255).round()
     factors = torch.arange(1, pixels[0].numel() + 1, device=imgs.device) * 48_271 % _PRIME if len(imgs) else pixels
-    # one image at a time, for its integers take eight times its room
+    # one image at a time, since int64 takes eight times the memory of uint8
     sums = [(image.flatten().long() * factors).sum() % _PRIME for image in pixels]
     mixed = torch.stack(sums) * 69_621 % _PRIME if sums else torch.zeros(0, dtype=torch.int64)
     return (mixed // 1_000 % num_folds).cpu()

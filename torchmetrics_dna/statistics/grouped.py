@@ -1,4 +1,4 @@
-"""One statistic for each of several groups of images: folds, or classes."""
+"""One statistic for each of several groups of images, such as folds or classes."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Grouped(Generic[_D]):
-    """A statistic for each of K groups, whose states lie one after the other in flat tensors.
+    """Statistic for each of K groups, whose states are concatenated in flat tensors.
 
     Args:
-        statistic: How the images of a group add up.
-        count: The K.
-        prefix: What the names of its tensors begin with.
+        statistic: Statistic of one group.
+        count: Number of groups, K.
+        prefix: Prefix of the names of its tensors.
 
     """
 
@@ -34,7 +34,7 @@ class Grouped(Generic[_D]):
 
     @property
     def fields(self) -> dict[str, Field]:
-        """The tensors of all groups, by name."""
+        """Layout of the tensors of all groups, by name."""
         fields = self.statistic.fields.items()
         return {self._prefix + name: field._replace(size=self.count * field.size) for name, field in fields}
 
@@ -42,8 +42,8 @@ class Grouped(Generic[_D]):
         """Add a batch in place, each image to its group; ``groups`` has shape ``(B,)``, int64, on the CPU."""
         present = groups.unique().tolist()  # type: ignore[no-untyped-call]
         for k in present:
-            some = images_of(parts, groups == k) if len(present) > 1 else parts
-            self.statistic.add_(self.of(state, k), some, int((groups == k).sum()))
+            images_of_group = images_of(parts, groups == k) if len(present) > 1 else parts
+            self.statistic.add_(self.of(state, k), images_of_group, int((groups == k).sum()))
 
     def merge_(self, state: State, other: State) -> None:
         """Add another state in place."""
@@ -55,7 +55,7 @@ class Grouped(Generic[_D]):
             self.statistic.merge_(self.of(state, k), self.of(other, k))
 
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Add the states of all processes in place; one all-reduce for each tensor if its groups may just be added."""
+        """Reduce the states of all processes in place; by one all-reduce for each tensor if states are additive."""
         if self.statistic.additive:
             for name in self.fields:
                 dist.all_reduce(state[name], group=group)
@@ -64,11 +64,11 @@ class Grouped(Generic[_D]):
             self.statistic.reduce_(self.of(state, k), group)
 
     def values(self, state: State) -> list[_D]:
-        """The DNA of each group; views of the state where possible."""
+        """Return the DNA of each group; views of the state if possible."""
         return [self.statistic.value(self.of(state, k)) for k in range(self.count)]
 
     def of(self, state: State, k: int) -> State:
-        """The state of one group: views."""
+        """Return the state of one group, as views."""
         return {
             name: state[self._prefix + name][k * field.size : (k + 1) * field.size]
             for name, field in self.statistic.fields.items()
@@ -76,14 +76,14 @@ class Grouped(Generic[_D]):
 
 
 def images_of(parts: Parts, chosen: Tensor) -> Parts:
-    """Some images of a batch, ``chosen`` of shape ``(B,)``, on the CPU; a view if the selection is contiguous."""
+    """Select images of a batch by the mask ``chosen``, ``(B,)``, on the CPU; a view if the selection is contiguous."""
     sizes = [len(next(iter(part.values()))) for part in parts]
     selected = []
-    for part, here in zip(parts, torch.split(chosen, sizes), strict=True):
-        places = here.nonzero().flatten()
-        if len(places):
-            first, end = int(places[0]), int(places[-1]) + 1
-            is_contiguous = end - first == len(places)
-            some = slice(first, end) if is_contiguous else sent(places, next(iter(part.values())).device)
-            selected.append({layer: values[some] for layer, values in part.items()})
+    for part, mask in zip(parts, torch.split(chosen, sizes), strict=True):
+        indices = mask.nonzero().flatten()
+        if len(indices):
+            first, end = int(indices[0]), int(indices[-1]) + 1
+            is_contiguous = end - first == len(indices)
+            selection = slice(first, end) if is_contiguous else sent(indices, next(iter(part.values())).device)
+            selected.append({layer: values[selection] for layer, values in part.items()})
     return selected

@@ -24,12 +24,12 @@ if TYPE_CHECKING:
 
 
 class HistogramStatistic(DNAStatistic[HistogramDNA]):
-    """Counts within given bounds.
+    """Histograms within given bounds.
 
     Args:
-        extractor: Gives names and neurons.
-        num_bins: Bins of each neuron.
-        ranges: Of the extractor's neurons.
+        extractor: Extractor of the activations.
+        num_bins: Number of bins of each neuron.
+        ranges: Activation ranges of the extractor's neurons.
 
     """
 
@@ -65,13 +65,13 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
 
 
 class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
-    """Counts on grids that grow with the data, ``ranges="auto"``.
+    """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    Beside the counts, a state keeps each neuron's extremes as ``(-minimum, maximum)``, from which its grid follows.
+    Beside the counts, a state has the extremes of each neuron as ``(-minimum, maximum)``, which determine its grid.
 
     Args:
-        extractor: Gives names and neurons.
-        num_bins: Bins of each neuron, at least 2.
+        extractor: Extractor of the activations.
+        num_bins: Number of bins of each neuron, at least 2.
 
     """
 
@@ -116,9 +116,9 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     @override
     def value(self, state: State) -> HistogramDNA:
         minimum, maximum = split_extremes(state["extremes"])
-        seen = minimum <= maximum  # without images, the range of nothing stands for none
+        has_values = minimum <= maximum  # without images, ranges are 0 to 0
         ranges = ActivationRanges(
-            torch.where(seen, minimum, 0), torch.where(seen, maximum, 0), self.neurons, "auto", "auto"
+            torch.where(has_values, minimum, 0), torch.where(has_values, maximum, 0), self.neurons, "auto", "auto"
         )
         num_images = read_tail(self._tail(state), self.neurons)
         return HistogramDNA(self._counts(state), self.neurons, ranges, num_images, **self.origin)
@@ -130,7 +130,7 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
         return state["counts"][self.neurons.total * self.num_bins :]
 
     def _widen(self, state: State, extremes: Tensor) -> Grid:
-        """Move a state to the grid that also holds other extremes."""
+        """Widen the grid of a state in place to hold these extremes, and return it."""
         united = torch.maximum(state["extremes"], extremes)
         old = dyadic_grid(*split_extremes(state["extremes"]), self.num_bins)
         new = dyadic_grid(*split_extremes(united), self.num_bins)
@@ -142,7 +142,7 @@ class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
 def histogram_statistic(
     extractor: DNAExtractor, num_bins: int, ranges: Any = None
 ) -> HistogramStatistic | SelfRangingStatistic:
-    """The statistic for an argument ``ranges``: ActivationRanges, a path, ``"auto"``, or None for the usual ones."""
+    """Return the statistic for these ranges: ActivationRanges, a path, ``"auto"``, or None for the default."""
     resolved = extractor.resolve_ranges(ranges)
     if resolved is None:
         return SelfRangingStatistic(extractor, num_bins)

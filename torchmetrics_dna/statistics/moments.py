@@ -1,4 +1,4 @@
-"""Statistics of Gaussians: of neurons, and of layers."""
+"""Statistics of Gaussians of neurons and of layers."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
-    """Sums of spatial means, and of their products within each layer, about a shift that the first batch sets."""
+    """Sums of spatial means, and of their products within each layer, about a shift set by the first batch."""
 
     kind = LayerGaussianDNA.kind
     additive = False
@@ -80,7 +80,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        # products can only be added where all processes have one shift, and the common mean is the best one
+        # products add up only with a common shift, and the global mean is the most accurate one
         moments = self._moments(state)
         total = torch.cat([moments.num_images * moments.shift + moments.sums, moments.num_images[None]])
         dist.all_reduce(total, group=group)
@@ -93,7 +93,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
-        """Views of a state."""
+        """Return views of a state."""
         widths, tail = self.neurons.items(), self._tail(state)
         sums, *products = torch.split(
             state["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]

@@ -1,8 +1,8 @@
-"""Activations that are not finite, found without waiting for the device.
+"""Non-finite activations, detected without a device sync.
 
-On the CPU, whatever adds a batch to a state finds them and raises at once. On other devices the host would have to wait
-for the answer, so the device itself leaves such a batch out and notes it at the end of the state, in its tail: how many
-images each layer refused, and how many were added. Whoever reads the state raises.
+On the CPU, adding a batch to a state checks them and raises at once. On other devices that would need a sync, so the
+device itself skips such a batch and counts it in the tail of the state: the number of images refused by each layer, and
+the number added. Reading the state raises the error.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ REMEDY = (
 
 @contextmanager
 def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | None]:
-    """Count a batch in the tail of a state, as added or as refused, around what adds it.
+    """Count a batch in the tail of a state, as added or refused; add the batch inside this context.
 
     Args:
-        tail: Images that each layer refused, and at last those that were added.
-        parts: What must be finite, by layer: the activations, or what is finite just where they are.
-        num_images: How many images the batch has.
+        tail: Number of images refused by each layer, followed by the number of images added.
+        parts: Activations by layer, or values that are finite exactly if these are.
+        num_images: Number of images in the batch.
 
     Yields:
-        1 if all is finite and 0 if not, one int64 on the device. None on the CPU, where what adds the batch raises.
+        1 if everything is finite, else 0, as an int64 scalar on the device. None on the CPU, where adding raises.
 
     """
     if tail.device.type == "cpu":
@@ -50,10 +50,10 @@ def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | N
 
 
 def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
-    """Read how many images were added.
+    """Return the number of images that were added.
 
     Raises:
-        ValueError: If some were refused, since a layer was not finite.
+        ValueError: If images were refused, since a layer was not finite.
 
     """
     *refused, images = (int(number) for number in tail.tolist())
@@ -67,7 +67,7 @@ def read_tail(tail: Tensor, layers: Iterable[str]) -> int:
 
 
 def check_scores(scores: Tensor) -> None:
-    """ValueError if some images have none, since they or their activations were not finite."""
+    """Raise ValueError if a score is NaN, since the image or its activations were not finite."""
     missing = int(scores.isnan().sum())
     if missing:
         raise ValueError(f"{missing} images have no score: activations of their batches are NaN or infinite; {REMEDY}")

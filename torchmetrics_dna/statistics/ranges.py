@@ -1,4 +1,4 @@
-"""The statistic of activation ranges."""
+"""Statistic of activation ranges."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 
 
 class RangeStatistic(Statistic):
-    """The smallest and largest activation of each neuron.
+    """Minimum and maximum activation of each neuron.
 
     Args:
-        extractor: Gives names and neurons.
-        margin: Rule of the ranges; ``"widen"`` or ``"scale"``.
+        extractor: Extractor of the activations.
+        margin: Rule of the ranges, ``"widen"`` or ``"scale"``.
 
     Raises:
-        ValueError: If it is another rule.
+        ValueError: If ``margin`` is another rule.
 
     """
 
@@ -54,11 +54,11 @@ class RangeStatistic(Statistic):
             self._widen(state, unless_refused(extremes, accepted))
 
     def add_ranges_(self, state: State, ranges: ActivationRanges) -> None:
-        """Add, in place, ranges that were measured before; ValueError if layers or margin rule do not fit."""
+        """Add earlier ranges in place; ValueError if layers or margin rule do not fit."""
         if ranges.margin != self.margin:
             raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
-        known = ranges.restrict(self.neurons)
-        self._widen(state, torch.cat([-known.minimum, known.maximum]))
+        restricted = ranges.restrict(self.neurons)
+        self._widen(state, torch.cat([-restricted.minimum, restricted.maximum]))
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -72,15 +72,15 @@ class RangeStatistic(Statistic):
 
     @override
     def value(self, state: State) -> ActivationRanges:
-        """The ranges of a state, on the CPU; RuntimeError if nothing was added to it."""
+        """Return the ranges of a state, on the CPU; RuntimeError if it has no images."""
         return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
-        """Number of images that were added; ValueError if some were refused, since their activations are not finite."""
+        """Return the number of images; ValueError if some were refused, since their activations are not finite."""
         return read_tail(state["images"], self.neurons)
 
     def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:
-        """Minimum and maximum, each ``(N,)``; RuntimeError if nothing was added, ValueError as :meth:`num_images`."""
+        """Return minimum and maximum, each ``(N,)``; RuntimeError without images, ValueError as :meth:`num_images`."""
         self.num_images(state)
         if state["extremes"].isinf().any():
             raise RuntimeError("At least one image is required to know activation ranges, but got 0")

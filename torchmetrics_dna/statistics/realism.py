@@ -1,4 +1,4 @@
-"""Scores of single images as a state, and the histograms that a contrast with their pool needs."""
+"""Statistic of scores of single images, with the histograms that a contrast with their pool needs."""
 
 from __future__ import annotations
 
@@ -24,16 +24,16 @@ if TYPE_CHECKING:
 class RealismStatistic(Statistic):
     """Scores of single images: distances to a reference, or differences of two distances.
 
-    A state has lists, with an entry for each batch, which does not change once it is there: ``scores``, float64,
-    ``(b,)``; ``indices``, int64, ``(b,)``, -1 where none are given, on the CPU as long as it is not read; with a pool
-    ``histograms``, ``(b, cells)``. Its tensor ``positions``, int64, ``(layers,)``, holds the number of activations of
-    a neuron of each layer that these histograms are of. Scores are distances to the reference as long as there are
-    histograms, and contrasted with the pool when there are none.
+    A state has lists with an entry for each batch, never changed in place: ``scores``, float64, ``(b,)``; ``indices``,
+    int64, ``(b,)``, -1 if not given, on the CPU until they are read; with a pool ``histograms``, ``(b, cells)``. Its
+    tensor ``positions``, int64, ``(layers,)``, has the number of activations per neuron of each layer that these
+    histograms are of. While there are histograms, scores are distances to the reference; afterwards they are contrasted
+    with the pool.
 
     Args:
-        scorer: Gives the distances of single images to a reference, or to a reference and a contrast.
-        pools: Whether scores are contrasted with the pool of all images.
-        more: Values that must be equal for two states to be merged.
+        scorer: Scorer with a reference, or with a reference and a contrast.
+        pools: Whether to contrast scores with the pool of all images.
+        more: Further values that must be equal for two states to be merged.
 
     """
 
@@ -43,7 +43,7 @@ class RealismStatistic(Statistic):
     def __init__(self, scorer: Scorer, pools: bool, **more: Any) -> None:
         super().__init__(scorer.extractor, **more)
         self.scorer, self.pools = scorer, pools
-        self._positions: tuple[Tensor, list[int]] | None = None  # the tensor that was read last, with its numbers
+        self._positions: tuple[Tensor, list[int]] | None = None  # cache: the tensor that was read last, with its values
 
     @property
     @override
@@ -65,12 +65,12 @@ class RealismStatistic(Statistic):
 
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place; ``keys`` are the indices of images in their data set, -1 where none are given.
+        """Add a batch in place; ``keys`` are the indices of images in their data set, -1 if not given.
 
         Raises:
-            ValueError: If indices were given before and are not now, or activations are not finite; with a pool, if
-                images are of other shapes than those before.
-            RuntimeError: If the scores were contrasted with their pool.
+            ValueError: If only some batches have indices, or activations are not finite; with a pool, if images have
+                other shapes than earlier ones.
+            RuntimeError: If the scores are contrasted with their pool already.
 
         """
         positions = positions_of(parts[0]) if self.pools else []
@@ -82,7 +82,7 @@ class RealismStatistic(Statistic):
         else:
             scores = self.scorer(parts)
         _rows(state, "scores").append(scores[0] if len(scores) == 1 else scores[0] - scores[1])
-        _rows(state, "indices").append(keys)  # sending them to a device would wait
+        _rows(state, "indices").append(keys)  # a copy to the device would sync
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -94,12 +94,12 @@ class RealismStatistic(Statistic):
 
     @override
     def packed(self, state: State) -> dict[str, Tensor]:
-        """Tensors of a state; histograms as bytes, which every backend of torch.distributed sends."""
+        """Return the tensors of a state; histograms as bytes, which every backend of torch.distributed supports."""
         tensors = {name: self._joined(state, name) for name in ("scores", "indices")}
         if self.pools:
-            none = torch.zeros(0, dtype=torch.uint8, device=state["positions"].device)
-            rows = [batch.to(none.device).flatten().view(torch.uint8) for batch in _rows(state, "histograms")]
-            tensors["histograms"] = torch.cat([none, *rows])
+            empty = torch.zeros(0, dtype=torch.uint8, device=state["positions"].device)
+            rows = [batch.to(empty.device).flatten().view(torch.uint8) for batch in _rows(state, "histograms")]
+            tensors["histograms"] = torch.cat([empty, *rows])
         return tensors | {"positions": state["positions"]}
 
     @override
@@ -115,7 +115,7 @@ class RealismStatistic(Statistic):
 
     @override
     def joined(self, states: Sequence[State], device: torch.device) -> State:
-        """One state of those of all processes, rank by rank."""
+        """Concatenate the states of all processes, rank by rank."""
         total = self.empty(device)
         for name in self._lists:
             _rows(total, name).extend(rows.to(device) for state in states for rows in _rows(state, name))
@@ -124,7 +124,7 @@ class RealismStatistic(Statistic):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Gather the scores of all processes; a pool is reduced, so that histograms stay where they are."""
+        """Gather the scores of all processes; only the counts of the pool are reduced, not the histograms gathered."""
         if self.pools:
             indices = gather_rows(self._joined(state, "indices"), group)
             first = sum(map(len, indices[: dist.get_rank(group)]))
@@ -137,10 +137,10 @@ class RealismStatistic(Statistic):
 
     @override
     def value(self, state: State) -> Tensor:
-        """The scores, float64, in the order of indices, each image once; without indices as they came.
+        """Return the scores, float64, by ascending index, each image once; without indices in order of addition.
 
         Raises:
-            ValueError: If activations of some images were not finite.
+            ValueError: If activations of images were not finite.
 
         """
         indices = self._joined(state, "indices")
@@ -153,8 +153,8 @@ class RealismStatistic(Statistic):
     def _lists(self) -> list[str]:
         return [name for name in self.fields if name != "positions"]
 
-    def _join(self, state: State, other: State, place: int) -> None:
-        """Put the batches of another state among those of a state, if they go together."""
+    def _join(self, state: State, other: State, position: int) -> None:
+        """Insert the batches of another state at a position, if the states are compatible."""
         if not _count(other, "scores"):
             return
         self._check_open(other)
@@ -164,10 +164,10 @@ class RealismStatistic(Statistic):
         device = state["positions"].device
         for name in self._lists:
             batches = [rows if name == "indices" else rows.to(device) for rows in _rows(other, name)]
-            _rows(state, name)[place:place] = batches
+            _rows(state, name)[position:position] = batches
 
     def _check_alike(self, state: State, has_indices: bool, positions: list[int]) -> None:
-        """RuntimeError or ValueError unless images with or without indices, of these positions, can join a state."""
+        """Raise RuntimeError or ValueError unless images with these positions, with or without indices, fit a state."""
         self._check_open(state)
         if not _count(state, "scores"):
             return
@@ -188,7 +188,7 @@ class RealismStatistic(Statistic):
             )
 
     def _read_positions(self, state: State) -> list[int]:
-        """Read the positions of a state, whose device is waited for only where another state was read last."""
+        """Return the positions of a state; cached for the state that was read last, to save device syncs."""
         if not self.pools:
             return []
         positions = state["positions"]
@@ -206,22 +206,22 @@ class RealismStatistic(Statistic):
         return bool(next(rows for rows in _rows(state, "indices") if len(rows))[0] >= 0)
 
     def _joined(self, state: State, name: str) -> Tensor:
-        """Rows of a state as one tensor, on its device."""
+        """Return the rows of a state as one tensor, on its device."""
         device = state["positions"].device
-        none = torch.zeros(0, dtype=self.fields[name].dtype, device=device)
-        return torch.cat([none, *(rows.to(device) for rows in _rows(state, name))])
+        empty = torch.zeros(0, dtype=self.fields[name].dtype, device=device)
+        return torch.cat([empty, *(rows.to(device) for rows in _rows(state, name))])
 
     def _contrasted(
         self, state: State, indices: Tensor, first: int = 0, group: Any = None, is_shared: bool = False
     ) -> Tensor:
-        """This process's scores, contrasted with the pool.
+        """Return the scores of this process, contrasted with the pool.
 
         Args:
             state: The state of this process.
-            indices: Of the images of all processes that share the pool, rank by rank.
-            first: Place of the first image of this process among them.
+            indices: Indices of the images of all processes that share the pool, rank by rank.
+            first: Position of the first image of this process among them.
             group: The processes.
-            is_shared: Whether there are others.
+            is_shared: Whether there are other processes.
 
         """
         scores, device = self._joined(state, "scores"), state["positions"].device

@@ -1,4 +1,4 @@
-"""One way in: what a user says about the network, and about counting, becomes an extractor and a way of counting."""
+"""Resolve arguments about network and histograms into an extractor, bins and ranges."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Network:
 
     @property
     def settings(self) -> dict[str, Any]:
-        """All given options but the feature."""
+        """Given options except the feature."""
         options = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
         return {name: value for name, value in options.items() if value is not None}
 
@@ -80,18 +80,18 @@ def resolve(
 ) -> Resolved:
     """Resolve arguments that metrics, :func:`compare`, :func:`rank`, :func:`make_dna` and the commands have in common.
 
-    What is given wins, or is an error that names both values. What is not given follows from the DNAs, else it is the
-    default.
+    A given argument wins, or raises an error with both values if it contradicts a DNA. Others follow from the DNAs, or
+    have defaults.
 
     Args:
-        feature: A name, a module, an extractor, or options of one; by default the one that made the DNAs, else
+        feature: A name, a module, an extractor, or options of one; by default that of the DNAs, else
             ``efficientnet_lite0``.
-        layers: Which layers, in this order; an extractor has its own.
+        layers: Names of the layers, in order; not with an extractor, which has its own.
         num_bins: Bins of each neuron's histogram; by default those of the DNAs, else 1000.
         ranges: Activation ranges, the path of a file of them, or ``"auto"``; by default those of the DNAs, else those
             packaged with the extractor, else ``"auto"``.
         dnas: DNAs that images are to be compared with.
-        histograms: Whether images are counted; else ranges that are not given are not looked for.
+        histograms: Whether histograms are made; if not, default ranges are not loaded.
         to_gpu: Move the network to CUDA, if there is a GPU, unless an extractor or a device is given.
 
     Raises:
@@ -110,10 +110,10 @@ def resolve(
 
 
 def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | None) -> None:
-    """Check arguments that have no use, since there are only DNAs: they may say again what the DNAs are.
+    """Check arguments for images if there are only DNAs: they may only repeat values of the DNAs.
 
     Raises:
-        ValueError: If an argument says something else.
+        ValueError: If an argument has another value.
 
     """
     _agree_on_bins(num_bins, dnas)
@@ -130,7 +130,7 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
 def _extractor(
     feature: Feature | None, layers: Sequence[str] | None, dnas: Sequence[DNA], default: str, to_gpu: bool
 ) -> DNAExtractor:
-    """The extractor for named DNAs; ``default`` is the feature where there are none and none is given."""
+    """Return the extractor for named DNAs; ``default`` is the feature if there are no DNAs and no feature."""
     if isinstance(feature, DNAExtractor):
         if layers is not None:
             raise ValueError("Argument `layers` goes with a named feature; give it to the DNAExtractor")
@@ -155,34 +155,34 @@ def _extractor(
 
 
 def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
-    """The number of bins that is given, and that of the DNAs."""
+    """Return the number of bins that argument and DNAs agree on; ValueError if they do not."""
     if num_bins is not None:
         check_num_bins(num_bins)
-    known = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
-    for bins in known:
+    all_bins = [dna.num_bins for dna in dnas if isinstance(dna, HistogramDNA)]
+    for bins in all_bins:
         if num_bins not in (None, bins):
             raise ValueError(
                 f"Argument `num_bins` is {num_bins}, but the given DNA has {bins} bins;"
                 " leave `num_bins` out to take these"
             )
-        if bins != known[0]:
+        if bins != all_bins[0]:
             raise ValueError(
-                f"The given DNAs have {known[0]} and {bins} bins; make both with as many, or take fewer bins of one by"
+                f"The given DNAs have {all_bins[0]} and {bins} bins; make both with as many, or take fewer bins of one by"
                 " rebin()"
             )
-    return known[0] if known else num_bins or DEFAULT_BINS
+    return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
 
 
 def _agree_on_ranges(
-    given: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
+    argument: Ranges, dnas: Sequence[DNA], extractor: DNAExtractor, histograms: bool
 ) -> tuple[ActivationRanges | str, tuple[DNA, ...]]:
-    """The ranges that are given, and those of the DNAs; and the DNAs, whose histograms all know theirs then."""
-    asked = ranges = None if given is None else extractor.resolve_ranges(given) or "auto"
-    known = []
+    """Return the ranges that argument and DNAs agree on, and the DNAs, whose histograms all have ranges then."""
+    requested = ranges = None if argument is None else extractor.resolve_ranges(argument) or "auto"
+    dnas_with_ranges = []
     for dna in dnas:
         if isinstance(dna, HistogramDNA):
-            if dna.ranges is None and isinstance(asked, ActivationRanges):  # official files don't keep theirs
-                dna = replace(dna, ranges=asked)
+            if dna.ranges is None and isinstance(requested, ActivationRanges):  # official files don't keep theirs
+                dna = replace(dna, ranges=requested)
             theirs = "auto" if dna.self_ranging else dna.known_ranges
             ranges = theirs if ranges is None else ranges
             if _label(ranges) != _label(theirs):
@@ -190,10 +190,10 @@ def _agree_on_ranges(
                     f"Argument `ranges` is {_label(ranges)}, but the given DNA was counted within {_label(theirs)};"
                     " leave `ranges` out to take these"
                 )
-        known.append(dna)
+        dnas_with_ranges.append(dna)
     if ranges is None:
         ranges = (extractor.resolve_ranges() if histograms else None) or "auto"
-    return ranges, tuple(known)
+    return ranges, tuple(dnas_with_ranges)
 
 
 def _label(ranges: ActivationRanges | str) -> str:

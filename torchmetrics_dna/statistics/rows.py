@@ -1,4 +1,4 @@
-"""Statistics that keep a row for each image."""
+"""Statistics with a row for each image."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 
 
 class ImageRows(Statistic):
-    """A row for each image, in the order in which images are added, on the CPU.
+    """Base class of statistics with a row for each image, in order of addition, on the CPU.
 
-    A state is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Processes keep the rows of their own images: who knows
-    the order of all puts them together.
+    A state is ``{"rows": [...]}``, a list of tensors ``(b, n)``. Each process keeps the rows of its own images; a
+    caller that knows the global order concatenates them.
     """
 
     kind = "rows"
     by_image: ClassVar[bool] = True
 
     def __init__(self) -> None:
-        """Needs no extractor: rows are never merged with those of another one."""
+        """Set up without an extractor, since rows of different extractors are never merged."""
 
     @property
     @override
@@ -45,7 +45,7 @@ class ImageRows(Statistic):
 
     @abstractmethod
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        """Rows of a batch of images ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
+        """Compute the rows of a batch ``{layer: (B, n, *positions)}``, shape ``(B, columns)``."""
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -53,15 +53,15 @@ class ImageRows(Statistic):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Leave the rows of each process where they are."""
+        """Do nothing: each process keeps its rows."""
 
     @override
     def value(self, state: State) -> Tensor:
-        """The rows, ``(images, columns)``; of no images, a tensor that joins with any."""
+        """Return the rows, ``(images, columns)``; for no images, an empty tensor that concatenates with any."""
         rows = rows_of(state)
         return torch.cat(rows) if rows else torch.zeros(0)
 
 
 def rows_of(state: State) -> list[Tensor]:
-    """The rows of a state, a tensor for each batch."""
+    """Return the rows of a state, a tensor for each batch."""
     return cast("list[Tensor]", state["rows"])

@@ -1,4 +1,4 @@
-"""Score single images against references."""
+"""Scores of single images against references."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ POOL = "pool"  # a contrast with all images that are scored
 
 
 class Scorer:
-    """dna-emd of single images to one reference or several (sections 5.1 and 5.4 of the paper).
+    """Function that computes dna-emd of single images to references (sections 5.1 and 5.4 of the paper).
 
-    All references and images are counted in the same bins. Where references found their own ranges, these are the bins
-    of the finest grid that holds all references; activations of images beyond it are clipped.
+    All references and images are counted in the same bins. For self-ranging references these are the bins of the finest
+    grid that holds all references; activations of images outside of it are clipped.
 
     Args:
-        references: The DNAs to score against; the first one says how images are counted, and gives the unit.
-        extractor: Gives the activations.
+        references: The DNAs to score against; the first one sets bins and unit.
+        extractor: Extractor of the activations.
         weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
-        wait: Whether the host waits for errors of a device. If not, scores are NaN where activations are not finite.
+        wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
 
     Raises:
         ValueError: If a reference is of another extractor or has no images.
@@ -67,52 +67,52 @@ class Scorer:
             self._bins, counts = grid.bins(num_bins), [_counts_on(grid, reference) for reference in references]
             self.weights = self.weights.to(unit) * unit
         else:
-            self._bins, counts = bins_within(*ranges.bounds(), num_bins), [one.counts for one in references]
-        # state by state, so that one pass over an image's histograms serves them all
+            self._bins, counts = bins_within(*ranges.bounds(), num_bins), [reference.counts for reference in references]
+        # stacked, so that one pass over an image's histograms compares it with all references
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
     def beside(self, counts: Tensor) -> Scorer:
-        """The same with one more reference, by its counts in this scorer's bins, shape ``(N, num_bins)``."""
-        other = copy(self)
-        other.num_references = self.num_references + 1
-        other._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
-        return other
+        """Return a copy with one more reference, given by counts in this scorer's bins, shape ``(N, num_bins)``."""
+        scorer = copy(self)
+        scorer.num_references = self.num_references + 1
+        scorer._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
+        return scorer
 
     def __call__(self, parts: Parts) -> Tensor:
-        """Distances of a batch to each reference, in bins: float64, shape ``(S, B)``, on its device.
+        """Compute distances of a batch to each reference, in bins: float64, shape ``(S, B)``, on its device.
 
         Args:
-            parts: Activations of some of its images after others, each ``{layer: (b, n, *positions)}``.
+            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
 
         """
         self._move(parts)
         return realism_of_parts(parts, self._counts, self._bins, self.weights, wait=self._wait)
 
     def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
-        """Return distances, and the histograms of the images, a row for each, with their layout."""
+        """Return distances, the histograms of the images, one row each, and their layout."""
         device = self._move(parts)
         layout = self.layout(positions_of(parts[0]))
         rows = layout.empty(sum(len(next(iter(part.values()))) for part in parts), device)
-        kept = layout, rows
-        return realism_of_parts(parts, self._counts, self._bins, self.weights, kept, self._wait), rows, layout
+        distances = realism_of_parts(parts, self._counts, self._bins, self.weights, (layout, rows), self._wait)
+        return distances, rows, layout
 
     def layout(self, positions: list[int]) -> SingleRows:
-        """Memory layout of the histograms of an image, for these numbers of positions of each layer."""
+        """Return the memory layout of per-image histograms for these numbers of positions of the layers."""
         if tuple(positions) not in self._layouts:
             widths = list(self.extractor.neurons.values())
             self._layouts[tuple(positions)] = SingleRows(positions, self.weights, self._bins.num_bins, widths)
         return self._layouts[tuple(positions)]
 
     def empty_counts(self) -> Tensor:
-        """Counts of no image in this scorer's bins, int64, shape ``(N, num_bins)``, on the CPU."""
+        """Return counts of 0 in this scorer's bins, int64, shape ``(N, num_bins)``, on the CPU."""
         return torch.zeros(self._counts.shape[1:], dtype=torch.int64)
 
     def distances_to(self, counts: Tensor, rows: Tensor, layout: SingleRows) -> Tensor:
-        """Distances to a set of counts ``(N, num_bins)`` of images whose histograms were kept, shape ``(B,)``."""
+        """Compute distances of histograms from :meth:`keep` to counts ``(N, num_bins)``, shape ``(B,)``."""
         return realism_of_rows(rows, layout, counts[None], self.weights)[0]
 
     def _move(self, parts: Parts) -> torch.device:
-        """Move what images are compared with to the device of activations."""
+        """Move counts and bins to the device of the activations, and return it."""
         device = next(iter(parts[0].values())).device
         if self._counts.device != device:
             self._counts, self._bins = self._counts.to(device), self._bins.to(device)
@@ -120,9 +120,9 @@ class Scorer:
 
 
 def _common_grid(references: Sequence[HistogramDNA]) -> tuple[Grid, Tensor]:
-    """The grid that holds all self-ranging references, and how many bins of the first one's bounds its bins are wide.
+    """Return the grid that holds all self-ranging references, and its bin width in bins of the first reference.
 
-    Both on the CPU.
+    Both are on the CPU.
     """
     first, *others = (reference.known_ranges for reference in references)
     united = first.union(*others)
@@ -149,7 +149,7 @@ def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:
 
 
 def each_once(indices: Tensor) -> Tensor:
-    """Places of the images in the order of their indices, each image once; as they came where there are no indices."""
+    """Return positions of the images by ascending index, each image once; without indices in order of addition."""
     if (indices < 0).any():
         return torch.arange(len(indices), device=indices.device)
     order = indices.argsort(stable=True)
