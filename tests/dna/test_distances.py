@@ -14,7 +14,8 @@ from scipy.linalg import sqrtm
 from shards import equal_everywhere
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, make_dna
+from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
@@ -118,7 +119,7 @@ def test_only_what_is_needed_is_measured() -> None:
 def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     for call in (
         lambda: compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "precision"]),
-        lambda: compare_all({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
+        lambda: matrix({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
     ):
         with pytest.raises(ValueError, match="takes (a distance|distances), but .*recall"):
             call()

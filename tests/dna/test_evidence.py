@@ -16,23 +16,16 @@ from scipy.stats import t as student
 from shards import CROWD, CROWD_FAKE, shard
 from torch import Tensor
 
-from torchmetrics_dna import (
-    DNAEMD,
-    ActivationRanges,
-    DNAExtractor,
-    GaussianDNA,
-    HistogramDNA,
-    Neurons,
-    compare,
-    make_dna,
-)
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.demo import blur, jpeg, photographs
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})

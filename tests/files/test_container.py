@@ -26,13 +26,14 @@ import torch
 from dnas import every_kind, tensors
 from mutations import npy, unzipped, zipped
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna, make_dna
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.load import merge_files
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
+from torchmetrics_dna.neurons import Neurons
 
 KINDS = every_kind()
 NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]

@@ -15,24 +15,17 @@ import torch
 from pages import Page
 from PIL import Image
 
-from torchmetrics_dna import (
-    ActivationRanges,
-    Comparison,
-    DNAExtractor,
-    HistogramDNA,
-    Neurons,
-    compare,
-    make_dna,
-    rank,
-    report,
-)
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
+from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.measure import Measured
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import build
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings

@@ -33,7 +33,7 @@ def diff(
     **options: Any,
 ) -> None:
     """Say which images came and went between two versions of a data set, and how these differ from those kept."""
-    from torchmetrics_dna.comparisons.versions import compare_versions
+    from torchmetrics_dna.comparisons import diff as compare_versions
 
     form = o.one_form(markdown=as_markdown, json=as_json)
     if PROCESSES > 1:

@@ -40,7 +40,7 @@ def matrix(
     **options: Any,
 ) -> None:
     """Compare several image sets, or DNAs of them, all against all."""
-    from torchmetrics_dna.comparisons.compare_all import compare_all
+    from torchmetrics_dna.comparisons import matrix as compare_all
     from torchmetrics_dna.extras import require
 
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)

@@ -46,7 +46,7 @@ class Features(Stored):
         ValueError: If shapes do not fit, or a number is not finite.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> Features(torch.rand(5, 3), Neurons({"head": 3}), "tiny")
         Features(5 images, 'tiny', Neurons(3 in 1 layer: head 3))
 

@@ -41,7 +41,7 @@ class GaussianDNA(DNA):
         ValueError: If shapes do not fit, a number is not finite, or a variance is negative.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> one = GaussianDNA(torch.tensor([1.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
         >>> other = GaussianDNA(torch.tensor([3.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
         >>> both = one + other

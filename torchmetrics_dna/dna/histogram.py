@@ -43,7 +43,8 @@ class HistogramDNA(DNA):
         ValueError: If shapes or types do not fit.
 
     Example:
-        >>> from torchmetrics_dna import ActivationRanges, Neurons
+        >>> from torchmetrics_dna import ActivationRanges
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"conv": 1, "head": 1})
         >>> ranges = ActivationRanges(torch.zeros(2), torch.ones(2), neurons)
         >>> dna = HistogramDNA(torch.tensor([[1, 3], [4, 0]]), neurons, ranges, num_images=1, extractor="tiny")

@@ -39,7 +39,7 @@ class LayerGaussianDNA(DNA):
         ValueError: If shapes do not fit, a number is not finite, or a covariance is not symmetric.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"head": 2})
         >>> one = LayerGaussianDNA(torch.tensor([1.0, 0.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
         >>> other = LayerGaussianDNA(torch.tensor([3.0, 4.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")

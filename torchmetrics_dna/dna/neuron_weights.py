@@ -35,7 +35,7 @@ class NeuronWeights(Stored):
         ValueError: If shapes do not fit, or a weight is not finite.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"conv": 2, "head": 2})
         >>> weights = NeuronWeights.of_neurons(torch.tensor([3, 0]), neurons, "tiny", name="edges")
         >>> weights, weights.weights.tolist()

@@ -19,7 +19,8 @@ from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import squareform
 from scipy.stats import wasserstein_distance
 
-from torchmetrics_dna import ActivationRanges, DistanceMatrix, DNAExtractor, compare, compare_all, make_dna
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna.comparisons import DistanceMatrix, matrix
 from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.plots import plot_matrix
 
@@ -36,7 +37,7 @@ FIXED: dict[str, Any] = {"num_bins": 64}
 
 @pytest.fixture(scope="module")
 def found() -> DistanceMatrix:
-    return compare_all(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
+    return matrix(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
 
 
 def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
@@ -55,7 +56,7 @@ def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
 
 def test_one_ruler_for_self_ranging_histograms(found: DistanceMatrix) -> None:
     dnas = {name: make_dna(one, EXTRACTOR, ranges="auto", **FIXED) for name, one in SETS.items()}
-    given = compare_all(dnas)
+    given = matrix(dnas)
     assert torch.equal(given.distances["dna-emd"], found.distances["dna-emd"])
     activations = [EXTRACTOR(torch.tensor(imgs).movedim(3, 1)).values() for imgs in SETS.values()]
     raw = [[neuron.flatten() for layer in layers for neuron in layer.movedim(1, 0)] for layers in activations]
@@ -77,12 +78,12 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     learned = make_dna(np.concatenate(list(SETS.values())), extractor, ranges="auto", **FIXED).known_ranges
     ranges = ActivationRanges(learned.minimum, learned.maximum, neurons)
     dnas = [make_dna(one, extractor, ranges=ranges, **FIXED) for one in SETS.values()]
-    matrix = compare_all(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
+    found = matrix(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
     shares = [dna.counts.numpy().cumsum(1) / dna.counts.numpy().sum(1, keepdims=True) for dna in dnas]
     for i, j in combinations(range(4), 2):
         each = np.abs(shares[i] - shares[j]).sum(1)
         each = each / len(each) if weights is None else each * weights.numpy()
-        assert float(matrix.distances["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
+        assert float(found.distances["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
     assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
