@@ -33,9 +33,9 @@ def matrix(
     sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
-    heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
-    as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
-    as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
+    heatmap: Annotated[Path | None, o.output_option("Draw all distances, and the tree of the sets.")] = None,
+    as_csv: Annotated[bool, o.output_option("Print comma-separated values.", "--csv")] = False,
+    as_markdown: Annotated[bool, o.output_option("Print a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
