@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
+# to probe a network: on the meta device, dtype
 _ATTEMPTS = (
     (True, torch.float32),
     (True, torch.uint8),
     (False, torch.float32),
     (False, torch.uint8),
-)  # to probe a network: (on meta, dtype)
+)
 
 
 class _Reached(Exception):  # noqa: N818 - control flow: all outputs are captured
