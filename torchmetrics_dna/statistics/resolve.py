@@ -167,8 +167,8 @@ def _agree_on_bins(num_bins: int | None, dnas: Sequence[DNA]) -> int:
             )
         if bins != all_bins[0]:
             raise ValueError(
-                f"The given DNAs have {all_bins[0]} and {bins} bins; make both with as many, or take fewer bins of one by"
-                " rebin()"
+                f"The given DNAs have {all_bins[0]} and {bins} bins; make both with as many, or take fewer bins of one"
+                " by rebin()"
             )
     return all_bins[0] if all_bins else num_bins or DEFAULT_BINS
 
