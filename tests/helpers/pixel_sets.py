@@ -14,13 +14,13 @@ A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, cou
 ALL = tuple(DISTANCES)
 
 
-def figures(found: Comparison) -> dict[str, float | None]:
+def figures(comparison: Comparison) -> dict[str, float | None]:
     return {
-        "dna-emd": found["dna-emd"].value,
-        "dna-fd": found["dna-fd"].value,
-        "fd": found["fd"].value,
-        "kid": found["kid"].value,
-        "mind": found["mind"].value,
-        "cmmd": found["cmmd"].value,
-        **{name: found[name].value for name in ("precision", "recall", "density", "coverage")},
+        "dna-emd": comparison["dna-emd"].value,
+        "dna-fd": comparison["dna-fd"].value,
+        "fd": comparison["fd"].value,
+        "kid": comparison["kid"].value,
+        "mind": comparison["mind"].value,
+        "cmmd": comparison["cmmd"].value,
+        **{name: comparison[name].value for name in ("precision", "recall", "density", "coverage")},
     }
