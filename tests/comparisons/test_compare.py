@@ -29,22 +29,22 @@ def test_no_0_stands_beside_a_small_p(
     value: float, p: float | None, expected: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"ranges": pixel_sets.RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
-    found = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
-    known, layers = found["dna-emd"].evidence, list(found.neurons)
-    assert found["dna-emd"].overall.debiased_shown == found["dna-emd"].debiased > 0
-    interval = replace(known.interval, value=value, low=0.0)
+    comparison = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
+    evidence, layers = comparison["dna-emd"].evidence, list(comparison.neurons)
+    assert comparison["dna-emd"].overall.debiased_shown == comparison["dna-emd"].debiased > 0
+    interval = replace(evidence.interval, value=value, low=0.0)
     test = None
     if p is not None:
-        test = replace(known.test, p_value=p, layers=torch.tensor([p] * len(layers), dtype=torch.float64))
-    changed = replace(known, interval=interval, layer_intervals=(interval,) * len(layers), test=test)
-    found = replace(found, results={"dna-emd": replace(found["dna-emd"], evidence=changed)})
-    assert {figure.debiased_shown for figure in (found["dna-emd"].overall, *found["dna-emd"].layers.values())} == {
-        expected
-    }
-    assert found["dna-emd"].debiased == found.to_dict()["dna_emd_debiased"] == value  # for programs, a number
-    check_gates({"B": found}, fail_above=1, level=None)
-    said = expected if isinstance(expected, str) else f"{expected:g}"
-    assert f"dna-emd without noise of B is {said}, not above 1." in capsys.readouterr().err
+        test = replace(evidence.test, p_value=p, layers=torch.tensor([p] * len(layers), dtype=torch.float64))
+    changed = replace(evidence, interval=interval, layer_intervals=(interval,) * len(layers), test=test)
+    comparison = replace(comparison, results={"dna-emd": replace(comparison["dna-emd"], evidence=changed)})
+    assert {
+        figure.debiased_shown for figure in (comparison["dna-emd"].overall, *comparison["dna-emd"].layers.values())
+    } == {expected}
+    assert comparison["dna-emd"].debiased == comparison.to_dict()["dna_emd_debiased"] == value  # for programs, a number
+    check_gates({"B": comparison}, fail_above=1, level=None)
+    shown = expected if isinstance(expected, str) else f"{expected:g}"
+    assert f"dna-emd without noise of B is {shown}, not above 1." in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("batch_size", [4, 5])
@@ -113,14 +113,14 @@ def test_kinds_of_dna(photos: list[np.ndarray]) -> None:
 def test_dnas_stand_for_sources(photos: list[np.ndarray]) -> None:
     extractor, ranges = pixels()
     options = {"feature": extractor, "ranges": ranges, "num_bins": 60}
-    whole = compare(photos[:6], photos[6:], **options)
+    of_images = compare(photos[:6], photos[6:], **options)
     a = make_dna(photos[:6], extractor, ranges=ranges, num_bins=60)
     b = make_dna(photos[6:], extractor, ranges=ranges, num_bins=60)
     for result in (compare(a, b), compare(a, np.stack(photos[6:]), extractor), compare(photos[:6], b, extractor)):
-        assert result["dna-emd"].value == whole["dna-emd"].value
+        assert result["dna-emd"].value == of_images["dna-emd"].value
         assert ("dna-fd" in result, result.num_bins, result.ranges) == (False, 60, ranges.digest)
     bells = [make_dna(part, extractor, kind="gaussian") for part in (photos[:6], photos[6:])]
-    assert compare(*bells)["dna-fd"].value == whole["dna-fd"].value
+    assert compare(*bells)["dna-fd"].value == of_images["dna-fd"].value
     assert "dna-emd" not in compare(*bells)
     assert [n["dna_emd"] for n in compare(*bells).top_neurons(2)] == [None, None]
     with pytest.raises(ValueError, match="make both of one kind"):
@@ -129,11 +129,11 @@ def test_dnas_stand_for_sources(photos: list[np.ndarray]) -> None:
 
 def test_self_ranging_dnas_stand_for_sources_too(photos: list[np.ndarray]) -> None:
     extractor, _ = pixels()
-    whole = compare(photos[:6], photos[6:], extractor, num_bins=60)
-    assert whole.ranges == "auto"
+    of_images = compare(photos[:6], photos[6:], extractor, num_bins=60)
+    assert of_images.ranges == "auto"
     a, b = (make_dna(part, extractor, num_bins=60) for part in (photos[:6], photos[6:]))
     for result in (compare(a, b), compare(a, photos[6:], extractor), compare(photos[:6], b, extractor)):
-        assert (result["dna-emd"].value, result.ranges) == (whole["dna-emd"].value, "auto")
+        assert (result["dna-emd"].value, result.ranges) == (of_images["dna-emd"].value, "auto")
 
 
 def test_a_dna_says_which_extractor_the_other_side_needs(photos: list[np.ndarray]) -> None:
@@ -196,16 +196,16 @@ def test_unreadable_images_are_counted_and_named(photo_folder: Path, photos: lis
 
 def test_progress_is_reported_per_source(photos: list[np.ndarray], photo_folder: Path) -> None:
     extractor, ranges = pixels()
-    seen: list[tuple[str, int, int]] = []
+    calls: list[tuple[str, int, int]] = []
     compare(
         photo_folder,
         photos[:3],
         extractor,
         ranges=ranges,
-        reading=Reading(batch_size=5, progress=lambda *a: seen.append(a)),
+        reading=Reading(batch_size=5, progress=lambda *a: calls.append(a)),
     )
-    assert [s[1:] for s in seen] == [(5, 12), (10, 12), (12, 12), (3, 3)]
-    assert {s[0] for s in seen} == {str(photo_folder), "list of images"}
+    assert [s[1:] for s in calls] == [(5, 12), (10, 12), (12, 12), (3, 3)]
+    assert {s[0] for s in calls} == {str(photo_folder), "list of images"}
 
 
 def test_bad_options(photos: list[np.ndarray]) -> None:
@@ -224,8 +224,8 @@ def test_shifts_and_histograms_are_those_of_the_activations(photos: list[np.ndar
     result = compare(a, b, extractor, ranges=fixed if ranges == "fixed" else "auto")
     for number in range(3):
         means = [np.stack(side)[..., number].mean() for side in (a, b)]
-        found = float(result.mean_shift[result.neurons.index("colours", number)])
-        assert found == pytest.approx(means[1] - means[0], abs=0.6)  # half a bin of each side at most
+        shift = float(result.mean_shift[result.neurons.index("colours", number)])
+        assert shift == pytest.approx(means[1] - means[0], abs=0.6)  # half a bin of each side at most
         *shares, edges = result.histograms("colours", number)
         for share, side in zip(shares, (a, b), strict=True):
             expected, _ = np.histogram(np.stack(side)[..., number], edges.numpy())

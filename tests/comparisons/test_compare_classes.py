@@ -40,18 +40,18 @@ def test_total_of_a_metric_is_that_of_all_images() -> None:
         metric.update(tensor(images), side == "real", classes=classes)
         plain.update(tensor(images), side == "real")
     assert metric.compute() == plain.compute()
-    each = DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS)
+    by_class = DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS)
     dogs = [tensor(of_class(side, "dog")) for side in SETS]
-    assert each(dogs[0], True, classes=["dog"] * 11) == {}  # no fakes yet
-    assert set(each(dogs[1], False, classes=["dog"] * 11)) == {"dog"}
-    each.reset()
-    each.update(dogs[0], True, classes=["dog"] * 11)
+    assert by_class(dogs[0], True, classes=["dog"] * 11) == {}  # no fakes yet
+    assert set(by_class(dogs[1], False, classes=["dog"] * 11)) == {"dog"}
+    by_class.reset()
+    by_class.update(dogs[0], True, classes=["dog"] * 11)
     with pytest.raises(RuntimeError, match="No class has 1 images on both sides"):
-        each.compute()
+        by_class.compute()
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({}, "given to the metric, but not to `update`"),
         ({"classes": ["cat"]}, "a class for each of 2 images, but got 1"),
@@ -61,10 +61,10 @@ def test_total_of_a_metric_is_that_of_all_images() -> None:
         ({"classes": [0, 1], "groups": ["a", "b"]}, "`groups` goes with folds"),
     ],
 )
-def test_wrong_classes_add_nothing(given: dict[str, Any], message: str) -> None:
+def test_wrong_classes_add_nothing(arguments: dict[str, Any], message: str) -> None:
     metric = DNAEMD(extractor(), classes=NAMES, **OPTIONS)
     with pytest.raises(ValueError, match=message):
-        metric.update(tensor(SETS["real"][0][:2]), True, **given)
+        metric.update(tensor(SETS["real"][0][:2]), True, **arguments)
     assert metric.update_count == 0
     assert metric.to_dna(real=True).num_images == 0
 
@@ -80,7 +80,7 @@ def test_what_is_not_finite_adds_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"classes": 0}, "number above 0"),
         ({"classes": ["a", "a"]}, "different names"),
@@ -88,9 +88,9 @@ def test_what_is_not_finite_adds_nothing() -> None:
         ({"classes": 2, "num_folds": 20}, "does not go with `num_folds`"),
     ],
 )
-def test_wrong_arguments(given: dict[str, Any], message: str) -> None:
+def test_wrong_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DNAEMD(extractor(), **OPTIONS, **given)
+        DNAEMD(extractor(), **OPTIONS, **arguments)
 
 
 def test_without_classes() -> None:
@@ -108,13 +108,13 @@ def tested() -> ClassComparisons:
     by = np.repeat(["a", "b", "c"], 40).tolist()
     sides = [generator.normal(90, 25, (120, 8, 8, 3)) for _ in range(2)]
     sides[1][40:80] += 40
-    return compare(*(one.clip(0, 255).astype(np.uint8) for one in sides), extractor(), by=(by, by), **OPTIONS)
+    return compare(*(images.clip(0, 255).astype(np.uint8) for images in sides), extractor(), by=(by, by), **OPTIONS)
 
 
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
     assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")
-    p = {name: one.p_value for name, one in tested.items()}
+    p = {name: comparison.p_value for name, comparison in tested.items()}
     order = sorted(p, key=p.__getitem__)
     expected = [p[name] * 3 / (i + 1) for i, name in enumerate(order)]
     expected = [min(expected[i:]) for i in range(3)]
@@ -128,7 +128,7 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].endswith("| without noise | p (Holm) | q |")
     assert lines[4].endswith("| 0.003 | 0.003 |")
-    check_gates({name: one for name, one in tested.items() if name != "b"}, None, 0.05)
+    check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, None, 0.05)
     with pytest.raises(Exit):
         check_gates(tested, None, 0.05)
     assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
@@ -146,21 +146,23 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     real, fake = (save(tmp_path, side) for side in SETS)
     (fake / "yak").mkdir()
     Image.new("RGB", (32, 32)).save(fake / "yak" / "1.png")
-    some = ["--layers", "block_0", "--folds", "0"]
-    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some) == 0
-    told = capsys.readouterr()
-    assert told.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
-    assert "all together" in told.out
-    assert "Only B has 1 more: yak." in told.err
+    options = ["--layers", "block_0", "--folds", "0"]
+    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options) == 0
+    captured = capsys.readouterr()
+    assert captured.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
+    assert "all together" in captured.out
+    assert "Only B has 1 more: yak." in captured.err
     labels = tmp_path / "labels.csv"
     labels.write_text(
         "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
     )
-    assert run(monkeypatch, "compare", real, fake, "--by", labels, *some, "--csv") == 0
+    assert run(monkeypatch, "compare", real, fake, "--by", labels, *options, "--csv") == 0
     rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
     alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=0)
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
-    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *some, "--fail-above", "0.01", "--markdown") == 1
+    assert (
+        run(monkeypatch, "compare", real, fake, "--by", "folder", *options, "--fail-above", "0.01", "--markdown") == 1
+    )
     assert "of dog is" in capsys.readouterr().err
 
 
@@ -174,14 +176,14 @@ def test_a_column_of_parquet(
         table = pa.table({"image": [file.getvalue() for file in files], "label": classes})
         pq.write_table(table, tmp_path / f"{side}.parquet", row_group_size=7)
     sides = tmp_path / "real.parquet", tmp_path / "fake.parquet"
-    found = compare(*sides, extractor(), by="column:label", reading=Reading(batch_size=4), **OPTIONS)
+    result = compare(*sides, extractor(), by="column:label", reading=Reading(batch_size=4), **OPTIONS)
     by = tuple(classes for _, classes in SETS.values())
     expected = compare(*(images for images, _ in SETS.values()), extractor(), by=by, **OPTIONS)
-    for name, one in found.items():
-        assert torch.equal(one["dna-emd"].values, expected[name]["dna-emd"].values)
-        assert one["dna-emd"].debiased == expected[name]["dna-emd"].debiased
-    assert found.alone == expected.alone
-    assert found.total["dna-emd"].value == expected.total["dna-emd"].value
+    for name, comparison in result.items():
+        assert torch.equal(comparison["dna-emd"].values, expected[name]["dna-emd"].values)
+        assert comparison["dna-emd"].debiased == expected[name]["dna-emd"].debiased
+    assert result.alone == expected.alone
+    assert result.total["dna-emd"].value == expected.total["dna-emd"].value
     assert run(monkeypatch, "compare", *sides, "--by", "column:colour") == 2
     assert "There is no column 'colour'" in capsys.readouterr().err
     assert run(monkeypatch, "compare", *sides, "--by", "folder") == 2

@@ -37,19 +37,19 @@ SETS = {"step_100": images(80, 2), "step_2000": images(4, 4), "step_30000": imag
 
 
 @pytest.fixture(scope="module")
-def found() -> Comparisons:
+def comparisons() -> Comparisons:
     return compare(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
 
 
-def test_figures_are_those_of_single_comparisons(found: Comparisons) -> None:
-    for name, one in SETS.items():
-        alone = compare(REFERENCE, one, EXTRACTOR, **OPTIONS)
-        assert found[name].to_dict() == alone.to_dict()
-    assert found.best == "step_2000"
-    assert found.positions == [100, 2000, 30_000]
-    assert "step_2000 is nearest to the reference" in found.verdict
-    assert "nearer than step_30000 (p " in found.verdict
-    rows = found.rows()
+def test_figures_are_those_of_single_comparisons(comparisons: Comparisons) -> None:
+    for name, images_of_set in SETS.items():
+        alone = compare(REFERENCE, images_of_set, EXTRACTOR, **OPTIONS)
+        assert comparisons[name].to_dict() == alone.to_dict()
+    assert comparisons.best == "step_2000"
+    assert comparisons.positions == [100, 2000, 30_000]
+    assert "step_2000 is nearest to the reference" in comparisons.verdict
+    assert "nearer than step_30000 (p " in comparisons.verdict
+    rows = comparisons.rows()
     assert [row["best"] for row in rows] == [False, True, False]
     assert [row["p_best_is_nearer"] is None for row in rows] == [False, True, False]
     assert max(row["p_best_is_nearer"] for row in rows if not row["best"]) < 0.05
@@ -60,10 +60,10 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert "but not surely nearer than set" in alike.verdict
     same = compare(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
     assert same.p_values == {"a": None, "b": pytest.approx(1)}
-    without = compare(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
-    assert without.p_values == dict.fromkeys(SETS)
-    assert without.best == "step_2000"
-    assert "without folds of images nobody knows how surely" in without.verdict
+    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
+    assert untested.p_values == dict.fromkeys(SETS)
+    assert untested.best == "step_2000"
+    assert "without folds of images nobody knows how surely" in untested.verdict
     assert compare(REFERENCE, {"set 1": SETS["step_100"]}, EXTRACTOR, **OPTIONS).verdict.startswith(
         "set 1 is the only set"
     )
@@ -73,14 +73,14 @@ def test_the_reference_itself_is_nearest() -> None:
     """An exact 0 can't lose to copies, from whose distance noise is taken that they share; nor is it tested."""
     copies = (REFERENCE // 8 * 8 + 4).astype(np.uint8)
     sets = {"copies": copies, "itself": REFERENCE, "far": SETS["step_100"], "near": SETS["step_2000"]}
-    found = compare(REFERENCE, sets, EXTRACTOR, **OPTIONS)
-    assert found["copies"]["dna-emd"].evidence.jackknife.left < 0  # below that of the reference
-    assert found.best == "itself"
-    assert found.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
-    assert [found[name].copies for name in sets] == [40, 40, 0, 0]
-    assert [found[name].shares_images for name in sets] == [True, True, False, False]
-    assert found.p_values["itself"] is None
-    assert found.p_values["copies"] is None
+    comparisons = compare(REFERENCE, sets, EXTRACTOR, **OPTIONS)
+    assert comparisons["copies"]["dna-emd"].evidence.jackknife.left < 0  # below that of the reference
+    assert comparisons.best == "itself"
+    assert comparisons.verdict.startswith("itself: the same images as the reference, dna-emd 0. Of the others, ")
+    assert [comparisons[name].copies for name in sets] == [40, 40, 0, 0]
+    assert [comparisons[name].shares_images for name in sets] == [True, True, False, False]
+    assert comparisons.p_values["itself"] is None
+    assert comparisons.p_values["copies"] is None
     pair = compare(REFERENCE, {name: sets[name] for name in ("copies", "far")}, EXTRACTOR, **OPTIONS)
     value = pair["copies"]["dna-emd"].value
     assert pair.verdict == (
@@ -97,18 +97,20 @@ def test_the_reference_itself_is_nearest() -> None:
 def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
     """The test in float64 numpy, by pseudo-values of squared distances (Busing et al., 1999), those of A in pairs."""
 
-    def squared(one: Sequence[Any], other: Sequence[Any]) -> float:
-        sums = [torch.stack([fold.counts for fold in side]).sum(0).double().numpy() for side in (one, other)]
+    def squared(first_folds: Sequence[Any], second_folds: Sequence[Any]) -> float:
+        sums = [
+            torch.stack([fold.counts for fold in side]).sum(0).double().numpy() for side in (first_folds, second_folds)
+        ]
         first, second = (counts.cumsum(1) / counts.sum(1, keepdims=True) for counts in sums)
         return float(np.abs(first - second).sum(1).mean() ** 2)
 
-    def pseudo(one: Sequence[Any], other: Sequence[Any], side: int) -> np.ndarray:
-        times, whole, found = shares((one, other)[side]), squared(one, other), []
+    def pseudo(first_folds: Sequence[Any], second_folds: Sequence[Any], side: int) -> np.ndarray:
+        times, total, values = shares((first_folds, second_folds)[side]), squared(first_folds, second_folds), []
         for k in range(len(times)):
-            left = [[*one], [*other]]
+            left = [[*first_folds], [*second_folds]]
             del left[side][k]
-            found.append(times[k] * whole - (times[k] - 1) * squared(*left))
-        return np.array(found)
+            values.append(times[k] * total - (times[k] - 1) * squared(*left))
+        return np.array(values)
 
     def shares(folds: Sequence[Any]) -> np.ndarray:
         sizes = np.array([fold.num_images for fold in folds])
@@ -116,9 +118,9 @@ def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
 
     sides = [(pseudo(a, b, 0) - pseudo(a, c, 0), shares(a)), (pseudo(a, b, 1), shares(b)), (pseudo(a, c, 1), shares(c))]
     left = []
-    for other in (b, c):
-        means = [(pseudo(a, other, side) / shares(folds)).sum() for side, folds in enumerate((a, other))]
-        left.append(sum(means) - squared(a, other))
+    for second in (b, c):
+        means = [(pseudo(a, second, side) / shares(folds)).sum() for side, folds in enumerate((a, second))]
+        left.append(sum(means) - squared(a, second))
     variances = [((part - (part / times).sum()) ** 2 / (times - 1)).mean() for part, times in sides]
     freedom = sum(variances) ** 2 / sum(v**2 / (len(p) - 1) for v, (p, _) in zip(variances, sides, strict=True))
     return float(2 * stats.t.sf(abs(left[0] - left[1]) / sum(variances) ** 0.5, freedom))
@@ -128,13 +130,13 @@ def test_paired_test_is_the_jackknife() -> None:
     total = EXTRACTOR.neurons.total
     ranges = ActivationRanges(torch.full((total,), -2.0), torch.full((total,), 2.0), EXTRACTOR.neurons)
     dnas = [
-        make_dna(one, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
-        for one in (REFERENCE, images(12, 30), images(16, 40))
+        make_dna(imgs, EXTRACTOR, ranges=ranges, num_folds=10, num_bins=100)
+        for imgs in (REFERENCE, images(12, 30), images(16, 40))
     ]
-    one, other = (found["dna-emd"].evidence for found in compare(dnas[0], by_name(dnas[1:])).values())
+    first, second = (comparison["dna-emd"].evidence for comparison in compare(dnas[0], by_name(dnas[1:])).values())
     folds = [[fold for fold in dna.folds if fold.num_images] for dna in dnas]
-    assert paired_p_value(one, other) == pytest.approx(jackknifed(*folds), rel=1e-6)
-    assert paired_p_value(other, one) == paired_p_value(one, other)
+    assert paired_p_value(first, second) == pytest.approx(jackknifed(*folds), rel=1e-6)
+    assert paired_p_value(second, first) == paired_p_value(first, second)
 
 
 @pytest.mark.parametrize("freedom", [1.0, 3.3, 19.0, 400.0, float("inf")])
@@ -144,15 +146,15 @@ def test_tails_of_student(freedom: float) -> None:
         assert student_tail(t, freedom) == pytest.approx(expected, rel=1e-9)
 
 
-def test_files_are_compared_as_images_are(found: Comparisons, tmp_path: Path) -> None:
+def test_files_are_compared_as_images_are(comparisons: Comparisons, tmp_path: Path) -> None:
     paths = []
-    for name, one in {"reference": REFERENCE, **SETS}.items():
-        make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS).save(tmp_path / f"{name}.dna.npz")
+    for name, images_of_set in {"reference": REFERENCE, **SETS}.items():
+        make_dna(images_of_set, EXTRACTOR, num_folds=20, **OPTIONS).save(tmp_path / f"{name}.dna.npz")
         paths.append(str(tmp_path / f"{name}.dna.npz"))
     of_files = compare(paths[0], by_name(paths[1:]))
     assert list(of_files) == [f"{name}.dna.npz" for name in SETS]
-    assert [row["dna_emd"] for row in of_files.rows()] == [row["dna_emd"] for row in found.rows()]
-    assert list(of_files.p_values.values()) == list(found.p_values.values())
+    assert [row["dna_emd"] for row in of_files.rows()] == [row["dna_emd"] for row in comparisons.rows()]
+    assert list(of_files.p_values.values()) == list(comparisons.p_values.values())
 
 
 def test_wrong_sets() -> None:
@@ -181,12 +183,12 @@ def test_names_that_count() -> None:
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
-    where = tmp_path_factory.mktemp("folders")
-    for name, one in {"real": REFERENCE, **SETS}.items():
-        (where / name).mkdir()
-        for i, image in enumerate(one):
-            Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(where / name / f"{i}.png")
-    return [str(where / name) for name in ("real", *SETS)]
+    folder = tmp_path_factory.mktemp("folders")
+    for name, images_of_set in {"real": REFERENCE, **SETS}.items():
+        (folder / name).mkdir()
+        for i, image in enumerate(images_of_set):
+            Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(folder / name / f"{i}.png")
+    return [str(folder / name) for name in ("real", *SETS)]
 
 
 FAST = ("--layers", "block_0", "--folds", "8")
@@ -215,7 +217,7 @@ def test_the_command_compares_several(
 
 
 @pytest.mark.parametrize(
-    ("options", "code", "told"),
+    ("options", "code", "expected"),
     [
         (["--fail-above", "1000"], 0, "Passed: dna-emd without noise of step_100 is "),
         (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
@@ -227,14 +229,14 @@ def test_the_command_compares_several(
 def test_exit_codes(
     options: list[str],
     code: int,
-    told: str,
+    expected: str,
     folders: list[str],
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert run(monkeypatch, "compare", *folders, *FAST, *options) == code
-    assert told.replace(" ", "") in "".join(capsys.readouterr().err.split())
+    assert expected.replace(" ", "") in "".join(capsys.readouterr().err.split())
 
 
 def test_what_is_for_several_sets(
@@ -243,17 +245,17 @@ def test_what_is_for_several_sets(
     assert run(monkeypatch, "compare", *folders[:2], *FAST, "--fail-if-different") == 1
     assert "Failed: B differs, p ≤ 0.001, not above 0.05." in capsys.readouterr().err
     assert run(monkeypatch, "compare", folders[0], *folders[:2], *FAST, "--fail-if-different", "--fail-above", "0") == 1
-    told = capsys.readouterr()
+    captured = capsys.readouterr()
     real = folders[0]
     verdict = f"{Path(real).name}: the same images as {real}, dna-emd 0. The only other set is step_100,"
-    assert "".join(told.out.split()).startswith(verdict.replace(" ", ""))  # wherever lines break
-    assert told.err.count(f"{real}: 40 of 40") == 1  # measured once
-    assert "Failed: step_100 differs" in told.err
-    assert "real differs" not in told.err
+    assert "".join(captured.out.split()).startswith(verdict.replace(" ", ""))  # wherever lines break
+    assert captured.err.count(f"{real}: 40 of 40") == 1  # measured once
+    assert "Failed: step_100 differs" in captured.err
+    assert "real differs" not in captured.err
 
 
-def test_the_curve_shows_every_set(found: Comparisons) -> None:
-    figure = plot_curve(found)
+def test_the_curve_shows_every_set(comparisons: Comparisons) -> None:
+    figure = plot_curve(comparisons)
     (axis,) = figure.axes
     assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
     assert axis.get_xscale() == "symlog"

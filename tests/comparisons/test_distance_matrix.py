@@ -36,38 +36,38 @@ FIXED: dict[str, Any] = {"num_bins": 64}
 
 
 @pytest.fixture(scope="module")
-def found() -> DistanceMatrix:
+def compared() -> DistanceMatrix:
     return matrix(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
 
 
-def test_figures_are_those_of_single_comparisons(found: DistanceMatrix) -> None:
+def test_figures_are_those_of_single_comparisons(compared: DistanceMatrix) -> None:
     names, metrics = list(SETS), ["dna-fd", "fd", "kid"]
     for i, j in combinations(range(4), 2):
         pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
         for name in metrics:
-            assert float(found.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
-            for layer, values in found.layers[name].items():
+            assert float(compared.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
+            for layer, values in compared.layers[name].items():
                 assert float(values[i, j]) == pytest.approx(pair[name].layers[layer].value, rel=1e-12)
-    for values in found.distances.values():
+    for values in compared.distances.values():
         assert torch.equal(values, values.T)
         assert not values.diagonal().any()
-    assert found.num_images == [12, 12, 20, 12]
+    assert compared.num_images == [12, 12, 20, 12]
 
 
-def test_one_ruler_for_self_ranging_histograms(found: DistanceMatrix) -> None:
-    dnas = {name: make_dna(one, EXTRACTOR, ranges="auto", **FIXED) for name, one in SETS.items()}
-    given = matrix(dnas)
-    assert torch.equal(given.distances["dna-emd"], found.distances["dna-emd"])
+def test_one_ruler_for_self_ranging_histograms(compared: DistanceMatrix) -> None:
+    dnas = {name: make_dna(images, EXTRACTOR, ranges="auto", **FIXED) for name, images in SETS.items()}
+    of_dnas = matrix(dnas)
+    assert torch.equal(of_dnas.distances["dna-emd"], compared.distances["dna-emd"])
     activations = [EXTRACTOR(torch.tensor(imgs).movedim(3, 1)).values() for imgs in SETS.values()]
     raw = [[neuron.flatten() for layer in layers for neuron in layer.movedim(1, 0)] for layers in activations]
     for i, j in combinations(range(4), 2):
-        apart = []
-        for n, (one, other) in enumerate(zip(raw[i], raw[j], strict=True)):
-            every = torch.cat([values[n] for values in raw])
-            width = float(every.max() - every.min()) * 1.2 / FIXED["num_bins"]  # of a bin, with the margin
-            apart.append(wasserstein_distance(one, other) / width)
+        expected = []
+        for n, (a, b) in enumerate(zip(raw[i], raw[j], strict=True)):
+            all_values = torch.cat([values[n] for values in raw])
+            width = float(all_values.max() - all_values.min()) * 1.2 / FIXED["num_bins"]  # of a bin, with the margin
+            expected.append(wasserstein_distance(a, b) / width)
         # an activation is known to within a bin of the grid
-        assert float(given.distances["dna-emd"][i, j]) == pytest.approx(np.mean(apart), rel=0.01, abs=0.1)
+        assert float(of_dnas.distances["dna-emd"][i, j]) == pytest.approx(np.mean(expected), rel=0.01, abs=0.1)
 
 
 @pytest.mark.parametrize("weights", [None, torch.tensor([0.5, 0.0, 0.0, 0.1, -0.2, 0.3], dtype=torch.float64)])
@@ -78,23 +78,23 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     learned = make_dna(np.concatenate(list(SETS.values())), extractor, ranges="auto", **FIXED).known_ranges
     ranges = ActivationRanges(learned.minimum, learned.maximum, neurons)
     dnas = [make_dna(one, extractor, ranges=ranges, **FIXED) for one in SETS.values()]
-    found = matrix(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
+    weighted = matrix(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
     shares = [dna.counts.numpy().cumsum(1) / dna.counts.numpy().sum(1, keepdims=True) for dna in dnas]
     for i, j in combinations(range(4), 2):
-        each = np.abs(shares[i] - shares[j]).sum(1)
-        each = each / len(each) if weights is None else each * weights.numpy()
-        assert float(found.distances["dna-emd"][i, j]) == pytest.approx(each.sum(), rel=1e-12)
+        differences = np.abs(shares[i] - shares[j]).sum(1)
+        differences = differences / len(differences) if weights is None else differences * weights.numpy()
+        assert float(weighted.distances["dna-emd"][i, j]) == pytest.approx(differences.sum(), rel=1e-12)
     assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
-def test_tree(found: DistanceMatrix) -> None:
-    assert sorted(map(frozenset, (found.order[:2], found.order[2:])), key=min) == [{0, 2}, {1, 3}]
-    assert "Of 4 sets, " in found.verdict
-    heights = squareform(cophenet(found.linkage))
+def test_tree(compared: DistanceMatrix) -> None:
+    assert sorted(map(frozenset, (compared.order[:2], compared.order[2:])), key=min) == [{0, 2}, {1, 3}]
+    assert "Of 4 sets, " in compared.verdict
+    heights = squareform(cophenet(compared.linkage))
     # the tree of the figure joins sets at the heights of scipy's
-    figure = plot_matrix(found)
+    figure = plot_matrix(compared)
     joints = sorted(max(line.get_ydata()) for line in figure.axes[0].lines)
-    assert joints == pytest.approx(sorted(found.linkage[:, 2]))
+    assert joints == pytest.approx(sorted(compared.linkage[:, 2]))
     feet = [x for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True) if y == 0]
     assert sorted(set(feet)) == [0, 1, 2, 3]
     assert heights.max() == max(joints)
@@ -109,9 +109,9 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]
     figure = tmp_path / "heat.png"
     assert run(monkeypatch, "matrix", *sides, "--heatmap", figure) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("Of 4 sets, ")
-    assert "1 " in told
+    output = capsys.readouterr().out
+    assert output.startswith("Of 4 sets, ")
+    assert "1 " in output
     assert figure.stat().st_size > 5_000
     assert run(monkeypatch, "matrix", *sides, "--csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))

@@ -35,36 +35,36 @@ REFERENCE, STREAM = images(40), np.concatenate([images(90, seed=1), images(44, 6
 @pytest.mark.parametrize("kind", ["histogram", "gaussian"])
 def test_windows_are_those_of_their_images(kind: Any) -> None:
     extractor = DNAExtractor(Pixels())
-    given = OPTIONS if kind == "histogram" else {}
-    reference = make_dna(REFERENCE, extractor, kind=kind, **given)
+    options = OPTIONS if kind == "histogram" else {}
+    reference = make_dna(REFERENCE, extractor, kind=kind, **options)
 
     def one_by_one() -> Iterator[np.ndarray]:
         yield from STREAM
 
-    found = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, reading=Reading(batch_size=5))]
-    assert [window.number for window in found] == list(range(1, 20))  # one image is left over
-    for window, first in zip(found, range(0, len(STREAM), 7), strict=False):
+    windows = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, reading=Reading(batch_size=5))]
+    assert [window.number for window in windows] == list(range(1, 20))  # one image is left over
+    for window, first in zip(windows, range(0, len(STREAM), 7), strict=False):
         alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
         assert window.value == pytest.approx(alone[window.distance].value, rel=1e-9)
-    assert [window.evidence is None for window in found] == [True] * 8 + [False] * 11
-    assert [window.changed for window in found[:12]] == [False] * 12
-    assert found[-1].changed
-    assert "learning" in str(found[0])
-    assert str(found[-1]).endswith("changed")
+    assert [window.evidence is None for window in windows] == [True] * 8 + [False] * 11
+    assert [window.changed for window in windows[:12]] == [False] * 12
+    assert windows[-1].changed
+    assert "learning" in str(windows[0])
+    assert str(windows[-1]).endswith("changed")
 
 
 @pytest.mark.parametrize("batch_size", [2, 32])
 def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
     """Even where the source breaks right after it; windows hold the images that have come, in their order."""
-    given = []
+    yielded = []
 
     def breaks() -> Iterator[np.ndarray]:
         for image in STREAM[:12]:
-            given.append(image)
+            yielded.append(image)
             yield image
         raise OSError("no camera")
 
-    watched = monitor(
+    windows = monitor(
         REFERENCE,
         breaks(),
         DNAExtractor(Pixels()),
@@ -74,26 +74,26 @@ def test_a_full_window_waits_for_no_image(batch_size: int) -> None:
         **OPTIONS,
     )
     for count in (6, 12):
-        assert next(watched).seed is None
-        assert len(given) == count
+        assert next(windows).seed is None
+        assert len(yielded) == count
     with pytest.raises(ValueError, match="no camera"):
-        next(watched)
+        next(windows)
 
 
 def test_what_has_an_index_is_drawn_in_random_order() -> None:
     """Or else images that stand by subject, the usual ones first, look like a change."""
     subjects = STREAM[:90][abs(STREAM[:90].mean((1, 2, 3)) - 90).argsort()]
-    drawn = torch.randperm(90, generator=torch.Generator().manual_seed(0))
+    permutation = torch.randperm(90, generator=torch.Generator().manual_seed(0))
     reference = make_dna(REFERENCE, DNAExtractor(Pixels()), **OPTIONS)
     orders: tuple[Order, ...] = ("random", "source")
-    found = {
+    windows = {
         order: list(monitor(reference, subjects, DNAExtractor(Pixels()), window=6, learn=5, order=order))
         for order in orders
     }
-    assert [found[order][-1].changed for order in orders] == [False, True]
-    assert {window.seed for window in found["random"]} == {0}
-    shuffled = monitor(reference, iter(subjects[drawn]), DNAExtractor(Pixels()), window=6, learn=5)
-    assert [window.value for window in shuffled] == [window.value for window in found["random"]]
+    assert [windows[order][-1].changed for order in orders] == [False, True]
+    assert {window.seed for window in windows["random"]} == {0}
+    shuffled = monitor(reference, iter(subjects[permutation]), DNAExtractor(Pixels()), window=6, learn=5)
+    assert [window.value for window in shuffled] == [window.value for window in windows["random"]]
 
 
 @pytest.mark.parametrize("past", [[], [0.5], [0.01, 0.7, 0.02]])
@@ -104,11 +104,11 @@ def test_bets_are_fair(past: list[float], monkeypatch: pytest.MonkeyPatch) -> No
 
     def evidence(*p_values: float) -> float:
         nonlocal ranks
-        ranks, found, last = iter(p_values), ConformalEvidence(), 1.0
+        ranks, conformal, last = iter(p_values), ConformalEvidence(), 1.0
         for figure in range(6):
-            found.learn(figure)
+            conformal.learn(figure)
         for figure in p_values:
-            last = found.add(figure)
+            last = conformal.add(figure)
         return last
 
     edges = np.geomspace(1e-12, 1, 4001)  # most of a bet's gain lies near 0
@@ -119,34 +119,34 @@ def test_bets_are_fair(past: list[float], monkeypatch: pytest.MonkeyPatch) -> No
 def test_false_alarms_keep_their_promise() -> None:
     """Normal figures, 400 streams of 300: at most 5 % are ever called changed; and a change is seen."""
     rng = np.random.default_rng(0)
-    alarms, seen = 0, []
+    alarms, delays = 0, []
     for _ in range(400):
-        watch = Monitor()
-        alarms += any(watch.add(figure).changed for figure in rng.normal(size=300))
+        detector = Monitor()
+        alarms += any(detector.add(figure).changed for figure in rng.normal(size=300))
     for _ in range(20):
-        watch = Monitor()
+        detector = Monitor()
         figures = np.concatenate([rng.normal(size=60), rng.normal(4, 1, size=20)])
-        found = [watch.add(figure).changed for figure in figures]
-        seen.append(found.index(True) - 59 if True in found else 99)
+        changed = [detector.add(figure).changed for figure in figures]
+        delays.append(changed.index(True) - 59 if True in changed else 99)
     assert alarms <= 30  # of a binomial with a chance of 5 %, 99 % are below
-    assert np.median(seen) <= 6
+    assert np.median(delays) <= 6
 
 
 def test_ranks_are_uniform() -> None:
     """With ties too, which are drawn by lot."""
     rng = np.random.default_rng(0)
-    evidence, found = ConformalEvidence(), []
+    evidence, p_values = ConformalEvidence(), []
     for figure in rng.integers(0, 5, 4000):
-        found.append(evidence.p_value(figure))
+        p_values.append(evidence.p_value(figure))
         evidence.learn(figure)
-    counts = np.histogram(found[50:], np.linspace(0, 1, 11))[0]
+    counts = np.histogram(p_values[50:], np.linspace(0, 1, 11))[0]
     assert counts.min() > 330
     assert counts.max() < 460
-    assert min(found) > 0
+    assert min(p_values) > 0
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"window": 0}, "`window` expected"),
         ({"learn": 1}, "`learn` expected to be an integer of at least 2"),
@@ -154,32 +154,32 @@ def test_ranks_are_uniform() -> None:
         ({"level": 0}, "`level` expected to be between 0 and 1"),
     ],
 )
-def test_wrong_arguments_are_told_before_the_first_image(given: dict[str, Any], message: str) -> None:
+def test_wrong_arguments_are_told_before_the_first_image(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        monitor(REFERENCE, STREAM, DNAExtractor(Pixels()), **given)
+        monitor(REFERENCE, STREAM, DNAExtractor(Pixels()), **arguments)
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     np.savez(tmp_path / "stream.npz", np.concatenate([images(66, seed=1), images(12, 90, seed=3)]).repeat(4, 1))
     make_dna(REFERENCE.repeat(4, 1), layers=["block_0"]).save(tmp_path / "real.dna.npz")
-    given = ["monitor", tmp_path / "real.dna.npz", tmp_path / "stream.npz", "--window", 3]
+    arguments = ["monitor", tmp_path / "real.dna.npz", tmp_path / "stream.npz", "--window", 3]
     figure = tmp_path / "windows.png"
-    assert run(monkeypatch, *given, "--in-order", "--plot", figure, "--fail-if-changed") == 1
-    told = capsys.readouterr()
-    lines = told.out.splitlines()
+    assert run(monkeypatch, *arguments, "--in-order", "--plot", figure, "--fail-if-changed") == 1
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
     assert lines[0].startswith("window 1: dna-emd ")
     assert lines[-1].endswith("changed")
     assert 22 < len(lines) <= 26
-    assert "Failed: the stream has changed by the time of " in told.err
+    assert "Failed: the stream has changed by the time of " in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
-    assert run(monkeypatch, *given, "--in-order", "--json") == 0
+    assert run(monkeypatch, *arguments, "--in-order", "--json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
-    assert run(monkeypatch, *given, "--fail-if-changed") == 0
+    assert run(monkeypatch, *arguments, "--fail-if-changed") == 0
     first, second, *_ = capsys.readouterr().out.splitlines()
     assert first.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
     assert second.startswith("window 1: dna-emd ")
-    assert run(monkeypatch, *given[:3], "--window", 100) == 2
+    assert run(monkeypatch, *arguments[:3], "--window", 100) == 2
     assert "fewer than 100 images" in capsys.readouterr().err
 
 

@@ -29,58 +29,60 @@ KEPT, GONE, CAME = images(40), images(6, seed=1), images(40, 80, seed=2)
 
 def test_what_came_and_went() -> None:
     old, new = np.concatenate([KEPT[:5], GONE, KEPT[5:]]), np.concatenate([CAME, KEPT[::-1], KEPT[:1]])
-    found = diff(old, new, DNAExtractor(Pixels()), **OPTIONS)
-    assert found.num_images == (46, 81)
-    assert found.edited == [f"image {i}" for i in range(5, 11)]
-    assert found.removed == []
-    assert len(found.added) == 35  # an image that stands there twice was added once
-    assert not set(found.added) & set(found.edited)
-    assert ("image 0", "image 79") in found.renamed
-    whole = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
-    assert torch.equal(found.whole["dna-emd"].values, whole["dna-emd"].values)
-    assert found.whole.p_value is None
+    versions = diff(old, new, DNAExtractor(Pixels()), **OPTIONS)
+    assert versions.num_images == (46, 81)
+    assert versions.edited == [f"image {i}" for i in range(5, 11)]
+    assert versions.removed == []
+    assert len(versions.added) == 35  # an image that stands there twice was added once
+    assert not set(versions.added) & set(versions.edited)
+    assert ("image 0", "image 79") in versions.renamed
+    comparison = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert torch.equal(versions.whole["dna-emd"].values, comparison["dna-emd"].values)
+    assert versions.whole.p_value is None
     added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
-    assert found.of_added["dna-emd"].value == pytest.approx(added["dna-emd"].value, rel=1e-12)
-    assert found.of_added.p_value == added.p_value
-    assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in found.sentences
-    assert "6 images edited: other pixels under the same name." in found.sentences
-    assert any(sentence.startswith("The images added or edited differ from those kept") for sentence in found.sentences)
+    assert versions.of_added["dna-emd"].value == pytest.approx(added["dna-emd"].value, rel=1e-12)
+    assert versions.of_added.p_value == added.p_value
+    assert "46 images before, 81 images now: 40 the same, 35 added, 0 removed." in versions.sentences
+    assert "6 images edited: other pixels under the same name." in versions.sentences
+    assert any(
+        sentence.startswith("The images added or edited differ from those kept") for sentence in versions.sentences
+    )
 
 
 def test_equal_and_disjoint_versions() -> None:
     same = diff(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
     assert (same.added, same.removed, same.whole, same.of_added) == ([], [], None, None)
     assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
-    other = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
-    assert other.of_added is None
-    whole = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
-    assert other.whole["dna-emd"].value == pytest.approx(
-        whole["dna-emd"].value, rel=1e-12
+    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert disjoint.of_added is None
+    comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    assert disjoint.whole["dna-emd"].value == pytest.approx(
+        comparison["dna-emd"].value, rel=1e-12
     )  # of few images, by torch alone
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for version, some in (("old", [*KEPT[:3], GONE[0]]), ("new", [*KEPT[:2], CAME[0]])):
+    for version, version_images in (("old", [*KEPT[:3], GONE[0]]), ("new", [*KEPT[:2], CAME[0]])):
         (tmp_path / version).mkdir()
-        for i, image in enumerate(some):
+        for i, image in enumerate(version_images):
             Image.fromarray(image.repeat(4, 0).repeat(4, 1)).save(tmp_path / version / f"{i}.png")
     # the same pixels in another file
     Image.open(tmp_path / "old" / "2.png").save(tmp_path / "new" / "x.webp", lossless=True)
-    given = ["diff", tmp_path / "old", tmp_path / "new", "--layers", "block_0"]
-    assert run(monkeypatch, *given) == 0
-    told = capsys.readouterr().out
-    assert told.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
-    assert "renamed: 2.png -> x.webp" in told
-    assert run(monkeypatch, *given, "--markdown", "--fail-if-different") == 1
-    told = capsys.readouterr()
-    assert "| added | 1 | 2.png |" in told.out
-    assert "Failed: 1 image added, 1 removed, 0 edited." in told.err
-    assert run(monkeypatch, *given, "--json") == 0
+    arguments = ["diff", tmp_path / "old", tmp_path / "new", "--layers", "block_0"]
+    assert run(monkeypatch, *arguments) == 0
+    captured = capsys.readouterr().out
+    assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
+    assert "renamed: 2.png -> x.webp" in captured
+    assert run(monkeypatch, *arguments, "--markdown", "--fail-if-different") == 1
+    captured = capsys.readouterr()
+    assert "| added | 1 | 2.png |" in captured.out
+    assert "Failed: 1 image added, 1 removed, 0 edited." in captured.err
+    assert run(monkeypatch, *arguments, "--json") == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
     (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
     (tmp_path / "new" / "2.png").unlink()
-    assert run(monkeypatch, *given, "--fail-if-different") == 1
-    told = capsys.readouterr()
-    assert "3 the same, 0 added, 0 removed.\n" in told.out
-    assert "1 image edited: other pixels under the same name.\n" in told.out
-    assert "Failed: 0 images added, 0 removed, 1 edited." in told.err
+    assert run(monkeypatch, *arguments, "--fail-if-different") == 1
+    captured = capsys.readouterr()
+    assert "3 the same, 0 added, 0 removed.\n" in captured.out
+    assert "1 image edited: other pixels under the same name.\n" in captured.out
+    assert "Failed: 0 images added, 0 removed, 1 edited." in captured.err

@@ -40,9 +40,9 @@ class There(Tensor):
     @staticmethod
     def __new__(cls, here: Tensor) -> Self:
         like = {"strides": here.stride(), "storage_offset": here.storage_offset(), "dtype": here.dtype}
-        made: Self = torch.Tensor._make_wrapper_subclass(cls, here.shape, device="cuda:0", **like)
-        made.here = here
-        return made
+        tensor: Self = torch.Tensor._make_wrapper_subclass(cls, here.shape, device="cuda:0", **like)
+        tensor.here = here
+        return tensor
 
     @classmethod
     def __torch_dispatch__(cls, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -125,10 +125,10 @@ class Accelerator(TorchDispatchMode):
         inner_args, inner_kwargs = tree_map(lambda leaf: leaf.here if isinstance(leaf, There) else leaf, (args, kwargs))
         if kwargs.get("pin_memory"):
             inner_kwargs.pop("pin_memory")
-        found = func(*inner_args, **inner_kwargs)
+        result = func(*inner_args, **inner_kwargs)
         if func.overloadpacket.__name__ == "copy_":
             return args[0]
-        return tree_map(lambda leaf: self._wrapped(leaf, ours) if there and isinstance(leaf, Tensor) else leaf, found)
+        return tree_map(lambda leaf: self._wrapped(leaf, ours) if there and isinstance(leaf, Tensor) else leaf, result)
 
     def _look(self, func: Any, args: Any, kwargs: Any, tensors: list[Tensor], there: bool) -> None:
         """Note what the host waits for; RuntimeError for what no device does."""

@@ -1,4 +1,4 @@
-"""How much memory a test lets something take."""
+"""Limit on the memory of a test."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 @contextmanager
 def at_most(megabytes: int) -> Iterator[None]:
-    """Let the system refuse this process more memory than it has and so much."""
+    """Limit the address space of this process to its current size plus ``megabytes``."""
     resource = pytest.importorskip("resource")
     pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)

@@ -16,15 +16,15 @@ SIZES = {"real": (20, 11, 7, 0), "fake": (14, 11, 1, 5)}
 
 
 def sets() -> dict[str, tuple[np.ndarray, list[str]]]:
-    """Images, and the class of each, in no order; foxes are fakes only."""
+    """Return images and their classes, shuffled; foxes are only among the fakes."""
     generator = np.random.default_rng(0)
-    found = {}
+    by_side = {}
     for side, sizes in SIZES.items():
         classes = generator.permutation(np.repeat(NAMES, sizes)).tolist()
         shifts = [20 * NAMES.index(name) + (30 if (side, name) == ("fake", "dog") else 0) for name in classes]
         images = generator.normal(80, 30, (len(classes), 8, 8, 3)) + np.array(shifts)[:, None, None, None]
-        found[side] = images.clip(0, 255).astype(np.uint8), classes
-    return found
+        by_side[side] = images.clip(0, 255).astype(np.uint8), classes
+    return by_side
 
 
 SETS = sets()
@@ -37,7 +37,7 @@ def extractor() -> DNAExtractor:
 
 def of_class(side: str, name: str) -> np.ndarray:
     images, classes = SETS[side]
-    return images[[one == name for one in classes]]
+    return images[[label == name for label in classes]]
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -48,36 +48,38 @@ def check(rank: int, world: int) -> None:
     """Each class is as measured by itself, however many processes share the images."""
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
-    found = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
-    assert list(found) == ["cat", "dog", "emu"]
-    assert found.alone == ([], ["fox"])
+    comparisons = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
+    assert list(comparisons) == ["cat", "dog", "emu"]
+    assert comparisons.alone == ([], ["fox"])
     metrics = [
         DNAEMD(extractor(), classes=NAMES, reduction="class", **OPTIONS),
         DNAFrechet(extractor(), classes=4, reduction="class"),
         DNAFrechet(extractor(), classes=NAMES, statistics="activations", reduction="class", **OPTIONS),
     ]
     for metric in metrics:
-        for side, (every, classes) in SETS.items():
+        for side, (images_of_side, classes) in SETS.items():
             share = slice(rank, None, world)
-            given = torch.tensor([NAMES.index(name) for name in classes])[share] if metric is metrics[0] else None
-            some = tensor(every[share])
-            for first in range(0, len(some), 5):
+            numbers = torch.tensor([NAMES.index(name) for name in classes])[share] if metric is metrics[0] else None
+            images_of_rank = tensor(images_of_side[share])
+            for first in range(0, len(images_of_rank), 5):
                 names: Any = [NAMES.index(n) if metric is metrics[1] else n for n in classes[share]]
                 batch = slice(first, first + 5)
-                metric.update(some[batch], side == "real", classes=names[batch] if given is None else given[batch])
+                metric.update(
+                    images_of_rank[batch], side == "real", classes=names[batch] if numbers is None else numbers[batch]
+                )
     values = [metric.compute() for metric in metrics]
     for name in ("cat", "dog", "emu"):
         alone = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=0, **OPTIONS)
-        assert torch.equal(found[name]["dna-emd"].values, alone["dna-emd"].values)
+        assert torch.equal(comparisons[name]["dna-emd"].values, alone["dna-emd"].values)
         assert values[0][name] == pytest.approx(alone["dna-emd"].value, rel=1e-12)
         if name != "emu":  # of which one is no Gaussian
             assert values[1][str(NAMES.index(name))] == pytest.approx(alone["dna-fd"].value, rel=1e-12)
-            assert found[name]["dna-fd"].value == pytest.approx(alone["dna-fd"].value, rel=1e-12)
+            assert comparisons[name]["dna-fd"].value == pytest.approx(alone["dna-fd"].value, rel=1e-12)
         counts = metrics[0].to_dnas(real=False)[name].counts
         assert torch.equal(counts, alone.measured[1].dnas["histogram"].counts)
-    whole = compare(
+    together = compare(
         images[0], np.concatenate([of_class("fake", name) for name in NAMES[:3]]), extractor(), num_folds=0, **OPTIONS
     )
-    assert torch.equal(found.total["dna-emd"].values, whole["dna-emd"].values)
+    assert torch.equal(comparisons.total["dna-emd"].values, together["dna-emd"].values)
     assert set(values[1]) == {"0", "1"}
     assert metrics[0].to_dna(real=True).num_images == 38

@@ -1,4 +1,4 @@
-"""Prints a digest of what each compiled function gives: one line for each function and layout."""
+"""Print a digest of the result of each compiled function: one line for each function and layout."""
 
 from __future__ import annotations
 
@@ -63,9 +63,9 @@ def main() -> None:
     cpu.regrid_(a, starts, shifts, starts >> shifts)
     show("regridded", a)
     functions = {**vars(tiles), **vars(rows)}
-    compiled = {name: one for name, one in functions.items() if isinstance(one, Dispatcher)}
-    print("compiled here", *sorted(name for name, one in compiled.items() if one.stats.cache_misses))
-    print("not called", *sorted(name for name, one in compiled.items() if not one.signatures))
+    compiled = {name: function for name, function in functions.items() if isinstance(function, Dispatcher)}
+    print("compiled here", *sorted(name for name, function in compiled.items() if function.stats.cache_misses))
+    print("not called", *sorted(name for name, function in compiled.items() if not function.signatures))
 
 
 if __name__ == "__main__":

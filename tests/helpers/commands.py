@@ -1,4 +1,4 @@
-"""The command line in this process, and how to start it in another."""
+"""Run the command line in this process or in others."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
 
 
 def torchrun(*arguments: object, script: Path | None = None, check: bool = True) -> subprocess.CompletedProcess[str]:
-    """A command, or a script around it, in two processes of one thread each."""
-    what = COMMAND[1:] if script is None else [str(script)]
-    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *what]
+    """Run a command, or a script around it, in two processes of one thread each."""
+    program = COMMAND[1:] if script is None else [str(script)]
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, *map(str, arguments)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
-    assert not (check and done.returncode), done.stderr
-    return done
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    assert not (check and result.returncode), result.stderr
+    return result
 
 
 class Said(NamedTuple):
-    """Exit codes of processes, and what all of them said, one after the other."""
+    """Exit codes and concatenated output of processes."""
 
     codes: list[int]
     stdout: str
@@ -48,9 +48,9 @@ def in_processes(
     program: Callable[[], object] = main,
     world: int = 2,
 ) -> Said:
-    """A command, or another program, in two processes as torchrun starts them; rank 1 does this before.
+    """Run a command, or another program, in two processes as torchrun does; rank 1 calls ``before`` first.
 
-    What they say is in files of the folder. In a world of one it is a process of its own, as a shell starts it.
+    Their output is in files of the folder. With ``world=1`` the program runs in a single other process.
     """
     with socket.socket() as free:
         free.bind(("localhost", 0))
@@ -63,7 +63,7 @@ def in_processes(
     out, err = ("".join((folder / f"{rank}.{name}").read_text() for rank in range(world)) for name in ("out", "err"))
     codes = [outcome.value if outcome.exit_code is None else outcome.exit_code for outcome in outcomes]
     if before is not int or program is not main or any(codes):
-        processes.end_all()  # which have other handlers of signals by now, patches, or settings of other packages
+        processes.end_all()  # they have other signal handlers now, patches, or settings of other packages
     return Said(codes, out, err)
 
 
@@ -76,10 +76,10 @@ def _program(
     before: Callable[[], object],
     program: Callable[[], object],
 ) -> int:
-    """Exit code of a program, what it says in files."""
+    """Run a program with its output in files, and return its exit code."""
     os.chdir(place)
     for name in [name for name in sys.modules if name.startswith("torchmetrics_dna.cli")]:
-        del sys.modules[name]  # which know from their import on whether they are the first of several processes
+        del sys.modules[name]  # they read the rank when they are imported
     environment = environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)}
     with (
         patch.dict(os.environ, environment, clear=True), patch.object(sys, "argv", words),
@@ -96,7 +96,7 @@ def _program(
 
 @contextmanager
 def into_file(stream: TextIO, path: Path) -> Iterator[None]:
-    """What is written to a stream of the process, also by C++."""
+    """Redirect a stream of the process to a file, also for C++."""
     stream.flush()
     number = stream.fileno()
     before = os.dup(number)
@@ -111,13 +111,13 @@ def into_file(stream: TextIO, path: Path) -> Iterator[None]:
 
 
 def run_script(path: Path) -> None:
-    """A program beside others that it imports."""
+    """Run a program with its folder on the import path."""
     sys.path.insert(0, str(path.parent))
     runpy.run_path(str(path), run_name="__main__")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:
-    """The exit code of a command."""
+    """Run a command, and return its exit code."""
     monkeypatch.setattr(sys, "argv", ["torchmetrics-dna", *map(str, arguments)])
     with pytest.raises(SystemExit) as exit_:
         main()

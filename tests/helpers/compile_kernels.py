@@ -23,11 +23,11 @@ ONES = ("num_bins", "neurons", "total", "per_image", "positions", "neuron_stride
 
 
 def compiled(name: str, dtype: str, ones: tuple[str, ...], capability: int) -> Any:
-    """A kernel for activations of this type; Triton compiles anew for integers that are 1, as if they stood there."""
+    """Compile a kernel for activations of this dtype; Triton specializes on integers that are 1, as constants."""
     kernel = getattr(cuda, name)
     fixed: dict[str, Any] = SIZES[name] | dict.fromkeys(ones, 1)
-    known = POINTERS | FLOATS | {"values": f"*{dtype}"}
-    signature = {each: "constexpr" if each in fixed else known.get(each, "i32") for each in kernel.arg_names}
+    types = POINTERS | FLOATS | {"values": f"*{dtype}"}
+    signature = {each: "constexpr" if each in fixed else types.get(each, "i32") for each in kernel.arg_names}
     source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False})
 
@@ -35,8 +35,8 @@ def compiled(name: str, dtype: str, ones: tuple[str, ...], capability: int) -> A
 def main() -> None:
     for name in SIZES:
         for dtype, ones, capability in (("fp32", (), 80), ("bf16", ONES, 90)):
-            made = compiled(name, dtype, ones, capability)
-            print(name, dtype, made.metadata.shared, len(made.asm["cubin"]), made.asm["ptx"].count("div.rn.f64"))
+            kernel = compiled(name, dtype, ones, capability)
+            print(name, dtype, kernel.metadata.shared, len(kernel.asm["cubin"]), kernel.asm["ptx"].count("div.rn.f64"))
 
 
 if __name__ == "__main__":

@@ -67,14 +67,14 @@ def every_kind(of: Neurons | None = None) -> list[DNA]:
 
 def in_folds(of: Neurons | None = None) -> list[DNA]:
     """A DNA of each kind with two folds, whose histograms have fewer bins."""
-    found = []
+    folded = []
     for dna in every_kind(of):
         parts = [dna, merged([dna, dna])]
         fixed = isinstance(dna, HistogramDNA) and not dna.self_ranging
         folds = [part.rebin(3) if fixed else part for part in parts]
         folds = [part.to_gaussian() if isinstance(part, LayerGaussianDNA) else part for part in folds]
-        found.append(replace(merged(parts), folds=tuple(replace(fold, notes="") for fold in folds)))
-    return found
+        folded.append(replace(merged(parts), folds=tuple(replace(fold, notes="") for fold in folds)))
+    return folded
 
 
 def _rows(of: Neurons, num_bins: int, largest: int) -> list[tuple[int, np.ndarray]]:
@@ -87,7 +87,7 @@ def _rows(of: Neurons, num_bins: int, largest: int) -> list[tuple[int, np.ndarra
 
 
 def about(dna: DNA) -> dict[str, object]:
-    """All else of a DNA, in json's types."""
+    """Return the metadata of a DNA in json types."""
     return {
         "digest": dna.digest,
         "layers": [[layer, list(dna.neurons.numbers(layer))] for layer in dna.neurons],
@@ -100,10 +100,10 @@ def about(dna: DNA) -> dict[str, object]:
 
 
 def tensors(dna: DNA) -> dict[str, torch.Tensor]:
-    """All numbers of a DNA, by name."""
+    """Return all tensors of a DNA, by name."""
     if isinstance(dna, HistogramDNA):
-        found = {"counts": dna.counts}
-        return found | ({} if dna.ranges is None else {"low": dna.ranges.minimum, "high": dna.ranges.maximum})
+        by_name = {"counts": dna.counts}
+        return by_name | ({} if dna.ranges is None else {"low": dna.ranges.minimum, "high": dna.ranges.maximum})
     if isinstance(dna, GaussianDNA):
         return {"mean": dna.mean, "var": dna.var}
     assert isinstance(dna, LayerGaussianDNA)

@@ -18,23 +18,23 @@ Needs = dict[str, set[str]]
 
 
 def imports(path: Path, *, types: bool = True, on_use: bool = True) -> set[str]:
-    """What a file imports of the package, each module by its full name, and by the name that is taken of it.
+    """Return the imports of a file from the package: full names of modules, and of the names taken from them.
 
-    ``types`` includes what only type checkers import, and ``on_use`` what functions do.
+    ``types`` includes imports for type checkers only, and ``on_use`` those within functions.
     """
-    found = set()
+    names = set()
     for node in _nodes(ast.parse(path.read_text(encoding="utf-8")), types, on_use):
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
+            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.Call) and node.args and isinstance(node.args[0], ast.Constant):
             function, name = ast.unparse(node.func).rpartition(".")[2], node.args[0].value
             if function in ("optional", "require", "import_module"):
-                found.add(f"torchmetrics_dna.{name}" if function == "optional" else name)
+                names.add(f"torchmetrics_dna.{name}" if function == "optional" else name)
         elif isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "_HOME":
-            found |= {f"torchmetrics_dna.{home}" for home in ast.literal_eval(node.value).values()}
-    return {name for name in found if name.split(".")[0] == "torchmetrics_dna"}
+            names |= {f"torchmetrics_dna.{home}" for home in ast.literal_eval(node.value).values()}
+    return {name for name in names if name.split(".")[0] == "torchmetrics_dna"}
 
 
 def _nodes(tree: ast.AST, types: bool, on_use: bool) -> Iterator[ast.AST]:
@@ -51,7 +51,7 @@ def room_of(path: Path, package: Path = PACKAGE) -> str:
 
 
 def rooms() -> Needs:
-    """Which other rooms each room imports."""
+    """Return the other rooms that each room imports."""
     needs: Needs = {}
     for path in PACKAGE.rglob("*.py"):
         named = {name.split(".")[1] for name in imports(path, types=False) if "." in name}
@@ -60,7 +60,7 @@ def rooms() -> Needs:
 
 
 def modules(room: str | None = None, *, types: bool = False, on_use: bool = False) -> Needs:
-    """Which other modules each module imports, of the whole package or within a room; see :func:`imports`."""
+    """Return the other modules that each module imports, of the package or of a room; see :func:`imports`."""
     paths = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]  # which loads lazily
     paths = [path for path in paths if room in (None, room_of(path))]
     names = {".".join(p.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(".__init__"): p for p in paths}
@@ -68,12 +68,12 @@ def modules(room: str | None = None, *, types: bool = False, on_use: bool = Fals
 
 
 def floors(needs: Needs) -> tuple[list[set[str]], set[str]]:
-    """Names by floor, from below; and those that have none, since they are in a circle or above one."""
-    found: list[set[str]] = []
+    """Return names by floor, from below, and those without a floor, since they are in a circle or above one."""
+    by_floor: list[set[str]] = []
     while ready := {name for name, wanted in needs.items() if not wanted}:
-        found.append(ready)
+        by_floor.append(ready)
         needs = {name: wanted - ready for name, wanted in needs.items() if name not in ready}
-    return found, set(needs)
+    return by_floor, set(needs)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The same few images as every kind of source that there is."""
+"""The same few images as every kind of source."""
 
 from __future__ import annotations
 
@@ -78,13 +78,13 @@ def npy(where: Path) -> str:
 
 
 def shards(where: Path, mask: bool = False) -> str:
-    """As WebDataset has them."""
+    """Write shards like those of WebDataset."""
     for k in range(3):
-        some = {}
+        files = {}
         for i, content in list(enumerate(FILES.values()))[k::3]:
-            some |= {f"{i:04}.json": json.dumps({"label": i}).encode(), f"{i:04}.png": content}
-            some |= {f"{i:04}.mask.png": png(255 - PIXELS[i])} if mask else {}
-        tar(where / f"x-{k:03}.tar", some)
+            files |= {f"{i:04}.json": json.dumps({"label": i}).encode(), f"{i:04}.png": content}
+            files |= {f"{i:04}.mask.png": png(255 - PIXELS[i])} if mask else {}
+        tar(where / f"x-{k:03}.tar", files)
     return str(where / "x-{000..002}.tar")
 
 
@@ -100,7 +100,7 @@ def parquet(where: Path, nested: bool = False) -> str:
 
 
 def video(where: Path, name: str = "x.mkv", frames: np.ndarray = PIXELS) -> str:
-    """Without loss."""
+    """Write a lossless video."""
     import av
 
     with av.open(str(where / name), "w") as container:
@@ -113,7 +113,7 @@ def video(where: Path, name: str = "x.mkv", frames: np.ndarray = PIXELS) -> str:
 
 
 def encoded(path: Path, codec: str, frames: np.ndarray = PIXELS, **options: str) -> str:
-    """As cameras do, with loss, of 12 frames a second and a key frame every fourth."""
+    """Write a lossy video like those of cameras, with 12 frames per second and a key frame every fourth."""
     import av
 
     with av.open(str(path), "w", options=options) as container:
@@ -160,7 +160,7 @@ def tensors() -> torch.Tensor:
 
 
 def pipeline() -> Callable[[], Any]:
-    """A function that gives batches of images, as a diffusers pipeline does, until there are no more."""
+    """Return a function that returns batches of images like a diffusers pipeline, until they run out."""
     batches = iter([[Image.fromarray(image) for image in PIXELS[i : i + 4]] for i in range(0, COUNT, 4)])
     return lambda: SimpleNamespace(images=next(batches))
 
@@ -170,8 +170,8 @@ def hugging_face(streaming: bool = False) -> Any:
 
     rows = {"label": list(range(COUNT)), "img": [{"bytes": content, "path": None} for content in FILES.values()]}
     features = datasets.Features({"label": datasets.Value("int64"), "img": datasets.Image()})
-    found = datasets.Dataset.from_dict(rows, features=features)
-    return found.to_iterable_dataset(num_shards=3) if streaming else found
+    dataset = datasets.Dataset.from_dict(rows, features=features)
+    return dataset.to_iterable_dataset(num_shards=3) if streaming else dataset
 
 
 def collated(rows: list[dict[str, Any]]) -> dict[str, Any]:

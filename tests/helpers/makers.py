@@ -59,14 +59,14 @@ def activation_range(**kwargs: object) -> ActivationRange:
 
 
 MAKERS: dict[str, Callable[..., Metric]] = {
-    made.__name__: made
-    for made in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
+    maker.__name__: maker
+    for maker in (emd, self_ranging_emd, frechet, frechet_of_activations, self_ranging_frechet, layer_frechet)
 }
 
 # without the forms that differ in what they count by alone
-CLASSES = {made.__name__: made for made in (emd, frechet, layer_frechet)}
+CLASSES = {maker.__name__: maker for maker in (emd, frechet, layer_frechet)}
 ONE_SIDED: dict[str, Callable[..., Metric]] = {
-    made.__name__: made for made in (realism, contrasted_realism, activation_range)
+    maker.__name__: maker for maker in (realism, contrasted_realism, activation_range)
 }
 
 

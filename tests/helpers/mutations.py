@@ -69,7 +69,7 @@ WHOLE = Neurons({"block.0/conv-1": 3, "层": 2, "x": 1})  # official files hold 
 
 @dataclass
 class Subject:
-    """A kind of file: how to write a good one at a stem, to read it, and to read it plainly."""
+    """Kind of file: functions that write a good one at a stem, read it, and read it without the package."""
 
     write: Callable[[Path], None]
     read: Callable[[Path], Any]
@@ -117,7 +117,7 @@ def names() -> Subject:
 
 
 def index(values: torch.Tensor, names: list[str]) -> Subject:
-    """An index of images of the former kind."""
+    """Return the subject for an index of images in the old format."""
     path = lambda stem: stem.with_suffix(".safetensors")  # noqa: E731
     return Subject(
         lambda stem: save_old_index(path(stem), values, names),
@@ -135,7 +135,7 @@ def save_old_index(path: Path, values: torch.Tensor, names: list[str]) -> None:
 
 def subjects() -> dict[str, Subject]:
     histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
-    whole = dnas.every_kind(WHOLE)
+    of_whole_layers = dnas.every_kind(WHOLE)
     weights = NeuronWeights(torch.arange(6) / 3, WHOLE, "tiny", "aa", "of nothing")
     random = torch.Generator().manual_seed(0)
     shifts, spread, content = (torch.randn(*shape, 6, generator=random).double() for shape in ((2, 3), (), (4,)))
@@ -159,14 +159,14 @@ def subjects() -> dict[str, Subject]:
         "ranges": ranges("widen", "mine"),
         "ranges, official": ranges("scale", None),
         "official histogram": pair(dnas.histogram(WHOLE, largest=2**31 - 1)),
-        "official gaussian": pair(whole[2]),
-        "official layer-gaussian": pair(whole[3]),
+        "official gaussian": pair(of_whole_layers[2]),
+        "official layer-gaussian": pair(of_whole_layers[3]),
         "official activation-ranges": pair(dnas.ranges(WHOLE)),
     }
 
 
 def images(make: Callable[[Path], object], suffix: str, packing: str = "") -> Subject:
-    """A kind of file with images in it, which ``make`` writes to a path."""
+    """Return the subject for a file of images, which ``make`` writes to a path."""
     path = lambda stem: stem.with_suffix(suffix)  # noqa: E731
     return Subject(lambda stem: make(path(stem)), lambda stem: read_images(path(stem)), None, (suffix,), packing)
 
@@ -218,31 +218,31 @@ def of_images() -> dict[str, Subject]:
     }
 
 
-def value_of(found: Stored | ActivationRanges | dict[str, Any]) -> dict[str, Any]:
-    """All that was read, as plain values."""
-    if isinstance(found, dict):
-        return found
-    value = {"layers": [[layer, list(found.neurons.numbers(layer))] for layer in found.neurons]}
-    if isinstance(found, ActivationRanges):
-        return value | {"low": found.minimum, "high": found.maximum, "margin": found.margin, "name": found.name}
-    if isinstance(found, (ChangeDictionary, Features)):
-        value |= {"extractor": found.extractor, "weights": found.weights_digest}
-    if isinstance(found, Features):
-        numbers = {"values": found.values, "num_images": found.num_images}
-        return value | numbers | {"preparation": found.preparation, "names": list(found.names)}
-    if isinstance(found, ChangeDictionary):
-        numbers = {"shifts": found.shifts, "spread": found.spread, "content": found.content}
-        return value | numbers | {"changes": list(found.names), "num_images": found.num_images}
-    if isinstance(found, NeuronWeights):
-        about = {"extractor": found.extractor, "weights": found.weights_digest, "notes": found.name}
-        return value | about | {"weight": found.weights}
-    assert isinstance(found, DNA)
+def value_of(read: Stored | ActivationRanges | dict[str, Any]) -> dict[str, Any]:
+    """Return all that was read, as plain values."""
+    if isinstance(read, dict):
+        return read
+    value = {"layers": [[layer, list(read.neurons.numbers(layer))] for layer in read.neurons]}
+    if isinstance(read, ActivationRanges):
+        return value | {"low": read.minimum, "high": read.maximum, "margin": read.margin, "name": read.name}
+    if isinstance(read, (ChangeDictionary, Features)):
+        value |= {"extractor": read.extractor, "weights": read.weights_digest}
+    if isinstance(read, Features):
+        numbers = {"values": read.values, "num_images": read.num_images}
+        return value | numbers | {"preparation": read.preparation, "names": list(read.names)}
+    if isinstance(read, ChangeDictionary):
+        numbers = {"shifts": read.shifts, "spread": read.spread, "content": read.content}
+        return value | numbers | {"changes": list(read.names), "num_images": read.num_images}
+    if isinstance(read, NeuronWeights):
+        about = {"extractor": read.extractor, "weights": read.weights_digest, "notes": read.name}
+        return value | about | {"weight": read.weights}
+    assert isinstance(read, DNA)
     fields = ("kind", "num_images", "extractor", "preparation", "notes")
-    value |= {name: getattr(found, name) for name in fields} | {"weights": found.weights_digest} | dnas.tensors(found)
-    for k, fold in enumerate(found.folds):
+    value |= {name: getattr(read, name) for name in fields} | {"weights": read.weights_digest} | dnas.tensors(read)
+    for k, fold in enumerate(read.folds):
         value |= {f"folds/{k}/{name}": of_fold for name, of_fold in value_of(fold).items()}
-    known = getattr(found, "ranges", None)
-    return value | ({"margin": known.margin, "name": known.name} if known else {})
+    bounds = getattr(read, "ranges", None)
+    return value | ({"margin": bounds.margin, "name": bounds.name} if bounds else {})
 
 
 def plain_ranges(path: Path) -> dict[str, Any]:
@@ -296,7 +296,7 @@ def plain_pair(stem: Path) -> dict[str, Any]:
 
 
 def plain_container(path: Path) -> dict[str, Any]:
-    """As docs/format.md says how to."""
+    """Read a container by the instructions of docs/format.md."""
     with np.load(path, allow_pickle=False) as file:
         header = json.loads(file["dna.json"])
         arrays = {name: file[f"{name}.npy"] for name in header["arrays"]}
@@ -305,7 +305,7 @@ def plain_container(path: Path) -> dict[str, Any]:
         prefix = f"folds/{k}/"
         inner = {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
         of_fold = _plain({**header, "notes": ""}, {**header["dna"], **own}, {**arrays, **inner})
-        value |= {f"{prefix}{name}": found for name, found in of_fold.items()}
+        value |= {f"{prefix}{name}": tensor for name, tensor in of_fold.items()}
     return value
 
 
@@ -346,32 +346,33 @@ def _full(triangle: np.ndarray, n: int) -> np.ndarray:
 
 
 def same(value: dict[str, Any], expected: dict[str, Any]) -> bool:
-    """Whether all that is expected is there, of the same types, to the last bit."""
-    return all(name in value and _equal(value[name], wanted) for name, wanted in expected.items())
+    """True if all expected entries are there, of the same types, to the last bit."""
+    return all(name in value and _equal(value[name], expected_value) for name, expected_value in expected.items())
 
 
-def _equal(found: Any, wanted: Any) -> bool:
-    if isinstance(found, torch.Tensor):
-        return np.array_equal(found.numpy(), np.asarray(wanted).astype(found.numpy().dtype))
-    return json.dumps(found, sort_keys=True) == json.dumps(wanted, sort_keys=True)
+def _equal(actual: Any, expected: Any) -> bool:
+    if isinstance(actual, torch.Tensor):
+        return np.array_equal(actual.numpy(), np.asarray(expected).astype(actual.numpy().dtype))
+    return json.dumps(actual, sort_keys=True) == json.dumps(expected, sort_keys=True)
 
 
 # --- changes ----------------------------------------------------------------------------------------------------------
 
 
 def mutated(content: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """One of the ways in which files go bad."""
+    """Damage bytes in one of the ways that occur on disks and networks."""
     at = rng.randrange(len(content) + 1)
     end = at + rng.randrange(1, 600)
-    way = rng.choice(("cut", "bit", "bytes", "lost", "swapped", "zeros", "zeroed", "more"))
-    if way == "bit":
+    mutation = rng.choice(("cut", "bit", "bytes", "lost", "swapped", "zeros", "zeroed", "more"))
+    if mutation == "bit":
         at = min(at, len(content) - 1)
-        return way, content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
-    if way == "swapped":
+        return mutation, content[:at] + bytes([content[at] ^ (1 << rng.randrange(8))]) + content[at + 1 :]
+    if mutation == "swapped":
         a, b = sorted(rng.sample(range(max(2, len(content) // 16)), 2))
         block = lambda i: content[16 * i : 16 * i + 16]  # noqa: E731
-        return way, content[: 16 * a] + block(b) + content[16 * a + 16 : 16 * b] + block(a) + content[16 * b + 16 :]
-    between = {
+        between = content[16 * a + 16 : 16 * b]
+        return mutation, content[: 16 * a] + block(b) + between + block(a) + content[16 * b + 16 :]
+    rest = {
         "cut": b"",
         "bytes": rng.randbytes(rng.randrange(1, 40)) + content[at + rng.randrange(40) :],
         "lost": content[end:],
@@ -379,7 +380,7 @@ def mutated(content: bytes, rng: random.Random) -> tuple[str, bytes]:
         "zeroed": bytes(len(content[at:end])) + content[end:],
         "more": content[at:] + rng.randbytes(end - at),
     }
-    return way, content[:at] + between[way]
+    return mutation, content[:at] + rest[mutation]
 
 
 VALUES = """
@@ -395,7 +396,7 @@ TOKENS = (
 
 
 def mutated_json(text: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """A value or a key of it replaced by something that reads otherwise, or left out, or there twice."""
+    """Replace a value or key of json by one that reads otherwise, or drop or repeat it."""
     tree = json.loads(text)
     places: list[tuple[Any, Any]] = []
 
@@ -407,15 +408,15 @@ def mutated_json(text: bytes, rng: random.Random) -> tuple[str, bytes]:
 
     walk(tree)
     node, key = rng.choice(places)
-    way, token = rng.choice(("value", "value", "value", "left out", "key", "twice")), rng.choice(TOKENS)
-    if way in ("key", "twice") and isinstance(node, dict):
-        old = node.pop(key) if way == "key" else node[key]
+    mutation, token = rng.choice(("value", "value", "value", "left out", "key", "twice")), rng.choice(TOKENS)
+    if mutation in ("key", "twice") and isinstance(node, dict):
+        old = node.pop(key) if mutation == "key" else node[key]
         node["@@key"] = old
-        name = rng.choice([*node, "0", "1", "-1", "1_0", " 1", "x"]) if way == "key" else key
-        return way, json.dumps(tree).replace('"@@key"', json.dumps(name)).encode()
-    if way == "left out":
+        name = rng.choice([*node, "0", "1", "-1", "1_0", " 1", "x"]) if mutation == "key" else key
+        return mutation, json.dumps(tree).replace('"@@key"', json.dumps(name)).encode()
+    if mutation == "left out":
         del node[key]
-        return way, json.dumps(tree).encode()
+        return mutation, json.dumps(tree).encode()
     node[key] = "@@value"
     return "value", json.dumps(tree).replace('"@@value"', token).encode()
 
@@ -438,49 +439,49 @@ HEADERS = (
 
 
 def mutated_npy(content: bytes, rng: random.Random) -> tuple[str, bytes]:
-    """Its header or a number of it replaced, or its bytes as on a bad disk."""
-    way = rng.choice(("header", "number", "number", "inner bytes"))
+    """Replace the header or a number of an array, or damage its bytes."""
+    mutation = rng.choice(("header", "number", "number", "inner bytes"))
     try:
         array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False).copy()
     except ValueError:
-        way = "inner bytes"  # not an array
-    if way == "inner bytes":
-        return way, mutated(content, rng)[1]
-    if way == "header":
+        mutation = "inner bytes"  # not an array
+    if mutation == "inner bytes":
+        return mutation, mutated(content, rng)[1]
+    if mutation == "header":
         text = rng.choice(HEADERS).encode()
-        return way, content[:8] + len(text).to_bytes(2, "little") + text + content[10:]
+        return mutation, content[:8] + len(text).to_bytes(2, "little") + text + content[10:]
     with np.errstate(all="ignore"):
         number = np.array(rng.choice([np.nan, np.inf, -np.inf, -1, 0, 1, 1e300, -1e-9, 2**31])).astype(array.dtype)
     array.flat[rng.randrange(array.size)] = number
-    return way, npy(array)
+    return mutation, npy(array)
 
 
 def mutated_members(members: Members, rng: random.Random) -> tuple[str, Members]:
-    """The members of an archive with one of them changed, or two mixed up."""
-    way = rng.choice(("one", "one", "one", "members swapped", "member left out"))
-    one, other = rng.sample(list(members), 2)
-    if way == "members swapped":
-        return way, members | {one: members[other], other: members[one]}
-    if way == "member left out":
-        return way, {name: content for name, content in members.items() if name != one}
-    one = rng.choice([one, "dna.json"]) if "dna.json" in members else one
-    way, content = (mutated_json if one.endswith(".json") else mutated_npy)(members[one], rng)
-    return way, members | {one: content}
+    """Change one of the members of an archive, or swap two."""
+    mutation = rng.choice(("one", "one", "one", "members swapped", "member left out"))
+    member, second = rng.sample(list(members), 2)
+    if mutation == "members swapped":
+        return mutation, members | {member: members[second], second: members[member]}
+    if mutation == "member left out":
+        return mutation, {name: content for name, content in members.items() if name != member}
+    member = rng.choice([member, "dna.json"]) if "dna.json" in members else member
+    mutation, content = (mutated_json if member.endswith(".json") else mutated_npy)(members[member], rng)
+    return mutation, members | {member: content}
 
 
 def mutated_index(content: bytes, rng: random.Random) -> tuple[str, bytes, str]:
-    """The json of an index changed, inner or outer; or a number, with a digest that fits."""
+    """Change the inner or outer json of an index, or a number, with or without a matching digest."""
     size = int.from_bytes(content[:8], "little")
     header, numbers = content[8 : 8 + size], content[8 + size :]
     inner = json.loads(header)["__metadata__"]["torchmetrics_dna"].encode()
-    told_by, part = "checksum", rng.choice(("outer", "inner", "numbers"))
+    detected_by, part = "checksum", rng.choice(("outer", "inner", "numbers"))
     if part == "outer":
-        way, header = mutated_json(header, rng)
+        mutation, header = mutated_json(header, rng)
     else:
         if part == "inner":
-            way, inner = mutated_json(inner, rng)
+            mutation, inner = mutated_json(inner, rng)
         else:
-            way, at = "number", 4 * rng.randrange(len(numbers) // 4)
+            mutation, at = "number", 4 * rng.randrange(len(numbers) // 4)
             number = np.float32(rng.choice([np.nan, np.inf, -1, 0, 1e30, -1e-9])).tobytes()
             numbers = numbers[:at] + number + numbers[at + 4 :]
         try:
@@ -488,17 +489,17 @@ def mutated_index(content: bytes, rng: random.Random) -> tuple[str, bytes, str]:
             if rng.random() < 0.5:
                 about.pop("digest")
                 about["digest"] = content_digest(about, {"means": np.frombuffer(numbers, "<f4")})
-                way, told_by, inner = f"{way}, digest too", "nothing", json.dumps(about).encode()
+                mutation, detected_by, inner = f"{mutation}, digest too", "nothing", json.dumps(about).encode()
         except Exception:  # whatever the change has made of it
-            told_by = "checksum"
+            detected_by = "checksum"
         text = json.loads(header)
         text["__metadata__"]["torchmetrics_dna"] = inner.decode()
         header = json.dumps(text).encode()
-    return f"{way}, {part}", len(header).to_bytes(8, "little") + header + numbers, told_by
+    return f"{mutation}, {part}", len(header).to_bytes(8, "little") + header + numbers, detected_by
 
 
 def with_digest(members: Members) -> Members:
-    """With the digest that its content has, as far as that can be told."""
+    """Update the digest to that of the content, if it can still be computed."""
     try:
         header = json.loads(members["dna.json"])
         names = list(header["arrays"])
@@ -526,7 +527,7 @@ def unzipped(content: bytes) -> Members:
 
 
 def zipped(members: Members, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """An archive that ends in its checksum, as ours do."""
+    """Return an archive that ends in its checksum, like those of the package."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", method) as archive:
         for name, content in members.items():
@@ -543,30 +544,30 @@ def npy(array: np.ndarray, **options: object) -> bytes:
 
 
 def change(content: bytes, suffix: str, packing: str, rng: random.Random) -> tuple[str, bytes, str]:
-    """What was changed, the new content, and what tells that it was changed."""
+    """Mutate a file; return the name of the mutation, the new content, and the check that detects it."""
     is_index = suffix == ".safetensors"
     inner = suffix == ".json" or is_index or packing or zipfile.is_zipfile(io.BytesIO(content))
     if rng.random() < 0.4 or not inner:
-        whole = packing or is_index or content[-71:].startswith(b"sha256:")
-        return *mutated(content, rng), "checksum" if whole else "nothing"
+        has_checksum = packing or is_index or content[-71:].startswith(b"sha256:")
+        return *mutated(content, rng), "checksum" if has_checksum else "nothing"
     if suffix == ".json":
         return *mutated_json(content, rng), "nothing"
     if is_index:
         return mutated_index(content, rng)
     if packing == "gzip":
-        way, changed = mutated(gzip.decompress(content), rng)
-        return f"{way} inside", gzip.compress(changed, 1), "nothing"
+        mutation, changed = mutated(gzip.decompress(content), rng)
+        return f"{mutation} inside", gzip.compress(changed, 1), "nothing"
     members = unzipped(content)
-    way, members = mutated_members(members, rng)
+    mutation, members = mutated_members(members, rng)
     if "dna.json" not in unzipped(content):
         return (
-            way,
+            mutation,
             zipped(members, rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2])),
             "nothing",
         )
     if rng.random() < 0.5:
-        return f"{way}, digest too", zipped(with_digest(members)), "nothing"
-    return way, zipped(members), "digest"
+        return f"{mutation}, digest too", zipped(with_digest(members)), "nothing"
+    return mutation, zipped(members), "digest"
 
 
 # --- what becomes of them ---------------------------------------------------------------------------------------------
@@ -574,7 +575,7 @@ def change(content: bytes, suffix: str, packing: str, rng: random.Random) -> tup
 
 @dataclass
 class Found:
-    """What became of some files."""
+    """Outcomes of mutated files."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
     ways: Counter[str] = field(default_factory=Counter)
@@ -590,35 +591,35 @@ class Found:
 
 
 class Stuck(BaseException):
-    """It does not come to an end."""
+    """The reader does not return in time."""
 
 
 def _stop(*_: object) -> None:
     raise Stuck
 
 
-def outcome(subject: Subject, stem: Path, original: dict[str, Any], told_by: str) -> str:
-    """What a reader makes of the file at a stem; AssertionError if that is wrong."""
+def outcome(subject: Subject, stem: Path, original: dict[str, Any], detected_by: str) -> str:
+    """Read the file at a stem and classify the outcome; AssertionError if it is wrong."""
     try:
         read = subject.read(stem)
-        found = value_of(read)
+        value = value_of(read)
     except (ValueError, OSError) as err:
-        said = str(err)
-        if "\n" in said or str(stem.parent) not in said or len(said) > 1000:
-            raise AssertionError(f"it is not said in one line which file is wrong: {said}") from err
+        message = str(err)
+        if "\n" in message or str(stem.parent) not in message or len(message) > 1000:
+            raise AssertionError(f"it is not said in one line which file is wrong: {message}") from err
         return "refused"
-    if same(found, original):
+    if same(value, original):
         return "as it was"
     if isinstance(read, DNA):
         check_distance_to_itself(read)
-    covered = {"checksum": set(original), "digest": set(original) - REMARKS, "nothing": set()}[told_by]
-    assert same(found, {name: original[name] for name in covered}), "accepted, and not what it was"
-    assert subject.plain is None or same(found, subject.plain(stem)), "accepted, and not what is in it"
-    return "another value" if len(found.get("names", ())) == len(original.get("names", ())) else "another number"
+    covered = {"checksum": set(original), "digest": set(original) - REMARKS, "nothing": set()}[detected_by]
+    assert same(value, {name: original[name] for name in covered}), "accepted, and not what it was"
+    assert subject.plain is None or same(value, subject.plain(stem)), "accepted, and not what is in it"
+    return "another value" if len(value.get("names", ())) == len(original.get("names", ())) else "another number"
 
 
 def check_distance_to_itself(dna: DNA) -> None:
-    """AssertionError unless every distance of a DNA to itself is finite, or refused in one line."""
+    """Assert that every distance of a DNA to itself is finite, or refused with an error."""
     for record in DISTANCES.values():
         if dna.kind in record.kinds:
             with suppress(ValueError, RuntimeError):  # too few images, or a neuron without counts
@@ -627,15 +628,15 @@ def check_distance_to_itself(dna: DNA) -> None:
 
 
 def run(numbers: range, seed: int, of: str, only: str) -> Found:
-    """Make and read some files, by number; the same ones each time."""
+    """Make and read the files with these numbers, deterministically."""
     result = Found()
-    known = {name: subject for name, subject in SUBJECTS[of]().items() if only in name}
+    chosen = {name: subject for name, subject in SUBJECTS[of]().items() if only in name}
     signal.signal(signal.SIGALRM, _stop)
     warnings.simplefilter("ignore")  # numpy's, of headers that look as if written by Python 2
     with tempfile.TemporaryDirectory() as folder:
         good, bad = Path(folder, "good"), Path(folder, "bad")
         originals = {}
-        for name, subject in known.items():
+        for name, subject in chosen.items():
             for path in (good, bad):
                 path.joinpath(name).mkdir(parents=True)
                 subject.write(path / name / "x")
@@ -643,33 +644,33 @@ def run(numbers: range, seed: int, of: str, only: str) -> Found:
             assert subject.plain is None or same(originals[name], subject.plain(good / name / "x")), name
         before = _peak()
         for i in numbers:
-            name = list(known)[i % len(known)]
-            one(result, i, name, known[name], (good / name / "x", bad / name / "x"), originals[name], seed)
+            name = list(chosen)[i % len(chosen)]
+            mutate_and_read(result, i, name, chosen[name], (good / name / "x", bad / name / "x"), originals[name], seed)
             result.largest = max(result.largest, (_peak() - before, f"{i} {name}"))
     return result
 
 
-def one(
+def mutate_and_read(
     result: Found, i: int, name: str, subject: Subject, stems: tuple[Path, Path], original: dict[str, Any], seed: int
 ) -> None:
     rng = random.Random(f"{seed} {i}")
     suffix = rng.choice(subject.files)
     good, bad = (stem.with_suffix(suffix) for stem in stems)
-    way, changed, told_by = change(good.read_bytes(), suffix, subject.packing, rng)
+    mutation, changed, detected_by = change(good.read_bytes(), suffix, subject.packing, rng)
     bad.write_bytes(changed)
     start = time.process_time()
     signal.alarm(10)
     try:
-        became = outcome(subject, stems[1], original, told_by)
+        result_of_read = outcome(subject, stems[1], original, detected_by)
     except (Exception, Stuck) as err:
-        became = "WRONG"
-        result.wrong.append(f"{i} {name}, {way}: {type(err).__name__}: {str(err)[:300]}")
+        result_of_read = "WRONG"
+        result.wrong.append(f"{i} {name}, {mutation}: {type(err).__name__}: {str(err)[:300]}")
     signal.alarm(0)
     seconds = time.process_time() - start
     shutil.copy(good, bad)
-    result.outcomes[name, became] += 1
-    result.ways[f"{way}: {became}"] += 1
-    result.slowest = max(result.slowest, (seconds, f"{i} {name}, {way}"))
+    result.outcomes[name, result_of_read] += 1
+    result.ways[f"{mutation}: {result_of_read}"] += 1
+    result.slowest = max(result.slowest, (seconds, f"{i} {name}, {mutation}"))
 
 
 def _peak() -> float:
@@ -688,24 +689,24 @@ def main() -> int:
     parser.add_argument("--only", default="", help="kinds with this in their names")
     parser.add_argument("--ways", action="store_true", help="count by change, too")
     arguments = parser.parse_args()
-    step, whole = max(1, min(500, arguments.files // arguments.processes)), Found()
+    step, total = max(1, min(500, arguments.files // arguments.processes)), Found()
     jobs = [
         (range(first, min(first + step, arguments.files)), arguments.seed, arguments.of, arguments.only)
         for first in range(0, arguments.files, step)
     ]
     with multiprocessing.get_context("spawn").Pool(arguments.processes) as pool:
-        for found in pool.starmap(run, jobs, chunksize=1):
-            whole.add(found)
+        for part in pool.starmap(run, jobs, chunksize=1):
+            total.add(part)
     columns = ("refused", "as it was", "another value", "another number", "WRONG")
     print(f"{'':27}", *(f"{column:>14}" for column in columns))
-    for name in dict.fromkeys(name for name, _ in sorted(whole.outcomes)):
-        print(f"{name:27}", *(f"{whole.outcomes[name, column]:>14,}" for column in columns))
+    for name in dict.fromkeys(name for name, _ in sorted(total.outcomes)):
+        print(f"{name:27}", *(f"{total.outcomes[name, column]:>14,}" for column in columns))
     if arguments.ways:
-        print(*(f"{way:45}{count:>8,}" for way, count in sorted(whole.ways.items())), sep="\n")
-    print(f"slowest: {whole.slowest[0]:.3f} s of processor time ({whole.slowest[1]})")
-    print(f"largest: {whole.largest[0]:.0f} MB more than reading good files ({whole.largest[1]})")
-    print(*whole.wrong, sep="\n")
-    return int(bool(whole.wrong) or whole.slowest[0] > SECONDS or whole.largest[0] > MEGABYTES)
+        print(*(f"{mutation:45}{count:>8,}" for mutation, count in sorted(total.ways.items())), sep="\n")
+    print(f"slowest: {total.slowest[0]:.3f} s of processor time ({total.slowest[1]})")
+    print(f"largest: {total.largest[0]:.0f} MB more than reading good files ({total.largest[1]})")
+    print(*total.wrong, sep="\n")
+    return int(bool(total.wrong) or total.slowest[0] > SECONDS or total.largest[0] > MEGABYTES)
 
 
 if __name__ == "__main__":

@@ -50,12 +50,12 @@ def randomised(network: nn.Module) -> nn.Module:
 
 def renamed(state: Mapping[str, Tensor], *rules: tuple[str, str]) -> State:
     """Names by rules; what a rule calls nothing is left out."""
-    found = {}
+    result = {}
     for name, tensor in state.items():
         for pattern, replacement in rules:
             name = re.sub(pattern, replacement, name)
-        found[name] = tensor
-    return {name: tensor.clone() for name, tensor in found.items() if name}
+        result[name] = tensor
+    return {name: tensor.clone() for name, tensor in result.items() if name}
 
 
 def fused(state: State, pattern: str, name: str) -> State:
@@ -75,11 +75,11 @@ def watched(network: nn.Module, layers: Mapping[str, str], last: str | None = No
     """The outputs of submodules, by torch's own hooks."""
 
     def run(images: Tensor) -> State:
-        found: State = {}
+        outputs: State = {}
 
         def keep(layer: str) -> Callable[..., None]:
             def hook(module: nn.Module, args: object, output: Any) -> None:
-                found[layer] = (output[0] if isinstance(output, tuple) else output).clone()
+                outputs[layer] = (output[0] if isinstance(output, tuple) else output).clone()
 
             return hook
 
@@ -89,8 +89,8 @@ def watched(network: nn.Module, layers: Mapping[str, str], last: str | None = No
         for handle in handles:
             handle.remove()
         if last:
-            found[last] = found[last][:, 0]
-        return found
+            outputs[last] = outputs[last][:, 0]
+        return outputs
 
     return run
 
@@ -170,9 +170,9 @@ def clip() -> Official:
     layers = watched(network, tokens("encoder.layers", depth, "post_layernorm"))
 
     def activations(images: Tensor) -> State:
-        found = layers(images)
+        outputs = layers(images)
         # transformers norms the class token alone
-        return found | {"last_norm": found["last_norm"].reshape(len(images), 768)}
+        return outputs | {"last_norm": outputs["last_norm"].reshape(len(images), 768)}
 
     return Official(state, activations)
 
@@ -290,9 +290,9 @@ def inception(folder: Path) -> Official:
     def activations(images: Tensor) -> State:
         # it scales in its own way, so it is given images that are scaled already
         handle = network.Conv2d_1a_3x3.register_forward_pre_hook(lambda _m, _args: images)
-        found = run(torch.zeros(len(images), 3, 299, 299, dtype=torch.uint8))
+        outputs = run(torch.zeros(len(images), 3, 299, 299, dtype=torch.uint8))
         handle.remove()
-        return found
+        return outputs
 
     return Official(network.state_dict(), activations)
 

@@ -1,4 +1,4 @@
-"""What one of several processes meets with: an error, or death."""
+"""Failures of one of several processes: an error, or its death."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from torchmetrics_dna.__main__ import main
 
 
 def elsewhere() -> None:
-    """Take other folders than the others do."""
+    """Change the folders of this process."""
     sys.argv = [word.replace("shared", "elsewhere") for word in sys.argv]
 
 
 def bug() -> None:
-    """Meet with an error that nobody expects."""
+    """Raise an unexpected error in this process."""
     from torchmetrics_dna.extractors import DNAExtractor
 
     def forward(self: DNAExtractor, imgs: object, **_: object) -> NoReturn:
@@ -26,7 +26,7 @@ def bug() -> None:
 
 
 def death() -> None:
-    """Be gone in the middle of the work."""
+    """Kill this process in the middle of the work."""
     from torchmetrics_dna.extractors import DNAExtractor
 
     DNAExtractor.forward = lambda *_, **__: os.kill(os.getpid(), signal.SIGKILL)

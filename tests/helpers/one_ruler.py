@@ -27,7 +27,7 @@ def shares(rows: Rows, width: np.ndarray, start: np.ndarray, num_bins: int) -> n
 def distances(
     extractor: DNAExtractor, images: Tensor, references: list[Tensor], num_bins: int, pool: Tensor | None = None
 ) -> np.ndarray:
-    """Of each image and neuron to each reference and to the pool, ``(S, B, N)``; the grid is that of the references."""
+    """Return distances of each image and neuron to each reference and the pool, ``(S, B, N)``, on a common grid."""
     sides = [rows_of(extractor, side) for side in references]
     low, high = (np.array([end(np.concatenate(x)) for x in zip(*sides, strict=True)]) for end in (np.min, np.max))
     grid = dyadic_grid(torch.from_numpy(low), torch.from_numpy(high), num_bins)
@@ -35,5 +35,7 @@ def distances(
     span = np.array([x.max() - x.min() for x in sides[0]]) * 1.2 + 2e-8
     against = [shares(side, *place) for side in [*sides, *([] if pool is None else [rows_of(extractor, pool)])]]
     alone = [shares(rows_of(extractor, image[None]), *place) for image in images]
-    apart = np.array([[np.abs(one - other).sum(1) for one in alone] for other in against])
-    return apart * (place[0] * num_bins / span)
+    differences = np.array(
+        [[np.abs(image_shares - reference_shares).sum(1) for image_shares in alone] for reference_shares in against]
+    )
+    return differences * (place[0] * num_bins / span)

@@ -23,7 +23,7 @@ needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromi
 
 
 class Page(HTMLParser):
-    """What a page holds: its elements with their attributes, and its text, what scripts and styles hold left out.
+    """Parsed page: its elements with their attributes, and its text without scripts and styles.
 
     Args:
         html: The page.
@@ -61,13 +61,13 @@ class Page(HTMLParser):
                 self.rows[-1][-1] += " ".join(data.split())
 
     def all(self, tag: str) -> list[dict[str, str | None]]:
-        """Attributes of all elements of a kind."""
+        """Return the attributes of all elements with this tag."""
         return [attributes for name, attributes in self.elements if name == tag]
 
 
 @contextmanager
 def browser() -> Iterator[Any]:
-    """Headless Chromium."""
+    """Start headless Chromium."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
@@ -80,17 +80,17 @@ def browser() -> Iterator[Any]:
 
 @contextmanager
 def opened(chromium: Any, path: Path, **settings: Any) -> Iterator[Any]:
-    """A page without a network; it must say nothing on the console, and ask for nothing but itself."""
+    """Open a page offline; assert that it logs nothing and requests nothing but itself."""
     context = chromium.new_context(offline=True, **settings)
-    page, said, asked = context.new_page(), [], []
-    page.on("console", lambda message: said.append(message.text))
-    page.on("pageerror", lambda error: said.append(str(error)))
-    page.on("dialog", lambda dialog: (said.append(f"dialog {dialog.message}"), dialog.dismiss()))
-    page.on("request", lambda request: asked.append(request.url))
+    page, messages, requests = context.new_page(), [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: (messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
     page.goto(path.as_uri())
     try:
         yield page
     finally:
         context.close()
-    assert said == []
-    assert [url for url in asked if not url.startswith("data:")] == [path.as_uri()]
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]

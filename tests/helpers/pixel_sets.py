@@ -14,5 +14,5 @@ A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, cou
 ALL = tuple(DISTANCES)
 
 
-def figures(found: Comparison) -> dict[str, float]:
-    return {name: result.value for name, result in found.items()}
+def figures(comparison: Comparison) -> dict[str, float]:
+    return {name: result.value for name, result in comparison.items()}

@@ -23,13 +23,13 @@ def shard(images: Tensor, rank: int, world: int) -> Tensor:
 
 def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
     for images, real in ((MANY, True), (FAKE, False)):
-        mine = shard(images, rank, world)
-        if len(mine) and (both or not real):
-            metric.update(mine, real=real)
+        own = shard(images, rank, world)
+        if len(own) and (both or not real):
+            metric.update(own, real=real)
 
 
 def equal_everywhere(value: Tensor) -> None:
-    assert all(torch.equal(other, value) for other in gather_all_tensors(value))
+    assert all(torch.equal(gathered, value) for gathered in gather_all_tensors(value))
 
 
 def agree(value: Tensor, expected: Tensor) -> None:

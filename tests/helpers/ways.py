@@ -38,10 +38,10 @@ def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
 def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
     on_device = counts.to(TRITON_DEVICE)
-    there = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
+    on_triton = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
     bins = bins.to(torch.device(TRITON_DEVICE))
-    for here, layer in placed(there):
-        cuda.add_layer_(on_device[here], layer, bins.take(here))
+    for rows, layer in placed(on_triton):
+        cuda.add_layer_(on_device[rows], layer, bins.take(rows))
     counts.copy_(on_device)
 
 
@@ -50,7 +50,7 @@ WAYS: dict[str, Count] = {"torch": plainly, "numba": by_numba, "triton": by_trit
 
 
 def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
-    """As ``activation_histogram``."""
+    """Count a histogram like ``activation_histogram``, by one of ``WAYS``."""
     counts = torch.zeros(activations.shape[1], num_bins, dtype=torch.int64)
     WAYS[way](counts, [{"activations": activations}], bins_within(low, high, num_bins))
     return counts

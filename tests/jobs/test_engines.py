@@ -59,38 +59,38 @@ def test_parts_are_merged_in_their_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kind", [*kinds.ON_DISK, "array", "tensors", "rows", "bytes", "Hugging Face"])
 def test_sources_can_be_sent(kind: str, tmp_path: Path) -> None:
     source = kinds.ON_DISK[kind](tmp_path) if kind in kinds.ON_DISK else kinds.IN_MEMORY[kind]()
-    watched = Reading(progress=lambda *_: None)  # which can not be sent, and need not
+    reading = Reading(progress=lambda *_: None)  # which can not be sent, and need not
     expected = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES)
-    found = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, reading=watched, on=Here())
-    assert found.digest == expected.digest
+    dna = make_dna(source, EXTRACTOR, num_bins=40, ranges=RANGES, reading=reading, on=Here())
+    assert dna.digest == expected.digest
 
 
 def test_ranges_and_comparisons_are_those_of_one_process(tmp_path: Path) -> None:
     sources = [shards(tmp_path / name, 3, size) for name, size in (("a", 4), ("b", 6))]
-    expected, found = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
-    assert (found.ranges.digest, found.num_images) == (expected.ranges.digest, expected.num_images)
-    expected, found = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
-    assert found["dna-emd"].value == expected["dna-emd"].value
-    assert found["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)
-    assert found.p_value == expected.p_value
+    expected, remote = (measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(4), on=e) for e in (None, Here()))
+    assert (remote.ranges.digest, remote.num_images) == (expected.ranges.digest, expected.num_images)
+    expected, remote = (compare(*sources, EXTRACTOR, num_bins=40, ranges=RANGES, on=e) for e in (None, Here()))
+    assert remote["dna-emd"].value == expected["dna-emd"].value
+    assert remote["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)
+    assert remote.p_value == expected.p_value
 
 
 def test_what_an_engine_does_not_do(tmp_path: Path) -> None:
     source = shards(tmp_path / "shards", 2, 3)
-    given: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "on": Here()}
+    arguments: dict[str, Any] = {"feature": EXTRACTOR, "ranges": RANGES, "on": Here()}
     with pytest.raises(ValueError, match="nothing but DNAs, but features of single images are needed; leave it out"):
-        compare(source, source, metrics=["kid"], **given)
+        compare(source, source, metrics=["kid"], **arguments)
     for stream in ("iterator", "loader", "function"):
         with pytest.raises(ValueError, match="lives in this process, so an engine can't read it; give files or addre"):
-            make_dna(kinds.IN_MEMORY[stream](), **given)
+            make_dna(kinds.IN_MEMORY[stream](), **arguments)
         with pytest.raises(ValueError, match="lives in this process"):
-            compare(source, kinds.IN_MEMORY[stream](), **given)
+            compare(source, kinds.IN_MEMORY[stream](), **arguments)
 
 
 def test_names_of_engines() -> None:
-    one = engine_of("ray://head:10001?actors=8&cpus=2&gpus=0.5")
-    assert isinstance(one, RayEngine)
-    assert (one.address, one.actors, one.cpus, one.gpus) == ("ray://head:10001", 8, 2, 0.5)
+    engine = engine_of("ray://head:10001?actors=8&cpus=2&gpus=0.5")
+    assert isinstance(engine, RayEngine)
+    assert (engine.address, engine.actors, engine.cpus, engine.gpus) == ("ray://head:10001", 8, 2, 0.5)
     assert engine_of("ray").address is None
     for name in ("spark", "ray://", "rays"):
         with pytest.raises(ValueError, match=f"`on` expected to be 'ray' or 'ray://HOST:PORT', but got '{name}'"):
@@ -112,10 +112,10 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
     """By what Ray is told; that nothing else is open is tested on Ray itself, in test_ray.py."""
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
-    asked: list[tuple[Any, ...]] = []
+    calls: list[tuple[Any, ...]] = []
 
     def init(address: str, **options: Any) -> None:
-        asked.append((address, options.get("include_dashboard"), os.environ.get("RAY_AUTH_MODE")))
+        calls.append((address, options.get("include_dashboard"), os.environ.get("RAY_AUTH_MODE")))
         if address == "none:1":
             raise ConnectionError("there is none")
 
@@ -133,14 +133,14 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
         with RayEngine()._connected(ray):
             pass
         assert "RAY_AUTH_MODE" not in os.environ
-    assert asked == [("local", False, "token"), (None, None, None)]
+    assert calls == [("local", False, "token"), (None, None, None)]
     for named, address in (("none:1", None), (None, "none:1")):
-        asked.clear()
+        calls.clear()
         if address:
             monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
             RayEngine(named)._connected(ray).__enter__()
-        assert len(asked) == 1
+        assert len(calls) == 1
 
 
 def test_a_machine_without_the_folder_says_so(tmp_path: Path) -> None:

@@ -71,7 +71,7 @@ def test_one_image_is_an_error() -> None:
 def test_features_are_means_of_the_last_layer() -> None:
     features = SpatialMeans.of_last_layer(Neurons({"first": 3, "last": 3}))
     images, side = torch.rand(5, 3, 4, 2), features.empty("cpu")
-    for some in images.split(2):
-        features.add_(side, [{"first": some * 0, "last": some}], len(some))
+    for batch in images.split(2):
+        features.add_(side, [{"first": batch * 0, "last": batch}], len(batch))
     torch.testing.assert_close(features.value(side), images.mean((2, 3)))
     assert features.value(side).dtype == torch.float32

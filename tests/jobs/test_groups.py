@@ -1,4 +1,4 @@
-"""Which images share a fold."""
+"""Groups: images that share a fold."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ def test_what_says_nothing(groups: object, message: str) -> None:
 
 
 def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
-    found = group_folds([f"clip {i}" for i in range(600)], 20)
-    assert found.bincount(minlength=20).min() > 10
-    assert group_folds(["clip 7", "clip 7"], 20).tolist() == [int(found[7])] * 2
+    folds = group_folds([f"clip {i}" for i in range(600)], 20)
+    assert folds.bincount(minlength=20).min() > 10
+    assert group_folds(["clip 7", "clip 7"], 20).tolist() == [int(folds[7])] * 2
 
 
 def test_frames_of_one_clip_are_no_test() -> None:
@@ -66,29 +66,31 @@ def test_frames_of_one_clip_are_no_test() -> None:
     assert alone.p_value < 0.01 < 0.05 < grouped.p_value
     assert any("look nearly like others of another fold" in notice for notice in alone.notices)
     assert not any("another fold" in notice for notice in grouped.notices)
-    one = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
-    assert one.p_value is None
+    single = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
+    assert single.p_value is None
 
 
 def test_sides_of_very_unequal_size_have_no_test() -> None:
     many = random_images(300, 21).permute(0, 2, 3, 1).numpy()
-    found = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
-    assert found.p_value is None
-    assert found.interval is not None
-    assert [line for line in found.notices if line.startswith("There is no test: one side has so many more images")]
+    unequal = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert unequal.p_value is None
+    assert unequal.interval is not None
+    assert [line for line in unequal.notices if line.startswith("There is no test: one side has so many more images")]
     few = compare(A, many[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert few.p_value is not None
     assert not any("no test" in line for line in few.notices)
 
 
 def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
-    assert any(notice.startswith("3 images of B look nearly like images of A") for notice in found.notices)
+    comparison = compare(
+        A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"]
+    )
+    assert any(notice.startswith("3 images of B look nearly like images of A") for notice in comparison.notices)
     for module in ("comparisons.compare_measured", "images.duplicates"):
         monkeypatch.setattr(f"torchmetrics_dna.{module}.MOST", 10)
-    some = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
-    found = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **some)
-    assert [notice for notice in found.notices if "nearly" in notice] == [
+    options = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+    comparison = compare(A[:9], np.concatenate([A[:3], B[:9]]), EXTRACTOR, **options)
+    assert [notice for notice in comparison.notices if "nearly" in notice] == [
         "B has more than 10 images, too many to look for nearly equal ones; if some belong together (frames of a clip,"
         " crops of a picture), group them, or p-values are too small"
     ]

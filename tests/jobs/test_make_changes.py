@@ -43,12 +43,12 @@ def extractor() -> DNAExtractor:
 
 
 @pytest.fixture(scope="module")
-def made(extractor: DNAExtractor) -> ChangeDictionary:
+def dictionary(extractor: DNAExtractor) -> ChangeDictionary:
     return make_changes(PHOTOS, extractor)
 
 
-def test_shifts_are_those_of_changed_images(made: ChangeDictionary, extractor: DNAExtractor) -> None:
-    assert (made.names, made.num_strengths, made.num_images) == (tuple(CHANGES), len(STRENGTHS), 24)
+def test_shifts_are_those_of_changed_images(dictionary: ChangeDictionary, extractor: DNAExtractor) -> None:
+    assert (dictionary.names, dictionary.num_strengths, dictionary.num_images) == (tuple(CHANGES), len(STRENGTHS), 24)
 
     def mean_of(pictures: list[np.ndarray]) -> np.ndarray:
         batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
@@ -59,11 +59,11 @@ def test_shifts_are_those_of_changed_images(made: ChangeDictionary, extractor: D
         place = 1 + list(CHANGES).index(change) * 5 + strength - 1
         seeds = [i * 111 + place for i in range(24)]
         pairs = zip(PHOTOS, seeds, strict=True)
-        shift = mean_of([change_image(one, change, strength, seed) for one, seed in pairs]) - mean_of(PHOTOS)
-        found = made.shifts[made.names.index(change), strength - 1].numpy()
-        np.testing.assert_allclose(found, shift, rtol=1e-3, atol=1e-3)
-    means = np.stack([mean_of([one]) for one in PHOTOS])
-    np.testing.assert_allclose(made.spread.numpy(), means.std(0, ddof=1), rtol=1e-3)
+        shift = mean_of([change_image(photo, change, strength, seed) for photo, seed in pairs]) - mean_of(PHOTOS)
+        measured = dictionary.shifts[dictionary.names.index(change), strength - 1].numpy()
+        np.testing.assert_allclose(measured, shift, rtol=1e-3, atol=1e-3)
+    means = np.stack([mean_of([photo]) for photo in PHOTOS])
+    np.testing.assert_allclose(dictionary.spread.numpy(), means.std(0, ddof=1), rtol=1e-3)
 
 
 def make_source() -> object:
@@ -72,14 +72,14 @@ def make_source() -> object:
     return open_source(PHOTOS[:2])
 
 
-def test_a_file_gives_it_back(made: ChangeDictionary, tmp_path: Path) -> None:
-    made.save(tmp_path / "x.changes.npz")
+def test_a_file_gives_it_back(dictionary: ChangeDictionary, tmp_path: Path) -> None:
+    dictionary.save(tmp_path / "x.changes.npz")
     again = ChangeDictionary.load(tmp_path / "x.changes.npz")
     for name in ("shifts", "spread", "content"):
-        assert torch.equal(getattr(again, name), getattr(made, name))
-    assert (again.names, again.neurons, again.extractor) == (made.names, made.neurons, made.extractor)
-    assert (again.num_images, again.weights_digest) == (24, made.weights_digest)
-    assert repr(again) == f"ChangeDictionary(22 changes in 5 strengths, 24 images, {made.extractor!r})"
+        assert torch.equal(getattr(again, name), getattr(dictionary, name))
+    assert (again.names, again.neurons, again.extractor) == (dictionary.names, dictionary.neurons, dictionary.extractor)
+    assert (again.num_images, again.weights_digest) == (24, dictionary.weights_digest)
+    assert repr(again) == f"ChangeDictionary(22 changes in 5 strengths, 24 images, {dictionary.extractor!r})"
     dna = make_dna(PHOTOS[:2], layers=["block_0"])
     dna.save(tmp_path / "x.dna.npz")
     with pytest.raises(ValueError, match="x.dna.npz' holds 'histogram', expected 'changes'"):
@@ -87,10 +87,10 @@ def test_a_file_gives_it_back(made: ChangeDictionary, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="can't be used here.*extractors"):
         changes_for(tmp_path / "x.changes.npz", "efficientnet_lite0")
     with pytest.raises(ValueError, match=r"^Shifts expected to have shape \(3, strengths, 3\), .* but got \(2, 5, 3\)"):
-        replace(made, names=made.names[:3], neurons=Neurons({"x": 3}), shifts=made.shifts[:2])
-    for damage in ({"spread": made.spread * 0}, {"shifts": made.shifts / 0}):
+        replace(dictionary, names=dictionary.names[:3], neurons=Neurons({"x": 3}), shifts=dictionary.shifts[:2])
+    for damage in ({"spread": dictionary.spread * 0}, {"shifts": dictionary.shifts / 0}):
         with pytest.raises(ValueError, match="^Expected finite shifts, spread and content, and a spread above 0"):
-            replace(made, **damage)
+            replace(dictionary, **damage)
 
 
 def test_what_can_be_wrong_is_said(extractor: DNAExtractor) -> None:
@@ -100,40 +100,40 @@ def test_what_can_be_wrong_is_said(extractor: DNAExtractor) -> None:
         make_changes(PHOTOS, DNAExtractor(properties=True))
 
 
-def test_a_dictionary_of_ones_own_explains(made: ChangeDictionary, extractor: DNAExtractor) -> None:
-    grey = [change_image(one, "less saturation", 4) for one in PHOTOS]
-    result = compare(PHOTOS, grey, extractor, changes=made, num_folds=0)
-    fit = made.fit(result.mean_shift, result.neurons)
+def test_a_dictionary_of_ones_own_explains(dictionary: ChangeDictionary, extractor: DNAExtractor) -> None:
+    grey = [change_image(photo, "less saturation", 4) for photo in PHOTOS]
+    result = compare(PHOTOS, grey, extractor, changes=dictionary, num_folds=0)
+    fit = dictionary.fit(result.mean_shift, result.neurons)
     assert (
         float(fit.alone[list(CHANGES).index("less saturation")]) < 0.05
     )  # few others can be told from it by 3 neurons
-    found = result.explain(("mine", "yours"))
-    assert 1 - found.unexplained > 0.95
-    assert f"yours looks like mine after {found.changes[0].name} (strength" in str(found)
+    explanation = result.explain(("mine", "yours"))
+    assert 1 - explanation.unexplained > 0.95
+    assert f"yours looks like mine after {explanation.changes[0].name} (strength" in str(explanation)
     metric = DNAEMD(extractor)
-    images, changed = (torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2) for some in (PHOTOS, grey))
+    images, changed = (torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2) for photos in (PHOTOS, grey))
     metric.update(images, real=True)
     metric.update(changed, real=False)
-    (one,) = metric.explain(made).changes
-    assert one == (found.changes[0].name, pytest.approx(found.changes[0].strength, abs=0.01))
+    (change,) = metric.explain(dictionary).changes
+    assert change == (explanation.changes[0].name, pytest.approx(explanation.changes[0].strength, abs=0.01))
     assert metric.explain().changes is None  # nothing is packaged with this network
     assert str(metric.explain()) == "No words are known for what differs between real and fake."
     # layers that it does not know are left out, and with none left there are no words
-    assert made.explain(torch.zeros(2), Neurons({"other": 2})) is None
+    assert dictionary.explain(torch.zeros(2), Neurons({"other": 2})) is None
 
 
 def test_the_packaged_one_names_what_was_done() -> None:
-    known = changes_for(None, "efficientnet_lite0")
-    assert known is not None
+    packaged = changes_for(None, "efficientnet_lite0")
+    assert packaged is not None
     extractor = DNAExtractor()
-    assert (known.neurons, known.weights_digest) == (extractor.neurons, extractor.weights_digest)
+    assert (packaged.neurons, packaged.weights_digest) == (extractor.neurons, extractor.weights_digest)
     assert changes_for(None, "efficientnet_lite0", "0" * 16) is None
     photos = photographs(40)
     for name, strength in (("blur", 3), ("elastic distortion", 3)):
-        changed = [change_image(one, name, strength, seed) for seed, one in enumerate(photos)]
-        found = compare(photos[:20], changed[:20], num_folds=0).explain()
-        assert found.changes[0] == (name, pytest.approx(strength, abs=0.8))
-        assert 0 < found.unexplained < 0.5
+        changed = [change_image(photo, name, strength, seed) for seed, photo in enumerate(photos)]
+        explanation = compare(photos[:20], changed[:20], num_folds=0).explain()
+        assert explanation.changes[0] == (name, pytest.approx(strength, abs=0.8))
+        assert 0 < explanation.unexplained < 0.5
     alike = compare(photos[:20], photos[20:]).explain()
     assert alike.differs is False
     assert (alike.changes, alike.properties) == ([], [])
@@ -142,21 +142,21 @@ def test_the_packaged_one_names_what_was_done() -> None:
 
 def test_properties_come_first() -> None:
     photos = photographs(40)
-    changed = [change_image(one, "blur", 4) for one in photos[20:]]
-    found = compare(photos[:20], changed, DNAExtractor(properties=True))
-    explained = found.explain(("A", "B"))
+    changed = [change_image(photo, "blur", 4) for photo in photos[20:]]
+    comparison = compare(photos[:20], changed, DNAExtractor(properties=True))
+    explained = comparison.explain(("A", "B"))
     assert explained.properties[0].name in ("sharpness", "fine detail")
     assert explained.properties[0].effect < 0
     assert explained.sentences[0].startswith("Images of B against those of A: ")
     assert "sharpness lower (" in explained.sentences[0]
-    assert found.to_dict()["words"] == explained.sentences
+    assert comparison.to_dict()["words"] == explained.sentences
     # a metric finds the same ones
     metric = DNAEMD(DNAExtractor(properties=True), num_folds=20)
-    for some, real in ((photos[:20], True), (changed, False)):
-        metric.update(torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2), real)
-    told = metric.explain()
-    assert told.properties[0].name == explained.properties[0].name
-    assert "fake looks like real after blur" in str(told)
+    for images, real in ((photos[:20], True), (changed, False)):
+        metric.update(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), real)
+    by_metric = metric.explain()
+    assert by_metric.properties[0].name == explained.properties[0].name
+    assert "fake looks like real after blur" in str(by_metric)
     # without a test, by size; and without a network
     alone = compare(photos[:20], changed, LAYER, num_folds=0).explain()
     assert alone.properties[0].name in ("sharpness", "fine detail")

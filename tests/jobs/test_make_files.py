@@ -66,11 +66,11 @@ def test_parts_add_up_to_the_whole(ranges: object, tmp_path: Path) -> None:
     assert {kind: path.name for kind, path in paths.items()} == {kind: f"x.{kind}.dna.npz" for kind in KINDS}
     assert sorted(tmp_path.iterdir()) == sorted(paths.values())
     for kind, path in paths.items():
-        whole = make_dna(IMAGES, EXTRACTOR, kind=kind, num_bins=40, ranges=ranges)
-        made = load_dna(path)
-        assert made.allclose(whole)
-        assert made.notes == "made here"
-        assert made.weights_digest == EXTRACTOR.weights_digest
+        at_once = make_dna(IMAGES, EXTRACTOR, kind=kind, num_bins=40, ranges=ranges)
+        dna = load_dna(path)
+        assert dna.allclose(at_once)
+        assert dna.notes == "made here"
+        assert dna.weights_digest == EXTRACTOR.weights_digest
     assert load_dna(paths["histogram"]).digest == make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=ranges).digest
 
 
@@ -104,10 +104,10 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
             make(tmp_path / "twice")
     with pytest.raises(StoppedError):
         make(tmp_path / "twice", stop_after=1, resume=True)
-    found = make(tmp_path / "twice", resume=True)
+    resumed = make(tmp_path / "twice", resume=True)
     for kind in KINDS:
-        assert found[kind].read_bytes() == expected[kind].read_bytes()
-    assert sorted((tmp_path / "twice").iterdir()) == sorted(found.values())
+        assert resumed[kind].read_bytes() == expected[kind].read_bytes()
+    assert sorted((tmp_path / "twice").iterdir()) == sorted(resumed.values())
 
 
 @pytest.mark.parametrize(
@@ -320,9 +320,9 @@ def test_covariances_are_those_of_spatial_means() -> None:
 
     # in the same batches, since convolutions round otherwise in others
     batches = load_batches(open_source(folder), extractor.input_size, reading=Reading(batch_size=7))
-    found = [extractor(batch.images) for batch in batches]
+    activations = [extractor(batch.images) for batch in batches]
     for layer in extractor.neurons:
-        means = torch.cat([values[layer].double().mean((2, 3)) for values in found]).numpy()
+        means = torch.cat([values[layer].double().mean((2, 3)) for values in activations]).numpy()
         np.testing.assert_allclose(dna.cov[layer], np.cov(means.T), rtol=1e-6, atol=1e-9)
     assert dna.to_gaussian().allclose(
         make_dna(folder, extractor, kind="gaussian", reading=Reading(batch_size=7)), rtol=1e-9, atol=1e-9

@@ -22,9 +22,9 @@ def test_ranges_of_several_sources_are_those_of_all_images() -> None:
     both = torch.cat([REAL // 2, FAKE + 128])
     expected = ActivationRanges.observe(EXTRACTOR(both))
     for loading in (Reading(), Reading(batch_size=2)):
-        found = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", reading=loading)
-        assert found.ranges.digest == expected.digest
-        assert (found.num_images, found.unreadable) == (11, [])
+        measured = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", reading=loading)
+        assert measured.ranges.digest == expected.digest
+        assert (measured.num_images, measured.unreadable) == (11, [])
     scaled = measure_ranges([both], EXTRACTOR, "scale").ranges
     assert scaled.margin == "scale"
     assert torch.equal(scaled.maximum, expected.maximum)
@@ -36,13 +36,13 @@ def test_earlier_ranges_are_joined() -> None:
     joined = measure_ranges([earlier, FAKE + 128], EXTRACTOR, "widen")
     assert (joined.ranges.digest, joined.num_images) == (both.digest, 5)
     assert measure_ranges([earlier], EXTRACTOR, "widen").ranges.digest == earlier.digest
-    some = measure_ranges([RANGES], DNAExtractor(Pixels(), layers=["mean"]), "widen").ranges
-    assert some.digest == RANGES.select(["mean"]).digest
+    selected = measure_ranges([RANGES], DNAExtractor(Pixels(), layers=["mean"]), "widen").ranges
+    assert selected.digest == RANGES.select(["mean"]).digest
 
 
 def test_mistakes_are_told_before_any_work() -> None:
-    asked: list[str] = []
-    loading = Reading(progress=lambda source, done, total: asked.append(source))
+    calls: list[str] = []
+    loading = Reading(progress=lambda source, done, total: calls.append(source))
     for sources, margin, error, message in (
         ([REAL, RANGES], "scale", ValueError, "Can't unite ranges with margin 'scale' and margin 'widen'"),
         ([REAL, RANGES.select(["mean"])], "widen", ValueError, "no layer 'colours'"),
@@ -52,7 +52,7 @@ def test_mistakes_are_told_before_any_work() -> None:
     ):
         with pytest.raises(error, match=message):
             measure_ranges(sources, EXTRACTOR, margin, reading=loading)
-    assert asked == []
+    assert calls == []
 
 
 @pytest.fixture
@@ -68,9 +68,9 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
     extractor = DNAExtractor(Pixels(), input_size=9)
     with pytest.raises(ValueError, match=r"1\.png': it is not an image file"):
         measure_ranges([broken], extractor, "widen")
-    found = measure_ranges([broken], extractor, "widen", reading=Reading(skip_unreadable=True))
-    assert (found.num_images, len(found.unreadable)) == (2, 1)
-    assert float(found.ranges.maximum[2]) == pytest.approx(200 / 255)
+    measured = measure_ranges([broken], extractor, "widen", reading=Reading(skip_unreadable=True))
+    assert (measured.num_images, len(measured.unreadable)) == (2, 1)
+    assert float(measured.ranges.maximum[2]) == pytest.approx(200 / 255)
     with pytest.raises(ValueError, match="None of the 1 images could be read"):
         measure_ranges([broken / "1.png"], extractor, "widen", reading=Reading(skip_unreadable=True))
 
@@ -83,9 +83,9 @@ def share_sources(rank: int, world: int, folder: str) -> None:
         assert shared.ranges.digest == alone.ranges.digest
         assert shared.num_images == alone.num_images
     skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
-    found = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
-    assert found.num_images == 2
-    assert [line.split(":")[0] for line in found.unreadable] == [f"Can't read image '{folder}/1.png'"]
+    measured = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
+    assert measured.num_images == 2
+    assert [line.split(":")[0] for line in measured.unreadable] == [f"Can't read image '{folder}/1.png'"]
     with pytest.raises(ValueError, match=r"^rank 1: .*1\.png': it is not an image file"):
         measure_ranges([folder], EXTRACTOR, "widen", distributed=True)
 
@@ -98,8 +98,8 @@ def test_batches_come_in_the_parts_that_go_through_the_network(broken: Path) -> 
     extractor = DNAExtractor(Pixels(), input_size=8)
     extractor.images_at_once = 2
     images = open_source(torch.cat([REAL, FAKE]))
-    found = list(activate(images, extractor, Reading(batch_size=8)))
-    assert [part.places for part in found] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
+    parts = list(activate(images, extractor, Reading(batch_size=8)))
+    assert [part.places for part in parts] == [[0, 1], [2, 3], [4, 5], [6, 7], [8, 9], [10]]
     skipping = list(activate(open_source(str(broken)), extractor, Reading(skip_unreadable=True)))
     assert [place for part in skipping for place in part.places] == [0, 2]
     assert [len(part.left_out) for part in skipping] == [1]

@@ -77,12 +77,12 @@ def failures(rank: int, world: int) -> None:
         (MemoryError(), MemoryError, "rank 1: MemoryError"),
         (Exception("x"), RuntimeError, "rank 1: x"),
     )
-    for others, (error, kind, message) in zip((busy, *[waiting] * 5), errors, strict=True):
+    for other_ranks, (error, kind, message) in zip((busy, *[waiting] * 5), errors, strict=True):
         with pytest.raises(kind, match=f"^{message}$") as caught, in_step():  # noqa: PT012
             with in_step():
                 if rank == 1:
                     raise error
-            others()
+            other_ranks()
         assert (type(caught.value), caught.value.from_rank) == (kind, 1)
         assert caught.value.__cause__ is (error if rank == 1 else None)
     with pytest.raises(ValueError, match="^all alike$"), in_step():
@@ -163,7 +163,7 @@ def test_those_who_stay_tell_that_one_is_gone(shared: Path, tmp_path: Path, monk
 
 
 class OddError(KeyError):
-    """What other processes may not know, and no message alone makes."""
+    """Error that other processes may not have, and whose constructor needs more than a message."""
 
-    def __init__(self, one: str, other: str) -> None:
-        super().__init__(one, other)
+    def __init__(self, first: str, second: str) -> None:
+        super().__init__(first, second)

@@ -44,14 +44,14 @@ def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
         patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HELPERS)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         room = {"object_store_memory": 100 * 2**20}
-        made = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **room})
+        ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **room})
         try:
-            nodes = [made.add_node(num_cpus=1, **room) for _ in range(3)]
-            ray.init(made.address, log_to_driver=False, logging_level="WARNING")
-            yield SimpleNamespace(kill=lambda: made.remove_node(nodes.pop(), allow_graceful=False))
+            nodes = [ray_cluster.add_node(num_cpus=1, **room) for _ in range(3)]
+            ray.init(ray_cluster.address, log_to_driver=False, logging_level="WARNING")
+            yield SimpleNamespace(kill=lambda: ray_cluster.remove_node(nodes.pop(), allow_graceful=False))
         finally:
             ray.shutdown()
-            made.shutdown()
+            ray_cluster.shutdown()
 
 
 OWN = """
@@ -82,12 +82,12 @@ def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
 
 def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
     """Progress at which a node dies."""
-    told: list[int] = []
+    counts: list[int] = []
 
     def progress(_: str, done: int, total: int | None) -> None:
-        if done >= after and not told:
+        if done >= after and not counts:
             cluster.kill()
-        told.append(done)
+        counts.append(done)
 
     return progress
 
@@ -109,9 +109,9 @@ def test_an_error_is_that_of_one_process_which_can_resume(tmp_path: Path, cluste
     source = broken_shards(tmp_path / "shards")
     messages = []
     for name, engine in (("one", None), ("ray", "ray?actors=2")):
-        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as told:
+        with pytest.raises(ValueError, match="Can't read image '.*001.tar/a.png'") as caught:
             make(source, tmp_path / name / "x.dna.npz", engine)
-        messages.append(str(told.value))
+        messages.append(str(caught.value))
         assert "00.json" in contents(tmp_path / name / "x.dna.npz.parts")
         make(source, tmp_path / name / "x.dna.npz", skip_unreadable=True, resume=True)
     assert messages[0] == messages[1]
@@ -124,12 +124,12 @@ def test_a_command_on_a_cluster(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     shards(tmp_path / "a", 2, 3)
-    given = ["--feature", "properties"]
-    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--folds", "20", *given) == 0
-    found = []
+    feature = ["--feature", "properties"]
+    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--folds", "20", *feature) == 0
+    results = []
     for options in ([], ["--on", "ray?actors=1"]):
         capsys.readouterr()
-        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--json", *given, *options) == 0
-        found.append(json.loads(capsys.readouterr().out))  # and nothing else
-    assert found[0] == found[1]
-    assert found[0]["num_images"] == {"a": 6, "b": 3}
+        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--json", *feature, *options) == 0
+        results.append(json.loads(capsys.readouterr().out))  # and nothing else
+    assert results[0] == results[1]
+    assert results[0]["num_images"] == {"a": 6, "b": 3}

@@ -57,39 +57,39 @@ def make(source: object, folder: Path, stop_after: int | None = None, **options:
 
 @pytest.fixture(scope="module")
 def expected(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    where = tmp_path_factory.mktemp("expected")
-    return make(shards(where / "shards"), where / "made")
+    folder = tmp_path_factory.mktemp("expected")
+    return make(shards(folder / "shards"), folder / "made")
 
 
 def test_shards_give_what_a_folder_gives(tmp_path: Path, expected: dict[str, bytes]) -> None:
-    whole = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
+    of_folder = make_dna(IMAGES, EXTRACTOR, num_bins=40, ranges=RANGES)
     for name, lengths in (("same", LENGTHS), ("other", (8, 9, 54)), ("two", (70, 1))):
-        found = make(shards(tmp_path / name, lengths), tmp_path / f"made {name}", num_workers=2)
-        assert found["histogram"] == expected["histogram"]  # whatever the split
-        assert (found == expected) == (name == "same")  # sums of floats depend on their order
-        assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == whole.digest
+        files = make(shards(tmp_path / name, lengths), tmp_path / f"made {name}", num_workers=2)
+        assert files["histogram"] == expected["histogram"]  # whatever the split
+        assert (files == expected) == (name == "same")  # sums of floats depend on their order
+        assert load_dna(tmp_path / f"made {name}" / "x.histogram.dna.npz").digest == of_folder.digest
 
 
 @pytest.mark.parametrize(("stop_after", "finished"), [(0, 0), (28, 1), (30, 2), (47, 3), (48, 4), (70, 5)])
 def test_resuming_by_shard(stop_after: int, finished: int, tmp_path: Path, expected: dict[str, bytes]) -> None:
-    source, made = shards(tmp_path / "shards"), tmp_path / "made"
+    source, output = shards(tmp_path / "shards"), tmp_path / "made"
     with pytest.raises(StoppedError):
-        make(source, made, stop_after)
-    found = sorted(path.name for path in made.glob("*.parts/*.json"))
-    assert found == [f"0{part}.json" for part in range(finished)] + ["job.json"] * (finished > 0)
-    assert make(source, made, resume=True) == expected
-    assert len(list(made.iterdir())) == len(KINDS)
+        make(source, output, stop_after)
+    records = sorted(path.name for path in output.glob("*.parts/*.json"))
+    assert records == [f"0{part}.json" for part in range(finished)] + ["job.json"] * (finished > 0)
+    assert make(source, output, resume=True) == expected
+    assert len(list(output.iterdir())) == len(KINDS)
 
 
 def test_changed_shards_are_another_job(tmp_path: Path) -> None:
-    source, made = shards(tmp_path / "shards"), tmp_path / "made"
+    source, output = shards(tmp_path / "shards"), tmp_path / "made"
     with pytest.raises(StoppedError):
-        make(source, made, 40)
+        make(source, output, 40)
     for changed in (source.replace("4}", "3}"), source):
         if changed == source:
             tar(tmp_path / "shards" / "4.tar", FILES)
         with pytest.raises(ValueError, match=r"another job, their images \(digest of names, sizes and times\) differ"):
-            make(changed, made, resume=True)
+            make(changed, output, resume=True)
 
 
 def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
@@ -122,13 +122,13 @@ def test_broken_shards_are_left_out_if_told_so(
     assert "Can't read images of" in capsys.readouterr().err
     assert list(tmp_path.glob("x*")) == []
     assert run_command(monkeypatch, "make", source, "-o", output, "--skip-unreadable", *options) == 0
-    told = "".join(capsys.readouterr().err.split())  # lines are broken anywhere
+    stderr = "".join(capsys.readouterr().err.split())  # lines are broken anywhere
     for words in (
         "1 image and the rest of 2 files were left out:",
         f"Can't read images of '{path}' after '{path}/img",
         f"Can't read images of '{path.with_name('2.tar')}': ",
     ):
-        assert words.replace(" ", "") in told
+        assert words.replace(" ", "") in stderr
     read = load_dna(output).num_images
     assert 23 + 1 < read < 23 + 1 + 30
     (path.with_name("1.tar")).unlink()
@@ -140,9 +140,9 @@ def test_parts_are_several_shards_if_there_are_very_many(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, expected: dict[str, bytes]
 ) -> None:
     stream = ImageStream([None] * 2500, "many")  # type: ignore[list-item]
-    found = parts_of(stream, 32)
-    assert [i for part in found for i in part] == list(range(2500))
-    assert {len(part) for part in found} == {3, 1}
+    parts = parts_of(stream, 32)
+    assert [i for part in parts for i in part] == list(range(2500))
+    assert {len(part) for part in parts} == {3, 1}
     monkeypatch.setattr(parts_module, "_MOST_OF_SHARDS", 3)
     assert make(shards(tmp_path / "shards"), tmp_path / "made")["histogram"] == expected["histogram"]
 
@@ -161,8 +161,8 @@ def test_no_chunk_has_a_single_image(size: int, count: int) -> None:
 def test_streams_are_read_once_whatever_the_workers(tmp_path: Path) -> None:
     """The order of images, and so sums of floats, do not depend on who decodes them."""
     source = kinds.parquet(tmp_path)
-    made = [
+    dnas = [
         make_dna(source, EXTRACTOR, kind="gaussian", reading=Reading(num_workers=n, batch_size=4)) for n in (0, 1, 3)
     ]
-    assert len({dna.digest for dna in made}) == 1
+    assert len({dna.digest for dna in dnas}) == 1
     assert [entry.name for entry in open_source(source)] == [f"{source}/{i}" for i in range(kinds.COUNT)]

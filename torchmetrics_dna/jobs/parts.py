@@ -149,7 +149,7 @@ class Parts:
             self.folder.rmdir()
 
     def missing(self) -> list[int]:
-        """Numbers of the parts that are not finished."""
+        """Return the numbers of the parts that are not finished."""
         return [part for part in range(len(self.parts)) if not self._record(part).is_file()]
 
     def measure(self, images: Images, job: Job, parts: Sequence[int]) -> None:
@@ -171,7 +171,7 @@ class Parts:
         self._finish(part, finished.num_images, finished.unreadable)
 
     def unreadable(self) -> list[str]:
-        """One line for each image or shard that was left out, of all parts."""
+        """Return one line for each image or shard that was left out, of all parts."""
         return [line for record in self._records() for line in record["unreadable"]]
 
     def merged(self, label: str) -> Iterator[tuple[str, DNA]]:

@@ -154,7 +154,7 @@ def _check_certainty(confidence: float, num_folds: int) -> None:
 
 
 def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
-    """Names of neurons and changes of images, checked; names of a preset's other layers are left out."""
+    """Resolve and check neuron names and changes; names for other layers of a preset are dropped."""
     extractor = origin.extractor if isinstance(origin, DNA) else origin.name
     preset_neurons = PRESETS[extractor].neurons if extractor in PRESETS else None
     return {

@@ -1,4 +1,4 @@
-"""The torchmetrics shells over the functions."""
+"""Metrics of torchmetrics, built on statistics and distances."""
 
 from torchmetrics_dna.metrics.activation_range import ActivationRange
 from torchmetrics_dna.metrics.cmmd import CMMD

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ActivationRange(ImageMetric):
-    """The smallest and largest activation of each neuron, from which the bounds of histograms follow.
+    """Minimum and maximum activation of each neuron, from which the bounds of histograms follow.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -32,11 +32,11 @@ class ActivationRange(ImageMetric):
     - ``minimum`` and ``maximum`` (:class:`~torch.Tensor`): float64, shape ``(N,)``, in the order of ``neurons``
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layers: Which layers to watch; by default those of the extractor.
-        margin: Rule of the ranges that ``to_ranges`` gives, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
+        layers: Names of the layers; by default those of the extractor.
+        margin: Rule of the ranges from ``to_ranges``, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -85,7 +85,7 @@ class ActivationRange(ImageMetric):
         self._add(SEEN, imgs)
 
     def to_ranges(self) -> ActivationRanges:
-        """The ranges over all images and processes so far, with their margin rule, on the CPU.
+        """Return the ranges over all images and processes so far, with their margin rule, on the CPU.
 
         Raises:
             RuntimeError: If there are no images.
@@ -97,4 +97,4 @@ class ActivationRange(ImageMetric):
     @override
     def _value(self) -> dict[str, Tensor]:
         minimum, maximum = self._statistic.minimum_and_maximum(self._state(SEEN))
-        return {"minimum": minimum, "maximum": maximum.clone()}  # no views of a state that goes on
+        return {"minimum": minimum, "maximum": maximum.clone()}  # a copy: the state changes later

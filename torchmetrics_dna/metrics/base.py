@@ -1,4 +1,4 @@
-"""Base class of all metrics: sides of images, each the state of one statistic."""
+"""Base class of all metrics: sides of images, each with a state of one statistic."""
 
 from __future__ import annotations
 
@@ -31,26 +31,26 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State, Statistic
 
 Value = Tensor | dict[str, Tensor]
-SEEN = "seen"  # the side of a metric that takes images of one kind
+SEEN = "seen"  # the side of a metric without real and fake images
 
 
 class ImageMetric(Metric):
-    """Base class of all metrics: activations of images add up to states of a statistic, one for each side.
+    """Base class of all metrics: accumulates activations in states of a statistic, one for each side.
 
-    Sides are ``"real"`` and ``"fake"``, or ``"fake"`` alone where the real side is a ``reference``, or ``"seen"``.
+    Sides are ``"real"`` and ``"fake"``, only ``"fake"`` if the real side is a ``reference``, or ``"seen"``.
     States are the statistic's tensors for each side, named ``real_counts`` and the like, and ``configuration``: a
-    fingerprint of all that must be equal for states to be merged or reduced (its first half) or to be shared in a
+    fingerprint of the values that must be equal to merge or reduce states (its first half) or to share them in a
     compute group (all of it).
 
     A subclass defines ``update``, which adds images by :meth:`_add`, and :meth:`_value`. The private members of
     torchmetrics' ``Metric`` that are overridden or used here are listed, with reasons, in ``hooks.py``.
 
     Args:
-        extractor: Gives the activations; other metrics may share it.
-        statistic: The statistic that activations add up to.
+        extractor: Extractor of the activations; other metrics may share it.
+        statistic: The statistic to accumulate.
         sides: Names of the sides that images are added to.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reset_real_features: Whether ``reset`` forgets the real side, too.
+        reset_real_features: Whether ``reset`` clears the real side, too.
         reference: The real side, if it is not accumulated.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
@@ -111,7 +111,7 @@ class ImageMetric(Metric):
 
     @property
     def _settings(self) -> dict[str, Any]:
-        """Values beside the states that a value depends on, which all processes must agree on."""
+        """Values beside the states that the result depends on, which must be equal in all processes."""
         return {}
 
     def _value(self) -> Value:
@@ -133,12 +133,12 @@ class ImageMetric(Metric):
         return self._value()
 
     def forward(self, *args: Any, **kwargs: Any) -> Value:
-        """Add images as ``update`` does, and return the value of this batch alone.
+        """Add images like ``update``, and return the value of this batch alone.
 
         A batch of one side is compared with the other side as accumulated so far.
 
         Returns:
-            As ``compute``; NaN where the batch or the other side has too few images for a distance.
+            As ``compute``; NaN if the batch or the other side has too few images for a distance.
 
         Raises:
             ValueError: As ``update``; nothing is added then.
@@ -167,13 +167,13 @@ class ImageMetric(Metric):
         return value
 
     def reset(self) -> None:
-        """Forget all images, or with ``reset_real_features=False`` all but the real ones."""
-        kept = self._state("real") if not self.reset_real_features and "real" in self._sides else {}
+        """Clear all images, or with ``reset_real_features=False`` all but the real ones."""
+        real_state = self._state("real") if not self.reset_real_features and "real" in self._sides else {}
         for name, default in self._defaults.items():
             if isinstance(default, list):
-                setattr(self, name, [])  # torchmetrics empties lists in place, which a wrapper or a copy may hold
+                setattr(self, name, [])  # torchmetrics clears lists in place, but a wrapper or a copy may hold them
         super().reset()
-        self._set_state("real", kept)
+        self._set_state("real", real_state)
         self.extractor.release()
 
     def plot(
@@ -184,7 +184,7 @@ class ImageMetric(Metric):
         """Plot one value or several.
 
         Args:
-            val: A value of ``forward`` or ``compute``, or a list of such; by default ``compute`` is called.
+            val: A value of ``forward`` or ``compute``, or a list of them; by default ``compute`` is called.
             ax: Matplotlib axes to draw in; by default new ones.
 
         Returns:
@@ -200,7 +200,7 @@ class ImageMetric(Metric):
     # Adding images
 
     def _side_of(self, real: bool) -> str:
-        """Return the side that images are added to; ValueError if ``real`` is no bool, or that side is given."""
+        """Return the name of the side; ValueError if ``real`` is no bool, or the real side is a reference."""
         if not isinstance(real, bool):
             raise ValueError(f"Argument `real` expected to be a bool, but got {real!r}")
         if real and self.reference is not None:
@@ -208,11 +208,11 @@ class ImageMetric(Metric):
         return "real" if real else "fake"
 
     def _check(self, imgs: Tensor) -> None:
-        """Check images, but not their values: out of range, they make activations NaN.
+        """Check images, but not their values; values out of range make activations NaN.
 
         Raises:
-            ValueError: If they are not as ``normalize`` says.
-            RuntimeError: If a CUDA graph captures work of the host, which would not happen when it is replayed.
+            ValueError: If their dtype or shape is wrong; ``normalize`` decides on the dtype.
+            RuntimeError: If a CUDA graph captures work of the host, which a replay would skip.
 
         """
         started: bool = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
@@ -226,16 +226,16 @@ class ImageMetric(Metric):
         check_images(imgs, self.normalize, self.extractor.allowed_channels, values=False)
 
     def _add(self, side: str, imgs: Tensor, keys: Tensor | None = None) -> None:
-        """Add images to a side, without waiting for their device; ValueError, and nothing added, if NaN or infinite.
+        """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.
 
         Args:
-            side: Its name.
+            side: Name of the side.
             imgs: Shape ``(B, 3, H, W)``.
             keys: The fold, class or index of each image, shape ``(B,)``, int64, on the CPU, if the statistic takes any.
 
         """
         parts = self.extractor.in_parts(imgs, wait=False)
-        if lacks_float64(imgs.device):  # the network runs there, and activations are added up on the CPU
+        if lacks_float64(imgs.device):  # the network runs on the device, accumulation on the CPU
             parts = [{layer: values.to(self.device) for layer, values in part.items()} for part in parts]
         if keys is None:
             self._statistic.add_(self._state(side), parts, len(imgs))
@@ -253,7 +253,7 @@ class ImageMetric(Metric):
 
     @contextmanager
     def _whole(self) -> Iterator[None]:
-        """Hold the states over all processes."""
+        """Hold the states reduced over all processes inside this context."""
         should_sync = self._to_sync and not self._is_synced
         with self.sync_context(dist_sync_fn=self.dist_sync_fn, should_sync=should_sync, should_unsync=should_sync):
             yield
@@ -299,20 +299,20 @@ class ImageMetric(Metric):
         should_sync: bool = True,
         distributed_available: Callable[[], bool] | None = None,
     ) -> None:
-        """Reduce the states over all processes, until ``unsync`` brings the local ones back.
+        """Reduce the states over all processes, until ``unsync`` restores the local ones.
 
-        One copy of the states is reduced in place, however many processes there are. After an error the local states
-        are as they were.
+        A single copy of the states is reduced in place, for any number of processes. After an error the local states
+        are unchanged.
 
         Args:
             dist_sync_fn: Function that gathers a tensor of all processes, in place of reductions.
             process_group: The processes; by default all.
             should_sync: Whether to sync at all.
-            distributed_available: Function that is true where there are several processes.
+            distributed_available: Function that returns True if there are several processes.
 
         Raises:
             TorchMetricsUserError: If the metric is synced already.
-            RuntimeError: If metrics of processes differ.
+            RuntimeError: If the metrics of the processes differ.
 
         """
         if self._is_synced and should_sync:
@@ -335,7 +335,7 @@ class ImageMetric(Metric):
         self._is_synced = True
 
     def _reduced(self, side: str, group: Any) -> State:
-        """A copy of a state, reduced over processes; rows do not change, so lists of them are copied without them."""
+        """Return a copy of a state, reduced over processes; lists are copied shallowly, since rows never change."""
         copy: Any = {
             name: list(value) if isinstance(value, list) else value.clone() for name, value in self._state(side).items()
         }
@@ -343,7 +343,7 @@ class ImageMetric(Metric):
         return copy  # type: ignore[no-any-return]
 
     def _gathered(self, side: str, dist_sync_fn: Callable[..., Any], group: Any) -> State:
-        """One state of those of all processes, by a function of the user's that gathers a tensor of all."""
+        """Return the joined state of all processes, by a custom function that gathers a tensor."""
         packed = self._statistic.packed(self._state(side))
         gathered = {name: dist_sync_fn(tensor.to(self.device), group=group) for name, tensor in packed.items()}
         ranks = [dict(zip(gathered, tensors, strict=True)) for tensors in zip(*gathered.values(), strict=True)]
@@ -351,7 +351,7 @@ class ImageMetric(Metric):
 
     @contextmanager
     def sync_context(self, *args: Any, should_unsync: bool = True, **kwargs: Any) -> Iterator[None]:
-        """Sync as :meth:`sync`, and bring the local states back, also after an error."""
+        """Sync like :meth:`sync`, and restore the local states at the end, also after an error."""
         self.sync(*args, **kwargs)
         try:
             yield
@@ -361,7 +361,7 @@ class ImageMetric(Metric):
     def state_dict(  # type: ignore[override]  # as torchmetrics has it
         self, destination: dict[str, Any] | None = None, prefix: str = "", keep_vars: bool = False
     ) -> dict[str, Any]:
-        """Return states as torchmetrics, but lists of rows as bytes: torch.distributed loads tensors of one length."""
+        """Return states like torchmetrics, but rows as bytes, since torch.distributed loads tensors of equal length."""
         states: dict[str, Any] = super().state_dict(destination, prefix, keep_vars)
         for side in self._sides:
             for name, value in saved(self._statistic, self._state(side)).items():
@@ -376,7 +376,7 @@ class ImageMetric(Metric):
 
         @wraps(update)
         def keep_if_it_fails(*args: Any, **kwargs: Any) -> None:
-            # torchmetrics counts the call and drops the cached value before it knows whether the input is good
+            # torchmetrics counts the call and drops the cached value before the input is checked
             before = self._update_count, self._computed
             try:
                 wrapped(*args, **kwargs)
@@ -411,7 +411,7 @@ class ImageMetric(Metric):
         return self
 
     def _here(self, value: Any) -> Any:
-        """All tensors of a collection on the metric's device, in their own precision."""
+        """Move all tensors of a collection to the metric's device, keeping their dtypes."""
         return apply_to_collection(value, Tensor, lambda tensor: tensor.to(self.device))
 
     def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:

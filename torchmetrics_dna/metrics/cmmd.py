@@ -25,7 +25,7 @@ class CMMD(FeatureMetric):
     of ``feature="clip_vit_large_336", layer="projected"``, of squares cut out of images first.
 
     The features of all images are kept, ``4 n`` bytes an image: 30,000 images of 768 neurons take 92 MB a side, and
-    four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
+    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
     The time grows with the product of the numbers of images.
 
     As input to ``forward`` and ``update`` the metric accepts
@@ -39,13 +39,13 @@ class CMMD(FeatureMetric):
     - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Which layer, or view of one; by default the last of the extractor.
-        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it where they are not given.
+        layer: Name of the layer, or of a view of one; by default the last of the extractor.
+        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it unless given.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

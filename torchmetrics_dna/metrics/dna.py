@@ -39,15 +39,15 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(ImageMetric, Generic[_D]):
     """Base class of the distances between the DNAs of real and fake images.
 
-    A subclass names the distance. Its statistic says whether folds or classes of images are kept apart.
+    A subclass sets the distance. Its statistic may keep folds or classes of images.
 
     Args:
-        resolved: Extractor, and the reference if there is one.
-        statistic: The statistic of a side, whose value is a DNA that the distance takes.
-        reset_real_features: Whether ``reset`` forgets the real images too.
+        resolved: Resolved arguments: the extractor, and the reference if there is one.
+        statistic: Statistic of a side, whose value is a DNA for the distance.
+        reset_real_features: Whether ``reset`` clears the real images too.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         reduction: One of ``reductions``.
-        weights: The weight of each neuron, or of each layer where layers have no finer distances.
+        weights: Weight of each neuron, or of each layer if the distance is by layer.
         debias: Whether the value is the debiased distance.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
@@ -116,10 +116,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
             real: Whether they are real images.
-            groups: A group for each image, such as the name of its clip: images of one group share a fold. By default
+            groups: Group of each image, such as the name of its clip; images of one group share a fold. By default
                 images of equal pixels do.
-            classes: The class of each image, its number or name, if the metric keeps classes apart. A CUDA tensor
-                forces a sync; pass classes on the CPU, where data loaders make them.
+            classes: Class of each image, by number or name, if the metric has classes. A CUDA tensor forces a sync;
+                pass classes on the CPU.
 
         Raises:
             ValueError: If images, ``real``, ``groups`` or ``classes`` are something else, or activations are not
@@ -131,7 +131,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         self._add(side, imgs, _keys(self._statistic, imgs, groups, classes))
 
     def to_dna(self, real: bool) -> _D:
-        """The DNA of one side as accumulated so far, over all processes."""
+        """Return the DNA of one side so far, over all processes."""
         if real and self.reference is not None:
             return self.reference
         with self._whole():
@@ -139,10 +139,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return dna
 
     def to_dnas(self, real: bool) -> dict[str, _D]:
-        """The DNA of each class of one side as accumulated so far, over all processes, by its name.
+        """Return the DNA of each class of one side so far, over all processes, by name.
 
         Raises:
-            ValueError: If the metric keeps no classes apart.
+            ValueError: If the metric has no classes.
 
         """
         statistic = self._statistic
@@ -153,14 +153,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return statistic.to_dnas({name: tensor.clone() for name, tensor in state.items()})
 
     def explain(self, changes: ChangeDictionary | str | os.PathLike[str] | None = None) -> Explanation:
-        """Say in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
+        """Describe in words what differs between the sides, over all processes; ``str()`` of it is a text for a log.
 
-        It names properties of images, if they are watched (``DNAExtractor(properties=True)``), and changes of images
-        that explain the shift of the neurons. With ``num_folds`` it names nothing where the test finds no difference.
+        It names properties of images, if measured (``DNAExtractor(properties=True)``), and changes of images that
+        explain the shift of the neurons. With ``num_folds`` it names nothing if the test finds no difference.
 
         Args:
-            changes: Effects of named changes on the neurons, as :func:`make_changes` measures them, or the path of a
-                file of them; by default those that are packaged with the extractor, if any.
+            changes: Effects of named changes on the neurons, from :func:`make_changes`, or the path of a file of them;
+                by default those packaged with the extractor, if any.
 
         Raises:
             ValueError: If the dictionary of changes is for another extractor.
@@ -174,14 +174,14 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return explain(real, fake, self._test(), dictionary, ("real", "fake"))
 
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
-        """The distance for a logger, over all processes, whatever the reduction.
+        """Return the distance for a logger, over all processes, independent of the reduction.
 
         Args:
-            prefix: Begin of each name.
+            prefix: Prefix of each name.
 
         Returns:
             A number for each name, over all neurons as ``dna/dna_emd``, of a layer as ``dna/block_0/dna_emd``. With
-            ``num_folds`` also without what noise adds, as ``dna/dna_emd_debiased``, ``dna/block_0/dna_emd_debiased``.
+            ``num_folds`` also debiased values, as ``dna/dna_emd_debiased`` and ``dna/block_0/dna_emd_debiased``.
 
         Raises:
             RuntimeError: If a side has too few images.
@@ -196,7 +196,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             return flat_figures(prefix, figures.pop(None), figures)
 
     def evidence(self, confidence: float = 0.95) -> Evidence:
-        """Say how sure the distance is, over all processes: debiased values, an interval, and a test.
+        """Return the evidence for the distance, over all processes: debiased values, an interval, and a test.
 
         Args:
             confidence: Level of the interval.
@@ -225,22 +225,22 @@ class DNAMetric(ImageMetric, Generic[_D]):
         except TooFewImagesError:
             if self.reduction == "class":
                 return {}
-            nothing = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
-            return self._reduce(Result(self.distance, nothing, self.neurons, self._weights))
+            nans = torch.full((self._terms.total,), torch.nan, dtype=torch.float64, device=self.device)
+            return self._reduce(Result(self.distance, nans, self.neurons, self._weights))
 
     def _dna(self, side: str, snapshot: bool = False) -> Any:
-        """The DNA of a side, a view of its state where possible, unless a snapshot is asked for."""
+        """Return the DNA of a side; a view of its state if possible, or a copy for a snapshot."""
         if side not in self._sides:
             return self.reference
         state = self._state(side)
         return self._as_taken(self._statistic.value({k: v.clone() for k, v in state.items()} if snapshot else state))
 
     def _as_taken(self, dna: DNA) -> Any:
-        """The DNA that the distance takes, of one that holds it."""
+        """Convert a DNA to the kind that the distance needs."""
         return dna.to_gaussian() if isinstance(dna, HistogramDNA) and "gaussian" in self.distance.kinds else dna
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
-        """The distance between the sides; RuntimeError if one has too few images."""
+        """Return the distance between the sides; RuntimeError if one has too few images."""
         sides = self._dna("real"), self._dna("fake")
         return self.distance.result(*sides, self._weights, confidence=confidence, with_evidence=with_evidence)
 
@@ -250,7 +250,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return result.weighted if self.reduction == "none" else result.mean
 
     def _by_class(self) -> dict[str, Tensor]:
-        """The mean of each class that has enough images on both sides."""
+        """Return the mean distance of each class that has enough images on both sides."""
         least, statistic = self.distance.least, self._statistic
         assert isinstance(statistic, ClassedStatistic)
         real, fake = (statistic.to_dnas(self._state(side)) for side in ("real", "fake"))
@@ -271,11 +271,11 @@ class DNAMetric(ImageMetric, Generic[_D]):
         return torch.tensor(evidence.debiased, dtype=torch.float64, device=self.device)
 
     def _remedy(self, argument: str) -> str:
-        """Return the remedy where no groups of images are kept: an argument, if the metric has it."""
+        """Return the remedy if the metric has no folds or classes: an argument, if it takes one."""
         return argument if "class" in self.reductions else "DNAEMD and DNAFrechet can keep them"
 
     def _test(self) -> PermutationTest | None:
-        """Test whether the sides differ at all; None where no folds are kept, or too few have images."""
+        """Test if the sides differ; None without folds, or if too few have images."""
         if not isinstance(self._statistic, FoldedStatistic):
             return None
         weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
@@ -306,14 +306,14 @@ def in_groups(
     """Return the statistic of a side: of all images, or also of each fold, or of each class.
 
     Args:
-        statistic: How the images of a side add up.
-        of_fold: How those of a fold do.
+        statistic: Statistic of all images of a side.
+        of_fold: Statistic of a fold.
         num_folds: Number of folds; None for none, or with ``debias`` for 20.
         debias: Whether the metric's value is the debiased distance.
         classes: Number of classes, or their names; None for none.
 
     Raises:
-        ValueError: If the two do not go together, or one has a wrong value.
+        ValueError: If folds and classes are both given, or one has a wrong value.
 
     """
     if classes is not None:
@@ -331,10 +331,10 @@ def _keys(
     groups: Sequence[Hashable] | None,
     classes: Tensor | Sequence[int | str] | None,
 ) -> Tensor | None:
-    """The fold or class of each image, shape ``(B,)``, on the CPU; None where neither is kept.
+    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes.
 
     Raises:
-        ValueError: If ``groups`` or ``classes`` do not go with the statistic, or are not those of these images.
+        ValueError: If ``groups`` or ``classes`` do not fit the statistic or the number of images.
 
     """
     if (classes is not None) != isinstance(statistic, ClassedStatistic):
@@ -349,7 +349,7 @@ def _keys(
             raise ValueError("Argument `groups` goes with folds of images; give the metric `num_folds`, such as 20")
         return None
     if groups is None:
-        # the host waits for these folds: before the network, so that it waits for no more
+        # folds need a device sync: before the network runs, so that the sync does not wait for it
         return content_folds(imgs, statistic.num_folds)
     if len(groups) != len(imgs):
         raise ValueError(f"Argument `groups` expected to have {len(imgs)} names, but got {len(groups)}")

@@ -45,29 +45,29 @@ class DNAEMD(DNAMetric[HistogramDNA]):
     - ``dna_emd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layers: Which layers to watch; by default those of the extractor.
+        layers: Names of the layers; by default those of the extractor.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges, an :class:`ActivationRanges` or the path of a file; or ``"auto"`` for histograms
             that find their own. By default those packaged with the extractor, or else ``"auto"``.
-        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file as :func:`load_dna` takes it; only fake images are added then. Extractor, layers, bins and ranges are
-            taken from it where they are not given.
+        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file that :func:`load_dna` accepts; only fake images are added then. Extractor, layers, bins and ranges are
+            taken from it unless given.
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per neuron, shape ``(N,)``. Without weights these are plain means and distances. ``"class"``: a dict of
             scalars, one for each class that has images on both sides.
-        num_folds: Keep so many folds of images apart, at least 5, such as 20, so that :meth:`evidence` can say how sure
-            the distance is. Twenty make the state three times as large; the distance is the same.
-        debias: Give the distance without what the noise of finite sets adds to it, which needs folds (by default 20)
-            with images in 5 of them on each side; 0 if nothing is left of it.
-        classes: Keep classes of images apart: how many, or their names. ``update`` takes the class of each image then;
-            ``reduction="class"`` gives a distance for each class, and any other the distance of all images. The state
-            is as many times as large: 1,000 classes of the default extractor take 1.7 GB with ``num_bins=50``.
+        num_folds: Number of folds of images to keep, at least 5, such as 20, for the interval and test of
+            :meth:`evidence`. Twenty make the state three times as large; the distance is the same.
+        debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
+            with images in 5 of them on each side; the value is 0 if nothing is left of it.
+        classes: Number of classes of images to keep, or their names. ``update`` then takes the class of each image;
+            ``reduction="class"`` returns a distance for each class, and any other the distance of all images. The state
+            grows by that factor: 1,000 classes of the default extractor take 1.7 GB with ``num_bins=50``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Base class of the metrics of features: spatial means of one layer, kept image by image."""
+"""Base class of metrics of features: spatial means of one layer, one row per image."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ class FeatureMetric(ImageMetric):
     A subclass computes the distance, in :meth:`_distance`.
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Which layer, or view of one; by default the last of the extractor.
-        reference: The real side, if it is known before, or the path of a file of it.
+        layer: Name of the layer, or of a view of one; by default the last of the extractor.
+        reference: The real side, if it is known in advance, or the path of a file of it.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
@@ -92,15 +92,15 @@ class FeatureMetric(ImageMetric):
         self._add(side, imgs)
 
     def features(self, real: bool) -> Tensor:
-        """The features of one side as accumulated so far, over all processes: float32, ``(images, n)``.
+        """Return the features of one side so far, over all processes: float32, ``(images, n)``.
 
-        Processes' images are in turn, as a distributed sampler deals them out.
+        Images of processes are interleaved, as by a distributed sampler.
         """
         with self._whole():
             return self._rows(real).clone()
 
     def to_features(self, real: bool) -> Features:
-        """The same as a value, to save and to give as ``reference``."""
+        """Return the features of one side as a value, to save or to pass as ``reference``."""
         layer = self.neurons.take(self.neurons.positions([self.layer]))
         origin = self.extractor.name, self.extractor.weights_digest, self.extractor.preparation
         return Features(self.features(real), layer, *origin)

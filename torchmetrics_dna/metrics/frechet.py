@@ -46,19 +46,19 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     - ``dna_frechet`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layers: Which layers to watch; by default those of the extractor.
+        layers: Names of the layers; by default those of the extractor.
         statistics: ``"means"``: Gaussians of the spatial means, one per image, as in the official implementation.
             ``"activations"``: Gaussians of all activations, as the paper's text has it, read off the same histograms
             as :class:`DNAEMD` keeps; in a collection the two share one state.
         num_bins: Bins of those histograms.
         ranges: Activation ranges of those histograms, as for :class:`DNAEMD`.
-        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file as :func:`load_dna` takes it; only fake images are added then. Extractor and layers are taken from it
-            where they are not given.
+        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file that :func:`load_dna` accepts; only fake images are added then. Extractor and layers are taken from it
+            unless given.
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)`` in the
             order of ``neurons``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
@@ -109,16 +109,16 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     ) -> None:
         if statistics not in ("means", "activations"):
             raise ValueError(f"Argument `statistics` expected to be 'means' or 'activations', but got {statistics!r}")
-        counted = statistics == "activations"
-        if not counted and (num_bins is not None or ranges is not None):
+        from_histograms = statistics == "activations"
+        if not from_histograms and (num_bins is not None or ranges is not None):
             raise ValueError("Arguments `num_bins` and `ranges` go with statistics='activations'; leave them out")
-        if counted and (num_folds is not None or debias):
+        if from_histograms and (num_folds is not None or debias):
             raise ValueError("Arguments `num_folds` and `debias` go with statistics='means'; leave them out")
         dnas = given_dna(reference, GaussianDNA)
-        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=counted)
+        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=from_histograms)
         moments = MomentStatistic(resolved.extractor)
-        whole: DNAStatistic[Any] = resolved.histogram_statistic() if counted else moments
-        statistic = in_groups(whole, moments, num_folds, debias, classes)
+        total: DNAStatistic[Any] = resolved.histogram_statistic() if from_histograms else moments
+        statistic = in_groups(total, moments, num_folds, debias, classes)
         super().__init__(
             resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, **kwargs
         )

@@ -46,15 +46,15 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     - ``fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layers: Which layers to watch; by default those of the extractor.
-        reference: The real side, if it is known before, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
-            file as :func:`load_dna` takes it, also of statistics of FID; only fake images are added then. Extractor and
-            layers are taken from it where they are not given, of statistics ``inception_fid``.
-        layer_weights: The :math:`W^l`: a dict with one for each layer, or shape ``(layers,)``.
+        layers: Names of the layers; by default those of the extractor.
+        reference: The real side, if it is known in advance, from ``to_dna`` or :func:`make_dna`, or the path of a DNA
+            file that :func:`load_dna` accepts, also of statistics for FID; only fake images are added then. Extractor
+            and layers are taken from it unless given; for statistics they are ``inception_fid``.
+        layer_weights: The :math:`W^l`: a dict with the weight of each layer, or shape ``(layers,)``.
         reduction: ``"mean"``: the sum above. ``"layer"``: a dict of scalars, one per layer. ``"none"``: one value
             per layer, shape ``(layers,)``. Without weights these are plain means and distances.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
@@ -114,7 +114,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
 
 
 def _in_order(weights: Mapping[str, float] | Tensor, layers: list[str]) -> Tensor:
-    """One weight for each layer, float64, shape ``(layers,)``; ValueError if they are for other layers."""
+    """Return the weight of each layer, float64, shape ``(layers,)``; ValueError if they are for other layers."""
     if isinstance(weights, Mapping):
         if set(weights) != set(layers):
             raise ValueError(

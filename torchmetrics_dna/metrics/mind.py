@@ -29,7 +29,7 @@ class MIND(FeatureMetric):
     ``feature="inception"`` is, but for how images are resized and scaled.
 
     The features of all images are kept, ``4 n`` bytes an image: 50,000 images of 2,048 neurons take 410 MB a side, and
-    four times that while the distance is computed. Processes that sync hold those of all, for a moment three times.
+    four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -42,17 +42,17 @@ class MIND(FeatureMetric):
     - ``mind`` (:class:`~torch.Tensor`): float64 scalar, in squared activations
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Which layer, or view of one, such as ``"last_norm:class"``; by default the last of the extractor.
-        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it where they are not given.
-        num_projections: How many directions, M.
-        seed: Of the directions, and of the subsample of a larger side. The rest of that side is left out, so the value
-            then depends on the order of its images; those of processes are in turn, as a distributed sampler deals them
-            out.
+        layer: Name of the layer, or of a view of one such as ``"last_norm:class"``; by default the extractor's last.
+        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it unless given.
+        num_projections: Number of directions, M.
+        seed: Seed of the directions, and of the subsample of a larger side. The rest of that side is left out, so the
+            value then depends on the order of its images; those of processes are interleaved, as by a distributed
+            sampler.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

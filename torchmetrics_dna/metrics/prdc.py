@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 class PRDC(FeatureMetric):
     """Precision, recall, density and coverage of generated among real images, by :func:`functional.prdc`.
 
-    They tell apart whether generated images look real (precision, density) and whether they are as varied (recall,
-    coverage), by the k nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
+    They separate fidelity of generated images (precision, density) from their diversity (recall, coverage), by the k
+    nearest neighbours of features, spatial means of one layer (`Kynkäänniemi et al., 2019
     <https://arxiv.org/abs/1904.06991>`_, `Naeem et al., 2020 <https://arxiv.org/abs/2002.09797>`_). Compare values of
     equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
     time grows with the product of the numbers of images.
@@ -38,14 +38,14 @@ class PRDC(FeatureMetric):
     - a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is better
 
     Args:
-        feature: What describes the images: a name or module as :class:`DNAExtractor` takes it, or a
-            :class:`DNAExtractor`, which other metrics may share.
-        reset_real_features: Whether ``reset`` forgets the real images too. Set it to False if they do not change.
+        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
+            metrics may share.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        layer: Which layer, or view of one; by default the last of the extractor.
-        reference: The real side, if it is known before: from :meth:`to_features`, or the path of a file that its
-            ``save`` wrote. Extractor and layer are taken from it where they are not given.
-        nearest_k: Which neighbour, k.
+        layer: Name of the layer, or of a view of one; by default the last of the extractor.
+        reference: The real side, if it is known in advance: from :meth:`to_features`, or the path of a file that its
+            ``save`` wrote. Extractor and layer are taken from it unless given.
+        nearest_k: Number of nearest neighbours, k.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:

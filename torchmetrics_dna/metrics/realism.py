@@ -1,4 +1,4 @@
-"""DNARealism: how close each image is to a reference, or how much closer than to the pool it comes from."""
+"""DNARealism: distance of each image from a reference, or its contrast with that from a pool."""
 
 from __future__ import annotations
 
@@ -26,45 +26,44 @@ if TYPE_CHECKING:
 
 
 class DNARealism(ImageMetric):
-    r"""How close each image is to a reference: dna-emd, or with a contrast the difference of two. Lower is closer.
+    r"""Distance of each image from a reference: dna-emd, or with a contrast the difference of two. Lower is closer.
 
     .. math::
         d_i(ref) = \sum_n W^n \sum_{k=0}^{B-1} |F_{ref}^n[k] - F_i^n[k]|, \qquad
         \text{realism}_i = d_i(ref) \;\text{ or }\; d_i(ref) - d_i(contrast)
 
     The first is as in sections 5.1 and 5.4 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_, with the cumulative
-    shares F of :class:`DNAEMD`. The unit is bins. An image that is plain or low in contrast is close to every set, so
-    the distance alone ranks it high. With a contrast the question is whether it is more like the reference than like
-    the pool it comes from: scores below 0 say so. A contrast says nothing where pool and reference are of one kind.
+    shares F of :class:`DNAEMD`. The unit is bins. A plain or low-contrast image is close to every set, so the distance
+    alone ranks it high. With a contrast, scores below 0 mean that an image is more like the reference than like the
+    pool it comes from. A contrast is meaningless if pool and reference are alike.
 
     As input to ``forward`` and ``update`` the metric accepts
 
     - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
       floating point in [0, 1]
-    - ``indices`` (:class:`~torch.Tensor`, optional): where each image stands in the data set, shape ``(B,)``
+    - ``indices`` (:class:`~torch.Tensor`, optional): index of each image in the data set, shape ``(B,)``
 
     As output of ``forward`` (for its batch) and ``compute`` (for all images) the metric returns
 
-    - ``dna_realism`` (:class:`~torch.Tensor`): float64, one score per image. In the order of their indices, each image
-      once, so that what a distributed sampler repeats does not count; without indices as they came, rank by rank.
+    - ``dna_realism`` (:class:`~torch.Tensor`): float64, one score per image. By ascending index, each image once, so
+      that repeats of a distributed sampler do not count; without indices in order of addition, rank by rank.
 
     Args:
-        feature: What describes the images, see :class:`DNAExtractor`; by default what the reference was made with.
+        feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reference: A :class:`HistogramDNA`, or the path of one as :func:`load_dna` takes it.
-        contrast: What else to compare images with: a DNA or a path, as for the reference; or ``"pool"``, all images
-            that are scored, of all processes, each once. A pool is known when all images were seen, so until then the
-            histograms of each image are kept: with the default extractor 0.4 MB an image, and with ``num_bins=100``
-            0.2 MB. None for the distance to the reference alone.
-        layers: Which layers to watch; by default those of the reference.
-        num_bins: Fewer bins than the reference and the contrast have; see :meth:`HistogramDNA.rebin`.
-        ranges: The reference's activation ranges, or the path of a file of them, if it does not know them.
+        reference: A :class:`HistogramDNA`, or a path that :func:`load_dna` accepts.
+        contrast: DNA to contrast with, or its path; or ``"pool"``, all scored images, of all processes, each once. A
+            pool is only known at the end, so the histograms of each image are kept until then: with the default
+            extractor 0.4 MB an image, and with ``num_bins=100`` 0.2 MB. None for the distance to the reference alone.
+        layers: Names of the layers; by default those of the reference.
+        num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
+        ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
         neuron_weights: The :math:`W^n`: :class:`NeuronWeights`, the path of a file of them, or shape ``(N,)``.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
         TypeError: If the reference or the contrast is no histogram DNA.
-        ValueError: If an argument has a wrong value, or what is given does not fit the reference.
+        ValueError: If an argument has a wrong value, or does not fit the reference.
 
     Example:
         >>> import torch
@@ -79,7 +78,7 @@ class DNARealism(ImageMetric):
         True
         >>> metric = DNARealism(reference=metric.reference, contrast="pool")
         >>> metric.update(torch.cat([bright[:1], dark]))
-        >>> (metric.compute() < 0).tolist()  # more like the reference than like all that is scored
+        >>> (metric.compute() < 0).tolist()  # more like the reference than like the pool
         [True, False, False]
 
     """
@@ -107,24 +106,24 @@ class DNARealism(ImageMetric):
         dnas = dnas if num_bins is None else [dna.rebin(num_bins) for dna in dnas]
         resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
         extractor, sides = resolved.extractor, cast("tuple[HistogramDNA, ...]", resolved.dnas)
-        versus: HistogramDNA | str | None = POOL if pools else sides[1] if len(sides) > 1 else None
+        contrast_dna: HistogramDNA | str | None = POOL if pools else sides[1] if len(sides) > 1 else None
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
         settings = {
             "references": sides[0].digest,
-            "contrasts": versus.digest if isinstance(versus, HistogramDNA) else str(versus),
+            "contrasts": contrast_dna.digest if isinstance(contrast_dna, HistogramDNA) else str(contrast_dna),
             "neuron weights (digest)": digest_of(weights),
         }
         statistic = RealismStatistic(Scorer(sides, extractor, weights, wait=False), pools, **settings)
         super().__init__(extractor, statistic, (SEEN,), normalize, reference=sides[0], **kwargs)
-        self.contrast, self.neuron_weights = versus, weights
+        self.contrast, self.neuron_weights = contrast_dna, weights
 
     def update(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> None:
         """Score images.
 
         Args:
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
-            indices: Where each image stands in the data set, shape ``(B,)``, 0 or more; always or never. A tensor on a
-                device is waited for, so give them on the CPU, where data loaders make them.
+            indices: Index of each image in the data set, shape ``(B,)``, 0 or more; in every call or in none. A CUDA
+                tensor forces a sync; pass indices on the CPU.
 
         Raises:
             ValueError: If images or indices are something else, activations are not finite, or with a pool of other

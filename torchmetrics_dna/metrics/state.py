@@ -1,4 +1,4 @@
-"""Functions of states and configurations that the base of metrics is made of."""
+"""Functions of states and configurations for the base class of metrics."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
-    """Break the graph of a user's compiled loop around a call: locks and weak references are in it."""
+    """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
     disabled: list[Callable[..., Any]] = []
 
     @wraps(call)
     def checked(*args: Any, **kwargs: Any) -> Any:
-        if "torch._dynamo" not in sys.modules:  # or torch would load its compiler, which takes a second
+        if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
             return call(*args, **kwargs)
         if not disabled:
             disabled.append(torch.compiler.disable(call))  # type: ignore[no-untyped-call]
@@ -36,18 +36,18 @@ def outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def saved(statistic: Statistic, state: State) -> dict[str, Any]:
-    """Return a state for a checkpoint: tensors as they are, and lists of rows as bytes."""
+    """Return the entries of a state that a checkpoint stores as bytes: its lists of rows."""
     lists = [name for name, value in state.items() if isinstance(value, list)]
     packed = statistic.packed(state) if lists else {}
     return {name: packed[name].cpu().numpy().tobytes() for name in lists}
 
 
 def loaded(statistic: Statistic, values: Mapping[str, Any]) -> State:
-    """Return the state of a checkpoint, in memory of its own.
+    """Return a copy of the state in a checkpoint.
 
     Args:
-        statistic: The statistic whose state it is.
-        values: By name, tensors and the bytes that :func:`saved` gave.
+        statistic: The statistic of the state.
+        values: Tensors, and bytes from :func:`saved`, by name.
 
     """
     empty = statistic.packed(statistic.empty("cpu"))
@@ -63,18 +63,18 @@ def loaded(statistic: Statistic, values: Mapping[str, Any]) -> State:
 
 
 def fingerprint(configuration: Mapping[str, Any]) -> Tensor:
-    """32 bytes of a configuration as a state that torchmetrics can compare, int64."""
+    """Return the digest of a configuration, 32 bytes in an int64 tensor, as a state that torchmetrics can compare."""
     digest = hashlib.sha256(json.dumps(configuration, sort_keys=True).encode()).digest()
     return torch.tensor(list(digest), dtype=torch.int64)
 
 
 def digest_of(weights: Tensor | None) -> str:
-    """16 hexadecimal digits that change with any weight, or 'none'."""
+    """Return a digest of the weights, 16 hexadecimal digits, or 'none' without weights."""
     return "none" if weights is None else hashlib.sha256(repr(weights.tolist()).encode()).hexdigest()[:16]
 
 
 def check_agreement(configuration: Mapping[str, Any], device: torch.device, group: Any) -> None:
-    """RuntimeError on every process, naming what differs, unless all processes hold the same configuration.
+    """Raise RuntimeError on every process, naming the difference, unless all have the same configuration.
 
     Args:
         configuration: Values that must be equal.
@@ -82,11 +82,11 @@ def check_agreement(configuration: Mapping[str, Any], device: torch.device, grou
         group: The processes; None for all.
 
     """
-    mine = fingerprint(configuration).to(device)
-    every = [torch.empty_like(mine) for _ in range(dist.get_world_size(group))]
-    dist.all_gather(every, mine, group=group)
-    if all(torch.equal(other, mine) for other in every):
+    own = fingerprint(configuration).to(device)
+    fingerprints = [torch.empty_like(own) for _ in range(dist.get_world_size(group))]
+    dist.all_gather(fingerprints, own, group=group)
+    if all(torch.equal(each, own) for each in fingerprints):
         return
-    configurations: list[Any] = [None] * len(every)
+    configurations: list[Any] = [None] * len(fingerprints)
     dist.all_gather_object(configurations, dict(configuration), group=group)
     check_same("Processes hold metrics that can't be reduced together", *configurations, error=RuntimeError)

@@ -164,10 +164,10 @@ def _made(cls: type[DNACallback]) -> DNACallback:
 
 
 def _callbacks() -> tuple[type, ...]:
-    """The ``Callback`` of each package that is loaded, or else of the first one that is installed.
+    """Return the ``Callback`` of each loaded package, or else of the first installed one.
 
     Raises:
-        ModuleNotFoundError: If there is none.
+        ModuleNotFoundError: If no package is installed.
 
     """
     loaded = [package for package in _PACKAGES if sys.modules.get(package)]
