@@ -71,7 +71,7 @@ _HOME = {
     "MIND": "metrics",
     "NeuronWeights": "dna.neuron_weights",
     "PRDC": "metrics",
-    "Reading": "images",
+    "Reading": "images.reading",
     "compare": "comparisons.compare",
     "load_dna": "dna.load",
     "make_dna": "jobs.make_dna",

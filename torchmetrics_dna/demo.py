@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.images.base import Progress
+    from torchmetrics_dna.images.reading import Progress
 
 PHOTOGRAPHS = (
     "astronaut.png",

@@ -24,7 +24,7 @@ from torchmetrics_dna import (
     rank,
     report,
 )
-from torchmetrics_dna.statistics.resolve import Network
+from torchmetrics_dna.extractors.network import Network
 
 LAYERS = ["block_0", "head"]
 

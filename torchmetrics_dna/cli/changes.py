@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import torchmetrics_dna.cli.options as o  # noqa: TC001 - typer reads annotations when it runs
-from torchmetrics_dna.cli.console import PROCESSES, check_output, progress, talk
+from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, progress, talk
 from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 
 @measures_images(without=("num_bins", "ranges", "properties", "projections"))
 def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
+    check_sources(images)
     check_output(output, ".npz")
     from torchmetrics_dna.jobs.make_changes import make_changes
     from torchmetrics_dna.jobs.processes import rank

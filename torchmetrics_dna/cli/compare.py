@@ -13,6 +13,7 @@ from torchmetrics_dna.cli.compare_classes import print_classes
 from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
+    check_sources,
     listing,
     numbers,
     out,
@@ -84,6 +85,7 @@ def compare(
         "num_folds": num_folds,
         "groups": groups,
     }
+    check_sources(a, b, *(more or ()))
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     _check(bool(more), by, form, curve)
     if fail_above is not None:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
-    from torchmetrics_dna.images.base import Progress as Report
+    from torchmetrics_dna.images.reading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _EVERY = 30  # seconds between lines of progress
@@ -127,6 +127,22 @@ def print_unreadable(lines: Sequence[str]) -> None:
         talk.print(f"{left_out_in_words(lines)}:")
     for line in lines:
         talk.print(f"  {line}", soft_wrap=True)
+
+
+def check_sources(*sources: str) -> None:
+    """Raise FileNotFoundError for a path that does not exist, before anything slow is imported.
+
+    Addresses and what else has a colon are left to those who open them; so are patterns that match nothing.
+    """
+    from torchmetrics_dna.images.places import expand
+
+    for source in sources:
+        for path in [] if ":" in source else expand(source):
+            if not os.path.lexists(path):
+                from torchmetrics_dna.dna.paths import vdna_pair
+
+                if vdna_pair(path) is None:
+                    raise FileNotFoundError(f"There is no file or folder {path!r}")
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:

@@ -7,7 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, out, print_json, print_markdown, print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import (
+    PROCESSES,
+    check_sources,
+    out,
+    print_json,
+    print_markdown,
+    print_unreadable,
+    progress,
+    talk,
+)
 from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.files.visible import images_in_words
 
@@ -36,6 +45,7 @@ def diff(
     """Say which images came and went between two versions of a data set, and how these differ from those kept."""
     from torchmetrics_dna.comparisons import diff as compare_versions
 
+    check_sources(old, new)
     form = o.one_form(markdown=as_markdown, json=as_json)
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")

@@ -10,6 +10,7 @@ import typer
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     check_output,
+    check_sources,
     interrupted,
     listing,
     out,
@@ -46,6 +47,7 @@ def make(
     **options: Any,
 ) -> None:
     """Write the DNA of an image set to a file, or one for each kind."""
+    check_sources(images)
     check_output(output, ".npz")
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.make_files import make_files, output_paths, parts_folder

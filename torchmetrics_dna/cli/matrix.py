@@ -11,6 +11,7 @@ import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
+    check_sources,
     out,
     print_csv,
     print_json,
@@ -43,6 +44,7 @@ def matrix(
     from torchmetrics_dna.comparisons import matrix as compare_all
     from torchmetrics_dna.extras import require
 
+    check_sources(*sets)
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     require("scipy", "plot")
     if heatmap is not None:

@@ -11,7 +11,7 @@ import torchmetrics_dna.cli.options as o
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from torchmetrics_dna.images.base import Progress
+    from torchmetrics_dna.images.reading import Progress
 
     Command = Callable[..., None]
 
@@ -83,8 +83,8 @@ def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[s
         report: Callback for progress.
 
     """
+    from torchmetrics_dna.extractors.network import Network
     from torchmetrics_dna.images import Reading
-    from torchmetrics_dna.statistics.resolve import Network
 
     rest = {name: value for name, value in options.items() if name not in _NETWORK + _READING}
     network, reading = ({name: options[name] for name in names if name in options} for names in (_NETWORK, _READING))

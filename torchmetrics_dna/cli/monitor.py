@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_figure, out, talk
+from torchmetrics_dna.cli.console import check_figure, check_sources, out, talk
 from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def monitor(
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
 
+    check_sources(reference, images)
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)

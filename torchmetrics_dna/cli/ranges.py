@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, check_output, print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, print_unreadable, progress, talk
 from torchmetrics_dna.cli.measuring import arguments, measures_images
 from torchmetrics_dna.files.visible import images_in_words
 
@@ -31,6 +31,7 @@ def ranges(
     **options: Any,
 ) -> None:
     """Measure the activation ranges of image sets together, and write them to a .json file."""
+    check_sources(*sources)
     check_output(output, ".json")
     from torchmetrics_dna.images.addresses import writing
     from torchmetrics_dna.jobs.measure_ranges import measure_ranges

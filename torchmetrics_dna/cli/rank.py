@@ -12,6 +12,7 @@ from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
     check_output,
+    check_sources,
     out,
     print_csv,
     print_json,
@@ -67,6 +68,7 @@ def rank(
     **options: Any,
 ) -> None:
     """Rank images by how much closer each of them is to a reference than to the pool of all."""
+    check_sources(images, reference)
     if as_csv and as_json:
         raise ValueError("Expected --csv or --json, but got both; leave one out")
     if grid is not None:

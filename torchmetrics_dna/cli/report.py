@@ -6,7 +6,7 @@ from enum import Enum
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import PROCESSES, check_output, out, print_unreadable, progress, talk
+from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, out, print_unreadable, progress, talk
 from torchmetrics_dna.cli.measuring import arguments, measures_images
 
 if TYPE_CHECKING:
@@ -47,6 +47,7 @@ def report(
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs: one page that opens offline, or a text."""
+    check_sources(a, b)
     check_output(output, *([f".{format.value}"] if format else [".html", ".htm", ".md", ".json"]))
     import torchmetrics_dna.reporting as pages
 

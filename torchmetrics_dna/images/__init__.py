@@ -5,7 +5,8 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Reading
+    from torchmetrics_dna.images.base import Images, ImageSource, ImageStream
+    from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.resize import RESIZES, Crop, Resize, check_resize, resize_image, resize_tensor
     from torchmetrics_dna.images.sources import Source, open_source
     from torchmetrics_dna.images.tensors import check_images
@@ -32,7 +33,7 @@ _HOME = {
     "ImageStream": "images.base",
     "Images": "images.base",
     "RESIZES": "images.resize",
-    "Reading": "images.base",
+    "Reading": "images.reading",
     "Resize": "images.resize",
     "Source": "images.sources",
     "check_images": "images.tensors",

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 _USUAL = "arr_0"
 _CHUNK = 1 << 20

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
@@ -19,7 +17,7 @@ from torchmetrics_dna.images.names import Names
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
@@ -28,50 +26,6 @@ _SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image w
 _BROKEN = "Can't read images of"  # prefix of errors of shards
 
 CHOICES = frozenset({"column", "fps"})
-
-Progress = Callable[[str, int, "int | None"], None]
-
-
-@dataclass(frozen=True)
-class Reading:
-    """Options for reading images.
-
-    Args:
-        batch_size: Number of images in a batch.
-        num_workers: Number of processes that decode images; None for one per core available to this process, up to 8,
-            divided among the processes of torchrun, and 0 for a few images.
-        column: Location of each image in a row of several values: a key of dicts, a column of Parquet, an array of an
-            ``.npz``, an extension in a tar. None to detect it.
-        fps: Number of frames per second to take from videos; None for all.
-        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
-        skip_unreadable: Whether to skip unreadable images, and the rest of a damaged file of a stream, instead of
-            raising an error.
-        progress: Callback after each batch, with the name of the source, the number of images done, and the total, or
-            None for a stream of unknown length.
-
-    Raises:
-        ValueError: If a value is out of range.
-
-    Example:
-        >>> Reading(batch_size=64, column="image").num_workers is None
-        True
-
-    """
-
-    batch_size: int = 32
-    num_workers: int | None = None
-    column: str | None = None
-    fps: float | None = None
-    exif_orientation: bool = False
-    skip_unreadable: bool = False
-    progress: Progress | None = None
-
-    def __post_init__(self) -> None:
-        for name, value, least in (("batch_size", self.batch_size, 1), ("num_workers", self.num_workers or 0, 0)):
-            if not isinstance(value, int) or value < least:
-                raise ValueError(f"Argument `{name}` expected to be an integer of at least {least}, but got {value!r}")
-        if self.fps is not None and not self.fps > 0:
-            raise ValueError(f"Argument `fps` expected to be above 0, but got {self.fps!r}")
 
 
 class ImageSource(Dataset["RGBImage"]):

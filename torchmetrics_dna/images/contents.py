@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.images.base import ImageSource, Reading
+    from torchmetrics_dna.images.base import ImageSource
     from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.reading import Reading
 
 _ANY_SIZE = (8, 8)  # images must be resized to something
 

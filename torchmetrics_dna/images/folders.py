@@ -18,7 +18,7 @@ from torchmetrics_dna.images.stamps import stamp_of
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 _MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),

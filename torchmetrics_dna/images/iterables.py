@@ -16,7 +16,7 @@ from torchmetrics_dna.images.rows import Column, is_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 _ANEW = "give a list, or a function that makes it anew"
 

@@ -11,7 +11,7 @@ from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Shard
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 
 _READERS = 4  # of files at addresses

@@ -16,7 +16,7 @@ from torchmetrics_dna.images.stamps import stamp_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 
 def open_image(image: Any, label: str, reading: Reading) -> ImageSource:

@@ -17,7 +17,8 @@ from torchmetrics_dna.images.rows import check_column, find_column, is_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.images.base import ImageStream, Reading
+    from torchmetrics_dna.images.base import ImageStream
+    from torchmetrics_dna.images.reading import Reading
 
 _AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once
 

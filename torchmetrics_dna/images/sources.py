@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.arrays import ARRAY
-from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, Reading, by_number
+from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, by_number
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, refuse
 from torchmetrics_dna.images.iterables import open_iterable
 from torchmetrics_dna.images.memory import open_array, open_image, open_sequence
@@ -25,6 +25,7 @@ from torchmetrics_dna.images.names import EXTENSIONS
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.places import check_there, expand, is_folder, suffix_of
+from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.images.tars import TAR
 from torchmetrics_dna.images.video import VIDEO

@@ -25,7 +25,7 @@ from torchmetrics_dna.images.places import open_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 _ALL = "*"
 _PACKINGS = {b"\x1f\x8b": "gzip", b"BZh": "bz2", b"\xfd7zXZ": "lzma", b"\x28\xb5\x2f\xfd": "compression.zstd"}

@@ -16,7 +16,8 @@ from torchmetrics_dna.images.places import open_file
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from torchmetrics_dna.images.base import ImageStream, Reading
+    from torchmetrics_dna.images.base import ImageStream
+    from torchmetrics_dna.images.reading import Reading
 
 
 _EARLY = 1e-4  # seconds; tolerance for rounded times

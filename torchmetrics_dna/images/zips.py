@@ -21,7 +21,7 @@ from torchmetrics_dna.images.places import open_file
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.images.base import Reading
+    from torchmetrics_dna.images.reading import Reading
 
 _LONGEST_PATH = 4096  # bytes of the target of a link
 

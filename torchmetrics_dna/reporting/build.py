@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from torchmetrics_dna.comparisons.compare import Options, compare
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.jobs.features import Distances
@@ -23,7 +24,7 @@ from torchmetrics_dna.reporting.scored import Scored
 from torchmetrics_dna.reporting.sides import label
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import make_cards
-from torchmetrics_dna.statistics.resolve import Network, resolve
+from torchmetrics_dna.statistics.resolve import resolve
 from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:

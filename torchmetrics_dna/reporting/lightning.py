@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.jobs.processes import gather
 from torchmetrics_dna.metrics import DNAEMD
 from torchmetrics_dna.reporting.checkpoints import Checkpoints
-from torchmetrics_dna.statistics.resolve import Network
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Union
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
@@ -13,6 +13,7 @@ from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.neurons import ActivationRanges
 from torchmetrics_dna.statistics.histogram import HistogramStatistic, SelfRangingStatistic, histogram_statistic
 
@@ -20,30 +21,10 @@ if TYPE_CHECKING:
     import os
     from collections.abc import Sequence
 
-    from torchmetrics_dna.images import Crop
-
     Ranges = ActivationRanges | str | os.PathLike[str] | None
 
-Feature = Union[str, nn.Module, DNAExtractor, "Network"]
+Feature = str | nn.Module | DNAExtractor | Network
 DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
-
-
-@dataclass(frozen=True, eq=False)
-class Network:
-    """Options of a :class:`DNAExtractor` that is built once the DNAs that it must fit are known; see there."""
-
-    feature: str | nn.Module | None = None
-    weights_path: str | os.PathLike[str] | None = None
-    crop: Crop | None = None
-    properties: bool | None = None
-    projections: int | None = None
-    device: str | torch.device | None = None
-
-    @property
-    def settings(self) -> dict[str, Any]:
-        """Given options except the feature."""
-        options = {field.name: getattr(self, field.name) for field in fields(self)[1:]}
-        return {name: value for name, value in options.items() if value is not None}
 
 
 @dataclass(frozen=True, eq=False)
