@@ -622,7 +622,7 @@ def check_distance_to_itself(dna: DNA) -> None:
     for record in DISTANCES.values():
         if dna.kind in record.kinds:
             with suppress(ValueError, RuntimeError):  # too few images, or a neuron without counts
-                distances = record.of_dnas(dna, dna)
+                distances = record.between(dna, dna)
                 assert distances.isfinite().all(), f"accepted, and {record.name} to itself is not finite"
 
 
