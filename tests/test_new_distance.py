@@ -15,7 +15,8 @@ from pages import Page
 from pixel_sets import EXTRACTOR, A, B
 
 import torchmetrics_dna.cli.options as options
-from torchmetrics_dna import GaussianDNA, compare, report
+from torchmetrics_dna import compare, report
+from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distance import Distance
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.plots import plot_layers, plot_neurons

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 from networks import pixels
 
-from torchmetrics_dna import compare, compare_all, compare_versions, make_dna, monitor, rank
+from torchmetrics_dna import compare, make_dna, monitor, rank
+from torchmetrics_dna.comparisons import diff, matrix
 from torchmetrics_dna.demo import Demo
 
 EXTRACTOR, RANGES = pixels()
@@ -36,11 +37,11 @@ RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
         "ClassComparisons(2 classes, furthest ",
     ),
     "all with all": (
-        lambda: compare_all({"a": A, "b": B, "c": C}, EXTRACTOR, metrics=["dna-emd", "fd"], **FIXED),
+        lambda: matrix({"a": A, "b": B, "c": C}, EXTRACTOR, metrics=["dna-emd", "fd"], **FIXED),
         "DistanceMatrix(3 sets, dna-emd, fd)",
     ),
     "versions": (
-        lambda: compare_versions(A, np.concatenate([A[2:], C[:3]]), EXTRACTOR, **FIXED),
+        lambda: diff(A, np.concatenate([A[2:], C[:3]]), EXTRACTOR, **FIXED),
         "Versions(3 added, 2 removed, 0 edited of 12 images)",
     ),
     "a window": (lambda: next(monitor(A, B, EXTRACTOR, window=6, **FIXED)), "Window("),

@@ -11,15 +11,8 @@ from torchmetrics_dna.extras import lazily
 from torchmetrics_dna.version import __version__ as __version__
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.compare import compare
-    from torchmetrics_dna.comparisons.compare_all import compare_all
-    from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
     from torchmetrics_dna.comparisons.monitor import monitor
-    from torchmetrics_dna.comparisons.versions import Versions, compare_versions
-    from torchmetrics_dna.dna import GaussianDNA, HistogramDNA, LayerGaussianDNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.dna.load import load_dna
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
@@ -36,12 +29,10 @@ if TYPE_CHECKING:
         DNARealism,
         LayerFrechetDistance,
     )
-    from torchmetrics_dna.neurons import ActivationRanges, Neurons
+    from torchmetrics_dna.neurons import ActivationRanges
     from torchmetrics_dna.reporting import report
     from torchmetrics_dna.reporting.checkpoints import Checkpoints
-    from torchmetrics_dna.reporting.lightning import DNACallback
     from torchmetrics_dna.singles.rank import rank
-    from torchmetrics_dna.singles.ranking import Ranking
 
 __all__ = [
     "CMMD",
@@ -51,27 +42,14 @@ __all__ = [
     "ActivationRange",
     "ActivationRanges",
     "Checkpoints",
-    "ClassComparisons",
-    "Comparison",
-    "Comparisons",
-    "DNACallback",
     "DNAExtractor",
     "DNAFrechet",
     "DNARealism",
-    "DistanceMatrix",
     "Features",
-    "GaussianDNA",
-    "HistogramDNA",
     "LayerFrechetDistance",
-    "LayerGaussianDNA",
     "NeuronWeights",
-    "Neurons",
-    "Ranking",
     "Reading",
-    "Versions",
     "compare",
-    "compare_all",
-    "compare_versions",
     "load_dna",
     "make_dna",
     "monitor",
@@ -83,31 +61,18 @@ _HOME = {
     "ActivationRange": "metrics",
     "ActivationRanges": "neurons",
     "CMMD": "metrics",
-    "ClassComparisons": "comparisons.class_comparisons",
     "Checkpoints": "reporting.checkpoints",
-    "Comparison": "comparisons.comparison",
-    "Comparisons": "comparisons.comparisons",
-    "DNACallback": "reporting.lightning",
     "DNAEMD": "metrics",
     "DNAExtractor": "extractors",
     "DNAFrechet": "metrics",
     "DNARealism": "metrics",
-    "DistanceMatrix": "comparisons.distance_matrix",
     "Features": "dna.features",
-    "GaussianDNA": "dna",
-    "HistogramDNA": "dna",
     "LayerFrechetDistance": "metrics",
-    "LayerGaussianDNA": "dna",
     "MIND": "metrics",
     "NeuronWeights": "dna.neuron_weights",
-    "Neurons": "neurons",
     "PRDC": "metrics",
-    "Ranking": "singles.ranking",
     "Reading": "images",
-    "Versions": "comparisons.versions",
     "compare": "comparisons.compare",
-    "compare_all": "comparisons.compare_all",
-    "compare_versions": "comparisons.versions",
     "load_dna": "dna.load",
     "make_dna": "jobs.make_dna",
     "monitor": "comparisons.monitor",

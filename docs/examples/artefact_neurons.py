@@ -20,8 +20,9 @@ import torch
 from sklearn.metrics import average_precision_score
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
+from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.demo import DEGRADATIONS
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional import dna_emd, dna_realism, select_neurons
 from torchmetrics_dna.images import Reading
 

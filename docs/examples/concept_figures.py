@@ -7,16 +7,20 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 from matplotlib.figure import Figure
 from matplotlib.patches import Ellipse
 
-from torchmetrics_dna import Comparison, DNAExtractor, HistogramDNA, compare, make_dna
+from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.plots import plot_layers, plot_neurons
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.comparisons import Comparison
 
 A, B = {"color": "#0072B2", "linestyle": "-"}, {"color": "#D55E00", "linestyle": "--"}  # Okabe and Ito's
 LAYERS = ("block_0", "block_2", "block_4", "block_6")

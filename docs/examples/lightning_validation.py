@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from torchmetrics_dna import DNAEMD, DNACallback, DNAExtractor, DNAFrechet
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.reporting.lightning import DNACallback
 
 LAYERS = ["block_0", "block_1", "block_2"]
 

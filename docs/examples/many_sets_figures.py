@@ -9,7 +9,8 @@ import argparse
 import random
 from pathlib import Path
 
-from torchmetrics_dna import DNAExtractor, compare_all, monitor
+from torchmetrics_dna import DNAExtractor, monitor
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.demo import blur, jpeg, noise, photographs
 from torchmetrics_dna.plots import plot_matrix, plot_monitor
 
@@ -26,12 +27,12 @@ def main() -> None:
     sets = {f"photographs {i}": parts.pop() for i in (1, 2, 3)}
     for name, change in {"blurred": blur, "noisy": noise, "JPEG": jpeg}.items():
         sets |= {f"{name}, strength {s}": [change(photo, s) for photo in parts.pop()] for s in (2, 4)}
-    matrix = plot_matrix(compare_all(sets, extractor))
+    heatmap = plot_matrix(matrix(sets, extractor))
     stream = photographs(18 * size)
     random.Random(1).shuffle(stream)
     changed = [jpeg(photo, 4) for photo in stream[: 2 * size]]
     windows = monitor(stream[2 * size : 4 * size], stream[4 * size :] + changed, extractor, window=8, order="source")
-    for name, figure in {"matrix": matrix, "monitor": plot_monitor(list(windows))}.items():
+    for name, figure in {"matrix": heatmap, "monitor": plot_monitor(list(windows))}.items():
         figure.savefig(arguments.output / f"{name}.png", dpi=100, pil_kwargs={"optimize": True})
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from torchmetrics_dna import Comparison, DNAExtractor, HistogramDNA, compare, make_dna
+from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.functional.permutation import relabelings
@@ -21,6 +21,9 @@ from torchmetrics_dna.reporting.words import p_in_words, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from torchmetrics_dna.comparisons import Comparison
+    from torchmetrics_dna.dna import HistogramDNA
 
 Picture = NDArray[np.uint8]
 CHANCE, FOUND, DEBIASED = "0.75", "#D55E00", "#0072B2"  # Okabe and Ito's

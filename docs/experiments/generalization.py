@@ -144,7 +144,7 @@ def accuracies(domains: Domains, seeds: int, epochs: int) -> Tensor:
     return found
 
 
-def compare_all(domains: Domains, number: int) -> list[list[Comparison]]:
+def compare_domains(domains: Domains, number: int) -> list[list[Comparison]]:
     """Measure the test pictures of each domain against the training pictures of each, by all three distances."""
     extractor = DNAExtractor("efficientnet_lite0")
     kinds = ("histogram", "gaussian", "layer-gaussian")
@@ -218,7 +218,7 @@ def main() -> None:
     domains = (load_at_hand if arguments.quick else load)()
     names = list(domains)
     scores = accuracies(domains, seeds, epochs)
-    compared = compare_all(domains, number)
+    compared = compare_domains(domains, number)
     distances = {name: torch.tensor([[one[name].value for one in row] for row in compared]) for name in DISTANCES}
     rows, found = summary(scores, distances)
     header = ["tested on \\ trained on", *names]

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import data
 import numpy as np
@@ -22,7 +23,10 @@ import torch
 from matplotlib.figure import Figure
 from torch.nn.functional import avg_pool1d
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, HistogramDNA, LayerFrechetDistance
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, LayerFrechetDistance
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna import HistogramDNA
 
 IMAGES, BINS, BYTES = 70_000, 1000, 8
 ROWS = {

@@ -17,7 +17,7 @@ import time
 from collections import defaultdict
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import baselines
 import data
@@ -34,9 +34,12 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torchvision.transforms import v2
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, compare
+from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.functional import dna_realism, select_neurons
 from torchmetrics_dna.images import Reading
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.dna import HistogramDNA
 
 SIDE, SEED = 64, 0
 NUMBERS = [2**i for i in range(4, 11)]  # of neurons

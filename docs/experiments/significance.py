@@ -29,7 +29,8 @@ from matplotlib.figure import Figure
 from PIL import Image, ImageFilter
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna import evidence as asked
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence

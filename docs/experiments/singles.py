@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, make_dna
+from torchmetrics_dna import DNAExtractor, make_dna
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional import activation_histogram, dna_emd
 from torchmetrics_dna.images import Reading
 

@@ -19,12 +19,14 @@ from typing import Any
 import torch
 from timing import in_turns
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, make_dna
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.jobs.frechet_plan import plan_for
+from torchmetrics_dna.neurons import Neurons
 
 POSITIONS, FOLDS = 197, 20
 

@@ -20,7 +20,8 @@ from torch import Tensor, nn
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
 from torchmetrics.image.fid import FrechetInceptionDistance, _compute_fid
 
-from torchmetrics_dna import DNAExtractor, LayerGaussianDNA
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.statistics import CrossMomentStatistic
 
 WIDTH, BATCH = 2048, 100

@@ -21,8 +21,9 @@ import torch
 from timing import in_turns
 from torch.nn.functional import avg_pool1d
 
-from torchmetrics_dna import ActivationRanges, DNAExtractor, HistogramDNA, make_dna
+from torchmetrics_dna import ActivationRanges, DNAExtractor, make_dna
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.dna import HistogramDNA
 
 POSITIONS = 197
 

@@ -14,10 +14,11 @@ from pathlib import Path
 import torch
 from PIL import Image
 
-from torchmetrics_dna import ActivationRanges, Neurons
+from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.neurons import Neurons
 
 NAME, IMAGES = "mugs_vit_large", 64
 MAKE = """

@@ -12,10 +12,11 @@ from hypothesis.extra.numpy import arrays
 from torch import Tensor
 from ways import LAYOUTS, TRITON_DEVICE, WAYS, every_cut, histogram_by, in_parts, laid_out
 
-from torchmetrics_dna import ActivationRanges, Neurons
+from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import bins_within, counting, cuda, histogram
 from torchmetrics_dna.binning.cpu import covers
 from torchmetrics_dna.functional import activation_histogram
+from torchmetrics_dna.neurons import Neurons
 
 every_way = pytest.mark.parametrize("way", WAYS)
 

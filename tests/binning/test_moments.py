@@ -6,9 +6,10 @@ import torch
 from golden import channels_first, load
 from ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out, moments_of
 
-from torchmetrics_dna import GaussianDNA, Neurons
 from torchmetrics_dna.binning import add_moments_
 from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.dna import GaussianDNA
+from torchmetrics_dna.neurons import Neurons
 
 pytestmark = pytest.mark.usefixtures("way")
 

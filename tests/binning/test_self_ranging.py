@@ -10,11 +10,13 @@ from networks import Pixels, random_images
 from scipy.integrate import trapezoid
 from torch import Tensor
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, HistogramDNA, Neurons, make_dna
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, make_dna
 from torchmetrics_dna.binning import add_counts_
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.demo import blur, noise
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.functional.emd import dna_emd_on_grid
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics import SelfRangingStatistic
 
 pytestmark = pytest.mark.usefixtures("way")

@@ -18,7 +18,8 @@ from commands import COMMAND, in_processes, run
 from golden import GOLDEN
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import ActivationRanges, HistogramDNA, compare, load_dna
+from torchmetrics_dna import ActivationRanges, compare, load_dna
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.vdna import save_vdna
 
 A, B = GOLDEN / "endtoend" / "fd_a", GOLDEN / "endtoend" / "fd_b"

@@ -90,7 +90,10 @@ MISTAKES = [
     ),
     (("compare", A, B, "--feature", "efficientnet_lite00"), "did you mean 'efficientnet_lite0'?"),
     (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 0, but got 0"),
-    (("compare", A, B, "--metrics", "fd,fid"), f"expected to be of {', '.join(DISTANCES)}, but got 'fid'"),
+    (
+        ("compare", A, B, "--metrics", "fd,fid"),
+        f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",
+    ),
     (("compare", A, B, "--metrics", "recall", "--fail-above", "1"), "Option --fail-above takes a distance, but got"),
     (("compare", A, B, "--batch-size", "-3"), "Option --batch-size expected to be an integer of at least 1"),
     (("compare", A, B, "--device", "gpu"), "There is no device 'gpu' here; there is: cpu"),

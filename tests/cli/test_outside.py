@@ -17,8 +17,10 @@ from rich.console import Console
 from rich.text import Text
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna import ActivationRanges, HistogramDNA, Neurons
+from torchmetrics_dna import ActivationRanges
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.files.visible import visible
+from torchmetrics_dna.neurons import Neurons
 
 ACTS = "\x1b]0;owned\x07\x1b[2J\x9b31m\u202egnp.exe\u2066\r\n"
 MARKUP = "[/foo][bold]x[/bold] :smile: https://a.b [link=https://c.d]"

@@ -12,16 +12,9 @@ from golden import GOLDEN, load
 from networks import pixels
 from PIL import Image
 
-from torchmetrics_dna import (
-    DNAEMD,
-    DNAExtractor,
-    DNAFrechet,
-    GaussianDNA,
-    HistogramDNA,
-    compare,
-    make_dna,
-)
+from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare, make_dna
 from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import Reading
 
 A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"

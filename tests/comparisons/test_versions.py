@@ -13,7 +13,8 @@ from commands import run
 from networks import Pixels
 from PIL import Image
 
-from torchmetrics_dna import DNAExtractor, compare, compare_versions
+from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna.comparisons import diff
 
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 64}
 
@@ -28,7 +29,7 @@ KEPT, GONE, CAME = images(40), images(6, seed=1), images(40, 80, seed=2)
 
 def test_what_came_and_went() -> None:
     old, new = np.concatenate([KEPT[:5], GONE, KEPT[5:]]), np.concatenate([CAME, KEPT[::-1], KEPT[:1]])
-    versions = compare_versions(old, new, DNAExtractor(Pixels()), **OPTIONS)
+    versions = diff(old, new, DNAExtractor(Pixels()), **OPTIONS)
     assert versions.num_images == (46, 81)
     assert versions.edited == [f"image {i}" for i in range(5, 11)]
     assert versions.removed == []
@@ -49,10 +50,10 @@ def test_what_came_and_went() -> None:
 
 
 def test_equal_and_disjoint_versions() -> None:
-    same = compare_versions(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
+    same = diff(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
     assert (same.added, same.removed, same.whole, same.of_added) == ([], [], None, None)
     assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
-    disjoint = compare_versions(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
     assert disjoint.of_added is None
     comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
     assert disjoint.whole["dna-emd"].value == pytest.approx(

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from golden import GOLDEN
 
-from torchmetrics_dna import HistogramDNA, load_dna
+from torchmetrics_dna import load_dna
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.description import describe
 from torchmetrics_dna.files.container import write_container
 

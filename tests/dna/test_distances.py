@@ -14,7 +14,8 @@ from scipy.linalg import sqrtm
 from shards import equal_everywhere
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import LayerFrechetDistance, compare, compare_all, make_dna
+from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
@@ -49,7 +50,7 @@ def test_all_from_one_pass() -> None:
     assert found["cmmd"].value == pytest.approx(float(cmmd(*features)), rel=1e-4)
     shares = {name: float(value) for name, value in prdc(*features).items()}
     assert {name: found[name].value for name in shares} == pytest.approx(shares, abs=1e-9)
-    assert found.about(DISTANCES["recall"]) == "of layer mean, higher is better"
+    assert found.about(found["recall"]) == "of layer mean, higher is better"
     torch.manual_seed(0)
     mean, deviation = kid.compute()
     assert (found["kid"].value, found["kid"].spread) == (
@@ -63,7 +64,7 @@ def test_all_from_one_pass() -> None:
 )
 def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     found = compare(A, B, EXTRACTOR, metrics=asked)
-    assert {name for name, value in figures(found).items() if value is not None} == set(np.atleast_1d(asked))
+    assert set(found) == set(np.atleast_1d(asked))
     told = json.loads(json.dumps(found.to_dict()))
     assert ("kid_std" in told, "mind_std" in told) == (True, False)
     assert {record.key for record in DISTANCES.values() if told[record.key] is not None} == {
@@ -71,6 +72,15 @@ def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
     }
     assert ("kid=" in repr(found), "fd=" in repr(found)) == ("kid" in found, "fd" in found)
     assert "None" not in repr(found)
+
+
+@pytest.mark.parametrize("spelled", ["dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"])
+def test_a_distance_has_its_name_its_key_and_that_of_its_metric(spelled: str) -> None:
+    found = compare(A, B, EXTRACTOR, metrics=spelled)
+    assert list(found) == ["dna-fd"]
+    assert found[spelled] is found["dna-fd"]
+    with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-fd"):
+        found["fid"]
 
 
 def test_dnas_give_what_they_hold() -> None:
@@ -86,9 +96,8 @@ def test_dnas_give_what_they_hold() -> None:
 
 def test_one_image_gives_what_it_can() -> None:
     found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    there = {name for name, value in figures(found).items() if value is not None}
-    assert there == {"dna-emd", "mind", "cmmd"}
-    lacking = ", ".join(name for name in ALL if name not in there)
+    assert list(found) == ["dna-emd", "mind", "cmmd"]
+    lacking = ", ".join(name for name in ALL if name not in found)
     assert f"More images are needed on each side for {lacking}" in found.notices
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
@@ -110,7 +119,7 @@ def test_only_what_is_needed_is_measured() -> None:
 def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     for call in (
         lambda: compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "precision"]),
-        lambda: compare_all({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
+        lambda: matrix({"b": B, "a": A}, EXTRACTOR, metrics=["dna-emd", "recall"]),
     ):
         with pytest.raises(ValueError, match="takes (a distance|distances), but .*recall"):
             call()

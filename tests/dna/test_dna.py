@@ -14,12 +14,13 @@ from hypothesis.extra.numpy import arrays
 from scipy.stats import wasserstein_distance
 from torch import Tensor
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
+from torchmetrics_dna import ActivationRanges
 from torchmetrics_dna.binning import activation_histogram, add_counts_
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.functional import layer_frechet_distance
+from torchmetrics_dna.neurons import Neurons
 
 NEURONS = Neurons({"a": 2, "b": 3})
 RANGES = ActivationRanges(torch.arange(5.0), torch.arange(5.0) + 1, NEURONS)

@@ -16,23 +16,16 @@ from scipy.stats import t as student
 from shards import CROWD, CROWD_FAKE, shard
 from torch import Tensor
 
-from torchmetrics_dna import (
-    DNAEMD,
-    ActivationRanges,
-    DNAExtractor,
-    GaussianDNA,
-    HistogramDNA,
-    Neurons,
-    compare,
-    make_dna,
-)
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.binning.self_ranging import dyadic_grid
 from torchmetrics_dna.demo import blur, jpeg, photographs
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.images import Reading, open_source
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
 
 NEURONS = Neurons({"a": 3})
@@ -49,7 +42,7 @@ def in_folds(parts: list[HistogramDNA] | list[GaussianDNA]) -> HistogramDNA | Ga
 
 def evidence(a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd") -> Evidence | None:
     record = DISTANCES[name]
-    return weigh_evidence(record.of_dnas(a, b), record.unions(a, b), record.power, confidence=confidence)
+    return weigh_evidence(record.between(a, b), record.unions(a, b), record.power, confidence=confidence)
 
 
 def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -108,7 +101,7 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
 
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
     record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
-    return weigh_evidence(record.of_dnas(*sides), record.unions(*sides), record.power, given)
+    return weigh_evidence(record.between(*sides), record.unions(*sides), record.power, given)
 
 
 def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.ndarray:

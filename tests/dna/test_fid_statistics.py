@@ -16,7 +16,8 @@ from networks import Pixels, random_images
 from torch_fidelity.metric_fid import fid_features_to_statistics, fid_statistics_to_metric
 from torch_fidelity.utils_torch import torch_atomic_save
 
-from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, LayerGaussianDNA, compare, load_dna, make_dna
+from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, compare, load_dna, make_dna
+from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.fid_statistics import load_fid_statistics, save_fid_statistics
 from torchmetrics_dna.dna.load import is_dna_path
 

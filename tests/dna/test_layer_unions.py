@@ -12,7 +12,7 @@ from pixel_sets import EXTRACTOR, A, B
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, Neurons, compare
+from torchmetrics_dna import DNAExtractor, compare
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
@@ -21,6 +21,7 @@ from torchmetrics_dna.functional import layer_frechet_distance
 from torchmetrics_dna.functional.permutation import relabelings
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.plots import plot_layers
 
 NEURONS = Neurons({"colour": 3, "light": 1})

@@ -9,9 +9,10 @@ from typing import Any
 import pytest
 import torch
 
-from torchmetrics_dna import Neurons, compare, report
+from torchmetrics_dna import compare, report
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.names import in_words, name_of, number_and_name, resolve_names
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.plots import plot_histograms
 
 NEURONS = Neurons({"block_0": 16, "head": 1280})

@@ -6,8 +6,9 @@ import dnas
 import pytest
 import torch
 
-from torchmetrics_dna import Neurons, NeuronWeights
+from torchmetrics_dna import NeuronWeights
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
+from torchmetrics_dna.neurons import Neurons
 
 NEURONS = Neurons({"block.0/é": 2, "head": [1, 4]})
 

@@ -14,10 +14,11 @@ import torch
 from commands import run
 from golden import GOLDEN, load
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, compare, load_dna
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna import ActivationRanges, compare, load_dna
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import is_dna_path
 from torchmetrics_dna.dna.vdna import load_vdna, save_vdna
+from torchmetrics_dna.neurons import Neurons
 
 FILES = GOLDEN / "official_files"
 EXPECTED = load("official_files/expected.npz")

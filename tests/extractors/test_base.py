@@ -10,7 +10,8 @@ import torch
 from networks import Convolutions, Outputs, Pixels, random_images
 from torch import Tensor, nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, Neurons, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, make_dna
+from torchmetrics_dna.neurons import Neurons
 
 OFFICIAL = {f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280}
 

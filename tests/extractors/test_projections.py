@@ -18,10 +18,10 @@ from torchmetrics_dna import (
     LayerFrechetDistance,
     NeuronWeights,
     compare,
-    compare_all,
     load_dna,
     make_dna,
 )
+from torchmetrics_dna.comparisons import matrix
 from torchmetrics_dna.demo import photographs
 
 PHOTOS = torch.stack([torch.from_numpy(photo.copy()) for photo in photographs(8)]).permute(0, 3, 1, 2)[..., ::4, ::4]
@@ -100,8 +100,8 @@ def test_distances_of_layers_leave_them_out_of_the_mean() -> None:
     for images, real in zip(sides, (True, False), strict=True):
         metric.update(images, real=real)
     assert float(metric.compute()) == pytest.approx(plain["fd"].value, rel=1e-9)
-    matrix = compare_all({"a": sides[0], "b": sides[1]}, extractor(4, layers=fewer), metrics=["fd"])
-    assert matrix.distances["fd"][0, 1] == pytest.approx(plain["fd"].value, rel=1e-9)
+    distances = matrix({"a": sides[0], "b": sides[1]}, extractor(4, layers=fewer), metrics=["fd"])
+    assert distances.distances["fd"][0, 1] == pytest.approx(plain["fd"].value, rel=1e-9)
     alone = compare(*sides, extractor(4, layers=["mean:projected"]), metrics=["fd"])
     assert alone["fd"].value == pytest.approx(found.layers["mean:projected"]["fd"], rel=1e-9)
 

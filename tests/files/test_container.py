@@ -26,13 +26,14 @@ import torch
 from dnas import every_kind, tensors
 from mutations import npy, unzipped, zipped
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons, load_dna, make_dna
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna import ActivationRanges, load_dna, make_dna
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.load import merge_files
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import content_digest, is_container, read_container, write_container
+from torchmetrics_dna.neurons import Neurons
 
 KINDS = every_kind()
 NAMES = ["histogram", "self-ranging", "gaussian", "layer-gaussian"]
@@ -464,7 +465,7 @@ def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) ->
         with pytest.raises(ValueError, match="1e.200"):
             make()
     large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), one, 2, "x")
-    assert DISTANCES["dna-fd"].of_dnas(large, large).tolist() == [0]  # as float32 activations may be
+    assert DISTANCES["dna-fd"].result(large, large).values.tolist() == [0]  # as float32 activations may be
 
 
 @pytest.mark.slow

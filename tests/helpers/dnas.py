@@ -7,9 +7,10 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from torchmetrics_dna import ActivationRanges, GaussianDNA, HistogramDNA, LayerGaussianDNA, Neurons
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna import ActivationRanges
+from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.neurons import Neurons
 
 # what a zip, an npz or a path could stumble over
 LAYERS = ("block.0/conv-1", "../köpf", "x.npy", "x", "dna.json", "層 1")

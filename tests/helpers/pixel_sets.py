@@ -14,13 +14,5 @@ A, B = (_random.integers(0, top, (count, 6, 5, 3)).astype(np.uint8) for top, cou
 ALL = tuple(DISTANCES)
 
 
-def figures(comparison: Comparison) -> dict[str, float | None]:
-    return {
-        "dna-emd": comparison["dna-emd"].value,
-        "dna-fd": comparison["dna-fd"].value,
-        "fd": comparison["fd"].value,
-        "kid": comparison["kid"].value,
-        "mind": comparison["mind"].value,
-        "cmmd": comparison["cmmd"].value,
-        **{name: comparison[name].value for name in ("precision", "recall", "density", "coverage")},
-    }
+def figures(comparison: Comparison) -> dict[str, float]:
+    return {name: result.value for name, result in comparison.items()}

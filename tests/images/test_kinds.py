@@ -17,8 +17,8 @@ import torch
 from kinds import COUNT, FILES, IN_MEMORY, ON_DISK, PIXELS, tar
 from networks import Pixels
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, compare, make_dna, rank
-from torchmetrics_dna.dna import DNA
+from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
+from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 

@@ -10,9 +10,9 @@ import torch
 from torch import nn
 from torchmetrics.image.kid import KernelInceptionDistance
 
-from torchmetrics_dna import Neurons
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.jobs.features import SpatialMeans
+from torchmetrics_dna.neurons import Neurons
 
 _generator = torch.Generator().manual_seed(0)
 A, B = (torch.randn(count, 20, generator=_generator).relu() + 0.1 * i for i, count in enumerate((70, 70)))

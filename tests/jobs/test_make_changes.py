@@ -11,12 +11,13 @@ import torch
 from PIL import Image
 from torch import nn
 
-from torchmetrics_dna import DNAEMD, DNAExtractor, Neurons, compare, make_dna
+from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.make_changes import ChangedImages, make_changes
+from torchmetrics_dna.neurons import Neurons
 
 PHOTOS = [np.asarray(Image.fromarray(photo).resize((48, 48))) for photo in photographs(24)]
 

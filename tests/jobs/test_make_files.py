@@ -20,7 +20,8 @@ from networks import pixels
 from PIL import Image
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, LayerGaussianDNA, load_dna, make_dna
+from torchmetrics_dna import DNAExtractor, load_dna, make_dna
+from torchmetrics_dna.dna import HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import Kind
 from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import Reading, open_source

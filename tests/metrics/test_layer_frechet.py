@@ -14,7 +14,8 @@ from scipy.linalg import sqrtm
 from torch import Tensor
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from torchmetrics_dna import DNAExtractor, LayerFrechetDistance, LayerGaussianDNA
+from torchmetrics_dna import DNAExtractor, LayerFrechetDistance
+from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.images import open_source, resize_image
 
 LAYERS = list(EXTRACTOR.neurons)

@@ -17,14 +17,8 @@ from scipy.stats import wasserstein_distance
 from torch import Tensor
 from torchmetrics import Metric
 
-from torchmetrics_dna import (
-    DNAEMD,
-    ActivationRanges,
-    DNAExtractor,
-    DNAFrechet,
-    GaussianDNA,
-    HistogramDNA,
-)
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet
+from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.images import open_source, resize_image
 
 MAKERS = {"emd": emd, "frechet": frechet}

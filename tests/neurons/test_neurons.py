@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from torchmetrics_dna import Neurons
+from torchmetrics_dna.neurons import Neurons
 
 widths = st.dictionaries(st.text(min_size=1, max_size=8), st.integers(1, 20), min_size=1, max_size=5)
 

@@ -9,7 +9,8 @@ import torch
 from golden import GOLDEN, load
 from torch import tensor
 
-from torchmetrics_dna import ActivationRanges, Neurons
+from torchmetrics_dna import ActivationRanges
+from torchmetrics_dna.neurons import Neurons
 
 
 def ranges(low: list[float], high: list[float], margin: str = "widen") -> ActivationRanges:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 from pages import browser, needs_chromium, opened
 
-from torchmetrics_dna import Comparison, report
+from torchmetrics_dna import report
+from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import open_source
 

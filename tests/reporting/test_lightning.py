@@ -15,8 +15,9 @@ from networks import Pixels
 from torch import nn
 from torch.utils.data import DataLoader
 
-from torchmetrics_dna import DNAEMD, Checkpoints, DNACallback, DNAExtractor
+from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.reporting.lightning import DNACallback
 
 PHOTOS = torch.from_numpy(np.stack([photo[::4, ::4] for photo in photographs(24)])).movedim(-1, 1) / 255
 REFERENCE, INPUTS = PHOTOS[::2], PHOTOS[1::2]

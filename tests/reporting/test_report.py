@@ -15,23 +15,17 @@ import torch
 from pages import Page
 from PIL import Image
 
-from torchmetrics_dna import (
-    ActivationRanges,
-    Comparison,
-    DNAExtractor,
-    HistogramDNA,
-    Neurons,
-    compare,
-    make_dna,
-    rank,
-    report,
-)
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
+from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.measure import Measured
+from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import build
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings
@@ -57,6 +51,12 @@ def made(extractor: DNAExtractor, tmp_path_factory: pytest.TempPathFactory) -> t
     found = report(PHOTOS, BLURRED, path, extractor, names=("real & true", "made"), num_scored=9)
     html = path.read_text(encoding="utf-8")
     return Page(html), found, html
+
+
+def with_evidence(comparison: Comparison, evidence: Evidence) -> Comparison:
+    """The comparison with other evidence for dna-emd, and none for other distances."""
+    results = {name: replace(result, evidence=None) for name, result in comparison.items()}
+    return replace(comparison, results=results | {"dna-emd": replace(comparison["dna-emd"], evidence=evidence)})
 
 
 def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
@@ -122,7 +122,7 @@ def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
         evidence = found["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
         interval = replace(evidence.interval, value=value, low=0, high=4)
-        return verdict(replace(found, evidence={"dna-emd": replace(evidence, test=test, interval=interval)}))
+        return verdict(with_evidence(found, replace(evidence, test=test, interval=interval)))
 
     assert said(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
     assert said(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
@@ -147,7 +147,7 @@ def check_two_tests(found: Comparison) -> None:
 
     def with_p(one: Comparison, p: float) -> Comparison:
         evidence = one["dna-emd"].evidence
-        return replace(one, evidence={"dna-emd": replace(evidence, test=replace(evidence.test, p_value=p))})
+        return with_evidence(one, replace(evidence, test=replace(evidence.test, p_value=p)))
 
     for network, properties, expected in (
         (0.04, 0.5, (0.08, 0.5)),

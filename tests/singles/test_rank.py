@@ -13,11 +13,14 @@ from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from sklearn.metrics import average_precision_score
 
-from torchmetrics_dna import DNAExtractor, HistogramDNA, Neurons, NeuronWeights, Ranking, make_dna, rank
+from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import Reading
+from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.singles import Ranking
 
 LAYERS = ["block_0", "block_4"]
 PHOTOS = photographs(10)

@@ -1,5 +1,6 @@
 """The command line: one short function per command."""
 
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -9,6 +10,7 @@ from torchmetrics_dna.cli.compare import compare, demo
 from torchmetrics_dna.cli.diff import diff
 from torchmetrics_dna.cli.extractors import extractors
 from torchmetrics_dna.cli.files import convert, info, make, merge
+from torchmetrics_dna.cli.help import Command, Commands
 from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import ranges
@@ -17,6 +19,7 @@ from torchmetrics_dna.cli.report import report
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -40,21 +43,26 @@ def main(
     """Visual DNA: compare image sets neuron by neuron."""
 
 
-for command in (
-    compare,
-    matrix,
-    diff,
-    monitor,
-    make,
-    merge,
-    info,
-    convert,
-    ranges,
-    changes,
-    rank,
-    report,
-    extractors,
-    demo,
-):
-    app.command()(command)
-app.add_typer(weights, name="weights")
+# each with an example; the first six are what most people need
+_FIRST: dict[Callable[..., None], str] = {
+    demo: "torchmetrics-dna demo -o demo.png",
+    compare: "torchmetrics-dna compare photos/ generated/",
+    report: "torchmetrics-dna report photos/ generated/ -o report.html",
+    rank: "torchmetrics-dna rank generated/ --reference photos/ --grid sheet.png",
+    make: "torchmetrics-dna make photos/ -o photos.dna.npz --folds 20",
+    monitor: "torchmetrics-dna monitor photos.dna.npz camera/ --window 100",
+}
+_MORE: dict[Callable[..., None], str] = {
+    matrix: "torchmetrics-dna matrix photos/ generated/ paintings/ --heatmap matrix.png",
+    diff: "torchmetrics-dna diff v1/ v2/ --markdown",
+    merge: "torchmetrics-dna merge a.dna.npz b.dna.npz -o both.dna.npz",
+    info: "torchmetrics-dna info photos.dna.npz",
+    convert: "torchmetrics-dna convert official.json photos.dna.npz",
+    ranges: "torchmetrics-dna ranges photos/ generated/ -o both.ranges.json",
+    changes: "torchmetrics-dna changes photos/ -o photos.changes.npz",
+    extractors: "torchmetrics-dna extractors",
+}
+for commands, title in ((_FIRST, "Commands"), (_MORE, "More")):
+    for command, example in commands.items():
+        app.command(cls=Command, epilog=example, rich_help_panel=title)(command)
+app.add_typer(weights, name="weights", rich_help_panel="More")

@@ -46,20 +46,31 @@ def compare(
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
-    num_folds: Annotated[int, o.option("Folds of images for intervals and tests; 0 for neither.", "--folds")] = 20,
+    num_folds: Annotated[
+        int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.", "--folds")
+    ] = 20,
     groups: o.Groups = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
-        str | None, o.option("Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.")
+        str | None,
+        o.statistic_option(
+            "Compare class by class: folder, a .csv of images and classes, or column:NAME of Parquet.",
+        ),
     ] = None,
-    curve: Annotated[Path | None, o.option("Draw the distances of several sets over what their names count.")] = None,
-    fail_above: Annotated[float | None, o.option("Exit with code 1 if a distance is above this.")] = None,
+    curve: Annotated[
+        Path | None, o.output_option("Draw the distances of several sets over what their names count.")
+    ] = None,
+    fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
     fail_if_different: Annotated[
-        bool, o.option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
+        bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
-    as_csv: Annotated[bool, o.option("Print several sets or classes as comma-separated values.", "--csv")] = False,
-    as_markdown: Annotated[bool, o.option("Print several sets or classes as a Markdown table.", "--markdown")] = False,
+    as_csv: Annotated[
+        bool, o.output_option("Print several sets or classes as comma-separated values.", "--csv")
+    ] = False,
+    as_markdown: Annotated[
+        bool, o.output_option("Print several sets or classes as a Markdown table.", "--markdown")
+    ] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:

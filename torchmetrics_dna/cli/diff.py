@@ -24,16 +24,17 @@ def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
     changes: o.ChangesFile = None,
-    num_folds: Annotated[int, o.option("Folds of images for tests; 0 for none.", "--folds")] = 20,
+    num_folds: Annotated[int, o.statistic_option("Folds of images for tests; 0 for none.", "--folds")] = 20,
     fail_if_different: Annotated[
-        bool, o.option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different")
+        bool,
+        o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),
     ] = False,
-    as_markdown: Annotated[bool, o.option("Print Markdown, such as for a pull request.", "--markdown")] = False,
+    as_markdown: Annotated[bool, o.output_option("Print Markdown, such as for a pull request.", "--markdown")] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
     """Say which images came and went between two versions of a data set, and how these differ from those kept."""
-    from torchmetrics_dna.comparisons.versions import compare_versions
+    from torchmetrics_dna.comparisons import diff as compare_versions
 
     form = o.one_form(markdown=as_markdown, json=as_json)
     if PROCESSES > 1:

@@ -33,14 +33,14 @@ def matrix(
     sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
-    heatmap: Annotated[Path | None, o.option("Draw all distances, and the tree of the sets.")] = None,
-    as_csv: Annotated[bool, o.option("Print comma-separated values.", "--csv")] = False,
-    as_markdown: Annotated[bool, o.option("Print a Markdown table.", "--markdown")] = False,
+    heatmap: Annotated[Path | None, o.output_option("Draw all distances, and the tree of the sets.")] = None,
+    as_csv: Annotated[bool, o.output_option("Print comma-separated values.", "--csv")] = False,
+    as_markdown: Annotated[bool, o.output_option("Print a Markdown table.", "--markdown")] = False,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:
     """Compare several image sets, or DNAs of them, all against all."""
-    from torchmetrics_dna.comparisons.compare_all import compare_all
+    from torchmetrics_dna.comparisons import matrix as compare_all
     from torchmetrics_dna.extras import require
 
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)

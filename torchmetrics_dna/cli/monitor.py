@@ -21,17 +21,17 @@ def monitor(
     reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
     images: o.Images,
     window: Annotated[int, o.option("Images in a window.")] = 500,
-    learn: Annotated[int, o.option("Windows from which to learn what is usual.")] = 20,
+    learn: Annotated[int, o.statistic_option("Windows from which to learn what is usual.")] = 20,
     in_order: Annotated[
         bool,
         o.option("Take images of a folder or file as they stand there: their order is that of time.", "--in-order"),
     ] = False,
-    level: Annotated[float, o.option("Chance of a false alarm, however long the stream.")] = 0.05,
-    plot: Annotated[Path | None, o.option("Draw all windows, at the end.")] = None,
+    level: Annotated[float, o.statistic_option("Chance of a false alarm, however long the stream.")] = 0.05,
+    plot: Annotated[Path | None, o.output_option("Draw all windows, at the end.")] = None,
     fail_if_changed: Annotated[
-        bool, o.option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
+        bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
     ] = False,
-    as_json: Annotated[bool, o.option("Print a json document a line.", "--json")] = False,
+    as_json: Annotated[bool, o.output_option("Print a json document a line.", "--json")] = False,
     **options: Any,
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import Enum
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,9 +17,14 @@ class Crop(Enum):
     CENTER = "center"
 
 
-def option(text: str, *names: str, **settings: Any) -> Any:
-    """Make an option with this help text."""
-    return typer.Option(*names, help=text, **settings)
+def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
+    """Make an option with this help text, in a group; a rare one is shown by ``--help-all`` alone."""
+    return typer.Option(*names, help=text, rich_help_panel=group, hidden=rare, **settings)
+
+
+image_option, network_option, statistic_option, output_option, machine_option = (
+    partial(option, group=group) for group in ("Images", "Network", "Statistics", "Output", "Machine")
+)
 
 
 def known_device(device: str | None) -> str | None:
@@ -51,64 +57,95 @@ MoreSides = Annotated[
     typer.Argument(metavar="C", help="More sets; A is compared with each of B, C and so on.", show_default=False),
 ]
 Images = Annotated[str, typer.Argument(metavar="IMAGES", help=_IMAGES)]
-Output = Annotated[Path, option("The file to write.", "-o", "--output")]
-Written = Annotated[str, option("The file to write, also at an address.", "-o", "--output")]
+Output = Annotated[Path, output_option("The file to write.", "-o", "--output")]
+Written = Annotated[str, output_option("The file to write, also at an address.", "-o", "--output")]
 Feature = Annotated[
     str | None,
-    option("Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]"),
+    network_option(
+        "Extractor: a preset, or a timm model's name. [default: efficientnet_lite0, or that of a given DNA]",
+    ),
 ]
-Layers = Annotated[str | None, option("Layers, separated by commas. [default: the extractor's]")]
-NumBins = Annotated[int | None, option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]")]
-Ranges = Annotated[str | None, option("File of activation ranges, or auto. [default: packaged, else auto]")]
+Layers = Annotated[str | None, network_option("Layers, separated by commas. [default: the extractor's]")]
+NumBins = Annotated[
+    int | None,
+    network_option("Bins of each neuron's histogram. [default: 1000, or those of a given DNA]", rare=True),
+]
+Ranges = Annotated[
+    str | None, network_option("File of activation ranges, or auto. [default: packaged, else auto]", rare=True)
+]
 Properties = Annotated[
-    bool | None, option("Watch sharpness, noise, size and other properties of images, too.", "--properties")
+    bool | None,
+    network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties"),
 ]
 Projections = Annotated[
     int | None,
-    option("Watch projections of each layer's neurons on so many random directions, too, such as 64.", "--projections"),
+    network_option(
+        "Watch projections of each layer's neurons on so many random directions, too, such as 64.",
+        "--projections",
+        rare=True,
+    ),
 ]
-WeightsPath = Annotated[Path | None, option("Local file of the extractor's weights.")]
-CropOption = Annotated[Crop | None, option("Cut out of images before they are resized. [default: none]")]
+WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
+CropOption = Annotated[Crop | None, image_option("Cut out of images before they are resized. [default: none]")]
 Column = Annotated[
     str | None,
-    option("Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]"),
+    image_option(
+        "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+    ),
 ]
-Fps = Annotated[float | None, option("Frames of a video to take for each second. [default: all]")]
-ExifOrientation = Annotated[bool, option("Turn images as their EXIF tag says.", "--exif-orientation")]
+Fps = Annotated[float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)]
+ExifOrientation = Annotated[bool, image_option("Turn images as their EXIF tag says.", "--exif-orientation", rare=True)]
 SkipUnreadable = Annotated[
-    bool, option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
+    bool, image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
 ]
-BatchSize = Annotated[int, option("Images in a batch.")]
+BatchSize = Annotated[int, machine_option("Images in a batch.")]
 NumWorkers = Annotated[
-    int | None, option("Processes that decode images. [default: one for each core that may be used, up to 8]")
+    int | None,
+    machine_option("Processes that decode images. [default: one for each core that may be used, up to 8]"),
 ]
-Device = Annotated[str | None, option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)]
+Device = Annotated[
+    str | None, machine_option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)
+]
 On = Annotated[
-    str | None, option("Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.", "--on")
+    str | None,
+    machine_option(
+        "Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.",
+        "--on",
+        rare=True,
+    ),
 ]
 Metrics = Annotated[
     str | None,
-    option(
+    statistic_option(
         "Any of dna-emd, dna-fd, fd, kid, mind, cmmd, precision, recall, density, coverage, with commas."
-        " [default: dna-emd,dna-fd, or what DNAs allow]"
+        " [default: dna-emd,dna-fd, or what DNAs allow]",
     ),
 ]
 NeuronWeightsFile = Annotated[
-    str | None, option("File of neuron weights, from weights select or weights learn.", "--neurons")
+    str | None,
+    statistic_option("File of neuron weights, from weights select or weights learn.", "--neurons", rare=True),
 ]
 NeuronNamesFile = Annotated[
-    Path | None, option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names")
+    Path | None,
+    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names", rare=True),
 ]
 ChangesFile = Annotated[
     str | None,
-    option("Dictionary of changes, from the command changes. [default: packaged, if there is one]", "--changes"),
+    statistic_option(
+        "Dictionary of changes, from the command changes. [default: packaged, if there is one]",
+        "--changes",
+        rare=True,
+    ),
 ]
 Groups = Annotated[
     str | None,
-    option("Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]", "--group-by"),
+    statistic_option(
+        "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
+        "--group-by",
+    ),
 ]
-Confidence = Annotated[float, option("Level of the confidence intervals.")]
-Json = Annotated[bool, option("Print json.", "--json")]
+Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
+Json = Annotated[bool, output_option("Print json.", "--json")]
 
 
 def names(layers: str | None) -> list[str] | None:

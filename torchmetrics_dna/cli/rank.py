@@ -61,8 +61,8 @@ def rank(
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
     neuron_weights: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
-    as_csv: Annotated[bool, o.option("Print all as comma-separated values.", "--csv")] = False,
-    grid: Annotated[Path | None, o.option("Draw a contact sheet of the best, middle and worst images.")] = None,
+    as_csv: Annotated[bool, o.output_option("Print all as comma-separated values.", "--csv")] = False,
+    grid: Annotated[Path | None, o.output_option("Draw a contact sheet of the best, middle and worst images.")] = None,
     as_json: o.Json = False,
     **options: Any,
 ) -> None:

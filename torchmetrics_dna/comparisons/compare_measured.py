@@ -69,7 +69,7 @@ def _compare(
 ) -> Comparison:
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
-    images = min(2 if side.any.of_unknown_images else side.any.num_images for side in (a, b))
+    images = min(2 if side.any.has_unknown_size else side.any.num_images for side in (a, b))
     lacking: list[str] = []
     for record in distances:
         inputs = [side.input_of(record) for side in (a, b)]

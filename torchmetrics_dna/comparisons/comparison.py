@@ -9,7 +9,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, flat_figures
+from torchmetrics_dna.dna.distances import DISTANCES, distance_named, flat_figures
 from torchmetrics_dna.dna.explanation import (
     Explanation,
     as_gaussian,
@@ -81,11 +81,11 @@ class Comparison(Mapping[str, "Result"]):
     __eq__, __hash__ = object.__eq__, object.__hash__  # of a mapping, tensors would be compared
 
     def __getitem__(self, distance: str) -> Result:
-        """Return one distance by its name (``"dna-emd"``) or key (``"dna_emd"``)."""
-        name = next((name for name, record in DISTANCES.items() if distance in (name, record.key)), distance)
-        if name not in self.results:
+        """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
+        record = distance_named(distance)
+        if record is None or record.name not in self.results:
             raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
-        return self.results[name]
+        return self.results[record.name]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.results)

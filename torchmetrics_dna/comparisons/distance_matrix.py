@@ -1,20 +1,39 @@
-"""DistanceMatrix: the distances between several sets."""
+"""Distances between several sets, all against all."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.comparisons.comparisons import by_name
+from torchmetrics_dna.dna.base import check_comparable, check_enough
+from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.pairwise import pairwise_of
+from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.pairwise import square
+from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.jobs.processes import in_step
+from torchmetrics_dna.jobs.sides import Arguments, measure_sides
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    import os
+    from collections.abc import Sequence
 
     from torch import Tensor
+
+    from torchmetrics_dna.dna import DNA
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.images import Reading, Source
+    from torchmetrics_dna.jobs.measure import Measured
+    from torchmetrics_dna.neurons.index import Neurons
+    from torchmetrics_dna.neurons.ranges import ActivationRanges
+    from torchmetrics_dna.statistics.resolve import Feature
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -107,3 +126,93 @@ class DistanceMatrix:
 
     def __repr__(self) -> str:
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"
+
+
+def matrix(
+    sets: Mapping[str, Source | DNA] | Sequence[Source | DNA],
+    feature: Feature | None = None,
+    *,
+    metrics: Sequence[str] | None = None,
+    layers: Sequence[str] | None = None,
+    num_bins: int | None = None,
+    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
+    reading: Reading | None = None,
+    distributed: bool = False,
+) -> DistanceMatrix:
+    """Compare several sets, all against all, such as domains or versions; each is measured once.
+
+    Args:
+        sets: Images, or DNAs or paths of them, by name; or a sequence: their paths then are their names, without the
+            folders they have in common.
+        feature: As for :func:`compare`, and so are all that follow.
+        metrics: Names of distances; dna-emd orders the sets if it is among them, else the first. By default only one.
+        layers: Names of the layers.
+        num_bins: Bins of each neuron's histogram.
+        ranges: Activation ranges; with ``"auto"``, bins divide the range of all sets together.
+        neuron_weights: Weights of Eq. (5).
+        reading: Options for reading the images.
+        distributed: Share the images among the processes of torch.distributed; all get the same result.
+
+    Raises:
+        ValueError: As for :func:`compare`; if there are fewer than two sets, or two of one name.
+        RuntimeError: As for :func:`compare`.
+
+    Example:
+        >>> import numpy as np
+        >>> grey = {str(level): np.full((6, 40, 50, 3), level, np.uint8) for level in (0, 40, 200)}
+        >>> distances = matrix(grey, layers=["block_0"])
+        >>> distances.distances["dna-emd"].shape, distances.num_images
+        (torch.Size([3, 3]), [6, 6, 6])
+
+    """
+    named = dict(sets) if isinstance(sets, Mapping) else by_name(sets)
+    if len(named) < 2:
+        raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
+    options = feature, metrics, layers, num_bins, ranges, neuron_weights
+    arguments = Arguments(*options, num_folds=0, reading=reading, distributed=distributed)
+    with in_step(distributed):
+        sides = measure_sides(list(named.values()), arguments)
+        distances = sides.distances if metrics is not None else sides.distances[:1]
+        if similarities := [record.name for record in distances if record.higher_is_better]:
+            raise ValueError(f"Argument `metrics` takes distances, but {similarities[0]} is none; leave it out")
+        measured = list(sides.measured)
+    # as in a comparison, properties of images measured beside a network are no part of its distances
+    network = network_of(measured[0].any.neurons) if neuron_weights is None else None
+    measured = measured if network is None else [side.select(list(network)) for side in measured]
+    dna = measured[0].any
+    weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
+    matrices: dict[str, Tensor] = {}
+    by_layer: dict[str, dict[str, Tensor]] = {}
+    for record in distances:
+        overall, per_layer = _reduced(record, dna.neurons, _pairs(record, measured), weights)
+        matrices[record.name] = square(overall, len(named))
+        by_layer[record.name] = {layer: square(values, len(named)) for layer, values in per_layer.items()}
+    num_images = [side.any.num_images for side in measured]
+    unreadable = [line for side in measured for line in side.unreadable]
+    return DistanceMatrix(list(named), num_images, matrices, by_layer, dna.extractor, unreadable)
+
+
+def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
+    """Return the distances of each pair: by neuron ``(pairs, N)``, layer ``(pairs, layers)`` or set ``(pairs, 1)``."""
+    inputs: list[Any] = [side.input_of(record) for side in measured]
+    if not record.kinds:
+        return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), inputs)
+    for dna in inputs[1:]:
+        check_comparable(inputs[0], dna)
+        check_enough(inputs[0], dna, record.name, record.least)
+    return record.pairwise(inputs) if record.pairwise is not None else pairwise_of(record.between, inputs)
+
+
+def _reduced(
+    record: Distance, neurons: Neurons, pairs: Tensor, weights: Tensor | None
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Reduce the distances of each pair over all neurons, ``(pairs,)``, and over each layer."""
+    if record.grain == "set":
+        return pairs[:, 0], {}
+    if record.grain == "layer":
+        layers = dict(zip(neurons, pairs.T, strict=True))
+        return torch.stack([layers[layer] for layer in record.layers_of(neurons)]).mean(0), layers
+    weighted = weigh_and_reduce(pairs, weights, "none")
+    layers = {layer: mean_over_neurons(weighted[:, rows]) for layer, rows in neurons.slices.items()}
+    return mean_over_neurons(weighted), layers

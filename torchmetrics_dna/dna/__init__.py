@@ -1,4 +1,4 @@
-"""The DNA of an image or of a set of images, as frozen values; each loads when it is first used."""
+"""DNA of an image or a set of images, as frozen values; modules are imported on first use."""
 
 from typing import TYPE_CHECKING
 

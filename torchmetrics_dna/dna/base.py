@@ -32,24 +32,24 @@ _D = TypeVar("_D", bound="DNA")
 
 
 class TooFewImagesError(RuntimeError):
-    """A side holds too few images for the distance that was asked for."""
+    """Raised if a side has too few images for a distance."""
 
 
 class _Counted:
-    """A field of every DNA; no dataclass, so that each kind puts it where it reads well."""
+    """Declaration of ``num_images``; no dataclass field, so that each kind chooses its position."""
 
     num_images: int
 
 
 @dataclass(frozen=True, eq=False, repr=False, kw_only=True)
 class DNA(_Counted, Stored, ABC):
-    """The per-neuron statistics of an image or a set of images.
+    """Per-neuron statistics of an image or a set of images.
 
     Args:
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: How images were prepared for the extractor: resize, input size, crop, mean, std; as far as known.
-        notes: Whatever a user wants to say about it; kept in files.
-        folds: The DNAs of disjoint folds of the images, from which a test and an interval follow; or none.
+        preparation: Image preprocessing: resize, input size, crop, mean, std; None or incomplete where unknown.
+        notes: Free text, kept in files.
+        folds: DNAs of disjoint folds of the images, for tests and intervals; empty for none.
 
     """
 
@@ -74,34 +74,34 @@ class DNA(_Counted, Stored, ABC):
 
     @cached_property
     def digest(self) -> str:
-        """16 hexadecimal digits of all that it is; notes, names of ranges and folds left out."""
+        """Content digest, 16 hexadecimal digits; ignores notes, names of ranges and folds."""
         return content_digest(*self._encode()[:2])
 
     @property
-    def of_unknown_images(self) -> bool:
+    def has_unknown_size(self) -> bool:
         """True if the number of images is not known, and ``num_images`` is 0."""
         return False
 
     @property
     def origin(self) -> dict[str, Any]:
-        """Keyword arguments that another DNA of the same images has in common with this one."""
+        """Keyword arguments that DNAs of other kinds of the same images share with this one."""
         return {"weights_digest": self.weights_digest, "preparation": self.preparation, "notes": self.notes}
 
     def to(self, device: torch.device | str) -> Self:
-        """The same DNA on a device."""
+        """Return a copy of this DNA on a device."""
         return replace(self._moved(device), folds=tuple(fold._moved(device) for fold in self.folds))
 
     @abstractmethod
     def _moved(self, device: torch.device | str) -> Self:
-        """The same DNA on a device, but for its folds."""
+        """Return this DNA on a device, with its folds left where they are."""
 
     def select(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Self:
-        """The DNA of some layers or flat neuron indices, in this DNA's order."""
+        """Select layers or flat neuron indices; the order of this DNA is kept."""
         positions = self.neurons.positions(layers, neurons)
         return self._take_all(positions, self.neurons.take(positions))
 
     def restrict(self, neurons: Neurons) -> Self:
-        """The DNA of an extractor's layers, in its order; ValueError if a layer is missing or has other neurons."""
+        """Select the neurons of an extractor, in its order; ValueError if a layer is missing or has other neurons."""
         if neurons == self.neurons:
             return self
         try:
@@ -111,17 +111,17 @@ class DNA(_Counted, Stored, ABC):
 
     @abstractmethod
     def distances(self, other: Self) -> Tensor:
-        """The distance of each neuron or layer, float64; ValueError if the two do not fit together."""
+        """Compute the distance of each neuron or layer, float64; ValueError if the two are not comparable."""
 
     def matches(self, other: DNA) -> bool:
         """True if the two may be merged and compared."""
         return not differences(self._identity(), other._identity())
 
     def merge(self, *others: Self) -> Self:
-        """The DNA of all images together.
+        """Merge DNAs of disjoint sets of images.
 
         Raises:
-            ValueError: If the DNAs do not fit together.
+            ValueError: If the DNAs are not comparable.
 
         """
         return merged((self, *others))
@@ -130,15 +130,15 @@ class DNA(_Counted, Stored, ABC):
         return self.merge(other) if isinstance(other, DNA) else NotImplemented
 
     def __radd__(self, other: Literal[0]) -> Self:
-        return self if type(other) is int and other == 0 else NotImplemented  # where sum() starts
+        return self if type(other) is int and other == 0 else NotImplemented  # the start value of sum()
 
     @abstractmethod
     def _take(self, positions: Tensor, neurons: Neurons) -> Self:
-        """The DNA of ``neurons``, which are at flat indices ``positions``; of one that has no folds."""
+        """Take ``neurons``, at flat indices ``positions``, from a DNA without folds."""
 
     def _take_all(self, positions: Tensor, neurons: Neurons) -> Self:
-        taken = replace(self, folds=())._take(positions, neurons)
-        return replace(taken, folds=tuple(fold._take(positions, neurons) for fold in self.folds))
+        selected = replace(self, folds=())._take(positions, neurons)
+        return replace(selected, folds=tuple(fold._take(positions, neurons) for fold in self.folds))
 
     @classmethod
     @override
@@ -160,7 +160,7 @@ class DNA(_Counted, Stored, ABC):
         for number, fold in enumerate(self.folds):
             own, inner, _ = fold._encode()
             described["folds"].append({key: value for key, value in own.items() if described.get(key) != value})
-            # ranges that are given are those of the whole
+            # a fold with the same ranges does not store them again
             shared = {name for name in inner if name in arrays and np.array_equal(inner[name], arrays[name])}
             arrays = arrays | {f"folds/{number}/{name}": inner[name] for name in inner if name not in shared}
         return described, arrays, remarks
@@ -177,38 +177,38 @@ class DNA(_Counted, Stored, ABC):
         kinds = DNA._kinds()
         folds = []
         for number, own in enumerate(described):
-            of_fold = {**header["dna"], **check_type("fold", own, dict), "folds": []}
-            inner = {**header, "notes": "", "dna": of_fold}
-            folds.append(kinds[of_fold["kind"]]._decode(inner, arrays.of_fold(number)))
+            description = {**header["dna"], **check_type("fold", own, dict), "folds": []}
+            inner = {**header, "notes": "", "dna": description}
+            folds.append(kinds[description["kind"]]._decode(inner, arrays.of_fold(number)))
         return super()._decode(header, arrays, folds=tuple(folds), **fields)
 
     @abstractmethod
     def _absorb(self, other: Self) -> dict[str, Any]:
-        """The fields that change when another DNA is added; what is large is changed in place."""
+        """Return the fields that change when another DNA is added; large tensors are updated in place."""
 
     def _copy(self) -> Self:
-        """The same DNA without folds, with a copy of what :meth:`_absorb` changes in place."""
+        """Return a DNA whose tensors :meth:`_absorb` may update in place."""
         return self
 
     def _identity(self, **more: Any) -> dict[str, Any]:
-        """All that must be equal in DNAs that are merged or compared."""
+        """Return the properties that must be equal in DNAs that are merged or compared."""
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self  # it is a value
+        return self  # immutable
 
 
 def check_comparable(first: DNA, *others: DNA) -> None:
-    """ValueError, naming both, unless all DNAs are of one kind, extractor, neurons, bins and bounds."""
+    """Raise ValueError unless all DNAs share kind, extractor, neurons, bins and bounds."""
     check_same("These DNAs can't be merged or compared", *(dna._identity() for dna in (first, *others)))
 
 
 def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
-    """RuntimeError unless both DNAs are of at least ``least`` images, 1 or 2."""
-    if any(dna.num_images < least and not dna.of_unknown_images for dna in (a, b)):
+    """Raise TooFewImagesError unless both DNAs have at least ``least`` images, 1 or 2."""
+    if any(dna.num_images < least and not dna.has_unknown_size for dna in (a, b)):
         raise TooFewImagesError(
             f"{'At least' if least == 1 else 'More than'} one image is required for both sides to compute {distance},"
             f" but got {a.num_images} and {b.num_images}"
@@ -216,17 +216,17 @@ def check_enough(a: DNA, b: DNA, distance: str, least: int = 2) -> None:
 
 
 def merged(dnas: Iterable[_D]) -> _D:
-    """The DNA of all images, a new one; if an iterator makes them, two are in memory at a time.
+    """Merge DNAs into a new one; given an iterator, at most two are in memory at a time.
 
     Raises:
-        ValueError: If the DNAs do not fit together.
+        ValueError: If the DNAs are not comparable.
 
     """
-    left = iter(dnas)
-    first = next(left)
+    remaining = iter(dnas)
+    first = next(remaining)
     total, folds = replace(first, folds=())._copy(), [fold._copy() for fold in first.folds]
     del first
-    for dna in left:
+    for dna in remaining:
         check_comparable(total, dna)
         if len(folds) != len(dna.folds):
             warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
@@ -241,5 +241,5 @@ def merged(dnas: Iterable[_D]) -> _D:
             weights_digest=total.weights_digest or dna.weights_digest,
             preparation={**(dna.preparation or {}), **(total.preparation or {})} or None,
         )
-        del dna  # before the next is made
+        del dna  # free it before the iterator makes the next one
     return replace(total, folds=tuple(folds))

@@ -1,4 +1,4 @@
-"""ChangeDictionary: what named changes of images do to the neurons of an extractor."""
+"""ChangeDictionary: mean shifts of an extractor's neurons under named changes of images."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LEAST_EXPLAINED = 0.2  # of a shift, below which no change is named
 
 
 class NamedChange(NamedTuple):
-    """A change of images, and how strong it is: from 0 to 5."""
+    """Named change of images and its strength, from 0 to 5."""
 
     name: str
     strength: float
@@ -35,15 +35,15 @@ class NamedChange(NamedTuple):
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ChangeDictionary(Stored):
-    """What named changes of images, such as blur, do to neurons: the mean shift of each, in several strengths.
+    """Mean shift of each neuron under named changes of images, such as blur, at several strengths.
 
     Args:
         shifts: Mean activation of changed images less that of the images as they were, float64, shape ``(C, S, N)``.
         spread: Standard deviation over images of a neuron's mean activation, float64, shape ``(N,)``.
-        content: How images differ by what they show: principal components of their mean activations over ``spread``,
-            each as long as its standard deviation, float64, shape ``(K, N)``.
-        names: Of the changes.
-        num_images: How many images it is from.
+        content: Variation between images: principal components of their mean activations divided by ``spread``, each
+            scaled to its standard deviation, float64, shape ``(K, N)``.
+        names: Names of the changes.
+        num_images: Number of images that were changed.
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's own weights; None if unknown.
@@ -78,41 +78,41 @@ class ChangeDictionary(Stored):
 
     @property
     def num_strengths(self) -> int:
-        """How many strengths each change has."""
+        """Number of strengths of each change."""
         return self.shifts.shape[1]
 
     def fit(self, shift: Tensor, neurons: Neurons, most: int = 3, least_gain: float = 0.05) -> ChangeFit:
-        """Fit changes to the mean shift of some of the neurons; all layers weigh the same.
+        """Fit changes to the mean shift of a subset of the neurons; all layers have equal weight.
 
         Raises:
-            ValueError: If there are other neurons than those of the dictionary.
+            ValueError: If a neuron is not in the dictionary.
 
         """
-        places = self.neurons.find(neurons)
+        positions = self.neurons.find(neurons)
         scale = self._scale(neurons)
-        paths, content = (values[..., places] * scale for values in (self.shifts, self.content * self.spread))
+        paths, content = (values[..., positions] * scale for values in (self.shifts, self.content * self.spread))
         return fit_changes(shift.double().cpu() * scale, paths, content, most, least_gain)
 
     def explain(self, shift: Tensor, neurons: Neurons) -> tuple[list[NamedChange], float] | None:
-        """The changes that a shift is made of, and the share that is unexplained; no change where that is too much.
+        """Decompose a shift into named changes and an unexplained share; no changes are named if that is too large.
 
         Args:
             shift: Mean activation of B less that of A, shape ``(N,)``.
-            neurons: Those that it is of. Layers of which the dictionary does not have these very neurons are left out;
-                with no layer left, there is None.
+            neurons: The neurons of ``shift``. Layers whose neurons are not exactly those of the dictionary are left
+                out; None is returned if no layer is left.
 
         """
         own = {name: self.neurons.numbers(name) for name in self.neurons}
-        known = [name for name in neurons if own.get(name) == neurons.numbers(name)]
-        if not known:
+        layers = [name for name in neurons if own.get(name) == neurons.numbers(name)]
+        if not layers:
             return None
-        places = neurons.positions(known)
-        found = self.fit(shift[places], neurons.take(places))
-        named = [NamedChange(self.names[change], strength) for change, strength in found.changes]
-        return (named if 1 - found.unexplained >= LEAST_EXPLAINED else []), found.unexplained
+        positions = neurons.positions(layers)
+        fit = self.fit(shift[positions], neurons.take(positions))
+        named = [NamedChange(self.names[change], strength) for change, strength in fit.changes]
+        return (named if 1 - fit.unexplained >= LEAST_EXPLAINED else []), fit.unexplained
 
     def _scale(self, neurons: Neurons) -> Tensor:
-        """What a shift is multiplied by, so that noise of a neuron is 1 and layers weigh the same."""
+        """Return factors that scale shifts to unit noise per neuron and equal weight per layer."""
         widths = torch.tensor(list(neurons.values())).double()
         layers = (1 / (widths * len(widths)).sqrt()).repeat_interleave(widths.long())
         return layers / self.spread[self.neurons.find(neurons)]
@@ -155,25 +155,25 @@ class ChangeDictionary(Stored):
 
 
 def changes_for(
-    given: ChangeDictionary | str | os.PathLike[str] | None, extractor: str, weights_digest: str | None = None
+    source: ChangeDictionary | str | os.PathLike[str] | None, extractor: str, weights_digest: str | None = None
 ) -> ChangeDictionary | None:
-    """A dictionary of changes for an extractor: the one that is given, or else what is packaged with the extractor.
+    """Return the dictionary of changes for an extractor: ``source``, or else the one packaged with the extractor.
 
     Raises:
-        ValueError: If the given one is for another extractor, or other weights of it.
+        ValueError: If ``source`` is for another extractor, or other weights of it.
 
     """
-    if given is None:
+    if source is None:
         preset = PRESETS.get(extractor)
-        found = None if preset is None or preset.changes is None else _packaged(preset.changes)
-        return found if found is not None and weights_digest in (None, found.weights_digest) else None
-    found = given if isinstance(given, ChangeDictionary) else ChangeDictionary.load(given)
+        dictionary = None if preset is None or preset.changes is None else _packaged(preset.changes)
+        return dictionary if dictionary is not None and weights_digest in (None, dictionary.weights_digest) else None
+    dictionary = source if isinstance(source, ChangeDictionary) else ChangeDictionary.load(source)
     check_same(
-        f"{found!r} can't be used here",
-        identity(found.extractor, found.weights_digest),
+        f"{dictionary!r} can't be used here",
+        identity(dictionary.extractor, dictionary.weights_digest),
         identity(extractor, weights_digest),
     )
-    return found
+    return dictionary
 
 
 @lru_cache(maxsize=2)

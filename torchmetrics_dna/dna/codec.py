@@ -24,7 +24,7 @@ Encoded = tuple[dict[str, Any], Arrays, dict[str, Any]]
 
 
 class Stored:
-    """A value that a file may hold, about the neurons of an extractor."""
+    """Base class of values with a file format, about the neurons of an extractor."""
 
     kind: ClassVar[str]
     neurons: Neurons
@@ -32,13 +32,13 @@ class Stored:
     weights_digest: str | None
 
     def save(self, path: str | os.PathLike[str]) -> None:
-        """Write it to one file, of :doc:`this format </format>`.
+        """Write the value to one file, in :doc:`this format </format>`.
 
         Name files of DNAs ``*.dna.npz``, and those of neuron weights ``*.weights.npz``. The path may be an address,
         such as ``s3://bucket/x.dna.npz``.
 
         Raises:
-            OSError: If it can't be written. A file that was there before stays as it was then.
+            OSError: If it can't be written; an existing file then stays as it was.
 
         """
         from torchmetrics_dna.images.addresses import writing
@@ -53,7 +53,7 @@ class Stored:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is no such file, a damaged one, or one of another kind.
+            ValueError: If the file has another format or kind, or is damaged.
 
         """
         kinds = cls._kinds()
@@ -69,21 +69,21 @@ class Stored:
 
     @classmethod
     def _kinds(cls) -> dict[str, type[Self]]:
-        """The kinds of value that a file may hold which is read as one of this class."""
+        """Return the classes that :meth:`load` accepts, by kind."""
         return {cls.kind: cls}
 
     def _encode(self) -> Encoded:
-        """A description in json's types, arrays by name, and remarks; a subclass adds its own."""
+        """Return a JSON-serializable description, arrays by name, and remarks; subclasses add theirs."""
         described = {"kind": self.kind, "extractor": self.extractor, "weights": self.weights_digest}
         return described | {"layers": self.neurons.to_list()}, {}, {}
 
     def _encode_all(self) -> Encoded:
-        """Encode the value with its parts, as :meth:`_encode` does without them."""
+        """Encode the value with its folds, which :meth:`_encode` leaves out."""
         return self._encode()
 
     @classmethod
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
-        """The inverse; ``fields`` are those that a subclass has decoded."""
+        """Invert :meth:`_encode_all`; ``fields`` are those that a subclass has decoded."""
         fields |= {
             "neurons": arrays.neurons,
             "extractor": check_type("extractor", header["dna"]["extractor"], str),
@@ -93,31 +93,31 @@ class Stored:
 
 
 class Joined:
-    """The arrays of a container, which holds them layer by layer."""
+    """Arrays of a container, stored layer by layer."""
 
     def __init__(self, arrays: Arrays, neurons: Neurons) -> None:
         self._arrays, self.neurons = arrays, neurons
 
     def of_fold(self, number: int) -> Joined:
-        """Those of a fold; of the whole, where the fold has none of its own."""
+        """Return the arrays of a fold; those it does not store are shared with the whole DNA."""
         prefix = f"folds/{number}/"
         own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
         return Joined({**self._arrays, **own}, self.neurons)
 
     def of_neurons(self, neurons: Neurons) -> Joined:
-        """The same, as arrays of other neurons in the same layers."""
+        """Return the same arrays for other neurons of the same layers."""
         return Joined(self._arrays, neurons)
 
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
-        """One array for each layer."""
+        """Return the array of each layer."""
         return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
 
     def single(self, name: str) -> NDArray[Any] | None:
-        """The array of this name, which is of no layer; None if there is none."""
+        """Return an array that belongs to no layer; None if there is none of this name."""
         return self._arrays.get(name)
 
     def flat(self, field: str) -> Tensor:
-        """One number for each neuron, float64."""
+        """Concatenate a field over layers: one number per neuron, float64."""
         import torch
 
         parts = self.parts(field)
@@ -128,13 +128,13 @@ class Joined:
 
 
 def array_name(field: str, layer: str) -> str:
-    """Name of the array of one layer in a container."""
+    """Return the name of a layer's array in a container."""
     from urllib.parse import quote
 
     return f"{field}/{quote(layer, safe='')}"
 
 
 def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
-    """The arrays of a flat per-neuron tensor, layer by layer."""
+    """Split a flat per-neuron tensor into one array per layer."""
     parts = neurons.split(values.cpu())
     return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}

@@ -1,4 +1,4 @@
-"""What a DNA file holds, told by its json and its arrays: torch, which takes seconds to load, is not needed."""
+"""Describe DNA files without importing torch, which takes seconds."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ _KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
 def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
-    """What a DNA file of any kind holds, in json's types, once it is certain that it is whole.
+    """Check a DNA file of any kind and return a JSON-serializable description of it.
 
     Args:
-        path: As :func:`load_dna` takes it.
+        path: File, stem or address that :func:`load_dna` reads.
         ranges: File of activation ranges, for official histograms.
 
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If the hub or an address can't be read.
-        ValueError: If it is no DNA file, or a damaged one.
+        ValueError: If it is not a DNA file, or damaged.
 
     """
     if not is_address(path) and not path.startswith(PREFIX):
@@ -48,12 +48,12 @@ def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
 
 
 def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any]) -> dict[str, Any]:
-    """Likewise, of what a file is encoded from."""
-    whole = {name: array for name, array in arrays.items() if not name.startswith("folds/")}
+    """Build the description from the encoded parts of a file."""
+    unfolded = {name: array for name, array in arrays.items() if not name.startswith("folds/")}
     neurons = Neurons.from_list(dna["layers"])
-    found = {
+    description = {
         "kind": dna["kind"],
-        "digest": content_digest({key: value for key, value in dna.items() if key != "folds"}, whole),
+        "digest": content_digest({key: value for key, value in dna.items() if key != "folds"}, unfolded),
         "extractor": dna["extractor"],
         "weights_digest": dna["weights"],
         "preparation": dna["preparation"],
@@ -63,17 +63,17 @@ def _described(dna: Mapping[str, Any], arrays: Arrays, remarks: Mapping[str, Any
     }
     layers = {layer: {"neurons": width} for layer, width in neurons.items()}
     if dna["kind"] == "histogram":
-        known = dna["ranges"]
-        found["num_bins"] = dna["num_bins"]
-        found["ranges"] = known and {
+        ranges = dna["ranges"]
+        description["num_bins"] = dna["num_bins"]
+        description["ranges"] = ranges and {
             "name": remarks.get("ranges_name"),
-            "digest": known["digest"],
-            "margin": known["margin"],
+            "digest": ranges["digest"],
+            "margin": ranges["margin"],
         }
         for layer, width in neurons.items():
             planes = arrays[array_name("counts", layer)]
             check_planes(planes, (width, dna["num_bins"]), dna["num_values"][layer])
             layers[layer] |= {"values": dna["num_values"][layer], "largest count": largest_count(planes)}
     if dna["kind"] == "gaussian":
-        found["statistics"] = dna["statistics"]
-    return {**found, "notes": remarks.get("notes", ""), "layers": layers}
+        description["statistics"] = dna["statistics"]
+    return {**description, "notes": remarks.get("notes", ""), "layers": layers}

@@ -1,4 +1,4 @@
-"""One distance between two sets: its record, and its result."""
+"""Distance between two sets: its record, and its result."""
 
 from __future__ import annotations
 
@@ -35,27 +35,27 @@ _UNTESTABLE = (
 
 @dataclass(frozen=True)
 class Distance:
-    """One distance.
+    """Record of a distance.
 
     Args:
-        name: What users call it.
-        key: Its name in json, tables and Python.
-        unit: Of its values.
-        sentence: What it measures, in words for people.
-        grain: What it is of: each neuron, each layer, or the set as a whole.
-        kinds: The kind of DNA that it takes, and others that hold that one; none if it takes features of single images.
-        least: How many images a side must have.
-        between: The distance between two DNAs of the first kind, float64, shape ``(N,)`` or ``(layers,)``; between
-            features of images, the value and, if it has one, its standard deviation over subsets of images, or such
-            pairs by key.
-        unions: The folds of two such sides, from which a test and an interval follow; of features, also takes the fold
-            of each image, and with ``by_image`` a plan. None if it has neither.
-        power: Which power of it grows by a share of 1/images because sets are finite.
-        subsets: Whether it is the mean over subsets of images, which has a standard deviation.
-        by_image: Whether ``unions`` takes features of all layers, not what ``between`` takes.
-        pairwise: The distances between all of several such sides, a row for each pair; None to take each by itself.
-        higher_is_better: Whether it rises as sets come nearer, so that it is no distance: it says nothing of which set
-            is nearest, nor the same of B and A as of A and B.
+        name: Display name.
+        key: Name in json, tables and Python.
+        unit: Unit of the values.
+        sentence: One-line explanation for readers of a report.
+        grain: Granularity of the values: per neuron, per layer, or one for the set.
+        kinds: Kind of DNA that it needs, then kinds that contain that one; empty if it needs features of single images.
+        least: Minimum number of images per side.
+        between: Function of two DNAs of the first kind that returns distances, float64, shape ``(N,)`` or
+            ``(layers,)``; or of features of images, that returns the value and its standard deviation over subsets of
+            images (or None), or such pairs by key.
+        unions: Function of the two sides that returns their :class:`Unions`, for the test and the interval; for
+            features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
+        power: Power of the distance whose finite-sample bias is proportional to 1/images.
+        subsets: True if the distance is a mean over subsets of images, with a standard deviation.
+        by_image: True if ``unions`` takes features of all layers instead of the arguments of ``between``.
+        pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
+            ``between`` for each pair.
+        higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
 
     """
 
@@ -76,11 +76,11 @@ class Distance:
 
     @property
     def label(self) -> str:
-        """Its name, and its unit in brackets if it has one."""
+        """Name, with the unit in brackets if there is one."""
         return f"{self.name} ({self.unit})" if self.unit else self.name
 
     def layers_of(self, neurons: Neurons) -> list[str]:
-        """The layers that its mean and its evidence are of; a distance of layers leaves out projections of others."""
+        """Return the layers in the mean and the evidence; per-layer distances leave out projections of others."""
         return {"neuron": list(neurons), "layer": own_layers(neurons), "set": []}[self.grain]
 
     def result(
@@ -94,20 +94,20 @@ class Distance:
         unions: Unions | None = None,
         cache: dict[Any, Any] | None = None,
     ) -> Result:
-        """Compute the distance between two sets, and how sure it is.
+        """Compute the distance between two sets and its evidence.
 
         Args:
             a: DNA of the first of :attr:`kinds`, or features of images.
-            b: Likewise.
+            b: DNA or features of the other set.
             weights: Weights of Eq. (5), shape ``(N,)``, or one for each layer; None for the plain mean.
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
-            unions: The folds of both sides, if ``a`` and ``b`` do not hold them.
-            cache: Values of functions that several distances share, for the same sides.
+            unions: Folds of both sides, if ``a`` and ``b`` do not contain them.
+            cache: Values of :attr:`between` that several distances of the same two sides share.
 
         Raises:
-            ValueError: If the sides do not fit together.
-            RuntimeError: If one is of too few images.
+            ValueError: If the sides are not comparable.
+            RuntimeError: If a side has too few images.
 
         """
         spread, cache = None, {} if cache is None else cache
@@ -131,14 +131,14 @@ class Distance:
 
 
 class Figure(NamedTuple):
-    """A distance over all neurons, or of one layer.
+    """Distance over all neurons, or of one layer.
 
     Attributes:
         value: The distance.
-        interval: Confidence interval around the debiased distance; None without folds of images, and for fd of fewer
-            than two images a side for each neuron of a layer.
-        p_value: Permutation test, for a layer corrected for the number of layers; None without folds on both sides, and
-            for fd where it would take too long.
+        interval: Confidence interval around the debiased distance; None without folds of images, and for fd with fewer
+            than two images per neuron of a layer and side.
+        p_value: P-value of a permutation test, for a layer corrected for the number of layers; None without folds on
+            both sides, and for fd where the test would take too long.
 
     """
 
@@ -148,28 +148,28 @@ class Figure(NamedTuple):
 
     @property
     def debiased(self) -> float | None:
-        """The distance without what noise adds to it; 0 if nothing is left of it, None without an interval."""
+        """Distance corrected for sampling noise; 0 if nothing is left, None without an interval."""
         return None if self.interval is None else self.interval.value
 
     @property
     def debiased_shown(self) -> float | str | None:
-        """As :attr:`debiased`, but "below noise" instead of 0 where the test finds a difference nonetheless."""
+        """:attr:`debiased`, or "below noise" where it is 0 but the test finds a difference."""
         different = self.p_value is not None and self.p_value <= SIGNIFICANT
         return "below noise" if self.debiased == 0 and different else self.debiased
 
 
 @dataclass(frozen=True, eq=False)
 class Result:
-    """One distance between two sets, and how sure it is.
+    """Distance between two sets, with its evidence.
 
     Attributes:
-        distance: Its record.
-        values: The distance of each neuron, shape ``(N,)``, of each layer, or of the sets, shape ``(1,)``; float64.
-        neurons: The neurons, in this order.
+        distance: Record of the distance.
+        values: Distances per neuron, shape ``(N,)``, per layer, or of the sets, shape ``(1,)``; float64.
+        neurons: The neurons, in the order of ``values``.
         weights: Weights of Eq. (5), or None for the plain mean.
         evidence: Debiased distances, intervals and a test; None without folds of images.
-        spread: Standard deviation over subsets of images; None where it is not such a mean, 0 where there is but one.
-        limits: One line for what the evidence leaves out, with the reason.
+        spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
+        limits: One line for each part of the evidence that is missing, with the reason.
 
     """
 
@@ -183,29 +183,30 @@ class Result:
 
     @cached_property
     def weighted(self) -> Tensor:
-        """The terms whose mean is the distance: ``values``, times weights and their number."""
+        """Terms whose mean is the distance: ``values * weights * len(weights)``."""
         return weigh_and_reduce(self.values, self.weights, "none")
 
     @property
     def mean(self) -> Tensor:
-        """The distance over all neurons or layers, a scalar on the device of the values.
+        """Distance over all neurons or layers, a scalar on the device of the values.
 
-        Without weights, it leaves out properties of images beside a network; of layers, projections of others, too.
+        Without weights, image properties beside a network are left out, and projections of other layers if it is per
+        layer.
         """
-        places = self._averaged
-        weighted = self.weighted if places is None else self.weighted[places.to(self.weighted.device)]
+        averaged = self._averaged
+        weighted = self.weighted if averaged is None else self.weighted[averaged.to(self.weighted.device)]
         return mean_over_neurons(weighted)
 
     @property
     def layer_means(self) -> dict[str, Tensor]:
-        """The distance of each layer, scalars on the device of the values; none of a distance of sets."""
+        """Distance of each layer, scalars on the device of the values; empty for a distance of sets."""
         if self.distance.grain == "set":
             return {}
         return {layer: mean_over_neurons(values) for layer, values in self._terms.split(self.weighted).items()}
 
     @cached_property
     def overall(self) -> Figure:
-        """The distance over all neurons or layers, with its interval and test."""
+        """Distance over all neurons or layers, with its interval and test."""
         evidence = self.evidence
         test = None if evidence is None else evidence.test
         interval = None if evidence is None else evidence.interval
@@ -213,24 +214,24 @@ class Result:
 
     @cached_property
     def layers(self) -> dict[str, Figure]:
-        """The distance of each layer, with its interval and test; none of a distance of sets."""
-        evidence, places = self.evidence, {name: i for i, name in enumerate(self.distance.layers_of(self.neurons))}
+        """Distance of each layer, with its interval and test; empty for a distance of sets."""
+        evidence, columns = self.evidence, {name: i for i, name in enumerate(self.distance.layers_of(self.neurons))}
         figures = {layer: Figure(float(value)) for layer, value in self.layer_means.items()}
         if evidence is None:
             return figures
-        for layer, i in places.items():
+        for layer, i in columns.items():
             p_value = None if evidence.test is None else float(evidence.test.layers[i])
             figures[layer] = Figure(figures[layer].value, evidence.layer_intervals[i], p_value)
         return figures
 
     @property
     def value(self) -> float:
-        """The distance over all neurons or layers."""
+        """Distance over all neurons or layers."""
         return self.overall.value
 
     @property
     def debiased(self) -> float | None:
-        """The distance without what noise adds to it; see :class:`Figure`."""
+        """Distance corrected for sampling noise; see :class:`Figure`."""
         return self.overall.debiased
 
     @property
@@ -240,11 +241,11 @@ class Result:
 
     @property
     def p_value(self) -> float | None:
-        """How often folds that are shared out at random are as far apart, by a permutation test."""
+        """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
         return self.overall.p_value
 
     def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
-        """The same with evidence from folds, where enough of them have images."""
+        """Return the result with evidence from folds, if enough of them have images."""
         values, weights = self.values, self.weights
         if self.distance.grain == "layer":
             own = self.distance.layers_of(self.neurons)
@@ -261,12 +262,12 @@ class Result:
 
     @property
     def _terms(self) -> Neurons:
-        """The terms of each layer: its neurons, or itself."""
+        """Terms per layer: its neurons, or one for a distance of layers."""
         return self.neurons if self.distance.grain == "neuron" else Neurons(dict.fromkeys(self.neurons, 1))
 
     @cached_property
     def _averaged(self) -> Tensor | None:
-        """Indices of the terms that the mean is of; None for all."""
+        """Indices of the terms in the mean; None for all."""
         if self.weights is not None or self.distance.grain == "set":
             return None
         terms = self._terms

@@ -1,4 +1,4 @@
-"""The distances between image sets: a record for each, which everything that names a distance reads."""
+"""Registry of the distances between image sets."""
 
 from __future__ import annotations
 
@@ -80,32 +80,49 @@ DISTANCES = {record.name: record for record in _RECORDS}
 _DEFAULT = ("dna-emd", "dna-fd")
 
 
-def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tuple[Distance, ...]:
-    """The distances for an argument ``metrics``: those that are asked for, or by default all that DNAs allow.
+def distance_named(name: str) -> Distance | None:
+    """Look up a distance by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD".
 
-    Args:
-        asked: Their names; None for the default.
-        given: The sides of a comparison that are DNAs, not images.
-
-    Raises:
-        ValueError: If a name is unknown, or a DNA does not have what a distance takes.
+    Example:
+        >>> distance_named("DNAFrechet").name, distance_named("fid")
+        ('dna-fd', None)
 
     """
-    if asked is None:
-        served = [record for record in DISTANCES.values() if all(dna.kind in record.kinds for dna in given)]
-        if not served:
-            raise ValueError(f"Can't compare a {given[0].kind} DNA with a {given[-1].kind} DNA; make both of one kind")
-        return tuple(served if given else (DISTANCES[name] for name in _DEFAULT))
-    names = [asked] if isinstance(asked, str) else list(asked)
-    unknown = [name for name in names if name not in DISTANCES]
+    plain = _plain(name)
+    return next((record for record in DISTANCES.values() if plain in (_plain(record.name), _plain(record.key))), None)
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
+    """Return the distances for an argument ``metrics``; by default all that the DNAs allow.
+
+    Args:
+        metrics: Names of distances; None for the default.
+        dnas: The sides of a comparison that are DNAs, not images.
+
+    Raises:
+        ValueError: If a name is unknown, or a DNA lacks what a distance needs.
+
+    """
+    if metrics is None:
+        supported = [record for record in DISTANCES.values() if all(dna.kind in record.kinds for dna in dnas)]
+        if not supported:
+            raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
+        return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
+    names = {name: distance_named(name) for name in ([metrics] if isinstance(metrics, str) else metrics)}
+    unknown = [name for name, record in names.items() if record is None]
     if unknown or not names:
         raise ValueError(
             f"Argument `metrics` expected to be of {', '.join(DISTANCES)}, but got"
             f" {', '.join(map(repr, unknown)) or 'none'}"
+            + ("; FID is fd of the feature inception_fid" if "fid" in map(str.lower, unknown) else "")
         )
-    chosen = tuple(record for record in DISTANCES.values() if record.name in names)
+    chosen = tuple(record for record in DISTANCES.values() if record in names.values())
     for record in chosen:
-        for dna in given:
+        for dna in dnas:
             if dna.kind not in record.kinds:
                 kinds = " or ".join(map(repr, record.kinds))
                 remedy = f"a DNA of kind {kinds}" if kinds else "images on both sides"
@@ -115,33 +132,34 @@ def resolve_distances(asked: Sequence[str] | None, given: Sequence[DNA]) -> tupl
     return chosen
 
 
-def check_distances(asked: Sequence[str] | None, what: str) -> None:
-    """ValueError if nothing that is asked for is a distance, which ``what``, such as "A table of sets", takes."""
-    names = [asked] if isinstance(asked, str) else asked
-    if names and all(name in DISTANCES and DISTANCES[name].higher_is_better for name in names):
+def check_distances(metrics: Sequence[str] | None, what: str) -> None:
+    """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
+    names = [metrics] if isinstance(metrics, str) else metrics
+    records = [distance_named(name) for name in names or ()]
+    if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
 
 
 def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
-    """The kinds of DNA to measure for some distances, as few as hold them all."""
+    """Return the fewest kinds of DNA that serve all of the distances."""
     wanted: list[Kind] = []
-    for kind in ("histogram", "layer-gaussian", "gaussian"):  # those that hold others come first
+    for kind in ("histogram", "layer-gaussian", "gaussian"):  # kinds that contain others come first
         needed = [record.kinds for record in distances if record.kinds and not set(record.kinds) & set(wanted)]
         if any(kind == kinds[0] for kinds in needed):
             wanted.append(kind)
-    # features do not tell extractor and neurons; a Gaussian does, and costs next to nothing
+    # features alone carry no extractor and neurons; a Gaussian does, at next to no cost
     return wanted or ["gaussian"]
 
 
 def flat_figures(
     prefix: str, whole: Mapping[str, float | None], layers: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, float]:
-    """Figures under one name each, as loggers take them, without those that are None.
+    """Flatten figures into one dictionary for loggers, without those that are None.
 
     Args:
-        prefix: What names begin with.
+        prefix: Prefix of all names.
         whole: Figures over all neurons, by key.
-        layers: Figures of each layer, likewise.
+        layers: Figures by layer and key.
 
     Example:
         >>> flat_figures("dna/", {"dna_emd": 2.0, "fd": None}, {"block_0": {"dna_emd": 3.0}})

@@ -28,22 +28,22 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.unions import Unions
 
-    Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds, and how many times a fold's images all have
+    Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
 
-_LEAST_WAYS = 100  # to exchange folds of the larger of two unequal sides, or there is no test
-_NODES = 64  # of an integral
+_LEAST_RELABELINGS = 100  # distinct ones of the larger of two unequal sides, or there is no test
+_NODES = 64  # of the quadrature
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A confidence interval of a distance between two populations.
+    """Confidence interval of a distance between two populations.
 
     Attributes:
-        value: The distance without what the noise of finite sets adds to it: an estimate for the populations.
-        low: The interval's lower end, in the unit of the distance; 0 or more, unless a weight is below 0.
-        high: Its upper end.
-        confidence: The share of intervals made like this that hold the distance between the two populations.
-        num_folds: How many folds of images it is from.
+        value: Distance corrected for sampling noise: an estimate for the populations.
+        low: Lower end, in the unit of the distance; 0 or more, unless a weight is negative.
+        high: Upper end.
+        confidence: Nominal coverage of the distance between the two populations.
+        num_folds: Number of folds of images it is from.
 
     """
 
@@ -59,11 +59,11 @@ class Jackknife:
     """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``.
 
     Attributes:
-        left: The distance without noise; below 0 where noise has eaten it up, or weights are below 0.
-        variance: Of that; NaN where weights are of both signs.
+        left: Debiased distance; negative if smaller than its noise, or if weights are negative.
+        variance: Variance of ``left``; NaN where weights have both signs.
         freedom: Degrees of freedom of the variance.
-        sides: For A and B, pseudo-values of the folds, float64, and how many times as many images as a fold all folds
-            have; None for a side that is taken for exact.
+        sides: For A and B, pseudo-values of the folds, float64, and the number of all images divided by those of each
+            fold; None for a side that is taken as exact.
 
     """
 
@@ -78,17 +78,17 @@ class Evidence:
     """Evidence for a distance between two sets.
 
     Attributes:
-        interval: Its confidence interval, around the debiased distance; None for fd of too few images.
-        layers: The debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
-            with too many neurons for these images. What neurons of weights below 0 add is debiased apart.
-        layer_intervals: The confidence interval of each layer, by itself, around the debiased distance; None for NaN.
-        neurons: The debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
-        test: A permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
+        interval: Confidence interval around the debiased distance; None for fd of too few images.
+        layers: Debiased distance of each layer, shape ``(layers,)``; 0 where nothing is left, NaN for fd of a layer
+            with too many neurons for these images. Neurons with negative weights are debiased separately.
+        layer_intervals: Confidence interval of each layer around its debiased distance; None for NaN.
+        neurons: Debiased distance of each neuron, shape ``(N,)``; of each layer for fd.
+        test: Permutation test of the folds; None where a side has no folds, or images in fewer than 5, where one side
             is so much larger that its folds can't be exchanged, or where it would take too long (fd).
-        null: What no difference looks like at these numbers of images: the mean distance over relabelings; None without
+        null: Expected distance of equal populations at these numbers of images: its mean over relabelings; None without
             a test.
-        null_high: What 95 % of relabelings stay below.
-        jackknife: What the interval is from.
+        null_high: 95 % quantile over relabelings; None without a test.
+        jackknife: Jackknife that the interval is computed from.
 
     """
 
@@ -103,7 +103,7 @@ class Evidence:
 
     @property
     def debiased(self) -> float | None:
-        """The distance without what noise adds to it; 0 where nothing is left, None without an interval."""
+        """Distance corrected for sampling noise; 0 where nothing is left, None without an interval."""
         return None if self.interval is None else self.interval.value
 
 
@@ -114,17 +114,17 @@ def weigh_evidence(
     weights: Tensor | None = None,
     confidence: float = 0.95,
 ) -> Evidence | None:
-    """Weigh the evidence for a distance by folds of its sides; None if both have none, or one has too few with images.
+    """Compute the evidence for a distance from folds; None if no side has folds, or one has too few with images.
 
-    Distances of finite sets are too large. For a distance whose square (``power`` 2), or which itself (1),
-    grows by a share of 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) says by how
-    much, and how much it varies. A side without folds is taken for exact there, and can't be tested.
+    Distances of finite sets are biased upwards. If the bias of the distance (``power`` 1) or of its square (2) is
+    proportional to 1/images, the delete-group jackknife for folds of unequal size (Busing et al., 1999) estimates it,
+    and the variance. A side without folds is taken as exact, and can't be tested.
 
     Args:
-        values: The distance of each neuron, shape ``(N,)``; of each layer for fd.
-        unions: The folds of both sides.
-        power: The power of the distance that noise adds to; see :class:`~torchmetrics_dna.dna.distances.Distance`.
-        weights: The weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        values: Distance of each neuron, shape ``(N,)``; of each layer for fd.
+        unions: Folds of both sides.
+        power: Power of the distance to which noise adds; see :class:`~torchmetrics_dna.dna.distance.Distance`.
+        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
         confidence: Level of the interval.
 
     """
@@ -137,8 +137,8 @@ def weigh_evidence(
     interval, *of_layers = (_interval(parts, i, power, confidence, num_folds) for i in range(1 + len(unions.slices)))
     debiased = torch.stack([part.sign * _root(part.left, power) for part in parts]).sum(0)
     test, null, null_high = None, None, None
-    asked = len(folded) == 2 and unions.num_relabelings != 0
-    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if asked else None
+    testable = len(folded) == 2 and unions.num_relabelings != 0
+    in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
     if in_a is not None:
         test, under = _test(unions, in_a, power, weights)
         null, null_high = float(under.mean()), float(under.quantile(0.95))
@@ -147,13 +147,13 @@ def weigh_evidence(
 
 
 def check_confidence(confidence: float) -> None:
-    """ValueError unless it is between 0 and 1."""
+    """Raise ValueError unless the confidence is between 0 and 1."""
     if not 0 < confidence < 1:
         raise ValueError(f"Argument `confidence` expected to be between 0 and 1, but got {confidence}")
 
 
 def student_quantile(probability: float, freedom: float) -> float:
-    """Quantile of Student's t, by its expansion about the normal one (Abramowitz and Stegun, 26.7.5)."""
+    """Return a quantile of Student's t, by expansion about the normal quantile (Abramowitz and Stegun, 26.7.5)."""
     z = NormalDist().inv_cdf(probability)
     terms = (
         (z**3 + z) / 4,
@@ -165,7 +165,7 @@ def student_quantile(probability: float, freedom: float) -> float:
 
 
 def student_tail(t: float, freedom: float) -> float:
-    """The chance that Student's t is above ``t``, 0 or more, by integration over the angle whose tangent it is.
+    """Return the probability that Student's t exceeds ``t >= 0``, by integration over ``atan(t / sqrt(freedom))``.
 
     Example:
         >>> round(student_tail(2.0, 10), 4)
@@ -176,7 +176,7 @@ def student_tail(t: float, freedom: float) -> float:
         return NormalDist().cdf(-t)
     begin = atan(t / freedom**0.5)
     nodes, weights = np.polynomial.legendre.leggauss(_NODES)
-    # of a power of the cosine, nearly all lies within a few of its widths
+    # a high power of the cosine is negligible beyond a few of its widths
     end = min(pi / 2, begin + 12 / max(freedom, 1) ** 0.5)
     angles = begin + (end - begin) * (nodes + 1) / 2
     area = float((weights * np.cos(angles) ** (freedom - 1)).sum()) * (end - begin) / 2
@@ -184,9 +184,9 @@ def student_tail(t: float, freedom: float) -> float:
 
 
 def _by_sign(weights: Tensor | None) -> list[tuple[int, Tensor | None]]:
-    """Signs and absolute weights of the neurons that add to the weighted sum, and of those that are subtracted.
+    """Split weights by sign, into (sign, absolute weights).
 
-    Noise makes each of the two sums too large, so that they are debiased apart.
+    Noise biases each of the two sums upwards, so they are debiased separately.
     """
     if weights is None or not (weights < 0).any():
         return [(1, weights)]
@@ -198,14 +198,14 @@ def _by_sign(weights: Tensor | None) -> list[tuple[int, Tensor | None]]:
 class _Part:
     """Delete-one-fold jackknife of a weighted sum whose weights are of one sign.
 
-    All figures are in the power of the distance that noise adds to (``power``): of the whole, of each layer and
-    of each neuron.
+    Figures are powers of the distance (``power``), on which noise is additive: of the whole, of each layer and of each
+    neuron.
 
     Attributes:
-        sign: 1, or -1 for what is subtracted.
-        left: Figures without noise; below 0 where noise has eaten them up.
-        sides: For A and B, pseudo-values of the folds, of the whole and of layers, shape ``(K, 1 + layers)``, and how
-            many times as many images as a fold all folds have; None for a side that is taken for exact.
+        sign: 1, or -1 for the part that is subtracted.
+        left: Debiased figures; negative if smaller than their noise.
+        sides: For A and B, pseudo-values of the folds, of the whole and of layers, shape ``(K, 1 + layers)``, and the
+            number of all images divided by those of each fold; None for a side that is taken as exact.
 
     """
 
@@ -215,12 +215,12 @@ class _Part:
 
     @classmethod
     def of(cls, values: Tensor, unions: Unions, power: int, sign: int, weights: Tensor | None) -> _Part:
-        """The part of the neurons with these absolute weights."""
+        """Compute the part of the neurons with these absolute weights."""
         bias, sides = _delete_one(unions, power, weights)
         return cls(sign, _figures(values[None], unions.slices, weights)[0].pow(power) - bias, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
-        """That of one figure, with its sign left out."""
+        """Return the jackknife of one figure, without the sign."""
         a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
         return Jackknife(float(self.left[figure]), *_variance([side for side in (a, b) if side is not None]), (a, b))
 
@@ -228,7 +228,7 @@ class _Part:
 def _delete_one(
     unions: Unions, power: int, weights: Tensor | None
 ) -> tuple[Tensor, tuple[Pseudo | None, Pseudo | None]]:
-    """By how much all figures are too large, and pseudo-values of whole and layers with their times; in powers."""
+    """Compute the bias of all figures, and pseudo-values of the whole and the layers; on the scale of ``power``."""
     sides = [unions.sizes_a, unions.sizes_b]
     total = sum(map(len, sides))
     first = torch.arange(total) < len(sides[0])
@@ -240,7 +240,7 @@ def _delete_one(
     parts: list[Pseudo | None] = []
     for number, sizes in enumerate(sides):
         if len(sizes) == 1:
-            parts.append(None)  # taken for exact
+            parts.append(None)  # taken as exact
             continue
         rest = torch.stack(left[number * len(sides[0]) :][: len(sizes)])
         times = (sizes.double().sum() / sizes).to(rest)
@@ -251,7 +251,7 @@ def _delete_one(
 
 
 def _overall(parts: list[_Part], power: int) -> Jackknife:
-    """That of the whole; of weights of both signs there is a value, but no scale on which noise just adds up."""
+    """Return the jackknife of the whole; with weights of both signs, no scale makes noise additive: NaN variance."""
     jackknives = [part.jackknife(0) for part in parts]
     first = jackknives[0]
     if len(parts) == 2:
@@ -264,7 +264,7 @@ def _overall(parts: list[_Part], power: int) -> Jackknife:
 
 
 def _interval(parts: list[_Part], figure: int, power: int, confidence: float, num_folds: int) -> Interval | None:
-    """The interval around a debiased figure; None where a variance is unknown."""
+    """Return the interval around a debiased figure; None where a variance is unknown."""
     jackknives = [part.jackknife(figure) for part in parts]
     if any(isnan(jackknife.variance) for jackknife in jackknives):
         return None
@@ -279,7 +279,7 @@ def _interval(parts: list[_Part], figure: int, power: int, confidence: float, nu
 
 
 def _ends(jackknife: Jackknife, power: int, confidence: float) -> tuple[float, float, float]:
-    """A debiased figure, and the ends of its interval."""
+    """Return a debiased figure and the ends of its interval."""
     spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
     ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
     value, low, high = _root(jackknife.left + ends, power).tolist()
@@ -289,7 +289,7 @@ def _ends(jackknife: Jackknife, power: int, confidence: float) -> tuple[float, f
 def _difference(
     a: tuple[float, float, float], b: tuple[float, float, float], correlation: float
 ) -> tuple[float, float, float]:
-    """The difference of two estimates and its interval, from theirs (Zou and Donner, 2008)."""
+    """Return the difference of two estimates and its interval, from their intervals (Zou and Donner, 2008)."""
     value = a[0] - b[0]
     below, above = (a[0] - a[1], b[2] - b[0]), (a[2] - a[0], b[0] - b[1])
     reach = [max(0.0, x**2 + y**2 - 2 * correlation * x * y) ** 0.5 for x, y in (below, above)]
@@ -297,22 +297,22 @@ def _difference(
 
 
 def _correlation(a: Jackknife, b: Jackknife) -> float:
-    """Correlation of the figures of two jackknives over the same folds."""
+    """Return the correlation of the figures of two jackknives over the same folds."""
     both = [(of_a, of_b) for of_a, of_b in zip(a.sides, b.sides, strict=True) if of_a is not None and of_b is not None]
-    # the covariance is a quarter of what the variances of sum and difference differ by
+    # Cov(x, y) = (Var(x + y) - Var(x - y)) / 4
     spread = [_variance([(of_a[0] + sign * of_b[0], of_a[1]) for of_a, of_b in both])[0] for sign in (1, -1)]
     scale = 4 * (a.variance * b.variance) ** 0.5
     return (spread[0] - spread[1]) / scale if scale else 0.0
 
 
 def _variance(sides: Sequence[Pseudo]) -> tuple[float, float]:
-    """Variance of a sum of means of pseudo-values, and its degrees of freedom."""
+    """Return the variance of a sum of means of pseudo-values, and its degrees of freedom."""
     parts = []
     for pseudo, times in sides:
         mean = (pseudo / times).sum()
         parts.append((((pseudo - mean).square() / (times - 1)).mean().item(), len(times)))
     variance = sum(part for part, _ in parts)
-    # Welch and Satterthwaite: how many folds the sum of two variances is worth
+    # Welch-Satterthwaite degrees of freedom
     spread = sum(part**2 / (folds - 1) for part, folds in parts)
     return variance, variance**2 / spread if spread else float("inf")
 
@@ -346,34 +346,34 @@ def paired_p_value(near: Evidence, far: Evidence) -> float | None:
 
 
 def _relabelings(unions: Unions, most: int) -> Tensor | None:
-    """Ways to exchange folds, as many of each side where sides are of about the same size; None if there are few."""
+    """Draw relabelings of folds, balanced if sides have about the same size; None if there are too few."""
     sizes_a, sizes_b = unions.sizes_a, unions.sizes_b
     few, many = sorted((int(sizes_a.sum()), int(sizes_b.sum())))
     if many <= UNEQUAL * few:
         return relabelings(len(sizes_a), len(sizes_b), most)
     a_is_smaller = sizes_a.sum() <= sizes_b.sum()
     smaller, larger = (sizes_a, sizes_b) if a_is_smaller else (sizes_b, sizes_a)
-    ways = relabelings_of_size(smaller, larger, most)
-    # ways that exchange the same large folds are nearly the same
-    if len(torch.unique(ways[:, len(smaller) :], dim=0)) < _LEAST_WAYS:
+    in_smaller = relabelings_of_size(smaller, larger, most)
+    # relabelings that exchange the same large folds are nearly the same
+    if len(torch.unique(in_smaller[:, len(smaller) :], dim=0)) < _LEAST_RELABELINGS:
         return None
-    return ways if a_is_smaller else ~ways.roll(len(sizes_a), 1)
+    return in_smaller if a_is_smaller else ~in_smaller.roll(len(sizes_a), 1)
 
 
 def _test(unions: Unions, in_a: Tensor, power: int, weights: Tensor | None) -> tuple[PermutationTest, Tensor]:
-    """The test, and the distance of the whole under each relabeling."""
+    """Return the test, and the distance of the whole under each relabeling."""
     distances = unions.distances(in_a, ~in_a)
     under = mean_over_neurons(_weighted(distances[1:], weights))
     sizes = torch.cat([unions.sizes_a, unions.sizes_b]).double()
     images = in_a.double() @ sizes
-    # noise grows with 1/images of a side, of which a relabeling of unequal folds has more or fewer
+    # noise is proportional to 1/images of a side, which varies when folds are unequal
     scale = (images * (sizes.sum() - images)).pow(1 / power).to(distances)
     exact = len(in_a) == comb(len(sizes), len(unions.sizes_a))
     return permutation_test(distances * scale[:, None], unions.slices, weights, exact), under
 
 
 def _figures(distances: Tensor, slices: Sequence[slice], weights: Tensor | None) -> Tensor:
-    """The figure of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
+    """Return the figures of the whole, of each layer and of each neuron, ``(P, 1 + layers + N)``."""
     weighted = _weighted(distances, weights)
     layers = [mean_over_neurons(weighted[:, rows])[:, None] for rows in slices]
     return torch.cat([mean_over_neurons(weighted)[:, None], *layers, weighted], 1)
@@ -384,6 +384,6 @@ def _weighted(distances: Tensor, weights: Tensor | None) -> Tensor:
 
 
 def _root(left: Any, power: int) -> Tensor:
-    """Figures from their powers; 0 where noise has eaten them up."""
+    """Invert ``power``; negative figures become 0."""
     figures: Tensor = left.clamp(min=0).pow(1 / power)
     return figures

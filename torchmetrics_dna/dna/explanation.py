@@ -1,4 +1,4 @@
-"""What differs between two DNAs, in words: properties of images, and named changes that explain the shift."""
+"""Explain in words how two DNAs differ: by properties of images, and by named changes that explain the shift."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.changes import ChangeDictionary, NamedChange
     from torchmetrics_dna.functional.permutation import PermutationTest
 
-_MOST = 6  # properties that are named
-_CLEAR = 0.5  # standard deviations between means that are named where there is no test
-_SHIFTED = 0.2  # standard deviations between means, from which on a property is called higher or lower
+_MAX_PROPERTIES = 6  # that are named
+_MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+_MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 
 
 class PropertyDifference(NamedTuple):
-    """A property of images that differs between A and B.
+    """Property of images that differs between A and B.
 
     Attributes:
-        name: Of the property.
-        a: Its mean in A, from 0 to 1 as :func:`image_properties` gives it.
-        b: Its mean in B.
-        spread_a: Its standard deviation over the images of A.
-        spread_b: Of B.
-        q: Share of false discoveries among neurons of as much evidence, or None without a test.
+        name: Name of the property.
+        a: Mean in A, from 0 to 1, in the scale of :func:`image_properties`.
+        b: Mean in B.
+        spread_a: Standard deviation over the images of A.
+        spread_b: Standard deviation over the images of B.
+        q: False discovery rate among neurons with at least as much evidence; None without a test.
 
     """
 
@@ -52,15 +52,15 @@ class PropertyDifference(NamedTuple):
 
 @dataclass(frozen=True)
 class Explanation:
-    """What differs between two sets A and B; as a text, ``str()`` of it.
+    """Differences between two sets A and B; ``str()`` gives them as a text.
 
     Attributes:
-        p_value: Of the test of whether they differ at all; None without one.
-        properties: Properties of images that differ, the clearest first; none where they were not watched.
-        changes: What would turn A into something like B, the largest change first; none where they explain too little,
-            and None where there is no dictionary of changes for the extractor, or nothing to explain.
-        unexplained: The share of the shift of all neurons that is left by these changes, or by the best ones there are.
-        names: What A and B are called.
+        p_value: P-value of the test for any difference; None without one.
+        properties: Properties of images that differ, the clearest first; empty if they were not measured.
+        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little,
+            None without a dictionary of changes for the extractor, or without a shift to explain.
+        unexplained: Share of the shift of all neurons that these changes, or else the best available, do not explain.
+        names: Names of A and B.
 
     """
 
@@ -72,34 +72,36 @@ class Explanation:
 
     @property
     def differs(self) -> bool | None:
-        """Whether the test finds a difference; None without a test."""
+        """True if the test finds a difference; None without a test."""
         return None if self.p_value is None else self.p_value <= SIGNIFICANT
 
     @property
     def sentences(self) -> list[str]:
-        """One for each kind of finding; none where no difference is found."""
-        (a, b), told = self.names, []
+        """One sentence for each kind of finding; empty if no difference is found."""
+        (a, b), sentences = self.names, []
         if self.properties:
-            told.append(f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}.")
+            sentences.append(
+                f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}."
+            )
         if self.changes:
             network = "Untested: to the network" if self.p_value is None else "To the network"
-            told.append(
+            sentences.append(
                 f"{network}, {b} looks like {a} after {_changes_in_words(self.changes)};"
                 f" {self.unexplained:.0%} of the shift of its neurons is unexplained."
             )
         elif self.unexplained is not None:
-            told.append(
+            sentences.append(
                 "No named change of images, such as blur, explains the shift of the neurons:"
                 f" {self.unexplained:.0%} of it is unexplained."
             )
-        return told
+        return sentences
 
     def __str__(self) -> str:
-        (a, b), told = self.names, self.sentences
+        (a, b), sentences = self.names, self.sentences
         if self.p_value is not None:
             differs = f"{b} differs from {a}" if self.differs else f"No difference between {a} and {b} can be shown"
-            told = [f"{differs} ({p_in_words(self.p_value)}).", *told]
-        return " ".join(told) or f"No words are known for what differs between {a} and {b}."
+            sentences = [f"{differs} ({p_in_words(self.p_value)}).", *sentences]
+        return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
 
 
 def explain(
@@ -109,14 +111,14 @@ def explain(
     changes: ChangeDictionary | None = None,
     names: tuple[str, str] = ("A", "B"),
 ) -> Explanation:
-    """Say what differs between two DNAs of the same extractor.
+    """Explain how two DNAs of the same extractor differ.
 
     Args:
-        a: A DNA of any kind.
-        b: Another one.
-        test: Of a distance of neurons between them; where it finds no difference, nothing is said.
-        changes: What named changes do to the neurons.
-        names: What to call A and B.
+        a: DNA of A, of any kind.
+        b: DNA of B.
+        test: Test of a per-neuron distance between them; if it finds no difference, none is explained.
+        changes: Dictionary of the shifts of neurons under named changes.
+        names: Names of A and B.
 
     """
     p_value = None if test is None else test.p_value
@@ -125,20 +127,20 @@ def explain(
     if p_value is not None and p_value > SIGNIFICANT:
         return Explanation(p_value, [], None if changes is None else [], None, names)
     properties = property_differences(a, b, test)
-    one, other = (as_gaussian(dna.to("cpu")) for dna in (a, b))
-    shift = other.mean - one.mean
-    found = None if changes is None or not shift.any() else changes.explain(shift, one.neurons)
-    named, unexplained = (None, None) if found is None else found
+    gaussian_a, gaussian_b = (as_gaussian(dna.to("cpu")) for dna in (a, b))
+    shift = gaussian_b.mean - gaussian_a.mean
+    explained = None if changes is None or not shift.any() else changes.explain(shift, gaussian_a.neurons)
+    named, unexplained = (None, None) if explained is None else explained
     return Explanation(p_value, properties, named, unexplained, names)
 
 
 def has_means(dna: DNA) -> bool:
-    """True if the means of neurons can be had: not from histograms of unknown ranges."""
+    """True if the means of neurons are known, which they are not for histograms of unknown ranges."""
     return not (isinstance(dna, HistogramDNA) and dna.ranges is None)
 
 
 def as_gaussian(dna: DNA) -> GaussianDNA:
-    """Mean and variance of each neuron: of all activations where there are histograms, else of spatial means."""
+    """Return the mean and variance of each neuron: of all activations for histograms, else of spatial means."""
     if isinstance(dna, GaussianDNA):
         return dna
     assert isinstance(dna, (HistogramDNA, LayerGaussianDNA))
@@ -146,36 +148,36 @@ def as_gaussian(dna: DNA) -> GaussianDNA:
 
 
 def property_differences(a: DNA, b: DNA, test: PermutationTest | None) -> list[PropertyDifference]:
-    """Properties of images that differ, the clearest first; by a test of all neurons, or else by their size."""
+    """Return the properties of images that differ, the clearest first, by a test or else by effect size."""
     if LAYER not in a.neurons:
         return []
-    where = a.neurons.slices[LAYER]
-    one, other = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
-    found = []
-    for i, number in enumerate(one.neurons.numbers(LAYER)):
+    columns = a.neurons.slices[LAYER]
+    gaussian_a, gaussian_b = (as_gaussian(dna.select([LAYER]).to("cpu")) for dna in (a, b))
+    differences = []
+    for i, number in enumerate(gaussian_a.neurons.numbers(LAYER)):
         difference = PropertyDifference(
             PROPERTIES[number],
-            float(one.mean[i]),
-            float(other.mean[i]),
-            math.sqrt(one.var[i]),
-            math.sqrt(other.var[i]),
-            None if test is None else float(test.q[where][i]),
+            float(gaussian_a.mean[i]),
+            float(gaussian_b.mean[i]),
+            math.sqrt(gaussian_a.var[i]),
+            math.sqrt(gaussian_b.var[i]),
+            None if test is None else float(test.q[columns][i]),
         )
-        clear = abs(difference.effect) if test is None else float(test.z[where][i])
-        if clear >= _CLEAR if difference.q is None else difference.q <= SIGNIFICANT:
-            found.append((clear, difference))
-    return [one for _, one in sorted(found, key=lambda pair: -pair[0])[:_MOST]]
+        clear = abs(difference.effect) if test is None else float(test.z[columns][i])
+        if clear >= _MIN_EFFECT if difference.q is None else difference.q <= SIGNIFICANT:
+            differences.append((clear, difference))
+    return [difference for _, difference in sorted(differences, key=lambda pair: -pair[0])[:_MAX_PROPERTIES]]
 
 
-def _property_in_words(found: PropertyDifference) -> str:
-    if abs(found.effect) >= _SHIFTED:
-        values = (property_in_words(found.name, value) for value in (found.a, found.b))
-        return f"{_compared(found.name, found.b > found.a)} ({' to '.join(values)})"
-    return f"{found.name} {'varies more' if found.spread_b > found.spread_a else 'varies less'}"
+def _property_in_words(difference: PropertyDifference) -> str:
+    if abs(difference.effect) >= _MIN_SHIFT:
+        values = (property_in_words(difference.name, value) for value in (difference.a, difference.b))
+        return f"{_compared(difference.name, difference.b > difference.a)} ({' to '.join(values)})"
+    return f"{difference.name} {'varies more' if difference.spread_b > difference.spread_a else 'varies less'}"
 
 
 def _compared(name: str, more: bool) -> str:
-    """Such as "sharpness lower", "larger width" and "fewer dark pixels"."""
+    """Compare a property, as in "sharpness lower", "larger width" or "fewer dark pixels"."""
     if name in ("width", "height"):
         return f"{'larger' if more else 'smaller'} {name}"
     return (
@@ -186,7 +188,7 @@ def _compared(name: str, more: bool) -> str:
 
 
 def _changes_in_words(changes: list[NamedChange]) -> str:
-    """Such as "blur (strength 2.1 of 5) and some noise (0.4)"."""
+    """List changes, as in "blur (strength 2.1 of 5) and some noise (0.4)"."""
     first, *others = changes
-    told = f"{first.name} (strength {first.strength:.1f} of 5)"
-    return " and some ".join([told, *(f"{one.name} ({one.strength:.1f})" for one in others)])
+    strongest = f"{first.name} (strength {first.strength:.1f} of 5)"
+    return " and some ".join([strongest, *(f"{change.name} ({change.strength:.1f})" for change in others)])

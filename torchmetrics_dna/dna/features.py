@@ -24,7 +24,7 @@ from torchmetrics_dna.neurons.index import Neurons
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-OLD_INDEX = ".safetensors"  # suffix of indices of images, which were files of their own kind once
+OLD_INDEX = ".safetensors"  # suffix of the former file format of indices of images
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -35,18 +35,18 @@ class Features(Stored):
     :func:`rank` looks up the nearest. In memory and in a file they take ``4 N`` bytes an image.
 
     Args:
-        values: Shape ``(images, N)``; kept as float32, on the CPU.
+        values: Features, shape ``(images, N)``; kept as float32, on the CPU.
         neurons: The N neurons.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: How images were prepared for the extractor; None if unknown.
+        preparation: Image preprocessing; None if unknown.
         names: Names of the images; empty if unknown.
 
     Raises:
         ValueError: If shapes do not fit, or a number is not finite.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> Features(torch.rand(5, 3), Neurons({"head": 3}), "tiny")
         Features(5 images, 'tiny', Neurons(3 in 1 layer: head 3))
 
@@ -89,7 +89,7 @@ class Features(Stored):
         return content_digest(*self._encode()[:2])
 
     def select(self, layers: Sequence[str]) -> Self:
-        """Features of some layers, in this value's order; ValueError if a layer is missing."""
+        """Select layers, in the order of this value; ValueError if a layer is missing."""
         if list(layers) == list(self.neurons):
             return self
         positions = self.neurons.positions(layers)
@@ -98,11 +98,11 @@ class Features(Stored):
     @classmethod
     @override
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file that :meth:`save` wrote, or an index of images of the former kind, ``.safetensors``.
+        """Read a file that :meth:`save` wrote, or an index of images in the former format, ``.safetensors``.
 
         Raises:
             FileNotFoundError: If there is no such file.
-            ValueError: If it is something else, or damaged.
+            ValueError: If the file has another format, or is damaged.
 
         """
         return cls._load_old_index(path) if str(path).endswith(OLD_INDEX) else super().load(path)
@@ -164,20 +164,20 @@ class Features(Stored):
         return f"Features({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"
 
     def __deepcopy__(self, memo: dict[int, object]) -> Self:
-        return self  # it is a value
+        return self  # immutable
 
 
 def _bytes_of(values: Tensor) -> np.ndarray[Any, Any]:
-    """Numbers as float32 in little-endian bytes, uint8, shape ``(images, 4 n)``."""
+    """View values as float32 in little-endian bytes, uint8, shape ``(images, 4 n)``."""
     return np.ascontiguousarray(values.numpy().astype("<f4", copy=False)).view(np.uint8)
 
 
 def given_features(reference: Features | str | os.PathLike[str] | None) -> Features | None:
-    """Return the features that an argument `reference` of a metric gives: a value, or the path of a file.
+    """Resolve the argument `reference` of a metric, which is a value or the path of a file.
 
     Raises:
-        TypeError: If it is something else.
-        ValueError: If they are of several layers.
+        TypeError: If it is neither.
+        ValueError: If the features are of several layers.
 
     """
     if isinstance(reference, (str, os.PathLike)):

@@ -1,4 +1,4 @@
-"""Statistics of FID as others publish them, a mean and a covariance of one layer: read, and written."""
+"""Read and write published FID statistics: a mean and a covariance of one layer."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ _PICKLE = (
 
 
 def is_statistics(path: str | os.PathLike[str]) -> bool:
-    """Whether a path or an address means a file of ``mu`` and ``sigma``, as far as its name and its arrays' names say.
+    """True if a path or an address names a file of ``mu`` and ``sigma``, by its suffix and the names of its arrays.
 
-    At an address, only the name of the first array is read, which every server gives.
+    At an address, only the name of the first array is read, which needs no random access.
     """
     suffix, remote = suffix_of(str(path)), is_address(path)
     if suffix not in (".npz", ".pt", ".pkl") or not (remote or Path(path).is_file()):
@@ -52,25 +52,25 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     try:
         with zipfile.ZipFile(path) as archive:
             return set(archive.namelist()) >= {*_MEMBERS}
-    except Exception:  # what is wrong with it is said where it is read
+    except Exception:  # reported when the file is read
         return False
 
 
 def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
     """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz`` or of torch-fidelity's cache, a ``.pt``.
 
-    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They do not say of which network and how many
-    images they are: what they are compared with says the first; for the second, ``num_images`` is 0.
+    ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They record neither the network
+    nor the number of images: the network is taken from what they are compared with, and ``num_images`` is 0.
 
     Args:
         path: The file.
 
     Returns:
-        Of one layer, ``"features"``, of an extractor that has no name.
+        A DNA of one layer, ``"features"``, of an unnamed extractor.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is a pickle, damaged, or of something else.
+        ValueError: If the file is a pickle, has another format, or is damaged.
 
     """
     suffix, path = suffix_of(str(path)), Path(path)
@@ -83,14 +83,14 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
 
 
 def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> None:
-    """Write an ``.npz`` of ``mu`` and ``sigma``, float64, as ADM, clean-fid and pytorch-fid read it.
+    """Write an ``.npz`` of ``mu`` and ``sigma``, float64, in the format of ADM, clean-fid and pytorch-fid.
 
     Args:
-        dna: Of one layer; :meth:`~torchmetrics_dna.dna.base.DNA.select` takes one.
-        path: The file, which is replaced when the new one is complete.
+        dna: DNA of one layer; :meth:`~torchmetrics_dna.dna.base.DNA.select` selects one.
+        path: The file, replaced atomically.
 
     Raises:
-        ValueError: If it has several layers.
+        ValueError: If the DNA has several layers.
         OSError: If it can't be written.
 
     """
@@ -102,20 +102,20 @@ def save_fid_statistics(dna: LayerGaussianDNA, path: str | os.PathLike[str]) -> 
 
 
 def is_unnamed(dna: DNA) -> bool:
-    """Whether a DNA is of statistics that do not say of which network they are."""
+    """True for statistics of an unknown network."""
     return dna.extractor == UNNAMED
 
 
 def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
-    """The same statistics as those of an extractor's only layer; other DNAs as they are.
+    """Assign statistics of an unknown network to an extractor's only layer; other DNAs are returned unchanged.
 
     Args:
         dna: Any DNA.
-        neurons: The extractor's.
-        origin: ``extractor``, ``weights_digest`` and so on, which they then have.
+        neurons: Neurons of the extractor.
+        origin: Fields to set: ``extractor``, ``weights_digest`` and so on.
 
     Raises:
-        ValueError: If that has several layers, or another number of neurons.
+        ValueError: If the extractor has several layers, or another number of neurons.
 
     """
     if not is_unnamed(dna) or not isinstance(dna, LayerGaussianDNA):
@@ -131,13 +131,13 @@ def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
 
 
 def named_by(dna: DNA, extractor: DNAExtractor) -> DNA:
-    """As :func:`named`; how images were prepared stays unknown."""
+    """Call :func:`named` for an extractor; the preparation of images stays unknown."""
     origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
     return named(dna, extractor.neurons, **origin)
 
 
 def _first_member(address: str) -> str:
-    """The name of what a zip at an address begins with; empty if it can't be read, which is said where it is."""
+    """Return the name of the first member of a zip at an address; empty if unreadable, which is reported later."""
     try:
         with open_file(address, forwards=True) as file, asking(address):
             head = file.read(64)
@@ -162,15 +162,15 @@ def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
 def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
     with archive.open(name) as member:
         array = npy.read_array(member, allow_pickle=False)
-        if member.read(1):  # which also has zipfile check its sum
+        if member.read(1):  # reading to the end also makes zipfile verify the checksum
             raise ValueError(f"its array {name!r} goes on after its end")
     return np.asarray(array)
 
 
 def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Of a file of torch, which may hold arrays of numbers and no other objects."""
+    """Read a torch file, in which only numeric arrays are allowed."""
     size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:  # torch looks at no sums, and unpacks whatever is there
+    with zipfile.ZipFile(path) as archive:  # torch verifies no checksums, and unpacks any size
         check_unpacked(size, sum(info.file_size for info in archive.infolist()))
         packed = next((info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
         if packed is not None:
@@ -181,17 +181,17 @@ def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     plain = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
     allowed: list[Any] = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
     with torch.serialization.safe_globals(allowed):
-        found = torch.load(path, map_location="cpu", weights_only=True)
-    arrays = found["mu"], found["sigma"]
+        statistics = torch.load(path, map_location="cpu", weights_only=True)
+    arrays = statistics["mu"], statistics["sigma"]
     if not all(isinstance(array, (np.ndarray, torch.Tensor)) for array in arrays):
         raise ValueError("its mu and sigma are no arrays")
     mean, cov = map(np.asarray, arrays)
-    _check_shapes(path, mean.shape, cov.shape)  # of a number that is repeated, it may be any
+    _check_shapes(path, mean.shape, cov.shape)  # a stride of 0 can claim any shape
     return mean, cov
 
 
 def _check_shapes(path: Path, mean: tuple[int, ...], cov: tuple[int, ...]) -> None:
-    """ValueError unless these are the shapes of a mean and a covariance that the file is large enough for."""
+    """Raise ValueError unless these are shapes of a mean and a covariance that the file is large enough for."""
     if len(mean) != 1 or cov != (*mean, *mean):
         raise ValueError(f"its mu and sigma are of shapes {mean} and {cov}, expected (n,) and (n, n)")
     check_unpacked(path.stat().st_size, 8 * (prod(mean) + prod(cov)))

@@ -27,21 +27,21 @@ class GaussianDNA(DNA):
     """Mean and variance, over images, of each neuron's spatial mean (section 3.1 of the paper).
 
     Args:
-        mean: Shape ``(N,)``; kept as float64.
+        mean: Means, shape ``(N,)``; kept as float64.
         var: Unbiased variance, shape ``(N,)``; kept as float64; 0 for one image.
         neurons: The N neurons, in order.
-        num_images: How many images they are from.
+        num_images: Number of images.
         extractor: Name of the extractor.
-        statistics: ``"means"``: of spatial means, over images. ``"activations"``: of all activations alike.
+        statistics: ``"means"`` for moments of spatial means over images, ``"activations"`` for all activations.
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: How images were prepared for the extractor, as far as known.
-        notes: Whatever a user wants to say about it.
+        preparation: Image preprocessing, as far as known.
+        notes: Free text.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or a variance is negative.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> one = GaussianDNA(torch.tensor([1.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
         >>> other = GaussianDNA(torch.tensor([3.0]), torch.tensor([0.0]), Neurons({"head": 1}), 1, "tiny")
         >>> both = one + other
@@ -80,7 +80,7 @@ class GaussianDNA(DNA):
     def from_moments(
         cls, moments: Tensor, neurons: Neurons, num_images: int, extractor: str, **common: Any
     ) -> GaussianDNA:
-        """From sums and sums of squares, shape ``(2, N)``, of spatial means over images."""
+        """Build from sums and sums of squares of spatial means over images, shape ``(2, N)``."""
         mean = moments[0] / max(1, num_images)
         squares = moments[1] - num_images * mean.square()
         # rounding can take the variance of a constant neuron below 0
@@ -89,34 +89,34 @@ class GaussianDNA(DNA):
 
     @override
     def _take(self, positions: Tensor, neurons: Neurons) -> GaussianDNA:
-        where = positions.to(self.mean.device)
-        return replace(self, mean=self.mean[where], var=self.var[where], neurons=neurons)
+        index = positions.to(self.mean.device)
+        return replace(self, mean=self.mean[index], var=self.var[index], neurons=neurons)
 
     @override
     def distances(self, other: GaussianDNA) -> Tensor:
-        """Fréchet distance of each neuron, in squared activations, shape ``(N,)``, float64.
+        """Compute the Fréchet distance of each neuron, in squared activations, shape ``(N,)``, float64.
 
         Raises:
             ValueError: If extractor or neurons differ.
-            RuntimeError: If one of the two is of fewer than two images, since it has no variance then.
+            RuntimeError: If either has fewer than two images, and thus no variance.
 
         """
         check_comparable(self, other)
         check_enough(self, other, "dna-fd")
-        where = self.mean.device
-        return dna_frechet(self.mean, self.var, other.mean.to(where), other.var.to(where), reduction="none")
+        device = self.mean.device
+        return dna_frechet(self.mean, self.var, other.mean.to(device), other.var.to(device), reduction="none")
 
     @override
     def _moved(self, device: torch.device | str) -> GaussianDNA:
         return replace(self, mean=self.mean.to(device), var=self.var.to(device))
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and variance of each layer, ``{layer: (mean, var)}``; views."""
+        """Return views of the mean and variance of each layer, ``{layer: (mean, var)}``."""
         means, variances = self.neurons.split(self.mean), self.neurons.split(self.var)
         return {layer: (means[layer], variances[layer]) for layer in self.neurons}
 
     def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
-        """Whether both are of as many images and the same neurons, with equal moments to a tolerance."""
+        """True if numbers of images and neurons are equal, and moments are within a tolerance."""
         return (
             isinstance(other, GaussianDNA)
             and self.matches(other)
@@ -155,7 +155,7 @@ class GaussianDNA(DNA):
 
 
 def check_finite(values: Tensor, field: str) -> None:
-    """ValueError if there is NaN or infinity among them, or a number whose square is; no activations give such."""
+    """Raise ValueError if a value is not finite, or its square would overflow."""
     if not values.isfinite().all():
         raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
     if values.numel() and (largest := float(values.abs().max())) > LARGEST:
@@ -165,12 +165,12 @@ def check_finite(values: Tensor, field: str) -> None:
 def merge_moments(
     a: tuple[Tensor, Tensor, int], b: tuple[Tensor, Tensor, int], square: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Mean and unbiased (co)variance of two sets together (Chan et al., 1979).
+    """Merge the means and unbiased (co)variances of two sets (Chan et al., 1979).
 
     Args:
         a: Mean, (co)variance and number of images of one set.
-        b: Likewise, of the other.
-        square: Of a shift of means, what a (co)variance is of.
+        b: Mean, (co)variance and number of images of the other.
+        square: Elementwise square for variances, outer product for covariances; applied to the shift of the means.
 
     """
     (mean_a, var_a, count_a), (mean_b, var_b, count_b) = a, b

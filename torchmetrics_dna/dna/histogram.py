@@ -1,4 +1,4 @@
-"""HistogramDNA: how often each neuron gave which activation."""
+"""HistogramDNA: a histogram of the activations of each neuron."""
 
 from __future__ import annotations
 
@@ -29,21 +29,22 @@ class HistogramDNA(DNA):
     """One histogram per neuron, Eq. (2) of the paper.
 
     Args:
-        counts: Shape ``(N, num_bins)``, int64.
+        counts: Histograms, shape ``(N, num_bins)``, int64.
         neurons: The N neurons, in order.
-        ranges: Their activation ranges, whose bounds the histograms span; None if unknown, as official files don't
-            keep them.
-        num_images: How many images were counted.
+        ranges: Activation ranges, whose bounds the histograms span; None if unknown, since official files don't keep
+            them.
+        num_images: Number of images that were counted.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: How images were prepared for the extractor, as far as known.
-        notes: Whatever a user wants to say about it.
+        preparation: Image preprocessing, as far as known.
+        notes: Free text.
 
     Raises:
         ValueError: If shapes or types do not fit.
 
     Example:
-        >>> from torchmetrics_dna import ActivationRanges, Neurons
+        >>> from torchmetrics_dna import ActivationRanges
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"conv": 1, "head": 1})
         >>> ranges = ActivationRanges(torch.zeros(2), torch.ones(2), neurons)
         >>> dna = HistogramDNA(torch.tensor([[1, 3], [4, 0]]), neurons, ranges, num_images=1, extractor="tiny")
@@ -72,12 +73,12 @@ class HistogramDNA(DNA):
 
     @property
     def num_bins(self) -> int:
-        """Bins of each histogram."""
+        """Number of bins of each histogram."""
         return self.counts.shape[1]
 
     @property
     def known_ranges(self) -> ActivationRanges:
-        """The activation ranges; ValueError if they are unknown."""
+        """Activation ranges; ValueError if they are unknown."""
         if self.ranges is None:
             raise ValueError(
                 "The activation ranges of this DNA are unknown, as official files don't keep them;"
@@ -87,12 +88,12 @@ class HistogramDNA(DNA):
 
     @property
     def self_ranging(self) -> bool:
-        """Whether the histograms found their own ends (margin rule ``"auto"``)."""
+        """True if the histograms determined their own range (margin rule ``"auto"``)."""
         return self.ranges is not None and self.ranges.margin == "auto"
 
     @property
     def grid(self) -> Grid:
-        """The bins of a self-ranging histogram, on the device of the counts."""
+        """Bins of a self-ranging histogram, on the device of the counts."""
         return self._grid(self.known_ranges, self.num_bins)
 
     @override
@@ -100,21 +101,21 @@ class HistogramDNA(DNA):
         return replace(self, counts=self.counts.to(device))
 
     def to_gaussian(self) -> GaussianDNA:
-        """Mean and variance of all activations of each neuron, each activation taken for the middle of its bin.
+        """Compute the mean and variance of all activations of each neuron, from the centers of their bins.
 
-        So the mean is off by half a bin at most, and by far less where a neuron fills many bins; the variance by a
-        quarter of a squared bin plus a bin times the standard deviation at most. Values beyond the bounds count as if
-        they lay in the end bins.
+        The error of the mean is at most half a bin, and far less where a neuron fills many bins; that of the variance
+        is at most a quarter of a squared bin plus a bin times the standard deviation. Values beyond the bounds count
+        in the end bins.
 
         Raises:
             ValueError: If the ranges are unknown.
 
         """
         edges = self.bin_edges()
-        middles = (edges[:, 1:] + edges[:, :-1]).div_(2)
+        centers = (edges[:, 1:] + edges[:, :-1]).div_(2)
         shares = self.counts.double().div_(self.counts.sum(1, keepdim=True).clamp(min=1))
-        mean = (shares * middles).sum(1)
-        var = middles.sub_(mean[:, None]).square_().mul_(shares).sum(1)
+        mean = (shares * centers).sum(1)
+        var = centers.sub_(mean[:, None]).square_().mul_(shares).sum(1)
         return GaussianDNA(mean, var, self.neurons, self.num_images, self.extractor, "activations", **self.origin)
 
     @override
@@ -123,13 +124,13 @@ class HistogramDNA(DNA):
         return replace(self, counts=self.counts[positions.to(self.counts.device)], neurons=neurons, ranges=ranges)
 
     def rebin(self, num_bins: int) -> HistogramDNA:
-        """The same activations in fewer, wider bins; exactly what counting with so many would have given.
+        """Merge bins into fewer, wider ones; equal to counting with that many bins.
 
         Args:
-            num_bins: A divisor of the present number of bins.
+            num_bins: A divisor of the current number of bins.
 
         Raises:
-            ValueError: If it does not divide.
+            ValueError: If ``num_bins`` is not a divisor.
 
         """
         if num_bins < 1 or self.num_bins % num_bins:
@@ -144,34 +145,34 @@ class HistogramDNA(DNA):
 
     @override
     def distances(self, other: HistogramDNA) -> Tensor:
-        """Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
+        """Compute the Earth Mover's Distance of each neuron, in bins, shape ``(N,)``, float64.
 
-        Between self-ranging DNAs, a bin is the one that this DNA's range, with its margin, has under fixed bounds.
+        Between self-ranging DNAs, the unit is the bin of this DNA's range, with its margin, under fixed bounds.
 
         Raises:
             ValueError: If extractor, neurons, bins or bounds differ, or a neuron has no counts.
-            RuntimeError: If one of the two holds no image.
+            RuntimeError: If either has no images.
 
         """
         check_comparable(self, other)
         check_enough(self, other, "dna-emd", least=1)
-        where = self.counts.device
+        device = self.counts.device
         if not self.self_ranging:
-            return dna_emd(self.counts, other.counts.to(where), reduction="none")
+            return dna_emd(self.counts, other.counts.to(device), reduction="none")
         united = self.known_ranges.union(other.known_ranges)
-        mine, theirs = (dna.counts_within(united).to(where) for dna in (self, other))
-        low, high = (bound.to(where) for bound in self.known_ranges.bounds())
-        found = dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
-        if found.isnan().any():
-            raise ValueError(f"Neuron {int(found.isnan().nonzero()[0])} has no counts in one of the sets")
-        return found
+        mine, theirs = (dna.counts_within(united).to(device) for dna in (self, other))
+        low, high = (bound.to(device) for bound in self.known_ranges.bounds())
+        distances = dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
+        if distances.isnan().any():
+            raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")
+        return distances
 
     def by_layer(self) -> dict[str, Tensor]:
-        """Counts of each layer, ``{layer: (n, num_bins)}``; views."""
+        """Return views of the counts of each layer, ``{layer: (n, num_bins)}``."""
         return self.neurons.split(self.counts)
 
     def allclose(self, other: DNA) -> bool:
-        """Whether both hold the same counts of the same images and neurons; counts are exact, so nothing is 'close'."""
+        """True if neurons, numbers of images and counts are equal; counts are integers, so there is no tolerance."""
         return (
             isinstance(other, HistogramDNA)
             and self.matches(other)
@@ -185,10 +186,10 @@ class HistogramDNA(DNA):
             return {}
         ranges = self.ranges
         if self.self_ranging:
-            known = (self if self.num_images else other).known_ranges  # what no image gave has no range
-            ranges = replace(known.union(other.known_ranges), name=self.known_ranges.name)
+            own = (self if self.num_images else other).known_ranges  # without images there is no range
+            ranges = replace(own.union(other.known_ranges), name=self.known_ranges.name)
             regrid_(self.counts, self.grid, self._grid(ranges, self.num_bins))
-        for rows in self.neurons.slices.values():  # so that moved counts are never there as a whole
+        for rows in self.neurons.slices.values():  # layer by layer, to bound the memory of regridded counts
             self.counts[rows] += other.counts_within(ranges, rows).to(self.counts.device)
         return {"counts": self.counts, "ranges": ranges, "num_images": self.num_images + other.num_images}
 
@@ -241,7 +242,7 @@ class HistogramDNA(DNA):
             if ranges.digest != dna["ranges"]["digest"]:
                 raise ValueError("its ranges are not what their digest says")
         parts = arrays.parts("counts")
-        for layer, planes in parts.items():  # all, before memory is taken for what is in them
+        for layer, planes in parts.items():  # check all before allocating memory
             check_planes(planes, (neurons[layer], num_bins), check_type("num_values", dna["num_values"][layer], int))
         counts = torch.empty(neurons.total, num_bins, dtype=torch.int64)
         for layer, planes in parts.items():
@@ -249,7 +250,7 @@ class HistogramDNA(DNA):
         return super()._decode(header, arrays, counts=counts, ranges=ranges, **fields)
 
     def counts_within(self, ranges: ActivationRanges | None, rows: slice = slice(None)) -> Tensor:
-        """The counts of some neurons, on the grid of wider ranges if these are self-ranging."""
+        """Return the counts of a slice of neurons; self-ranging ones are regridded to wider ranges."""
         if ranges is None or not self.self_ranging or ranges.digest == self.known_ranges.digest:
             return self.counts[rows]
         counts = self.counts[rows].clone()
@@ -257,17 +258,17 @@ class HistogramDNA(DNA):
         return counts
 
     def _grid(self, ranges: ActivationRanges, num_bins: int) -> Grid:
-        where = self.counts.device
-        return dyadic_grid(ranges.minimum.to(where), ranges.maximum.to(where), num_bins)
+        device = self.counts.device
+        return dyadic_grid(ranges.minimum.to(device), ranges.maximum.to(device), num_bins)
 
     def bin_edges(self) -> Tensor:
-        """Where bins end, in activations, float64, shape ``(N, num_bins + 1)``; ValueError if ranges are unknown."""
-        where = self.counts.device
-        number = torch.arange(self.num_bins + 1, dtype=torch.float64, device=where)
+        """Return the bin edges, in activations, float64, ``(N, num_bins + 1)``; ValueError if ranges are unknown."""
+        device = self.counts.device
+        index = torch.arange(self.num_bins + 1, dtype=torch.float64, device=device)
         if self.self_ranging:
-            return (self.grid.start[:, None] + number) * self.grid.width[:, None]
-        low, high = (bound.to(where)[:, None] for bound in self.known_ranges.bounds())
-        return low + (high - low) * number / self.num_bins
+            return (self.grid.start[:, None] + index) * self.grid.width[:, None]
+        low, high = (bound.to(device)[:, None] for bound in self.known_ranges.bounds())
+        return low + (high - low) * index / self.num_bins
 
     def __repr__(self) -> str:
         ranges = "unknown" if self.ranges is None else self.ranges.label
@@ -278,34 +279,34 @@ class HistogramDNA(DNA):
 
 
 def in_same_bins(a: HistogramDNA, b: HistogramDNA) -> tuple[HistogramDNA, HistogramDNA]:
-    """Two comparable DNAs in the same bins: as they are, or self-ranging ones on the grid of both."""
+    """Bring two comparable DNAs to the same bins; self-ranging ones are regridded to their union."""
     if not a.self_ranging:
         return a, b
     united = a.known_ranges.union(b.known_ranges)
-    one, other = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
-    return one, other
+    a, b = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
+    return a, b
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Histograms over where A or B holds something, in bins wide enough to draw.
+    """Crop histograms to the bins that A or B fills, and group these for drawing.
 
     Args:
         a: A histogram DNA of known ranges.
-        b: Another one, in the same bins.
-        groups: How many bins to draw at most.
+        b: A histogram DNA in the same bins.
+        groups: Maximum number of bins to draw.
 
     Returns:
-        The shares of A and of B, ``(N, 2, groups)``; how many groups hold anything, from the first one on, ``(N,)``;
-        the activations where the first of these begins and the last one ends, ``(N, 2)``.
+        Shares of A and B, ``(N, 2, groups)``; the number of leading groups in use, ``(N,)``; the activations at the
+        start of the first and the end of the last of these, ``(N, 2)``.
 
     """
-    place = torch.arange(a.num_bins)
+    bins = torch.arange(a.num_bins)
     filled = (a.counts + b.counts) > 0
-    first = torch.where(filled, place, a.num_bins).amin(1)
-    span = torch.where(filled, place, -1).amax(1) - first + 1
+    first = torch.where(filled, bins, a.num_bins).amin(1)
+    span = torch.where(filled, bins, -1).amax(1) - first + 1
     size = -(-span // groups)  # bins in a group
     used = -(-span // size)
-    group = ((place - first[:, None]) // size[:, None]).clamp(0, groups - 1)
+    group = ((bins - first[:, None]) // size[:, None]).clamp(0, groups - 1)
     empty = torch.zeros(len(group), groups, dtype=torch.int64)
     sums = torch.stack([empty.scatter_add(1, group, dna.counts) for dna in (a, b)], 1)
     start, second = a.bin_edges()[:, :2].T

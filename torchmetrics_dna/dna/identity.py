@@ -1,4 +1,4 @@
-"""What must be equal for states, DNAs and parts of DNAs to be merged, compared or shared."""
+"""Identities: the properties that must be equal for states, DNAs and their parts to be merged, compared or shared."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ def identity(
     ranges: ActivationRanges | str | None = None,
     **more: Any,
 ) -> dict[str, Any]:
-    """Everything that is known, in json's types; None stands for what is not known, except within a preparation.
+    """Return all known properties, in JSON-serializable types; None means unknown, except within a preparation.
 
-    ``ranges`` may be given as words; ``more`` is what else must be equal.
+    ``ranges`` may be a text; ``more`` are further properties that must be equal.
     """
     if isinstance(ranges, ActivationRanges):
         ranges = "auto" if ranges.margin == "auto" else ranges.digest
-    found = {
+    properties = {
         "kinds": kind,
         "extractors": extractor,
         "neurons": None if neurons is None else f"{neurons!r}, digest {neurons.digest}",
@@ -39,23 +39,23 @@ def identity(
         **{f"image preparations ({key})": "none" if v is None else v for key, v in (preparation or {}).items()},
         **more,
     }
-    return {what: value for what, value in found.items() if value is not None}
+    return {name: value for name, value in properties.items() if value is not None}
 
 
 def differences(*identities: Mapping[str, Any]) -> dict[str, list[Any]]:
-    """The values that are not equal in all identities; what an identity does not know fits any value."""
-    found = {}
-    for what in dict.fromkeys(chain.from_iterable(identities)):
-        known = [each[what] for each in identities if each.get(what) is not None]
+    """Return the properties that differ, with their values; a property unknown to an identity matches any value."""
+    differing = {}
+    for name in dict.fromkeys(chain.from_iterable(identities)):
+        known = [each[name] for each in identities if each.get(name) is not None]
         values = [value for i, value in enumerate(known) if value not in known[:i]]
         if len(values) > 1:
-            found[what] = values
-    return found
+            differing[name] = values
+    return differing
 
 
 def check_same(
-    told: str, *identities: Mapping[str, Any], remedy: str = "", error: type[Exception] = ValueError
+    message: str, *identities: Mapping[str, Any], remedy: str = "", error: type[Exception] = ValueError
 ) -> None:
-    """Raise an error that names the values of the first difference, if there is one; it begins with ``told``."""
-    for what, values in differences(*identities).items():
-        raise error(f"{told}, their {what} differ: {' and '.join(map(repr, values))}{remedy}")
+    """Raise an error that names the values of the first difference, if any; its text begins with ``message``."""
+    for name, values in differences(*identities).items():
+        raise error(f"{message}, their {name} differ: {' and '.join(map(repr, values))}{remedy}")

@@ -26,20 +26,20 @@ class LayerGaussianDNA(DNA):
     """Mean and covariance, over images, of the spatial means of each layer's neurons (the statistics of fd).
 
     Args:
-        mean: Shape ``(N,)``; kept as float64.
+        mean: Means, shape ``(N,)``; kept as float64.
         cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64 and symmetric; 0 for one image.
         neurons: The N neurons, in order.
-        num_images: How many images they are from; 0 also where it is unknown.
+        num_images: Number of images; 0 also if unknown.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: How images were prepared for the extractor, as far as known.
-        notes: Whatever a user wants to say about it.
+        preparation: Image preprocessing, as far as known.
+        notes: Free text.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or a covariance is not symmetric.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"head": 2})
         >>> one = LayerGaussianDNA(torch.tensor([1.0, 0.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
         >>> other = LayerGaussianDNA(torch.tensor([3.0, 4.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
@@ -72,7 +72,7 @@ class LayerGaussianDNA(DNA):
 
     @property
     @override
-    def of_unknown_images(self) -> bool:
+    def has_unknown_size(self) -> bool:
         return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
 
     @override
@@ -80,7 +80,7 @@ class LayerGaussianDNA(DNA):
         return replace(self, mean=self.mean.to(device), cov={name: cov.to(device) for name, cov in self.cov.items()})
 
     def to_gaussian(self) -> GaussianDNA:
-        """Mean and variance of each neuron, exactly: the diagonals."""
+        """Return the mean and variance of each neuron: the diagonals."""
         var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
         folds = tuple(fold for fold in self.folds if isinstance(fold, GaussianDNA))
         return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, folds=folds, **self.origin)
@@ -89,18 +89,18 @@ class LayerGaussianDNA(DNA):
     def _take(self, positions: Tensor, neurons: Neurons) -> LayerGaussianDNA:
         positions = positions.to(self.mean.device)
         cov = {}
-        for layer, taken in neurons.split(positions).items():
-            inside = taken - self.neurons.slices[layer].start
-            cov[layer] = self.cov[layer][inside][:, inside]
+        for layer, selected in neurons.split(positions).items():
+            local = selected - self.neurons.slices[layer].start
+            cov[layer] = self.cov[layer][local][:, local]
         return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
 
     @override
     def distances(self, other: LayerGaussianDNA) -> Tensor:
-        """Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
+        """Compute the Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
 
         Raises:
             ValueError: If extractor or neurons differ.
-            RuntimeError: If one of the two is of fewer than two images, since it has no covariance then.
+            RuntimeError: If either has fewer than two images, and thus no covariance.
 
         """
         check_comparable(self, other)
@@ -109,12 +109,12 @@ class LayerGaussianDNA(DNA):
         return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
 
     def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Mean and covariance of each layer, ``{layer: (mean, cov)}``; views."""
+        """Return views of the mean and covariance of each layer, ``{layer: (mean, cov)}``."""
         means = self.neurons.split(self.mean)
         return {layer: (means[layer], self.cov[layer]) for layer in self.neurons}
 
     def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
-        """Whether both are of as many images and the same neurons, with equal moments to a tolerance."""
+        """True if numbers of images and neurons are equal, and moments are within a tolerance."""
         if not isinstance(other, LayerGaussianDNA) or not self.matches(other) or self.num_images != other.num_images:
             return False
         theirs = other.to(self.mean.device)
@@ -124,7 +124,7 @@ class LayerGaussianDNA(DNA):
 
     @override
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
-        if self.of_unknown_images or other.of_unknown_images:
+        if self.has_unknown_size or other.has_unknown_size:
             raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
         mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
         means, cov = [], {}
@@ -158,7 +158,7 @@ class LayerGaussianDNA(DNA):
 
 
 def _symmetric(cov: Tensor, layer: str) -> Tensor:
-    """The covariance in float64, without the last-bit differences between its two halves that products leave."""
+    """Return the covariance in float64, with rounding differences between its two halves averaged out."""
     cov = cov.double()
     if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
         raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")

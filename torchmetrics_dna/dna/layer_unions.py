@@ -1,4 +1,4 @@
-"""The Fréchet distance of layers, fd, between unions of folds."""
+"""Fréchet distance of layers, fd, between unions of folds."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.neurons.index import Neurons
 
-NUM_RELABELINGS = 200  # five times fewer than of other distances, for each takes a decomposition of each layer
+NUM_RELABELINGS = 200  # a fifth of other distances: each takes an eigendecomposition per layer
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Plan of what can be said of fd between two sets.
+    """Plan of the evidence for fd between two sets.
 
     Attributes:
         neurons: The layers.
         tested: True if fd is tested.
-        debiased: The layers of which fd is debiased.
-        limits: One line for each thing that is left out, with the reason.
+        debiased: Layers whose fd is debiased.
+        limits: One line for each part of the evidence that is missing, with the reason.
 
     """
 
@@ -40,18 +40,18 @@ class Plan:
 
     @property
     def needs_features(self) -> bool:
-        """True if features of images serve for anything."""
+        """True if the plan uses features of images."""
         return self.tested or bool(self.debiased)
 
 
 def layer_frechet_unions(a: Features | None, b: Features | None, folds: tuple[Tensor, Tensor], plan: Plan) -> Unions:
-    """Unions for fd, of all images; each column is a layer.
+    """Build unions for fd from the features of all images; each column is a layer.
 
     Args:
-        a: Features of A, of the plan's layers and perhaps more; None if the plan needs none.
-        b: Likewise, of B.
-        folds: The fold of each image of A and of B, int64.
-        plan: What is to be said of fd.
+        a: Features of A, of at least the layers of the plan; None if the plan needs none.
+        b: Features of B.
+        folds: Fold of each image of A and of B, int64.
+        plan: Plan of the evidence.
 
     """
     neurons = plan.neurons

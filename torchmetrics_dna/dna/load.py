@@ -1,4 +1,4 @@
-"""DNA files of any kind and origin: ours, the official ones, on disk or on the hub."""
+"""Load DNA files of any kind and origin: ours or official ones, on disk or on the hub."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
     Raises:
         FileNotFoundError: If there is no such file.
         OSError: If the hub can't be reached, and its cache does not have the file, or an address can't be read.
-        ValueError: If it is no DNA file, or a damaged one, or has other ranges than those given.
+        ValueError: If it is not a DNA file, is damaged, or has ranges other than ``ranges``.
 
     """
-    if suffix_of(str(path)) == ".pkl":  # no need to fetch it
+    if suffix_of(str(path)) == ".pkl":  # refused without fetching it
         return load_fid_statistics(path)
     if is_address(path):
         return _at_address(str(path), ranges)
@@ -62,14 +62,14 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
-    """The DNA of all images of several files, of which two are in memory at a time.
+    """Merge the DNAs of several files, with at most two in memory at a time.
 
     Warns:
         UserWarning: If two files hold equal DNAs, so that the same images may be counted twice.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If one can't be read, or they do not fit together.
+        ValueError: If a file can't be read, or the DNAs are not comparable.
 
     """
     seen: dict[str, str] = {}
@@ -94,16 +94,16 @@ def given_dna(
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     argument: str = "reference",
 ) -> list[_D]:
-    """The DNA that an argument gives, in a list of one; none if it is None.
+    """Resolve an argument that is a DNA or its path, to a list of one DNA; empty for None.
 
     Args:
         reference: A DNA, or the path of one.
-        kind: What it has to be.
+        kind: Class that the DNA must have.
         ranges: Activation ranges for official histograms; see :func:`load_dna`.
-        argument: Its name.
+        argument: Name of the argument, for errors.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If it is not a DNA of this class.
 
     """
     if reference is None:
@@ -119,7 +119,7 @@ def given_dna(
 
 
 def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
-    """True for the path of a DNA file, where an argument may also be images."""
+    """True if an argument that may also be images is the path of a DNA file."""
     if not isinstance(source, (str, os.PathLike)):
         return False
     text = str(source)
@@ -127,7 +127,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return True
     if is_address(text):
         return text.endswith(".dna.npz") or is_statistics(text)
-    if text.endswith(".npz"):  # also one of images, as samples are written
+    if text.endswith(".npz"):  # generated samples are often .npz files, too
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
@@ -135,7 +135,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
 
 
 def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:
-    """The DNA with the ranges that are given for it, which must be its own if it has any."""
+    """Set the ranges of a histogram DNA; ValueError if it has others already."""
     if not isinstance(dna, HistogramDNA):
         return dna
     bounded = with_ranges(dna, ranges)
@@ -148,7 +148,7 @@ def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: 
 
 
 def _fetched(reference: str) -> Path:
-    """A DNA from the hub; of an official pair both files, which the cache keeps side by side."""
+    """Fetch a DNA from the hub; for an official pair both files, into the same folder."""
     file = reference.rpartition("/")[2]
     if Path(file).suffix in (".npz", ".pt"):
         path = fetch(reference)
@@ -162,7 +162,7 @@ def _fetched(reference: str) -> Path:
 
 def _at_address(address: str, ranges: ActivationRanges | str | os.PathLike[str] | None) -> DNA:
     with TemporaryDirectory() as folder:
-        path = Path(folder, f"x{suffix_of(address)}")  # which tells what it is
+        path = Path(folder, f"x{suffix_of(address)}")  # the suffix tells the format
         download(address, path)
         try:
             return load_dna(path, ranges)

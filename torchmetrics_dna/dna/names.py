@@ -1,4 +1,4 @@
-"""What neurons are called where people read."""
+"""Display names of neurons."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _FILE = 'names of neurons, json with {layer: {"neuron number": "text"}}'
 
 
 def name_of(layer: str, number: int, names: NeuronNames | None = None) -> str:
-    """The name of a neuron, or its number where it has none.
+    """Return the name of a neuron, or its number if it has none.
 
     Args:
-        layer: Its layer.
-        number: Its number within the layer.
-        names: What neurons were given as names; properties have their own.
+        layer: Layer of the neuron.
+        number: Index within the layer.
+        names: Names given by the user; properties have their own.
 
     Example:
         >>> name_of("head", 7), name_of("properties", 3), name_of("head", 7, {"head": {7: "dog faces"}})
@@ -40,7 +40,7 @@ def name_of(layer: str, number: int, names: NeuronNames | None = None) -> str:
 
 
 def number_and_name(layer: str, number: int, names: NeuronNames | None = None) -> str:
-    """A neuron beside its layer: its number, and the name that it was given; of a property the name alone.
+    """Return the number and name of a neuron, for use beside its layer; for a property the name alone.
 
     Example:
         >>> number_and_name("head", 7), number_and_name("head", 7, {"head": {7: "dog faces"}})
@@ -52,7 +52,7 @@ def number_and_name(layer: str, number: int, names: NeuronNames | None = None) -
 
 
 def in_words(layer: str, number: int, names: NeuronNames | None = None) -> str:
-    """A neuron with its layer.
+    """Return the name of a neuron with its layer.
 
     Example:
         >>> in_words("head", 7), in_words("properties", 3), in_words("head", 7, {"head": {7: "dog faces"}})
@@ -66,20 +66,19 @@ def in_words(layer: str, number: int, names: NeuronNames | None = None) -> str:
 
 
 def resolve_names(
-    given: GivenNames | None, neurons: Neurons, others: Mapping[str, int] | None = None
+    names: GivenNames | None, neurons: Neurons, others: Mapping[str, int] | None = None
 ) -> dict[str, dict[int, str]]:
-    """Names of neurons from a file or a mapping, checked against the neurons there are.
+    """Read names of neurons from a file or a mapping, and check them against the neurons.
 
     Args:
-        given: The path of a json file, or the mapping that is in it: ``{layer: {number: text}}``, where numbers may be
-            texts, as they are in json. None for no names.
-        neurons: The neurons that are to be named.
-        others: ``{layer: number of neurons}`` of layers that the extractor has, too, but that are not looked at; their
-            names are checked and left out.
+        names: Path of a json file, or its content: ``{layer: {number: text}}``, where numbers may be strings, as in
+            json. None for no names.
+        neurons: Neurons to name.
+        others: ``{layer: number of neurons}`` of unused layers of the extractor; their names are checked and dropped.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, a layer or a neuron is not there, or a name is no text.
+        ValueError: If the file is malformed, a layer or a neuron does not exist, or a name is not a text.
 
     Example:
         >>> from torchmetrics_dna.neurons import Neurons
@@ -87,50 +86,50 @@ def resolve_names(
         {'head': {7: 'dog faces'}}
 
     """
-    if given is None:
+    if names is None:
         return {}
-    known = {**(others or {}), **neurons}
-    if isinstance(given, Mapping):
-        where, content = "Argument `neuron_names`: ", given
+    widths = {**(others or {}), **neurons}
+    if isinstance(names, Mapping):
+        prefix, content = "Argument `neuron_names`: ", names
         try:
-            found = {layer: _checked(layer, of_layer, known, neurons) for layer, of_layer in content.items()}
+            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in content.items()}
         except ValueError as err:
-            raise ValueError(f"{where}{err}") from None
+            raise ValueError(f"{prefix}{err}") from None
     else:
-        with refusing(given, _FILE):
-            content = read_json(Path(given), dict)
-            found = {layer: _checked(layer, of_layer, known, neurons) for layer, of_layer in content.items()}
-    return {layer: of_layer for layer, of_layer in found.items() if layer in neurons}
+        with refusing(names, _FILE):
+            content = read_json(Path(names), dict)
+            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in content.items()}
+    return {layer: layer_names for layer, layer_names in resolved.items() if layer in neurons}
 
 
-def _checked(layer: str, of_layer: Any, known: Mapping[str, int], neurons: Neurons) -> dict[int, str]:
-    """The names of one layer, by number."""
-    if layer not in known:
-        raise ValueError(f"there is no layer {layer!r}; the layers are: {', '.join(known)}")
+def _checked(layer: str, layer_names: Any, widths: Mapping[str, int], neurons: Neurons) -> dict[int, str]:
+    """Return the checked names of one layer, by number."""
+    if layer not in widths:
+        raise ValueError(f"there is no layer {layer!r}; the layers are: {', '.join(widths)}")
     if layer == LAYER:
         raise ValueError(f"layer {layer!r} has names of its own; leave it out")
-    if not isinstance(of_layer, Mapping):
-        raise ValueError(f"layer {layer!r} is {brief(of_layer)}, expected {{number: text}}")
-    found = {}
-    for key, name in of_layer.items():
+    if not isinstance(layer_names, Mapping):
+        raise ValueError(f"layer {layer!r} is {brief(layer_names)}, expected {{number: text}}")
+    checked = {}
+    for key, name in layer_names.items():
         number = int(key) if isinstance(key, str) and key.isdecimal() else key
-        if type(number) is not int or not _has(layer, number, known, neurons):
-            raise ValueError(f"layer {layer!r} has no neuron {key!r}; expected {_numbers(layer, known, neurons)}")
-        if number in found:
+        if type(number) is not int or not _has(layer, number, widths, neurons):
+            raise ValueError(f"layer {layer!r} has no neuron {key!r}; expected {_numbers(layer, widths, neurons)}")
+        if number in checked:
             raise ValueError(f"layer {layer!r} has two names of neuron {number}")
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of neuron {number} of layer {layer!r} is {brief(name)}, expected a text")
-        found[number] = name
-    return found
+        checked[number] = name
+    return checked
 
 
-def _has(layer: str, number: int, known: Mapping[str, int], neurons: Neurons) -> bool:
+def _has(layer: str, number: int, widths: Mapping[str, int], neurons: Neurons) -> bool:
     if layer in neurons and not isinstance(neurons.numbers(layer), range):
-        return number >= 0  # some of the layer's neurons are looked at; how many there are is not known
-    return 0 <= number < known[layer]
+        return number >= 0  # only a selection is known, not the width of the layer
+    return 0 <= number < widths[layer]
 
 
-def _numbers(layer: str, known: Mapping[str, int], neurons: Neurons) -> str:
+def _numbers(layer: str, widths: Mapping[str, int], neurons: Neurons) -> str:
     if layer in neurons and not isinstance(neurons.numbers(layer), range):
         return "a number from 0 on"
-    return f"a number from 0 to {known[layer] - 1}"
+    return f"a number from 0 to {widths[layer] - 1}"

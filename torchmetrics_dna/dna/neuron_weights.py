@@ -1,4 +1,4 @@
-"""NeuronWeights: which neurons count in a distance, and how much."""
+"""NeuronWeights: weights of neurons in a distance."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NeuronWeights(Stored):
-    r"""The weights :math:`W^n` of Eq. (5), with the neurons and the extractor that they are for.
+    r"""Weights :math:`W^n` of Eq. (5), with their neurons and extractor.
 
     Args:
-        weights: Shape ``(N,)``; kept as float64. The plain mean is ``1/N`` each.
+        weights: Weights, shape ``(N,)``; kept as float64. The plain mean is ``1/N`` each.
         neurons: The N neurons, in order.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's own weights; None if unknown.
-        name: What they are for.
+        name: Purpose of the weights, for display.
 
     Raises:
         ValueError: If shapes do not fit, or a weight is not finite.
 
     Example:
-        >>> from torchmetrics_dna import Neurons
+        >>> from torchmetrics_dna.neurons import Neurons
         >>> neurons = Neurons({"conv": 2, "head": 2})
         >>> weights = NeuronWeights.of_neurons(torch.tensor([3, 0]), neurons, "tiny", name="edges")
         >>> weights, weights.weights.tolist()
@@ -58,14 +58,14 @@ class NeuronWeights(Stored):
     def of_neurons(
         cls, chosen: Tensor, neurons: Neurons, extractor: str, weights_digest: str | None = None, name: str = ""
     ) -> NeuronWeights:
-        """The mean over some neurons, by flat index, as :func:`select_neurons` gives them."""
+        """Weigh a selection of neurons equally, by flat index, such as that of :func:`select_neurons`."""
         weights = torch.zeros(neurons.total, dtype=torch.float64)
         weights[chosen.cpu()] = 1 / len(chosen)
         return cls(weights, neurons, extractor, weights_digest, name)
 
     @classmethod
     def like(cls, weights: Tensor, dna: DNA, name: str = "") -> NeuronWeights:
-        """Weights for the neurons of a DNA."""
+        """Build weights for the neurons of a DNA."""
         return cls(weights.cpu(), dna.neurons, dna.extractor, dna.weights_digest, name)
 
     @property
@@ -89,32 +89,32 @@ class NeuronWeights(Stored):
 
 
 def resolve_weights(
-    given: NeuronWeights | Tensor | str | os.PathLike[str] | None,
+    weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
     neurons: Neurons,
     extractor: str,
     weights_digest: str | None = None,
 ) -> Tensor | None:
-    """The weights for some neurons, float64, shape ``(N,)``; None for the plain mean.
+    """Resolve an argument to the weights of neurons, float64, shape ``(N,)``; None for the plain mean.
 
     Args:
-        given: Weights with their neurons, the path of a file of them, or bare ones in the order of ``neurons``.
-        neurons: The neurons that they are to be for.
+        weights: Weights with their neurons, the path of a file of them, or a tensor in the order of ``neurons``.
+        neurons: Neurons to weigh.
         extractor: Name of the extractor.
         weights_digest: Digest of the extractor's own weights, if known.
 
     Raises:
-        ValueError: If they are for other neurons, another extractor or other weights of it, or have another shape.
+        ValueError: If neurons, extractor, its weights or the shape do not match.
 
     """
-    if given is None:
+    if weights is None:
         return None
-    if isinstance(given, (str, os.PathLike)):
-        given = NeuronWeights.load(given)
-    if not isinstance(given, NeuronWeights):
-        return check_weights(given, neurons.total)
+    if isinstance(weights, (str, os.PathLike)):
+        weights = NeuronWeights.load(weights)
+    if not isinstance(weights, NeuronWeights):
+        return check_weights(weights, neurons.total)
     check_same(
-        f"{given!r} can't be used here",
-        identity(given.extractor, given.weights_digest, neurons=given.neurons),
+        f"{weights!r} can't be used here",
+        identity(weights.extractor, weights.weights_digest, neurons=weights.neurons),
         identity(extractor, weights_digest, neurons=neurons),
     )
-    return given.weights
+    return weights.weights

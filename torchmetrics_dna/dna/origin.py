@@ -1,4 +1,4 @@
-"""From a DNA back to the extractor that made it."""
+"""Rebuild or check the extractor of a DNA."""
 
 from __future__ import annotations
 
@@ -21,28 +21,28 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 
     Args:
         dna: The DNA.
-        layers: Which layers; by default its own.
-        settings: More keyword arguments of :class:`DNAExtractor`.
+        layers: Names of the layers; by default those of the DNA.
+        settings: Further keyword arguments of :class:`DNAExtractor`.
 
     Raises:
-        ValueError: If no preset or timm model has its name, or an argument is wrong.
+        ValueError: If no preset or timm model has the name of the extractor, or an argument is invalid.
 
     """
-    known = {
+    arguments = {
         key: value
         for key, value in (dna.preparation or {}).items()
         if key != "properties" and value is not None and (key != "resize" or value in RESIZES)
     }
     layers = layers or list(dna.neurons)
     if not any(STEP in layer.split(":") for layer in layers):
-        known = {key: value for key, value in known.items() if not key.startswith("projection")}
-    # of images as they are, and of official files, which do not say to which size
-    if "input_size" not in known:
-        known.pop("resize", None)
+        arguments = {key: value for key, value in arguments.items() if not key.startswith("projection")}
+    # without a size, images were not resized, or an official file does not record the size
+    if "input_size" not in arguments:
+        arguments.pop("resize", None)
     else:
-        known["input_size"] = tuple(known["input_size"])
+        arguments["input_size"] = tuple(arguments["input_size"])
     try:
-        return DNAExtractor(dna.extractor, layers=layers, **(known | settings))
+        return DNAExtractor(dna.extractor, layers=layers, **(arguments | settings))
     except ValueError as err:
         raise ValueError(
             f"Can't build the extractor {dna.extractor!r} of this DNA; give it as `feature`: {err}"
@@ -50,10 +50,10 @@ def extractor_of(dna: DNA | Features, layers: Sequence[str] | None = None, **set
 
 
 def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
-    """Check that an extractor gives what a DNA was made of.
+    """Check that a DNA was made by an extractor.
 
     Raises:
-        ValueError: If name, weights or preparation of images differ; what a DNA does not know fits.
+        ValueError: If name, weights or preparation of images differ; properties unknown to the DNA match.
 
     """
     check_same(
@@ -65,6 +65,6 @@ def check_made_by(dna: DNA | Features, extractor: DNAExtractor) -> None:
 
 
 def identity_of(extractor: DNAExtractor, **more: Any) -> dict[str, Any]:
-    """The identity of what an extractor makes, which also knows from which submodules; see :func:`identity`."""
+    """Return the :func:`identity` of what an extractor makes, which includes a digest of its submodules."""
     more["extractors (digest)"] = extractor.digest
     return identity(extractor.name, extractor.weights_digest, extractor.preparation, extractor.neurons, **more)

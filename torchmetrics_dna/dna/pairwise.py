@@ -1,4 +1,4 @@
-"""The distances between all of several DNAs."""
+"""Distances between all pairs of DNAs."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
 
 
 def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
-    """Of each neuron, in bins, float64, shape ``(pairs, N)``; pairs as :func:`pairwise_dna_emd` has them.
+    """Compute the dna-emd of each neuron, in bins, float64, ``(pairs, N)``; pairs ordered as in ``combinations``.
 
-    Between self-ranging DNAs, a bin is the one that the range of all of them together, with its margin, has under fixed
-    bounds: one unit for all pairs, so that the matrix is symmetric.
+    Between self-ranging DNAs, the unit is the bin of the joint range of all DNAs, with its margin, under fixed bounds:
+    it is the same for all pairs, so that the matrix is symmetric.
     """
     if not dnas[0].self_ranging:
         return pairwise_dna_emd([dna.counts for dna in dnas])
@@ -37,5 +37,5 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
 
 
 def pairwise_of(between: Any, sides: Sequence[Any]) -> Tensor:
-    """Of each pair by itself, shape ``(pairs, N)``, or ``(pairs, layers)``."""
+    """Compute each pair separately, shape ``(pairs, N)`` or ``(pairs, layers)``."""
     return torch.stack([between(a, b) for a, b in combinations(sides, 2)])

@@ -1,4 +1,4 @@
-"""What a path means: a DNA file of ours, or files of the official implementation."""
+"""Tell DNA files of ours from files of the official implementation."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ if TYPE_CHECKING:
 
 
 def is_official(path: str | os.PathLike[str]) -> bool:
-    """Whether a path means files of the official implementation: it is one of the two, or their stem and no file."""
+    """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
     pair = vdna_pair(path)
     return pair is not None and not is_container(pair[1])
 
 
 def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
-    """The ``.json`` and ``.npz`` that a path means, be it one of them or their stem; None unless both are there."""
+    """Return the ``.json`` and ``.npz`` of a path that is either of them or their stem; None unless both exist."""
     path = Path(path)
-    if path.is_file():  # what it names, unless that is one of the two
+    if path.is_file():  # an existing file is never a stem
         if path.suffix not in (".json", ".npz"):
             return None
         path = path.with_suffix("")
@@ -29,7 +29,7 @@ def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
 
 
 def check_there(path: str | os.PathLike[str]) -> None:
-    """FileNotFoundError unless there is a file, or official ones."""
+    """Raise FileNotFoundError unless a file or an official pair exists."""
     if not Path(path).is_file() and not is_official(path):
         raise FileNotFoundError(
             f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"

@@ -26,20 +26,20 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Unions:
-    """The folds of two sides.
+    """Folds of two sides, and the distances between unions of them.
 
     Attributes:
-        distances: Of each neuron, shape ``(P, N)``, float64, for ``in_a`` and ``in_b``: which folds are on which side,
-            bool, ``(P, K)``. As the distance itself, but in coarser bins where it has bins.
-        sizes_a: Images of each fold of A that has some, int64; one that holds all where A has no folds. These folds
-            come first.
-        sizes_b: Likewise.
-        slices: The columns of each layer.
-        exact: Whether A, and B, have no folds. One fold that holds all, since they are of one group, is not exact.
-        jackknifed: As ``distances``, but NaN where noise does not fall with 1/images, so that no jackknife removes it;
-            None if it does everywhere.
-        num_relabelings: How many a test takes at most; 0 for no test, None for as many as usual.
-        limits: One line for each thing that is left out, with the reason.
+        distances: Function of the masks ``in_a`` and ``in_b`` of the folds on each side, bool, ``(P, K)``, that returns
+            the distance of each neuron, float64, ``(P, N)``; histograms may be coarser than those of the distance.
+        sizes_a: Number of images of each non-empty fold of A, int64; a single number where A has no folds. The folds of
+            A come first.
+        sizes_b: Number of images of each non-empty fold of B.
+        slices: Columns of each layer.
+        exact: True for A, and for B, if it has no folds. A single fold, of images of one group, is not exact.
+        jackknifed: Variant of ``distances`` that is NaN where noise is not proportional to 1/images, so no jackknife
+            removes it; None if there is no such case.
+        num_relabelings: Maximum number of relabelings of a test; 0 for no test, None for the default.
+        limits: One line for each part of the evidence that is missing, with the reason.
 
     """
 
@@ -54,7 +54,7 @@ class Unions:
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
-    """Unions for dna-emd, in bins of the DNAs, read at the edges of their folds' wider bins."""
+    """Build unions for dna-emd, in bins of the DNAs, evaluated at the edges of the folds' wider bins."""
     sides = [_filled(dna) for dna in (a, b)]
     folds: list[Any] = [*sides[0], *sides[1]]
     num_bins = min(fold.num_bins for fold in folds)
@@ -82,7 +82,7 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
 
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
-    """Unions for dna-fd."""
+    """Build unions for dna-fd."""
     sides = [_filled(dna) for dna in (a, b)]
     folds: list[Any] = [*sides[0], *sides[1]]
     check_comparable(*folds)
@@ -93,12 +93,12 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
 
 
 def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """Unions for kid, of all images."""
+    """Build unions for kid from the features of all images."""
     return _unions_of_images(kernel_of_unions, a, b, folds)
 
 
 def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """Unions for cmmd."""
+    """Build unions for cmmd from the features of all images."""
     return _unions_of_images(cmmd_of_unions, a, b, folds)
 
 
@@ -115,7 +115,7 @@ def _unions_of_images(
 
 
 def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """The fold of each image of A and then of B, numbered from 0 on, and the sizes of A's folds and of B's."""
+    """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B."""
     numbers, sizes, first = [], [], 0
     for folds in (a, b):
         _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
@@ -126,7 +126,7 @@ def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def _filled(dna: DNA) -> list[DNA]:
-    """Folds that hold images; the DNA itself if it has no folds."""
+    """Return the non-empty folds; the DNA itself if it has no folds."""
     return [fold for fold in dna.folds if fold.num_images] or [replace(dna, folds=())]
 
 

@@ -1,4 +1,4 @@
-"""Files of the official implementation (vdna): a ``.json`` and an ``.npz`` of one stem, for all four of its kinds."""
+"""Read and write files of the official implementation (vdna): a ``.json`` and an ``.npz`` of one stem."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
-_VERSION = "0.1.1"  # of vdna, whose files these are like
+_VERSION = "0.1.1"  # version of vdna with this format
 _RANGES = "activation-ranges"
 _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 
@@ -37,19 +37,19 @@ _KINDS = ("histogram", "gaussian", "layer-gaussian", _RANGES)
 def load_vdna(
     path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None
 ) -> DNA | ActivationRanges:
-    """Read files of the official implementation; pickles in them are never touched.
+    """Read files of the official implementation; pickles in them are never loaded.
 
     Args:
-        path: Their stem, or either file.
-        ranges: The activation ranges (or the path of a file of them) that a histogram was counted with, since the
-            files don't keep them. Without them it can be merged and compared with its likes only.
+        path: Stem of the files, or either file.
+        ranges: Activation ranges (or the path of a file of them) that a histogram was counted with, which official
+            files don't store. Without them it can be merged and compared only with others without ranges.
 
     Returns:
-        A DNA; or for the kind ``activation-ranges`` those, with the official margin rule ``"scale"``.
+        A DNA; or activation ranges, with the official margin rule ``"scale"``, for the kind ``activation-ranges``.
 
     Raises:
         FileNotFoundError: If a file is missing.
-        ValueError: If they are no such files, are damaged, or hold wrapped counts.
+        ValueError: If the files have another format, are damaged, or have overflowed counts.
 
     """
     pair = vdna_pair(path)
@@ -71,14 +71,14 @@ def load_vdna(
         if kind not in _KINDS:
             raise ValueError(f"it is of kind {brief(kind)}, expected one of {', '.join(_KINDS)}")
     with refusing(npz, "an official file"):
-        found = _value(npz, kind, neurons, num_bins, common)
-    return with_ranges(found, ranges) if isinstance(found, HistogramDNA) and ranges is not None else found
+        value = _value(npz, kind, neurons, num_bins, common)
+    return with_ranges(value, ranges) if isinstance(value, HistogramDNA) and ranges is not None else value
 
 
 def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], source: Sequence[str] = ()) -> None:
     """Write the two files that the official implementation reads.
 
-    They keep less than ours: Gaussians as float32, histograms without their ranges, no digests.
+    Official files are lossy: they keep Gaussians as float32, histograms without ranges, and no digests.
 
     Args:
         value: A DNA of whole layers, or activation ranges.
@@ -86,8 +86,8 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
         source: Names of the images, for the record.
 
     Raises:
-        ValueError: If the official format can't hold it: another kind of DNA, counts above 2^31 - 1, some neurons of a
-            layer only, or a stem with a dot, which vdna would cut off there.
+        ValueError: If the official format can't hold it: another kind of DNA, counts above 2^31 - 1, only some
+            neurons of a layer, or a stem with a dot, which vdna would truncate.
 
     """
     stem = Path(path)
@@ -104,7 +104,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
 
 
 def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[str, Any]) -> DNA | ActivationRanges:
-    """Dtype and shape of each array of a file."""
+    """Read the value of the arrays of an official ``.npz``."""
     if kind == _RANGES:
         low, high = (_flat(npz, neurons, end, "<f4") for end in ("min", "max"))
         return ActivationRanges(low, high, neurons, "scale")
@@ -127,9 +127,9 @@ def _value(npz: Path, kind: str, neurons: Neurons, num_bins: int, common: dict[s
 
 
 def with_ranges(dna: HistogramDNA, ranges: ActivationRanges | str | os.PathLike[str]) -> HistogramDNA:
-    """The same histograms, known to span these ranges."""
-    given = ranges if isinstance(ranges, ActivationRanges) else ActivationRanges.load(ranges)
-    return replace(dna, ranges=given.restrict(dna.neurons))
+    """Set the activation ranges that the histograms span."""
+    loaded = ranges if isinstance(ranges, ActivationRanges) else ActivationRanges.load(ranges)
+    return replace(dna, ranges=loaded.restrict(dna.neurons))
 
 
 def _flat(npz: Path, neurons: Neurons, field: str, dtype: str) -> Tensor:
@@ -148,7 +148,7 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     if isinstance(value, GaussianDNA):
         return split("mu-", value.mean, np.float32) | split("var-", value.var, np.float32)
     if isinstance(value, LayerGaussianDNA):
-        # rounding may have left a constant neuron with less than no variance
+        # rounding can make the variance of a constant neuron negative
         sigma = {
             f"sigma-{layer}": cov.diagonal_scatter(cov.diagonal().clamp(min=0)).cpu().numpy()
             for layer, cov in value.cov.items()
@@ -163,7 +163,7 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
 
 
 def _description(value: DNA | ActivationRanges, source: list[str]) -> dict[str, Any]:
-    """The json of the official implementation, as if it had made the DNA itself."""
+    """Return the json that the official implementation would write."""
     dna = value if isinstance(value, DNA) else None
     kind = dna.kind if dna else _RANGES
     histogram = isinstance(dna, HistogramDNA)

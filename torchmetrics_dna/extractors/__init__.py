@@ -1,4 +1,4 @@
-"""Frozen networks: images to named activations. Their list loads without torch."""
+"""Frozen networks that map images to named activations; the list of presets loads without torch."""
 
 from typing import TYPE_CHECKING
 

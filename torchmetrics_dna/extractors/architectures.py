@@ -1,4 +1,4 @@
-"""The networks of the presets, from the library that has them, before their weights are loaded."""
+"""Build the networks of presets from their libraries, before weights are loaded."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import init
 
-from torchmetrics_dna.extractors.meta import LeavingOut
+from torchmetrics_dna.extractors.meta import Skipping
 from torchmetrics_dna.extras import require
 
 if TYPE_CHECKING:
@@ -18,22 +18,22 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.presets import Preset
 
 
-_FIRST_VALUES = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
+_INITIALIZERS = (init.kaiming_uniform_, init.normal_, init.uniform_, Tensor.erfinv_, Tensor.normal_, Tensor.uniform_)
 
 
 def build_network(preset: Preset) -> nn.Module:
-    """The network of a preset without its weights: on the meta device, which takes no time and no memory.
+    """Build the network of a preset without weights, on the meta device, at no cost in time and memory.
 
     Raises:
-        ModuleNotFoundError: If the library that has it is missing.
+        ModuleNotFoundError: If its library is missing.
 
     """
     library, _, name = preset.architecture.partition(":")
-    build = _LIBRARIES[library](name, **preset.options)  # not below: a module may make tensors when it is imported
-    with torch.device("meta"), LeavingOut(*_FIRST_VALUES):
+    build = _LIBRARIES[library](name, **preset.options)  # outside the meta device: imports may create tensors
+    with torch.device("meta"), Skipping(*_INITIALIZERS):
         network = build()
     if not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
-        # no file of weights has the buffers that a network computes for itself
+        # non-persistent buffers are computed, not loaded, so they need real memory
         network = build()
     for part in (prefix.removesuffix(".") for prefix in preset.unused):
         if isinstance(getattr(network, part, None), nn.Module):
@@ -48,7 +48,7 @@ def _timm(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
-    """A model, or with a dot in the name a part of it."""
+    """Return a builder of a model, or of a submodule with a dot in the name."""
     import torchvision.models
 
     model, _, part = name.partition(".")

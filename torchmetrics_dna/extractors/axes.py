@@ -1,4 +1,4 @@
-"""Which axis of a layer's output holds its neurons."""
+"""Find the axis of a layer's output that holds its neurons."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ def neuron_axes(
     size: tuple[int, int],
     channels: int = 3,
 ) -> dict[str, int]:
-    """The axis of each layer's neurons: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
+    """Find the axis of each layer's neurons: ``(B, n)``, ``(B, tokens, n)``, ``(B, n, H, W)`` or ``(B, H, W, n)``.
 
     Args:
         network: The network.
-        submodules: ``{layer: path of the submodule}``; without any, layers are the network's own outputs.
-        shapes: What each layer gives for an image of ``size``.
+        submodules: ``{layer: path of the submodule}``; if empty, layers are the network's own outputs.
+        shapes: Shape of each layer's output for an image of ``size``.
         size: Height and width.
-        channels: Of an image.
+        channels: Number of channels of an image.
 
     Raises:
-        ValueError: If a layer has another number of dimensions, or its neurons can't be told from its positions.
+        ValueError: If a layer has another number of dimensions, or its neurons are ambiguous.
 
     """
     axes: dict[str, int | None] = {}
@@ -40,7 +40,7 @@ def neuron_axes(
     taller: Mapping[str, Sequence[int]] = {}
     if None in axes.values():
         taller = shapes_reached(network, submodules, (2 * size[0], size[1]), channels)
-    found = {}
+    neuron_axis = {}
     for layer, axis in axes.items():
         shape = shapes[layer]
         decided = axis or _by_growth(shape, taller.get(layer, shape), size)
@@ -49,12 +49,12 @@ def neuron_axes(
                 f"Layer {layer!r} gives shape {tuple(shape)}, in which neurons can't be told from positions;"
                 " give another `input_size`, another layer, or a module that gives (B, tokens, n)"
             )
-        found[layer] = decided
-    return found
+        neuron_axis[layer] = decided
+    return neuron_axis
 
 
 def _by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
-    """The positions are two neighbouring axes in the proportion of the image, or a single position."""
+    """Find the neurons beside two axes with the aspect ratio of the image, or with a single position; else None."""
     _, first, second, third = shape
     channels_last, channels_first = (
         height * size[1] == width * size[0] or height == width == 1
@@ -66,6 +66,6 @@ def _by_proportion(shape: Sequence[int], size: tuple[int, int]) -> int | None:
 
 
 def _by_growth(shape: Sequence[int], taller: Sequence[int], size: tuple[int, int]) -> int | None:
-    """Of the neurons there are as many when images become taller; the positions that grow come after or before."""
+    """Find the neurons by the axis of positions that grows when images become taller; None if ambiguous."""
     grown = tuple(axis for axis in (1, 2, 3) if taller[axis] != shape[axis])
     return {(): _by_proportion(shape, size), (1,): 3, (2,): 1}.get(grown)

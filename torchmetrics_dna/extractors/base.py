@@ -1,4 +1,4 @@
-"""The extractor: a frozen network whose activations describe images."""
+"""DNAExtractor: a frozen network whose activations describe images."""
 
 from __future__ import annotations
 
@@ -33,63 +33,64 @@ if TYPE_CHECKING:
 PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
-_SAMPLES = 16  # of each tensor of a user's module
-# on the CPU: intermediate results of more images lie in blocks that the system maps anew, page by page, each time
+_SAMPLES = 16  # values of each tensor of a user's module, to detect changes of weights
+# on the CPU, the buffers of more images are so large that the system maps their pages anew for each batch
 _AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
 
 
 class DNAExtractor(Shareable):
-    """Images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
+    """Frozen network that maps images to the activations of chosen layers, ``{layer: (B, n, *positions)}``.
 
-    The network runs in evaluation mode and without gradients. A module that you give is left as it was after each
-    call: the mode of each submodule, ``requires_grad``, its batch norms' statistics. It is no submodule: whatever holds
-    the extractor gets no parameters, buffers or checkpoint entries from it, and copies of the extractor (hence of
-    metrics) are the extractor itself. Several threads may use one extractor, or several of one module, each with
-    metrics of its own: one runs the network at a time. No other thread may train that module meanwhile.
+    The network runs in evaluation mode and without gradients. The state of a module of yours is restored after
+    each call: the mode of each submodule, ``requires_grad``, the statistics of batch norms. It is not registered as a
+    submodule: a module that holds the extractor gets no parameters, buffers or checkpoint entries from it, and copies
+    of the extractor (hence of metrics) share it. Several threads, each with its own metrics, may use one extractor, or
+    several of one module: a lock lets one run the network at a time. No other thread may train the module meanwhile.
 
     Args:
-        feature: The name of a preset; that of a timm model, whose weights timm fetches; or a module. One that timm
-            built is as its name, with the weights it has. Any other gets images as they are, and its output (a tensor
-            ``(B, n)`` or ``(B, n, H, W)``, a dict, list or tuple of them) gives the layers, unless ``layers`` does.
-        layers: Which layers, in this order: names of the preset's layers, submodules of the network, or entries of its
-            output. Default: all of the preset; of timm models every block or stage, and the final norm; of other
-            modules their output. A name may end with a view: ``"last_norm:class"`` is the class token of that layer
-            alone, ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by
-            their norm, ``"head:projected"`` its ``projections``.
-        weights_path: Weights for a preset or timm model, instead of the usual source: a file (what a state dict is
-            written to, or the official one), or a folder, where ``NAME.safetensors`` or ``NAME.pth`` is looked for, and
-            the file by its path in its repository; there, ``NAME.ranges.json`` or the official ranges go with it.
-        crop: ``"center"`` cuts the largest central square out before images are resized.
-        input_size: Height and width (or one number) to resize images to. Presets and timm models know theirs.
+        feature: Name of a preset or of a timm model, whose weights timm fetches; or a module. A module that timm built
+            is treated like its name, with its current weights. Any other module gets unprocessed images, and its output
+            (a tensor ``(B, n)`` or ``(B, n, H, W)``, a dict, list or tuple of them) defines the layers, unless
+            ``layers`` does.
+        layers: Names of the layers, in this order: layers of the preset, submodules of the network, or entries of its
+            output. Default: all layers of a preset; every block or stage and the final norm of a timm model; the output
+            of another module. A name may end with a view: ``"last_norm:class"`` is the class token of that layer,
+            ``"head:mean"`` the mean over positions, ``"head:unit"`` the neurons of each position divided by their norm,
+            ``"head:projected"`` its ``projections``.
+        weights_path: Weights for a preset or timm model, instead of the default source: a file (a state dict, or the
+            official file), or a folder, which is searched for ``NAME.safetensors``, ``NAME.pth`` and the path of the
+            file in its repository; ``NAME.ranges.json`` or the official ranges in that folder are used with it.
+        crop: ``"center"`` crops images to the largest central square before they are resized.
+        input_size: Height and width (or one number) to resize images to; by default that of the preset or timm model.
         resize: ``"clean"``, ``"torch"`` (not clipped) or ``"pillow"`` (rounded to bytes), antialiased and bicubic, or
-            ``"tensorflow"``, bilinear between the nearest pixels. Presets know theirs; else the first.
-        mean: Per channel, subtracted from images in [0, 1].
-        std: Per channel, divided by.
-        channels: Of images. Grey ones (1) are repeated for networks by name, and for what timm built; other modules get
-            images of so many channels as they are.
-        dtype: ``"bfloat16"`` or ``"float16"``: let torch's autocast compute in it where it holds that to be safe.
-            Changes activations, so such DNAs are not comparable with others; see the page on numbers.
-        properties: Watch properties of the images, too, as they are given, before any resize: the layer
+            ``"tensorflow"``, bilinear without antialiasing. Default: that of the preset, or else ``"clean"``.
+        mean: Mean per channel, subtracted from images in [0, 1].
+        std: Standard deviation per channel, by which images are then divided.
+        channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
+            modules get images of this number of channels unchanged.
+        dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
+            such DNAs are not comparable with others; see the page on numbers.
+        properties: Whether to measure properties of the original images, before any resize, too: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
-            It comes first, unless ``layers`` says where. The feature ``"properties"`` has that layer and no network.
-        projections: Watch each layer's projections on so many random directions, too, which see what neurons do
-            together: layers named ``"head:projected"``, which come first unless ``layers`` says which there are.
-        projection_seed: Of the directions.
-        compile: Run the network by ``torch.compile``: its first batches take a minute or so. Activations change no more
-            than between batch sizes.
-        device: Device of the network; by default it stays where it is, which is the CPU for a name.
+            It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
+        projections: Number of random directions to project each layer on, too, which respond to combinations of
+            neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them.
+        projection_seed: Seed of the directions.
+        compile: Whether to run the network by ``torch.compile``: the first batches take about a minute. Activations
+            change no more than between batch sizes.
+        device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
-        name: What extractors are told apart by.
-        neurons: The layers and how many neurons each has.
-        has_properties: Whether properties of images are among them.
-        bytes_per_image: Memory that the activations of one image take, in bytes.
-        takes: How many channels images may have.
-        images_at_once: How many images go through the network at once on the CPU, where larger batches are cut.
+        name: Name that identifies the extractor.
+        neurons: Layers with their numbers of neurons.
+        has_properties: True if properties of images are among the layers.
+        bytes_per_image: Memory of the activations of one image, in bytes.
+        allowed_channels: Numbers of channels that images may have.
+        images_at_once: Maximum number of images per forward pass on the CPU, where larger batches are split.
         network: The network.
 
     Raises:
-        TypeError: If ``feature`` is none of these.
+        TypeError: If ``feature`` is neither a name nor a module.
         ValueError: If a name is unknown.
 
     Example:
@@ -134,22 +135,22 @@ class DNAExtractor(Shareable):
         self.resize: Resize = resize or built.resize
         self.mean = built.mean if mean is None else tuple(mean)
         self.std = built.std if std is None else tuple(std)
-        self.takes, self._channels = channels_of(built, channels, properties)
+        self.allowed_channels, self._channels = channels_of(built, channels, properties)
         check_per_channel(self._channels, mean=self.mean, std=self.std)
-        for name, given in (("crop", crop != "none"), ("resize", resize)):
-            if given and self.input_size is None:
+        for name, is_set in (("crop", crop != "none"), ("resize", resize)):
+            if is_set and self.input_size is None:
                 raise ValueError(f"Argument `{name}` goes with an `input_size`; this network takes images as they are")
-        # straight into __dict__, so that torch does not register it as a submodule
+        # bypasses __setattr__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
-        self._known_weights: tuple[Any, str] | None = None  # what tells that they changed, and their digest
+        self._known_weights: tuple[Any, str] | None = None  # fingerprint, digest
         self._submodules = built.submodules
         self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
-        built.load()  # now, since without its weights a network is tried in less time
+        built.load()  # after the layout: probing a network without weights is faster
         self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
-        self._ranges = built.ranges if self._projections is None else None  # which are of neurons, not of projections
+        self._ranges = built.ranges if self._projections is None else None  # ranges don't cover projections
         self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
         if device is not None:
             self.to(device)
@@ -161,7 +162,7 @@ class DNAExtractor(Shareable):
 
     @cached_property
     def ranges(self) -> ActivationRanges | None:
-        """The activation ranges that go with the weights, or None; downloaded when they are first needed.
+        """Activation ranges for the weights, or None; downloaded on first use.
 
         Raises:
             OSError: If they can't be downloaded.
@@ -177,7 +178,7 @@ class DNAExtractor(Shareable):
 
     @property
     def weights_digest(self) -> str:
-        """16 hexadecimal digits of the network's weights, as they are now: a module of the user's may train on."""
+        """Digest of the current weights of the network, 16 hexadecimal digits; a user's module may train on."""
         state = None if self._own else _state_of(self.network)
         if self._known_weights is None or self._known_weights[0] != state:
             self._known_weights = state, self._hash_weights()
@@ -192,37 +193,38 @@ class DNAExtractor(Shareable):
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with the weights, the layers or how images are prepared."""
+        """Digest of the weights, the layers and the preparation of images, 16 hexadecimal digits."""
         settings = (self.weights_digest, self.name, dict(self.neurons), self._submodules, self.preparation)
         return hashlib.sha256(repr(settings).encode()).hexdigest()[:16]
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """Preparation of images for the network, and its precision, in json's types."""
+        """Preparation of images and precision of the network, JSON-serializable."""
         as_list = {name: value and list(value) for name, value in (("mean", self.mean), ("std", self.std))}
         size = self.input_size and list(self.input_size)
         dtype = self.dtype and str(self.dtype).removeprefix("torch.")
-        found: dict[str, Any] = {
+        settings: dict[str, Any] = {
             "resize": self.resize if size else "none",
             "input_size": size,
             "crop": self.crop,
             **as_list,
             "dtype": dtype,
         }
-        found |= {"channels": self._channels} if self._channels != 3 else {}
-        found |= self._projections.preparation if self._projections else {}
-        return found | ({"properties": VERSION} if self.has_properties else {})
+        settings |= {"channels": self._channels} if self._channels != 3 else {}
+        settings |= self._projections.preparation if self._projections else {}
+        return settings | ({"properties": VERSION} if self.has_properties else {})
 
     def forward(self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False) -> dict[str, Tensor]:
-        """Activations of a batch of images, neurons on axis 1.
+        """Compute the activations of a batch of images, neurons on axis 1.
 
         Args:
-            imgs: Shape ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
-            properties: Those of the images before they were resized, ``(B, 21)``; by default measured now.
-            resized: Whether images were resized as this extractor does it; ``"torch"`` may leave values beyond [0, 1].
+            imgs: Images ``(B, 3, H, W)``: uint8, or floating point in [0, 1].
+            properties: Properties of the original images, ``(B, 21)``; by default measured on ``imgs``.
+            resized: Whether images were already resized by the method of this extractor; those of ``"torch"`` may have
+                values beyond [0, 1].
 
         Raises:
-            ValueError: If images are something else.
+            ValueError: If images have another shape, dtype or range.
 
         """
         parts = self.in_parts(imgs, properties, resized)
@@ -233,39 +235,40 @@ class DNAExtractor(Shareable):
     def in_parts(
         self, imgs: Tensor, properties: Tensor | None = None, resized: bool = False, wait: bool = True
     ) -> list[dict[str, Tensor]]:
-        """Activations as :meth:`forward` gives them, in parts as images went through the network.
+        """Compute the activations of :meth:`forward`, as a list of consecutive parts of the batch.
 
-        What only goes through activations once, as metrics do, saves the time and memory of joining them. Without
-        ``wait``, a device is not asked whether floating point images lie in [0, 1]: if not, activations are NaN.
+        Consumers that read activations once, such as metrics, save the time and memory of concatenating them. Without
+        ``wait``, the range of floating point images is checked without a device sync: beyond [0, 1], activations are
+        NaN.
         """
         wait = wait or imgs.device.type == "cpu"
         if not (resized and self.resize == "torch"):
-            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.takes, wait)
+            check_images(imgs, isinstance(imgs, Tensor) and imgs.dtype != torch.uint8, self.allowed_channels, wait)
         with lock_of(self.network):
             if properties is not None:
                 return self._run(imgs, properties)
             return self._shared.get(imgs, self._run if wait or imgs.dtype == torch.uint8 else self._run_or_nan)
 
     def share_with(self, consumer: object) -> None:
-        """Run the network once for all consumers that ask about the same images one after another."""
+        """Register a consumer; the network runs once for all consumers that get the same images in a row."""
         with lock_of(self.network):
             self._shared.register(consumer)
 
     def release(self) -> None:
-        """Let go of activations that are kept for other consumers."""
+        """Drop the activations cached for other consumers."""
         self._shared.drop()
 
     def _run(self, imgs: Tensor, properties: Tensor | None = None) -> list[dict[str, Tensor]]:
-        imgs = imgs.expand(-1, self._channels, -1, -1)  # which repeats grey ones
-        if self.device != imgs.device:  # whoever else holds the network may have moved it
+        imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
+        if self.device != imgs.device:  # another owner may have moved it
             self.network.to(imgs.device)
         with evaluating(self.network, forever=self._own), torch.inference_mode():
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
-            for some in cut(len(imgs), at_once):
-                part = self._layout.read(self._outputs(imgs[some])) if self._layout else {}
+            for rows in cut(len(imgs), at_once):
+                part = self._layout.read(self._outputs(imgs[rows])) if self._layout else {}
                 if self.has_properties:
-                    part[LAYER] = image_properties(imgs[some]) if properties is None else properties[some]
+                    part[LAYER] = image_properties(imgs[rows]) if properties is None else properties[rows]
                 parts.append({layer: part[layer] for layer in self.neurons})
         for layer, values in parts[0].items():
             if values.shape[1] != self.neurons[layer]:
@@ -279,21 +282,21 @@ class DNAExtractor(Shareable):
         return or_nan(self._run(imgs), in_unit_range(imgs))
 
     def pooled(self, layer: str) -> PooledLayer:
-        """A module that gives the spatial means of one layer, ``(B, n)``, as ``feature`` for FID, KID and others."""
+        """Return a module that computes the spatial means of a layer, ``(B, n)``, as ``feature`` of FID, KID etc."""
         return PooledLayer(self, layer)
 
     def resolve_ranges(
         self, ranges: ActivationRanges | str | os.PathLike[str] | None = None
     ) -> ActivationRanges | None:
-        """Activation ranges for this extractor's layers: those given, read from a file, or the packaged ones.
+        """Return activation ranges for this extractor's layers: ``ranges``, read from a file, or packaged ones.
 
         Returns:
-            None for ``"auto"`` (and for what self-ranging histograms found), also where none are given and none are
-            packaged: histograms find their own.
+            The ranges; None if histograms are to range themselves: for ``"auto"``, for ranges of self-ranging
+            histograms, or by default without packaged ranges.
 
         Raises:
-            ValueError: If they do not fit.
-            TypeError: If they are something else.
+            ValueError: If layers or neurons do not match.
+            TypeError: If ``ranges`` is of another type.
 
         """
         if ranges is None:
@@ -307,21 +310,21 @@ class DNAExtractor(Shareable):
                 f"Argument `ranges` expected to be an ActivationRanges, a path or 'auto', but got {ranges!r}"
             )
         restricted = self._fitting(ranges)
-        # what a self-ranging histogram found are no bounds for another: that one finds its own
+        # the range of a self-ranging histogram is no bound for another
         return None if restricted.margin == "auto" else restricted
 
     def _fitting(self, ranges: ActivationRanges) -> ActivationRanges:
-        """Ranges for these neurons; those of properties are known."""
+        """Restrict ranges to these neurons, with the fixed ranges of properties added."""
         if self.has_properties and LAYER not in ranges.neurons:
             ranges = ranges.beside(PROPERTY_RANGES)
         return ranges.restrict(self.neurons)
 
     def train(self, mode: bool = True) -> DNAExtractor:  # noqa: ARG002
-        """Does nothing: the network never trains."""
+        """Stay in evaluation mode: the network never trains."""
         return super().train(False)
 
     def extra_repr(self) -> str:
-        """Name and neurons, for ``repr``."""
+        """Return the name and neurons, for ``repr``."""
         return f"{self.name!r}, {self.neurons}"
 
     def _outputs(self, imgs: Tensor) -> dict[str, Tensor]:
@@ -341,9 +344,9 @@ class DNAExtractor(Shareable):
         return imgs.to(parameter.dtype)
 
     def _lay_out(self, built: Plan) -> Mapping[str, int]:
-        """Find where layers lie in the network's outputs; gives how many neurons each has."""
+        """Probe the layout of the layers in the network's outputs; return their numbers of neurons."""
         self._layout: Layout | None = None
-        if built.outputs == ():  # of the network nothing is asked
+        if built.outputs == ():  # no layer of the network is used
             self.bytes_per_image, self.images_at_once = 4 * len(PROPERTIES), _AT_ONCE
             return {}
         with lock_of(self.network), evaluating(self.network, forever=self._own):
@@ -363,9 +366,9 @@ class DNAExtractor(Shareable):
 
 
 def _state_of(network: nn.Module) -> list[Any]:
-    """A value that changes with the weights, at little cost: where tensors are, torch's counter of writes, and samples.
+    """Return a cheap fingerprint of the weights: tensor addresses, torch's version counters, and sampled values.
 
-    The counter misses writes to ``.data``, such as those of moving averages, which change all of a tensor.
+    Version counters miss writes to ``.data``, such as those of moving averages; these change the sampled values.
     """
     return [
         (

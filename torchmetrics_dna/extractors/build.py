@@ -1,4 +1,4 @@
-"""From what a user asks for to a network and what to read from it."""
+"""Resolve the arguments of DNAExtractor to a network and the outputs to read."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Resize
 
 
-_OF_NO_NETWORK = 16, 16  # pixels; images are loaded at some size
+_SIZE_WITHOUT_NETWORK = 16, 16  # pixels; images are loaded at some size
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A network, and how to use it.
+    """Network with its preprocessing and the outputs to read.
 
     Attributes:
-        name: What it is called.
+        name: Name of the extractor.
         network: The network; until its weights are loaded, it may be on the meta device.
         submodules: ``{output: path}`` of the submodules to read; empty to read the network's own outputs.
-        outputs: Which of these; None for all, and none if nothing is asked of the network.
-        views: Of which output each layer is which view; empty if layers are the outputs themselves.
-        input_size: Height and width, None to leave images as they are.
-        resize: How they are resized.
-        mean: Per channel, or None.
-        std: Per channel, or None.
-        ranges: A file of activation ranges or a reference to one, or None.
-        load: Loads the weights, if they are not there.
+        outputs: Names of the outputs to read; None for all, empty if no layer of the network is used.
+        views: Output and view of each layer; empty if layers are the outputs themselves.
+        input_size: Height and width; None to leave images as they are.
+        resize: Method of resizing.
+        mean: Mean per channel, or None.
+        std: Standard deviation per channel, or None.
+        ranges: Path or reference of a file of activation ranges, or None.
+        load: Callback that loads the weights; a no-op if they are loaded already.
 
     """
 
@@ -62,31 +62,31 @@ class Plan:
 
 
 def plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
-    """Resolve the arguments of :class:`DNAExtractor`; properties among the layers are not the network's."""
+    """Resolve the arguments of :class:`DNAExtractor`; the layer of properties is not one of the network."""
     if layers is not None:
         _check_layer_names(layers)
     if feature == LAYER:
         if any(layer != LAYER for layer in layers or []):
             raise ValueError(f"Feature {LAYER!r} has no layers but {LAYER!r}, but got {list(layers or [])}")
-        return Plan(LAYER, nn.Identity(), outputs=(), input_size=_OF_NO_NETWORK)
+        return Plan(LAYER, nn.Identity(), outputs=(), input_size=_SIZE_WITHOUT_NETWORK)
     if layers is None:
         return _plan(feature, None, weights_path)
     sources, views = views_of([layer for layer in layers if layer != LAYER])
-    found = _plan(feature, sources or None, weights_path)
+    base = _plan(feature, sources or None, weights_path)
     if not sources:
-        return replace(found, submodules={}, outputs=(), views={})
+        return replace(base, submodules={}, outputs=(), views={})
     # the outputs of a preset may be views themselves
-    own = {layer: view.after(found.views[view.source].steps) if found.views else view for layer, view in views.items()}
-    # ranges are of outputs: what a view gives has others
-    return replace(found, views=own, ranges=found.ranges if plain(views) else None)
+    own = {layer: view.after(base.views[view.source].steps) if base.views else view for layer, view in views.items()}
+    # ranges are those of outputs, not of views
+    return replace(base, views=own, ranges=base.ranges if plain(views) else None)
 
 
 def half_of(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The type that a network computes in by autocast, or None for its own; ValueError if it is another."""
-    found = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
-    if found not in (None, torch.float16, torch.bfloat16):
+    """Return the dtype for autocast, or None for that of the network; ValueError for any other."""
+    resolved = getattr(torch, dtype, dtype) if isinstance(dtype, str) else dtype
+    if resolved not in (None, torch.float16, torch.bfloat16):
         raise ValueError(f"Argument `dtype` expected to be 'float16', 'bfloat16' or None, but got {dtype!r}")
-    return cast("torch.dtype | None", found)
+    return cast("torch.dtype | None", resolved)
 
 
 def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
@@ -117,9 +117,9 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
     chosen = list(preset.submodules) if layers is None else layers
     for layer in chosen:
         if layer not in preset.submodules:
-            known = ", ".join(preset.submodules)
-            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {known}")
-    path = find_weights(preset, weights_path)  # before time goes into the network
+            layer_names = ", ".join(preset.submodules)
+            raise ValueError(f"Unknown layer {layer!r}; the layers of {preset.name} are: {layer_names}")
+    path = find_weights(preset, weights_path)  # fail before building the network
     network = build_network(preset)
     views = {layer: View.of(preset.submodules[layer]) for layer in chosen}
     return Plan(
@@ -185,5 +185,5 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
 
 def _timm_name(network: nn.Module) -> str:
     config = network.pretrained_cfg
-    found = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
-    return str(found or type(network).__name__)
+    name = config.get("architecture") if isinstance(config, dict) else getattr(config, "architecture", None)
+    return str(name or type(network).__name__)

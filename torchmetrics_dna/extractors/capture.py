@@ -1,4 +1,4 @@
-"""Reading the outputs of a network, or of chosen submodules, in one forward pass."""
+"""Capture the outputs of a network, or of chosen submodules, in one forward pass."""
 
 from __future__ import annotations
 
@@ -15,83 +15,89 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from torchmetrics_dna.extractors.meta import LeavingOut
+from torchmetrics_dna.extractors.meta import Skipping
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
 _SAME_SHAPE = (functional.batch_norm, functional.layer_norm, functional.hardtanh)
-_WAYS = ((True, torch.float32), (True, torch.uint8), (False, torch.float32), (False, torch.uint8))  # to try a network
+# to probe a network: on the meta device, dtype
+_ATTEMPTS = (
+    (True, torch.float32),
+    (True, torch.uint8),
+    (False, torch.float32),
+    (False, torch.uint8),
+)
 
 
-class _Reached(Exception):  # noqa: N818 - not an error: the pass has gone deep enough
+class _Reached(Exception):  # noqa: N818 - control flow: all outputs are captured
     pass
 
 
 def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> dict[str, Tensor]:
-    """Outputs of submodules, ``{layer: output}``; the pass ends as soon as all are there.
+    """Return outputs of submodules, ``{layer: output}``; the forward pass stops as soon as all are captured.
 
     Args:
-        network: Called on ``imgs``.
-        submodules: ``{layer: path of the submodule}``; without any, the network's own outputs.
-        imgs: What the network takes.
+        network: Network to run on ``imgs``.
+        submodules: ``{layer: path of the submodule}``; if empty, the network's own outputs are returned.
+        imgs: Input of the network.
 
     """
     if not submodules:
         return named_outputs(network(imgs))
-    found: dict[str, Tensor] = {}
+    captured: dict[str, Tensor] = {}
 
     def keep(layer: str, output: Tensor) -> None:
-        found[layer] = output
-        if len(found) == len(submodules):
+        captured[layer] = output
+        if len(captured) == len(submodules):
             raise _Reached
 
     with _hooked(network, submodules, keep):
         try:
             network(imgs)
         except _Reached:
-            return {layer: found[layer] for layer in submodules}
-    missing = next(layer for layer in submodules if layer not in found)
+            return {layer: captured[layer] for layer in submodules}
+    missing = next(layer for layer in submodules if layer not in captured)
     raise ValueError(f"The forward pass did not reach layer {missing!r}")
 
 
 class CompiledCapture:
-    """:func:`capture` for one network, as a graph of ``torch.compile`` that holds just what the layers need.
+    """:func:`capture` for one network, as a graph of ``torch.compile`` limited to what the layers need.
 
-    Its hooks stay on the submodules, since a graph is made of what is there when it is first called; they do nothing
-    when someone else calls the network.
+    Its hooks stay on the submodules, since they are traced into the graph on the first call; for other callers of the
+    network they are no-ops.
     """
 
     def __init__(self, network: nn.Module, submodules: Mapping[str, str]) -> None:
         self._network, self._submodules = network, submodules
-        self._found: dict[str, Tensor] | None = None
+        self._captured: dict[str, Tensor] | None = None
         self._thread = 0
         for layer, path in submodules.items():
             network.get_submodule(path).register_forward_hook(partial(self._keep, layer))
         self._compiled = self._own_graph()
 
     def __call__(self, imgs: Tensor) -> dict[str, Tensor]:
-        """The outputs of the layers."""
-        self._found, self._thread = {}, get_ident()
+        """Return the outputs of the layers."""
+        self._captured, self._thread = {}, get_ident()
         try:
             return self._compiled(imgs)
         finally:
-            self._found = None
+            self._captured = None
 
     def _own_graph(self) -> Callable[[Tensor], dict[str, Tensor]]:
-        # torch keeps graphs by code and does not look at hooks when it takes one, so each capture has its own code
+        # torch caches graphs by code object and ignores hooks in lookups, so each capture has its own code object
         run = FunctionType(CompiledCapture._run.__code__.replace(), globals())
         return torch.compile(MethodType(run, self))
 
     def _run(self, imgs: Tensor) -> dict[str, Tensor]:
-        output, found = self._network(imgs), self._found
-        return {layer: found[layer] for layer in self._submodules} if found else named_outputs(output)
+        output, captured = self._network(imgs), self._captured
+        return {layer: captured[layer] for layer in self._submodules} if captured else named_outputs(output)
 
     def _keep(self, layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        # a graph is of this call, whichever thread runs it
-        if self._found is not None and (torch.compiler.is_compiling() or get_ident() == self._thread):
-            self._found[layer] = _first_tensor(layer, output)
+        # tracing belongs to this call, whichever thread runs it
+        if self._captured is not None and (torch.compiler.is_compiling() or get_ident() == self._thread):
+            self._captured[layer] = _first_tensor(layer, output)
 
     def __getstate__(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
@@ -104,19 +110,19 @@ class CompiledCapture:
 def probe(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int = 3
 ) -> dict[str, torch.Size]:
-    """Shapes of what :func:`capture` gives for one image.
+    """Return the shapes of the outputs of :func:`capture` for one image.
 
-    The pass runs on the meta device, where it computes nothing; only a network that can't do that sees a dummy image.
+    The pass runs on the meta device, which computes nothing; only networks that fail there get a dummy image.
 
     Raises:
-        ValueError: If the network can't take such an image, or a submodule does not run exactly once.
+        ValueError: If the network fails on such an image, or a submodule does not run exactly once.
 
     """
     errors: list[Exception] = []
-    for way in _WAYS:
+    for attempt in _ATTEMPTS:
         seen: dict[str, list[torch.Size]] = {layer: [] for layer in submodules}
         try:
-            _note_shapes(network, submodules, channels, size, way, seen)
+            _note_shapes(network, submodules, channels, size, attempt, seen)
         except Exception as err:
             errors.append(err)
             continue
@@ -135,21 +141,21 @@ def probe(
 def shapes_reached(
     network: nn.Module, submodules: Mapping[str, str], size: tuple[int, int], channels: int
 ) -> dict[str, torch.Size]:
-    """As :func:`probe`, for a size that the network may not take: of the layers that such a pass reaches."""
-    for way in _WAYS:
+    """Probe a size that the network may not support; return the shapes of the layers that the pass reaches."""
+    for attempt in _ATTEMPTS:
         seen: dict[str, list[torch.Size]] = {}
         with suppress(Exception):
-            _note_shapes(network, submodules, channels, size, way, seen)
+            _note_shapes(network, submodules, channels, size, attempt, seen)
         if seen:
             return {layer: shapes[-1] for layer, shapes in seen.items()}
     return {}
 
 
 def named_outputs(output: Any) -> dict[str, Tensor]:
-    """A network's output as named tensors: a dict's own names, ``output`` for one tensor, ``output_0`` ... for more.
+    """Name the tensors of a network's output: by key for a dict, else ``output``, or ``output_0`` ... for several.
 
     Raises:
-        TypeError: If it is something else.
+        TypeError: If the output has another type.
 
     """
     if isinstance(output, Tensor):
@@ -165,7 +171,7 @@ def named_outputs(output: Any) -> dict[str, Tensor]:
 
 
 def device_of(network: nn.Module) -> torch.device:
-    """Where its first parameter or buffer lies; the CPU if it has none."""
+    """Return the device of the first parameter or buffer; the CPU if there is none."""
     return next((t.device for t in chain(network.parameters(), network.buffers())), torch.device("cpu"))
 
 
@@ -174,11 +180,11 @@ def _note_shapes(
     submodules: Mapping[str, str],
     channels: int,
     size: tuple[int, int],
-    way: tuple[bool, torch.dtype],
+    attempt: tuple[bool, torch.dtype],
     seen: dict[str, list[torch.Size]],
 ) -> None:
-    """Add what each layer gives for a dummy image to ``seen``, as far as the pass comes."""
-    on_meta, dtype = way
+    """Append the output shapes of layers for a dummy image to ``seen``, as far as the pass gets."""
+    on_meta, dtype = attempt
 
     def note(layer: str, output: Tensor) -> None:
         seen.setdefault(layer, []).append(output.shape)
@@ -188,7 +194,7 @@ def _note_shapes(
     with (
         torch.inference_mode(),
         _hooked(shadow, submodules, note),
-        LeavingOut(*_SAME_SHAPE) if on_meta else nullcontext(),
+        Skipping(*_SAME_SHAPE) if on_meta else nullcontext(),
     ):
         output = shadow(imgs)
     if not submodules:
@@ -198,11 +204,11 @@ def _note_shapes(
 
 @contextmanager
 def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[str, Tensor], None]) -> Iterator[None]:
-    """While it lasts, ``visit(layer, output)`` is called for the submodules that this thread runs."""
+    """Call ``visit(layer, output)`` for the submodules that this thread runs within the context."""
     mine = get_ident()
 
     def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        if get_ident() == mine:  # others may call the network, too
+        if get_ident() == mine:  # ignore other threads on the same network
             visit(layer, _first_tensor(layer, output))
 
     handles = [
@@ -216,7 +222,7 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
 
 
 def _first_tensor(layer: str, output: Any) -> Tensor:
-    """The output itself, or the first of a tuple or list, as many attention blocks give."""
+    """Return a tensor output, or the first of a tuple or list, which many attention blocks return."""
     if isinstance(output, (tuple, list)) and output:
         output = output[0]
     if not isinstance(output, Tensor):
@@ -225,7 +231,7 @@ def _first_tensor(layer: str, output: Any) -> Tensor:
 
 
 def _on_meta(network: nn.Module) -> nn.Module:
-    """The network, if it is there, or a copy of the structure alone: weights are replaced in the copy, not copied."""
+    """Return the network if on the meta device, else a copy on it that allocates no weights."""
     if device_of(network).type == "meta":
         return network
     memo: dict[int, Any] = {id(p): nn.Parameter(p.to("meta"), requires_grad=False) for p in network.parameters()}

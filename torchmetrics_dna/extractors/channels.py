@@ -1,4 +1,4 @@
-"""Channels of images: how many there may be, and what is done to each."""
+"""Channels of images: allowed numbers, and normalization per channel."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def channels_of(plan: Plan, channels: int, properties: bool) -> tuple[tuple[int, ...], int]:
-    """How many channels images may have, and how many the network gets.
+    """Return the allowed numbers of channels of images, and the number of channels of the network's input.
 
     Raises:
-        ValueError: If a network can't take so many, or properties are asked for, which are of RGB images.
+        ValueError: If a network does not support ``channels``, or properties are requested for other than RGB images.
 
     """
     if not isinstance(channels, int) or channels < 1:
         raise ValueError(f"Argument `channels` expected to be a positive integer, but got {channels!r}")
-    known = plan.input_size is not None or plan.outputs == ()  # of RGB images
-    if known or channels == 3:
+    is_rgb = plan.input_size is not None or plan.outputs == ()
+    if is_rgb or channels == 3:
         if channels not in (1, 3):
             raise ValueError(
                 f"Argument `channels` expected to be 1 or 3 for {plan.name}, which takes RGB, but got {channels};"
@@ -35,15 +35,15 @@ def channels_of(plan: Plan, channels: int, properties: bool) -> tuple[tuple[int,
     return (channels,), channels
 
 
-def check_per_channel(channels: int, **given: tuple[float, ...] | None) -> None:
-    """ValueError unless what is given has a number for each channel."""
-    for name, values in given.items():
+def check_per_channel(channels: int, **values_by_name: tuple[float, ...] | None) -> None:
+    """Raise ValueError unless each argument has a number for each channel."""
+    for name, values in values_by_name.items():
         if values is not None and len(values) != channels:
             raise ValueError(f"Argument `{name}` expected to have {channels} numbers, but got {values}")
 
 
 def standardised(imgs: Tensor, mean: tuple[float, ...] | None, std: tuple[float, ...] | None) -> Tensor:
-    """Images less a mean, divided by a deviation, per channel; either may be None."""
+    """Subtract a mean and divide by a standard deviation per channel; either may be None."""
     if mean is not None:
         imgs = imgs - _per_channel(mean, imgs.device)
     return imgs if std is None else imgs / _per_channel(std, imgs.device)
@@ -51,5 +51,5 @@ def standardised(imgs: Tensor, mean: tuple[float, ...] | None, std: tuple[float,
 
 @lru_cache
 def _per_channel(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """Constants that wait on the device, since sending them there would wait for it."""
+    """Cache constants on the device, since copying them there is a device sync."""
     return torch.tensor(values, device=device)[:, None, None]

@@ -20,38 +20,38 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors.presets import Preset
 
 State = dict[str, Tensor]
-_SOME = 3  # keys that an error message names
-_COUNTER = "num_batches_tracked"  # of batch norm, which no evaluation needs
+_MAX_KEYS = 3  # in an error message
+_COUNTER = "num_batches_tracked"  # of batch norm; unused in evaluation
 
 
 def load_weights(network: nn.Module, path: str | os.PathLike[str], preset: Preset | None = None) -> None:
     """Load a file of weights into a network; nothing in the file is executed.
 
-    The file's tensors take the place of the network's, so that there are never two of each.
+    The file's tensors replace the network's, so memory never holds both.
 
     Args:
         network: The network; may be on the meta device.
         path: A ``.safetensors`` file, a TorchScript archive, or a state dict written by ``torch.save``, alone or under
             the key ``state_dict``, ``model_state_dict`` or ``model``.
-        preset: How files of its official implementation differ from the network.
+        preset: Preset that describes how official files differ from the network.
 
     Raises:
         FileNotFoundError: If there is no such file.
         ValueError: If it is not a file of weights, or not of this network.
 
     """
-    wanted = network.state_dict()
-    given = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
+    expected = network.state_dict()
+    state = _without_prefix(_read(Path(path)), "module.")  # from DataParallel
     if preset is not None:
-        given = _by_order(given, wanted) if preset.by_order else _translated(given, network, preset)
-    given = {name: torch.zeros((), dtype=torch.int64) for name in wanted if name.endswith(_COUNTER)} | given
-    missing, unexpected = sorted(wanted.keys() - given.keys()), sorted(given.keys() - wanted.keys())
-    misshapen = [k for k in wanted.keys() & given.keys() if wanted[k].shape != given[k].shape]
+        state = _by_order(state, expected) if preset.by_order else _translated(state, network, preset)
+    state = {name: torch.zeros((), dtype=torch.int64) for name in expected if name.endswith(_COUNTER)} | state
+    missing, unexpected = sorted(expected.keys() - state.keys()), sorted(state.keys() - expected.keys())
+    misshapen = [k for k in expected.keys() & state.keys() if expected[k].shape != state[k].shape]
     problems = {"missing": missing, "unexpected": unexpected, "of another shape": sorted(misshapen)}
-    told = [f"{len(keys)} {what} ({', '.join(keys[:_SOME])} ...)" for what, keys in problems.items() if keys]
-    if told:
-        raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(told)}")
-    network.load_state_dict({name: given[name].to(tensor.dtype) for name, tensor in wanted.items()}, assign=True)
+    mismatches = [f"{len(keys)} {what} ({', '.join(keys[:_MAX_KEYS])} ...)" for what, keys in problems.items() if keys]
+    if mismatches:
+        raise ValueError(f"{path} does not hold the weights of this network: {'; '.join(mismatches)}")
+    network.load_state_dict({name: state[name].to(tensor.dtype) for name, tensor in expected.items()}, assign=True)
 
 
 def _read(path: Path) -> State:
@@ -75,33 +75,33 @@ def _read(path: Path) -> State:
     return cast("State", content)
 
 
-def _translated(given: State, network: nn.Module, preset: Preset) -> State:
-    """Rename an official file's tensors as the network names them, and leave out those that no layer needs."""
-    given = _without_prefix(given, preset.prefix, preset.unused)
+def _translated(state: State, network: nn.Module, preset: Preset) -> State:
+    """Rename an official file's tensors to the network's names, and drop those that no layer needs."""
+    state = _without_prefix(state, preset.prefix, preset.unused)
     for pattern, name in preset.renames.items():
-        given = {re.sub(pattern, name, key): tensor for key, tensor in given.items()}
+        state = {re.sub(pattern, name, key): tensor for key, tensor in state.items()}
     if preset.architecture.startswith("timm:"):
-        if "pos_embed" in given:
-            given["pos_embed"] = _resampled(given["pos_embed"], network.get_parameter("pos_embed").shape[1])
-        # timm knows the names that its networks have elsewhere
+        if "pos_embed" in state:
+            state["pos_embed"] = _resampled(state["pos_embed"], network.get_parameter("pos_embed").shape[1])
+        # timm translates the names of original checkpoints
         convert = getattr(sys.modules[type(network).__module__], "checkpoint_filter_fn", None)
-        given = convert(given, network) if convert else given
-    return {name: tensor for name, tensor in given.items() if not name.startswith(preset.unused)}
+        state = convert(state, network) if convert else state
+    return {name: tensor for name, tensor in state.items() if not name.startswith(preset.unused)}
 
 
-def _without_prefix(given: State, prefix: str, others: tuple[str, ...] = ()) -> State:
-    """Remove a prefix that all names have, but for those that begin with one of ``others``."""
-    if not all(name.startswith((prefix, *others)) for name in given):
-        return given
-    return {name.removeprefix(prefix): tensor for name, tensor in given.items()}
+def _without_prefix(state: State, prefix: str, others: tuple[str, ...] = ()) -> State:
+    """Remove a prefix that all names share, except those that begin with one of ``others``."""
+    if not all(name.startswith((prefix, *others)) for name in state):
+        return state
+    return {name.removeprefix(prefix): tensor for name, tensor in state.items()}
 
 
-def _by_order(given: State, wanted: State) -> State:
-    """Name tensors by their order, as the network does; batch counters are left out."""
-    if given.keys() == wanted.keys():
-        return given
-    names = [name for name in wanted if not name.endswith(_COUNTER)]
-    tensors = [tensor for name, tensor in given.items() if not name.endswith(_COUNTER)]
+def _by_order(state: State, expected: State) -> State:
+    """Assign the network's names to tensors by their order; batch counters are dropped."""
+    if state.keys() == expected.keys():
+        return state
+    names = [name for name in expected if not name.endswith(_COUNTER)]
+    tensors = [tensor for name, tensor in state.items() if not name.endswith(_COUNTER)]
     if len(names) != len(tensors):
         raise ValueError(f"Expected weights of {len(names)} tensors, but the file holds {len(tensors)}")
     return dict(zip(names, tensors, strict=True))
@@ -111,7 +111,7 @@ def _resampled(pos_embed: Tensor, tokens: int) -> Tensor:
     """Resample position embeddings ``(1, 1 + s * s, n)`` to another square grid, as in DINOv2 (bicubic, offset 0.1)."""
     if pos_embed.shape[1] == tokens:
         return pos_embed
-    side, wanted = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
+    side, new_side = (round((count - 1) ** 0.5) for count in (pos_embed.shape[1], tokens))
     grid = pos_embed[:, 1:].reshape(1, side, side, -1).movedim(3, 1).float()
-    grid = interpolate(grid, scale_factor=(wanted + 0.1) / side, mode="bicubic")
+    grid = interpolate(grid, scale_factor=(new_side + 0.1) / side, mode="bicubic")
     return torch.cat([pos_embed[:, :1], grid.flatten(2).transpose(1, 2).to(pos_embed.dtype)], dim=1)

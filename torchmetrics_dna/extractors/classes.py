@@ -1,4 +1,4 @@
-"""What the default extractor was trained to tell apart: its classifier, for words about what images show."""
+"""Classifier of the default extractor, to describe the content of images in words."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.extractors.base import DNAExtractor
 
-LAYER = "head"  # whose spatial means the classifier takes
+LAYER = "head"  # its spatial means are the input of the classifier
 _PRESET = PRESETS["efficientnet_lite0"]
 
 
 @dataclass(frozen=True, eq=False)
 class Classifier:
-    """The last step of a network that was trained on the classes of ImageNet.
+    """Linear classifier of ImageNet's classes on top of a network.
 
     Attributes:
-        weight: Shape ``(classes, n)``.
-        bias: Shape ``(classes,)``.
-        names: A short name for each class.
+        weight: Weight, shape ``(classes, n)``.
+        bias: Bias, shape ``(classes,)``.
+        names: Short name of each class.
 
     """
 
@@ -38,13 +38,13 @@ class Classifier:
     names: list[str]
 
     def probabilities(self, head: Tensor) -> Tensor:
-        """Probabilities of the classes for each image.
+        """Compute the probabilities of the classes for each image.
 
         Args:
             head: Activations of the layer ``head``, ``(B, n, *positions)``.
 
         Returns:
-            float32, ``(B, classes)``, on the same device.
+            Probabilities, float32, ``(B, classes)``, on the same device.
 
         """
         means = head.float().flatten(2).mean(2) if head.ndim > 2 else head.float()
@@ -53,11 +53,11 @@ class Classifier:
 
 
 def classifier_of(extractor: DNAExtractor) -> Classifier | None:
-    """The classifier behind an extractor.
+    """Return the classifier of an extractor.
 
     Returns:
-        None unless it is ``efficientnet_lite0`` with its packaged weights and the layer ``head``; other weights may
-        have been trained for other classes.
+        The classifier; None unless the extractor is ``efficientnet_lite0`` with its packaged weights and the layer
+        ``head``, since other weights may be for other classes.
 
     Example:
         >>> from torchmetrics_dna import DNAExtractor
@@ -79,20 +79,22 @@ def classifier_of(extractor: DNAExtractor) -> Classifier | None:
 
 
 def _names() -> list[str]:
-    """The first word or two of each class of ImageNet, in the order of classifiers; where that is not enough, more."""
+    """Return a short name of each class of ImageNet, with its definition where names are ambiguous."""
     from timm.data import ImageNetInfo
 
     info = ImageNetInfo()
     labels = info.label_names()
     short = [info.label_name_to_description(label).split(",")[0] for label in labels]
-    times = Counter(short)
-    # a crane is a bird and a machine
+    frequency = Counter(short)
+    # "crane" is a bird and a machine
     return [
-        name if times[name] == 1 else f"{name} ({_definition(info.label_name_to_description(label, detailed=True))})"
+        name
+        if frequency[name] == 1
+        else f"{name} ({_definition(info.label_name_to_description(label, detailed=True))})"
         for name, label in zip(short, labels, strict=True)
     ]
 
 
 def _definition(detailed: str) -> str:
-    """What a class is, without its names before and explanations after."""
+    """Extract the definition of a class, without its names before and explanations after."""
     return detailed.split(":", 1)[-1].split(";")[0].strip()

@@ -1,4 +1,4 @@
-"""How images go through a network on the CPU, so that what it makes of one does not depend on those beside it."""
+"""Batch-invariant CPU inference: an image's activations do not depend on the rest of its batch."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
 
 def cut(count: int, most: int) -> list[slice]:
-    """Parts of up to ``most`` images; none holds a single image, if that can be.
+    """Split a batch into slices of up to ``most`` images, without a slice of one image where possible.
 
-    Kernels for one image often round otherwise than those for more. No images are one part.
+    Kernels for one image often round differently from those for more. An empty batch is one slice.
 
     Example:
         >>> [len(range(9)[part]) for part in cut(9, most=4)]
@@ -30,9 +30,9 @@ def cut(count: int, most: int) -> list[slice]:
 
 
 def alike_convolutions(device: torch.device) -> AbstractContextManager[object]:
-    """Within it, on the CPU, convolutions round alike for any number of images and threads.
+    """Return a context in which CPU convolutions round identically for any number of images and threads.
 
-    They all go through oneDNN. Torch leaves it out for 1 x 1 convolutions on one thread and for one small image.
+    It routes all of them through oneDNN, which torch skips for 1 x 1 convolutions on one thread and for a small image.
     """
     return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
 
@@ -51,9 +51,9 @@ def _convolve(
     dilation: Any = 1,
     groups: int = 1,
 ) -> Any:
-    """As ``torch.conv2d``."""
+    """Replace ``torch.conv2d`` by oneDNN where it applies."""
     if (
-        torch.compiler.is_compiling()  # through a module of the user's
+        torch.compiler.is_compiling()  # of a module of the user
         or not torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
         or not torch.backends.mkldnn.enabled
         or torch.is_autocast_enabled("cpu")

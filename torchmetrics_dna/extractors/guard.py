@@ -1,4 +1,4 @@
-"""A network that others hold too: one thread at a time runs it, and its modes are left as they were."""
+"""Guard a shared network: one thread at a time runs it, and its training flags are restored."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ if TYPE_CHECKING:
     from torch import nn
 
 _LOCKS: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
-_ONE_AT_A_TIME = Lock()
+_LOCKS_LOCK = Lock()
 
 
 def lock_of(network: nn.Module) -> Any:
-    """The lock for all extractors of a network, in any thread; no attribute of theirs, since it can't be pickled."""
-    with _ONE_AT_A_TIME:
+    """Return the lock shared by all extractors of a network; no attribute of these, since locks can't be pickled."""
+    with _LOCKS_LOCK:
         return _LOCKS.setdefault(network, RLock())
 
 
 @contextmanager
 def evaluating(network: nn.Module, forever: bool) -> Iterator[None]:
-    """Evaluation mode, so that batch norms keep their statistics; for ever, or until all is as it was before."""
+    """Put a network into evaluation mode within the context, or ``forever``; batch norms keep their statistics."""
     if forever and network.training:
         network.eval()
-    # the flags alone: `train` and `eval` of a user's module may do more
+    # set flags directly: `train` and `eval` of a user's module may have side effects
     training = [] if forever else [module for module in network.modules() if module.training]
     for module in training:
         module.training = False

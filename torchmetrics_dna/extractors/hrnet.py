@@ -1,4 +1,4 @@
-"""The last layer of HRNet as semantic segmentation uses it."""
+"""Last layer of HRNet, as used in semantic segmentation."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from torch.nn.functional import interpolate
 
 
 class HRNetRepresentation(HighResolutionNet):  # type: ignore[misc]
-    """Images to the representation of HRNetV2-W48: all resolutions of the last stage, brought to the finest, in a row.
+    """HRNetV2-W48 up to its representation: all resolutions of the last stage, upsampled and concatenated.
 
-    It is the last layer that networks trained on ImageNet and on segmentation (MSeg) have in common. Tensors have the
-    names of timm's network, which are the original ones.
+    It is the last layer common to networks trained on ImageNet and on segmentation (MSeg). Tensors have the names of
+    timm's network, which are the original ones.
     """
 
     def __init__(self) -> None:
         super().__init__(cfg_cls["hrnet_w48"], num_classes=0, head="")
 
     def forward(self, imgs: Tensor) -> Tensor:
-        """Shape ``(B, n, H / 4, W / 4)``."""
-        finest, *others = self.forward_features(imgs)
-        larger = (interpolate(branch, finest.shape[2:], mode="bilinear") for branch in others)
-        return torch.cat([finest, *larger], dim=1)
+        """Return the representation, shape ``(B, n, H / 4, W / 4)``."""
+        finest, *coarser = self.forward_features(imgs)
+        upsampled = (interpolate(branch, finest.shape[2:], mode="bilinear") for branch in coarser)
+        return torch.cat([finest, *upsampled], dim=1)

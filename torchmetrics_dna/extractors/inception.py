@@ -1,4 +1,4 @@
-"""The Inception-v3 of FID: TensorFlow's network of 2015-12-05, which pools in another way than torchvision's."""
+"""Inception-v3 of FID: TensorFlow's network of 2015-12-05, whose pooling differs from torchvision's."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def fid_inception() -> nn.Module:
-    """Torchvision's Inception-v3 with the pooling of TensorFlow's, up to the features."""
+    """Build torchvision's Inception-v3 with the pooling of TensorFlow's, up to the features."""
     network = Inception3(aux_logits=False, init_weights=False)
     network.Mixed_5b = _A(192, pool_features=32)
     network.Mixed_5c = _A(256, pool_features=64)
@@ -30,7 +30,7 @@ def fid_inception() -> nn.Module:
 
 
 def _average(x: Tensor) -> Tensor:
-    """Of the pixels that there are; torchvision counts the padding too."""
+    """Average without the padding, which torchvision includes."""
     return avg_pool2d(x, 3, stride=1, padding=1, count_include_pad=False)
 
 

@@ -1,4 +1,4 @@
-"""Where the layers lie in what a network gives, and how much that is."""
+"""Layout of the layers in a network's outputs, and their size."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ _DUMMY_SIZE = (224, 224)
 
 @dataclass(frozen=True)
 class Layout:
-    """How layers are read off the outputs of a network.
+    """Layout of layers in the outputs of a network.
 
     Attributes:
-        views: Of which output each layer is which view.
-        axes: The axis of each output's neurons.
-        widths: How many neurons each layer has.
-        bytes_per_image: Memory that the outputs for one image take, in bytes, with their projections.
+        views: Output and view of each layer.
+        axes: Axis of the neurons in each output.
+        widths: Number of neurons of each layer.
+        bytes_per_image: Memory of the outputs and projections of one image, in bytes.
         projections: Random directions to project on, or None.
 
     """
@@ -48,12 +48,12 @@ class Layout:
     def of(
         cls, plan: Plan, size: tuple[int, int] | None, channels: int, projections: Projections | None = None
     ) -> Layout:
-        """Try the network with an image of this size and so many channels.
+        """Probe the network with an image of this size and number of channels.
 
-        With ``projections``, those of each layer come first, unless the plan says which there are.
+        With ``projections``, those of each layer come first, unless the plan lists them.
 
         Raises:
-            ValueError: If it can't take one, a layer is not there, or its neurons can't be told from positions.
+            ValueError: If the network fails, a layer does not exist, or its neurons are ambiguous.
 
         """
         size = size or _DUMMY_SIZE
@@ -71,11 +71,13 @@ class Layout:
         widths = {layer: view.width(outputs[view.source], projections) for layer, view in views.items()}
         numbers = {source: prod(shape[1:]) for source, shape in shapes.items()}
         projected = [view.source for view in views.values() if PROJECTED in view.steps]
-        more = sum(numbers[source] // outputs[source] * projections.count for source in projected) if projections else 0
-        return cls(views, axes, widths, 4 * (sum(numbers.values()) + more), projections)
+        projected_values = (
+            sum(numbers[source] // outputs[source] * projections.count for source in projected) if projections else 0
+        )
+        return cls(views, axes, widths, 4 * (sum(numbers.values()) + projected_values), projections)
 
     def read(self, outputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The activations of each layer, ``(B, n, *positions)``."""
+        """Return the activations of each layer, ``(B, n, *positions)``."""
         return {
             layer: view.take(outputs[view.source].movedim(self.axes[view.source], 1), self.projections)
             for layer, view in self.views.items()
@@ -83,16 +85,16 @@ class Layout:
 
 
 @torch.inference_mode()
-def or_nan(parts: list[dict[str, Tensor]], fine: Tensor) -> list[dict[str, Tensor]]:
-    """Activations, or NaN in their place if ``fine`` is False: one bool on their device, which is not asked."""
+def or_nan(parts: list[dict[str, Tensor]], valid: Tensor) -> list[dict[str, Tensor]]:
+    """Replace activations by NaN unless ``valid``, a bool tensor on their device; needs no device sync."""
     return [
-        {layer: torch.where(fine.to(values.device), values, torch.nan) for layer, values in part.items()}
+        {layer: torch.where(valid.to(values.device), values, torch.nan) for layer, values in part.items()}
         for part in parts
     ]
 
 
 def in_order(widths: Mapping[str, int], layers: Sequence[str], properties: bool) -> Neurons:
-    """The layers of a network, and properties before them unless they are among ``layers``, which keep their order."""
+    """Order the layers of a network by ``layers``, with properties first unless they are in ``layers``."""
     order = [*(layer for layer in widths if layer not in layers), *layers]
     if properties and LAYER not in order:
         order.insert(0, LAYER)

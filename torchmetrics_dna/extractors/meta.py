@@ -1,4 +1,4 @@
-"""Less work on the meta device, where tensors have shapes and no values."""
+"""Skip needless work on the meta device, where tensors have shapes but no values."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-class LeavingOut(TorchFunctionMode):
-    """Leaves out functions that keep the shape of their first argument: torch takes long over these, in Python.
+class Skipping(TorchFunctionMode):
+    """Mode that skips functions that keep the shape of their first argument, whose meta kernels are slow Python.
 
     Args:
-        functions: Such functions.
+        functions: Functions to skip.
 
     """
 

@@ -1,4 +1,4 @@
-"""The named extractors, as records: what to build, what to watch, what to feed it."""
+"""Records of the named extractors: network, layers, weights and preprocessing."""
 
 from __future__ import annotations
 
@@ -19,28 +19,28 @@ _FACEBOOK = "https://dl.fbaipublicfiles.com"
 
 @dataclass(frozen=True)
 class Preset:
-    """One named extractor.
+    """Record of a named extractor.
 
     Attributes:
-        name: Its name, also in files.
-        architecture: The library that has the network and its name there; see ``architectures.py``.
-        submodules: For each layer, in order, the submodule whose output it is, or a view of that.
-        neurons: For each layer, how many neurons it has.
-        weights: Where the weights come from: a reference for ``download.py``, with the revision of a hub repository
-            where it is known, or the name of a package that has them.
+        name: Name, also in files.
+        architecture: Library and name of the network; see ``architectures.py``.
+        submodules: Submodule, or view of its output, of each layer, in order.
+        neurons: Number of neurons of each layer.
+        weights: Source of the weights: a reference for ``download.py``, with the revision of a hub repository if known,
+            or the name of a package.
         licence: Licence of the weights.
         input_size: Height and width that images are resized to.
-        resize: In which way.
-        mean: Per channel, subtracted from images in [0, 1]; by default, as for most networks, that of ImageNet.
-        std: Per channel, divided by; by default likewise.
-        sha256: The weights file's SHA-256, if known; the hub has that of its files.
-        prefix: What the network's tensors have before their names in official files.
+        resize: Method of resizing.
+        mean: Mean per channel, subtracted from images in [0, 1]; by default that of ImageNet.
+        std: Standard deviation per channel, by which images are divided; by default that of ImageNet.
+        sha256: SHA-256 of the weights file, if known; the hub provides that of its files.
+        prefix: Prefix of the network's tensors in official files.
         unused: Prefixes of tensors in official files that the layers do not need.
-        renames: Patterns in the names of official files, and what they are in the network.
-        by_order: Whether tensors are told by their order, since the names have nothing in common.
+        renames: Patterns in the names of official files, and their replacements.
+        by_order: True if tensors are matched by order, since names have nothing in common.
         options: Keyword arguments of the architecture.
-        ranges: A packaged file of activation ranges, or a reference for ``download.py``, if there are any.
-        changes: A packaged dictionary of changes of images, if there is one.
+        ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
+        changes: Packaged dictionary of changes of images; None for none.
 
     """
 
@@ -74,7 +74,7 @@ def _vit(
     projected: int = 0,
     **more: Any,
 ) -> Preset:
-    """A vision transformer of a depth and a width: its blocks, a final norm, and with a width an embedding."""
+    """Describe a vision transformer of (depth, width): blocks, final norm, and the embedding if ``projected``."""
     depth, width = size
     layers = {f"block_{i}": f"blocks.{i}" for i in range(depth)} | {"last_norm": last_norm}
     embedding = ({"projected": "head:unit"}, {"projected": projected}) if projected else ({}, {})
@@ -90,7 +90,7 @@ def _vit(
 
 
 def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
-    """A ResNet-50: the outputs of its bottlenecks, after their ReLU."""
+    """Describe a ResNet-50: the outputs of its bottlenecks, after their ReLU."""
     stages = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}
     blocks = [(stage, i, width) for stage, (depth, width) in stages.items() for i in range(depth)]
     return Preset(
@@ -106,13 +106,13 @@ def _resnet50(name: str, weights: str, licence: str, ranges: str) -> Preset:
 
 
 def _dinov2(name: str, resize: Resize) -> Preset:
-    """DINOv2 as FD-DINOv2 takes it: the class token after the final norm."""
+    """Describe the DINOv2 of FD-DINOv2: the class token after the final norm."""
     layer = "class_token"
     return replace(_DINOV2, name=name, submodules={layer: "norm:class"}, neurons={layer: 1024}, resize=resize)
 
 
 def _ranges(name: str) -> str:
-    """Where the official repository has an extractor's ranges."""
+    """Return the reference of an extractor's ranges in the official repository."""
     return f"{_OFFICIAL}/{name}/activation_ranges.json"
 
 
@@ -194,7 +194,7 @@ _RECORDS = (
         (12, 768),
         "hub:timm/vit_base_patch16_clip_224.openai/model.safetensors",
         "MIT",
-        # the norm of the class token alone, which timm gives only after pooling
+        # normalizes only the class token, which timm exposes after pooling
         last_norm="fc_norm",
         mean=_CLIP[0],
         std=_CLIP[1],
@@ -239,7 +239,7 @@ _RECORDS = (
         weights="hub:CompVis/stable-diffusion-v1-4@133a221b8aa7292a167afc5127cb63fb5005638b/vae/diffusion_pytorch_model.safetensors",
         licence="CreativeML-OpenRAIL-M",
         unused=("decoder.", "post_quant_conv."),
-        # as diffusers itself called its attention when these weights came out
+        # names of attention in diffusers when these weights were published
         renames={r"\.query\.": ".to_q.", r"\.key\.": ".to_k.", r"\.value\.": ".to_v.", r"\.proj_attn\.": ".to_out.0."},
     ),
     Preset(
@@ -271,7 +271,7 @@ _RECORDS = (
         last_norm="fc_norm",
         projected=768,
         input_size=(336, 336),
-        resize="pillow",  # as CMMD's code reads images
+        resize="pillow",  # same as CMMD's code
         mean=_CLIP[0],
         std=_CLIP[1],
         options={"num_classes": 768},

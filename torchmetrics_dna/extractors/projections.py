@@ -1,4 +1,4 @@
-"""Projections of a layer's neurons on random directions, which see what neurons do together."""
+"""Projections of a layer's neurons on random directions, which respond to combinations of neurons."""
 
 from __future__ import annotations
 
@@ -14,33 +14,32 @@ from torchmetrics_dna.extractors.cpu import alike_convolutions
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-STEP = "projected"  # of a layer's name
+STEP = "projected"  # in a layer's name
 
 
 def own_layers(layers: Iterable[str]) -> list[str]:
-    """Layers that are no projections of others, over which distances of layers are averaged; all if there are no such.
+    """Return the layers that are not projections of others, over which distances are averaged; all if none is.
 
     Example:
         >>> own_layers(["head:projected", "head", "head:mean"])
         ['head', 'head:mean']
 
     """
-    every = list(layers)
-    return [layer for layer in every if STEP not in layer.split(":")] or every
+    names = list(layers)
+    return [layer for layer in names if STEP not in layer.split(":")] or names
 
 
 class Projections:
-    """So many random directions in the space of each layer's neurons; layers of one width have the same.
+    """Random directions in the space of each layer's neurons, shared by layers of equal width.
 
-    What is projected is each position's neurons divided by their norm, or else the few neurons of the largest values
-    would outshine what the others do together.
+    The neurons of each position are normalized first, so that a few neurons with large values do not dominate.
 
     Args:
-        count: How many, K.
-        seed: From which they follow.
+        count: Number of directions, K.
+        seed: Seed of the directions.
 
     Raises:
-        ValueError: If an argument has a wrong value.
+        ValueError: If an argument has an invalid value.
 
     Example:
         >>> activations = 5 * torch.eye(3)[None]  # one image, three neurons, three positions
@@ -58,7 +57,7 @@ class Projections:
 
     @classmethod
     def of(cls, outputs: Sequence[str] | None, count: int | None, seed: int) -> Projections | None:
-        """Those that arguments ask for; ValueError if nothing is asked of the network, or an argument is wrong."""
+        """Build projections from arguments; ValueError if the network is not used, or an argument is invalid."""
         if count is None:
             return None
         if outputs == ():
@@ -66,30 +65,30 @@ class Projections:
         return cls(count, seed)
 
     def __call__(self, activations: Tensor) -> Tensor:
-        """Activations ``(B, n, *positions)``, projected: ``(B, K, *positions)``, float32 in [-1, 1].
+        """Project activations ``(B, n, *positions)`` to ``(B, K, *positions)``, float32 in [-1, 1].
 
-        On the CPU they round as convolutions of the network do, alike for any number of images and threads.
+        On the CPU they are convolutions, which round identically for any number of images and threads.
         """
         directions = self._on(activations.device, activations.shape[1])
         unit = normalize(activations.float(), dim=1)
         points = unit.flatten(2) if unit.ndim > 2 else unit[..., None]
         if activations.device.type == "cpu":
             with alike_convolutions(activations.device):
-                made = torch.conv2d(points[..., None].contiguous(), directions[..., None, None])[..., 0]
+                projected = torch.conv2d(points[..., None].contiguous(), directions[..., None, None])[..., 0]
         else:
-            made = directions @ points
-        return made.reshape(len(activations), self.count, *activations.shape[2:])
+            projected = directions @ points
+        return projected.reshape(len(activations), self.count, *activations.shape[2:])
 
     @property
     def preparation(self) -> dict[str, Any]:
-        """What of them is part of an extractor, as arguments of it."""
+        """Arguments of the extractor that define the projections."""
         return {"projections": self.count, "projection_seed": self.seed}
 
     def _on(self, device: torch.device, neurons: int) -> Tensor:
-        """Unit vectors, float32, shape ``(K, n)``; they wait on the device, since sending them would wait for it."""
-        known = self._directions.get((neurons, device))
-        if known is None:
+        """Return unit vectors, float32, ``(K, n)``; cached on the device, since copying them there is a device sync."""
+        directions = self._directions.get((neurons, device))
+        if directions is None:
             rows = np.random.default_rng(self.seed).standard_normal((self.count, neurons))
             rows /= np.linalg.norm(rows, axis=1, keepdims=True)
-            known = self._directions[neurons, device] = torch.from_numpy(rows).float().to(device)
-        return known
+            directions = self._directions[neurons, device] = torch.from_numpy(rows).float().to(device)
+        return directions

@@ -1,4 +1,4 @@
-"""One forward pass for all that ask about the same images."""
+"""Share one forward pass between consumers of the same images."""
 
 from __future__ import annotations
 
@@ -16,42 +16,42 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.index import Neurons
 
-Activations = list[dict[str, "Tensor"]]  # of some images after others
+Activations = list[dict[str, "Tensor"]]  # of consecutive parts of a batch
 
 
 class SharedPass:
-    """Keeps the activations of the last batch while another consumer may still ask for them.
+    """Cache of the activations of the last batch, for as long as another consumer may request them.
 
-    Consumers are the metrics and pooled layers that stand on one extractor. Activations are kept only if there are
-    several, and let go of as soon as each had them, the images are gone, or other images come. Whether images are the
-    same is judged by what they hold, never by which object they are alone, so buffers may be reused and changed.
+    Consumers are the metrics and pooled layers of one extractor. Activations are cached only if there are several, and
+    dropped as soon as each had them, the images are deleted, or other images come. Images are compared by content,
+    never by identity alone, so buffers may be reused and changed.
     """
 
     def __init__(self) -> None:
         self._consumers: list[weakref.ref[Any]] = []
-        self._kept: _Kept | None = None
+        self._cached: _CachedBatch | None = None
 
     def register(self, consumer: object) -> None:
-        """Count one more consumer, for as long as it lives."""
+        """Register a consumer, for as long as it lives."""
         self._consumers.append(weakref.ref(consumer))
 
     def get(self, imgs: Tensor, run: Callable[[Tensor], Activations]) -> Activations:
-        """The activations of images: kept ones if they are of the same images, else from a forward pass."""
-        kept = self._kept
-        if kept is not None and kept.is_of(imgs):
-            kept.uses += 1
-            if kept.uses >= self._count():
+        """Return the activations of images, from the cache or else from a forward pass."""
+        cached = self._cached
+        if cached is not None and cached.matches(imgs):
+            cached.uses += 1
+            if cached.uses >= self._count():
                 self.drop()
-            return kept.activations
+            return cached.activations
         self.drop()
         activations = run(imgs)
         if self._count() > 1:
-            self._kept = _Kept.of(imgs, activations, self)
+            self._cached = _CachedBatch.of(imgs, activations, self)
         return activations
 
     def drop(self) -> None:
-        """Let go of what is kept."""
-        self._kept = None
+        """Clear the cache."""
+        self._cached = None
 
     def _count(self) -> int:
         self._consumers = [consumer for consumer in self._consumers if consumer() is not None]
@@ -62,7 +62,7 @@ class SharedPass:
 
 
 @dataclass(eq=False)
-class _Kept:
+class _CachedBatch:
     activations: Activations
     alive: weakref.ref[Tensor]
     content: Tensor | None
@@ -70,21 +70,21 @@ class _Kept:
     uses: int = 1
 
     @classmethod
-    def of(cls, imgs: Tensor, activations: Activations, owner: SharedPass) -> _Kept:
-        # On the CPU others may write into the memory unseen by torch (numpy), so contents are compared, which is cheap
-        # beside a network. Elsewhere that would make the host wait, and torch sees all writes: its counter will do.
+    def of(cls, imgs: Tensor, activations: Activations, owner: SharedPass) -> _CachedBatch:
+        # On the CPU, numpy may write to the memory without torch noticing, so contents are compared, which is cheap
+        # next to a network. On other devices that would be a sync, and version counters see all writes.
         tracked = imgs.device.type != "cpu" and not imgs.is_inference()
-        me = weakref.ref(owner)
+        owner_ref = weakref.ref(owner)
 
-        def forget(images: weakref.ref[Tensor]) -> None:
-            shared = me()
-            if shared is not None and shared._kept is not None and shared._kept.alive is images:
+        def drop_cache(images: weakref.ref[Tensor]) -> None:
+            shared = owner_ref()
+            if shared is not None and shared._cached is not None and shared._cached.alive is images:
                 shared.drop()
 
         content = None if tracked else imgs.detach().clone()
-        return cls(activations, weakref.ref(imgs, forget), content, imgs._version if tracked else 0)
+        return cls(activations, weakref.ref(imgs, drop_cache), content, imgs._version if tracked else 0)
 
-    def is_of(self, imgs: Tensor) -> bool:
+    def matches(self, imgs: Tensor) -> bool:
         if self.content is None:
             return self.alive() is imgs and imgs._version == self.version
         same_kind = imgs.dtype == self.content.dtype and imgs.device == self.content.device
@@ -92,31 +92,31 @@ class _Kept:
 
 
 class Shareable(nn.Module):
-    """A module whose ``forward`` stays its own."""
+    """Module whose ``forward`` can't be replaced."""
 
     def __setattr__(self, name: str, value: Any) -> None:
-        # torchmetrics' FeatureShare puts a cache there that takes a reused buffer for the same images
+        # torchmetrics' FeatureShare replaces it by a cache that mistakes a reused buffer for the same images
         if name != "forward":
             super().__setattr__(name, value)
 
 
 class Extractor(Protocol):
-    """The parts of a :class:`DNAExtractor` that its pooled layers use."""
+    """Interface of :class:`DNAExtractor` that pooled layers use."""
 
     neurons: Neurons
 
     def in_parts(self, imgs: Tensor) -> Activations:
-        """Activations of images, some images after others."""
+        """Compute activations, as a list of consecutive parts of the batch."""
 
     def share_with(self, consumer: object) -> None:
-        """Run the network once for all consumers that ask about the same images one after another."""
+        """Register a consumer; the network runs once for all consumers that get the same images in a row."""
 
 
 class PooledLayer(Shareable):
-    """Spatial means of one layer of an extractor, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
+    """Module of the spatial means of one layer, shape ``(B, n)``, float32; see :meth:`DNAExtractor.pooled`.
 
     Attributes:
-        num_features: The number of neurons n.
+        num_features: Number of neurons n.
 
     """
 
@@ -130,7 +130,7 @@ class PooledLayer(Shareable):
         extractor.share_with(self)
 
     def forward(self, imgs: Tensor) -> Tensor:
-        """Spatial means for images as the extractor takes them."""
+        """Compute spatial means for images that the extractor accepts."""
         pieces = [part[self.layer] for part in self.extractor.in_parts(imgs)]
         return torch.cat([piece.flatten(2).mean(2) if piece.ndim > 2 else piece for piece in pieces])
 

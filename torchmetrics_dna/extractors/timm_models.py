@@ -1,4 +1,4 @@
-"""What timm knows about its models: which layers to watch, which images to feed."""
+"""Layers and preprocessing of timm's models."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ _FINAL_NORMS = ("norm", "bn2", "head.norm", "fc_norm")
 
 
 def is_timm_name(name: str) -> bool:
-    """Whether timm can build a model of this name (with or without a tag of weights)."""
+    """True if timm can build a model of this name (with or without a tag of weights)."""
     import timm
 
     return bool(timm.is_model(name.split(".")[0].removeprefix("timm/")))
 
 
 def is_timm_model(network: nn.Module) -> bool:
-    """Whether it was built by timm."""
+    """True if the network was built by timm."""
     return hasattr(network, "pretrained_cfg") and hasattr(network, "forward_features")
 
 
 def default_layers(network: nn.Module) -> list[str]:
-    """Submodules that stand for the depth of the network: every block or stage, and the final norm."""
+    """Return the names of every block or stage, and of the final norm."""
     paths: list[str] = []
     for name in _CONTAINERS:
         container = getattr(network, name, None)
@@ -39,7 +39,7 @@ def default_layers(network: nn.Module) -> list[str]:
 
 
 def data_config(network: nn.Module) -> tuple[tuple[int, int], tuple[float, ...], tuple[float, ...]]:
-    """Input size (height, width), mean and std that the network was trained with."""
+    """Return the input size (height, width), mean and std that the network was trained with."""
     from timm.data import resolve_model_data_config
 
     config = resolve_model_data_config(network)

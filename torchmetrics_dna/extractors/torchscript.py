@@ -1,4 +1,4 @@
-"""The tensors of a TorchScript archive (as CLIP's official weights are), without running what is in it."""
+"""Read the tensors of a TorchScript archive, such as CLIP's official weights, without running its code."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ if TYPE_CHECKING:
 
 
 def is_torchscript(path: Path) -> bool:
-    """Whether it is an archive that ``torch.jit.save`` wrote."""
+    """True if the file is an archive that ``torch.jit.save`` wrote."""
     return zipfile.is_zipfile(path) and any(
         name.endswith("/constants.pkl") for name in zipfile.ZipFile(path).namelist()
     )
 
 
 def torchscript_state(path: Path) -> dict[str, Tensor]:
-    """Parameters and buffers by their full names.
+    """Return parameters and buffers by their full names.
 
     Raises:
-        pickle.UnpicklingError: If there is something else in it than modules of tensors and plain values.
+        pickle.UnpicklingError: If the archive has objects other than modules, tensors and plain values.
 
     """
     with zipfile.ZipFile(path) as archive:
@@ -36,7 +36,7 @@ def torchscript_state(path: Path) -> dict[str, Tensor]:
 
 
 class _Module(dict[str, Any]):
-    """Stands for any scripted module: its attributes."""
+    """Attributes of a scripted module, in place of any class."""
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.update(state)
@@ -52,8 +52,8 @@ class _Reader(pickle.Unpickler):
             return _Module
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
-        if (module, name) in _CALLED:
-            return _CALLED[module, name]
+        if (module, name) in _ALLOWED_CALLS:
+            return _ALLOWED_CALLS[module, name]
         raise pickle.UnpicklingError(f"{module}.{name} is no tensor")
 
     def persistent_load(self, pid: Any) -> Tensor:
@@ -73,7 +73,7 @@ _STORAGES = {
     "IntStorage": torch.int32,
     "LongStorage": torch.int64,
 }
-_CALLED = {("torch._utils", "_rebuild_tensor_v2"): _rebuild, ("collections", "OrderedDict"): dict}
+_ALLOWED_CALLS = {("torch._utils", "_rebuild_tensor_v2"): _rebuild, ("collections", "OrderedDict"): dict}
 
 
 def _tensors(module: _Module, prefix: str) -> Iterator[tuple[str, Tensor]]:

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.extractors.projections import Projections
 
-_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # as timm, transformers, torchvision and CLIP call it
+_CLASS_TOKENS = ("cls_token", "class_token", "class_embedding")  # of timm, transformers, torchvision and CLIP
 
 
 class View(NamedTuple):
-    """What a layer is of a network's output, such as ``head:mean`` of ``head``.
+    """View of a network's output, such as ``head:mean`` of ``head``.
 
     Attributes:
-        source: Which output.
-        steps: What is done to it, one after another; nothing for the output itself.
+        source: Name of the output.
+        steps: Operations on it, in order; empty for the output itself.
 
     """
 
@@ -34,39 +34,39 @@ class View(NamedTuple):
 
     @classmethod
     def of(cls, layer: str) -> View:
-        """The view that a layer's name says; ValueError if there is no such view."""
+        """Parse the view in a layer's name; ValueError if there is no such view."""
         source, *steps = layer.split(":")
         for step in steps:
             if step not in (*_STEPS, PROJECTED):
-                known = ", ".join((*_STEPS, PROJECTED))
-                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {known}")
+                names = ", ".join((*_STEPS, PROJECTED))
+                raise ValueError(f"Unknown view {step!r} of layer {source!r}; the views are: {names}")
         return cls(source, tuple(steps))
 
     def after(self, steps: Sequence[str]) -> View:
-        """The same view of a view."""
+        """Compose this view with ``steps`` before it."""
         return View(self.source, (*steps, *self.steps))
 
     def take(self, activations: Tensor, projections: Projections | None = None) -> Tensor:
-        """The view of activations ``(B, n, *positions)``, of the same positions or ``(B, n)``."""
+        """Apply the view to activations ``(B, n, *positions)``; positions are kept or reduced to ``(B, n)``."""
         for step in self.steps:
             activations = projections(activations) if step == PROJECTED and projections else _STEPS[step](activations)
         return activations
 
     def width(self, neurons: int, projections: Projections | None) -> int:
-        """How many neurons the view has, of so many of the output."""
+        """Return the number of neurons of the view, given that of the output."""
         return projections.count if projections and PROJECTED in self.steps else neurons
 
     def check(self, layer: str, shape: Sequence[int], network: nn.Module, projections: Projections | None) -> None:
-        """Check that the output has what the view takes.
+        """Check that the output supports the view.
 
         Args:
-            layer: What the view is called.
-            shape: Of the output for one image.
+            layer: Name of the view.
+            shape: Shape of the output for one image.
             network: The network.
-            projections: The directions that there are.
+            projections: Random directions, if any.
 
         Raises:
-            ValueError: If it has not.
+            ValueError: If it does not.
 
         """
         if PROJECTED in self.steps and projections is None:
@@ -91,13 +91,13 @@ class View(NamedTuple):
 
 
 def views_of(layers: Sequence[str]) -> tuple[list[str], dict[str, View]]:
-    """The outputs that layers need, each once, and the view that each layer is."""
+    """Return the outputs that layers need, each once, and the view of each layer."""
     views = {layer: View.of(layer) for layer in layers}
     return list(dict.fromkeys(view.source for view in views.values())), views
 
 
 def with_projected(views: Mapping[str, View]) -> dict[str, View]:
-    """Views with the projections of each before them, unless some are projected already."""
+    """Prepend the projection of each view, unless a view is projected already."""
     if any(PROJECTED in view.steps for view in views.values()):
         return dict(views)
     projected = {f"{layer}:{PROJECTED}": View(view.source, (*view.steps, PROJECTED)) for layer, view in views.items()}
@@ -105,24 +105,24 @@ def with_projected(views: Mapping[str, View]) -> dict[str, View]:
 
 
 def plain(views: Mapping[str, View]) -> bool:
-    """Whether all layers are outputs themselves."""
+    """True if all layers are outputs without a view."""
     return all(not view.steps for view in views.values())
 
 
 def _has_class_token(network: nn.Module, tokens: int) -> bool:
-    # some networks add it after most of their blocks
+    # some networks add the token only after most blocks
     patches = getattr(getattr(network, "patch_embed", None), "num_patches", 0)
     names = (name.rpartition(".")[2] for name, _ in network.named_parameters())
     return tokens > patches and any(name in _CLASS_TOKENS for name in names)
 
 
 def _wide(activations: Tensor) -> Tensor:
-    """In float32 at least, in which sums keep their digits."""
+    """Convert half precision to float32, to keep the precision of sums."""
     return activations.float() if activations.dtype in (torch.float16, torch.bfloat16) else activations
 
 
 def _class(activations: Tensor) -> Tensor:
-    return activations[:, :, 0].contiguous()  # or else all tokens would stay in memory
+    return activations[:, :, 0].contiguous()  # a view would keep all tokens in memory
 
 
 def _mean(activations: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Find the weights of a network: in a package, in a cache, behind an address, or at a path."""
+"""Find the weights of a network: in a package, in the cache, at an address, or at a path."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = N
 
     Raises:
         ModuleNotFoundError: If the package is not installed.
-        OSError: If it can't be downloaded.
-        FileNotFoundError: If there is no such file or the folder has none of the names that it may have.
+        OSError: If the file can't be downloaded.
+        FileNotFoundError: If there is no such file, or the folder has none of the expected names.
 
     """
     if weights_path is None:
@@ -33,21 +33,21 @@ def find_weights(preset: Preset, weights_path: str | os.PathLike[str] | None = N
 
 
 def local_weights(name: str, weights_path: str | os.PathLike[str], source: str = "") -> Path:
-    """Find the file of weights at a path, by a reference, or in a folder, named as the extractor or ``source``."""
+    """Find a file of weights at a path, by a reference, or in a folder by the name of the extractor or ``source``."""
     if is_reference(weights_path):
         return fetch(str(weights_path), remedy=_REMEDY)
     path = Path(weights_path)
     if not path.is_dir():
         return path
     names = [name + suffix for suffix in _SUFFIXES] + _file_of(source)
-    found = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
-    if found is None:
+    file = next((path / candidate for candidate in names if (path / candidate).is_file()), None)
+    if file is None:
         raise FileNotFoundError(f"The folder {str(path)!r} of `weights_path` has none of {', '.join(names)}")
-    return found
+    return file
 
 
 def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = None) -> Path | str | None:
-    """Find the activation ranges that go with the weights: the preset's, or those in a folder of weights; else None.
+    """Find the activation ranges for the weights: the preset's, or those in a folder of weights; else None.
 
     Other weights have other activations, so a file of weights alone has no ranges.
     """
@@ -58,12 +58,12 @@ def find_ranges(preset: Preset, weights_path: str | os.PathLike[str] | None = No
 
 
 def is_here(reference: str) -> bool:
-    """Whether a preset's file is on this machine."""
+    """True if a preset's file is on this machine."""
     return not is_reference(reference) or cached(reference) is not None
 
 
 def _file_of(reference: str) -> list[str]:
-    """The path in its hub repository, or the last part of its address, of the file of a reference; else nothing."""
+    """Return the path of a reference in its hub repository, or the last part of its address; empty for others."""
     if not is_reference(reference):
         return []
     return [reference.rpartition("/")[2] if "://" in reference else reference.split("/", 2)[2]]

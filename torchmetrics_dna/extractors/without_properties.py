@@ -1,4 +1,4 @@
-"""A network by itself, where properties of images are watched beside it."""
+"""Extractors and neurons without the properties of images."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def without_properties(extractor: DNAExtractor) -> DNAExtractor:
-    """The same network without properties of images; the extractor itself where it does not watch both.
+    """Return the extractor without properties of images; the extractor itself if it does not have both.
 
     Example:
         >>> from torchmetrics_dna import DNAExtractor
@@ -25,13 +25,13 @@ def without_properties(extractor: DNAExtractor) -> DNAExtractor:
     network = network_of(extractor.neurons)
     if network is None:
         return extractor
-    made = copy(extractor)
-    made.__dict__.pop("ranges", None)  # which were found for all neurons
-    made.neurons, made.has_properties, made._shared = network, False, SharedPass()
-    return made
+    reduced = copy(extractor)
+    reduced.__dict__.pop("ranges", None)  # cached for all neurons
+    reduced.neurons, reduced.has_properties, reduced._shared = network, False, SharedPass()
+    return reduced
 
 
 def network_of(neurons: Neurons) -> Neurons | None:
-    """The neurons of a network where properties of images are watched beside it; None where there are not both."""
+    """Return the neurons without properties of images; None unless there are both."""
     layers = [layer for layer in neurons if layer != LAYER]
     return neurons.take(neurons.positions(layers)) if 0 < len(layers) < len(neurons) else None

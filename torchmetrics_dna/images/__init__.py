@@ -1,4 +1,4 @@
-"""Image files and arrays to tensors."""
+"""Load images of files, arrays and datasets as tensors."""
 
 from typing import TYPE_CHECKING
 

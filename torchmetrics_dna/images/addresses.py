@@ -1,4 +1,4 @@
-"""Addresses of files, such as ``s3://bucket/x``, which fsspec reads and writes."""
+"""Read and write files at addresses, such as ``s3://bucket/x``, by fsspec."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 
 _ADDRESS = re.compile("[A-Za-z][A-Za-z0-9+.-]+://")
 _PACKAGES = {"s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "http": "aiohttp", "https": "aiohttp"}
-_BUCKETS = ("s3", "s3a", "gs", "gcs")  # which have no folders that could be missing
+_BUCKETS = ("s3", "s3a", "gs", "gcs")  # object stores, without folders that could be missing
 
 
 def is_address(path: object) -> TypeGuard[str]:
-    """Whether a path is an address, such as ``s3://bucket/photos.tar``."""
+    """True if a path is an address, such as ``s3://bucket/photos.tar``."""
     return isinstance(path, str) and _ADDRESS.match(path) is not None
 
 
 def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
-    """The file system of an address, of this process, and the path there; to be called within :func:`asking`.
+    """Return the file system of an address and the path in it; call it within :func:`asking`.
 
     Raises:
-        ModuleNotFoundError: If a package is missing that such an address takes.
-        ValueError: If nobody knows such addresses.
+        ModuleNotFoundError: If the package for the protocol is missing.
+        ValueError: If the protocol is unknown.
 
     """
     protocol = address.partition("://")[0].lower()
@@ -53,12 +53,12 @@ def system_of(address: str, doing: str = "read") -> tuple[Any, str]:
 
 @contextmanager
 def asking(address: str, doing: str = "read") -> Iterator[None]:
-    """Whatever goes wrong in other packages, as an error of one line that names the address; for paths, nothing.
+    """Convert errors of other packages to one line that names the address; a no-op for paths.
 
     Raises:
-        FileNotFoundError: If there is nothing there.
-        OSError: For all else.
-        ModuleNotFoundError: As it was.
+        FileNotFoundError: If nothing exists at the address.
+        OSError: For all other errors.
+        ModuleNotFoundError: Unchanged.
 
     """
     if not is_address(address):
@@ -67,7 +67,7 @@ def asking(address: str, doing: str = "read") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as err:
-        cause = err.__cause__  # fsspec calls whatever a web server answers a missing file
+        cause = err.__cause__  # fsspec maps every HTTP error to a missing file
         if getattr(cause, "status", 404) in (404, 410) or not isinstance(cause, Exception):
             raise FileNotFoundError(f"There is nothing at {address!r}; check the address") from err
         raise OSError(f"Can't {doing} {address!r}: {type(cause).__name__}: {reason_of(cause)}") from err
@@ -78,18 +78,18 @@ def asking(address: str, doing: str = "read") -> Iterator[None]:
 
 
 class _UnknownError(ValueError):
-    """An address of a kind that nobody knows."""
+    """Raised for an address with an unknown protocol."""
 
 
 def check_writable(path: str | os.PathLike[str]) -> None:
-    """Check, as far as can be known before, that a file can be written to a path or an address.
+    """Check in advance, as far as possible, that a file can be written to a path or an address.
 
     Raises:
         FileNotFoundError: If there is no such folder or bucket.
-        FileExistsError: If something is there that is not a file.
-        OSError: If it can't be asked, or can't be written to.
-        ModuleNotFoundError: If a package is missing that such an address takes.
-        ValueError: If nobody knows such addresses.
+        FileExistsError: If something other than a file exists there.
+        OSError: If the server fails, or the place is not writable.
+        ModuleNotFoundError: If the package for the protocol is missing.
+        ValueError: If the protocol is unknown.
 
     """
     if not is_address(path):
@@ -99,9 +99,9 @@ def check_writable(path: str | os.PathLike[str]) -> None:
     if protocol in ("http", "https"):
         raise OSError(f"Can't write {path!r}: a web server only gives files; choose another output")
     with asking(path, "write"):
-        system, where = system_of(path, "write")
-        there = protocol not in _BUCKETS or system.exists(where.partition("/")[0])
-    if not there:
+        system, remote_path = system_of(path, "write")
+        exists = protocol not in _BUCKETS or system.exists(remote_path.partition("/")[0])
+    if not exists:
         raise FileNotFoundError(
             f"There is no bucket to write {path!r} to, or it does not answer; make it first, or check credentials"
         )
@@ -109,10 +109,10 @@ def check_writable(path: str | os.PathLike[str]) -> None:
 
 @contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write a file to; if ``path`` is an address, the file goes there once it is complete.
+    """Yield a local path to write to; for an address, the file is uploaded when the context exits.
 
     Raises:
-        OSError: If it can't be written.
+        OSError: If the file can't be written.
 
     """
     if not is_address(path):
@@ -122,20 +122,20 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
         local = Path(folder, PurePosixPath(path).name)
         yield local
         with asking(path, "write"):
-            system, where = system_of(path, "write")
+            system, remote_path = system_of(path, "write")
             if path.partition("://")[0].lower() not in _BUCKETS:
-                system.makedirs(system._parent(where), exist_ok=True)
-            system.put_file(str(local), where)
+                system.makedirs(system._parent(remote_path), exist_ok=True)
+            system.put_file(str(local), remote_path)
 
 
 def download(address: str, path: str | os.PathLike[str]) -> None:
-    """Read a file at an address to a path.
+    """Download a file at an address to a path.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
         OSError: If it can't be read.
 
     """
     with asking(address):
-        system, where = system_of(address)
-        system.get_file(where, str(path))
+        system, remote_path = system_of(address)
+        system.get_file(remote_path, str(path))

@@ -1,4 +1,4 @@
-"""Read what comes next while what is there is worked on."""
+"""Read iterators ahead in threads."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 _T = TypeVar("_T")
-_WAITING = 32  # items of a reader, which may be frames of some MB
-_SECONDS = 0.1  # after which a reader looks whether it is still needed
+_QUEUE_SIZE = 32  # items of a reader, which may be frames of some MB
+_SECONDS = 0.1  # between checks of a reader whether it was stopped
 
 
 def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterator[_T]]:
-    """The same iterators in the same order, while threads go on with the next ones.
+    """Yield the same iterators in the same order, while threads read the next ones ahead.
 
-    Each must be used up before the next is asked for. No more than 32 items of each wait.
+    Exhaust each iterator before the next. Up to 32 items of each are buffered.
 
     Args:
-        sources: The iterators; each is used by one thread.
-        readers: How many threads; none reads ahead if 0.
+        sources: The iterators; each is read by one thread.
+        readers: Number of threads; 0 to read nothing ahead.
 
     Example:
         >>> [list(items) for items in read_ahead(iter([iter("ab"), iter("c")]), readers=2)]
@@ -49,11 +49,11 @@ def read_ahead(sources: Iterable[Iterator[_T]], readers: int) -> Iterator[Iterat
 
 
 class _Reader(Generic[_T]):
-    """A thread that goes through an iterator, but not far ahead of who wants its items."""
+    """Thread that reads an iterator into a bounded queue."""
 
     def __init__(self, source: Iterator[_T]) -> None:
         self._source = source
-        self._items: Queue[tuple[_T | None, BaseException | None, bool]] = Queue(_WAITING)
+        self._items: Queue[tuple[_T | None, BaseException | None, bool]] = Queue(_QUEUE_SIZE)
         self._stopped = Event()
         self._thread = Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -70,10 +70,10 @@ class _Reader(Generic[_T]):
     def stop(self) -> None:
         """End the thread."""
         self._stopped.set()
-        with suppress(Empty):  # or else it holds all that waits
+        with suppress(Empty):  # frees the buffered items
             while True:
                 self._items.get_nowait()
-        self._thread.join(1)  # but not longer, for it may wait for a server that does not answer
+        self._thread.join(1)  # not longer: it may be blocked on a server that does not answer
 
     def _run(self) -> None:
         try:
@@ -81,11 +81,11 @@ class _Reader(Generic[_T]):
                 if not self._put((item, None, False)):
                     return
             self._put((None, None, True))
-        except BaseException as err:  # which is raised where the items are wanted
+        except BaseException as err:  # raised again in the consumer
             self._put((None, err, True))
 
     def _put(self, item: tuple[_T | None, BaseException | None, bool]) -> bool:
-        """Whether it is wanted; waits until there is room."""
+        """Wait for room in the queue and add an item; False if stopped."""
         while not self._stopped.is_set():
             with suppress(Full):
                 self._items.put(item, timeout=_SECONDS)

@@ -1,4 +1,4 @@
-"""The images of an archive, whatever its kind: what counts, and which links are images of their own."""
+"""List the images of an archive of any kind, with its links."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ NOT_REGULAR = "it is not a regular file"
 
 
 class Listing:
-    """The files and links of an archive, as if it were unpacked: they count as those of a folder do.
+    """Files and links of an archive, which count like those of an unpacked folder.
 
-    A hard link is a file of its own. A symbolic link counts if what it leads to does not count by its own name, and
-    once for all links to the same; one that leads out of the archive is an image that can't be read.
+    A hard link is a file of its own. A symbolic link counts if its target is not an image by its own name, and once for
+    all links to the same target; one that leads out of the archive is an unreadable image.
 
     Example:
         >>> listing = Listing()
@@ -27,15 +27,15 @@ class Listing:
 
     def __init__(self) -> None:
         self.images: set[str] = set()
-        self._targets: dict[str, str] = {}  # of all links
-        self._links: dict[str, bool] = {}  # those that are called as images are, and whether they are hard
+        self._targets: dict[str, str] = {}  # target of each link
+        self._links: dict[str, bool] = {}  # links with names of images; True for hard ones
 
     def add(self, name: str) -> None:
-        """Take a file as an image; ValueError if there is one of its name."""
+        """Add a file as an image; ValueError if the name exists already."""
         self.images.add(self._new(name))
 
     def link(self, name: str, target: str, *, image: bool, hard: bool = False) -> None:
-        """Note a link, to a path in the archive if it is hard, or else relative to its folder; errors as for a file."""
+        """Add a link, whose target is relative to the archive if hard, else to its folder; errors as in :meth:`add`."""
         path = posixpath.normpath(name)
         if image:
             self._links[self._new(name)] = hard
@@ -48,27 +48,27 @@ class Listing:
         return path
 
     def linked(self) -> dict[str, list[str]]:
-        """The links that are images of their own, by the path of the file that they lead to."""
-        found: dict[str, list[str]] = {}
-        soft = set[str]()
+        """Return the links that are images of their own, by the path of their target."""
+        links: dict[str, list[str]] = {}
+        soft_targets = set[str]()
         for path in sorted(self._links, key=natural_key):
             target = self._end(path)
             if not self._links[path]:
-                if target in self.images or target in soft:
+                if target in self.images or target in soft_targets:
                     continue
-                soft.add(target)
-            found.setdefault(target, []).append(path)
-        return found
+                soft_targets.add(target)
+            links.setdefault(target, []).append(path)
+        return links
 
     def _end(self, path: str) -> str:
-        """Where a link leads to, by way of others; for a circle, one of them."""
-        seen = set[str]()
-        while path in self._targets and path not in seen:
-            seen.add(path)
+        """Resolve a chain of links; for a cycle, return a link of it."""
+        visited = set[str]()
+        while path in self._targets and path not in visited:
+            visited.add(path)
             path = self._targets[path]
         return path
 
 
 def leads_nowhere(target: str) -> str:
-    """What is wrong with a link whose target is not in the archive."""
+    """Return the error text for a link whose target is not in the archive."""
     return f"it is a link to {target!r}, which is not in the archive; pack the files that links lead to"

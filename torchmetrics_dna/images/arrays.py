@@ -1,4 +1,4 @@
-"""Arrays of images in files: ``.npy``, and ``.npz`` as ADM and others write samples."""
+"""Arrays of images in files: ``.npy``, and ``.npz`` in the format of samples of ADM and others."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
 
 _USUAL = "arr_0"
 _CHUNK = 1 << 20
-_LOCAL = struct.Struct("<26xHH")  # of a member's header in a zip: the lengths of its name and of what follows it
+_LOCAL = struct.Struct("<26xHH")  # lengths of the name and the extra field in a local file header of a zip
 
 
 class _Layout(NamedTuple):
-    """An array in a file: its shape and type, whether its first axis is innermost, and where it begins if plain."""
+    """Layout of an array in a file; ``offset`` of its first byte is None if it can't be memory-mapped."""
 
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
@@ -44,7 +44,7 @@ class _Layout(NamedTuple):
 
 
 def open_arrays(files: Sequence[str], label: str, reading: Reading) -> Images:
-    """Arrays of images; those of this machine that are not packed are mapped into memory, others are a stream."""
+    """Open arrays of images; local uncompressed ones are memory-mapped, others are streamed."""
     layouts = {file: _layout(file, reading.column) for file in files}
     if all(layout.offset is not None for layout in layouts.values()):
         for file in layouts:
@@ -58,12 +58,12 @@ ARRAY = Kind(".npy or .npz of (B, H, W, C)", (".npy", ".npz"), open_arrays, ("co
 
 
 def holds_images(path: str | os.PathLike[str]) -> bool:
-    """Whether an ``.npz`` of this machine is of images: by ``arr_0``, or any array of four axes."""
+    """True if a local ``.npz`` holds images: an ``arr_0``, or any 4-D array."""
     try:
         with Path(path).open("rb") as file, zipfile.ZipFile(file) as archive:
             names = [name.removesuffix(".npy") for name in archive.namelist()]
             return _USUAL in names or bool(_of_four_axes(archive))
-    except Exception:  # what is wrong with it is said where it is read
+    except Exception:  # reported when the file is read
         return False
 
 
@@ -75,12 +75,12 @@ def _mapped(path: str, layout: _Layout, reading: Reading) -> ImageSource:
 
 
 def _stamp(path: str, index: int) -> str:  # noqa: ARG001
-    found = Path(path).stat()
-    return f"{found.st_size} {found.st_mtime_ns}"
+    status = Path(path).stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
 
 
 class _Mapped:
-    """An array of a file, mapped anew in every process: pickled, it would be read as a whole."""
+    """Memory-mapped array, mapped again in every process, since a pickle would contain all of it."""
 
     def __init__(self, path: str, layout: _Layout) -> None:
         self._path, self._layout = path, layout
@@ -99,7 +99,7 @@ class _Mapped:
 
 
 def _layout(path: str, column: str | None) -> _Layout:
-    """What array a file holds; ValueError if it is none of images."""
+    """Return the layout of the array in a file; ValueError if it is not an array of images."""
     with refusing(path, "an array of images"), open_file(path) as file:
         if suffix_of(path) == ".npy":
             shape, fortran, dtype = read_npy_header(file)
@@ -111,7 +111,7 @@ def _layout(path: str, column: str | None) -> _Layout:
                     shape, fortran, dtype = read_npy_header(member)
                     inner = member.tell()
             offset = None if info.compress_type != zipfile.ZIP_STORED else _start(file, info) + inner
-        # of the right shape and type, and of no size
+        # shape and dtype without memory
         check_array(np.broadcast_to(np.empty((), dtype), shape), "Images", 4)
         single = shape[-3:]
         check_pixels(prod(single[:2]))
@@ -126,9 +126,9 @@ def _layout(path: str, column: str | None) -> _Layout:
 
 
 @lru_cache(64)
-def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001  # of what was checked
-    """ValueError if an array of an ``.npz`` is not what the sum of its zip says: whoever maps it sees no sum."""
-    if suffix_of(path) == ".npy":  # which has none
+def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG001  # part of the cache key
+    """Raise ValueError if the checksum of an ``.npz`` member is wrong, which memory maps do not verify."""
+    if suffix_of(path) == ".npy":  # has no checksum
         return
     with (
         refusing(path, "an array of images"),
@@ -140,7 +140,7 @@ def _check_sum(path: str, column: str | None, stamp: str) -> None:  # noqa: ARG0
 
 
 def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
-    """The array of an ``.npz`` that has the images."""
+    """Return the member of an ``.npz`` that has the images."""
     names = [name.removesuffix(".npy") for name in archive.namelist() if name.endswith(".npy")]
     if column is not None:
         check_column(names, column, path)
@@ -150,32 +150,32 @@ def _member(archive: zipfile.ZipFile, column: str | None, path: str) -> str:
     if "dna.json" in archive.namelist():
         where = "; a DNA is read from this machine, or as hub:OWNER/REPO/path" if is_address(path) else ""
         raise ValueError(f"it is a DNA file, but images are expected{where}")
-    found = _of_four_axes(archive)
-    if len(found) != 1:
+    candidates = _of_four_axes(archive)
+    if len(candidates) != 1:
         raise ValueError(
             f"it has no array {_USUAL!r}, but {', '.join(names) or 'none'}; name the one of images by `column`"
         )
-    return found[0]
+    return candidates[0]
 
 
 def _of_four_axes(archive: zipfile.ZipFile) -> list[str]:
-    found = []
+    members = []
     for name in archive.namelist():
         if name.endswith(".npy"):
             with archive.open(plain_member(archive, name)) as member:
-                found += [name] if len(read_npy_header(member)[0]) == 4 else []
-    return found
+                members += [name] if len(read_npy_header(member)[0]) == 4 else []
+    return members
 
 
 def _start(file: BinaryIO, info: zipfile.ZipInfo) -> int:
-    """Where the bytes of a member that is not packed begin."""
+    """Return the offset of the bytes of an uncompressed member."""
     file.seek(info.header_offset)
-    name, more = _LOCAL.unpack(file.read(_LOCAL.size))
-    return info.header_offset + _LOCAL.size + int(name) + int(more)
+    name_length, extra_length = _LOCAL.unpack(file.read(_LOCAL.size))
+    return info.header_offset + _LOCAL.size + int(name_length) + int(extra_length)
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """The images of an array one after the other, of which one is in memory."""
+    """Stream the images of an array, with one in memory at a time."""
     forwards = suffix_of(path) == ".npy"
     with open_file(path, forwards=forwards) as file:
         if forwards:
@@ -196,5 +196,5 @@ def _images(path: str, file: IO[bytes]) -> Iterator[tuple[str, Any]]:
         if len(data) < size:
             raise ValueError("it has been cut off; copy it anew")
         yield f"{path}/{i}", np.frombuffer(data, dtype).reshape(shape[1:])
-    if file.read(1):  # which also has zipfile check its sum
+    if file.read(1):  # reading to the end also makes zipfile verify the checksum
         raise ValueError("it goes on after its last image; copy it anew")

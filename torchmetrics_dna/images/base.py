@@ -1,4 +1,4 @@
-"""The two kinds of image sets: those with an index, and streams, whose images come one after the other."""
+"""Image sets: indexed sources, and streams."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.pixels import FileFacts, RGBImage
 
-_SHARD_BITS = 40  # of an image's number in a stream, below those of its shard
+_SHARD_BITS = 40  # lower bits of an entry's number in a stream, for the image within its shard
 
-_BROKEN = "Can't read images of"  # how it is told of a shard
+_BROKEN = "Can't read images of"  # prefix of errors of shards
 
 CHOICES = frozenset({"column", "fps"})
 
@@ -37,17 +37,17 @@ class Reading:
     """Options for reading images.
 
     Args:
-        batch_size: Images in a batch.
-        num_workers: Processes that decode images; None: one for each core that this process may use, up to 8 and
-            shared with the other processes of torchrun, and none for a few images.
+        batch_size: Number of images in a batch.
+        num_workers: Number of processes that decode images; None for one per core available to this process, up to 8,
+            divided among the processes of torchrun, and 0 for a few images.
         column: Location of each image in a row of several values: a key of dicts, a column of Parquet, an array of an
             ``.npz``, an extension in a tar. None to detect it.
-        fps: Frames of videos to take for each second; None for all.
-        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
-        skip_unreadable: Leave out images that can't be read, and the rest of a stream's file that can't be read on,
-            instead of stopping.
-        progress: Callback after each batch, with the name of the source, the number of images done, and that of all, or
-            None of a stream that does not know it.
+        fps: Number of frames per second to take from videos; None for all.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+        skip_unreadable: Whether to skip unreadable images, and the rest of a damaged file of a stream, instead of
+            raising an error.
+        progress: Callback after each batch, with the name of the source, the number of images done, and the total, or
+            None for a stream of unknown length.
 
     Raises:
         ValueError: If a value is out of range.
@@ -75,18 +75,18 @@ class Reading:
 
 
 class ImageSource(Dataset["RGBImage"]):
-    """Images by number, each decoded to RGB when asked for.
+    """Indexed images, decoded to RGB on access.
 
     Args:
-        names: What to call each image in messages and reports.
-        fetch: Gives what image ``i`` is made of: a path, a file, a Pillow image, an array or a tensor.
-        label: What to call the whole.
-        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
-        stamp: Gives what tells whether image ``i`` has changed; None where nothing does but reading it.
+        names: Name of each image in messages and reports.
+        fetch: Function that returns the content of image ``i``: a path, a file, a Pillow image, an array or a tensor.
+        label: Name of the set.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+        stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
 
     Attributes:
-        numbers: Where the images stand in the source that they were taken of; their own numbers if they were not.
-        uses: Which of the choices of :class:`Reading` had a meaning when it was opened; all where nobody knows.
+        numbers: Indices of the images in the source that they were taken from; their own if this is that source.
+        uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
     """
 
@@ -108,47 +108,47 @@ class ImageSource(Dataset["RGBImage"]):
         self._fetch = fetch
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
-        """Some of the images, by number, in this order."""
-        fetch = partial(_fetch_taken, self._fetch, numbers)
-        taken = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
-        taken.numbers = numbers
-        return taken
+        """Select images by index, in this order."""
+        fetch = partial(_fetch_selected, self._fetch, numbers)
+        selected = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
+        selected.numbers = numbers
+        return selected
 
     def split(self, part: int, parts: int) -> ImageSource:
-        """One of ``parts`` equal parts: every so many images."""
+        """Select one of ``parts`` equal parts: every ``parts``-th image."""
         return self.take(range(part, len(self), parts))
 
     def __len__(self) -> int:
         return len(self.names)
 
     def __getitem__(self, index: int) -> RGBImage:
-        """Image ``index`` as :func:`to_rgb` gives it; ValueError with its name if it can't be read."""
+        """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
         name = self.names[index]
         try:
             return self.decode(index)
-        except Exception as err:  # broken files make Pillow raise all kinds of things
+        except Exception as err:  # damaged files make Pillow raise errors of any type
             raise ValueError(unreadable(name, err)) from err
 
     def fetch(self, index: int) -> Any:
-        """What image ``index`` is made of."""
+        """Return the undecoded content of image ``index``."""
         return self._fetch(index)
 
     def decode(self, index: int) -> RGBImage:
-        """As ``self[index]``, but with the errors as they are."""
+        """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
         return to_rgb(self._fetch(index), self.exif_orientation)
 
     def file_facts(self, index: int) -> FileFacts | None:
-        """Format and size of the file of image ``index``; None where it is in memory."""
+        """Return format and size of the file of image ``index``; None if it is in memory."""
         return file_facts(self._fetch(index))
 
 
 class Entry(NamedTuple):
-    """An image of a stream, not decoded yet.
+    """Undecoded image of a stream.
 
     Attributes:
-        number: Rises along the stream, but with gaps, so that any part of it knows those of its images.
-        name: What to call it.
-        image: What it is made of: a file, a Pillow image, an array or a tensor; or the error that stands in its way.
+        number: Increasing number with gaps between shards, so that each shard can be numbered on its own.
+        name: Name of the image.
+        image: Content: a file, a Pillow image, an array or a tensor; or the error why there is none.
 
     """
 
@@ -158,11 +158,11 @@ class Entry(NamedTuple):
 
 
 class Shard(NamedTuple):
-    """A part of a stream that can be read by itself.
+    """Part of a stream that can be read on its own.
 
     Attributes:
-        label: What to call it in messages.
-        read: Gives the name of each image and what it is made of, from the first one on each time.
+        label: Name in messages.
+        read: Function that returns a new iterator over the names and contents of the images.
 
     """
 
@@ -171,21 +171,21 @@ class Shard(NamedTuple):
 
 
 class BrokenShardError(ValueError):
-    """A shard can't be read, or not on; its message says where, and why."""
+    """Raised if a shard can't be read, or not further; the message says where and why."""
 
 
 class ImageStream:
-    """Images that come one after the other: there is no number of them, and no way to ask for one of them.
+    """Sequential images, without random access or, in general, a length.
 
     Args:
-        shards: Its parts, in order.
-        label: What to call the whole.
-        exif_orientation: Turn images as their EXIF tag says. The official implementation does not.
-        count: How many images there are, if that is known.
-        of_files: Whether its shards are files, named by their labels: they can be read again, by other processes too,
-            and one that is broken can be left out. Not so for what lives in this process.
+        shards: Parts of the stream, in order.
+        label: Name of the set.
+        exif_orientation: Whether to rotate images by their EXIF tag. The official implementation does not.
+        count: Number of images, if known.
+        of_files: Whether shards are files, named by their labels, which can be read again, by other processes too, and
+            skipped if damaged. False for objects of this process.
         in_folders: Whether images of one shard belong together, such as frames of a video.
-        readers: How many threads read ahead, each a shard.
+        readers: Number of threads that read ahead, a shard each.
 
     Example:
         >>> stream = ImageStream([Shard("letters", lambda: iter([("a", 1), ("b", 2), ("c", 3)]))], "letters")
@@ -195,7 +195,7 @@ class ImageStream:
     """
 
     uses: frozenset[str] = CHOICES
-    only_whole = ""  # why it can't be shared among processes
+    only_whole = ""  # reason why it can't be split among processes
 
     def __init__(
         self,
@@ -216,27 +216,27 @@ class ImageStream:
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
-        """One of ``parts`` parts: every so many shards if there are enough of them, or else every so many images."""
+        """Select one of ``parts`` parts: every ``parts``-th shard if there are enough, or else image."""
         first, step = self._part
-        taken = object.__new__(type(self))
-        taken.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
+        part_stream = object.__new__(type(self))
+        part_stream.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}
         if self.count is not None:
-            taken.count = -(-self.count // parts)  # about
-        return taken
+            part_stream.count = -(-self.count // parts)  # approximately
+        return part_stream
 
     def __iter__(self) -> Iterator[Entry]:
-        """The images of its part of the shards, in order, as :meth:`read` gives them."""
+        """Iterate over the entries of this part of the stream, in order."""
         first, step = self._part
-        whole = len(self.shards) >= step  # then nobody reads what another one keeps
-        shards = self.read(range(first, len(self.shards), step) if whole else range(len(self.shards)))
+        by_shard = len(self.shards) >= step  # no shard is then read by two parts
+        shards = self.read(range(first, len(self.shards), step) if by_shard else range(len(self.shards)))
         entries = itertools.chain.from_iterable(shards)
-        return entries if whole else itertools.islice(entries, first, None, step)
+        return entries if by_shard else itertools.islice(entries, first, None, step)
 
     def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
-        """The images of some shards, shard by shard; where a file can't be read on, its last entry says so.
+        """Read shards by number; the last entry of a damaged file is its error.
 
         Raises:
-            BrokenShardError: If what lives in this process can't be read on, in one line that says where.
+            BrokenShardError: If an object of this process fails.
 
         """
         return read_ahead(map(self._read, numbers), self.readers)
@@ -247,7 +247,7 @@ class ImageStream:
             for i, (name, image) in enumerate(shard.read(), 1):
                 yield Entry(number << _SHARD_BITS | i, name, image)
                 last = name
-        except Exception as err:  # of as many types as there are formats
+        except Exception as err:  # each format has its own errors
             after = f" after {last!r}" if last else ""
             error = BrokenShardError(f"{_BROKEN} {shard.label!r}{after}: {reason_of(err)}")
             if not self.of_files:
@@ -255,11 +255,11 @@ class ImageStream:
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
     def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
-        """Not for a stream."""
+        """Raise ValueError: a stream has no index."""
         raise ValueError(by_number(self, "This"))
 
     def __getitem__(self, index: int) -> NoReturn:
-        """Not for a stream."""
+        """Raise ValueError: a stream has no index."""
         raise ValueError(by_number(self, "This"))
 
 
@@ -267,7 +267,7 @@ Images = ImageSource | ImageStream
 
 
 def by_number(stream: ImageStream, what: str) -> str:
-    """What to say where single images are asked for, of what can't give them."""
+    """Return the error text for random access to a stream."""
     return (
         f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
         " its images in a folder or a .zip, or give a list or a dataset with an index"
@@ -275,10 +275,10 @@ def by_number(stream: ImageStream, what: str) -> str:
 
 
 def unreadable(name: str, err: Exception) -> str:
-    """What is wrong with an image, or a shard, in one line."""
+    """Describe an error of an image or a shard in one line."""
     if isinstance(err, BrokenShardError):
         return str(err)
-    reason = shorten(reason_of(err), 500)  # zipfile, for one, quotes what it took for a name
+    reason = shorten(reason_of(err), 500)  # zipfile, for example, quotes damaged names
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):
@@ -287,7 +287,7 @@ def unreadable(name: str, err: Exception) -> str:
 
 
 def left_out_in_words(lines: Sequence[str]) -> str:
-    """How much was left out, by what :func:`unreadable` says of each.
+    """Summarize how much was skipped, from the lines of :func:`unreadable`.
 
     Example:
         >>> left_out_in_words(["Can't read image 'a.png': ..."] * 2 + ["Can't read images of 'b.tar': ..."])
@@ -296,10 +296,10 @@ def left_out_in_words(lines: Sequence[str]) -> str:
     """
     files = sum(line.startswith(_BROKEN) for line in lines)
     images = len(lines) - files
-    told = [images_in_words(images)] if images else []
-    told += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
-    return f"{' and '.join(told)} {'was' if len(lines) == 1 else 'were'} left out"
+    texts = [images_in_words(images)] if images else []
+    texts += [f"the rest of {files:,} file{'' if files == 1 else 's'}"] if files else []
+    return f"{' and '.join(texts)} {'was' if len(lines) == 1 else 'were'} left out"
 
 
-def _fetch_taken(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
+def _fetch_selected(fetch: Callable[[int], Any], numbers: Sequence[int], index: int) -> Any:
     return fetch(numbers[index])

@@ -1,4 +1,4 @@
-"""Where in an image a position of a layer lies: cells and windows, in shares of a width and a height."""
+"""Locate positions of a layer in an image: cells and windows, in fractions of width and height."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ Box = tuple[float, float, float, float]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _MOST_PREFIXES = 8  # tokens before those of the patches: a class token and registers
-_CELLS = 3  # that a window shows in a row: a neuron sees more than its own cell
-_SHARE = 1 / 4  # of the shorter side, at least, since less can't be told at a glance
+_CELLS = 3  # side of a window in cells: receptive fields exceed a cell
+_SHARE = 1 / 4  # minimum side of a window, in shorter sides of the image, to be recognizable
 
 
 def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
-    """The part of its input that each position of a layer stands for.
+    """Return the cell of the input that each position of a layer corresponds to.
 
-    A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid, of the input's own
-    proportions, that leaves 0 to 8 of them; these come first (class token, registers) and stand for the whole image.
-    So does a position of any other layout.
+    A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
+    that leaves 0 to 8 tokens; these come first (class token, registers) and correspond to the whole image. So does a
+    position of any other layout.
 
     Args:
-        positions: The shape of a layer's positions; ``()`` for a layer without any.
+        positions: Shape of a layer's positions; ``()`` for a layer without any.
         size: Height and width of the network's input; by default a square.
 
     Returns:
-        Left, top, right and bottom in shares, float32, ``(number of positions, 4)``; one row if there are none.
+        Left, top, right and bottom in fractions, float32, ``(number of positions, 4)``; one row if there are none.
 
     Example:
         >>> cells_of((1, 2)).tolist()
@@ -46,26 +46,26 @@ def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> T
     """
     if len(positions) == 2:
         return _grid(positions[0], positions[1])
-    if len(positions) == 1 and (found := _patches(positions[0], size or (1, 1))):
-        patches = _grid(*found)
+    if len(positions) == 1 and (grid := _patches(positions[0], size or (1, 1))):
+        patches = _grid(*grid)
         return torch.cat([torch.tensor([WHOLE]).expand(positions[0] - len(patches), 4), patches])
     return torch.tensor([WHOLE]).repeat(prod(positions), 1)
 
 
 def window(cell: Box, height: int, width: int, crop: Crop = "none") -> Box:
-    """A window of an image around a cell of what the network saw of it.
+    """Return a window of an image around a cell of the network's input.
 
-    It is a square of three cells or a quarter of the shorter side, whichever is larger, with the cell in its middle;
-    moved, or cut where it is too large, so that it lies within what the network saw.
+    It is a square of three cells or a quarter of the shorter side, whichever is larger, centred on the cell, then moved
+    or clipped to the region that the network saw.
 
     Args:
-        cell: Left, top, right and bottom, in shares of what the network saw; all of it gives all of it.
-        height: Of the image as it is, in pixels.
-        width: Likewise.
-        crop: What was cut out before the resize, see :func:`resize_image`.
+        cell: Left, top, right and bottom, in fractions of the input; the whole input gives its whole region.
+        height: Height of the original image, in pixels.
+        width: Width of the original image, in pixels.
+        crop: Crop before the resize, see :func:`resize_image`.
 
     Returns:
-        Left, top, right and bottom, in shares of the image as it is.
+        Left, top, right and bottom, in fractions of the original image.
 
     Example:
         >>> window((0.5, 0.5, 0.53125, 0.53125), 100, 200)  # a quarter of 100 pixels is 25
@@ -88,15 +88,15 @@ def window(cell: Box, height: int, width: int, crop: Crop = "none") -> Box:
     return (left + begin) / width, (top + above) / height, (left + end) / width, (top + below) / height
 
 
-def _span(middle: float, side: float, whole: int) -> tuple[float, float]:
-    """Begin and end of a stretch around a point, moved to lie within 0 and the whole."""
-    side = min(side, whole)
-    begin = min(max(middle - side / 2, 0), whole - side)
+def _span(middle: float, side: float, length: int) -> tuple[float, float]:
+    """Return begin and end of an interval around a point, moved into ``[0, length]``."""
+    side = min(side, length)
+    begin = min(max(middle - side / 2, 0), length - side)
     return begin, begin + side
 
 
 def _patches(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Rows and columns of the largest grid of square patches that leaves few enough tokens."""
+    """Return rows and columns of the largest grid of square patches that leaves few enough tokens."""
     height, width = size
     for patches in range(tokens, max(tokens - _MOST_PREFIXES - 1, 0), -1):
         rows = round(sqrt(patches * height / width))

@@ -1,4 +1,4 @@
-"""Named changes of images, each in five strengths, such as blur and compression; the same each time."""
+"""Named changes of images in five strengths, such as blur and compression; deterministic."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 Picture = NDArray[np.uint8]
 STRENGTHS = (1, 2, 3, 4, 5)
-_SIDE = 224  # pixels, of an image in which lengths are as they are written below
+_SIDE = 224  # pixels; shorter side of an image for which the lengths below hold
 _TINTS = {"warmer": np.array([1.0, 0.1, -1.0]), "cooler": np.array([-1.0, -0.1, 1.0])}
 
 
 def change_image(image: Picture, name: str, strength: int, seed: int = 0) -> Picture:
     """Change an image.
 
-    Lengths, as of a blur, go by the image's shorter side; noise and compression are of its pixels.
+    Lengths, such as that of a blur, are relative to the image's shorter side; noise and compression act on pixels.
 
     Args:
-        image: Shape ``(H, W, 3)``, uint8.
+        image: Image, shape ``(H, W, 3)``, uint8.
         name: One of ``CHANGES``.
         strength: 1 to 5.
-        seed: Of what is drawn at random, as noise is.
+        seed: Seed of random changes, such as noise.
 
     Returns:
         An image of the same shape.
@@ -54,7 +54,7 @@ def _rounded(values: NDArray[Any]) -> Picture:
 
 
 def _unit(image: Picture) -> float:
-    """One pixel of an image of 224 pixels, in pixels of this one."""
+    """Return the size of a pixel of a 224-pixel image, in pixels of this image."""
     return float(min(image.shape[:2])) / _SIDE
 
 
@@ -64,8 +64,8 @@ def _noise(image: Picture, share: float, rng: np.random.Generator) -> Picture:
 
 def _salt_and_pepper(image: Picture, share: float, rng: np.random.Generator) -> Picture:
     drawn = rng.random(image.shape[:2])[..., None]
-    few = 0.1 * share**1.5
-    return np.where(drawn < few / 2, 0, np.where(drawn > 1 - few / 2, 255, image)).astype(np.uint8)
+    rate = 0.1 * share**1.5
+    return np.where(drawn < rate / 2, 0, np.where(drawn > 1 - rate / 2, 255, image)).astype(np.uint8)
 
 
 def _speckle(image: Picture, share: float, rng: np.random.Generator) -> Picture:
@@ -87,16 +87,16 @@ def _motion_blur(image: Picture, share: float, rng: np.random.Generator) -> Pict
 
 
 def _displaced(picture: Image.Image, right: float, down: float) -> NDArray[np.float64]:
-    """Moved by some pixels; what comes in repeats the border."""
+    """Translate an image; pixels from outside are those of the original."""
     moved = np.asarray(
         picture.transform(picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR)
     ).astype(np.float64)
-    known = np.asarray(
+    inside = np.asarray(
         Image.new("L", picture.size, 255).transform(
             picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR
         )
     )
-    return np.where(known[..., None] == 255, moved, np.asarray(picture))
+    return np.where(inside[..., None] == 255, moved, np.asarray(picture))
 
 
 def _jpeg(image: Picture, share: float, _: np.random.Generator) -> Picture:
@@ -139,29 +139,29 @@ def _less_saturation(image: Picture, share: float, _: np.random.Generator) -> Pi
 
 def _hue(image: Picture, share: float, _: np.random.Generator) -> Picture:
     turned = np.array(Image.fromarray(image).convert("HSV"))
-    turned[..., 0] += np.uint8(round(128 * share))  # beyond 255 it goes round, as hue does
+    turned[..., 0] += np.uint8(round(128 * share))  # uint8 wraps around, like hue
     return np.asarray(Image.fromarray(turned, "HSV").convert("RGB"))
 
 
-def _tint(which: str) -> Callable[[Picture, float, np.random.Generator], Picture]:
-    return lambda image, share, _: _rounded(image + 50 * share * _TINTS[which])
+def _tint(name: str) -> Callable[[Picture, float, np.random.Generator], Picture]:
+    return lambda image, share, _: _rounded(image + 50 * share * _TINTS[name])
 
 
 def _fog(image: Picture, share: float, rng: np.random.Generator) -> Picture:
-    thick = 0.85 * share * (0.6 + 0.4 * _clouds(image.shape[:2], rng, 4))[..., None]
-    return _rounded(image * (1 - thick) + 230 * thick)
+    density = 0.85 * share * (0.6 + 0.4 * _clouds(image.shape[:2], rng, 4))[..., None]
+    return _rounded(image * (1 - density) + 230 * density)
 
 
 def _clouds(shape: tuple[int, ...], rng: np.random.Generator, cells: int) -> NDArray[np.float64]:
-    """Smooth values in [0, 1]."""
+    """Return smooth random values in [0, 1]."""
     coarse = Image.fromarray((rng.random((cells, cells)) * 255).astype(np.uint8))
     return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC)) / 255.0
 
 
 def _vignette(image: Picture, share: float, _: np.random.Generator) -> Picture:
     down, right = (np.linspace(-1, 1, side) for side in image.shape[:2])
-    far = down[:, None] ** 2 + right**2
-    return _rounded(image * (1 - share * (far / 2) ** 1.0)[..., None])
+    squared_radius = down[:, None] ** 2 + right**2
+    return _rounded(image * (1 - share * (squared_radius / 2) ** 1.0)[..., None])
 
 
 def _sharpening(image: Picture, share: float, _: np.random.Generator) -> Picture:
@@ -175,10 +175,10 @@ def _fewer_colours(image: Picture, share: float, _: np.random.Generator) -> Pict
 
 
 def _occlusion(image: Picture, share: float, rng: np.random.Generator) -> Picture:
-    made, side = image.copy(), round((24 + 76 * share) * _unit(image))
+    occluded, side = image.copy(), round((24 + 76 * share) * _unit(image))
     top, left = (rng.integers(0, max(1, extent - side)) for extent in image.shape[:2])
-    made[top : top + side, left : left + side] = 0
-    return made
+    occluded[top : top + side, left : left + side] = 0
+    return occluded
 
 
 def _elastic(image: Picture, share: float, rng: np.random.Generator) -> Picture:

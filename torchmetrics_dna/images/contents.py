@@ -1,4 +1,4 @@
-"""Which images two sets have in common, by their pixels, whatever their files are called or how they are packed."""
+"""Find the images that two sets have in common, by digests of their pixels."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ _ANY_SIZE = (8, 8)  # images must be resized to something
 
 @dataclass(frozen=True)
 class Content:
-    """What each readable image of a set holds.
+    """Digests of the readable images of a set.
 
     Attributes:
-        numbers: Where they stand in the source.
-        digests: Of their decoded pixels, one each.
+        numbers: Indices in the source.
+        digests: Digest of the decoded pixels of each.
         unreadable: One line for each image that can't be read.
 
     """
@@ -50,32 +50,32 @@ def contents(
         progress: Callback after each batch, with the number of images done.
 
     Raises:
-        ValueError: If an image can't be read, unless such are left out.
+        ValueError: If an image can't be read, unless those are skipped.
 
     """
-    found = Content([], [], [])
+    content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
-        found.unreadable.extend(batch.unreadable)
+        content.unreadable.extend(batch.unreadable)
         if batch.numbers:
-            found.numbers.extend(batch.numbers)
-            found.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
+            content.numbers.extend(batch.numbers)
+            content.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
         if progress is not None:
-            progress(len(found.numbers) + len(found.unreadable))
-    return found
+            progress(len(content.numbers) + len(content.unreadable))
+    return content
 
 
 def in_common(old: Sequence[bytes], new: Sequence[bytes]) -> list[tuple[int, int]]:
-    """Pairs of places with equal digests, each place in one pair at most, the first with the first.
+    """Return pairs of indices with equal digests, matched in order, each index at most once.
 
     Example:
         >>> in_common([b"a", b"b", b"a"], [b"a", b"c", b"a", b"a"])
         [(0, 0), (2, 2)]
 
     """
-    waiting = defaultdict[bytes, list[int]](list)
-    for place in reversed(range(len(new))):
-        waiting[new[place]].append(place)
-    return [(place, waiting[digest].pop()) for place, digest in enumerate(old) if waiting[digest]]
+    unmatched = defaultdict[bytes, list[int]](list)
+    for index in reversed(range(len(new))):
+        unmatched[new[index]].append(index)
+    return [(index, unmatched[digest].pop()) for index, digest in enumerate(old) if unmatched[digest]]
 
 
 def _digest(image: RGBImage) -> dict[str, Tensor]:

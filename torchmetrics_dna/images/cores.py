@@ -1,4 +1,4 @@
-"""How many cores there are."""
+"""Number of available cores."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ import os
 
 
 def cores() -> int:
-    """Cores that this process may use: those that a container or ``taskset`` leaves; not every system tells."""
+    """Return the number of cores available to this process: its CPU affinity where supported, else all cores."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

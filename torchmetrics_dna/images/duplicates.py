@@ -1,4 +1,4 @@
-"""Pictures that are nearly equal, such as frames of a clip or copies: found by small thumbnails."""
+"""Find near-duplicates, such as frames of a clip or copies, by small thumbnails."""
 
 from __future__ import annotations
 
@@ -13,38 +13,38 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import RGBImage
 
 _SIDE = 12
-THUMBNAIL = 3 * _SIDE**2  # numbers of one
-_NEAR = 5.0  # root mean square of differences of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
+THUMBNAIL = 3 * _SIDE**2  # values of a thumbnail
+_NEAR = 5.0  # RMS difference, of 256 levels: frames 1 pixel of 200 apart; 2 of 120 photographs
 MOST = 20_000  # images of a side, which take 7 seconds on two cores
 _ROWS = 1024
 
 
 def thumbnail(image: RGBImage) -> Tensor:
-    """What an image looks like from afar, uint8, shape ``(THUMBNAIL,)``.
+    """Reduce an image to a thumbnail, uint8, shape ``(THUMBNAIL,)``.
 
     Args:
-        image: ``(H, W, 3)``, uint8 or in [0, 1].
+        image: Image ``(H, W, 3)``, uint8 or in [0, 1].
 
     """
     step = max(1, min(image.shape[:2]) // 256)
-    some = image[::step, ::step]
-    pixels = some if some.dtype == np.uint8 else (255 * some.clip(0, 1)).round().astype(np.uint8)
+    strided = image[::step, ::step]
+    pixels = strided if strided.dtype == np.uint8 else (255 * strided.clip(0, 1)).round().astype(np.uint8)
     small = Image.fromarray(np.ascontiguousarray(pixels)).resize((_SIDE, _SIDE), Image.Resampling.BOX)
     return torch.from_numpy(np.asarray(small).reshape(-1).copy())
 
 
 def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = None) -> int | None:
-    """Count the images that have another one which looks nearly alike; None if there are more than ``MOST``.
+    """Count the images that have a near-duplicate among others; None if there are more than ``MOST``.
 
     Args:
-        thumbnails: Of the images, uint8, shape ``(n, THUMBNAIL)``.
-        others: Of those they are compared with, shape ``(m, THUMBNAIL)``.
-        apart: Numbers of the folds of both, ``(n + m,)``: only images of different folds are compared.
+        thumbnails: Thumbnails of the images, uint8, shape ``(n, THUMBNAIL)``.
+        others: Thumbnails to compare with, shape ``(m, THUMBNAIL)``.
+        apart: Folds of both, ``(n + m,)``: only images of different folds are compared.
 
     """
     if max(len(thumbnails), len(others)) > MOST:
         return None
-    found = 0
+    count = 0
     b = others.float() - 128
     squares = b.square().sum(1)
     for start in range(0, len(thumbnails), _ROWS):
@@ -52,5 +52,5 @@ def near_duplicates(thumbnails: Tensor, others: Tensor, apart: Tensor | None = N
         near = (a.square().sum(1)[:, None] + squares - 2 * a @ b.T) <= _NEAR**2 * THUMBNAIL
         if apart is not None:
             near &= apart[start : start + len(a), None] != apart[len(thumbnails) :]
-        found += int(near.any(1).sum())
-    return found
+        count += int(near.any(1).sum())
+    return count

@@ -1,4 +1,4 @@
-"""Folders of image files, lists of them, and single ones."""
+"""Folders, lists and single files of images."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import Reading
 
-_MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
+_MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
     (codecs.BOM_UTF16_LE, "utf-16"),
@@ -29,23 +29,23 @@ _MARKS = (  # UTF-32 first: its mark begins with that of UTF-16
 
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
-    """All images in a folder, also one at an address, in natural order; hidden files and folders are left out."""
+    """Open all images in a folder, or one at an address, in natural order, without hidden files and folders."""
     if is_address(path):
-        found = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
-        return open_files(sorted(found, key=natural_key), path, reading)
+        images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
+        return open_files(sorted(images, key=natural_key), path, reading)
     files = _walk(str(Path(path)))
     files.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
     return open_files(files, path, reading)
 
 
 def open_files(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
-    """Image files, in this order."""
+    """Open image files, in this order."""
     fetch = files.__getitem__
     return ImageSource(files, fetch, label, reading.exif_orientation, partial(stamp_of, fetch))
 
 
 def open_lists(lists: Sequence[str], label: str, reading: Reading) -> ImageSource:
-    """Image files that lists name, one a line; paths are relative to their list."""
+    """Open the image files of lists with one path per line, relative to the list."""
     return joined([open_files(_listed(name), name, reading) for name in lists], label, reading)
 
 
@@ -54,18 +54,18 @@ LIST = Kind(".txt with one path or address a line", (".txt",), open_lists)
 
 
 def refuse(err: OSError) -> NoReturn:
-    """Say what can't be read."""
+    """Raise an error that names the unreadable path."""
     raise type(err)(f"Can't read {str(err.filename)!r}: {err.strerror}") from err
 
 
 def _listed(path: str) -> list[str]:
-    above = path.rpartition("/")[0] if is_address(path) else Path(path).parent
+    parent = path.rpartition("/")[0] if is_address(path) else Path(path).parent
     lines = [line.strip() for line in _read_list(path).splitlines()]
-    return [line if is_address(line) else _below(above, line) for line in lines if line]
+    return [line if is_address(line) else _below(parent, line) for line in lines if line]
 
 
-def _below(above: str | Path, line: str) -> str:
-    return str(above / line) if isinstance(above, Path) else f"{above}/{line}"
+def _below(parent: str | Path, line: str) -> str:
+    return str(parent / line) if isinstance(parent, Path) else f"{parent}/{line}"
 
 
 def _read_list(path: str) -> str:
@@ -76,37 +76,37 @@ def _read_list(path: str) -> str:
         text = data.decode(encoding)
     except UnicodeDecodeError:
         text = "\0"
-    if "\0" in text:  # no path holds it, but UTF-16 without a mark does
+    if "\0" in text:  # UTF-16 without a byte order mark; no path contains it
         raise ValueError(f"List {path!r} is not in UTF-8; save it as UTF-8")
     return text
 
 
 def _walk(folder: str) -> list[str]:
-    """Images in a folder, each once: where it lies below the folder, or else by way of the first link to it."""
-    found: list[str] = []
-    visited: dict[str, str] = {}  # where each folder is, by its real path
-    to_folders, to_files = [folder], list[str]()
-    for start in to_folders:  # which grows
-        for where, folders, files in os.walk(start, onerror=refuse):
-            real = os.path.realpath(where)
+    """List the images below a folder, each once: by its own path, or else by the first link to it."""
+    images: list[str] = []
+    visited: dict[str, str] = {}  # path of each folder by its real path
+    roots, file_links = [folder], list[str]()
+    for start in roots:  # grows in the loop
+        for folder_path, folders, files in os.walk(start, onerror=refuse):
+            real = os.path.realpath(folder_path)
             if real in visited:
                 folders.clear()
                 continue
-            visited[real] = where
+            visited[real] = folder_path
             folders[:] = sorted((name for name in folders if not name.startswith(".")), key=natural_key)
-            to_folders += [path for name in folders if _is_link(path := _join(where, name))]
-            for path in (_join(where, name) for name in files if is_image_name(name)):
-                (to_files if _is_link(path) else found).append(path)
+            roots += [path for name in folders if _is_link(path := _join(folder_path, name))]
+            for path in (_join(folder_path, name) for name in files if is_image_name(name)):
+                (file_links if _is_link(path) else images).append(path)
     linked: dict[str, str] = {}
-    for path in sorted(to_files, key=natural_key):
+    for path in sorted(file_links, key=natural_key):
         real, _, name = os.path.realpath(path).rpartition(os.sep)
-        seen = real in visited and is_image_name(name) and os.path.isfile(path)  # noqa: PTH113
-        if not seen:
+        is_listed = real in visited and is_image_name(name) and os.path.isfile(path)  # noqa: PTH113
+        if not is_listed:
             linked.setdefault(f"{real}{os.sep}{name}", path)
-    return [*found, *linked.values()]
+    return [*images, *linked.values()]
 
 
-# not by Path, which takes ten times the time and memory, since there may be millions
+# pathlib takes ten times the time and memory, and there may be millions of files
 def _join(folder: str, name: str) -> str:
     return os.path.join(folder, name).removeprefix(f"{os.curdir}{os.sep}")  # noqa: PTH118
 

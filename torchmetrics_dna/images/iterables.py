@@ -1,4 +1,4 @@
-"""Images that come one after the other: from a DataLoader, an iterable, an iterator or a function."""
+"""Streams of images from a DataLoader, an iterable, an iterator or a function."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ANEW = "give a list, or a function that makes it anew"
 
 
 def open_iterable(source: Any, label: str, reading: Reading) -> ImageStream | None:
-    """A stream of what gives images, or batches of them, one after the other; None if it gives nothing.
+    """Open a stream of images, or batches of images, from an iterable or a function; None for other objects.
 
-    It is read in this process. Of a function the answers are taken until one is None, or it raises StopIteration; if
-    it returns an iterator, that is what is read.
+    It is read in this process. A function is called until it returns None or raises StopIteration; if it returns an
+    iterator, that is read.
     """
-    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # of Hugging Face
+    if hasattr(source, "shard") and getattr(source, "num_shards", 1) > 1:  # a dataset of Hugging Face
         shards: list[Callable[[], Iterator[Any]]] = [partial(_part_of, source, k) for k in range(source.num_shards)]
     elif isinstance(source, Iterator):
         shards = [_Once(source)]
@@ -49,20 +49,20 @@ def _part_of(source: Any, number: int) -> Iterator[Any]:
 
 
 class _Once:
-    """An iterator, which can be read but once."""
+    """Iterator, which can be read only once."""
 
     def __init__(self, iterator: Iterator[Any]) -> None:
         self._iterator: Iterator[Any] | None = iterator
 
     def __call__(self) -> Iterator[Any]:
-        found, self._iterator = self._iterator, None
-        if found is None:
+        iterator, self._iterator = self._iterator, None
+        if iterator is None:
             raise ValueError(f"an iterator can be read but once, and it has been; {_ANEW}")
-        return found
+        return iterator
 
 
 class _Calls:
-    """What a function gives, call by call."""
+    """Iterator over the return values of a function without arguments."""
 
     def __init__(self, function: Callable[[], Any]) -> None:
         self._function = function
@@ -73,20 +73,20 @@ class _Calls:
             raise ValueError(f"the function has given all that it has; {_ANEW}")
         while True:
             try:
-                found = self._function()
+                value = self._function()
             except StopIteration:
-                found = None
-            if isinstance(found, Iterator):  # which it makes anew each time
-                yield from found
+                value = None
+            if isinstance(value, Iterator):  # a new one each time
+                yield from value
                 return
-            if found is None:
+            if value is None:
                 self._ended = True
                 return
-            yield found
+            yield value
 
 
 def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """Single images of batches and others, and what to call them."""
+    """Split items into single images, with their names."""
     column, number = Column(reading.column, label), 0
     for item in items():
         for image in _single(item, column):
@@ -95,7 +95,7 @@ def _images(items: Callable[[], Iterable[Any]], label: str, reading: Reading) ->
 
 
 def _single(item: Any, column: Column) -> Iterator[Any]:
-    """The images of one item: itself, those of a batch, those in a row, or those of a pipeline's output."""
+    """Yield the images of an item: itself, or those of a batch, of a row, or of a pipeline's output."""
     if not isinstance(item, (np.ndarray, Tensor)) and hasattr(item, "images"):
         item = item.images
     if isinstance(item, Mapping) and not is_file(item):
@@ -105,8 +105,8 @@ def _single(item: Any, column: Column) -> Iterator[Any]:
     if _is_batch(item):
         yield from item
     elif isinstance(item, list):
-        for one in item:
-            yield column(one)
+        for element in item:
+            yield column(element)
     else:
         yield column(item)
 

@@ -1,4 +1,4 @@
-"""Batches of resized images from a source, decoded by worker processes."""
+"""Load batches of resized images, decoded by worker processes."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 
 @dataclass(frozen=True)
 class Batch:
-    """Some images of a source.
+    """Batch of images of a source.
 
     Attributes:
-        images: Shape ``(B, 3, H, W)``: float32 in [0, 1], or as they were where they are not resized.
-        unreadable: What is wrong with the images that could not be read, one line each.
-        error: Why the readable ones make no batch, if they don't.
-        properties: Of the images before they were resized, ``(B, 21)``, if they were asked for.
-        numbers: Where the readable ones stand in the source; in a stream, the numbers of their entries.
-        names: What they are called.
-        notes: What was noted of them before they were resized, by name, ``(B, ...)``.
-        ends: Whether a part of the source ends with it.
+        images: Images ``(B, 3, H, W)``: float32 in [0, 1], or unchanged if they are not resized.
+        unreadable: Errors of the unreadable images, one line each.
+        error: Reason why the readable images can't be stacked, or None.
+        properties: Properties of the original images, ``(B, 21)``, or None if not measured.
+        numbers: Indices of the readable images in the source; in a stream, the numbers of their entries.
+        names: Names of the readable images.
+        notes: Values of the ``notes`` callback for the original images, by name, ``(B, ...)``.
+        ends: True if a part of the source ends with this batch.
 
     """
 
@@ -56,7 +56,7 @@ class Batch:
     ends: bool = False
 
     def pin_memory(self) -> Batch:
-        """The same in page-locked memory, from which a GPU copies while the host goes on; DataLoader asks for it."""
+        """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
         properties = None if self.properties is None else self.properties.pin_memory()
         return replace(self, images=self.images.pin_memory(), properties=properties)
 
@@ -80,29 +80,30 @@ def load_batches(
 
     Args:
         source: The images.
-        size: Height and width; None leaves images as they are, so all must be equally large.
-        crop: See :func:`resize_image`.
-        resize: Likewise.
-        reading: Options for reading them. The last batch may be smaller; a stream that lives in this process is decoded
-            there, whatever the number of workers.
-        properties: Measure properties of the images, too.
-        notes: What to note of each image, as :func:`to_rgb` gives it, by name.
-        parts: The images to take, by number, or the shards of a stream: no batch has images of two parts, so that what
-            becomes of a part does not depend on the others. By default all of them as one part.
-        window: Cut parts into windows of so many images; the last batch of one does not wait for the next image.
-        pin_memory: Put batches into page-locked memory, for a network on a GPU.
+        size: Height and width; None to leave images as they are, in which case all must have the same size.
+        crop: Crop before the resize, see :func:`resize_image`.
+        resize: Method of resizing, see :func:`resize_image`.
+        reading: Options for reading them. The last batch may be smaller; a stream of an object of this process is
+            decoded here, whatever the number of workers.
+        properties: Whether to measure properties of the images, too.
+        notes: Callback that maps each image, decoded by :func:`to_rgb`, to values by name.
+        parts: Ranges of images, or of shards of a stream: no batch crosses a boundary of parts, so that results for a
+            part do not depend on the others. By default everything is one part.
+        window: Number of images of windows that parts are cut into; the last batch of a window is yielded without
+            waiting for the next image.
+        pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Raises:
-        ValueError: If an image or a shard can't be read (unless left out), or sizes differ where nothing is resized.
+        ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
 
     """
     reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(source, _Make(size, crop, resize, properties, notes)),
+        _Decoded(source, _Transform(size, crop, resize, properties, notes)),
         batch_size=None,
         sampler=_Chunks(source, reading.batch_size, parts, window),
         num_workers=_workers_for(source, reading.num_workers),
-        collate_fn=_as_it_is,  # type: ignore[arg-type]  # which is for what the dataset gives
+        collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
         pin_memory=pin_memory,
     )
@@ -115,10 +116,10 @@ def load_batches(
 
 
 def default_workers(num_images: int) -> int:
-    """Processes that decode images, unless it is said how many.
+    """Return the default number of processes that decode images.
 
-    None for a few images; else one for each core that this process may use, up to 8, where the processes that torchrun
-    has started on this machine share the cores. Workers wait while the network is behind, so idle ones cost nothing.
+    It is 0 for a few images, else one per core available to this process, up to 8, divided among the processes of
+    torchrun on this machine. Workers wait for the network, so idle ones cost nothing.
 
     Example:
         >>> default_workers(10)
@@ -139,11 +140,11 @@ def _workers_for(source: Images, num_workers: int | None) -> int:
 
 
 class _Chunk(NamedTuple):
-    """Items of one batch.
+    """Items of a batch.
 
     Attributes:
         items: Numbers of images, or entries of a stream.
-        ends: True if a part ends with them.
+        ends: True if a part ends with this chunk.
 
     """
 
@@ -152,7 +153,7 @@ class _Chunk(NamedTuple):
 
 
 class _Chunks:
-    """All chunks of a source, part by part."""
+    """Sampler of the chunks of a source, part by part."""
 
     def __init__(self, source: Images, size: int, parts: Sequence[range] | None, window: int | None = None) -> None:
         self.source, self.size, self.parts, self.window = source, size, parts, window
@@ -175,35 +176,35 @@ class _Chunks:
 
 
 def _windows(items: Iterable[Any], size: int) -> Iterator[Iterable[Any]]:
-    """Cut into windows, each to be used up before the next; the first item of one is asked for when it is wanted."""
-    rest = iter(items)
-    for first in rest:
-        yield chain([first], islice(rest, size - 1))
+    """Split into windows; exhaust each before the next. A window reads its first item when it is yielded."""
+    remaining = iter(items)
+    for first in remaining:
+        yield chain([first], islice(remaining, size - 1))
 
 
 def chunked(items: Iterable[Any], size: int) -> Iterator[_Chunk]:
-    """Cut into chunks of so many; none has a single one, if that can be, for which networks may round otherwise.
+    """Split into chunks of ``size``, without single items if possible: networks may round single images differently.
 
     Example:
         >>> [len(chunk.items) for chunk in chunked(range(9), 4)]
         [4, 3, 2]
 
     """
-    waiting: list[Any] = []
+    pending: list[Any] = []
     for item in items:
-        waiting.append(item)
-        if len(waiting) == size + 2:
-            yield _Chunk(waiting[:size], False)
-            waiting = waiting[size:]
-    if len(waiting) > size:
-        first = size - 1 if size > 2 else size
-        yield _Chunk(waiting[:first], False)
-        waiting = waiting[first:]
-    yield _Chunk(waiting, True)
+        pending.append(item)
+        if len(pending) == size + 2:
+            yield _Chunk(pending[:size], False)
+            pending = pending[size:]
+    if len(pending) > size:
+        cut = size - 1 if size > 2 else size
+        yield _Chunk(pending[:cut], False)
+        pending = pending[cut:]
+    yield _Chunk(pending, True)
 
 
-class _Made(NamedTuple):
-    """An image as the network takes it, and what is known of it."""
+class _Sample(NamedTuple):
+    """Preprocessed image with its metadata."""
 
     number: int
     name: str
@@ -212,51 +213,51 @@ class _Made(NamedTuple):
     notes: Mapping[str, Tensor]
 
 
-class _Make:
-    """Makes tensors of decoded images."""
+class _Transform:
+    """Transform of decoded images to samples."""
 
     def __init__(
         self, size: tuple[int, int] | None, crop: Crop, resize: Resize, properties: bool, notes: Notes | None
     ) -> None:
         self.size, self.crop, self.resize, self.properties, self.notes = size, crop, resize, properties, notes
 
-    def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Made:
-        noted = {} if self.notes is None else self.notes(image)
+    def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
+        notes = {} if self.notes is None else self.notes(image)
         if self.size is None:
-            made = torch.from_numpy(image.transpose(2, 0, 1).copy())
+            tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
         else:
-            made = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
-        found = None
+            tensor = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
+        properties = None
         if self.properties:
             pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
-            found = image_properties(pixels, facts())[0]
-        return _Made(number, name, made, found, noted)
+            properties = image_properties(pixels, facts())[0]
+        return _Sample(number, name, tensor, properties, notes)
 
 
 class _Decoded(Dataset["Batch"]):
-    """Batches by their chunks, as workers make them; messages for what can't be read, since workers bury exceptions."""
+    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
 
-    def __init__(self, source: Images, make: _Make) -> None:
-        self.source, self.make = source, make
+    def __init__(self, source: Images, transform: _Transform) -> None:
+        self.source, self.transform = source, transform
 
     def __getitem__(self, chunk: _Chunk) -> Batch:
-        one = self._of_stream if isinstance(self.source, ImageStream) else self._of_source
-        return _collate([one(item) for item in chunk.items], chunk.ends)
+        load = self._of_stream if isinstance(self.source, ImageStream) else self._of_source
+        return _collate([load(item) for item in chunk.items], chunk.ends)
 
-    def _of_source(self, index: int) -> _Made | str:
+    def _of_source(self, index: int) -> _Sample | str:
         assert isinstance(self.source, ImageSource)
         source, name = self.source, self.source.names[index]
         try:
-            return self.make(index, name, source.decode(index), lambda: source.file_facts(index))
+            return self.transform(index, name, source.decode(index), lambda: source.file_facts(index))
         except Exception as err:
             return unreadable(name, err)
 
-    def _of_stream(self, entry: Entry) -> _Made | str:
+    def _of_stream(self, entry: Entry) -> _Sample | str:
         if isinstance(entry.image, Exception):
             return unreadable(entry.name, entry.image)
         try:
             image = to_rgb(entry.image, self.source.exif_orientation)
-            return self.make(entry.number, entry.name, image, lambda: file_facts(entry.image))
+            return self.transform(entry.number, entry.name, image, lambda: file_facts(entry.image))
         except Exception as err:
             return unreadable(entry.name, err)
 
@@ -265,23 +266,23 @@ def _as_it_is(batch: Batch) -> Batch:
     return batch
 
 
-def _collate(items: list[_Made | str], ends: bool) -> Batch:
-    made = [item for item in items if isinstance(item, _Made)]
-    images = [item.image for item in made]
+def _collate(items: list[_Sample | str], ends: bool) -> Batch:
+    samples = [item for item in items if isinstance(item, _Sample)]
+    images = [item.image for item in samples]
     unreadable = [item for item in items if isinstance(item, str)]
-    kinds = {(tuple(image.shape[1:]), image.dtype) for image in images}
-    if len(kinds) > 1:
-        sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(kinds, key=str)[:2])
-        told = f"Images differ in size ({sizes}); give the extractor an `input_size`"
-        return Batch(torch.empty(0), [], told)
-    known = [item.properties for item in made if item.properties is not None]
+    formats = {(tuple(image.shape[1:]), image.dtype) for image in images}
+    if len(formats) > 1:
+        sizes = " and ".join(f"{height} x {width}" for (height, width), _ in sorted(formats, key=str)[:2])
+        error = f"Images differ in size ({sizes}); give the extractor an `input_size`"
+        return Batch(torch.empty(0), [], error)
+    properties = [item.properties for item in samples if item.properties is not None]
     return Batch(
         torch.stack(images) if images else torch.empty(0),
         unreadable,
         None,
-        torch.stack(known) if known else None,
-        [item.number for item in made],
-        [item.name for item in made],
-        {name: torch.stack([item.notes[name] for item in made]) for name in (made[0].notes if made else ())},
+        torch.stack(properties) if properties else None,
+        [item.number for item in samples],
+        [item.name for item in samples],
+        {name: torch.stack([item.notes[name] for item in samples]) for name in (samples[0].notes if samples else ())},
         ends,
     )

@@ -1,4 +1,4 @@
-"""Images that are in memory, or that a dataset gives by number."""
+"""Images in memory or in a map-style dataset."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ if TYPE_CHECKING:
 
 
 def open_image(image: Any, label: str, reading: Reading) -> ImageSource:
-    """One image."""
+    """Open a single image."""
     fetch = [image].__getitem__
     return ImageSource(["image 0"], fetch, label, reading.exif_orientation, partial(stamp_of, fetch))
 
 
 def open_array(images: Any, label: str, reading: Reading) -> ImageSource:
-    """An array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
+    """Open an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``, or one image of either."""
     check_array(images, "Images", 4)
     images = images if images.ndim == 4 else images[None]
     return _by_number(images, images.__getitem__, label, reading, stamped=True)
 
 
 def open_sequence(source: Any, label: str, reading: Reading) -> tuple[ImageSource, bool]:
-    """A sequence or map-style dataset of images, or of rows that hold one each; and whether it is of rows."""
+    """Open a sequence or map-style dataset of images, or of rows with one image each; return True with rows."""
     row = _first_row(source)
-    stamped = isinstance(source, (list, tuple))  # datasets are not asked, since that would load their images
+    stamped = isinstance(source, (list, tuple))  # stamps of a dataset would load its images
     if row is None:
         return _by_number(source, source.__getitem__, label, reading, stamped), False
     fetch = partial(_fetch_column, source, find_column(row, reading.column, label))
@@ -48,7 +48,7 @@ def _by_number(source: Any, fetch: Callable[[int], Any], label: str, reading: Re
 
 
 def _first_row(source: Any) -> Mapping[str, Any] | None:
-    """The first row of what gives rows; an error in it is told where it is read."""
+    """Return the first item if it is a row, else None; errors are reported when it is read."""
     row = None
     with suppress(Exception):
         row = source[0] if len(source) else None
@@ -60,6 +60,6 @@ def _fetch_column(source: Any, column: str, index: int) -> Any:
 
 
 def _names(source: Any) -> list[str]:
-    # only plain sequences are looked into: asking a dataset or an array for its entries would load them
+    # only plain sequences have names: indexing a dataset or an array would load its images
     entries = source if isinstance(source, (list, tuple)) else [None] * len(source)
     return [str(e) if isinstance(e, (str, os.PathLike)) else f"image {i}" for i, e in enumerate(entries)]

@@ -1,4 +1,4 @@
-"""Which names are those of images, and in which order they stand."""
+"""Names of image files, and their natural order."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ EXTENSIONS = (
 
 
 def is_image_name(name: str) -> bool:
-    """Whether a file's name is that of an image that is not hidden."""
+    """True for the name of an image file that is not hidden."""
     return not name.startswith(".") and name.lower().endswith(EXTENSIONS)
 
 
 def is_image_member(member: str) -> bool:
-    """Whether a path in an archive is that of an image that is not hidden, nor in a hidden folder."""
+    """True for the path of an image in an archive that is neither hidden nor in a hidden folder."""
     parts = PurePosixPath(member).parts
     hidden = any((part.startswith(".") and part not in (".", "..")) or part == "__MACOSX" for part in parts)
     return bool(parts) and not member.endswith("/") and not hidden and is_image_name(parts[-1])
 
 
 def natural_key(name: str) -> str:
-    """Sort key under which ``img2`` comes before ``img10``; ``img02``, which counts alike, before both.
+    """Return a sort key that puts ``img2`` before ``img10``, and ``img02`` before both.
 
-    One string, for there may be millions: numbers begin with how many digits they have, and come before text.
+    The key is one string, since there may be millions: numbers are prefixed with their number of digits, and precede
+    text.
 
     Example:
         >>> sorted(["img10", "img2"], key=natural_key)
@@ -56,12 +57,12 @@ def natural_key(name: str) -> str:
 
 
 def _key(digits: str) -> str:
-    counted = (digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)).lstrip("0")
-    return f"\1{chr(len(counted))}{counted}"
+    significant = (digits if digits.isascii() else "".join(str(int(digit)) for digit in digits)).lstrip("0")
+    return f"\1{chr(len(significant))}{significant}"
 
 
 class Names(Sequence[str]):
-    """Names made when they are asked for, since there may be millions: what begins them, and chosen ones of others.
+    """Lazy sequence of names, since there may be millions: a selection of other names, with a prefix.
 
     Example:
         >>> list(Names(["a.png", "b.png", "c.png"], "x.tar/", [2, 0]))

@@ -1,4 +1,4 @@
-"""Images in a column of Parquet files, read row group by row group."""
+"""Images in a column of Parquet files, read by row groups."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import ImageStream, Reading
 
-_AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # rows, and bytes that they may have
+_AT_ONCE, _MOST_AT_ONCE = 32, 64_000_000  # maximum rows, and bytes, read at once
 
 
 def open_parquet(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
-    """The images of some Parquet files; the first is looked into before anything else is done."""
+    """Open the images of Parquet files; the first is checked at once."""
     parquet = require("pyarrow.parquet", "parquet")
     with refusing(files[0], "Parquet"), open_file(files[0]) as file:
         _column(_opened(parquet, file), files[0], reading)
@@ -42,17 +42,17 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
         if column is None:
             return
         for number, value in enumerate(_values(table, column)):
-            asked = isinstance(value, str) and reading.column is not None
-            yield f"{path}/{number}", value if asked else _content(value)
+            is_named_text = isinstance(value, str) and reading.column is not None
+            yield f"{path}/{number}", value if is_named_text else _content(value)
 
 
 def _opened(parquet: Any, file: BinaryIO) -> Any:
-    """Without threads of Arrow: a worker is a fork of this process, in which they are gone, and would be waited for."""
+    """Open a file without Arrow's threads, which do not survive a fork: workers would deadlock."""
     return parquet.ParquetFile(file, pre_buffer=False, page_checksum_verification=True)
 
 
 def _values(table: Any, column: str) -> Iterator[Any]:
-    """What is in a column, row by row."""
+    """Yield the values of a column."""
     for group in range(table.num_row_groups):
         rows = max(1, min(_AT_ONCE, _MOST_AT_ONCE // (_unpacked(table, group, column) + 1)))
         for batch in table.iter_batches(rows, [group], [column], use_threads=False):
@@ -60,14 +60,14 @@ def _values(table: Any, column: str) -> Iterator[Any]:
 
 
 def _unpacked(table: Any, group: int, column: str | None) -> int:
-    """How many bytes a column, or all, of a row group unpacks to, as any of its values may, for they may share one.
+    """Return the unpacked bytes of a column, or all, of a row group: an upper bound for each value.
 
     Raises:
-        ValueError: If that is more than its size in the file justifies.
+        ValueError: If that is implausible for the size in the file.
 
     """
-    about, total = table.metadata.row_group(group), 0
-    for chunk in map(about.column, range(about.num_columns)):
+    group_metadata, total = table.metadata.row_group(group), 0
+    for chunk in map(group_metadata.column, range(group_metadata.num_columns)):
         if column is None or f"{chunk.path_in_schema}.".startswith(f"{column}."):
             check_unpacked(chunk.total_compressed_size, chunk.total_uncompressed_size)
             total += chunk.total_uncompressed_size
@@ -75,9 +75,9 @@ def _unpacked(table: Any, group: int, column: str | None) -> int:
 
 
 def _content(value: Any) -> Any:
-    """The image in a value, of which only bytes are read: where a path or an address leads was not asked for.
+    """Return the image in a value; only bytes are read, since paths and addresses in a file are not trusted.
 
-    An image whose bytes are missing becomes the error that stands in its way.
+    An image without bytes becomes an error object.
     """
     if isinstance(value, list) and value:
         value = value[0]
@@ -92,32 +92,32 @@ def _content(value: Any) -> Any:
 
 
 def _column(table: Any, path: str, reading: Reading) -> str | None:
-    """Which column has the images, by the first row; None if there are no rows."""
-    given = reading.column
+    """Return the column of images, detected by the first row; None without rows."""
+    column = reading.column
     for group in range(table.num_row_groups):
-        if given is not None:
-            check_column(table.schema_arrow.names, given, path)
-            return given
+        if column is not None:
+            check_column(table.schema_arrow.names, column, path)
+            return column
         _unpacked(table, group, None)
         for batch in table.iter_batches(1, [group], use_threads=False):
             if batch.num_rows:
                 row = dict(zip(batch.schema.names, (values.to_pylist()[0] for values in batch.columns), strict=True))
                 # a column of paths or addresses has to be named
-                bare = {name: "" if isinstance(value, str) else value for name, value in row.items()}
-                return find_column(bare, None, path)
+                candidates = {name: "" if isinstance(value, str) else value for name, value in row.items()}
+                return find_column(candidates, None, path)
     return None
 
 
 def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
-    """What another column says of each image, by the image's name; ValueError if there is no such column.
+    """Read the labels of images in another column, by the image's name.
 
     Raises:
         ValueError: If the stream is not of Parquet files, or one has no such column.
 
     """
     parquet = require("pyarrow.parquet", "parquet")
-    found: dict[str, str] = {}
-    known: dict[str, str] = {}  # each label once, however many images have it
+    labels: dict[str, str] = {}
+    interned: dict[str, str] = {}  # one string per label, however many images have it
     for path in (shard.label for shard in stream.shards):
         if not path.endswith(PARQUET.suffixes):
             raise ValueError(f"Labels in a column are of Parquet files, but {path!r} is another; give a .csv of labels")
@@ -126,5 +126,5 @@ def labels_of(stream: ImageStream, column: str) -> dict[str, str]:
             check_column(table.schema_arrow.names, column, path)
             for number, value in enumerate(_values(table, column)):
                 label = str(value)
-                found[f"{path}/{number}"] = known.setdefault(label, label)
-    return found
+                labels[f"{path}/{number}"] = interned.setdefault(label, label)
+    return labels

@@ -13,16 +13,16 @@ from torch import Tensor
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_BITS = 22  # of the fractions that Pillow computes with
+_BITS = 22  # of Pillow's fixed-point weights
 _HALF = 1 << (_BITS - 1)
 _SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
 
 
 def resize_bytes_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
-    """Resize an image by Pillow, rows before columns, as Pillow did in one call before it chose the order by size.
+    """Resize an image by Pillow, rows before columns, which newer versions of Pillow reorder by size.
 
     Args:
-        image: Shape ``(H, W, 3)``.
+        image: Image, shape ``(H, W, 3)``.
         size: Height and width of the result.
 
     """
@@ -32,16 +32,16 @@ def resize_bytes_image(image: NDArray[np.uint8], size: tuple[int, int]) -> NDArr
 
 
 def resize_bytes(imgs: Tensor, size: tuple[int, int]) -> Tensor:
-    """The same for a batch, on its device: antialiased bicubic, rounded after each of two passes.
+    """Resize a batch like :func:`resize_bytes_image`, on its device: antialiased bicubic, rounded after each pass.
 
-    Sums of integers below 2^31 are exact in float64, so the result is the same on every device.
+    Sums of integers below 2^31 are exact in float64, so the result is equal on all devices.
 
     Args:
-        imgs: Shape ``(B, C, H, W)``, whole numbers from 0 to 255, of any type.
+        imgs: Images ``(B, C, H, W)``, integers from 0 to 255, of any dtype.
         size: Height and width of the result.
 
     Returns:
-        float64, whole numbers from 0 to 255, shape ``(B, C, height, width)``.
+        Images, float64 integers from 0 to 255, shape ``(B, C, height, width)``.
 
     Example:
         >>> resize_bytes(torch.tensor([[[[0, 100], [100, 255]]]]), (1, 1))
@@ -62,23 +62,23 @@ def _rounded(sums: Tensor) -> Tensor:
 
 
 @lru_cache(32)
-def _weights(given: int, wanted: int, device: torch.device) -> Tensor:
-    """What each pixel of a row counts in each of the result, in fractions of 2^22, float64, ``(wanted, given)``."""
-    scale = given / wanted
-    stretch = max(scale, 1.0)  # the kernel covers all that becomes one pixel
-    weights = np.zeros((wanted, given))
-    for place in range(wanted):
-        centre = (place + 0.5) * scale
+def _weights(num_in: int, num_out: int, device: torch.device) -> Tensor:
+    """Return the weights of input pixels for each output pixel, in units of 2^-22, float64, ``(num_out, num_in)``."""
+    scale = num_in / num_out
+    stretch = max(scale, 1.0)  # antialiasing widens the kernel when shrinking
+    weights = np.zeros((num_out, num_in))
+    for pixel in range(num_out):
+        centre = (pixel + 0.5) * scale
         first = max(int(centre - _SUPPORT * stretch + 0.5), 0)
-        last = min(int(centre + _SUPPORT * stretch + 0.5), given)
+        last = min(int(centre + _SUPPORT * stretch + 0.5), num_in)
         values = _bicubic((np.arange(first, last, dtype=np.float64) - (centre - 0.5)) / stretch)
         fractions = values / values.sum() * (1 << _BITS)
-        weights[place, first:last] = np.trunc(fractions + np.copysign(0.5, fractions))
+        weights[pixel, first:last] = np.trunc(fractions + np.copysign(0.5, fractions))
     return torch.from_numpy(weights).to(device)
 
 
 def _bicubic(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
-    """Keys' kernel of a = -1/2."""
+    """Evaluate Keys' cubic kernel with a = -1/2."""
     x = np.abs(x)
     near, far = (1.5 * x - 2.5) * x * x + 1, ((-0.5 * x + 2.5) * x - 4) * x + 2
     return np.where(x < 1, near, np.where(x < 2, far, 0))

@@ -1,4 +1,4 @@
-"""One image, whatever it is, as RGB: read right, or refused."""
+"""Decode an image of any form to RGB, or refuse it."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ RGBImage: TypeAlias = "NDArray[np.uint8 | np.float32]"
 
 _CHANNELS = (1, 3, 4)
 _BITS, _PHOTOMETRIC, _SAMPLES, _PLANES, _FORMAT = 258, 262, 277, 284, 339  # tags of TIFF
-# by "is a tensor" and number of axes: where channels stand in the other layout, and how to get from there to ours
+# (is tensor, number of axes) -> (axis of channels in the other layout, conversion to ours)
 _MOVES = {
     (False, 3): (0, "imgs.transpose(1, 2, 0)"),
     (False, 4): (1, "imgs.transpose(0, 2, 3, 1)"),
@@ -40,14 +40,14 @@ _MOVES = {
 
 
 class FileFacts(NamedTuple):
-    """What is known of the file that an image was read from: its format, such as ``"JPEG"``, and its size."""
+    """Format, such as ``"JPEG"``, and size of the file of an image."""
 
     format: str
     num_bytes: int
 
 
 def file_facts(image: Any) -> FileFacts | None:
-    """Of a path or the bytes of a file; None for an image that is in memory."""
+    """Return format and size of a path or the bytes of a file; None for an image in memory."""
     image = unwrapped(image)
     if not isinstance(image, (str, os.PathLike, BytesIO)):
         return None
@@ -57,11 +57,11 @@ def file_facts(image: Any) -> FileFacts | None:
 
 
 def unwrapped(image: Any) -> Any:
-    """What an image is made of, without what is around it.
+    """Return the content of an image without containers.
 
     Args:
-        image: Also one that is first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with either of
-            them, or an address, of which the file is read.
+        image: An image, or one that is first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with
+            either of them, or an address, whose file is read.
 
     """
     if isinstance(image, (tuple, list)) and image:
@@ -77,9 +77,9 @@ def unwrapped(image: Any) -> Any:
 
 
 def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
-    """Anything that can be an image, as an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
+    """Decode an image of any form to an array ``(H, W, 3)``: uint8, or float32 in [0, 1].
 
-    Alpha is dropped, other colours are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
+    Alpha is dropped, other colour spaces are converted by Pillow, grey is repeated, 16-bit grey becomes float32.
     """
     image = unwrapped(image)
     if isinstance(image, (np.ndarray, Tensor)):
@@ -99,14 +99,14 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
     if image.mode == "F" or image.mode.startswith("I"):
         return _shades_to_rgb(image)
     if image.mode == "La":
-        image = image.convert("LA")  # Pillow knows no way from here to RGB
+        image = image.convert("LA")  # Pillow can't convert La to RGB
     if image.mode == "P" and "transparency" in image.info:
-        image = image.convert("RGBA")  # the same colours, without Pillow's warning about doing it in one step
+        image = image.convert("RGBA")  # same colours, without the warning of a direct conversion
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
 def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
-    """ValueError, which says what to do, unless axes and type are those of an image, or with four axes of several."""
+    """Raise ValueError with a remedy unless shape and dtype are those of an image, or of several with four axes."""
     tensor, shape = isinstance(images, Tensor), tuple(images.shape)
     got = f"but got shape {shape} and type {images.dtype}"
     channels = 1 if len(shape) == 2 else shape[-3 if tensor else -1] if len(shape) > 2 else 0
@@ -138,7 +138,7 @@ def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
     check_array(image, "it", 3)
     if isinstance(image, Tensor):
         image = image.detach().cpu()
-        image = image.float() if image.is_floating_point() else image  # NumPy knows no bfloat16
+        image = image.float() if image.is_floating_point() else image  # NumPy has no bfloat16
         image = (image.movedim(0, -1) if image.ndim == 3 else image).numpy()
     if image.ndim == 2:
         image = image[..., None]
@@ -154,7 +154,7 @@ def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
 
 
 def _shades_to_rgb(image: Image.Image) -> RGBImage:
-    """Grey of 16 bits or in floating point: Pillow's own conversion clips at 255, so all is almost white or black."""
+    """Convert grey of 16 bits or floating point, which Pillow would clip at 255."""
     shades = np.asarray(image)
     white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
     low, high = shades.min(), shades.max()
@@ -164,7 +164,7 @@ def _shades_to_rgb(image: Image.Image) -> RGBImage:
 
 
 class _Limit(int):
-    """Pillow warns above its limit and refuses above twice that; above this one it refuses."""
+    """Limit above which Pillow refuses, instead of above twice the limit: ``2 * limit`` is the limit itself."""
 
     def __rmul__(self, _: int) -> int:
         return int(self)
@@ -172,35 +172,35 @@ class _Limit(int):
 
 @contextmanager
 def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
-    """An image file, not decoded yet, while our limit of pixels stands in the place of Pillow's.
+    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's.
 
     Raises:
-        ValueError: If it has more pixels.
+        ValueError: If the image has more pixels.
 
     """
-    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
+    previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
     try:
         with open_image(file) as image:
             yield image
     except Image.DecompressionBombError as err:
         raise ValueError(beyond(str(err).split(",")[0])) from err
     finally:
-        Image.MAX_IMAGE_PIXELS = before
+        Image.MAX_IMAGE_PIXELS = previous
 
 
 def is_image_file(path: str | os.PathLike[str] | BytesIO) -> bool:
-    """Whether a file is an image, by its content."""
+    """True if the content of a file is an image."""
     try:
         with opened(path):
             return True
     except UnidentifiedImageError:
         return False
-    except Exception:  # what is wrong with it is said when it is read
+    except Exception:  # reported when the file is read
         return True
 
 
 def _check_file(path: str | os.PathLike[str]) -> None:
-    """ValueError for what must not be opened: a FIFO would wait for ever, a device never end."""
+    """Raise ValueError for files that must not be opened: FIFOs block, devices never end."""
     try:
         status = os.stat(path)  # noqa: PTH116
     except FileNotFoundError:
@@ -214,14 +214,14 @@ def _check_file(path: str | os.PathLike[str]) -> None:
 
 
 def check_no_address(path: str | os.PathLike[str]) -> None:
-    """ValueError if something that is no file is an address that was made a path, which takes a slash out of it."""
+    """Raise ValueError if a path that does not exist is an address made a ``Path``, which drops a slash."""
     text = os.fspath(path)
     if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", text):
         raise ValueError(f"{text!r} is an address that was made a path; give it as a string")
 
 
 def _check_tiff(image: Any) -> None:
-    """ValueError unless a TIFF is one picture of which Pillow gives all, with white and black where they belong."""
+    """Raise ValueError unless Pillow decodes a TIFF correctly: one page, supported depth and channels, black as 0."""
     tags = image.tag_v2
     bits, samples = max(tags.get(_BITS, (1,))), tags.get(_SAMPLES, 1)
     signed = 2 in tags.get(_FORMAT, ())
@@ -234,6 +234,6 @@ def _check_tiff(image: Any) -> None:
         "shades of which white is 0; save it with black as 0": deep and tags.get(_PHOTOMETRIC) == 0,
         f"{bits}-bit channels apart; save it with channels together": bits > 8 and tags.get(_PLANES) == 2,
     }
-    for fault, found in faults.items():
-        if found:
+    for fault, is_present in faults.items():
+        if is_present:
             raise ValueError(f"it is a TIFF with {fault}")

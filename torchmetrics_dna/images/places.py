@@ -1,4 +1,4 @@
-"""Where files are: on this machine, or at an address that fsspec reads; one, or many by a pattern."""
+"""Open and list files on this machine or at addresses, by path or pattern."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
 def suffix_of(path: str) -> str:
-    """The ending of a file's name, in lower case; of an address, without its query.
+    """Return the suffix of a file's name, in lower case; for an address, without its query.
 
     Example:
         >>> suffix_of("https://host/photos.TAR?token=x.png")
@@ -35,13 +35,13 @@ def suffix_of(path: str) -> str:
 
 
 def expand(pattern: str) -> list[str]:
-    """The files that a pattern stands for: ``{a,b}`` and ``{000..999}`` are spelled out, ``*`` is looked up.
+    """Expand a pattern to files: ``{a,b}`` and ``{000..999}`` are enumerated, ``*`` is matched.
 
-    A file of just that name comes first.
+    An existing file of exactly that name takes precedence.
 
     Raises:
         FileNotFoundError: If nothing matches.
-        ValueError: If braces stand for more files than are read as one set.
+        ValueError: If braces expand to more files than the limit of one set.
 
     Example:
         >>> expand("shards/{08..11}.tar")
@@ -50,62 +50,62 @@ def expand(pattern: str) -> list[str]:
     """
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]
-    found: list[str] = []
+    files: list[str] = []
     for text in _spelled_out(pattern):
-        wild = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
-        found += sorted(_looked_up(text), key=natural_key) if wild else [text]
-    if not found:
+        has_wildcard = "*" in text if is_address(text) else any(sign in text for sign in "*?[")
+        files += sorted(_looked_up(text), key=natural_key) if has_wildcard else [text]
+    if not files:
         raise FileNotFoundError(f"There are no files {pattern!r}")
-    return list(dict.fromkeys(found))
+    return list(dict.fromkeys(files))
 
 
 def is_folder(address: str) -> bool:
-    """Whether an address is that of a folder with files in it."""
+    """True if an address is a non-empty folder."""
     with asking(address):
         system, path = system_of(address)
         return not address.startswith("http") and bool(system.isdir(path))
 
 
 def files_below(address: str) -> list[str]:
-    """The addresses of all files in a folder."""
+    """Return the addresses of all files in a folder."""
     with asking(address):
         system, path = system_of(address)
-        return [system.unstrip_protocol(found) for found in system.find(path)]
+        return [system.unstrip_protocol(file) for file in system.find(path)]
 
 
 def check_there(path: str) -> None:
-    """FileNotFoundError, or OSError, unless there is a file at a path or address."""
+    """Raise FileNotFoundError, or OSError, unless a path or address is a file."""
     if is_address(path):
         with asking(path):
-            system, where = system_of(path)
-            system.info(where)
+            system, remote_path = system_of(path)
+            system.info(remote_path)
     elif not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {path!r}")
 
 
 def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
-    """Open a file of this machine, or at an address.
+    """Open a file on this machine, or at an address.
 
     Args:
-        path: Where it is.
-        forwards: It will be read from the first byte to the last, so a server need not know how to give parts.
+        path: Path or address.
+        forwards: Whether it is only read sequentially, so that a server need not support range requests.
 
     Raises:
-        FileNotFoundError: If there is none.
+        FileNotFoundError: If there is no such file.
         OSError: If it can't be read.
-        ModuleNotFoundError: If a package is missing that such an address takes.
+        ModuleNotFoundError: If the package for the protocol is missing.
 
     """
     if not is_address(path):
         return Path(path).open("rb")
     with asking(path):
-        system, where = system_of(path)
+        system, remote_path = system_of(path)
         settings = {"block_size": 0} if forwards and path.startswith("http") else {}
-        return cast("BinaryIO", system.open(where, "rb", **settings))
+        return cast("BinaryIO", system.open(remote_path, "rb", **settings))
 
 
 def read_address(address: str, most: int) -> bytes:
-    """The bytes of a file at an address, but not more than one beyond ``most``."""
+    """Read a file at an address, up to ``most + 1`` bytes."""
     with open_file(address, forwards=True) as file, asking(address):
         parts, size = [], 0
         while size <= most and (part := file.read(min(1 << 20, most + 1 - size))):
@@ -115,7 +115,7 @@ def read_address(address: str, most: int) -> bytes:
 
 
 def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
-    """To be called in a forked process, where the thread that fsspec waits for is gone, which old ones don't see."""
+    """Reset fsspec in a forked process, where its thread is gone, which old versions don't detect."""
     asyn = sys.modules.get("fsspec.asyn")
     if asyn is not None and not hasattr(asyn, "reset_after_fork"):
         asyn.iothread[0] = asyn.loop[0] = None
@@ -124,15 +124,15 @@ def forget_threads(worker: int = 0) -> None:  # noqa: ARG001
 
 def _spelled_out(pattern: str) -> Iterator[str]:
     parts = re.split(r"\{([^{}]*)\}", pattern)
-    choices = [_choices(part, pattern) if place % 2 else [part] for place, part in enumerate(parts)]
+    choices = [_choices(part, pattern) if i % 2 else [part] for i, part in enumerate(parts)]
     check_files(prod(map(len, choices)), pattern)
     return map("".join, itertools.product(*choices))
 
 
 def _choices(inner: str, pattern: str) -> list[str]:
-    """What stands between braces, spelled out."""
-    if found := _RANGE.fullmatch(inner):
-        first, last = found.groups()
+    """Enumerate the content of braces."""
+    if match := _RANGE.fullmatch(inner):
+        first, last = match.groups()
         width = len(first) if first.startswith("0") else 0
         check_files(int(last) - int(first) + 1, pattern)
         return [f"{number:0{width}}" for number in range(int(first), int(last) + 1)]
@@ -144,4 +144,4 @@ def _looked_up(pattern: str) -> list[str]:
         return glob(pattern, recursive=True)  # noqa: PTH207
     with asking(pattern):
         system, path = system_of(pattern)
-        return [system.unstrip_protocol(found) for found in system.glob(path)]
+        return [system.unstrip_protocol(file) for file in system.glob(path)]

@@ -1,4 +1,4 @@
-"""Formats that Pillow reads by a plugin, which is asked for when a file needs it."""
+"""Image formats that need a plugin of Pillow, imported when a file needs it."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 def open_image(file: str | os.PathLike[str] | BytesIO) -> Image.Image:
-    """As ``PIL.Image.open``, also of HEIC and JPEG XL where their plugins are installed.
+    """Open an image by ``PIL.Image.open``, including HEIC and JPEG XL if their plugins are installed.
 
     Raises:
-        UnidentifiedImageError: If it is no image.
-        ValueError: If it takes a plugin that is not installed.
+        UnidentifiedImageError: If the file is not an image.
+        ValueError: If it needs a plugin that is not installed.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""Properties of images as they are given, before any resize: named figures, each of which is a neuron."""
+"""Properties of images before any resize: named figures, each of which is a neuron."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.pixels import FileFacts
 
 LAYER = "properties"
-VERSION = 2  # of what the figures mean; to be raised with any change of a value
+VERSION = 2  # of the definitions; increment it with any change of a value
 PROPERTIES = (
     "width", "height", "aspect ratio", "brightness", "contrast", "dark pixels", "bright pixels", "saturation",
     "red against green", "blue against yellow", "colours", "dark corners", "sharpness", "noise", "fine detail",
     "flat areas", "pixelation", "blockiness", "JPEG files", "PNG files", "bytes per pixel",
 )  # fmt: skip
-NUM_OF_FILES = 3  # the last ones, which only a file has
-_WINDOW = 192  # pixels, of the middle of an image, in which neighbours are compared
-_PIXELS = 1 << 14  # of which colours are taken
-_WHITE = 255_000  # of grey, in thousandths
-_NEAR = 4  # pixels around a row or column, in which pixelation looks for a step
-_MOST_BYTES = 8  # of a pixel
+NUM_OF_FILES = 3  # the last properties, which are of files
+_WINDOW = 192  # side of the central crop for texture, in pixels
+_PIXELS = 1 << 14  # maximum number of pixels for colours
+_WHITE = 255_000  # white in thousandths
+_NEAR = 4  # radius of the search for a step by pixelation, in pixels
+_MOST_BYTES = 8  # scale of bytes per pixel
 
 
 def image_properties(imgs: Tensor, file: FileFacts | None = None) -> Tensor:
-    """Measure properties of each image, as given.
+    """Measure properties of original images.
 
-    All are sums of integers but for a last division, so an image has the same figures in any batch and process.
+    All are sums of integers up to a final division, so the figures of an image do not depend on batch and process.
 
     Args:
-        imgs: Shape ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        file: Of what the images were read from, if that is known; else the last three properties are 0.
+        imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        file: Facts of the file of the images; if None, the last three properties are 0.
 
     Returns:
-        float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are logarithms to the
-        base 2, a sixteenth of them; 0.5 is a square, no red or green cast, corners as bright as the middle, and no more
-        difference at the borders of blocks of 8 pixels than elsewhere; bytes per pixel are an eighth of them.
+        Properties, float32 in [0, 1], shape ``(B, 21)``, in the order of ``PROPERTIES``. Width and height are ``log2``
+        divided by 16, bytes per pixel are divided by 8. The neutral value 0.5 means a square, no colour cast, corners
+        as bright as the middle, and no excess of differences at the borders of 8-pixel blocks.
 
     Example:
         >>> grey = torch.full((1, 3, 16, 16), 128, dtype=torch.uint8)
-        >>> found = dict(zip(PROPERTIES, image_properties(grey)[0].tolist(), strict=True))
-        >>> found["width"], found["aspect ratio"], round(found["brightness"], 3), found["flat areas"]
+        >>> values = dict(zip(PROPERTIES, image_properties(grey)[0].tolist(), strict=True))
+        >>> values["width"], values["aspect ratio"], round(values["brightness"], 3), values["flat areas"]
         (0.25, 0.5, 0.502, 1.0)
 
     """
     imgs = imgs.cpu() if lacks_float64(imgs.device) else imgs
     if imgs.dtype != torch.uint8:
         imgs = imgs.mul(255).round().to(torch.uint8)
-    found = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
+    properties = torch.zeros(len(imgs), len(PROPERTIES), dtype=torch.float64, device=imgs.device)
     sizes = _sizes(*imgs.shape[2:])
-    of_file = [0.0] * NUM_OF_FILES if file is None else _of_file(file, imgs[0, 0].numel())
-    # not sent as tensors, which would wait for the device
-    for column, value in (*enumerate(sizes), *enumerate(of_file, len(PROPERTIES) - NUM_OF_FILES)):
-        found[:, column] = value
+    file_values = [0.0] * NUM_OF_FILES if file is None else _of_file(file, imgs[0, 0].numel())
+    # filled with scalars, since copying a tensor is a device sync
+    for column, value in (*enumerate(sizes), *enumerate(file_values, len(PROPERTIES) - NUM_OF_FILES)):
+        properties[:, column] = value
     if len(imgs):
-        found[:, len(sizes) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
-    return found.clamp_(0, 1).float()
+        properties[:, len(sizes) : -NUM_OF_FILES] = torch.stack([*_colours(imgs), *_texture(imgs)], 1)
+    return properties.clamp_(0, 1).float()
 
 
 def property_in_words(name: str, value: float) -> str:
-    """A value of a property in its unit.
+    """Format a value of a property in its unit.
 
     Example:
         >>> property_in_words("width", 0.5), property_in_words("dark pixels", 0.25), property_in_words("noise", 0.0123)
@@ -91,19 +91,19 @@ def _of_file(file: FileFacts, pixels: int) -> list[float]:
 
 
 def _grey(imgs: Tensor) -> Tensor:
-    """Brightness of each pixel, in thousandths of 255, int32."""
+    """Compute the brightness of each pixel, in thousandths of 255, int32."""
     red, green, blue = imgs.int().unbind(1)
     grey: Tensor = red * 299 + green * 587 + blue * 114
     return grey
 
 
 def _colours(imgs: Tensor) -> list[Tensor]:
-    """From brightness to dark corners, of images ``(B, 3, H, W)``."""
+    """Compute the properties from brightness to dark corners, of images ``(B, 3, H, W)``."""
     step = math.ceil(math.sqrt(imgs[0, 0].numel() / _PIXELS))
     imgs = imgs[:, :, ::step, ::step].contiguous()
     grey, count = _grey(imgs), imgs[0, 0].numel()
     red, green, blue = imgs.int().unbind(1)
-    # less than 2^31: of at most 2^14 pixels
+    # no overflow: at most 2^14 pixels
     mean, squares = _total(grey) / count, _total(grey.long() * grey) / count
     spread = (squares - mean * mean).clamp(min=0).sqrt()
     high = imgs >> 3  # five bits of each channel
@@ -124,7 +124,7 @@ def _colours(imgs: Tensor) -> list[Tensor]:
 
 
 def _dark_corners(grey: Tensor) -> Tensor:
-    """How much darker the corners are than the middle, each an eighth of the height and width."""
+    """Compare the brightness of corners and middle, each an eighth of the height and width."""
     down, right = (max(1, extent // 8) for extent in grey.shape[1:])
     top, left = ((extent - size) // 2 for extent, size in zip(grey.shape[1:], (down, right), strict=True))
     corners = [grey[:, y, x] for y in (slice(down), slice(-down, None)) for x in (slice(right), slice(-right, None))]
@@ -134,13 +134,13 @@ def _dark_corners(grey: Tensor) -> Tensor:
 
 
 def _texture(imgs: Tensor) -> list[Tensor]:
-    """From sharpness to blockiness, of the middle of images ``(B, 3, H, W)``; 0 where they are too small."""
-    top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in imgs.shape[2:])  # so that blocks of 8 stay blocks
+    """Compute the properties from sharpness to blockiness, of the middle of images; 0 where they are too small."""
+    top, left = (max(0, (size - _WINDOW) // 16 * 8) for size in imgs.shape[2:])  # aligned to blocks of 8 pixels
     grey = _grey(imgs[:, :, top : top + _WINDOW, left : left + _WINDOW])
     if min(grey.shape[1:]) < 3:
         return [_total(grey) * 0] * 6
     across, down = grey.diff(dim=2), grey.diff(dim=1)
-    second, below = across.diff(dim=2), down.diff(dim=1)  # which add up to the Laplacian
+    second, below = across.diff(dim=2), down.diff(dim=1)  # their sum is the Laplacian
     noise = second[:, 2:] - 2 * second[:, 1:-1] + second[:, :-2]  # Immerkaer's kernel (1996): blind to edges
     wide = _mean(grey[:, :, 2:] - grey[:, :, :-2]) + _mean(grey[:, 2:] - grey[:, :-2])
     columns, rows = across.abs().sum(1), down.abs().sum(2)  # at most 192 steps of 255,000 each
@@ -157,22 +157,22 @@ def _texture(imgs: Tensor) -> list[Tensor]:
 
 
 def _total(values: Tensor) -> Tensor:
-    """Sum over an image, exact, float64, shape ``(B,)``."""
+    """Sum over each image, exact, float64, shape ``(B,)``."""
     return values.flatten(1).sum(1, dtype=torch.int64).double()
 
 
 def _count(values: Tensor) -> Tensor:
-    """How many are not 0, float64, shape ``(B,)``."""
+    """Count nonzero values of each image, float64, shape ``(B,)``."""
     return values.flatten(1).count_nonzero(1).double()
 
 
 def _mean(values: Tensor) -> Tensor:
-    """Mean absolute value of integers, exact but for the division."""
+    """Compute the mean absolute value of integers, exact up to the division."""
     return _total(values.abs()) / values[0].numel()
 
 
 def _pixelation(columns: Tensor, rows: Tensor) -> Tensor:
-    """Share of rows and columns with next to no difference beside some with much: so are pixels that were enlarged."""
+    """Compute the share of rows and columns with hardly any difference near large ones, typical of enlarged pixels."""
     still, size = torch.zeros_like(columns[:, 0]).double(), 0
     for steps in (columns, rows):
         most = torch.nn.functional.max_pool1d(steps.double()[:, None], 2 * _NEAR + 1, 1, _NEAR)[:, 0]
@@ -181,7 +181,7 @@ def _pixelation(columns: Tensor, rows: Tensor) -> Tensor:
 
 
 def _blockiness(columns: Tensor, rows: Tensor, height: int, width: int) -> Tensor:
-    """Differences at the borders of blocks of 8 pixels, over these and those elsewhere."""
+    """Compute the share of differences at the borders of 8-pixel blocks: borders / (borders + elsewhere)."""
     borders = elsewhere = torch.zeros_like(columns[:, 0]).double()
     for steps, length in ((columns, height), (rows, width)):
         border = torch.arange(steps.shape[1], device=steps.device) % 8 == 7

@@ -1,10 +1,10 @@
-"""Resizes: three are antialiased and bicubic, and differ in what becomes of values between and beyond bytes.
+"""Resize images: three methods are antialiased and bicubic, and differ in rounding and clipping.
 
-``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip either, and
-``"pillow"`` rounds to bytes, as Pillow does with 8-bit images. ``"tensorflow"`` is bilinear, of the
-nearest pixels alone, counted from the upper left corner, as in TensorFlow 1: what FID was published with.
+``"clean"`` (Parmar et al., CVPR 2022) computes in float and clips to [0, 1], ``"torch"`` does not clip, and
+``"pillow"`` rounds to bytes, like Pillow with 8-bit images. ``"tensorflow"`` is bilinear without antialiasing, aligned
+to the upper left corner, as in TensorFlow 1, with which FID was published.
 
-Two forms that agree: one for image files, in loader workers; one for batches of tensors, on their own device. All sizes
+There are two equivalent forms: for decoded images in loader workers, and for batches of tensors on their device. Sizes
 are ``(height, width)``.
 """
 
@@ -34,16 +34,16 @@ RESIZES: tuple[Resize, ...] = get_args(Resize)
 def resize_image(
     image: RGBImage, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
 ) -> NDArray[np.float32]:
-    """Resize an image, by default as the official implementation does in its mode 'clean'.
+    """Resize an image, by default like the official implementation in its mode 'clean'.
 
     Args:
-        image: Shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
+        image: Image, shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
         size: Height and width of the result.
-        crop: ``"center"`` cuts the largest central square out first.
-        resize: In which way.
+        crop: ``"center"`` to crop to the largest central square first.
+        resize: Method of resizing.
 
     Returns:
-        float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(3, height, width)``.
+        Image, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(3, height, width)``.
 
     """
     if crop == "center":
@@ -51,15 +51,15 @@ def resize_image(
         image = image[top : top + side, left : left + side]
     if resize == "pillow":
         pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-        made = resize_bytes_image(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
-        return np.divide(made, np.float32(255), dtype=np.float32, order="C")
+        resized_bytes = resize_bytes_image(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
+        return np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
     if resize in ("torch", "tensorflow"):
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]
         return np.asarray(resize_tensor(batch, size, resize=resize)[0].numpy())
     height, width = size
     resized = np.empty((3, height, width), np.float32)
     most = np.float32(255 if image.dtype == np.uint8 else 1)
-    # channel by channel, so that each stays in the processor's cache from one step to the next
+    # channel by channel, for cache locality
     for channel, out in zip(image.transpose(2, 0, 1), resized, strict=True):
         values = np.divide(channel, most, dtype=np.float32, order="C")
         if values.shape != size:
@@ -69,16 +69,16 @@ def resize_image(
 
 
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
-    """The same for a batch, on its device; equal to :func:`resize_image` to 1e-5, and exactly unless 'clean'.
+    """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
     Args:
-        imgs: Shape ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
+        imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
         size: Height and width of the result.
-        crop: ``"center"`` cuts the largest central square out first.
-        resize: In which way.
+        crop: ``"center"`` to crop to the largest central square first.
+        resize: Method of resizing.
 
     Returns:
-        float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(B, 3, height, width)``.
+        Images, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(B, 3, height, width)``.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
@@ -105,7 +105,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
 
 
 def check_resize(crop: str, resize: str | None) -> None:
-    """ValueError unless these are a crop and, if it is given, a resize."""
+    """Raise ValueError unless crop and resize are valid; resize may be None."""
     if crop not in get_args(Crop):
         raise ValueError(f"Argument `crop` expected to be 'none' or 'center', but got {crop!r}")
     if resize not in (None, *RESIZES):
@@ -113,16 +113,16 @@ def check_resize(crop: str, resize: str | None) -> None:
 
 
 def central_square(height: int, width: int) -> tuple[int, int, int]:
-    """Top, left and side of the largest square in the middle of an image, in pixels."""
+    """Return top, left and side of the largest central square of an image, in pixels."""
     side = min(height, width)
     return (height - side) // 2, (width - side) // 2, side
 
 
 def _between_neighbours(imgs: Tensor, axis: int, side: int) -> Tensor:
-    """Linear interpolation along an axis, at the multiples of the ratio of sides, in float32 as TensorFlow 1 does."""
-    old = imgs.shape[axis]
-    places = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor(old / side)
-    before = places.long()
-    shares = (places - before).view(-1, *[1] * (3 - axis))
-    low, high = (imgs.index_select(axis, pixels) for pixels in (before, (before + 1).clamp(max=old - 1)))
+    """Interpolate linearly along an axis, at multiples of the ratio of sizes, in float32 like TensorFlow 1."""
+    old_side = imgs.shape[axis]
+    coordinates = torch.arange(side, dtype=torch.float32, device=imgs.device) * torch.tensor(old_side / side)
+    lower = coordinates.long()
+    shares = (coordinates - lower).view(-1, *[1] * (3 - axis))
+    low, high = (imgs.index_select(axis, pixels) for pixels in (lower, (lower + 1).clamp(max=old_side - 1)))
     return low + (high - low) * shares

@@ -1,4 +1,4 @@
-"""Rows that hold an image among other things: which of their columns it is in."""
+"""Find the column of images in rows of several values."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _LIKELY = ("image", "img", "jpg", "jpeg", "png", "webp", "pixel_values", "pictur
 _NAME_IT = "name it by `column`"
 
 
-def find_column(row: Mapping[str, Any], given: str | None, label: str) -> str:
-    """The column of the image.
+def find_column(row: Mapping[str, Any], column: str | None, label: str) -> str:
+    """Return the name of the column of images.
 
     Args:
         row: One of the rows.
-        given: What it is called; None to guess: one of the usual names, or else the only one that holds an image.
-        label: What to call the rows.
+        column: Name of the column; None to detect it: a common name, or else the only column with an image.
+        label: Name of the rows in errors.
 
     Raises:
-        ValueError: If there is none, or it can't be told.
+        ValueError: If there is none, or it is ambiguous.
 
     Example:
         >>> find_column({"label": 3, "img": np.zeros((4, 5, 3), np.uint8)}, None, "rows")
         'img'
 
     """
-    if given is not None:
-        check_column(row, given, label)
-        return given
+    if column is not None:
+        check_column(row, column, label)
+        return column
     holding = [name for name, value in row.items() if _is_image(value)]
     lower = {name.lower(): name for name, value in row.items() if value is None or _is_image(value, least_axes=2)}
     if usual := [lower[name] for name in _LIKELY if name in lower]:
@@ -50,44 +50,44 @@ def find_column(row: Mapping[str, Any], given: str | None, label: str) -> str:
     raise ValueError(f"There is {what} in {label!r}, which has {_listed(row)}; {_NAME_IT}")
 
 
-def check_column(columns: Iterable[str], given: str, label: str) -> None:
-    """ValueError, which names the columns that there are, if there is no such one."""
+def check_column(columns: Iterable[str], column: str, label: str) -> None:
+    """Raise ValueError that lists the columns unless ``column`` is one of them."""
     columns = list(columns)
-    if given not in columns:
-        raise ValueError(f"There is no column {given!r} in {label!r}, which has {_listed(columns)}; {_NAME_IT}")
+    if column not in columns:
+        raise ValueError(f"There is no column {column!r} in {label!r}, which has {_listed(columns)}; {_NAME_IT}")
 
 
 class Column:
-    """Takes images out of rows, once the first of them has shown in which column they are.
+    """Extractor of images from rows, by a column that is detected in the first row.
 
     Args:
-        given: What it is called; None to guess.
-        label: What to call the rows.
+        column: Name of the column; None to detect it.
+        label: Name of the rows in errors.
 
     """
 
-    def __init__(self, given: str | None, label: str) -> None:
-        self._given, self._label = given, label
-        self._found: str | None = None
+    def __init__(self, column: str | None, label: str) -> None:
+        self._column, self._label = column, label
+        self._resolved: str | None = None
 
     def __call__(self, item: Any) -> Any:
-        """The image in a row; anything else is an image itself."""
+        """Return the image in a row; other items are images themselves."""
         if not isinstance(item, Mapping) or is_file(item):
             return item
-        if self._found is None:
-            self._found = find_column(item, self._given, self._label)
-        if self._found not in item:
-            raise ValueError(f"its row has no column {self._found!r}, but {_listed(item)}")
-        return item[self._found]
+        if self._resolved is None:
+            self._resolved = find_column(item, self._column, self._label)
+        if self._resolved not in item:
+            raise ValueError(f"its row has no column {self._resolved!r}, but {_listed(item)}")
+        return item[self._resolved]
 
 
 def is_file(item: Mapping[Any, Any]) -> bool:
-    """Whether it is ``{"bytes": ..., "path": ...}`` or one of them: how Arrow and Parquet keep an image."""
+    """True for ``{"bytes": ..., "path": ...}`` or a part of it: the format of an image in Arrow and Parquet."""
     return bool(item) and item.keys() <= {"bytes", "path"}
 
 
 def _is_image(value: Any, least_axes: int = 3) -> bool:
-    """Whether a column may be that of images, or of batches of them; with two axes, it may be boxes as well."""
+    """True if a value may be an image or a batch of images; with two axes, it may also be boxes."""
     if isinstance(value, Mapping):
         return is_file(value) and any(value.values())
     if isinstance(value, (bytes, bytearray)):

@@ -1,4 +1,4 @@
-"""Where images come from: files of many kinds, datasets, things in memory, streams; all opened by one function."""
+"""Open image sets of all kinds: files, datasets, objects in memory and streams."""
 
 from __future__ import annotations
 
@@ -56,28 +56,27 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
     """Open a set of images.
 
     Args:
-        source: A folder (searched recursively, in natural order; hidden files and folders are left out; each file
-            counts once, whatever links to it), a ``.zip`` (likewise), a ``.txt`` in UTF-8 with one path or address a
-            line (relative to that file), one image file; ``.npy`` and ``.npz`` of ``(B, H, W, C)``, ``.tar`` (also
-            packed, also as WebDataset has them), ``.parquet``, a video. Each may be an address (``https://``,
-            ``s3://``, ``gs://``, ``hf://``), and files of a kind may be many: ``shards/{000..099}.tar``,
+        source: A folder (searched recursively, in natural order, without hidden files and folders; each file counts
+            once, however many links lead to it), a ``.zip`` (searched the same way), a ``.txt`` in UTF-8 with one path
+            or address per line (relative to that file), one image file; ``.npy`` and ``.npz`` of ``(B, H, W, C)``,
+            ``.tar`` (also compressed, also of WebDataset), ``.parquet``, a video. Each may be an address (``https://``,
+            ``s3://``, ``gs://``, ``hf://``), or a pattern of several files of a kind: ``shards/{000..099}.tar``,
             ``shards/*.tar``. Or a sequence of paths, addresses, bytes of files, Pillow images, arrays ``(H, W, C)``,
             tensors ``(C, H, W)`` or dicts that hold one; an array ``(B, H, W, C)`` or tensor ``(B, C, H, W)``; a
-            map-style dataset that gives any of these, alone or first in a tuple. Arrays and tensors have 1, 3 or 4
-            channels, and are uint8, or floating point in [0, 1]. Or what gives images or batches of them one after
-            the other: a ``DataLoader``, an ``IterableDataset``, an iterator, or a function without arguments that is
-            called until it gives None.
+            map-style dataset of any of these, alone or first in a tuple. Arrays and tensors have 1, 3 or 4 channels,
+            and are uint8, or floating point in [0, 1]. Or an iterable of images or batches: a ``DataLoader``, an
+            ``IterableDataset``, an iterator, or a function without arguments that is called until it returns None.
         reading: Options for reading them.
 
     Returns:
-        An ``ImageSource``, or an ``ImageStream`` where there is no way to ask for an image by its number.
+        An ``ImageSource``, or an ``ImageStream`` if there is no random access.
 
     Raises:
         FileNotFoundError: If the path does not exist.
         PermissionError: If a folder may not be read.
-        ModuleNotFoundError: If a package is missing that such a file or address takes.
-        ValueError: If there are no images, what is there is no source of images, or there is no such column.
-        TypeError: If it is none of these.
+        ModuleNotFoundError: If the package for the kind of file or address is missing.
+        ValueError: If there are no images, the file is not a source of images, or there is no such column.
+        TypeError: If ``source`` has another type.
 
     Example:
         >>> rows = [{"label": 0, "image": np.zeros((4, 5, 3), np.uint8)}]
@@ -98,11 +97,11 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
 
 
 def open_indexed(source: Source, what: str, reading: Reading | None = None) -> ImageSource:
-    """As :func:`open_source`, for what takes images by number; ValueError, which says so, if it is a stream.
+    """Open a set of images with random access; ValueError for a stream.
 
     Args:
         source: See :func:`open_source`.
-        what: What takes them, such as "A report".
+        what: Name of the consumer in the error, such as "A report".
         reading: Options for reading them.
 
     """
@@ -113,17 +112,17 @@ def open_indexed(source: Source, what: str, reading: Reading | None = None) -> I
 
 
 def check_used(reading: Reading, *opened: object) -> None:
-    """ValueError if a column or frames are chosen, and nothing that was opened has any."""
-    images = [one for one in opened if isinstance(one, (ImageSource, ImageStream))]
+    """Raise ValueError if ``column`` or ``fps`` is set, but applies to nothing that was opened."""
+    sources = [images for images in opened if isinstance(images, (ImageSource, ImageStream))]
     for name, what in (("column", "columns"), ("fps", "frames")):
         value = getattr(reading, name)
-        if value is not None and not any(name in one.uses for one in images):
-            where = " and ".join(repr(one.label) for one in images) or "what was given"
-            raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {where}; leave it out")
+        if value is not None and not any(name in source.uses for source in sources):
+            labels = " and ".join(repr(source.label) for source in sources) or "what was given"
+            raise ValueError(f"Argument `{name}` is {value!r}, but there are no {what} in {labels}; leave it out")
 
 
 def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Sequence[str]]:
-    """What is no path, and which choices it has."""
+    """Open an object other than a path; return the names of options that apply, too."""
     if isinstance(source, Mapping) and not is_file(source):
         raise TypeError(
             f"Expected images, but got a {type(source).__name__} with {', '.join(map(str, source)) or 'nothing'};"
@@ -147,24 +146,24 @@ def _open_object(source: Any, label: str, reading: Reading) -> tuple[Images, Seq
 
 
 def _open_path(text: str, reading: Reading) -> tuple[Images, Sequence[str]]:
-    """What a path, an address or a pattern stands for, and which choices it has."""
+    """Open a path, an address or a pattern; return the names of options that apply, too."""
     files = expand(text) if is_address(text) else _local(text)
     suffixes = {suffix_of(file): file for file in reversed(files)}
     kind = next((kind for kind in KINDS if suffix_of(files[0]) in kind.suffixes), None)
     folder = len(files) == 1 and not is_address(files[0]) and Path(files[0]).is_dir()
     if folder or (kind is None and len(suffixes) == 1):
         return _open_unknown(files, text, reading), ()
-    other = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
-    if kind is None or other:
-        few = ", ".join(sorted({files[0], *other})[:2])
-        raise ValueError(f"The files {text!r} are of several kinds, such as {few}; give those of one kind")
-    for file in files[:1] if is_address(files[0]) else files:  # asking for all may take long
+    unfit = [file for suffix, file in suffixes.items() if kind is None or suffix not in kind.suffixes]
+    if kind is None or unfit:
+        examples = ", ".join(sorted({files[0], *unfit})[:2])
+        raise ValueError(f"The files {text!r} are of several kinds, such as {examples}; give those of one kind")
+    for file in files[:1] if is_address(files[0]) else files:  # checking all may take long
         check_there(file)
     return kind.open(files, text, reading), kind.choices
 
 
 def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
-    """A folder, or image files whose names do not say so."""
+    """Open a folder, or image files without a known suffix."""
     path = files[0]
     if len(files) == 1 and (is_folder(path) if is_address(path) else Path(path).is_dir()):
         return open_folder(path, reading)
@@ -175,7 +174,7 @@ def _open_unknown(files: list[str], text: str, reading: Reading) -> ImageSource:
 
 
 def _local(text: str) -> list[str]:
-    """The files or the folder that a path or a pattern stands for."""
+    """Expand a path or a pattern to files or a folder."""
     files = expand(text)
     for path in files:
         try:
@@ -191,7 +190,7 @@ def _local(text: str) -> list[str]:
 
 
 def _shards_in(folder: str) -> str:
-    """What else to try, for a folder that holds files of another kind."""
+    """Return a remedy for a folder that has files of another kind; else an empty text."""
     suffixes = [suffix for kind in KINDS if kind not in (LIST, IMAGE) for suffix in kind.suffixes]
-    found = next((suffix for suffix in suffixes if any(Path(folder).glob(f"*{suffix}"))), None)
-    return f"; for the files in it, give {Path(folder) / f'*{found}'}" if found else ""
+    present = next((suffix for suffix in suffixes if any(Path(folder).glob(f"*{suffix}"))), None)
+    return f"; for the files in it, give {Path(folder) / f'*{present}'}" if present else ""

@@ -1,4 +1,4 @@
-"""What tells whether an image has changed, without decoding it."""
+"""Detect changes of an image without decoding it."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ if TYPE_CHECKING:
 
 
 def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
-    """Size and time of a file, or a checksum of what is in memory; nothing of what is at an address."""
+    """Return the size and time of a file, or a checksum of an image in memory; empty for an address."""
     try:
         image = fetch(index)
         if is_address(image):
             return ""
         image = unwrapped(image)
-        if isinstance(image, Image.Image):  # one that is not loaded yet is as its file
+        if isinstance(image, Image.Image):  # if not loaded yet, stamp its file
             image = (getattr(image, "fp", None) and getattr(image, "filename", None)) or np.asarray(image)
         if isinstance(image, (str, os.PathLike)):
-            found = Path(image).stat()
-            return f"{found.st_size} {found.st_mtime_ns}"
+            status = Path(image).stat()
+            return f"{status.st_size} {status.st_mtime_ns}"
         if isinstance(image, BytesIO):
             return f"{image.getbuffer().nbytes} {zlib.crc32(image.getbuffer()):08x}"
         if isinstance(image, Tensor):
@@ -39,5 +39,5 @@ def stamp_of(fetch: Callable[[int], Any], index: int) -> str:
         if array.dtype.hasobject:
             return ""
         return f"{array.dtype} {array.shape} {zlib.crc32(array.data):08x}"
-    except Exception:  # what is wrong with it is said where it is read
+    except Exception:  # reported when the image is read
         return "unreadable"

@@ -1,4 +1,4 @@
-"""Images in tar archives: plain ones, packed ones, and the shards of WebDataset."""
+"""Images in tar archives: plain, compressed, and shards of WebDataset."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ _CHUNK = 1 << 20
 
 
 def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
-    """The images of some tars.
+    """Open the images of tars.
 
-    One of this machine that is not packed is looked through first, which reads no more than its headers, so that it has
-    an index like a zip. Shards are many, and packed tars have to be unpacked to be looked through: they are streams.
+    A single local uncompressed tar is indexed first, by reading only its headers. Several or compressed tars are
+    streams, since indexing them means reading all of them.
     """
     if len(files) == 1 and not is_address(files[0]) and not _is_packed(files[0]):
         return _open_one(files[0], reading)
@@ -53,7 +53,7 @@ def _open_one(path: str, reading: Reading) -> ImageSource:
 
 
 class _Member(NamedTuple):
-    """A file of a tar: where its bytes begin, how many it has, and the stretches of them that are stored if not all."""
+    """File of a tar: offset and size of its bytes, and the stored ranges if it is sparse."""
 
     offset: int
     size: int
@@ -61,32 +61,32 @@ class _Member(NamedTuple):
 
 
 class _Index:
-    """Where each image of a tar that is not packed is."""
+    """Index of the images of an uncompressed tar."""
 
     def __init__(self, path: str, column: str | None) -> None:
         self._path = path
-        self._offsets, self._sizes = array("q"), array("q")  # there may be millions
+        self._offsets, self._sizes = array("q"), array("q")  # compact, for millions
         self._sparse: dict[int, list[tuple[int, int]]] = {}
         self._faults: dict[int, str] = {}
-        found: list[str] = []
+        names: list[str] = []
         for name, member, _ in _images(path, column):
             if isinstance(member, str):
-                self._faults[len(found)] = member
+                self._faults[len(names)] = member
                 member = _Member(0, 0)
             if member.stretches is not None:
-                self._sparse[len(found)] = member.stretches
-            found.append(name)
+                self._sparse[len(names)] = member.stretches
+            names.append(name)
             self._offsets.append(member.offset)
             self._sizes.append(member.size)
-        self._order = array("q", sorted(range(len(found)), key=lambda number: natural_key(found[number])))
-        self.names = [found[number] for number in self._order]
+        self._order = array("q", sorted(range(len(names)), key=lambda number: natural_key(names[number])))
+        self.names = [names[number] for number in self._order]
 
     def fetch(self, index: int) -> BytesIO:
         number = self._order[index]
         if number in self._faults:
             raise ValueError(self._faults[number])
         member = _Member(self._offsets[number], self._sizes[number], self._sparse.get(number))
-        with Path(self._path).open("rb") as file:  # anew each time: a process must not move another one's position
+        with Path(self._path).open("rb") as file:  # reopened: processes must not share a file position
             file.seek(member.offset)
             return _content(file, member)
 
@@ -96,7 +96,7 @@ class _Index:
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """The images of a tar from its first byte to its last."""
+    """Stream the images of a tar."""
     for name, member, file in _images(path, reading.column):
         image: Any
         try:
@@ -107,17 +107,17 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _images(path: str, column: str | None) -> Iterator[tuple[str, _Member | str, _Forwards]]:
-    """Each image of a tar, or why it can't be read, and the file at its first byte; links at the end, in a second pass.
+    """Yield each image, or its error, and the file at its first byte; linked images follow in a second pass.
 
     Raises:
-        ValueError: If the tar is damaged, has a file twice, or nothing in the column.
+        ValueError: If the tar is damaged, has duplicate files, or nothing in the column.
 
     """
     choice, listing, any_image = _Choice(column), Listing(), False
     for info, file in _members(path):
         if info.isdir():
             continue
-        is_image = choice.takes(info.name)
+        is_image = choice.is_image(info.name)
         any_image |= is_image
         if info.issym() or info.islnk():
             listing.link(info.name, info.linkname, image=is_image, hard=info.islnk())
@@ -141,15 +141,13 @@ def _member(info: tarfile.TarInfo) -> _Member:
 
 
 def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, _Forwards]]:
-    """All that is in a tar, in order, and the file that it is read from; what is read of that is not missed."""
+    """Yield the headers of a tar in order, and the file at their content, which may be read or not."""
     with open_file(path, forwards=True) as opened:
         file = _Forwards(opened, seeks=not is_address(path))
         with tarfile.open(fileobj=cast("BinaryIO", file), mode="r:", tarinfo=_Header) as archive:
             while (info := archive.next()) is not None:
-                archive.members = []  # type: ignore[attr-defined]  # which tarfile keeps of all that it has seen
-                if (
-                    info.size < 0 or archive.offset <= info.offset
-                ):  # which some versions of tarfile follow back, for ever
+                archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all headers
+                if info.size < 0 or archive.offset <= info.offset:  # some versions of tarfile loop forever
                     raise ValueError("it is damaged: a file ends before it begins; copy it anew")
                 if "\0" in info.name:
                     raise ValueError("it is damaged: a name has a zero in it; copy it anew")
@@ -160,7 +158,7 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, _Forwards]]:
 
 
 def _content(file: _Forwards | BinaryIO, member: _Member) -> BytesIO:
-    """A file of a tar, of which the first byte is next."""
+    """Read a file of a tar from the current position."""
     check_size(member.size)
     if member.stretches is None:
         return BytesIO(_all_of(file, member.size))
@@ -180,10 +178,10 @@ def _all_of(file: _Forwards | BinaryIO, size: int) -> bytes:
 
 
 class _Forwards:
-    """A tar, packed or not, read forwards, and with no more memory for headers than any that is needed.
+    """Sequential reader of a tar, compressed or not, with a limit on the size of headers.
 
     Attributes:
-        left: How many bytes may be read before the next file begins.
+        left: Number of bytes that may be read before the next file begins.
 
     """
 
@@ -205,28 +203,28 @@ class _Forwards:
         self._at += len(data)
         return data
 
-    def seek(self, place: int) -> None:
+    def seek(self, position: int) -> None:
         if self._seeks:
-            self._file.seek(place)
-            self._at = place
-        while self._at < place and (skipped := self._file.read(min(_CHUNK, place - self._at))):
+            self._file.seek(position)
+            self._at = position
+        while self._at < position and (skipped := self._file.read(min(_CHUNK, position - self._at))):
             self._at += len(skipped)
 
     def check_end(self) -> None:
-        """ValueError if anything but zeros follows; whatever packs it checks its sum when all is read."""
+        """Raise ValueError if anything but zeros follows; reading all also verifies checksums of compression."""
         while block := self._file.read(_CHUNK):
             if block.count(0) < len(block):
                 raise ValueError("it goes on after its end mark, as damaged or joined tars do; copy or join it anew")
 
 
 class _Choice:
-    """Which files of a tar are its images.
+    """Filter of the files of a tar that are images.
 
-    WebDataset puts what belongs to a sample side by side: ``7.jpg``, ``7.json`` and ``7.mask.png``, whose names are the
-    same up to the first dot of the file, and whose column is what follows it.
+    WebDataset stores the files of a sample next to each other: ``7.jpg``, ``7.json`` and ``7.mask.png`` share the name
+    up to the first dot, and the rest is the column.
 
     Args:
-        column: Take that one of each sample; ``"*"`` all images of each; None all images, if there is one of each.
+        column: Column to take of each sample; ``"*"`` for all images; None for all, if each sample has one.
 
     """
 
@@ -235,8 +233,8 @@ class _Choice:
         self._last: tuple[str, str] | None = None
         self.seen: set[str] = set()
 
-    def takes(self, name: str) -> bool:
-        """Whether a file is an image; to be asked for all of them, in their order."""
+    def is_image(self, name: str) -> bool:
+        """True if a file is an image; call it for all files, in order."""
         path = PurePosixPath(name)
         sample, _, column = path.name.partition(".")
         if self._column not in (None, _ALL):
@@ -245,26 +243,26 @@ class _Choice:
         if not is_image_member(name):
             return False
         key = str(path.parent / sample)
-        before, self._last = self._last, (key, column)
-        if self._column is None and before and before[0] == key and _are_parts(before[1], column):
+        previous, self._last = self._last, (key, column)
+        if self._column is None and previous and previous[0] == key and _are_parts(previous[1], column):
             raise ValueError(
-                f"sample {key!r} has several images, {before[1]} and {column}; choose one by `column`, such as"
-                f" {before[1]!r}, or take all by '*'"
+                f"sample {key!r} has several images, {previous[1]} and {column}; choose one by `column`, such as"
+                f" {previous[1]!r}, or take all by '*'"
             )
         return True
 
     def none(self, path: str) -> str:
-        """What to say if no file was chosen."""
+        """Return the error text if no file was chosen."""
         return f"There is no column {self._column!r} in {path!r}, which has {', '.join(sorted(self.seen)[:10])}"
 
 
-def _are_parts(one: str, other: str) -> bool:
-    """Whether two columns are of a sample; names such as 7.1.png and 7.2.png are those of plain files."""
-    return one != other and not ("." in one and "." in other)
+def _are_parts(a: str, b: str) -> bool:
+    """True if two columns belong to one sample; names such as 7.1.png and 7.2.png are those of plain files."""
+    return a != b and not ("." in a and "." in b)
 
 
 class _Header(tarfile.TarInfo):
-    """What comes before each file; a tar that ends or breaks without its end mark is an error, not an end."""
+    """Tar member header. A missing end-of-archive marker raises instead of ending the iteration."""
 
     @classmethod
     @override
@@ -278,7 +276,7 @@ class _Header(tarfile.TarInfo):
 
     def _proc_pax(self, archive: Any) -> Any:
         member = super()._proc_pax(archive)  # type: ignore[misc]
-        if not member.pax_headers and self.type != _GLOBAL:  # which older versions of tarfile pass over
+        if not member.pax_headers and self.type != _GLOBAL:  # ignored by older versions of tarfile
             raise _ReadError("it is damaged: a header of its pax format says nothing; copy it anew")
         return member
 
@@ -294,7 +292,7 @@ def _is_packed(path: str) -> bool:
 
 
 def _packing(start: bytes) -> str | None:
-    """The module that unpacks what begins like this; None if it is not packed."""
+    """Return the module that decompresses data with this start; None if it is not compressed."""
     return next((module for mark, module in _PACKINGS.items() if start.startswith(mark)), None)
 
 

@@ -1,4 +1,4 @@
-"""What a batch of images must look like."""
+"""Check batches of images."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ if TYPE_CHECKING:
 
 
 def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), values: bool = True) -> None:
-    """ValueError (TypeError if it is no tensor) unless ``imgs`` is a batch of images.
+    """Raise ValueError (TypeError for other than tensors) unless ``imgs`` is a batch of images.
 
     Args:
-        imgs: Shape ``(B, C, H, W)``.
-        normalize: False: uint8 is expected. True: floating point in [0, 1].
-        channels: What C may be.
-        values: Whether to look at values. For floating point images on a device, the host then waits for it.
+        imgs: Images ``(B, C, H, W)``.
+        normalize: False to expect uint8, True to expect floating point in [0, 1].
+        channels: Allowed values of C.
+        values: Whether to check values, too. For floating point images on a device, this is a device sync.
 
     """
     if not isinstance(imgs, Tensor):
@@ -51,27 +51,27 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
 
 
 def lacks_float64(device: torch.device) -> bool:
-    """Whether numbers of 64 bits are not to be had there, as on Apple's GPUs and some of Intel's."""
+    """True if a device does not support float64, like Apple's GPUs and some of Intel's."""
     if device.type == "xpu":
         return not torch.xpu.get_device_properties(device).has_fp64
     return device.type == "mps"
 
 
 def in_unit_range(imgs: Tensor) -> Tensor:
-    """Whether all values lie in [0, 1], one bool on their device, which is not asked; False if any is NaN."""
+    """Test if all values are in [0, 1], as a bool tensor without a device sync; False if any is NaN."""
     low, high = torch.aminmax(imgs)
     return (low >= 0) & (high <= 1)
 
 
 def scale_remedy(low: float, high: float) -> str:
-    """What brings floating point pixels to [0, 1], as the end of a message; empty where that can't be told."""
+    """Return a remedy for pixels beyond [0, 1], as the end of a message; empty if there is no obvious one."""
     if low >= 0 and 2 < high <= 255:  # a little above 1 is a fault of another kind
         return "; give `imgs / 255`"
     return "; give `(imgs + 1) / 2`" if -1 <= low < -0.1 and high <= 1 else ""
 
 
 def _shape_remedy(imgs: Tensor) -> str:
-    """What brings a tensor to shape ``(B, 3, H, W)``, as the end of a message; empty where that can't be told."""
+    """Return a remedy for a shape other than ``(B, 3, H, W)``, as the end of a message; empty if none is obvious."""
     match tuple(imgs.shape):
         case (_, 1, _, _):
             return "; give `imgs.expand(-1, 3, -1, -1)`, or a DNAExtractor with `channels=1`"

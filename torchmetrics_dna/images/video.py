@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.base import ImageStream, Reading
 
 
-_EARLY = 1e-4  # seconds, by which times are rounded
-_SLACK = 0.75  # of a frame, by which the last one may end before the whole does
-# by FFmpeg's names; playlists and descriptions of streams, which lead elsewhere, are not among them
+_EARLY = 1e-4  # seconds; tolerance for rounded times
+_SLACK = 0.75  # frames by which the last frame may end before the container
+# FFmpeg's names; without playlists and stream descriptions, which refer to other files
 _CONTAINERS = "mov,mp4,m4a,3gp,3g2,mj2,matroska,webm,avi,mpeg,mpegvideo"
-_TIME_BASE = 1_000_000  # of FFmpeg, for times of a whole container
+_TIME_BASE = 1_000_000  # FFmpeg's, for times of a container
 _DAMAGED = "its next frame is damaged; copy it anew"
-_WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose head says how long they are
+_WITH_LENGTH = ("mov", "matroska", "avi")  # containers whose header has the duration
 
 
 def open_videos(files: Sequence[str], label: str, reading: Reading) -> ImageStream:
-    """The frames of some videos; those of one belong together, and count as one for tests."""
+    """Open the frames of videos; those of one video are a group, and count as one for tests."""
     av = require("av", "video")
     with refusing(files[0], "a video"), open_file(files[0]) as file, _opened(av, file) as container:
         _stream(container)
@@ -40,7 +40,7 @@ VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", 
 
 
 def _opened(av: Any, file: BinaryIO) -> Any:
-    """A container of the kinds that we read, which leads to no other file or address."""
+    """Open a container of a supported format, without access to other files or addresses."""
     try:
         return av.open(
             file,
@@ -61,9 +61,9 @@ def _stream(container: Any) -> Any:
     stream = container.streams.video[0]
     if stream.codec_context is None:
         raise ValueError("its codec is unknown, or damaged; copy it anew")
-    if not stream.codec_context.width:  # which is left out where it is beyond the limit, too
+    if not stream.codec_context.width:  # also 0 beyond the limit of pixels
         raise ValueError(beyond(f"its frames have no size, or more than {max_pixels()} pixels"))
-    # what is damaged is told, not concealed or left out
+    # report damage instead of concealing it
     stream.codec_context.options = {
         "err_detect": "crccheck+bitstream+buffer+explode",
         "flags": "+output_corrupt",
@@ -73,11 +73,11 @@ def _stream(container: Any) -> Any:
 
 
 def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
-    """All frames, or those that are shown when the next one is due."""
+    """Yield all frames, or those due at ``fps``."""
     av = require("av", "video")
     due = -1.0
     with open_file(path) as file:
-        if not is_address(path):  # of which all would be fetched twice
+        if not is_address(path):  # would be downloaded twice
             check_matroska(file)
         with _opened(av, file) as container:
             for number, frame in enumerate(_frames(av, container)):
@@ -89,15 +89,15 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
-    """The frames of a video.
+    """Decode the frames of a video.
 
     Raises:
-        ValueError: If one is damaged, or they end before the container says that they do.
+        ValueError: If a frame is damaged, or they end before the duration of the container.
 
     """
     stream, end = _stream(container), 0.0
     try:
-        for packet in container.demux():  # of all streams, for sound may be longer
+        for packet in container.demux():  # all streams, since sound may be longer
             if packet.is_corrupt:
                 raise ValueError(_DAMAGED)
             if packet.pts is not None:
@@ -112,7 +112,7 @@ def _frames(av: Any, container: Any) -> Iterator[Any]:
     if name not in _WITH_LENGTH or not rate:
         return
     length = (container.duration or 0) / _TIME_BASE
-    if name == "avi":  # whose length is otherwise that of what is there
+    if name == "avi":  # its duration is that of the available data
         length = max(length, float(stream.frames / rate))
     end -= (container.start_time or 0) / _TIME_BASE
     if end < length - _SLACK / rate:

@@ -1,4 +1,4 @@
-"""Images in a zip."""
+"""Images in zip archives."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import Reading
 
-_LONGEST_PATH = 4096  # bytes of where a link leads to
+_LONGEST_PATH = 4096  # bytes of the target of a link
 
 
 def open_zips(files: Sequence[str], label: str, reading: Reading) -> ImageSource:
-    """The images of some zips, searched like folders."""
+    """Open the images of zips, searched like folders."""
     return joined([_open_zip(file, reading) for file in files], label, reading)
 
 
@@ -40,20 +40,20 @@ def _open_zip(path: str, reading: Reading) -> ImageSource:
 
 
 class _Zip:
-    """Images of an archive; every process opens it anew, since file positions must not be shared."""
+    """Images of an archive, reopened in every process, since file positions must not be shared."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self._open: dict[int, zipfile.ZipFile] = {}
         try:
             with asking(path), open_file(path) as file, zipfile.ZipFile(file) as archive:
-                found = _images(archive)
+                members = _images(archive)
         except (OSError, ModuleNotFoundError):
             raise
-        except Exception as err:  # of which zipfile has ten types
+        except Exception as err:  # zipfile raises ten types
             raise ValueError(f"{path!r} is not a readable zip archive: {reason_of(err)}") from err
-        names = sorted(found, key=natural_key)
-        self._members = [found[name] for name in names]  # which differ where links lead to them
+        names = sorted(members, key=natural_key)
+        self._members = [members[name] for name in names]  # differ from names for links
         self.names = Names(names, f"{path}/")
 
     def open(self, index: int) -> BytesIO:
@@ -63,7 +63,7 @@ class _Zip:
         except KeyError:
             raise ValueError(leads_nowhere(self._members[index])) from None
         with _member(archive, member) as file:
-            # unpacks no more than is asked for, where `read()` alone would go beyond a size that is not true
+            # bounded: `read()` alone would exceed a false size
             return BytesIO(file.read(member.file_size))
 
     def stamp(self, index: int) -> str:
@@ -76,7 +76,7 @@ class _Zip:
             archive = self._open[os.getpid()] = zipfile.ZipFile(
                 open_file(self.path)
                 if is_address(self.path)
-                else self.path  # a path, for it is closed with the archive
+                else self.path  # a path, so that the archive closes the file
             )
         return archive
 
@@ -85,8 +85,8 @@ class _Zip:
 
 
 def _images(archive: zipfile.ZipFile) -> dict[str, str]:
-    """The members that each image of an archive is in, by what the image is called."""
-    listing, found, files = Listing(), dict[str, str](), dict[str, str]()
+    """Return the member of each image of an archive, by the name of the image."""
+    listing, members, files = Listing(), dict[str, str](), dict[str, str]()
     for member in archive.infolist():
         name, is_image = member.filename, is_image_member(member.filename)
         if stat.S_ISLNK(member.external_attr >> 16):
@@ -96,15 +96,15 @@ def _images(archive: zipfile.ZipFile) -> dict[str, str]:
         files[posixpath.normpath(name)] = name
         if is_image:
             listing.add(name)
-            found[name] = name
+            members[name] = name
     for target, links in listing.linked().items():
-        found |= dict.fromkeys(links, files.get(target, target))
-    return found
+        members |= dict.fromkeys(links, files.get(target, target))
+    return members
 
 
 def _member(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> IO[bytes]:
     check_size(member.file_size)
     if member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        # zipfile unpacks others without bounds
+        # zipfile decompresses other methods without bounds
         raise ValueError(f"it is packed by method {member.compress_type} of zip; pack it by deflate")
     return archive.open(member)

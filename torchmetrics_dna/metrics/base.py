@@ -223,7 +223,7 @@ class ImageMetric(Metric):
                     f"A CUDA graph can't capture `update` of this {type(self).__name__}, in which the host takes part:"
                     " it keeps rows, folds or classes of images; call `update` outside of the graph"
                 )
-        check_images(imgs, self.normalize, self.extractor.takes, values=False)
+        check_images(imgs, self.normalize, self.extractor.allowed_channels, values=False)
 
     def _add(self, side: str, imgs: Tensor, keys: Tensor | None = None) -> None:
         """Add images to a side, without a device sync; on the CPU ValueError, and nothing added, if not finite.

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.compare import Options, compare
 from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.jobs.features import Distances
@@ -141,7 +142,7 @@ def _open(
     if num_scored < 1:
         raise ValueError(f"Argument `num_scored` expected to be at least 1, but got {num_scored}")
     metrics = options.get("metrics")
-    if metrics is not None and "dna-emd" not in metrics:
+    if metrics is not None and "dna-emd" not in [record.name for record in resolve_distances(metrics, ())]:
         raise ValueError(f"A report shows dna-emd; add it to `metrics`, which got {', '.join(metrics)}")
     options_of_sides = options.get("layers"), options.get("ranges"), options.get("reading")
     opened = open_indexed_sides((a, b), "A report", *options_of_sides)

@@ -58,7 +58,7 @@ class DNACallback:
 
     Example:
         >>> import numpy as np
-        >>> from torchmetrics_dna import DNACallback
+        >>> from torchmetrics_dna.reporting.lightning import DNACallback
         >>> photographs = np.zeros((6, 40, 50, 3), np.uint8)
         >>> callback = DNACallback(photographs, lambda module: module.generator(module.noise), every_n_epochs=5)
 

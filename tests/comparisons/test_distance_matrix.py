@@ -19,7 +19,8 @@ from scipy.cluster.hierarchy import cophenet
 from scipy.spatial.distance import squareform
 from scipy.stats import wasserstein_distance
 
-from torchmetrics_dna import ActivationRanges, DistanceMatrix, DNAExtractor, compare, compare_all, make_dna
+from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna.comparisons import DistanceMatrix, matrix
 from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.plots import plot_matrix
 
@@ -35,28 +36,28 @@ FIXED: dict[str, Any] = {"num_bins": 64}
 
 
 @pytest.fixture(scope="module")
-def matrix() -> DistanceMatrix:
-    return compare_all(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
+def compared() -> DistanceMatrix:
+    return matrix(SETS, EXTRACTOR, metrics=["dna-emd", "dna-fd", "fd", "kid"], ranges="auto", **FIXED)
 
 
-def test_figures_are_those_of_single_comparisons(matrix: DistanceMatrix) -> None:
+def test_figures_are_those_of_single_comparisons(compared: DistanceMatrix) -> None:
     names, metrics = list(SETS), ["dna-fd", "fd", "kid"]
     for i, j in combinations(range(4), 2):
         pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
         for name in metrics:
-            assert float(matrix.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
-            for layer, values in matrix.layers[name].items():
+            assert float(compared.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
+            for layer, values in compared.layers[name].items():
                 assert float(values[i, j]) == pytest.approx(pair[name].layers[layer].value, rel=1e-12)
-    for values in matrix.distances.values():
+    for values in compared.distances.values():
         assert torch.equal(values, values.T)
         assert not values.diagonal().any()
-    assert matrix.num_images == [12, 12, 20, 12]
+    assert compared.num_images == [12, 12, 20, 12]
 
 
-def test_one_ruler_for_self_ranging_histograms(matrix: DistanceMatrix) -> None:
+def test_one_ruler_for_self_ranging_histograms(compared: DistanceMatrix) -> None:
     dnas = {name: make_dna(images, EXTRACTOR, ranges="auto", **FIXED) for name, images in SETS.items()}
-    of_dnas = compare_all(dnas)
-    assert torch.equal(of_dnas.distances["dna-emd"], matrix.distances["dna-emd"])
+    of_dnas = matrix(dnas)
+    assert torch.equal(of_dnas.distances["dna-emd"], compared.distances["dna-emd"])
     activations = [EXTRACTOR(torch.tensor(imgs).movedim(3, 1)).values() for imgs in SETS.values()]
     raw = [[neuron.flatten() for layer in layers for neuron in layer.movedim(1, 0)] for layers in activations]
     for i, j in combinations(range(4), 2):
@@ -77,23 +78,23 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     learned = make_dna(np.concatenate(list(SETS.values())), extractor, ranges="auto", **FIXED).known_ranges
     ranges = ActivationRanges(learned.minimum, learned.maximum, neurons)
     dnas = [make_dna(one, extractor, ranges=ranges, **FIXED) for one in SETS.values()]
-    matrix = compare_all(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
+    weighted = matrix(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
     shares = [dna.counts.numpy().cumsum(1) / dna.counts.numpy().sum(1, keepdims=True) for dna in dnas]
     for i, j in combinations(range(4), 2):
         differences = np.abs(shares[i] - shares[j]).sum(1)
         differences = differences / len(differences) if weights is None else differences * weights.numpy()
-        assert float(matrix.distances["dna-emd"][i, j]) == pytest.approx(differences.sum(), rel=1e-12)
+        assert float(weighted.distances["dna-emd"][i, j]) == pytest.approx(differences.sum(), rel=1e-12)
     assert pairwise_dna_emd([dna.counts for dna in dnas]).shape == (6, neurons.total)
 
 
-def test_tree(matrix: DistanceMatrix) -> None:
-    assert sorted(map(frozenset, (matrix.order[:2], matrix.order[2:])), key=min) == [{0, 2}, {1, 3}]
-    assert "Of 4 sets, " in matrix.verdict
-    heights = squareform(cophenet(matrix.linkage))
+def test_tree(compared: DistanceMatrix) -> None:
+    assert sorted(map(frozenset, (compared.order[:2], compared.order[2:])), key=min) == [{0, 2}, {1, 3}]
+    assert "Of 4 sets, " in compared.verdict
+    heights = squareform(cophenet(compared.linkage))
     # the tree of the figure joins sets at the heights of scipy's
-    figure = plot_matrix(matrix)
+    figure = plot_matrix(compared)
     joints = sorted(max(line.get_ydata()) for line in figure.axes[0].lines)
-    assert joints == pytest.approx(sorted(matrix.linkage[:, 2]))
+    assert joints == pytest.approx(sorted(compared.linkage[:, 2]))
     feet = [x for line in figure.axes[0].lines for x, y in zip(*line.get_data(), strict=True) if y == 0]
     assert sorted(set(feet)) == [0, 1, 2, 3]
     assert heights.max() == max(joints)
