@@ -1,4 +1,4 @@
-"""The same few images as every kind of source."""
+"""A few images as every kind of source."""
 
 from __future__ import annotations
 

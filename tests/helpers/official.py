@@ -24,7 +24,7 @@ SHALLOW = {"mugs_vit_base": 3, "mugs_vit_large": 3, "clip_im_vit_b16": 3, "dinov
 
 
 class Official(NamedTuple):
-    """What is in the file, and the network's activations for normalised images, neurons on any axis."""
+    """Official network: the content of its file, and its activations for normalised images, neurons on any axis."""
 
     content: Any
     activations: Callable[[Tensor], dict[str, Tensor]]
@@ -337,7 +337,7 @@ def hrnet(wrap: Callable[[State], Any]) -> Official:
 
 
 def mseg(state: State) -> Any:
-    """As trained for segmentation: another head, under DataParallel."""
+    """Make a network like those trained for segmentation: another head, under DataParallel."""
     heads = ("incre_modules", "downsamp_modules", "final_layer", "classifier")
     state = {name: value for name, value in state.items() if not name.startswith(heads)}
     state["last_layer.0.weight"] = torch.randn(720, 720, 1, 1)
