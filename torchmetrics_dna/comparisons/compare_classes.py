@@ -13,7 +13,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import are_few
@@ -66,7 +66,7 @@ def compare_classes(a: Any, b: Any, by: Any, asked: Asked) -> ClassComparisons:
         # whole classes, so that what a class has does not depend on the number of processes
         mine = common[rank() :: world_size()] if asked.distributed else common
         measured = [_by_class(side, of, mine, job, asked.distributed) for side, of in zip(sides, every, strict=True)]
-        with plainly(all(map(are_few, sides))):
+        with without_numba(all(map(are_few, sides))):
             found: dict[str, Comparison] = {}
             total: Total = None
             for name, one, other in zip(mine, *measured, strict=True):
