@@ -1,6 +1,6 @@
 """Visual DNA as torchmetrics: score generated images, compare image sets, neuron by neuron.
 
-Everything loads when it is first used, so importing the package costs next to nothing.
+Submodules are imported on first use, so importing the package is fast.
 """
 
 from __future__ import annotations

@@ -15,7 +15,7 @@ from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 DEBUG = "TORCHMETRICS_DNA_DEBUG"
 _EXPECTED = (ValueError, RuntimeError, OSError, ModuleNotFoundError)
-_INTERRUPTED = 130  # what typer gives, and shells expect
+_INTERRUPTED = 130  # exit code of typer, as shells expect
 _OPTION = {"Argument ": "Option ", "argument ": "option "}
 
 
@@ -28,7 +28,7 @@ def main() -> None:
 
         with _processes():
             _end(app(prog_name="torchmetrics-dna", standalone_mode=False))
-    except KeyboardInterrupt:  # before typer takes care of it
+    except KeyboardInterrupt:  # before typer handles it
         _end(_INTERRUPTED)
     except Exception as err:
         from torchmetrics_dna.cli.console import interrupted
@@ -49,7 +49,7 @@ def _end(code: int | None) -> None:
 
 
 def _processes() -> AbstractContextManager[None]:
-    """All that torchrun has started, if it has."""
+    """Join the processes of torchrun, if there are any."""
     if int(os.environ.get("WORLD_SIZE", "1")) == 1:
         return nullcontext()
     from torchmetrics_dna.jobs.processes import joined
@@ -58,15 +58,15 @@ def _processes() -> AbstractContextManager[None]:
 
 
 def _warning(message: Warning | str, *_: Any, **__: Any) -> str:
-    """A warning in one line, without the code that gave it."""
+    """Format a warning in one line, without its source."""
     return f"torchmetrics-dna: {visible(' '.join(str(message).split()))}\n"
 
 
 def _tell(error: Exception) -> None:
-    """Say what is wrong, on stderr."""
+    """Print an error to stderr."""
     if os.environ.get(DEBUG, "0") not in ("", "0"):
         traceback.print_exception(error)
-    if hasattr(error, "show"):  # typer's own, which names the option and the help
+    if hasattr(error, "show"):  # typer's errors name the option and the help
         error.show()
         return
     text = _in_options(" ".join(str(error).split()))
@@ -76,7 +76,7 @@ def _tell(error: Exception) -> None:
 
 
 def _in_options(text: str) -> str:
-    """A message about arguments of Python functions, in the options of the command that is run."""
+    """Replace arguments of Python functions in a message by the options of the current command."""
     import typer
 
     from torchmetrics_dna.cli import app
@@ -86,12 +86,12 @@ def _in_options(text: str) -> str:
         command = getattr(command, "commands", {}).get(word, command)
     options = {parameter.name: parameter.opts[-1] for parameter in command.params if parameter.opts[-1][0] == "-"}
 
-    def option(found: re.Match[str]) -> str:
-        word, name, value = found.groups("")
-        known = options.get(name)
-        return f"{_OPTION.get(word, '')}{known} {value}".rstrip() if known else found[0]
+    def to_option(match: re.Match[str]) -> str:
+        word, name, value = match.groups("")
+        option = options.get(name)
+        return f"{_OPTION.get(word, '')}{option} {value}".rstrip() if option else match[0]
 
-    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", option, text)
+    return re.sub(r"([Aa]rgument )?`(\w+)(?:='(\w+)'|=True)?`", to_option, text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The demonstration: photographs, copies degraded more and more, and how the distances rise."""
+"""Demonstration: distances between photographs and increasingly degraded copies."""
 
 from __future__ import annotations
 
@@ -40,10 +40,10 @@ PHOTOGRAPHS = (
     "rocket.jpg",
 )
 STRENGTHS = (1, 2, 3, 4)
-_SIDE = 192  # of a crop, in pixels
+_SIDE = 192  # side of a crop, in pixels
 _EXAMPLE = 3  # the cat
 Picture = NDArray[np.uint8]
-#: What a strength of each degradation is, with its unit.
+#: Unit of each degradation, and its amount by strength.
 AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
     "blur": ("sigma {} px", lambda strength: 2.0 ** (strength - 2)),
     "noise": ("deviation {} of 255", lambda strength: 3 * 2**strength),
@@ -53,14 +53,14 @@ AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
 
 @dataclass(frozen=True, eq=False)
 class Demo:
-    """What the demonstration found.
+    """Results of the demonstration.
 
     Attributes:
-        num_images: How many photographs.
-        strengths: The strengths of degradation.
+        num_images: Number of photographs.
+        strengths: Strengths of degradation.
         comparisons: For each degradation, one comparison per strength.
         examples: For each degradation, one photograph at the strengths ``shown``.
-        shown: Strengths of the examples; 0 is the photograph as it is.
+        shown: Strengths of the examples; 0 is the original photograph.
 
     """
 
@@ -71,45 +71,45 @@ class Demo:
     shown: tuple[int, ...]
 
     def amount(self, degradation: str, *strengths: int) -> str:
-        """What strengths of a degradation are, in its unit, such as ``"sigma 0.5, 1 px"``."""
-        unit, of = AMOUNTS[degradation]
-        return unit.format(", ".join(f"{of(strength):g}" for strength in strengths))
+        """Format strengths of a degradation in its unit, such as ``"sigma 0.5, 1 px"``."""
+        unit, amount = AMOUNTS[degradation]
+        return unit.format(", ".join(f"{amount(strength):g}" for strength in strengths))
 
 
 def photographs(num_images: int) -> list[Picture]:
-    """Crop the photographs that scikit-image ships, each in turn; RGB, uint8, always the same crops.
+    """Crop the photographs of scikit-image in turn; RGB, uint8, deterministic.
 
     Raises:
         ModuleNotFoundError: If scikit-image is missing.
-        ValueError: If fewer than two are asked for.
+        ValueError: If ``num_images`` is below 2.
 
     """
     if num_images < 2:
         raise ValueError(f"Argument `num_images` expected to be an integer larger than 1, but got {num_images}")
     folder = Path(require("skimage", "demo").__file__).parent / "data"
-    whole: list[NDArray[Any]] = [open_indexed(folder / name, "The demonstration")[0] for name in PHOTOGRAPHS]
+    originals: list[NDArray[Any]] = [open_indexed(folder / name, "The demonstration")[0] for name in PHOTOGRAPHS]
     random = np.random.default_rng(0)
     crops: list[Picture] = []
     for i in range(num_images):
-        image = whole[i % len(whole)]
+        image = originals[i % len(originals)]
         top, left = (random.integers(0, extent - _SIDE, endpoint=True) for extent in image.shape[:2])
         crops.append(image[top : top + _SIDE, left : left + _SIDE])
     return crops
 
 
 def blur(image: Picture, strength: int) -> Picture:
-    """Gaussian blur of 0.5 to 4 pixels."""
+    """Apply a Gaussian blur of 0.5 to 4 pixels."""
     return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(AMOUNTS["blur"][1](strength))))
 
 
 def noise(image: Picture, strength: int) -> Picture:
-    """Gaussian noise with a standard deviation of 6 to 48 grey levels."""
+    """Add Gaussian noise with a standard deviation of 6 to 48 grey levels."""
     added = np.random.default_rng(strength).normal(0, AMOUNTS["noise"][1](strength), image.shape)
     return (image + added).clip(0, 255).astype(np.uint8)
 
 
 def jpeg(image: Picture, strength: int) -> Picture:
-    """JPEG of quality 50, 25, 12 and 6."""
+    """Compress to JPEG of quality 50, 25, 12 and 6."""
     file = BytesIO()
     Image.fromarray(image).save(file, "JPEG", quality=AMOUNTS["JPEG"][1](strength))
     return np.asarray(Image.open(file))
@@ -122,8 +122,8 @@ def run_demo(num_images: int = 32, progress: Progress | None = None) -> Demo:
     """Compare photographs with degraded copies of themselves.
 
     Args:
-        num_images: How many photographs, 2 or more.
-        progress: Called after each set of images, with the number of sets done and that of all.
+        num_images: Number of photographs, 2 or more.
+        progress: Callback after each set of images, with a label, the number of sets done, and the total.
 
     """
     images = photographs(num_images)

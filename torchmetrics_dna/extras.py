@@ -1,4 +1,4 @@
-"""Optional dependencies, one wording for what is missing; and what loads when it is first used."""
+"""Optional dependencies and lazy imports."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
 
 
 def lazily(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """The ``__getattr__`` of a package whose public names load when they are first used.
+    """Return the ``__getattr__`` of a package whose public names are imported on first use.
 
     Args:
-        package: Its name.
-        homes: The module of this package that each public name is in.
+        package: Name of the package.
+        homes: Module of this package that defines each public name.
 
     """
 
@@ -37,7 +37,7 @@ def require(module: str, extra: str) -> Any:
     """Import a module of an optional dependency.
 
     Raises:
-        ModuleNotFoundError: Saying what to install.
+        ModuleNotFoundError: With the packages to install.
 
     """
     try:
@@ -51,33 +51,35 @@ def require(module: str, extra: str) -> Any:
 
 
 def _packages(extra: str) -> str:
-    """The packages of an extra, as a shell takes them: wherever this package is from, an index has these."""
+    """Return the packages of an extra, quoted for a shell; they are on an index even if this package is not."""
     from importlib.metadata import requires
 
-    wanted = [line.split(";") for line in requires("torchmetrics-dna") or ()]
-    return " ".join(f"'{package.strip()}'" for package, *marker in wanted if f"extra == '{extra}'" in "".join(marker))
+    requirements = [line.split(";") for line in requires("torchmetrics-dna") or ()]
+    return " ".join(
+        f"'{package.strip()}'" for package, *marker in requirements if f"extra == '{extra}'" in "".join(marker)
+    )
 
 
 @contextmanager
-def plainly(plain: bool) -> Iterator[None]:
-    """Do without compiled functions of the CPU for a while, if so told: little work is over before they are loaded."""
-    token = _plain.set(plain)
+def without_numba(when: bool) -> Iterator[None]:
+    """Skip the numba kernels in this block: loading them costs more than small jobs."""
+    token = _skips_numba.set(when)
     try:
         yield
     finally:
-        _plain.reset(token)
+        _skips_numba.reset(token)
 
 
 def optional(module: str) -> Any:
-    """A module of this package, or None where what it imports is not installed or fails, or does not pay."""
+    """Import a compiled module of this package; None if its library is missing, fails, or is skipped."""
     library = {"cpu": "numba", "cuda": "triton"}[module.rpartition(".")[2]]
-    if library in _given_up or (_plain.get() and library == "numba"):
+    if library in _given_up or (_skips_numba.get() and library == "numba"):
         return None
     return _imported(module, library)
 
 
 def give_up(library: str, err: Exception) -> None:
-    """Do without a library that is missing or fails, from now on in this process, and warn once."""
+    """Disable a library that is missing or fails for the rest of this process, and warn once."""
     if library in _given_up:
         return
     _given_up.add(library)
@@ -94,7 +96,7 @@ def _imported(module: str, library: str) -> Any:
     try:
         return import_module(f"torchmetrics_dna.{module}")
     except Exception as err:
-        if library == "triton" or not _is_missing(err, library):  # which comes with torch for CUDA
+        if library == "triton" or not _is_missing(err, library):  # Triton comes with torch for CUDA
             give_up(library, err)
         return None
 
@@ -104,4 +106,4 @@ def _is_missing(err: Exception, library: str) -> bool:
 
 
 _given_up: set[str] = set()
-_plain = ContextVar("plain", default=False)
+_skips_numba = ContextVar("skips_numba", default=False)

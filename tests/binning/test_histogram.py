@@ -252,7 +252,7 @@ def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> 
     taken: list[str] = []
     way = counting.optional("binning.cpu")
     monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
-    monkeypatch.setattr(counting, "count_plainly_", lambda *_: taken.append("torch"))
+    monkeypatch.setattr(counting, "count_by_torch_", lambda *_: taken.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert not covers([{"x": torch.zeros(1, 3)}], 2**30)

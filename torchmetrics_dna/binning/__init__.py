@@ -1,4 +1,4 @@
-"""Activations to per-neuron statistics: histogram counts, moments of spatial means."""
+"""Per-neuron statistics of activations: histogram counts, moments of spatial means."""
 
 from torchmetrics_dna.binning.bins import Bins, bins_within
 from torchmetrics_dna.binning.counting import activation_histogram, add_counts_

@@ -1,4 +1,4 @@
-"""Counting activations by the fastest way at hand."""
+"""Count activations by the fastest available implementation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.binning.bins import Bins, bins_within
-from torchmetrics_dna.binning.histogram import add_layer_ as count_plainly_
+from torchmetrics_dna.binning.histogram import add_layer_ as count_by_torch_
 from torchmetrics_dna.binning.histogram import check_finite, check_num_bins
 from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.extras import give_up, optional
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
-    r"""Histogram of each neuron, Eq. (1) and (2) of the paper.
+    r"""Compute the histogram of each neuron, Eq. (1) and (2) of the paper.
 
     With centre :math:`m` and half width :math:`s` (half the span plus 1e-8) of a neuron's bounds, value
     :math:`x` falls in bin :math:`\min(\lfloor (z + 1) B / 2 \rfloor, B - 1)` where
@@ -27,7 +27,7 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
     image is one count; values beyond the bounds count in the end bins.
 
     Args:
-        activations: Shape ``(B, n, *positions)``, floating point, finite.
+        activations: Activations ``(B, n, *positions)``, floating point, finite.
         low: Lower bounds, shape ``(n,)``, float64.
         high: Upper bounds, shape ``(n,)``, float64.
         num_bins: Number of bins.
@@ -36,7 +36,7 @@ def activation_histogram(activations: Tensor, low: Tensor, high: Tensor, num_bin
         Counts, int64, shape ``(n, num_bins)``.
 
     Raises:
-        ValueError: If shapes do not fit, ``num_bins`` is not a positive integer, or a value is not finite.
+        ValueError: If shapes do not match, ``num_bins`` is not a positive integer, or a value is not finite.
 
     Example:
         >>> activations = torch.tensor([[0.1, 5.0], [0.6, -7.0], [0.6, 0.0]])
@@ -60,37 +60,37 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
     """Add the histograms of all layers to ``counts`` in place; activations that are not finite change nothing.
 
     Args:
-        counts: Shape ``(N, num_bins)``, int64, contiguous, layers one after another.
-        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order.
-        bins: Of all neurons.
-        accepted: 1 if the activations are finite and 0 if not, an int64 on their device, which then is not asked.
+        counts: Counts, shape ``(N, num_bins)``, int64, contiguous, layers concatenated.
+        parts: Consecutive parts of a batch, each ``{layer: (B, n, *positions)}`` in the same order.
+        bins: Bins of all neurons.
+        accepted: 1 if the activations are finite, else 0, an int64 tensor on their device; avoids a device sync.
 
     Raises:
         ValueError: If a value is not finite, unless ``accepted`` is given.
 
     """
-    way = optional("binning.cpu") if accepted is None and counts.device.type == "cpu" else None
-    if way and way.covers(parts, bins.num_bins):
-        way.add_counts_(counts, parts, bins)
+    compiled = optional("binning.cpu") if accepted is None and counts.device.type == "cpu" else None
+    if compiled and compiled.covers(parts, bins.num_bins):
+        compiled.add_counts_(counts, parts, bins)
         return
     if accepted is None:
         check_finite(parts)
-    for here, layer in placed(parts):
-        given = counts[here], layer, bins.take(here), accepted
-        if not (counts.is_cuda and _counted_by_triton(*given)):
-            count_plainly_(*given)
+    for columns, layer in placed(parts):
+        arguments = counts[columns], layer, bins.take(columns), accepted
+        if not (counts.is_cuda and _counted_by_triton(*arguments)):
+            count_by_torch_(*arguments)
 
 
 def _counted_by_triton(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None) -> bool:
-    """Count a layer on CUDA; False, with one warning, and nothing counted, where Triton is missing or fails."""
-    way = optional("binning.cuda")
-    if way is None:
+    """Count a layer on CUDA; False if Triton is missing or fails, with one warning and unchanged counts."""
+    triton_kernels = optional("binning.cuda")
+    if triton_kernels is None:
         return False
     try:
-        way.add_layer_(counts, layer, bins, accepted)
+        triton_kernels.add_layer_(counts, layer, bins, accepted)
     except torch.OutOfMemoryError:
         raise
-    except Exception as err:  # its compiler fails in many ways: no C compiler, no cache folder, an old GPU
+    except Exception as err:  # the compiler can fail for many reasons: no C compiler, no cache folder, an old GPU
         give_up("triton", err)
         return False
     return True

@@ -1,4 +1,4 @@
-"""Counts, extremes and spatial means on the CPU, each in one pass over activations of any layout, compiled by numba."""
+"""Counts, extremes and spatial means on the CPU, compiled by numba, in one pass over activations of any layout."""
 
 from __future__ import annotations
 
@@ -22,81 +22,81 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
 
 __all__ = ["add_counts_", "count_rows_", "covers", "extremes", "regrid_", "spatial_means"]
-_TASK = 256  # neurons, whose histograms are worth a task of their own
+_TASK = 256  # neurons per task
 
 
 def add_counts_(counts: Tensor, parts: Parts, bins: Bins) -> None:
     """Add the histograms of all layers to ``counts``, shape ``(N, num_bins)``, int64, in place.
 
     Raises:
-        ValueError: If a value is not finite. All counts are then as before.
+        ValueError: If a value is not finite; counts are then unchanged.
 
     """
     cells = counts.numpy()
-    given = as_arrays(bins)
+    arguments = as_arrays(bins)
     work = list(share_out(parts))
 
     def count(step: int) -> set[str]:
-        return set().union(*in_threads([partial(_count, some, given, cells, step) for some in work]))
+        return set().union(*in_threads([partial(_count, task, arguments, cells, step) for task in work]))
 
-    bad = count(1)
-    if bad:
-        count(-1)  # which takes back each count, whatever it was
-        raise not_finite(next(layer for layer in parts[0] if layer in bad))
+    bad_layers = count(1)
+    if bad_layers:
+        count(-1)  # undoes every count
+        raise not_finite(next(layer for layer in parts[0] if layer in bad_layers))
 
 
 def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) -> None:
-    """Move counts, shape ``(N, num_bins)``, in place to bins that are ``2**shifts`` as wide; shape ``(N,)``, int64."""
+    """Regrid counts, shape ``(N, num_bins)``, in place to bins ``2**shifts`` times as wide; ``(N,)``, int64."""
     in_rows(regrid_rows, *(tensor.numpy() for tensor in (counts, starts, shifts, new_starts)))
 
 
 def count_rows_(counts: Tensor, rows: Tensor, starts: Tensor, activations: Tensor) -> None:
-    """Add histograms of single images, as :class:`SingleRows` keeps them, to ``counts`` in place.
+    """Add histograms of single images, in the layout of :class:`SingleRows`, to ``counts`` in place.
 
     Args:
-        counts: Shape ``(N, num_bins)``, int64.
-        rows: Shape ``(images, L)``.
-        starts: Where in a row each neuron begins, and the end, shape ``(N + 1,)``.
+        counts: Counts, shape ``(N, num_bins)``, int64.
+        rows: Rows of images, shape ``(images, L)``.
+        starts: Start of each neuron in a row, and the end, shape ``(N + 1,)``.
         activations: Number of activations of an image for each neuron, shape ``(N,)``.
 
     """
-    given = rows.numpy(), starts.numpy(), activations.numpy()
-    into = counts.numpy()
-    in_threads(partial(count_from_rows, *given, *some, into) for some in neurons_in_tasks(len(into)))
+    source = rows.numpy(), starts.numpy(), activations.numpy()
+    target = counts.numpy()
+    in_threads(partial(count_from_rows, *source, *task, target) for task in neurons_in_tasks(len(target)))
 
 
 def neurons_in_tasks(neurons: int) -> Iterator[tuple[int, int]]:
-    """First neuron and the one after the last of each task."""
+    """Yield the first neuron of each task and the one after its last."""
     for first in range(0, neurons, _TASK):
         yield first, min(first + _TASK, neurons)
 
 
 def _count(work: Work, bins: Any, counts: Any, step: int) -> set[str]:
-    """Count some neurons; gives their layer's name if a value is not finite."""
-    fine = count_neurons(work.memory, work.layout, work.begin, work.end, work.first, bins, counts, step)
-    return set() if fine else {work.layer}
+    """Count the neurons of a task; return the name of their layer if a value is not finite."""
+    is_finite = count_neurons(work.memory, work.layout, work.begin, work.end, work.first, bins, counts, step)
+    return set() if is_finite else {work.layer}
 
 
 def extremes(parts: Parts) -> Tensor:
-    """Negated minimum and maximum of each neuron, float64, shape ``(2, N)``, of layers that are not empty.
+    """Compute the negated minimum and the maximum of each neuron, float64, ``(2, N)``, for non-empty layers.
 
-    NaN where a value is not finite.
+    They are NaN where a value is not finite.
     """
-    found = torch.empty(2, sum(layer.shape[1] for layer in parts[0].values()), dtype=torch.float64)
-    into = found.numpy()
+    values = torch.empty(2, sum(layer.shape[1] for layer in parts[0].values()), dtype=torch.float64)
+    target = values.numpy()
     in_threads(
-        partial(extremes_of_neurons, some.memory, some.layout, some.begin, some.end, some.first, into)
-        for some in share_out(parts)
+        partial(extremes_of_neurons, work.memory, work.layout, work.begin, work.end, work.first, target)
+        for work in share_out(parts)
     )
-    return found
+    return values
 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
-    """Mean over positions, float64, shape ``(n, B)``, for pieces ``(b, n, *positions)`` that are not empty."""
+    """Average over positions, float64, shape ``(n, B)``, for non-empty pieces ``(b, n, *positions)``."""
     sums = torch.empty(sum(map(len, pieces)), pieces[0].shape[1], dtype=torch.float64)
-    into = sums.numpy()
+    target = sums.numpy()
     in_threads(
-        partial(sum_neurons, some.memory, some.layout, some.begin, some.end, into)
-        for some in share_out([{"activations": piece} for piece in pieces])
+        partial(sum_neurons, work.memory, work.layout, work.begin, work.end, target)
+        for work in share_out([{"activations": piece} for piece in pieces])
     )
     return sums.div_(prod(pieces[0].shape[2:])).T

@@ -1,7 +1,7 @@
-"""Prepare activations in any memory layout for compiled code, and share them out among threads.
+"""Prepare activations in any memory layout for compiled code, and split them into tasks.
 
-A tile is some neurons by some positions of one image. It is read once, along whichever axis lies together in memory,
-and its bin numbers are written one after another; the cells of its neurons stay in the first-level cache.
+A tile is a block of neurons by positions of one image. It is read once, along the contiguous axis, and its bin numbers
+are written consecutively; the counts of its neurons stay in the L1 cache.
 """
 
 from __future__ import annotations
@@ -24,41 +24,41 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.bins import Bins
     from torchmetrics_dna.binning.layouts import Parts
 
-_TILE = 16384  # bin numbers: with the activations, a fraction of a second-level cache, in long runs through memory
-_WIDEST = 32  # neurons of a tile, whose cells lie in few enough pages of memory to be found at once
+_TILE = 16384  # bin numbers: with the activations, a fraction of the L2 cache
+_WIDEST = 32  # neurons of a tile, so that its counts span few memory pages (TLB)
 _NARROWEST = 4
-_RUN = 256  # activations of a loop that are enough to hide its start
-_TASK = 1 << 16  # activations that are worth a task of their own
-_MOST_BINS = 1 << 24  # so that bin numbers of a tile's neurons fit 32 bits
+_RUN = 256  # activations of a loop, to amortize its overhead
+_TASK = 1 << 16  # minimum activations of a task
+_MOST_BINS = 1 << 24  # so that bin numbers of a tile fit 32 bits
 _VIEWS = {
     torch.float32: (torch.float32, np.float32),
     torch.float64: (torch.float64, np.float64),
-    torch.float16: (torch.int16, np.int16),  # numba knows no half precision, so their bits are read
+    torch.float16: (torch.int16, np.int16),  # numba has no half precision; their bits are decoded
     torch.bfloat16: (torch.int16, np.uint16),
 }
 
 
-class Layout(NamedTuple):  # keep its name, or compiled code on disk can't be read
-    """How one layer lies in memory, in elements, and how it is cut into tiles."""
+class Layout(NamedTuple):  # keep the name: numba's on-disk cache depends on it
+    """Memory layout of a layer, in elements, and its tiling."""
 
-    origins: NDArray[np.int64]  # where each image begins
+    origins: NDArray[np.int64]  # offset of each image
     neuron_stride: int
     row_stride: int
     stride: int
     images: int
     rows: int
     positions: int  # of a row
-    along_neurons: bool  # neurons lie together
+    along_neurons: bool  # neurons are contiguous
     width: int  # neurons of a tile
     length: int  # positions of a tile
-    run: int  # positions that one loop over several neurons goes through; 1 if loops are over one neuron
+    run: int  # positions per loop over several neurons; 1 if loops are over one neuron
 
 
 class Work(NamedTuple):
-    """Neurons of a layer that one call counts: ``begin`` to ``end`` of it, and its first among all."""
+    """Task of one call: neurons ``begin`` to ``end`` of a layer, whose first neuron is ``first`` among all."""
 
     layer: str
-    pieces: list[Tensor]  # of the layer, which keep its memory alive
+    pieces: list[Tensor]  # tensors of the layer, to keep the memory alive
     memory: NDArray[Any]
     layout: Layout
     begin: int
@@ -67,47 +67,47 @@ class Work(NamedTuple):
 
 
 def covers(parts: Parts, num_bins: int = 1) -> bool:
-    """Whether tiles can be made of these: on the CPU, and of a floating type that compiled code reads."""
+    """True if compiled code supports these activations: on the CPU, of a supported dtype."""
     return num_bins <= _MOST_BINS and all(
         layer.device.type == "cpu" and layer.dtype in _VIEWS for _, layer in placed(parts)
     )
 
 
 def as_arrays(bins: Bins) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], float, float, int]:
-    """Bins as compiled code takes them."""
+    """Convert bins to the arguments of compiled code."""
     ends = (tensor.contiguous().numpy() for tensor in (bins.centre, bins.scale, bins.first))
     return (*ends, float(bins.offset), float(bins.factor), bins.num_bins)  # type: ignore[return-value]
 
 
 def share_out(parts: Parts, beside: int = 0) -> Iterator[Work]:
-    """All neurons, in tasks that keep torch's threads busy until the end.
+    """Split all neurons into tasks that balance the load of torch's threads.
 
-    What an image costs for a neuron is its activations, and ``beside`` as many as that.
+    The cost of an image for a neuron is its number of activations plus ``beside``.
     """
     total = sum(layer.numel() + beside * prod(layer.shape[:2]) for _, layer in placed(parts))
     task = max(_TASK, total // (8 * torch.get_num_threads()))
-    for name, (here, _) in zip(parts[0], placed(parts[:1]), strict=True):
+    for name, (columns, _) in zip(parts[0], placed(parts[:1]), strict=True):
         pieces = _in_rows([part[name].detach() for part in parts if part[name].numel()])
         if pieces:
-            neurons = here.stop - here.start
+            neurons = columns.stop - columns.start
             cost = sum(len(piece) * (piece[0, 0].numel() + beside) for piece in pieces)
             memory, layout = _read(pieces, total // torch.get_num_threads() // cost)
             step = -(-task // cost // layout.width) * layout.width
             for begin in range(0, neurons, step):
-                yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), here.start)
+                yield Work(name, pieces, memory, layout, begin, min(begin + step, neurons), columns.start)
 
 
 def _in_rows(pieces: list[Tensor]) -> list[Tensor]:
-    """Pieces as ``(b, n, rows, positions)``, all of one layout; views, unless theirs differ."""
+    """Return pieces as ``(b, n, rows, positions)`` of one layout: views, or a copy if layouts differ."""
     rows = [picture_rows(piece) for piece in pieces]
-    layouts = {(some.dtype, some.shape[1:], some.stride()[1:], some.data_ptr() % some.itemsize) for some in rows}
+    layouts = {(piece.dtype, piece.shape[1:], piece.stride()[1:], piece.data_ptr() % piece.itemsize) for piece in rows}
     return [picture_rows(torch.cat(pieces))] if len(layouts) > 1 else rows
 
 
 def _read(pieces: list[Tensor], most: int) -> tuple[NDArray[Any], Layout]:
-    """All memory from the first number of a layer to the last, and where in it the layer lies.
+    """Return a view of the memory that a layer spans, and its layout.
 
-    Its images are those of some pieces ``(b, n, rows, positions)`` after others; tiles have up to ``most`` neurons.
+    The layer is a sequence of pieces ``(b, n, rows, positions)``; tiles have up to ``most`` neurons.
     """
     lowest = min(pieces, key=lambda piece: piece.data_ptr())
     origins = np.concatenate(
@@ -124,7 +124,7 @@ def _read(pieces: list[Tensor], most: int) -> tuple[NDArray[Any], Layout]:
     along_neurons = neurons > 1 and (positions == 1 or neuron_stride < stride)
     short = positions < _RUN
     width = _WIDEST if along_neurons else 2 * _RUN // positions if short else 0
-    # no thread is left with all of a large layer of few neurons
+    # a large layer of few neurons is split among threads, too
     width = min(neurons, max(_NARROWEST, min(width, _WIDEST, most)))
     run = _RUN // width if along_neurons else positions if short else 1
     return as_strided(first, (size,)), Layout(

@@ -1,4 +1,4 @@
-"""The minimum and maximum of each neuron, in one tensor that grows by a maximum alone."""
+"""Minimum and maximum of each neuron, in one tensor that is updated by ``maximum`` alone."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 
 
 def activation_extremes(parts: Parts) -> Tensor:
-    """``(-minimum, maximum)`` of each neuron, float64, shape ``(2 * N,)``.
+    """Compute ``(-minimum, maximum)`` of each neuron, float64, shape ``(2 * N,)``.
 
     Args:
-        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}``, none of them empty.
+        parts: Consecutive non-empty parts of a batch, each ``{layer: (B, n, *positions)}``.
 
     Raises:
-        ValueError: If a value is not finite, on the CPU. A device is not asked: there, such extremes are not finite.
+        ValueError: If a value is not finite, on the CPU. On a device, such extremes are not finite, without a sync.
 
     Example:
         >>> activation_extremes([{"head": torch.tensor([[1.0, 5.0], [3.0, -2.0]])}]).tolist()
@@ -33,34 +33,34 @@ def activation_extremes(parts: Parts) -> Tensor:
 
     """
     fast = optional("binning.cpu") if all(layer.numel() for _, layer in placed(parts)) else None
-    found: Tensor
+    extremes: Tensor
     if fast and fast.covers(parts):
-        found = fast.extremes(parts)
+        extremes = fast.extremes(parts)
     else:
-        found = torch.stack([torch.cat([_of_layer(layer) for layer in part.values()], 1) for part in parts]).amax(0)
-    found = found.flatten()
-    if found.device.type == "cpu":
-        check_finite(by_layer(found, {layer: values.shape[1] for layer, values in parts[0].items()}))
-    return found
+        extremes = torch.stack([torch.cat([_of_layer(layer) for layer in part.values()], 1) for part in parts]).amax(0)
+    extremes = extremes.flatten()
+    if extremes.device.type == "cpu":
+        check_finite(by_layer(extremes, {layer: values.shape[1] for layer, values in parts[0].items()}))
+    return extremes
 
 
 def by_layer(extremes: Tensor, widths: Mapping[str, int]) -> Parts:
-    """Views of the extremes of each layer, for how many neurons each has: finite exactly if its activations are."""
+    """Return views of the extremes of each layer, which are finite if and only if its activations are."""
     split = torch.split(extremes.view(2, -1), list(widths.values()), dim=1)
     return [dict(zip(widths, split, strict=True))]
 
 
 def unless_refused(extremes: Tensor, accepted: Tensor | None) -> Tensor:
-    """The extremes of a batch, or those of nothing where ``accepted`` is 0."""
+    """Return the extremes of a batch, or -inf where ``accepted`` is 0."""
     return extremes if accepted is None else torch.where(accepted > 0, extremes, -torch.inf)
 
 
 def _of_layer(values: Tensor) -> Tensor:
-    others = (0, *range(2, values.ndim))
-    return torch.stack([-values.amin(others).double(), values.amax(others).double()])
+    reduced_axes = (0, *range(2, values.ndim))
+    return torch.stack([-values.amin(reduced_axes).double(), values.amax(reduced_axes).double()])
 
 
 def split_extremes(extremes: Tensor) -> tuple[Tensor, Tensor]:
-    """Minimum and maximum, each ``(N,)``; the maximum is a view."""
+    """Split into minimum and maximum, each ``(N,)``; the maximum is a view."""
     negated_minimum, maximum = extremes.chunk(2)
     return -negated_minimum, maximum

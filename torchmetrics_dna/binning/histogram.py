@@ -1,4 +1,4 @@
-"""Counting activations: the exact reference, in plain torch, that every faster path must equal."""
+"""Count activations: the reference in plain torch, which every faster implementation must equal."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
     """Add the histograms of all layers to ``counts`` in place.
 
     Args:
-        counts: Shape ``(N, num_bins)``, int64, layers one after another.
-        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order, finite
-            unless ``accepted`` is given.
-        bins: Of all neurons.
-        accepted: What each activation counts, an int64 on the device: 1, or 0 to change nothing.
+        counts: Counts, shape ``(N, num_bins)``, int64, layers concatenated.
+        parts: Consecutive parts of a batch, each ``{layer: (B, n, *positions)}`` in the same order, finite unless
+            ``accepted`` is given.
+        bins: Bins of all neurons.
+        accepted: Increment per activation, an int64 tensor on the device: 1, or 0 to change nothing.
 
     """
-    for here, layer in placed(parts):
-        add_layer_(counts[here], layer, bins.take(here), accepted)
+    for columns, layer in placed(parts):
+        add_layer_(counts[columns], layer, bins.take(columns), accepted)
 
 
 def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | None = None) -> None:
-    """As :func:`add_counts_`, for one layer ``(B, n, *positions)``, its counts and bins."""
+    """Add the histograms of one layer ``(B, n, *positions)`` to its counts in place."""
     for rows, values in chunks(layer):
         numbers = bins.take(rows).numbers(values)
         numbers += torch.arange(0, len(numbers) * bins.num_bins, bins.num_bins, device=numbers.device)[:, None]
@@ -41,28 +41,28 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | Non
 def _add_(cells: Tensor, numbers: Tensor, accepted: Tensor | None) -> None:
     if accepted is None:
         cells += torch.bincount(numbers, minlength=len(cells))
-    else:  # bincount would ask the device for the largest number, and NaN may have become any
+    else:  # bincount would sync for the maximum, and NaN converts to any integer
         cells.scatter_add_(0, numbers.clamp_(0, len(cells) - 1), accepted.expand(len(numbers)))
 
 
 def check_num_bins(num_bins: int, least: int = 1) -> None:
-    """ValueError unless it is an integer that is large enough, in the words of torchmetrics."""
+    """Raise ValueError, in the words of torchmetrics, unless ``num_bins`` is an integer of at least ``least``."""
     if not isinstance(num_bins, int) or isinstance(num_bins, bool) or num_bins < least:
         raise ValueError(f"Argument `num_bins` expected to be integer larger than {least - 1}, but got {num_bins!r}")
 
 
 def check_finite(parts: Parts) -> None:
-    """ValueError naming the first layer that holds NaN or infinity."""
+    """Raise ValueError that names the first layer with NaN or infinity, if any."""
     if parts[0]:
-        # one question to the device, however many layers
+        # a single device sync for all layers
         for layer, finite in zip(parts[0], finite_layers(parts).tolist(), strict=True):
             if not finite:
                 raise not_finite(layer)
 
 
 def finite_layers(parts: Parts) -> Tensor:
-    """Whether each layer holds neither NaN nor infinity in any part, bool, shape ``(layers,)``, on their device."""
-    # the extremes are finite exactly if all values are, at the price of one read and no copy
+    """Test if each layer is finite in all parts, bool, shape ``(layers,)``, on their device."""
+    # extremes are finite if and only if all values are, and need one read and no copy
     extremes = [
         torch.stack(torch.aminmax(in_memory_order(values))).double()
         if values.numel()
@@ -74,7 +74,7 @@ def finite_layers(parts: Parts) -> Tensor:
 
 
 def not_finite(layer: str) -> ValueError:
-    """The error for a layer that holds NaN or infinity."""
+    """Return the error for a layer with NaN or infinity."""
     return ValueError(
         f"Layer {layer!r} gives activations that are NaN or infinite;"
         " check the images and the network (half precision overflows)"

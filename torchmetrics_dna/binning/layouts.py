@@ -1,4 +1,4 @@
-"""How activations lie in memory, and pieces of them that fit a cache."""
+"""Memory layouts of activations, and chunks of them that fit a cache."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor
 
-    Parts = Sequence[Mapping[str, Tensor]]  # a batch, some images after others: each ``{layer: (b, n, *positions)}``
+    Parts = Sequence[Mapping[str, Tensor]]  # consecutive parts of a batch: each ``{layer: (b, n, *positions)}``
 
 
 def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
@@ -23,9 +23,9 @@ def placed(parts: Parts) -> Iterator[tuple[slice, Tensor]]:
 
 
 def picture_rows(layer: Tensor) -> Tensor:
-    """A view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row where all lie evenly.
+    """Return a view ``(B, n, rows, positions)`` of ``(B, n, *positions)``, with one row if the stride is uniform.
 
-    It is a copy only where there are more than two axes of positions and these do not lie evenly.
+    It is a copy only if there are more than two axes of positions without a uniform stride.
     """
     if layer.ndim == 2:
         return layer[..., None, None]
@@ -36,24 +36,24 @@ def picture_rows(layer: Tensor) -> Tensor:
 
 
 def sent(numbers: Tensor, device: torch.device) -> Tensor:
-    """Numbers of the host on a device, without waiting for it: CUDA reads pinned memory when it gets there."""
+    """Copy numbers from the host to a device asynchronously, from pinned memory for CUDA."""
     return (numbers.pin_memory() if device.type == "cuda" else numbers).to(device, non_blocking=True)
 
 
 def in_memory_order(values: Tensor) -> Tensor:
-    """A view with the axes in the order in which they lie in memory, which is by far the fastest to go through."""
+    """Return a view with axes in order of decreasing stride, the fastest order to read."""
     return values.permute(sorted(range(values.ndim), key=values.stride, reverse=True))
 
 
 _CHUNK = 1 << 18  # values at a time: 2 MiB of float64
-_DEVICE_CHUNK = 1 << 22  # likewise on a device, which each launch keeps waiting: 32 MiB
+_DEVICE_CHUNK = 1 << 22  # values at a time on a device, to amortize launches: 32 MiB
 
 
 def chunks(activations: Tensor, least: int = 1, size: int | None = None) -> Iterator[tuple[slice, Tensor]]:
-    """Views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
+    """Yield views ``(neurons, images, positions)`` of ``(B, n, *positions)``, each with the slice of its neurons.
 
-    A piece holds whole neurons; where one neuron alone is too large, some of its images. Each image of a neuron takes
-    as much room as it has positions, or ``least`` if that is more, and a piece up to ``size``.
+    A chunk has all images of its neurons, or a part of the images of one neuron that is too large. The size of an image
+    of a neuron is its number of positions, at least ``least``; that of a chunk is at most ``size``.
     """
     size = size or (_CHUNK if activations.device.type == "cpu" else _DEVICE_CHUNK)
     images, neurons = activations.shape[:2]

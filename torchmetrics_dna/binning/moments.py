@@ -23,10 +23,10 @@ def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) 
 
     Args:
         moments: Sums and sums of squares, over images, of each neuron's spatial mean (section 3.1 of the paper), shape
-            ``(2, N)``, layers one after another. In float64, the variance that follows from them is good to about 1e-11
-            of the squared mean.
-        parts: Activations of some images after others, each ``{layer: (B, n, *positions)}`` in the same order.
-        accepted: 1 if the activations are finite and 0 if not, on their device, which then is not asked.
+            ``(2, N)``, layers concatenated. In float64, the variance computed from them is accurate to about 1e-11 of
+            the squared mean.
+        parts: Consecutive parts of a batch, each ``{layer: (B, n, *positions)}`` in the same order.
+        accepted: 1 if the activations are finite, else 0, a tensor on their device; avoids a device sync.
 
     Raises:
         ValueError: If a value is not finite, unless ``accepted`` is given.
@@ -35,12 +35,12 @@ def add_moments_(moments: Tensor, parts: Parts, accepted: Tensor | None = None) 
     if accepted is None:
         check_finite(parts)
     by_layer = [spatial_means([part[layer] for part in parts]) for layer in parts[0]]
-    found = torch.cat([torch.stack([means.sum(1), means.square().sum(1)]) for means in by_layer], dim=1)
-    moments += found if accepted is None else torch.where(accepted > 0, found, 0.0)
+    sums = torch.cat([torch.stack([means.sum(1), means.square().sum(1)]) for means in by_layer], dim=1)
+    moments += sums if accepted is None else torch.where(accepted > 0, sums, 0.0)
 
 
 def spatial_means(pieces: Sequence[Tensor]) -> Tensor:
-    """Mean over positions, float64, shape ``(n, B)``, for some images after others, each ``(b, n, *positions)``."""
+    """Average over positions, float64, shape ``(n, B)``, for consecutive parts of a batch, ``(b, n, *positions)``."""
     fast = optional("binning.cpu") if all(piece.numel() for piece in pieces) else None
     if fast and fast.covers([{"activations": piece} for piece in pieces]):
         return cast("Tensor", fast.spatial_means(pieces))

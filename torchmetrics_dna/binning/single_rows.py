@@ -1,4 +1,4 @@
-"""Histograms of single images, in as few numbers as hold them exactly, until it is known what to compare them with."""
+"""Compact exact storage of the histograms of single images, until the reference is known."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from torchmetrics_dna.extras import optional
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-_CELLS = 1 << 20  # of histograms at a time: 8 MiB of int64
+_CELLS = 1 << 20  # counts at a time: 8 MiB of int64
 
 
 class KeptLayer(NamedTuple):
     """Part of a row for one layer.
 
     Attributes:
-        neurons: Those that are kept, among all of the extractor, int64.
-        positions: Activations of an image for each neuron.
-        size: How many numbers each neuron has.
+        neurons: Flat indices of the stored neurons, int64.
+        positions: Number of activations of an image for each neuron.
+        size: Number of integers of each neuron.
 
     """
 
@@ -34,14 +34,14 @@ class KeptLayer(NamedTuple):
 class SingleRows:
     """Layout of the histograms of one image in a row of integers.
 
-    A neuron has the bin of each activation, in ascending order, where there are fewer of these than bins; else the
-    count of each bin. Neurons of weight 0 have none. For the default extractor with 1000 bins that is 0.4 MB an image.
+    A neuron is stored as the sorted bins of its activations if these are fewer than bins, else as the count of each
+    bin. Neurons of weight 0 are not stored. For the default extractor with 1000 bins, a row takes 0.4 MB.
 
     Args:
-        positions: Activations of an image for each neuron, by layer.
-        weights: The weights of Eq. (5), shape ``(N,)``.
-        num_bins: Bins of each neuron.
-        widths: Neurons of each layer.
+        positions: Number of activations of an image for each neuron, by layer.
+        weights: Weights of Eq. (5), shape ``(N,)``.
+        num_bins: Number of bins of each neuron.
+        widths: Number of neurons of each layer.
 
     """
 
@@ -62,15 +62,15 @@ class SingleRows:
         self.dtype = torch.int16 if largest < 1 << 15 else torch.int32
 
     def empty(self, images: int, device: torch.device | str) -> Tensor:
-        """Room for the rows of some images, ``(images, L)``."""
+        """Allocate rows for images, ``(images, L)``."""
         return torch.zeros(images, int(self.starts[-1]), dtype=self.dtype, device=device)
 
     def place(self, neurons: Tensor) -> slice:
-        """Columns of some kept neurons of one layer that follow each other."""
+        """Return the columns of consecutive stored neurons of one layer."""
         return slice(int(self.starts[neurons[0]]), int(self.starts[neurons[-1] + 1]))
 
     def histograms(self, rows: Tensor) -> Iterator[tuple[Tensor, int, Tensor]]:
-        """Some neurons of a layer, their activations of an image, and their histograms ``(n, images, num_bins)``."""
+        """Yield chunks of neurons, with their activations per image and histograms ``(n, images, num_bins)``."""
         step = max(1, _CELLS // (max(1, len(rows)) * self.num_bins))
         for layer in self.layers:
             for neurons in torch.split(layer.neurons, step):
@@ -82,7 +82,7 @@ class SingleRows:
                     yield neurons.to(rows.device), layer.positions, histograms
 
     def add_counts_(self, counts: Tensor, rows: Tensor) -> None:
-        """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64."""
+        """Add the histograms of all rows to counts, shape ``(N, num_bins)``, int64, in place."""
         fast = optional("binning.cpu") if counts.device.type == "cpu" else None
         if fast:
             fast.count_rows_(counts, rows, self.starts, self.activations)
@@ -92,16 +92,16 @@ class SingleRows:
 
 
 def row_of_bins(numbers: Tensor, num_bins: int) -> Tensor:
-    """The numbers that are kept of bins ``(n, images, positions)``: ``(n, images, size)``."""
+    """Encode bins ``(n, images, positions)`` for storage, as ``(n, images, size)``."""
     return numbers.sort(2).values if numbers.shape[2] < num_bins else histograms_of(numbers, num_bins)
 
 
 def histograms_of(numbers: Tensor, num_bins: int) -> Tensor:
-    """Counts ``(n, images, num_bins)``, int64, of bins ``(n, images, positions)``."""
+    """Count bins ``(n, images, positions)`` to ``(n, images, num_bins)``, int64."""
     counts = numbers.new_zeros(*numbers.shape[:2], num_bins)
     return counts.scatter_add_(2, numbers, numbers.new_ones(1, 1, 1).expand_as(numbers))
 
 
 def positions_of(activations: Mapping[str, Tensor]) -> list[int]:
-    """Activations of an image for each neuron, by layer."""
+    """Return the number of activations of an image for each neuron, by layer."""
     return [prod(layer.shape[2:]) for layer in activations.values()]

@@ -10,7 +10,7 @@ from torchmetrics_dna.comparisons.compare_classes import compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, short_names
 from torchmetrics_dna.dna.distances import check_distances
-from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
@@ -179,7 +179,7 @@ def _compare_sides(sides: Sequence[Any], arguments: Arguments) -> list[Compariso
     """Compare the first side with each of the others; each is measured once."""
     with in_step(arguments.distributed):
         opened = measure_sides(sides, arguments)
-        with plainly(opened.few):
+        with without_numba(opened.few):
             first = next(opened.measured)
             return [
                 replace(

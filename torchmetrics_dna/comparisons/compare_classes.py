@@ -13,7 +13,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
-from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import is_small_job
@@ -72,7 +72,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
             _by_class(side, members, mine, job, arguments.distributed)
             for side, members in zip(sides, classes, strict=True)
         ]
-        with plainly(all(map(is_small_job, sides))):
+        with without_numba(all(map(is_small_job, sides))):
             results: dict[str, Comparison] = {}
             total: Total = None
             for name, a_class, b_class in zip(mine, *measured, strict=True):

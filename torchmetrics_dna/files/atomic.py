@@ -1,4 +1,4 @@
-"""Files that are there whole, or not at all."""
+"""Atomic writes of files."""
 
 from __future__ import annotations
 
@@ -14,20 +14,22 @@ if TYPE_CHECKING:
 
 @contextmanager
 def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """A path to write to, whose file takes the place of ``path`` once it is complete and on the disk.
+    """Yield a temporary path, whose file replaces ``path`` atomically after it is flushed to disk.
 
-    However writing ends, nothing else is left behind, and a file that was at ``path`` stays until it is replaced. A
-    symbolic link stays: the file that it points to is replaced, or made where there is none yet.
+    On errors, the temporary file is removed and an existing file at ``path`` is unchanged. For a symbolic link, its
+    target is replaced or created.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        PermissionError: If this user may not write to it.
-        FileExistsError: If something is there that is not a file.
+        PermissionError: If the folder is not writable.
+        FileExistsError: If something other than a file exists at ``path``.
 
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")  # other threads may write the same file
+    temporary = path.with_name(
+        f".{path.name}.{secrets.token_hex(4)}"
+    )  # unique, since other threads may write the same file
     try:
         yield temporary
         _flush(temporary)
@@ -38,30 +40,30 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
         raise
     finally:
         temporary.unlink(missing_ok=True)
-    with suppress(OSError):  # not every system can do it, and the file is in its place
+    with suppress(OSError):  # not supported on every system; the file is in place
         _flush(path.parent)
 
 
 def check_folder(path: Path) -> None:
-    """Check that a file can be written to a path: its folder can be, and nothing but a file is there already.
+    """Check that a file can be written to a path.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        PermissionError: If this user may not write to it.
-        FileExistsError: If something is there that is not a file, such as a folder or a device.
+        PermissionError: If the folder is not writable.
+        FileExistsError: If something other than a file exists there, such as a folder or a device.
 
     """
-    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # else a message has the path that was given
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path  # keep the given path for messages otherwise
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to write {path.name!r} to; make it first")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise PermissionError(f"The folder {str(path.parent)!r} may not be written to; choose another output")
-    if path.is_symlink() or (path.exists() and not path.is_file()):  # a link only if it leads back to itself
+    if path.is_symlink() or (path.exists() and not path.is_file()):  # still a link only if it is cyclic
         raise FileExistsError(f"{str(path)!r} is a folder or a device, expected a file; choose another output")
 
 
 def _flush(path: Path) -> None:
-    """Have a file, or the names in a folder, on the disk."""
+    """Flush a file, or the entries of a folder, to disk."""
     handle = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
     try:
         os.fsync(handle)

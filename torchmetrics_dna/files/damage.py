@@ -1,4 +1,4 @@
-"""What a damaged file does to its reader, turned into one error."""
+"""Convert errors of damaged files to one kind of error."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ _MOST_REASON = 300
 
 @contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Raise ValueError, in one line that names the file, for whatever goes wrong in reading what it holds.
+    """Convert any error of parsing a file to a ValueError of one line that names the file.
 
-    Parsers fail in too many ways to list: zipfile alone has ten, numpy lets some of Python's own tokenizer through.
+    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer.
 
     Args:
         path: The file.
-        what: What it is read as.
+        what: Name of the expected format.
 
     Raises:
-        OSError: As it was, if the system can't give what is in the file.
-        ValueError: For all else.
+        OSError: Unchanged, if the system can't read the file.
+        ValueError: For all other errors.
 
     """
     try:
@@ -43,12 +43,12 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
 
 
 def shortened(text: str) -> str:
-    """The first 300 characters of a text that others wrote; a server may send any length."""
+    """Truncate a foreign text to 300 characters; a server may send any length."""
     return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
 
 
 def reason_of(err: Exception) -> str:
-    """What went wrong, in one short line.
+    """Describe an error in one short line.
 
     Example:
         >>> reason_of(KeyError("image"))
@@ -62,31 +62,31 @@ def reason_of(err: Exception) -> str:
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
-    """The object or list in a json file; to be called within :func:`refusing`.
+    """Read an object or list from a json file; call it within :func:`refusing`.
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: Or something else, if it holds anything else, or a key twice.
+        ValueError: Or another error, if the content has another type or a duplicate key.
 
     """
     return parse_json(Path(path).read_bytes(), kind)
 
 
 def parse_json(text: bytes, kind: type) -> Any:
-    """Likewise, of what was read."""
-    return check_type("content", json.loads(text.decode(), object_pairs_hook=_once), kind)
+    """Parse an object or list of json, without duplicate keys."""
+    return check_type("content", json.loads(text.decode(), object_pairs_hook=_unique_keys), kind)
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        twice, _ = Counter(key for key, _ in pairs).most_common(1)[0]
-        raise ValueError(f"it has the key {twice!r} twice")
-    return found
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        duplicate, _ = Counter(key for key, _ in pairs).most_common(1)[0]
+        raise ValueError(f"it has the key {duplicate!r} twice")
+    return content
 
 
 def check_type(name: str, value: Any, *types: type) -> Any:
-    """The value, if it is of one of these types to the letter (True is no integer); ValueError otherwise."""
+    """Return the value if its type is exactly one of ``types`` (True is no integer); ValueError otherwise."""
     if type(value) not in types:
         expected = " or ".join(kind.__name__ for kind in types)
         raise ValueError(f"its {name} is {brief(value)}, expected {expected}")

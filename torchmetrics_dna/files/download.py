@@ -20,7 +20,7 @@ _REMEDY = "give its local path instead"
 
 
 def is_reference(path: object) -> bool:
-    """Whether a path is a reference for :func:`fetch`, not a local path."""
+    """True if a path is a reference for :func:`fetch`, not a local path."""
     return isinstance(path, (str, os.PathLike)) and str(path).startswith((PREFIX, *_SCHEMES))
 
 
@@ -31,14 +31,14 @@ def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: s
         reference: ``hub:OWNER/REPO/path/in/repo``; a revision may follow the repository as in
             ``hub:OWNER/REPO@main/path``, and a repository of datasets is ``hub:datasets/OWNER/REPO/path``.
             Or an address, ``https://...``.
-        sha256: The SHA-256 of the file, or its first digits, if known; the hub gives its own.
-        is_fixed: True if the file never changes: the hub is not asked for a newer one.
-        remedy: What to do with a copy from elsewhere, for the error message.
+        sha256: SHA-256 of the file, or its first digits, if known; the hub provides that of its files.
+        is_fixed: Whether the file never changes, so that the hub is not queried for a newer one.
+        remedy: Use of a copy from elsewhere, for the error message.
 
     Raises:
         ValueError: If ``reference`` has another form.
-        OSError: If the file can't be fetched: not there, no access, no network, no space, cut short, not what it should
-            be, or ``HF_HUB_OFFLINE`` is set and it is not in the cache. Nothing of it is left in the cache then.
+        OSError: If the file can't be fetched: missing, no access, no network, no space, truncated, a wrong hash, or
+            ``HF_HUB_OFFLINE`` is set and the cache lacks it. Nothing of it is then left in the cache.
 
     """
     from huggingface_hub.errors import HFValidationError
@@ -58,14 +58,14 @@ def fetch(reference: str, *, sha256: str = "", is_fixed: bool = False, remedy: s
 
 
 def cached(reference: str) -> Path | None:
-    """Return the local copy of a file, or None if the cache lacks it; the network is not asked."""
+    """Return the local copy of a file, or None if the cache lacks it; without network access."""
     if reference.startswith(_SCHEMES):
         path = _checkpoint(reference)
         return path if path.is_file() else None
     from huggingface_hub import try_to_load_from_cache
 
-    found = try_to_load_from_cache(**_parts(reference))
-    return Path(found) if isinstance(found, str) else None
+    local = try_to_load_from_cache(**_parts(reference))
+    return Path(local) if isinstance(local, str) else None
 
 
 def _parts(reference: str) -> dict[str, Any]:
@@ -82,21 +82,21 @@ def _from_hub(parts: dict[str, Any], sha256: str, is_fixed: bool) -> Path:
     from huggingface_hub.constants import HF_HUB_ETAG_TIMEOUT, HF_HUB_OFFLINE
     from huggingface_hub.utils import http_backoff
 
-    before = try_to_load_from_cache(**parts)
-    if isinstance(before, str) and _is_intact(Path(before), sha256, HF_HUB_OFFLINE):
+    cached_path = try_to_load_from_cache(**parts)
+    if isinstance(cached_path, str) and _is_intact(Path(cached_path), sha256, HF_HUB_OFFLINE):
         if is_fixed:
-            return Path(before)
+            return Path(cached_path)
     else:
-        # where nothing answers, hf_hub_download tries for half a minute; whatever the answer is, it knows what to do
+        # fail fast without a server: hf_hub_download retries for half a minute, and handles any answer
         http_backoff("HEAD", hf_hub_url(**parts), max_retries=1, retry_on_status_codes=(), timeout=HF_HUB_ETAG_TIMEOUT)
     path = Path(hf_hub_download(**parts))
-    if str(path) != before:
+    if str(path) != cached_path:
         _check_content(path, sha256)
     return path
 
 
 def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
-    """True if a cached file has its hash; else it is deleted, and OSError if it can't be fetched anew."""
+    """True if a cached file has its hash; else delete it, and raise OSError if offline."""
     try:
         _check_content(path, sha256)
     except OSError:
@@ -107,12 +107,15 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
 
 
 def _check_content(path: Path, sha256: str) -> None:
-    """Compare a file of a cache with its hash, after which that of the hub names it; delete it and raise OSError."""
+    """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
     content, expected, blob = hashlib.sha256(), sha256, path.resolve()
-    is_hashed = path.is_symlink() and len(blob.name) in (40, 64)  # without links, the hub's cache names no hashes
+    is_hashed = path.is_symlink() and len(blob.name) in (
+        40,
+        64,
+    )  # without symlinks, the hub's cache has no hashes in names
     if is_hashed and not sha256:
         expected = blob.name
-        if len(expected) == 40:  # git's own hash of a small file; large ones have a SHA-256
+        if len(expected) == 40:  # git blob hash of a small file; large ones have a SHA-256
             content = hashlib.sha1(f"blob {blob.stat().st_size}\0".encode(), usedforsecurity=False)
     if not expected:
         return
@@ -151,9 +154,9 @@ def _from_address(address: str, sha256: str) -> Path:
 
 
 def _checkpoint(address: str) -> Path:
-    """The path of a file in torch's cache, by torch's own rule and without loading it only for this.
+    """Return the path of a file in torch's cache, by torch's rule but without importing torch.
 
-    The name begins with a hash of the address: torch's own names are alike for all files that are called alike.
+    The name begins with a hash of the address, since torch's own names collide for files of the same name.
     """
     torch = sys.modules.get("torch")
     if torch is not None:

@@ -1,4 +1,4 @@
-"""Locks among processes: each ends with the process that holds it, however that ends."""
+"""Locks between processes, released when their process ends in any way."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ _held: set[int] = set()
 
 
 class Lock:
-    """A lock on a file, which is made for it and deleted at the end; nothing on Windows.
+    """Lock on a file that is created for it and deleted on release; a no-op on Windows.
 
     Args:
-        path: The file, in a folder that is there.
+        path: The file, in an existing folder.
 
     Raises:
-        BlockingIOError: If someone holds it, be it this process.
+        BlockingIOError: If the lock is held, by this process or another.
 
     """
 
@@ -37,7 +37,7 @@ class Lock:
             _held.add(self._handle)
 
     def release(self) -> None:
-        """Delete the file, then let others have the lock."""
+        """Delete the file, then release the lock."""
         if self._handle < 0:
             return
         if self._is_at_path():
@@ -66,7 +66,7 @@ class Lock:
 
 
 def _forget() -> None:
-    """Close what a forked process, such as one that decodes images, has inherited: else it would hold the lock too."""
+    """Close the handles that a forked process, such as a worker, inherited: else it would hold the locks, too."""
     for handle in _held:
         os.close(handle)
     _held.clear()

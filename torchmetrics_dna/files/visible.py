@@ -1,33 +1,33 @@
-"""What people are shown: text from outside (names of files, notes, layers), numbers, json's values."""
+"""Format text from outside (names of files, notes, layers), numbers and json values for display."""
 
 from __future__ import annotations
 
 import re
 from typing import Any
 
-LEAST_P = 0.001  # of a thousand relabelings
-# what moves the cursor, colours the terminal, begins lines, or turns the direction of reading; and what no UTF-8 holds
+LEAST_P = 0.001  # resolution of a thousand relabelings
+# control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
 _HIDDEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 def visible(text: str) -> str:
-    r"""The text with each character that would act instead of being shown as its escape.
+    r"""Escape control characters of a text.
 
     Example:
         >>> print(visible("\x1b[2Jred\u202egnp.exe"))
         \x1b[2Jred\u202egnp.exe
 
     """
-    return _HIDDEN.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+    return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def number(value: float | str | None) -> str:
-    """Four significant digits, or a dash; words as they are."""
+    """Format with four significant digits; None as a dash, text unchanged."""
     return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
 def images_in_words(count: int) -> str:
-    """How many images.
+    """Format a number of images.
 
     Example:
         >>> images_in_words(1), images_in_words(2000)
@@ -38,7 +38,7 @@ def images_in_words(count: int) -> str:
 
 
 def in_words(value: Any) -> str:
-    """A value of json's types."""
+    """Format a json value."""
     if isinstance(value, dict):
         return ", ".join(f"{key} {in_words(inner)}" for key, inner in value.items())
     if isinstance(value, (list, tuple)):
@@ -47,12 +47,12 @@ def in_words(value: Any) -> str:
 
 
 def p_in_words(p: float) -> str:
-    """A p-value, as it is written in a text."""
+    """Format a p-value for running text."""
     return f"p {'= ' if p > LEAST_P else ''}{p_figure(p)}"
 
 
 def p_figure(p: float | None) -> str:
-    """A p-value or q in two digits; a dash for None.
+    """Format a p-value or q with two digits; None as a dash.
 
     Example:
         >>> p_figure(0.0123), p_figure(0.0004), p_figure(1.0)

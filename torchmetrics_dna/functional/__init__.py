@@ -1,4 +1,4 @@
-"""Pure functions: activations to counts, and counts or moments to distances."""
+"""Pure functions that compute counts from activations, and distances from counts or moments."""
 
 from torchmetrics_dna.binning import activation_histogram
 from torchmetrics_dna.functional.emd import dna_emd

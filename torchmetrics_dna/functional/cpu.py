@@ -1,4 +1,4 @@
-"""Distances of histograms on the CPU, compiled by numba, which never hold more than one row of shares."""
+"""Distances of histograms on the CPU, compiled by numba, with one row of shares in memory."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.single_rows import SingleRows
 
 __all__ = ["area_of_rows", "covers", "emd_of_rows", "fill_distances_", "fill_from_rows_"]
-_BINS = 4  # of a histogram that take as long as to count an activation
+_BINS = 4  # bins of a histogram that cost as much as one activation
 
 
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
@@ -45,31 +45,31 @@ def fill_distances_(
     kept: tuple[SingleRows, Tensor] | None = None,
 ) -> None:
     """Compute :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
-    given = as_arrays(bins), references.numpy(), weights.numpy(), distances.numpy()
+    arguments = as_arrays(bins), references.numpy(), weights.numpy(), distances.numpy()
     rows = _as_kept(kept, parts, len(weights))
-    bad = set().union(
-        *in_threads(partial(_fill, some, given, rows) for some in share_out(parts, beside=bins.num_bins // _BINS))
+    bad_layers = set().union(
+        *in_threads(partial(_fill, work, arguments, rows) for work in share_out(parts, beside=bins.num_bins // _BINS))
     )
-    if bad:
-        raise not_finite(next(layer for layer in parts[0] if layer in bad))
+    if bad_layers:
+        raise not_finite(next(layer for layer in parts[0] if layer in bad_layers))
 
 
 def fill_from_rows_(distances: Tensor, rows: Tensor, layout: SingleRows, references: Tensor) -> None:
-    """Write the distances of histograms that were kept, shape ``(S, B, N)``."""
-    given = rows.numpy(), layout.starts.numpy(), layout.activations.numpy()
-    into = references.numpy(), distances.numpy()
-    in_threads(partial(fill_from_rows, *given, begin, end, *into) for begin, end in neurons_in_tasks(len(given[2])))
+    """Write the distances of stored histograms, shape ``(S, B, N)``."""
+    source = rows.numpy(), layout.starts.numpy(), layout.activations.numpy()
+    target = references.numpy(), distances.numpy()
+    in_threads(partial(fill_from_rows, *source, begin, end, *target) for begin, end in neurons_in_tasks(len(source[2])))
 
 
-def _row_by_row(kernel: Any, *given: Tensor) -> Tensor:
-    """Apply a kernel to each row of some tensors; gives float64."""
-    found = torch.empty(len(given[0]), dtype=torch.float64)
-    in_rows(kernel, *(tensor.numpy() for tensor in (*given, found)))
-    return found
+def _row_by_row(kernel: Any, *tensors: Tensor) -> Tensor:
+    """Apply a kernel to each row of tensors; return float64."""
+    distances = torch.empty(len(tensors[0]), dtype=torch.float64)
+    in_rows(kernel, *(tensor.numpy() for tensor in (*tensors, distances)))
+    return distances
 
 
 def _as_kept(kept: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int) -> Any:
-    """The rows to fill and where in them neurons begin; no room for any neuron where none are kept."""
+    """Return the rows to fill and the starts of neurons in them; rows of size 0 if none are stored."""
     if kept is None:
         return np.zeros((sum(len(next(iter(part.values()))) for part in parts), 0), np.int16), np.zeros(
             neurons + 1, int
@@ -78,9 +78,9 @@ def _as_kept(kept: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int)
     return rows.numpy(), layout.starts.numpy()
 
 
-def _fill(work: Work, given: Any, kept: Any) -> set[str]:
-    bins, layout = given[0], work.layout
+def _fill(work: Work, arguments: Any, kept: Any) -> set[str]:
+    bins, layout = arguments[0], work.layout
     integer = np.uint16 if layout.rows * layout.positions < 1 << 16 else np.int32
     cells = np.zeros(layout.width * bins[-1], integer)
-    fine = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *given, *kept, cells)
-    return set() if fine else {work.layer}
+    is_finite = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *arguments, *kept, cells)
+    return set() if is_finite else {work.layer}

@@ -20,7 +20,7 @@ _CHUNK = 1 << 20  # cells whose cumulative shares are held in float64 at a time:
 
 
 def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, reduction: Reduction = "mean") -> Tensor:
-    r"""Earth Mover's Distance (dna-emd), Eq. (3) to (5) of the paper.
+    r"""Compute the Earth Mover's Distance (dna-emd), Eq. (3) to (5) of the paper.
 
     .. math::
         \mathrm{EMD}_n = \sum_k |F_A^n[k] - F_B^n[k]|, \qquad
@@ -30,14 +30,14 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
     all values by one bin gives 1, and the largest possible distance is ``num_bins - 1``.
 
     Args:
-        counts_a: Shape ``(N, num_bins)``; neurons need not have equal totals, nor the two sets.
-        counts_b: Shape ``(N, num_bins)``.
+        counts_a: Counts of A, shape ``(N, num_bins)``; totals may differ between neurons and sets.
+        counts_b: Counts of B, shape ``(N, num_bins)``.
         weights: The :math:`W^n`, shape ``(N,)``. Default: :math:`1/N` each, the plain mean.
         reduction: ``"mean"``: the weighted sum above, a scalar. ``"none"``: its terms times N, shape
             ``(N,)``, so that their mean is the scalar; without weights they are the plain distances.
 
     Returns:
-        float64.
+        The distance, float64.
 
     Raises:
         ValueError: If shapes differ, a neuron has no counts, or weights are not finite.
@@ -60,7 +60,7 @@ def dna_emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None, r
 
 
 def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
-    """The EMD of Eq. (3) of each neuron, float64, shape ``(N,)``; NaN where one has no counts."""
+    """Compute the EMD of Eq. (3) of each neuron, float64, shape ``(N,)``; NaN where one has no counts."""
     distances = torch.empty(len(counts_a), dtype=torch.float64, device=counts_a.device)
     for rows, differences in _share_differences(counts_a, counts_b):
         distances[rows] = differences.abs_().sum(1)
@@ -68,20 +68,20 @@ def emd_of_rows(counts_a: Tensor, counts_b: Tensor) -> Tensor:
 
 
 def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor, high: Tensor) -> Tensor:
-    r"""Earth Mover's Distance of each neuron between self-ranging histograms on one grid, in bins of given bounds.
+    r"""Compute the EMD of each neuron between self-ranging histograms on one grid, in bins of fixed bounds.
 
-    What fixed bounds would give, up to their own bins: :math:`\int |F_A - F_B|` over the bounds, with F linear within
-    a bin of the grid, in units of a ``num_bins``-th of the bounds.
+    It equals the distance under fixed bounds up to binning: :math:`\int |F_A - F_B|` over the bounds, with F linear
+    within a bin of the grid, in units of a ``num_bins``-th of the bounds.
 
     Args:
-        counts_a: Shape ``(N, num_bins)``.
-        counts_b: Shape ``(N, num_bins)``.
-        grid: Of both.
+        counts_a: Counts of A, shape ``(N, num_bins)``.
+        counts_b: Counts of B, shape ``(N, num_bins)``.
+        grid: Grid of both.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
 
     Returns:
-        float64, shape ``(N,)``.
+        Distances, float64, shape ``(N,)``.
 
     """
     begin, end, per_bounds = bounds_on_grid(grid, low, high)
@@ -91,10 +91,10 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
 
 
 def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Position of bounds on a grid: where they begin and end, in its bins, and the share of them that a bin takes.
+    """Locate bounds on a grid: begin and end, in its bins, and the share of the bounds per bin.
 
     Args:
-        grid: Of N neurons.
+        grid: Grid of N neurons.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
 
@@ -108,49 +108,49 @@ def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tenso
 
 
 def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
-    """Area between the cumulative shares of each neuron, linear within bins, in bins, float64, shape ``(N,)``.
+    """Compute the area between cumulative shares, linear within bins, in bins, float64, shape ``(N,)``.
 
     Args:
-        counts_a: Shape ``(N, num_bins)``.
-        counts_b: Likewise.
-        begin: Where the area begins, in bins, float64, shape ``(N,)``; may lie outside.
-        end: Where it ends.
+        counts_a: Counts of A, shape ``(N, num_bins)``.
+        counts_b: Counts of B, shape ``(N, num_bins)``.
+        begin: Lower limit of the area, in bins, float64, shape ``(N,)``; may lie outside.
+        end: Upper limit of the area, in bins, float64, shape ``(N,)``; may lie outside.
 
     """
     neurons, num_bins = counts_a.shape
-    found = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
-    number = torch.arange(num_bins, dtype=torch.float64, device=counts_a.device)
+    areas = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)
+    bins = torch.arange(num_bins, dtype=torch.float64, device=counts_a.device)
     for rows, after in _share_differences(counts_a, counts_b):
         before = torch.nn.functional.pad(after, (1, 0))[:, :-1]
-        # how far into each bin the area begins and ends, from 0 to 1
-        first, last = ((place[rows, None] - number).clamp_(0, 1) for place in (begin, end))
+        # limits within each bin, from 0 to 1
+        first, last = ((limit[rows, None] - bins).clamp_(0, 1) for limit in (begin, end))
         slope = after - before
-        found[rows] = _area(before + slope * first, before + slope * last, last - first).sum(1)
-    return found
+        areas[rows] = _area(before + slope * first, before + slope * last, last - first).sum(1)
+    return areas
 
 
 def _fast(*counts: Tensor) -> Any:
-    """Compiled distances, where there are some for these counts."""
-    on_cpu = all(one.device.type == "cpu" and one.dtype == torch.int64 for one in counts)
+    """Return the compiled distances if they support these counts, else None."""
+    on_cpu = all(tensor.device.type == "cpu" and tensor.dtype == torch.int64 for tensor in counts)
     return optional("functional.cpu") if on_cpu else None
 
 
 def _area(left: Tensor, right: Tensor, length: Tensor) -> Tensor:
-    """Integral of the absolute value of what runs straight from left to right."""
-    both = left.abs() + right.abs()
-    crossing = (left.square() + right.square()) / both.clamp(min=torch.finfo(torch.float64).tiny)
-    return torch.where(left * right < 0, crossing, both) * (length / 2)
+    """Integrate the absolute value of a straight line from left to right."""
+    absolute_sum = left.abs() + right.abs()
+    crossing = (left.square() + right.square()) / absolute_sum.clamp(min=torch.finfo(torch.float64).tiny)
+    return torch.where(left * right < 0, crossing, absolute_sum) * (length / 2)
 
 
 def _share_differences(counts_a: Tensor, counts_b: Tensor) -> Iterator[tuple[slice, Tensor]]:
-    """Differences of cumulative shares, float64, some neurons at a time."""
+    """Yield differences of cumulative shares, float64, for chunks of neurons."""
     rows = max(1, _CHUNK // counts_a.shape[1])
     for first in range(0, len(counts_a), rows):
-        some = slice(first, first + rows)
-        yield some, cumulative_share(counts_a[some]).sub_(cumulative_share(counts_b[some]))
+        chunk = slice(first, first + rows)
+        yield chunk, cumulative_share(counts_a[chunk]).sub_(cumulative_share(counts_b[chunk]))
 
 
 def cumulative_share(counts: Tensor) -> Tensor:
-    """F of Eq. (3): integers, below 2^53, are summed before the one division, so no rounding piles up."""
+    """Compute F of Eq. (3), by exact sums of integers below 2^53 and a single division."""
     cumulative = counts.cumsum(1, dtype=torch.float64)
     return cumulative.div_(cumulative[:, -1:].clone())

@@ -12,7 +12,7 @@ def check_features(a: Tensor, b: Tensor, name: str) -> None:
     """Check two sets of features, each ``(images, n)``, for a distance of this name.
 
     Raises:
-        ValueError: If they have other shapes, are no floating point numbers, or something is not finite.
+        ValueError: If shapes or dtypes are wrong, or a value is not finite.
         RuntimeError: If a set is empty.
 
     """

@@ -7,19 +7,19 @@ import warnings
 import torch
 from torch import Tensor, nn
 
-SUBSETS, SUBSET_SIZE = 100, 1000  # as in torchmetrics
+SUBSETS, SUBSET_SIZE = 100, 1000  # defaults of torchmetrics
 
 
 def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """KID between two sets of features by torchmetrics, as reproducible as the features are.
+    """Compute KID between two sets of features by torchmetrics, with a fixed seed.
 
     Args:
-        a: Shape ``(images, n)``.
-        b: Likewise; the number of images may differ.
+        a: Features of A, shape ``(images, n)``.
+        b: Features of B, shape ``(images, n)``; the number of images may differ.
 
     Returns:
-        Mean and standard deviation over 100 random subsets of 1000 images, or of as many as the smaller set has. Of
-        two sets of one size up to that, the only subset is all images: the deviation is 0.
+        Mean and standard deviation over 100 random subsets of 1000 images, or of the size of the smaller set. For sets
+        of one size up to that, the only subset is all images, with deviation 0.
 
     Raises:
         RuntimeError: If a set has fewer than two images.
@@ -36,10 +36,10 @@ def kernel_distance(a: Tensor, b: Tensor) -> tuple[float, float]:
         raise RuntimeError(
             f"More than one image is required for both sides to compute kid, but got {len(a)} and {len(b)}"
         )
-    from torchmetrics.image.kid import KernelInceptionDistance  # seconds that only those who want it should wait
+    from torchmetrics.image.kid import KernelInceptionDistance  # a slow import
 
     subsets = 1 if size == len(a) == len(b) else SUBSETS
-    # every process has all features by now
+    # features are gathered already, so there is nothing to sync
     with warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
         warnings.filterwarnings("ignore", "Metric `Kernel Inception Distance` will save all", UserWarning)
         torch.default_generator.manual_seed(0)

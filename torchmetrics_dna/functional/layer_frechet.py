@@ -5,34 +5,34 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-_LARGE = 512  # neurons from which it pays to look for a faster way
-_SPARE = 10
-_TOLERANCE = 1e-8  # of the relative error, by a bound that is at least 10**4 times the error that occurs
+_LARGE = 512  # neurons from which faster methods are tried
+_SPARE = 10  # oversampling of the range finder
+_TOLERANCE = 1e-8  # relative error, by a bound at least 10**4 times the actual error
 
 
 def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b: Tensor) -> Tensor:
-    r"""Fréchet distance (fd) between two Gaussians over all neurons of a layer, as in FID.
+    r"""Compute the Fréchet distance (fd) between two Gaussians over all neurons of a layer, as in FID.
 
     .. math::
         |\mu_A - \mu_B|^2 + \mathrm{tr}\left(\Sigma_A + \Sigma_B - 2 (\Sigma_A \Sigma_B)^{1/2}\right)
 
     The trace of the matrix square root is the sum of the singular values of :math:`R_A^T R_B`, for any
     :math:`R R^T = \Sigma`: a Cholesky factor where the covariance has full rank, else from eigenvectors. No square root
-    of a rounding error is ever taken, so covariances of fewer images than neurons need no offset. Where all of them lie
-    well above rounding, those of many neurons are had faster as the roots of the eigenvalues of
+    of a rounding error is taken, so covariances of fewer images than neurons need no offset. If all singular values are
+    well above rounding, those of many neurons are computed faster, as the roots of the eigenvalues of
     :math:`R_A^T \Sigma_B R_A`.
 
     Args:
-        mean_a: Shape ``(n,)``.
-        cov_a: Symmetric, shape ``(n, n)``.
-        mean_b: Shape ``(n,)``.
-        cov_b: Symmetric, shape ``(n, n)``.
+        mean_a: Mean of A, shape ``(n,)``.
+        cov_a: Covariance of A, symmetric, shape ``(n, n)``.
+        mean_b: Mean of B, shape ``(n,)``.
+        cov_b: Covariance of B, symmetric, shape ``(n, n)``.
 
     Returns:
         A scalar, float64, 0 or more, in squared activations.
 
     Raises:
-        ValueError: If shapes do not fit, or something is not finite.
+        ValueError: If shapes do not match, or a value is not finite.
 
     Example:
         >>> from torch import eye, zeros
@@ -50,10 +50,10 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
     spread = (mean_a.double() - mean_b.double()).square().sum() + cov_a.trace() + cov_b.trace()
     root_a = _root(cov_a)
     if n >= _LARGE:
-        # the squares of the singular values are cheaper, and serve where their roots carry no rounding that counts
+        # squared singular values are cheaper; they suffice where rounding of their roots is negligible
         squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
         distance: Tensor = spread - 2 * squares.sqrt().sum()
-        # n roundings add up as a random walk does
+        # n rounding errors add up like a random walk
         error = _rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
         if error <= _TOLERANCE * distance:
             return distance.clamp(min=0)
@@ -62,22 +62,22 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
 
 
 def _root(cov: Tensor) -> Tensor:
-    """R of ``R @ R.T = cov``, without columns of mere rounding, by the cheapest way that loses nothing."""
+    """Return R with ``R @ R.T = cov``, without columns of rounding, by the cheapest exact method."""
     rounding = _rounding(cov)
-    for cheap in (_cholesky, _few_columns):
-        root = cheap(cov, rounding)
+    for method in (_cholesky, _few_columns):
+        root = method(cov, rounding)
         if root is not None:
             return root
     return _eigen_root(cov, rounding)[0]
 
 
 def _rounding(cov: Tensor) -> float:
-    """The most that rounding can change an eigenvalue, relative to the largest."""
+    """Return an upper bound on the rounding error of eigenvalues, relative to the largest."""
     return len(cov) * torch.finfo(cov.dtype).eps
 
 
 def _eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
-    """One column for each eigenvalue that is more than rounding, and the largest eigenvalue's rounding."""
+    """Return a root with a column for each eigenvalue above rounding, and the rounding error of eigenvalues."""
     values, vectors = torch.linalg.eigh(cov)
     noise = values.abs().max() * rounding
     real = values > noise
@@ -85,7 +85,7 @@ def _eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
 
 
 def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
-    """The Cholesky factor; None unless all eigenvalues are more than rounding."""
+    """Return the Cholesky factor; None unless all eigenvalues are above rounding."""
     factor, failed = torch.linalg.cholesky_ex(cov)
     if failed:
         return None
@@ -95,9 +95,9 @@ def _cholesky(cov: Tensor, rounding: float) -> Tensor | None:
 
 
 def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
-    """The root of a large covariance of low rank, up to about a quarter; None if it is small or of higher rank.
+    """Return the root of a large covariance of rank up to about a quarter of its size, else None.
 
-    Products with a few random vectors span the range of such a matrix, and within that, eigenvectors are cheap.
+    Products with random vectors span the range of such a matrix, in which eigenvectors are cheap.
     """
     n = len(cov)
     if n < _LARGE:
@@ -108,8 +108,8 @@ def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
     inner = basis.T @ image
     root, noise = _eigen_root((inner + inner.T) / 2, rounding)
     missed = torch.maximum(cov.trace() - inner.trace(), (image - basis @ inner).norm())
-    # some directions must be left over, or they might not span the range well
+    # without spare directions, they may not span the range
     if missed > noise or root.shape[1] > n // 4 - _SPARE:
         return None
-    found: Tensor = basis @ root
-    return found
+    full_root: Tensor = basis @ root
+    return full_root

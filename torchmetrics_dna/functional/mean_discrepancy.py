@@ -10,29 +10,28 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 _SIGMA, SCALE = 10.0, 1000.0  # as published
-_CELLS = 1 << 22  # of the kernel at a time
+_CELLS = 1 << 22  # kernel values at a time
 
 
 def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
-    r"""CMMD (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_) between two sets of embeddings.
+    r"""Compute CMMD (`Jayasumana et al., CVPR 2024 <https://arxiv.org/abs/2401.09603>`_) of two sets of embeddings.
 
     .. math::
         1000 \left( \overline{k(a, a')} + \overline{k(b, b')} - 2\, \overline{k(a, b)} \right), \qquad
         k(x, y) = \exp\left(-\frac{|x - y|^2}{2 \sigma^2}\right), \quad \sigma = 10
 
-    with means over all pairs, each image with itself included: the biased estimator, as published. Rows are first
-    divided by their norms. All is in float64; the published code computes in float32, whose values are good to about
-    three digits.
+    with means over all pairs, including each image with itself: the biased estimator, as published. Rows are normalized
+    first. The computation is in float64; that of the published code in float32 is accurate to about three digits.
 
     Args:
-        embeddings_a: Shape ``(images, n)``, floating point; published for CLIP's projected embeddings.
-        embeddings_b: Likewise; the number of images may differ.
+        embeddings_a: Embeddings of A, ``(images, n)``, floating point; published for CLIP's projected embeddings.
+        embeddings_b: Embeddings of B, ``(images, n)``; the number of images may differ.
 
     Returns:
         A scalar, float64, 0 or more, without unit.
 
     Raises:
-        ValueError: If shapes do not fit, something is not finite, or a row is all zeros.
+        ValueError: If shapes do not match, a value is not finite, or a row is all zeros.
         RuntimeError: If a set is empty.
 
     Example:
@@ -48,17 +47,17 @@ def cmmd(embeddings_a: Tensor, embeddings_b: Tensor) -> Tensor:
 
 
 def unit_rows(embeddings: Tensor) -> Tensor:
-    """Each row divided by its norm, float64; ValueError if a row is all zeros."""
+    """Normalize rows, float64; ValueError if a row is all zeros."""
     embeddings = embeddings.double()
     norms = embeddings.norm(dim=1, keepdim=True)
     if (norms == 0).any():
         raise ValueError("Expected embeddings with a direction, but got a row of zeros")
-    found: Tensor = embeddings / norms
-    return found
+    unit: Tensor = embeddings / norms
+    return unit
 
 
 def kernel_less_one(a: Tensor, b: Tensor) -> Tensor:
-    """The kernel of unit rows, scaled, less its largest value, which has more digits; shape ``(len(a), len(b))``."""
+    """Compute the kernel of unit rows minus 1, its maximum, to keep precision; shape ``(len(a), len(b))``."""
     return (((a @ b.T).clamp(max=1) - 1) / _SIGMA**2).expm1()
 
 

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage: which images of one set lie among those of another."""
+"""Precision, recall, density and coverage by nearest neighbours."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _CELLS = 1 << 22  # distances at a time
 
 
 def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST) -> dict[str, Tensor]:
-    r"""Precision, recall, density and coverage of fake features among real ones.
+    r"""Compute precision, recall, density and coverage of fake features.
 
     The ball of an image reaches to its k-th nearest neighbour in its own set. Precision is the share of fake images
     inside a real ball, recall that of real images inside a fake one (`Kynkäänniemi et al., 2019
@@ -21,16 +21,16 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     <https://arxiv.org/abs/2002.09797>`_). They depend on the numbers of images: compare sets of one size.
 
     Args:
-        features_real: Shape ``(images, n)``, floating point.
-        features_fake: Likewise; the number of images may differ.
-        nearest_k: Which neighbour, k.
+        features_real: Real features, shape ``(images, n)``, floating point.
+        features_fake: Fake features, shape ``(images, n)``; the number of images may differ.
+        nearest_k: Rank of the neighbour, k.
 
     Returns:
         ``precision``, ``recall``, ``density`` and ``coverage``, scalars, float64; higher is better. Density may be
         above 1, the others are from 0 to 1.
 
     Raises:
-        ValueError: If shapes do not fit, something is not finite, or ``nearest_k`` is not a positive integer.
+        ValueError: If shapes do not match, a value is not finite, or ``nearest_k`` is not a positive integer.
         RuntimeError: If a set has no more than ``nearest_k`` images.
 
     Example:
@@ -51,29 +51,31 @@ def prdc(features_real: Tensor, features_fake: Tensor, nearest_k: int = NEAREST)
     balls = torch.zeros(len(fake), dtype=torch.int64, device=real.device)
     covered, recalled = (torch.zeros(len(real), dtype=torch.bool, device=real.device) for _ in range(2))
     for rows in _blocks(len(real), len(fake)):
-        apart = torch.cdist(real[rows], fake)
-        inside = apart < radii[rows, None]
+        distances = torch.cdist(real[rows], fake)
+        inside = distances < radii[rows, None]
         balls += inside.sum(0)
-        covered[rows], recalled[rows] = inside.any(1), (apart < fake_radii).any(1)
+        covered[rows], recalled[rows] = inside.any(1), (distances < fake_radii).any(1)
     values = (balls > 0).double().mean(), recalled.double().mean(), balls.double().mean() / nearest_k
     return dict(zip(("precision", "recall", "density", "coverage"), (*values, covered.double().mean()), strict=True))
 
 
 def check_nearest(nearest_k: int) -> None:
-    """ValueError unless it is a positive integer."""
+    """Raise ValueError unless ``nearest_k`` is a positive integer."""
     if not isinstance(nearest_k, int) or isinstance(nearest_k, bool) or nearest_k < 1:
         raise ValueError(f"Argument `nearest_k` expected to be an integer of at least 1, but got {nearest_k!r}")
 
 
 def _radii(features: Tensor, nearest_k: int) -> Tensor:
-    """The distance of each row to its k-th nearest other row."""
-    found = features.new_empty(len(features))
+    """Compute the distance of each row to its k-th nearest other row."""
+    radii = features.new_empty(len(features))
     for rows in _blocks(len(features), len(features)):
-        apart = torch.cdist(features[rows], features)
-        own = torch.arange(rows.start, rows.start + len(apart), device=features.device)
-        apart[torch.arange(len(apart), device=features.device), own] = torch.inf  # which rounding leaves above 0
-        found[rows] = apart.kthvalue(nearest_k, 1).values
-    return found
+        distances = torch.cdist(features[rows], features)
+        own = torch.arange(rows.start, rows.start + len(distances), device=features.device)
+        distances[torch.arange(len(distances), device=features.device), own] = (
+            torch.inf
+        )  # exclude itself; rounding may leave a distance above 0
+        radii[rows] = distances.kthvalue(nearest_k, 1).values
+    return radii
 
 
 def _blocks(rows: int, columns: int) -> list[slice]:

@@ -1,4 +1,4 @@
-"""Distances between all of several sets."""
+"""Distances between all pairs of sets."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _CELLS = 1 << 20  # cumulative shares that a thread holds at a time: 8 MiB
 
 
 def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
-    """Earth Mover's Distance of each neuron, Eq. (3) of the paper, between all of several sets.
+    """Compute the Earth Mover's Distance of each neuron, Eq. (3) of the paper, between all pairs of sets.
 
     Args:
-        counts: Of K sets, ``(N, num_bins)`` each; all neurons have counts.
+        counts: Counts of K sets, ``(N, num_bins)`` each; all neurons have counts.
 
     Returns:
-        float64, shape ``(K * (K - 1) / 2, N)``: a row for each pair, in the order (0, 1), (0, 2), ..., (1, 2), ...
+        Distances, float64, shape ``(K * (K - 1) / 2, N)``: a row for each pair (0, 1), (0, 2), ..., (1, 2), ...
 
     Example:
         >>> pairwise_dna_emd([torch.tensor([[2, 0, 0]]), torch.tensor([[0, 1, 0]]), torch.tensor([[0, 0, 3]])])
@@ -50,7 +50,7 @@ def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
 
 
 def square(pairs: Tensor, count: int) -> Tensor:
-    """Distances of pairs, ``(pairs,)`` in this order, as a matrix ``(count, count)``.
+    """Arrange distances of pairs, ``(pairs,)`` in this order, in a matrix ``(count, count)``.
 
     Example:
         >>> square(torch.tensor([1.0, 2.0, 3.0]), 3)

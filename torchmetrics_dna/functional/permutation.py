@@ -1,4 +1,4 @@
-"""Permutation tests: could folds of images that were shared out at random be as far apart?"""
+"""Permutation tests of distances by folds of images."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-NUM_FOLDS, LEAST_FOLDS = 20, 5  # of images of a side: by default, and for a test or an interval
+NUM_FOLDS, LEAST_FOLDS = 20, 5  # folds of a side: default, and minimum for a test or an interval
 NUM_RELABELINGS = 1000
-SIGNIFICANT = 0.05  # p-value or rate of false discoveries
-UNEQUAL = 1.5  # times as many images on one side, beyond which folds are exchanged by the number of their images
-_TIE = 1e-9  # relative; what differs by less is equal up to rounding
+SIGNIFICANT = 0.05  # level of p-values and false discovery rates
+UNEQUAL = 1.5  # ratio of images of the sides above which relabelings balance images instead of folds
+_TIE = 1e-9  # relative difference below which values are tied
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,13 +26,13 @@ class PermutationTest:
     """Result of a permutation test.
 
     Attributes:
-        p_value: Share of relabelings in which a layer or a neuron stands out as much as one does here.
+        p_value: Share of relabelings whose most extreme layer or neuron is at least as extreme as the observed one.
         layers: p-value of each layer, corrected for their number (max-T), shape ``(layers,)``.
         neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
-        q: Share of false discoveries among the neurons with as much evidence (Benjamini and Hochberg), shape ``(N,)``.
-        z: Distance of each neuron, less its mean over relabelings, in standard deviations over these, shape ``(N,)``.
-        num_relabelings: Number of relabelings, the observed labels among them.
-        exact: True if these are all that there are.
+        q: False discovery rate among neurons with at least as much evidence (Benjamini and Hochberg), shape ``(N,)``.
+        z: Distance of each neuron, standardised by mean and deviation over relabelings, shape ``(N,)``.
+        num_relabelings: Number of relabelings, including the observed labels.
+        exact: True if these are all possible relabelings.
 
     """
 
@@ -46,16 +46,16 @@ class PermutationTest:
 
 
 def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
-    """Ways to share folds out between A and B: all of them if these are few, else random ones.
+    """Return relabelings of folds as A or B: all of them if there are few, else random ones.
 
     Args:
-        num_a: Folds of A, which come first.
-        num_b: Folds of B.
-        most: How many ways at most.
-        seed: Of the random ones.
+        num_a: Number of folds of A, which come first.
+        num_b: Number of folds of B.
+        most: Maximum number of relabelings.
+        seed: Seed of random relabelings.
 
     Returns:
-        Which folds are in A, bool, shape ``(P, num_a + num_b)``; the first row is how it is.
+        Mask of the folds in A, bool, shape ``(P, num_a + num_b)``; the first row is observed.
 
     Example:
         >>> relabelings(1, 2).int()
@@ -76,19 +76,19 @@ def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int =
 
 
 def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
-    """Random ways to share folds out so that A has as many images as it has, but for a tenth; no way comes twice.
+    """Draw distinct relabelings that preserve the number of images of A to within a tenth.
 
-    Where one side has many more images, its folds are larger. To exchange them for as many folds of the other would
-    compare sides of other sizes, whose distances are spread in another way: so folds go for images.
+    If one side has many more images, its folds are larger. Exchanging equal numbers of folds would change the sizes of
+    the sides, and with them the null distribution of distances, so relabelings balance images instead.
 
     Args:
-        sizes_a: Images of each fold of A, which come first, int64.
-        sizes_b: Likewise, of B.
-        most: How many ways at most.
-        seed: Of the draws.
+        sizes_a: Number of images of each fold of A, which come first, int64.
+        sizes_b: Number of images of each fold of B, int64.
+        most: Maximum number of relabelings.
+        seed: Seed of the draws.
 
     Returns:
-        Which folds are in A, bool, shape ``(P, num_a + num_b)``; the first row is how it is. There may be few others.
+        Mask of the folds in A, bool, shape ``(P, num_a + num_b)``; the first row is observed. Others may be few.
 
     Example:
         >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4])).int()[:, :2].sum(1)
@@ -97,48 +97,47 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
     """
     sizes, target = torch.cat([sizes_a, sizes_b]), int(sizes_a.sum())
     order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(seed)).argsort(1)
-    left = torch.full((len(order),), target)
+    remaining = torch.full((len(order),), target)
     chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
     for folds in order.T:
-        fits = sizes[folds] <= left
+        fits = sizes[folds] <= remaining
         chosen.scatter_(1, folds[:, None], fits[:, None])
-        left -= sizes[folds] * fits
+        remaining -= sizes[folds] * fits
     observed = torch.arange(len(sizes)) < len(sizes_a)
-    ways = torch.unique(chosen[left * 10 <= target], dim=0)
-    ways = ways[(ways != observed).any(1)]
-    drawn = torch.randperm(len(ways), generator=torch.Generator().manual_seed(seed))[: most - 1]
-    return torch.cat([observed[None], ways[drawn]])
+    masks = torch.unique(chosen[remaining * 10 <= target], dim=0)
+    masks = masks[(masks != observed).any(1)]
+    drawn = torch.randperm(len(masks), generator=torch.Generator().manual_seed(seed))[: most - 1]
+    return torch.cat([observed[None], masks[drawn]])
 
 
 def permutation_test(
     distances: Tensor, layers: Sequence[slice], weights: Tensor | None = None, exact: bool = False
 ) -> PermutationTest:
-    """Test by distances under relabelings.
+    """Run a permutation test on distances under relabelings.
 
-    Each neuron's distance is standardised by its mean and deviation over all relabelings. A layer's statistic is the
-    mean of its neurons, standardised likewise. That of the whole is the layer or the neuron that stands out most, each
-    of the two standardised again: a slight difference is in few layers or in few neurons, to which the mean over all is
-    blind.
+    The distance of each neuron is standardised by its mean and deviation over all relabelings. The statistic of a layer
+    is the mean of its neurons, standardised again. The overall statistic is the maximum over layers or over neurons,
+    each standardised again: slight differences affect few layers or few neurons, which the overall mean would miss.
 
     Args:
-        distances: Of each neuron, scaled so that they do not depend on how many images a relabeling puts on either
-            side, shape ``(P, N)``, float64; the first row is observed.
-        layers: Where each layer's neurons are.
-        weights: The weights of Eq. (5), shape ``(N,)``; a neuron counts by its weight's absolute value. None: alike.
-        exact: Whether these are all relabelings.
+        distances: Distances of each neuron, scaled to be independent of the number of images of either side in a
+            relabeling, shape ``(P, N)``, float64; the first row is observed.
+        layers: Columns of each layer.
+        weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
+        exact: Whether these are all possible relabelings.
 
     """
     z = standardised(distances)
-    share = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
-    share = share.to(z.device)
-    by_layer = standardised(torch.stack([z[:, rows] @ share[rows] for rows in layers], 1))
-    # the largest of each relabeling, of layers and of neurons
-    layer, neuron = by_layer.amax(1), torch.where(share > 0, z, -torch.inf).amax(1)
-    either = torch.stack([standardised(layer[:, None]), standardised(neuron[:, None])]).amax(0)
+    neuron_weights = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
+    neuron_weights = neuron_weights.to(z.device)
+    by_layer = standardised(torch.stack([z[:, rows] @ neuron_weights[rows] for rows in layers], 1))
+    # maximum statistics of each relabeling, over layers and over neurons
+    max_layer, max_neuron = by_layer.amax(1), torch.where(neuron_weights > 0, z, -torch.inf).amax(1)
+    overall = torch.stack([standardised(max_layer[:, None]), standardised(max_neuron[:, None])]).amax(0)
     return PermutationTest(
-        float(_p_values(either, either[0])),
-        _p_values(layer[:, None], by_layer[0]),
-        _p_values(neuron[:, None], z[0]),
+        float(_p_values(overall, overall[0])),
+        _p_values(max_layer[:, None], by_layer[0]),
+        _p_values(max_neuron[:, None], z[0]),
         false_discovery_rates(z),
         z[0],
         len(distances),
@@ -147,7 +146,7 @@ def permutation_test(
 
 
 def standardised(distances: Tensor) -> Tensor:
-    """Each column less its mean, in its standard deviations; 0 where it does not vary but by rounding."""
+    """Standardise each column; 0 where it is constant up to rounding."""
     mean = distances.mean(0)
     centred = distances - mean
     deviation = centred.square().mean(0).sqrt()
@@ -156,19 +155,19 @@ def standardised(distances: Tensor) -> Tensor:
 
 
 def false_discovery_rates(z: Tensor) -> Tensor:
-    """Q of each neuron by Benjamini and Hochberg, of p-values from the relabelings of all neurons together.
+    """Compute q of each neuron by Benjamini and Hochberg, from p-values pooled over relabelings of all neurons.
 
     Args:
         z: Standardised distances, shape ``(P, N)``; the first row is observed.
 
     Returns:
-        float64, shape ``(N,)``.
+        False discovery rates, float64, shape ``(N,)``.
 
     """
     observed, count = z[0], z.shape[1]
     null = z[1:].flatten()
     order = observed.argsort(descending=True)
-    # only what may exceed the smallest of interest is sorted: q is 1 for the rest
+    # sort only values of interest: q is 1 for the rest
     null = null[null >= 1].sort().values
     above = len(null) - torch.searchsorted(null, observed[order].clamp(min=1) * (1 - _TIE))
     p = torch.where(observed[order] >= 1, (1 + above) / (1 + (len(z) - 1) * count), 1.0).double()
@@ -177,7 +176,7 @@ def false_discovery_rates(z: Tensor) -> Tensor:
 
 
 def rates_of_sorted(p: Tensor) -> Tensor:
-    """Q of each of some p-values, float64, shape ``(n,)``, in ascending order (Benjamini and Hochberg, 1995).
+    """Compute q of p-values in ascending order, float64, shape ``(n,)`` (Benjamini and Hochberg, 1995).
 
     Example:
         >>> rates_of_sorted(torch.tensor([0.25, 0.5, 0.5], dtype=torch.float64))
@@ -189,9 +188,9 @@ def rates_of_sorted(p: Tensor) -> Tensor:
 
 
 def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
-    """P-values corrected for how many tests there are (Holm, 1979), by name; None is no test.
+    """Correct p-values for the number of tests (Holm, 1979), by name; None means no test.
 
-    The chance that any of the tests that have no difference to find ends at or below a level is at most that level.
+    This controls the family-wise error rate.
 
     Example:
         >>> holm({"a": 0.01, "b": None, "c": 0.04, "d": 0.03})
@@ -208,5 +207,5 @@ def holm(p_values: Mapping[str, float | None]) -> dict[str, float | None]:
 
 
 def _p_values(null: Tensor, observed: Tensor) -> Tensor:
-    """The share of relabelings, the observed one among them, with a statistic as large, shape ``(n,)``."""
+    """Compute the share of relabelings, including the observed one, with a statistic as large, shape ``(n,)``."""
     return (null >= observed - _TIE * observed.abs()).double().mean(0)

@@ -1,4 +1,4 @@
-"""The distance of single images to sets (sections 5.1 and 5.4 of the paper), and its contrast to two of them."""
+"""Distance of single images to a set (sections 5.1 and 5.4 of the paper), and its contrast between two sets."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
 
-    Kept = tuple[SingleRows, Tensor]  # how rows are laid out, and the rows of the images, which are to be filled
+    Kept = tuple[SingleRows, Tensor]  # layout, and rows of the images to fill
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -33,26 +33,26 @@ def dna_realism(
     weights: Tensor | None = None,
     contrast_counts: Tensor | None = None,
 ) -> Tensor:
-    r"""dna-emd between each image alone and a reference: the lower, the closer.
+    r"""Compute the dna-emd between each single image and a reference: the lower, the closer.
 
-    What :func:`dna_emd` gives for the DNA of one image, without ever making it: histograms live for one chunk only.
-    With ``contrast_counts`` of the pool that the images come from, what it gives for the reference less what it gives
-    for the pool: below 0 for an image that is more like the reference than like the pool.
+    It equals :func:`dna_emd` of the DNA of one image, but histograms exist for one chunk at a time only. With
+    ``contrast_counts`` of the pool that the images come from, the distance to the pool is subtracted: the result is
+    negative for an image that is more like the reference than like the pool.
 
     Args:
-        activations: ``{layer: (B, n, *positions)}``, or of a single layer; floating point, finite.
-        reference_counts: Shape ``(N, num_bins)``, layers one after another.
+        activations: ``{layer: (B, n, *positions)}``, or those of a single layer; floating point, finite.
+        reference_counts: Counts of the reference, shape ``(N, num_bins)``, layers concatenated.
         low: Lower bounds, shape ``(N,)``, float64.
         high: Upper bounds, shape ``(N,)``, float64.
-        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 cost
-            nothing.
-        contrast_counts: As ``reference_counts``, of the pool; None for the plain distance.
+        weights: The :math:`W^n` of Eq. (5), shape ``(N,)``; by default the plain mean. Neurons of weight 0 are
+            skipped.
+        contrast_counts: Counts of the pool, shape ``(N, num_bins)``; None for the plain distance.
 
     Returns:
-        float64, shape ``(B,)``, in bins.
+        Distances, float64, shape ``(B,)``, in bins.
 
     Raises:
-        ValueError: If shapes do not fit, a value is not finite, or a neuron of a set has no counts.
+        ValueError: If shapes do not match, a value is not finite, or a neuron of a set has no counts.
 
     Example:
         >>> images = torch.tensor([[[0.1, 0.2]], [[0.9, 0.8]]])  # two images, one neuron, two positions
@@ -91,18 +91,18 @@ def realism_of_parts(
     kept: Kept | None = None,
     wait: bool = True,
 ) -> Tensor:
-    """As :func:`dna_realism`, to several references at once, for activations of some images after others.
+    """Compute :func:`dna_realism` to several references at once, for activations in parts.
 
     Args:
-        parts: Each ``{layer: (b, n, *positions)}``.
+        parts: Consecutive parts of a batch, each ``{layer: (b, n, *positions)}``.
         references: Counts, shape ``(S, N, num_bins)``.
-        bins: Of all neurons.
-        weights: As there.
-        kept: Where to keep the histograms of the images, too.
-        wait: Whether the host waits for errors. If not, all scores are NaN where there would be one, but on the CPU.
+        bins: Bins of all neurons.
+        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        kept: Destination of the histograms of the images; None to drop them.
+        wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
 
     Returns:
-        float64, shape ``(S, B)``, in bins.
+        Distances, float64, shape ``(S, B)``, in bins.
 
     """
     neurons = references.shape[1]
@@ -111,22 +111,22 @@ def realism_of_parts(
             f"Expected activations of the {neurons} neurons that the reference has, but got"
             f" {[tuple(layer.shape) for layer in parts[0].values()]}"
         )
-    where = references.device
+    device = references.device
     weights = weights_or_mean(weights, neurons).cpu()
     images = sum(len(next(iter(part.values()))) for part in parts)
-    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=where)
-    fast = optional("functional.cpu") if where.type == "cpu" else None
+    distances = torch.zeros(len(references), images, neurons, dtype=torch.float64, device=device)
+    fast = optional("functional.cpu") if device.type == "cpu" else None
     fill = fast.fill_distances_ if fast and fast.covers(parts, bins.num_bins) else fill_distances_
-    wait = wait or where.type == "cpu"
+    wait = wait or device.type == "cpu"
     if wait and fill is fill_distances_:
         check_finite(parts)
     fill(distances, parts, references, bins, weights, kept)
-    scores = _scores(distances, sent(weights, where), wait)
+    scores = _scores(distances, sent(weights, device), wait)
     return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
 
 
 def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weights: Tensor | None = None) -> Tensor:
-    """As :func:`realism_of_parts`, for histograms that it has kept, of shape ``(B, L)``."""
+    """Compute :func:`realism_of_parts` from stored histograms, shape ``(B, L)``."""
     neurons = references.shape[1]
     weights = weights_or_mean(weights, neurons).to(references.device)
     distances = torch.zeros(len(references), len(rows), neurons, dtype=torch.float64, device=references.device)
@@ -134,13 +134,13 @@ def realism_of_rows(rows: Tensor, layout: SingleRows, references: Tensor, weight
     if fast:
         fast.fill_from_rows_(distances, rows, layout, references)
     else:
-        for chosen, positions, found in layout.histograms(rows):
-            distances[:, :, chosen] = _apart(found, references[:, chosen], positions)
+        for chosen, positions, histograms in layout.histograms(rows):
+            distances[:, :, chosen] = _distances_to(histograms, references[:, chosen], positions)
     return _scores(distances, weights, wait=True)
 
 
 def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
-    """The weights, checked; ``1/N`` each where none are given."""
+    """Check weights; return ``1/N`` each for None."""
     if weights is None:
         weights = torch.full((neurons,), 1 / neurons, dtype=torch.float64)
     return check_weights(weights, neurons)
@@ -149,7 +149,7 @@ def weights_or_mean(weights: Tensor | None, neurons: int) -> Tensor:
 def _scores(distances: Tensor, weights: Tensor, wait: bool) -> Tensor:
     if wait and distances.isnan().any():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
-    # row by row over all neurons, so that a score does not depend on the batch, not even in its last bit
+    # each row is summed separately, so that a score is bitwise independent of the batch
     return sum_over_neurons(distances * weights)
 
 
@@ -159,57 +159,59 @@ def fill_distances_(
     """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
 
     Args:
-        distances: Shape ``(S, B, N)``, float64, zeros.
-        parts: Activations of some images after others, each ``{layer: (b, n, *positions)}``.
+        distances: Output, shape ``(S, B, N)``, float64, initially zero.
+        parts: Consecutive parts of a batch, each ``{layer: (b, n, *positions)}``.
         references: Counts, shape ``(S, N, num_bins)``.
-        bins: Of all neurons.
-        weights: Shape ``(N,)``, on the CPU.
-        kept: Where to keep the histograms, too.
+        bins: Bins of all neurons.
+        weights: Weights, shape ``(N,)``, on the CPU.
+        kept: Destination of the histograms; None to drop them.
 
     """
     image = 0
     for part in parts:
-        for here, layer in placed([part]):
+        for columns, layer in placed([part]):
             images = slice(image, image + len(layer))
-            used = weights[here].nonzero().flatten()
+            used = weights[columns].nonzero().flatten()
             if len(used):
-                chosen: slice | Tensor = here
+                chosen: slice | Tensor = columns
                 values = layer
                 if len(used) < layer.shape[1]:
-                    there = sent(used, layer.device)
-                    values, chosen = layer[:, there], there + here.start
-                given = references[:, chosen], bins.take(chosen)
-                distances[:, images, chosen] = _layer_distances(values, *given, used + here.start, images, kept)
+                    index = sent(used, layer.device)
+                    values, chosen = layer[:, index], index + columns.start
+                layer_references = references[:, chosen], bins.take(chosen)
+                distances[:, images, chosen] = _layer_distances(
+                    values, *layer_references, used + columns.start, images, kept
+                )
         image = images.stop
 
 
 def _layer_distances(
     activations: Tensor, references: Tensor, bins: Bins, neurons: Tensor, image: slice, kept: Kept | None
 ) -> Tensor:
-    """Distances of some neurons of one layer, shape ``(S, B, n)``, whose histograms go to these images of ``kept``."""
-    found = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
+    """Compute the distances of neurons of a layer, shape ``(S, B, n)``; write histograms to the images of ``kept``."""
+    distances = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
     first = 0
     for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
         images, positions = values.shape[1:]
         numbers = bins.take(rows).numbers(values).view(-1, images, positions)
         if numbers.device.type != "cpu":
-            numbers.clamp_(0, bins.num_bins - 1)  # NaN may have become any
-        some = slice(first, first + images)
-        found[:, some, rows] = _apart(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
+            numbers.clamp_(0, bins.num_bins - 1)  # NaN converts to any integer
+        chunk = slice(first, first + images)
+        distances[:, chunk, rows] = _distances_to(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
         if kept is not None:
-            layout, into = kept
+            layout, stored = kept
             row = row_of_bins(numbers, bins.num_bins).transpose(0, 1).flatten(1)
-            into[image][some, layout.place(neurons[rows])] = row.to(into.dtype)
+            stored[image][chunk, layout.place(neurons[rows])] = row.to(stored.dtype)
         first = (first + images) % len(activations)
-    return found
+    return distances
 
 
-def _apart(histograms: Tensor, references: Tensor, positions: int) -> Tensor:
-    """Distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to references ``(S, n, num_bins)``."""
+def _distances_to(histograms: Tensor, references: Tensor, positions: int) -> Tensor:
+    """Compute distances ``(S, images, n)`` of histograms ``(n, images, num_bins)`` to ``(S, n, num_bins)``."""
     sums = histograms.cumsum(2).double()
-    found = []
+    distances = []
     for counts in references:
-        known = counts.cumsum(1).double()
-        expected = known * (positions / known[:, -1:])  # as if of as many activations as an image
-        found.append((sums - expected[:, None]).abs_().sum(2).T / positions)
-    return torch.stack(found)
+        cumulative = counts.cumsum(1).double()
+        expected = cumulative * (positions / cumulative[:, -1:])  # scaled to the activations of one image
+        distances.append((sums - expected[:, None]).abs_().sum(2).T / positions)
+    return torch.stack(distances)

@@ -1,4 +1,4 @@
-"""From per-neuron distances to one figure: the weights of Eq. (5)."""
+"""Reduce per-neuron distances to one figure, with the weights of Eq. (5)."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import torch
 from torch import Tensor
 
 Reduction = Literal["mean", "none"]
-_AT_ONCE = 1 << 14  # neurons; torch shares a sum of twice as many among its threads
+_AT_ONCE = 1 << 14  # neurons; torch splits sums of twice as many among threads
 
 
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
-    """Weighted sum of per-neuron distances (Eq. 5), or its terms times their number.
+    """Compute the weighted sum of per-neuron distances (Eq. 5), or its terms times N.
 
     Args:
-        distances: Shape ``(N,)``, float64; or ``(..., N)``, then of each row.
-        weights: Shape ``(N,)``; None for ``1/N`` each.
+        distances: Distances, shape ``(N,)`` or ``(..., N)``, float64.
+        weights: Weights, shape ``(N,)``; None for ``1/N`` each.
         reduction: ``"mean"`` or ``"none"``.
 
     Raises:
@@ -33,17 +33,17 @@ def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduc
 
 
 def sum_over_neurons(values: Tensor) -> Tensor:
-    """Sum over the last axis, the same to the last bit for any number of threads and of rows."""
-    return torch.stack([some.sum(-1) for some in torch.split(values, _AT_ONCE, -1)]).sum(0)
+    """Sum over the last axis, bitwise independent of the number of threads and rows."""
+    return torch.stack([chunk.sum(-1) for chunk in torch.split(values, _AT_ONCE, -1)]).sum(0)
 
 
 def mean_over_neurons(values: Tensor) -> Tensor:
-    """Mean over the last axis, as :func:`sum_over_neurons`."""
+    """Average over the last axis, by :func:`sum_over_neurons`."""
     return sum_over_neurons(values) / values.shape[-1]
 
 
 def check_weights(weights: Tensor, count: int, of: str = "neuron") -> Tensor:
-    """The weights in float64; ValueError unless there is a finite one for each neuron, or for what else they are of."""
+    """Return the weights in float64; ValueError unless there is a finite one for each neuron, or ``of``."""
     weights = torch.as_tensor(weights, dtype=torch.float64)
     if weights.shape != (count,):
         raise ValueError(f"{of.capitalize()} weights expected to have shape ({count},), but got {tuple(weights.shape)}")

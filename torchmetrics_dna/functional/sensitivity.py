@@ -1,4 +1,4 @@
-"""Which neurons react to an attribute, and weights that make a distance ignore it (section 5.3 of the paper)."""
+"""Select neurons that respond to an attribute, and learn weights that ignore it (section 5.3 of the paper)."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float | None = None) -> Tensor:
-    """The neurons that differ most between two sets, or most consistently between several pairs of sets.
+    """Select the neurons that differ most between two sets, or most consistently between several pairs of sets.
 
     Args:
-        distances: Of each neuron, shape ``(N,)``; or of several pairs, ``(pairs, N)``, which are pooled by the mean of
-            a neuron's ranks, so that no pair counts for more because its distances are larger.
-        k: How many neurons to take.
-        quantile: Or else: take those at or above this quantile, in [0, 1).
+        distances: Distances of neurons, shape ``(N,)``; or of several pairs, ``(pairs, N)``, which are pooled by the
+            mean rank of a neuron, so that pairs with larger distances do not dominate.
+        k: Number of neurons to select.
+        quantile: Quantile in [0, 1) at or above which neurons are selected; an alternative to ``k``.
 
     Returns:
-        Flat indices, int64, the most sensitive first; equal ones in the order of neurons.
+        Flat indices, int64, the most sensitive first; ties in the order of neurons.
 
     Raises:
         ValueError: Unless either ``k`` or ``quantile`` is given and in range, and distances are finite.
@@ -50,19 +50,19 @@ def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float |
 
 
 def sensitivity_deviation(distances: Tensor, weights: Tensor) -> Tensor:
-    r"""How much of a distance the weights take away, Eq. (6) of the paper.
+    r"""Compute the share of a distance that weights remove, Eq. (6) of the paper.
 
     .. math::
         \Delta = 1 - \frac{\mathrm{EMD}_W}{\mathrm{EMD}_\mathrm{avg}}
 
-    1: the weighted distance is 0. 0: it is what the plain mean gives. Works for any distance of neurons or layers.
+    It is 1 if the weighted distance is 0, and 0 if it equals the plain mean. Any distance of neurons or layers will do.
 
     Args:
-        distances: Of each neuron, shape ``(..., N)``.
+        distances: Distances of neurons, shape ``(..., N)``.
         weights: The :math:`W^n` of Eq. (5), shape ``(N,)``.
 
     Returns:
-        float64, shape ``(...)``.
+        Deviations, float64, shape ``(...)``.
 
     Raises:
         ValueError: If weights have another shape or are not finite.
@@ -88,30 +88,30 @@ def learn_neuron_weights(
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Tensor:
-    r"""Weights with which a distance ignores one attribute and keeps to the others, Eq. (7) of the paper.
+    r"""Learn weights with which a distance ignores one attribute and keeps the others, Eq. (7) of the paper.
 
     .. math::
         \min_W \; |1 - \Delta_a| + \frac{1}{|A| - 1} \sum_{b \ne a} |\Delta_b|
 
-    by Adam on all attributes at a time, from the plain mean on, with a rate that falls to 0.
+    by Adam on all attributes at once, starting from the plain mean, with a learning rate annealed to 0.
 
     Args:
         target: Distance of each neuron between images with and without the attribute to ignore, shape ``(N,)``; or
-            of several draws of images, ``(draws, N)``, of which each step takes one. Draws of about a quarter of the
-            images each do best: weights learned from all images at once take much less away from other images.
-        others: The same for the attributes to keep, ``(others, N)`` or ``(others, draws, N)``.
-        held_out: Target and others of other images. The weights returned are those of the step that is best there.
-        nonnegative: Keep weights from going below 0.
-        steps: How many steps to take.
+            of several draws of images, ``(draws, N)``, one per step. Draws of about a quarter of the images generalize
+            best: weights learned from all images at once remove much less from other images.
+        others: Distances for the attributes to keep, ``(others, N)`` or ``(others, draws, N)``.
+        held_out: Target and others of other images, to select the weights of the best step; None for the last step.
+        nonnegative: Whether to constrain weights to 0 or more.
+        steps: Number of steps.
         learning_rate: Learning rate of the first step, for weights in units of :math:`1/N`.
         seed: Seed of the draws.
-        progress: Called now and then with the number of steps done and of all.
+        progress: Callback every 100 steps, with the number of steps done and of all.
 
     Returns:
         The :math:`W^n`, float64, shape ``(N,)``, on the device of ``target``.
 
     Raises:
-        ValueError: If shapes do not fit, or an attribute changes no neuron.
+        ValueError: If shapes do not match, or an attribute changes no neuron.
 
     Example:
         >>> target, others = torch.tensor([0.0, 4.0, 1.0]), torch.tensor([[3.0, 3.0, 1.0], [1.0, 0.0, 2.0]])
@@ -120,18 +120,18 @@ def learn_neuron_weights(
         (tensor(True), tensor(True))
 
     """
-    drawn = _relative(_attributes(target, others))
-    checked = None if held_out is None else _relative(_attributes(*held_out))
-    wanted = torch.ones(len(drawn), dtype=torch.float64, device=drawn.device)
-    wanted[0] = 0
-    scaled = torch.ones(drawn.shape[-1], dtype=torch.float64, device=drawn.device, requires_grad=True)
+    training = _relative(_attributes(target, others))
+    validation = None if held_out is None else _relative(_attributes(*held_out))
+    goal = torch.ones(len(training), dtype=torch.float64, device=training.device)
+    goal[0] = 0
+    scaled = torch.ones(training.shape[-1], dtype=torch.float64, device=training.device, requires_grad=True)
     optimizer = torch.optim.Adam([scaled], lr=learning_rate)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
-    draws = torch.randint(drawn.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
-    best, least = scaled.detach().clone(), torch.inf
+    draws = torch.randint(training.shape[1], (steps,), generator=torch.Generator().manual_seed(seed)).tolist()
+    best_weights, lowest_loss = scaled.detach().clone(), torch.inf
     for step, draw in enumerate(draws):
         optimizer.zero_grad()
-        _loss(drawn[:, draw], scaled, wanted).backward()  # type: ignore[no-untyped-call]
+        _loss(training[:, draw], scaled, goal).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         schedule.step()
         if progress is not None and (step % 100 == 99 or step == steps - 1):
@@ -139,23 +139,23 @@ def learn_neuron_weights(
         with torch.no_grad():
             if nonnegative:
                 scaled.clamp_(min=0)
-            if checked is not None and (step % 10 == 9 or step == steps - 1):
-                losses = [_loss(checked[:, draw], scaled, wanted) for draw in range(checked.shape[1])]
-                found = float(torch.stack(losses).mean())
-                if found < least:
-                    best, least = scaled.detach().clone(), found
-    final = scaled.detach() if checked is None else best
+            if validation is not None and (step % 10 == 9 or step == steps - 1):
+                losses = [_loss(validation[:, draw], scaled, goal) for draw in range(validation.shape[1])]
+                loss = float(torch.stack(losses).mean())
+                if loss < lowest_loss:
+                    best_weights, lowest_loss = scaled.detach().clone(), loss
+    final = scaled.detach() if validation is None else best_weights
     return final / len(final)
 
 
-def _loss(relative: Tensor, scaled: Tensor, wanted: Tensor) -> Tensor:
-    """Eq. (7), for distances relative to their mean and weights in units of 1/N."""
-    off = (relative @ scaled / len(scaled) - wanted).abs()
-    return off[0] + off[1:].mean()
+def _loss(relative: Tensor, scaled: Tensor, goal: Tensor) -> Tensor:
+    """Compute Eq. (7), for distances relative to their mean and weights in units of 1/N."""
+    errors = (relative @ scaled / len(scaled) - goal).abs()
+    return errors[0] + errors[1:].mean()
 
 
 def _attributes(target: Tensor, others: Tensor) -> Tensor:
-    """All distances as ``(attributes, draws, N)``, the target first."""
+    """Stack all distances as ``(attributes, draws, N)``, the target first."""
     target = (target if target.ndim == 2 else target[None])[None].double()
     others = (others if others.ndim == 3 else others[:, None]).double()
     if others.ndim != 3 or not len(others) or others.shape[1:] != target.shape[1:]:

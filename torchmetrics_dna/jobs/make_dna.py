@@ -6,7 +6,7 @@ import warnings
 from typing import TYPE_CHECKING, get_args
 
 from torchmetrics_dna.dna.distance import Kind
-from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
@@ -79,7 +79,7 @@ efficientnet_lite0)
         resolved = resolve(feature, layers, num_bins, ranges, histograms=kind == "histogram", to_gpu=True)
         images = open_source(source, reading)
         check_used(reading or Reading(), images)
-        with plainly(is_small_job(images)):
+        with without_numba(is_small_job(images)):
             job = Job.for_dnas(resolved, [kind], reading, num_folds, groups)
             measured = measure(job, images, distributed=distributed, on=on)
     if left_out := measured.unreadable:

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.extras import plainly
+from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
@@ -78,7 +78,7 @@ def make_files(
             return paths, _measure_stream(images, job, paths, resume, notes)
         parts = Parts(parts_folder(output), parts_of(images, job.reading.batch_size), kinds)
     try:
-        with in_step(), plainly(is_small_job(images)):
+        with in_step(), without_numba(is_small_job(images)):
             if rank() == 0:
                 parts.begin(_described(images, job), resume)
             if on is None:

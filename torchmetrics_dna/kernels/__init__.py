@@ -1,1 +1,1 @@
-"""What numba compiles, and how torch's threads share it; arrays only."""
+"""Numba kernels on arrays, and their parallel execution in torch's threads."""

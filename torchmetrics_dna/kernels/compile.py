@@ -1,4 +1,4 @@
-"""How functions are compiled by numba, and kept on disk."""
+"""Compile functions by numba, with an on-disk cache."""
 
 from __future__ import annotations
 
@@ -8,24 +8,24 @@ from numba import njit
 
 
 def compiled(function: Any, **options: Any) -> Any:
-    """Compile a function when it is first called, and keep the code on disk where that can be written to."""
+    """Compile a function on its first call, and cache the code on disk if writable."""
     options = {"nogil": True, "error_model": "numpy", **options}
     try:
         return njit(cache=True, **options)(function)
-    except RuntimeError:  # nothing can be written, neither beside this file nor for this user
+    except RuntimeError:  # no writable cache folder
         return njit(**options)(function)
 
 
 def compiled_in_any_order(function: Any) -> Any:
-    """Likewise; terms may be added in any order, so that several are at once.
+    """Compile a function whose sums may be reassociated, for SIMD.
 
-    The order depends only on how many terms there are, so results do not change from call to call. The function is
-    always inlined: else there would be two versions, one compiled alone and one with its caller, whose orders differ,
-    and which of them runs would depend on whether code was compiled in this process or comes from the disk.
+    The order depends only on the number of terms, so results are deterministic. The function is always inlined: else
+    there would be two versions with different orders, compiled alone and with the caller, and which one runs would
+    depend on whether the code was compiled in this process or loaded from the cache.
     """
     return compiled(function, fastmath={"reassoc", "nsz"}, forceinline=True)
 
 
 def compiled_with_fused_terms(function: Any) -> Any:
-    """Likewise, where a product and a sum may be rounded once."""
+    """Compile a function in which multiply-adds may be fused."""
     return compiled(function, fastmath={"contract"}, forceinline=True)

@@ -1,4 +1,4 @@
-"""How the C library keeps memory."""
+"""Tune the allocator of the C library."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3  # of malloc.h
 
 
 def keep_freed_memory() -> None:
-    """Let glibc keep what a forward pass frees for the next one, which else is mapped anew, page by page."""
+    """Let glibc keep memory that a forward pass frees, which otherwise is mapped again, page by page, for the next."""
     if any(name.startswith("MALLOC_") for name in os.environ):
-        return  # the user has decided
+        return  # set by the user
     with suppress(AttributeError, TypeError, OSError):  # another C library
         libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_THRESHOLD, 20 << 20)  # a little more than the largest of the default network
-        libc.mallopt(_M_TRIM_THRESHOLD, 80 << 20)  # more is faster by little, and costs as much memory
+        libc.mallopt(_M_MMAP_THRESHOLD, 20 << 20)  # just above the largest buffer of the default network
+        libc.mallopt(_M_TRIM_THRESHOLD, 80 << 20)  # larger values gain little speed for their memory

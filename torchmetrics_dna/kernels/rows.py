@@ -1,6 +1,6 @@
-"""What numba compiles to go through counts, row by row: distances, and moves to other bins.
+"""Numba kernels on rows of counts: distances, and regridding.
 
-All in one file, as those in ``tiles.py`` and for the same reason; to be touched with ``compile.py``.
+All are in one file for the reason given in ``tiles.py``; touch this file when ``compile.py`` changes.
 """
 
 from __future__ import annotations
@@ -15,31 +15,31 @@ _TINY = np.finfo(np.float64).tiny
 
 
 @compiled
-def emd_rows(counts_a: Any, counts_b: Any, found: Any) -> None:
+def emd_rows(counts_a: Any, counts_b: Any, distances: Any) -> None:
     """Write the Earth Mover's Distance of each row of two sets of counts."""
-    for row in range(len(found)):
-        found[row] = _share_difference(np.cumsum(counts_a[row]), np.cumsum(counts_b[row]))
+    for row in range(len(distances)):
+        distances[row] = _share_difference(np.cumsum(counts_a[row]), np.cumsum(counts_b[row]))
 
 
 @compiled
-def area_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, found: Any) -> None:
+def area_rows(counts_a: Any, counts_b: Any, begins: Any, ends: Any, areas: Any) -> None:
     """Write the area between the cumulative shares of each row of two sets of counts, linear within bins.
 
     Args:
-        counts_a: Shape ``(n, num_bins)``.
-        counts_b: Likewise.
-        begins: Where areas begin, in bins, shape ``(n,)``.
-        ends: Where they end.
-        found: Of each row, in bins.
+        counts_a: Counts of A, shape ``(n, num_bins)``.
+        counts_b: Counts of B, shape ``(n, num_bins)``.
+        begins: Lower limits of the areas, in bins, shape ``(n,)``.
+        ends: Upper limits of the areas, in bins, shape ``(n,)``.
+        areas: Output, in bins, shape ``(n,)``.
 
     """
     num_bins = counts_a.shape[1]
     differences = np.zeros(num_bins + 1)
-    for row in range(len(found)):
+    for row in range(len(areas)):
         sums_a, sums_b = np.cumsum(counts_a[row]), np.cumsum(counts_b[row])
         for k in range(num_bins):
             differences[k + 1] = sums_a[k] / sums_a[-1] - sums_b[k] / sums_b[-1]
-        found[row] = _area(differences, begins[row], ends[row])
+        areas[row] = _area(differences, begins[row], ends[row])
 
 
 @compiled
@@ -53,8 +53,8 @@ def regrid_rows(counts: Any, starts: Any, shifts: Any, new_starts: Any) -> None:
         moved[:] = 0
         for k in range(num_bins):
             if counts[row, k] != 0:
-                there = ((starts[row] + k) >> shifts[row]) - new_starts[row]
-                moved[min(max(there, 0), num_bins - 1)] += counts[row, k]
+                target = ((starts[row] + k) >> shifts[row]) - new_starts[row]
+                moved[min(max(target, 0), num_bins - 1)] += counts[row, k]
         counts[row] = moved
 
 
@@ -69,14 +69,14 @@ def _share_difference(sums_a: Any, sums_b: Any) -> Any:
 
 @compiled_in_any_order
 def _area(differences: Any, begin: Any, end: Any) -> Any:
-    """Integral of the absolute value of what runs straight from each difference to the next."""
+    """Integrate the absolute value of the piecewise linear interpolation of differences."""
     area = 0.0
     for k in range(len(differences) - 1):
         before, slope = differences[k], differences[k + 1] - differences[k]
         first, last = min(max(begin - k, 0.0), 1.0), min(max(end - k, 0.0), 1.0)
         left, right = before + slope * first, before + slope * last
-        both = abs(left) + abs(right)
-        # of a line that crosses 0, two triangles
-        height = (left * left + right * right) / max(both, _TINY) if left * right < 0.0 else both
+        absolute_sum = abs(left) + abs(right)
+        # two triangles if the line crosses 0
+        height = (left * left + right * right) / max(absolute_sum, _TINY) if left * right < 0.0 else absolute_sum
         area += height * (last - first) / 2
     return area

@@ -1,7 +1,7 @@
-"""Share work among torch's own threads, for code that releases Python's lock.
+"""Run tasks that release the GIL in torch's own threads.
 
-After an operation torch's threads wait for the next one busily, for milliseconds, so any other threads would have to
-share the processor's cores with them just when the network is done.
+Torch's threads spin for milliseconds after an operation, so other threads would compete with them for the cores just
+when the network is done.
 """
 
 from __future__ import annotations
@@ -22,31 +22,31 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_void_p)
 _PROCESS = os.getpid()
-_ROWS = 256  # that are worth a task of their own
+_ROWS = 256  # rows per task
 
 
 def in_threads(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
-    """Call all tasks, in any order, on ``torch.get_num_threads()`` threads, this one included.
+    """Call all tasks, in any order, on ``torch.get_num_threads()`` threads, including this one.
 
     Returns:
-        What they gave, in any order.
+        Results, in any order.
 
     Raises:
-        BaseException: What a task raised; others may not have been called then.
+        BaseException: The first error of a task; remaining tasks are not called.
 
     Example:
         >>> sorted(in_threads([lambda: 1, lambda: 2]))
         [1, 2]
 
     """
-    waiting = deque(tasks)
+    pending = deque(tasks)
     done: list[_T] = []
     errors: list[BaseException] = []
 
     def work(_: Any = None) -> None:
-        while waiting and not errors:
+        while pending and not errors:
             try:
-                task = waiting.popleft()  # one thread at a time, by itself
+                task = pending.popleft()  # atomic
             except IndexError:
                 return
             try:
@@ -54,23 +54,23 @@ def in_threads(tasks: Iterable[Callable[[], _T]]) -> list[_T]:
             except BaseException as error:
                 errors.append(error)
 
-    threads = min(torch.get_num_threads(), len(waiting))
+    threads = min(torch.get_num_threads(), len(pending))
     if threads <= 1:
         work()
-    elif (parallel := _torch_parallel()) and os.getpid() == _PROCESS:  # after a fork its threads are gone
+    elif (parallel := _torch_parallel()) and os.getpid() == _PROCESS:  # its threads do not survive a fork
         parallel(_CALLBACK(work), None, threads, 0)
     else:
-        others = [_pool(os.getpid()).submit(work) for _ in range(threads - 1)]
+        futures = [_pool(os.getpid()).submit(work) for _ in range(threads - 1)]
         work()
-        for other in others:
-            other.result()
+        for future in futures:
+            future.result()
     if errors:
         raise errors[0]
     return done
 
 
 def in_rows(kernel: Callable[..., None], *arrays: Any) -> None:
-    """Call compiled code on all rows of arrays, some at a time, on these threads."""
+    """Call a kernel on chunks of rows of arrays, in these threads."""
     in_threads(
         partial(kernel, *(array[first : first + _ROWS] for array in arrays))
         for first in range(0, len(arrays[0]), _ROWS)
@@ -79,7 +79,7 @@ def in_rows(kernel: Callable[..., None], *arrays: Any) -> None:
 
 @cache
 def _torch_parallel() -> Any:
-    """``GOMP_parallel`` of the OpenMP library that torch runs on; None if it runs on another."""
+    """Return ``GOMP_parallel`` of the OpenMP library that torch uses; None for another library."""
     packaged = Path(torch.__file__).parent
     for path in [*packaged.glob("lib/libgomp*"), *packaged.parent.glob("torch.libs/libgomp*")]:
         try:
@@ -90,5 +90,5 @@ def _torch_parallel() -> Any:
 
 
 @lru_cache(maxsize=1)
-def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - a forked process has no threads but its first
+def _pool(process: int) -> ThreadPoolExecutor:  # noqa: ARG001 - cache key: a forked process needs a new pool
     return ThreadPoolExecutor(thread_name_prefix="torchmetrics_dna")

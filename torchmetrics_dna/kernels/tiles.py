@@ -1,7 +1,7 @@
-"""What numba compiles to go through activations, tile by tile: bin numbers, counts, distances, sums and extremes.
+"""Numba kernels on tiles of activations: bin numbers, counts, distances, sums and extremes.
 
-All in one file: numba keeps compiled code for as long as the file of a function stays the same, and does not look at
-what the function calls in other files. Where ``compile.py`` changes, touch this file.
+All are in one file: numba caches compiled code by the file of a function, and ignores changes of functions that it
+calls in other files. Touch this file when ``compile.py`` changes.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torchmetrics_dna.kernels.compile import compiled, compiled_in_any_order, co
 
 
 def to_double(raw: Any) -> Any:
-    """A value, or its bits, as float64; numba takes the implementation below."""
+    """Convert a value, or its bits, to float64; numba uses the overload below."""
     raise NotImplementedError
 
 
@@ -35,7 +35,7 @@ def _float_to_double(raw: Any) -> Any:
 
 def _half_to_double(raw: Any) -> Any:
     bits = np.uint32(np.uint32(raw) & np.uint32(0x7FFF))
-    # the same digits under float32's exponents, which begin 112 lower
+    # same mantissa in float32, whose exponent bias is larger by 112
     size = np.uint32(bits << np.uint32(13)).view(np.float32) * np.float32(2.0**112)
     if bits >= np.uint32(0x7C00):
         size = np.float32(np.inf)
@@ -48,15 +48,15 @@ def _bfloat16_to_double(raw: Any) -> Any:
 
 @compiled
 def place(layout: Any, image: Any, neuron: Any, row: Any, position: Any) -> Any:
-    """Where in memory a tile begins."""
+    """Return the offset of a tile in memory."""
     return layout.origins[image] + neuron * layout.neuron_stride + row * layout.row_stride + position * layout.stride
 
 
 @compiled
 def stage(memory: Any, layout: Any, begin: Any, width: Any, length: Any, staged: Any) -> None:
-    """Copy ``width`` neurons by ``length`` positions to ``staged``, along whichever axis lies together in memory.
+    """Copy ``width`` neurons by ``length`` positions to ``staged``, along the contiguous axis.
 
-    Also where they lie so already: a copy asks for many cache lines at once, slow arithmetic for one after another.
+    Contiguous tiles are copied, too: a copy prefetches many cache lines, slow arithmetic loads one after another.
     """
     rows, row_stride, size, stride = width, layout.neuron_stride, length, layout.stride
     if layout.along_neurons:
@@ -64,56 +64,56 @@ def stage(memory: Any, layout: Any, begin: Any, width: Any, length: Any, staged:
     if stride == 1 and row_stride == size:
         size, rows = rows * size, 1
     for k in range(rows):
-        there, here = k * size, begin + k * row_stride
+        target, source = k * size, begin + k * row_stride
         if stride == 1:
             for j in range(size):
-                staged[np.uint64(there + j)] = memory[np.uint64(here + j)]
+                staged[np.uint64(target + j)] = memory[np.uint64(source + j)]
         else:
             for j in range(size):
-                staged[np.uint64(there + j)] = memory[np.uint64(here + j * stride)]
+                staged[np.uint64(target + j)] = memory[np.uint64(source + j * stride)]
 
 
 @compiled
 def are_finite(values: Any, begin: Any, size: Any) -> Any:
-    """Whether ``size`` values from ``begin`` on are neither NaN nor infinite."""
-    odd = np.int32(0)
+    """True if ``size`` values from ``begin`` on are finite."""
+    is_bad = np.int32(0)
     for i in range(size):
-        odd = max(odd, np.int32(0) if abs(to_double(values[np.uint64(begin + i)])) < np.inf else np.int32(1))
-    return odd == 0
+        is_bad = max(is_bad, np.int32(0) if abs(to_double(values[np.uint64(begin + i)])) < np.inf else np.int32(1))
+    return is_bad == 0
 
 
-_BLOCK = 256  # activations of a neuron that are binned at once
-_ROUNDING = 1.01 * 2.0**-24  # of float32, and some more for what is rounded after rounding
-_MOST_ERROR = 2.0**-9  # in bins, with which rough numbers are worth it
-_MOST_SLOPE = 2.0**100  # or products leave float32
+_BLOCK = 256  # activations of a neuron binned at once
+_ROUNDING = 1.01 * 2.0**-24  # of float32, with a reserve for repeated rounding
+_MOST_ERROR = 2.0**-9  # in bins, up to which the fast path pays
+_MOST_SLOPE = 2.0**100  # beyond it, products overflow float32
 _NEVER = -1.0
-_LANES = 64  # activations of a neuron that are compared at once
+_LANES = 64  # activations of a neuron compared at once
 
 
 @compiled
 def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, counts: Any, step: Any) -> Any:
-    """Add ``step`` for each activation of some neurons of a layer; whether all are finite.
+    """Add ``step`` for each activation of neurons of a layer; return True if all are finite.
 
-    What is not finite counts too, always in the same cell, so that the opposite step takes everything back.
+    Values that are not finite are counted in a fixed cell, so that the opposite step undoes all counts.
 
     Args:
-        memory: Numbers, or their bits, from the lowest on that belongs to the layer.
-        layout: Where the layer lies from there on.
-        begin: The first of the neurons, within the layer.
-        end: The one after the last.
-        first: The layer's first neuron among those of ``bins`` and ``counts``.
-        bins: As a tuple of arrays and numbers.
-        counts: Shape ``(N, num_bins)``.
+        memory: Values, or their bits, from the lowest address of the layer.
+        layout: Layout of the layer in ``memory``.
+        begin: First neuron, within the layer.
+        end: Last neuron plus one, within the layer.
+        first: First neuron of the layer in ``bins`` and ``counts``.
+        bins: Tuple of arrays and numbers.
+        counts: Counts, shape ``(N, num_bins)``.
         step: 1 or -1.
 
     """
     cells, num_bins = counts.reshape(-1), counts.shape[1]
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
-    # many activations are first counted in 32 bits, of which enough stay in the first-level cache
+    # many activations are counted in 32 bits first, to fit the L1 cache
     near = np.zeros(layout.width * num_bins, np.uint32)
     is_near = num_bins <= 2 * layout.images * layout.rows * layout.positions < 2**32
-    fine = True
+    all_finite = True
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         rule = _rule_of(bins, first + neuron, width, layout)
@@ -122,15 +122,15 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = place(layout, image, neuron, row, position)
-                    fine &= _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers)
+                    origin = place(layout, image, neuron, row, position)
+                    all_finite &= _bin_tile(memory, layout, origin, width, length, rule, bins, staged, numbers)
                     if is_near:
                         _add(near, 0, numbers, width * length, layout.along_neurons, np.uint32(1))
                     else:
                         _add(cells, begin_cells, numbers, width * length, layout.along_neurons, step)
         if is_near:
             _move(near, cells, begin_cells, width * num_bins, step)
-    return fine
+    return all_finite
 
 
 @compiled
@@ -138,39 +138,39 @@ def fill_neurons(
     memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, references: Any, weights: Any,
     distances: Any, kept: Any, starts: Any, cells: Any,
 ) -> Any:  # fmt: skip
-    """Write the distances between single images and references, for some neurons of a layer; whether all are finite.
+    """Write distances between single images and references, for neurons of a layer; return True if all are finite.
 
-    ``references`` has counts, shape ``(S, N, num_bins)``; ``weights`` shape ``(N,)``, and neurons of weight 0 are left
-    out; ``distances`` shape ``(S, B, N)``. ``kept`` gets the histograms of the images as :class:`SingleRows` says,
-    shape ``(B, L)``, where ``starts``, shape ``(N + 1,)``, gives a neuron room. ``cells`` are zeros for a tile's
-    histograms, of an integer type that holds the count of an image's activations. The rest as :func:`count_neurons`.
-
+    ``references`` are counts, ``(S, N, num_bins)``; ``weights`` have shape ``(N,)``, and neurons of weight 0 are
+    skipped; ``distances`` have shape ``(S, B, N)``. ``kept``, ``(B, L)``, receives the histograms of the images in the
+    layout of :class:`SingleRows`, with ``starts``, ``(N + 1,)``, of neurons. ``cells`` are zeros for a tile's
+    histograms, of an integer dtype that holds the number of activations of an image. Other arguments are those of
+    :func:`count_neurons`.
     """
     num_bins, activations = references.shape[2], layout.rows * layout.positions
     numbers = np.empty(layout.width * layout.length, np.int32)
     staged = np.empty(layout.width * layout.length, memory.dtype)
-    known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
+    cumulative, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
     expected = np.empty(len(references) * layout.width * num_bins)
     low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
-    are_few = activations < num_bins  # else going through all bins is faster than to see how far activations reach
-    is_whole = are_few and layout.rows == 1 and layout.length >= layout.positions  # a tile holds all of an image
+    is_small_job = activations < num_bins  # otherwise, reading all bins is faster than tracking the range
+    is_single_tile = is_small_job and layout.rows == 1 and layout.length >= layout.positions
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
             continue
-        _expect_tile(references, first + neuron, width, layout.width, activations, known, expected)
+        _expect_tile(references, first + neuron, width, layout.width, activations, cumulative, expected)
         rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
             for j in range(width):
-                low[j], high[j] = (len(cells), -1) if are_few else (j * num_bins, (j + 1) * num_bins - 1)
+                low[j], high[j] = (len(cells), -1) if is_small_job else (j * num_bins, (j + 1) * num_bins - 1)
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = place(layout, image, neuron, row, position)
-                    if not _bin_tile(memory, layout, here, width, length, rule, bins, staged, numbers):
+                    origin = place(layout, image, neuron, row, position)
+                    if not _bin_tile(memory, layout, origin, width, length, rule, bins, staged, numbers):
                         return False
                     _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
-                    if are_few:
+                    if is_small_job:
                         _widen_bins(numbers, width, length, layout.along_neurons, low, high)
             for j in range(width):
                 n, row_begin = first + neuron + j, j * num_bins
@@ -179,13 +179,13 @@ def fill_neurons(
                     continue
                 lowest, highest = low[j] - row_begin, high[j] - row_begin
                 for s in range(len(references)):
-                    there = (s * layout.width + j) * num_bins
-                    distance = _distance(sums, lowest, highest, expected, there, num_bins, activations)
+                    offset = (s * layout.width + j) * num_bins
+                    distance = _distance(sums, lowest, highest, expected, offset, num_bins, activations)
                     distances[s, image, n] = distance / activations
-                if starts[n] < starts[n + 1] and is_whole:
+                if starts[n] < starts[n + 1] and is_single_tile:
                     _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, layout, j, width)
                 elif starts[n] < starts[n + 1]:
-                    _keep(kept[image], starts[n], sums, lowest, highest, are_few)
+                    _keep(kept[image], starts[n], sums, lowest, highest, is_small_job)
     return True
 
 
@@ -193,9 +193,9 @@ def fill_neurons(
 def fill_from_rows(
     kept: Any, starts: Any, activations: Any, begin: Any, end: Any, references: Any, distances: Any
 ) -> None:
-    """As :func:`fill_neurons`, from histograms that were kept, of images whose neurons have so many ``activations``."""
+    """Write distances like :func:`fill_neurons`, from stored histograms with ``activations`` per neuron."""
     num_bins = references.shape[2]
-    known, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
+    cumulative, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
     expected, areas = np.empty(num_bins), np.empty(num_bins + 1)
     crossings = np.empty(num_bins + 1, np.int64)
     for n in range(begin, end):
@@ -203,7 +203,7 @@ def fill_from_rows(
         if size == 0:
             continue
         for s in range(len(references)):
-            _expect(references[s, n], count, known, expected, 0)
+            _expect(references[s, n], count, cumulative, expected, 0)
             if count < num_bins:
                 _prepare_few(expected, count, areas, crossings)
             for image in range(len(kept)):
@@ -217,49 +217,50 @@ def fill_from_rows(
 
 @compiled
 def count_from_rows(kept: Any, starts: Any, activations: Any, begin: Any, end: Any, counts: Any) -> None:
-    """Add histograms that were kept, of some neurons, to ``counts``, shape ``(N, num_bins)``."""
+    """Add stored histograms of neurons to ``counts``, shape ``(N, num_bins)``."""
     cells, num_bins = counts.reshape(-1), counts.shape[1]
     for image in range(len(kept)):
         row = kept[image]
         for n in range(begin, end):
-            here, size, first = starts[n], starts[n + 1] - starts[n], n * num_bins
+            source, size, first = starts[n], starts[n + 1] - starts[n], n * num_bins
             if activations[n] < num_bins:
                 for i in range(size):
-                    cells[np.uint64(first + row[np.uint64(here + i)])] += 1
+                    cells[np.uint64(first + row[np.uint64(source + i)])] += 1
             else:
                 for i in range(size):
-                    cells[np.uint64(first + i)] += row[np.uint64(here + i)]
+                    cells[np.uint64(first + i)] += row[np.uint64(source + i)]
 
 
 @compiled
 def sum_neurons(memory: Any, layout: Any, begin: Any, end: Any, sums: Any) -> None:
-    """Write some neurons' sums over positions to ``sums``, shape ``(B, n)``; the rest as :func:`count_neurons`."""
+    """Write sums over positions to ``sums``, shape ``(B, n)``; other arguments are those of :func:`count_neurons`."""
     staged = np.empty(layout.width * layout.length, memory.dtype)
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         for image in range(layout.images):
-            found = sums[image, neuron : neuron + width]
-            found[:] = 0
+            target = sums[image, neuron : neuron + width]
+            target[:] = 0
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = place(layout, image, neuron, row, position)
+                    origin = place(layout, image, neuron, row, position)
                     if layout.along_neurons:
-                        stage(memory, layout, here, width, length, staged)
+                        stage(memory, layout, origin, width, length, staged)
                         for k in range(length):
                             for j in range(width):
-                                found[j] += to_double(staged[np.uint64(k * width + j)])
+                                target[j] += to_double(staged[np.uint64(k * width + j)])
                     else:
                         for j in range(width):
-                            stage(memory, layout, here + j * layout.neuron_stride, 1, length, staged)
-                            found[j] += _sum(staged, length)
+                            stage(memory, layout, origin + j * layout.neuron_stride, 1, length, staged)
+                            target[j] += _sum(staged, length)
 
 
 @compiled
 def extremes_of_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, extremes: Any) -> None:
-    """Write the negated minimum and the maximum of some neurons to ``extremes``, shape ``(2, N)``.
+    """Write the negated minimum and the maximum of neurons to ``extremes``, shape ``(2, N)``.
 
-    NaN for a tile's neurons if not all are finite; the rest as :func:`count_neurons`.
+    They are NaN for all neurons of a tile with a value that is not finite. Other arguments are those of
+    :func:`count_neurons`.
     """
     staged = np.empty(layout.width * layout.length, memory.dtype)
     at_once = layout.width if layout.along_neurons else 1
@@ -267,33 +268,33 @@ def extremes_of_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: A
     for neuron in range(begin, end, at_once):
         width = min(at_once, end - neuron)
         low[:], high[:] = np.inf, -np.inf
-        fine = True
+        all_finite = True
         for image in range(layout.images):
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
-                    here = place(layout, image, neuron, row, position)
-                    stage(memory, layout, here, width, length, staged)
+                    origin = place(layout, image, neuron, row, position)
+                    stage(memory, layout, origin, width, length, staged)
                     if layout.along_neurons:
                         _widen(staged, 0, length, width, low, high)
                     else:
-                        whole = length // _LANES
-                        _widen(staged, 0, whole, _LANES, low, high)
-                        _widen(staged, whole * _LANES, 1, length - whole * _LANES, low, high)
-                    fine &= are_finite(staged, 0, width * length)
+                        blocks = length // _LANES
+                        _widen(staged, 0, blocks, _LANES, low, high)
+                        _widen(staged, blocks * _LANES, 1, length - blocks * _LANES, low, high)
+                    all_finite &= are_finite(staged, 0, width * length)
         if not layout.along_neurons:
             low[0], high[0] = low.min(), high.max()
         for j in range(width):
-            extremes[0, first + neuron + j] = -low[j] if fine else np.nan
-            extremes[1, first + neuron + j] = high[j] if fine else np.nan
+            extremes[0, first + neuron + j] = -low[j] if all_finite else np.nan
+            extremes[1, first + neuron + j] = high[j] if all_finite else np.nan
 
 
 @compiled
 def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
-    """The bins of a tile's neurons, repeated for as many activations as one loop goes through: exact, rough, and cells.
+    """Return the bins of a tile's neurons, repeated for the activations of one loop: exact, rough, and cells.
 
-    A rough number is ``(x - centre) * slope + shift`` in float32. With x, centre, slope and shift rounded, and each
-    result, it is off by less than ``error``; bins are sure of numbers that far from their ends.
+    A rough number is ``(x - centre) * slope + shift`` in float32. Its rounding error is less than ``error``, so the bin
+    is certain for numbers at least that far from its edges.
     """
     centre, scale, start, offset, factor, num_bins = bins
     exact = np.empty((5, width * layout.run))
@@ -311,7 +312,7 @@ def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
             rough[3, i] = 0.5 - error if is_rough else _NEVER
             cells[i] = j * num_bins
     if layout.run > 1 and rough[3].min() == _NEVER:
-        rough[3, 0] = _NEVER  # for all that go through one loop
+        rough[3, 0] = _NEVER  # for all neurons of the loop
     return exact, rough, cells
 
 
@@ -319,48 +320,49 @@ def _rule_of(bins: Any, neuron: Any, width: Any, layout: Any) -> Any:
 def _bin_tile(
     memory: Any, layout: Any, begin: Any, width: Any, length: Any, rule: Any, bins: Any, staged: Any, numbers: Any
 ) -> Any:
-    """Write ``neuron * num_bins + bin``, neurons numbered within the tile, to ``numbers``; whether all are finite.
+    """Write ``neuron * num_bins + bin``, with neurons of the tile, to ``numbers``; return True if all are finite.
 
-    Arrays are indexed, not sliced, here and in what follows: to count who holds a slice would take as long as to go
-    through a short row.
+    Arrays are indexed, not sliced, here and below: reference counting of a slice costs as much as a short row.
     """
     exact, rough, cells = rule
     many = layout.run > 1
     rows, size, block = (1, width * length, len(cells)) if many else (width, length, _BLOCK)
-    fine = True
+    all_finite = True
     for j in range(rows):
-        here, values = begin + j * layout.neuron_stride, memory
+        origin, values = begin + j * layout.neuron_stride, memory
         if many or layout.stride != 1:
-            stage(memory, layout, here, width // rows, length, staged)
-            here, values = 0, staged
-        for k in range(here, here + size, block):
-            some, there = min(block, here + size - k), j * size + k - here
-            if rough[3, j] == _NEVER or not _bin_roughly(values, k, some, rough, cells, j, many, bins, numbers, there):
-                fine &= are_finite(values, k, some)
-                _bin_exactly(values, k, some, exact, j, many, bins, numbers, there)
-    return fine
+            stage(memory, layout, origin, width // rows, length, staged)
+            origin, values = 0, staged
+        for k in range(origin, origin + size, block):
+            count, target = min(block, origin + size - k), j * size + k - origin
+            if rough[3, j] == _NEVER or not _bin_roughly(
+                values, k, count, rough, cells, j, many, bins, numbers, target
+            ):
+                all_finite &= are_finite(values, k, count)
+                _bin_exactly(values, k, count, exact, j, many, bins, numbers, target)
+    return all_finite
 
 
 @compiled
 def _bin_exactly(
-    values: Any, begin: Any, size: Any, exact: Any, first: Any, many: Any, bins: Any, numbers: Any, there: Any
+    values: Any, begin: Any, size: Any, exact: Any, first: Any, many: Any, bins: Any, numbers: Any, target: Any
 ) -> None:
-    """Write the cells of ``size`` values from ``begin`` on; some cell of the neuron for NaN."""
+    """Write the cells of ``size`` values from ``begin`` on; an arbitrary cell of the neuron for NaN."""
     offset, factor = bins[3], bins[4]
     for i in range(size):
         j = np.uint64(first + i) if many else np.uint64(first)
         x = to_double(values[np.uint64(begin + i)])
         cell = np.floor(((x - exact[0, j]) / exact[1, j] + offset) * factor) - exact[2, j] + exact[3, j]
         cell = cell if cell > exact[3, j] else exact[3, j]
-        numbers[np.uint64(there + i)] = np.int32(cell if cell < exact[4, j] else exact[4, j])
+        numbers[np.uint64(target + i)] = np.int32(cell if cell < exact[4, j] else exact[4, j])
 
 
 @compiled_with_fused_terms
 def _bin_roughly(
     values: Any, begin: Any, size: Any, rough: Any, cells: Any, first: Any, many: Any, bins: Any, numbers: Any,
-    there: Any,
+    target: Any,
 ) -> Any:  # fmt: skip
-    """Likewise, twice as fast; whether all are finite and sure to be exact."""
+    """Write cells like :func:`_bin_exactly`, twice as fast; return True if all are finite and certain."""
     half, most, unsure = np.float32(0.5), np.float32(bins[5] - 0.5), np.int32(0)
     for i in range(size):
         j = np.uint64(first + i) if many else np.uint64(first)
@@ -371,14 +373,14 @@ def _bin_roughly(
         number = np.int32(t)
         sure = abs(t - np.float32(number) - half) < rough[3, j] and abs(x) < np.float32(np.inf)
         unsure = max(unsure, np.int32(0) if sure else np.int32(1))
-        numbers[np.uint64(there + i)] = np.int32(number + cells[j])
+        numbers[np.uint64(target + i)] = np.int32(number + cells[j])
     return unsure == 0
 
 
 @compiled
 def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, step: Any) -> None:
-    """Add ``step`` to the cells of a tile's numbers, those of its first neuron beginning at ``first``."""
-    # four places at a time, far apart, since counting the same cell twice in a row waits for the memory
+    """Add ``step`` to the cells of a tile's numbers, offset by ``first``."""
+    # four distant positions at a time, since repeated updates of a cell stall on store-to-load forwarding
     quarter = 0 if along_neurons else size // 4
     for i in range(quarter):
         cells[np.uint64(first + numbers[np.uint64(i)])] += step
@@ -391,7 +393,7 @@ def _add(cells: Any, first: Any, numbers: Any, size: Any, along_neurons: Any, st
 
 @compiled
 def _widen(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any) -> None:
-    """Lower ``low`` and raise ``high``, one for each column, as far as values reach."""
+    """Update ``low`` and ``high`` of each column by values."""
     for k in range(rows):
         for j in range(width):
             x = to_double(values[np.uint64(origin + k * width + j)])
@@ -401,7 +403,7 @@ def _widen(values: Any, origin: Any, rows: Any, width: Any, low: Any, high: Any)
 
 @compiled
 def _move(near: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
-    """Add counts times ``step`` to the cells from ``first`` on, and begin anew."""
+    """Add counts times ``step`` to the cells from ``first`` on, and reset them."""
     for i in range(size):
         cells[np.uint64(first + i)] += step * np.int64(near[i])
         near[i] = 0
@@ -409,7 +411,7 @@ def _move(near: Any, cells: Any, first: Any, size: Any, step: Any) -> None:
 
 @compiled
 def _running_sums(counts: Any, sums: Any) -> Any:
-    """Write the running sums of counts, integers; gives the last."""
+    """Write the running sums of counts, integers; return the total."""
     total = sums.dtype.type(0)
     for k in range(len(counts)):
         total = sums.dtype.type(total + counts[k])
@@ -427,7 +429,7 @@ def _sum(values: Any, length: Any) -> Any:
 
 @compiled
 def _widen_bins(numbers: Any, width: Any, length: Any, along_neurons: Any, low: Any, high: Any) -> None:
-    """Lower ``low`` and raise ``high``, one for each neuron, as far as a tile's numbers reach."""
+    """Update ``low`` and ``high`` of each neuron by a tile's numbers."""
     if along_neurons:
         for k in range(length):
             for j in range(width):
@@ -445,27 +447,27 @@ def _widen_bins(numbers: Any, width: Any, length: Any, along_neurons: Any, low: 
 
 
 @compiled
-def _expect(counts: Any, activations: Any, known: Any, expected: Any, begin: Any) -> None:
-    """Write a reference's running sums, as if it had as many activations as an image, from ``begin`` on."""
-    total = _running_sums(counts, known)
+def _expect(counts: Any, activations: Any, cumulative: Any, expected: Any, begin: Any) -> None:
+    """Write a reference's running sums, scaled to the activations of an image, from ``begin`` on."""
+    total = _running_sums(counts, cumulative)
     for k in range(len(counts)):
-        expected[begin + k] = known[k] * (activations / total)
+        expected[begin + k] = cumulative[k] * (activations / total)
 
 
 @compiled
 def _expect_tile(
-    references: Any, neuron: Any, width: Any, step: Any, activations: Any, known: Any, expected: Any
+    references: Any, neuron: Any, width: Any, step: Any, activations: Any, cumulative: Any, expected: Any
 ) -> None:
-    """Likewise, of all references for a tile's neurons; of each reference, ``step`` neurons after the one before."""
+    """Write scaled running sums of all references for a tile's neurons, ``step`` neurons apart."""
     for s in range(len(references)):
         for j in range(width):
-            there = (s * step + j) * references.shape[2]
-            _expect(references[s, neuron + j], activations, known, expected, there)
+            target = (s * step + j) * references.shape[2]
+            _expect(references[s, neuron + j], activations, cumulative, expected, target)
 
 
 @compiled
 def _sum_cells(cells: Any, low: Any, high: Any, sums: Any) -> None:
-    """Write the running sums of the cells from ``low`` to ``high``, which are zeros again after it."""
+    """Write the running sums of the cells from ``low`` to ``high``, and reset these to zero."""
     total: Any = np.int32(0)
     for k in range(low, high + 1):
         total = np.int32(total + cells[np.uint64(k)])
@@ -474,24 +476,24 @@ def _sum_cells(cells: Any, low: Any, high: Any, sums: Any) -> None:
 
 
 @compiled
-def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -> None:
-    """Write one histogram: the bin of each activation, ascending, where these are few; else all counts."""
-    before: Any = np.int32(0)
+def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, is_small_job: Any) -> None:
+    """Store a histogram: the sorted bins of activations if these are few, else all counts."""
+    previous: Any = np.int32(0)
     for k in range(low, high + 1):
         total = sums[np.uint64(k - low)]
-        if are_few:
-            for i in range(before, total):
+        if is_small_job:
+            for i in range(previous, total):
                 kept[np.uint64(start + i)] = k
         else:
-            kept[np.uint64(start + k)] = total - before
-        before = total
+            kept[np.uint64(start + k)] = total - previous
+        previous = total
 
 
 @compiled
 def _sort(
     kept: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, layout: Any, column: Any, width: Any
 ) -> None:
-    """As :func:`_keep` where activations are few, from a tile's numbers and running sums, which are lost."""
+    """Store sorted bins like :func:`_keep`, by counting sort of a tile's numbers; overwrites the running sums."""
     begin, step = (column, width) if layout.along_neurons else (column * layout.positions, 1)
     for i in range(layout.positions):
         number = numbers[np.uint64(begin + i * step)]
@@ -502,7 +504,7 @@ def _sort(
 
 @compiled
 def _sum_kept(kept: Any, start: Any, size: Any, sums: Any) -> None:
-    """Write the running sums of counts that were kept."""
+    """Write the running sums of stored counts."""
     total: Any = np.int32(0)
     for k in range(size):
         total = np.int32(total + kept[np.uint64(start + k)])
@@ -511,9 +513,9 @@ def _sum_kept(kept: Any, start: Any, size: Any, sums: Any) -> None:
 
 @compiled
 def _prepare_few(expected: Any, count: Any, areas: Any, crossings: Any) -> None:
-    """Write what :func:`_distance_of_few` needs of what is expected, which never falls.
+    """Prepare :func:`_distance_of_few` from the expected running sums, which are nondecreasing.
 
-    ``areas`` are running sums, and ``crossings`` the first bin that reaches each number of activations.
+    ``areas`` are their running sums, and ``crossings`` the first bin that reaches each number of activations.
     """
     reached, area = 0, 0.0
     for k in range(len(expected)):
@@ -528,27 +530,27 @@ def _prepare_few(expected: Any, count: Any, areas: Any, crossings: Any) -> None:
 
 @compiled
 def _distance_of_few(kept: Any, start: Any, size: Any, areas: Any, crossings: Any) -> Any:
-    """As :func:`_distance`, from one bin for each activation, ascending: between two bins running sums are level.
+    """Compute :func:`_distance` from sorted bins of activations, between which running sums are constant.
 
-    There what is expected crosses them once, and areas on either side come from running sums.
+    The expected sums cross each constant once, so the areas on either side follow from running sums.
     """
-    here = np.int64(kept[np.uint64(start)])
-    distance = areas[np.uint64(here)]
+    current_bin = np.int64(kept[np.uint64(start)])
+    distance = areas[np.uint64(current_bin)]
     for i in range(size):
         level = i + 1
-        there = np.int64(kept[np.uint64(start + level)]) if level < size else np.int64(len(areas) - 1)
-        middle = min(max(crossings[np.uint64(level)], here), there)
-        distance += level * (2 * middle - here - there)
-        distance += areas[np.uint64(here)] + areas[np.uint64(there)] - 2 * areas[np.uint64(middle)]
-        here = there
+        next_bin = np.int64(kept[np.uint64(start + level)]) if level < size else np.int64(len(areas) - 1)
+        middle = min(max(crossings[np.uint64(level)], current_bin), next_bin)
+        distance += level * (2 * middle - current_bin - next_bin)
+        distance += areas[np.uint64(current_bin)] + areas[np.uint64(next_bin)] - 2 * areas[np.uint64(middle)]
+        current_bin = next_bin
     return distance
 
 
 @compiled_in_any_order
 def _distance(sums: Any, low: Any, high: Any, expected: Any, begin: Any, num_bins: Any, activations: Any) -> Any:
-    """Sum of the differences between a histogram's running sums and those expected, which lie from ``begin`` on.
+    """Sum the absolute differences of a histogram's running sums and the expected ones, from ``begin`` on.
 
-    Bins from ``low`` to ``high`` hold all ``activations``, and ``sums`` begins with that of ``low``.
+    Bins from ``low`` to ``high`` have all ``activations``, and ``sums`` begins with that of ``low``.
     """
     distance = 0.0
     for k in range(begin, begin + low):

@@ -1,4 +1,4 @@
-"""The neurons of a network, and the ranges of their activations."""
+"""Neurons of a network, and the ranges of their activations."""
 
 from typing import TYPE_CHECKING
 

@@ -1,4 +1,4 @@
-"""Which neurons a DNA speaks of: an ordered, frozen ``{layer: width}``."""
+"""Neurons: an ordered, frozen mapping ``{layer: width}``."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 
 class Neurons(Mapping[str, int]):
-    """The neurons of an extractor, in the order of every flat per-neuron tensor of this package.
+    """Neurons of an extractor, in the order of all flat per-neuron tensors of this package.
 
     Args:
-        layers: For each layer, in order, its number of neurons; or, where only some of its neurons are
-            meant, their numbers within the layer, ascending.
+        layers: Number of neurons of each layer, in order; or, for a selection of its neurons, their indices within the
+            layer, ascending.
 
     Raises:
-        ValueError: If a layer has no neurons, or its numbers are no integers, negative, repeated or not ascending.
+        ValueError: If a layer has no neurons, or indices are not integers, negative, duplicate or not ascending.
 
     Example:
         >>> neurons = Neurons({"block_0": 16, "head": 1280})
@@ -46,7 +46,7 @@ class Neurons(Mapping[str, int]):
             ascending = isinstance(chosen, range) or all(a < b for a, b in pairwise(chosen))
             if not ascending or chosen[0] < 0 or chosen[-1] >= sys.maxsize:
                 raise ValueError(f"Neuron numbers of layer {layer!r} must be ascending, distinct and not negative")
-            # one spelling for "all of them", so that equal selections compare equal
+            # canonical form of a complete layer, so that equal selections compare equal
             numbers[layer] = range(len(chosen)) if chosen[-1] == len(chosen) - 1 else chosen
         self._numbers = numbers
         self._slices: dict[str, slice] = {}
@@ -57,11 +57,11 @@ class Neurons(Mapping[str, int]):
 
     @classmethod
     def from_list(cls, layers: Sequence[Sequence[Any]]) -> Neurons:
-        """The inverse of :meth:`to_list`; ValueError if there is none."""
-        found: dict[str, Any] = dict(layers)  # type: ignore[arg-type]
-        if len(found) < len(layers):
+        """Invert :meth:`to_list`; ValueError if layers are duplicate."""
+        widths: dict[str, Any] = dict(layers)  # type: ignore[arg-type]
+        if len(widths) < len(layers):
             raise ValueError(f"Layers expected to be distinct, but got {[layer for layer, _ in layers]}")
-        return cls(found)
+        return cls(widths)
 
     @property
     def total(self) -> int:
@@ -70,52 +70,52 @@ class Neurons(Mapping[str, int]):
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Where each layer lies in a flat per-neuron tensor."""
+        """Slice of each layer in a flat per-neuron tensor."""
         return dict(self._slices)
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any layer, number or their order."""
+        """Digest of layers, indices and their order, 16 hexadecimal digits."""
         numbers = [(layer, list(chosen)) for layer, chosen in self._numbers.items()]
         return hashlib.sha256(json.dumps(numbers).encode()).hexdigest()[:16]
 
     def to_list(self) -> list[list[Any]]:
-        """``[[layer, width or numbers], ...]``, in json's types; :meth:`from_list` takes it back."""
+        """Return ``[[layer, width or indices], ...]``, JSON-serializable; :meth:`from_list` inverts it."""
         return [
             [layer, len(chosen) if isinstance(chosen, range) else list(chosen)]
             for layer, chosen in self._numbers.items()
         ]
 
     def numbers(self, layer: str) -> Sequence[int]:
-        """The numbers, within the layer, of its neurons."""
+        """Return the indices of a layer's neurons within the layer."""
         return self._numbers[layer]
 
     def index(self, layer: str, number: int) -> int:
-        """Flat index of neuron ``number`` of ``layer``; ValueError if it is not among these neurons."""
+        """Return the flat index of neuron ``number`` of ``layer``; ValueError if it is not among these neurons."""
         if layer not in self or number not in self._numbers[layer]:
             raise ValueError(f"There is no neuron {number} of layer {layer!r} among {self!r}")
         return int(self._slices[layer].start) + self._numbers[layer].index(number)
 
     def locate(self, index: int) -> tuple[str, int]:
-        """Layer, and number within it, of the neuron at a flat index; IndexError if there is none."""
-        for layer, where in self._slices.items():
-            if where.start <= index < where.stop:
-                return layer, self._numbers[layer][index - where.start]
+        """Return the layer, and the index within it, of a flat index; IndexError if out of range."""
+        for layer, columns in self._slices.items():
+            if columns.start <= index < columns.stop:
+                return layer, self._numbers[layer][index - columns.start]
         raise IndexError(f"Neuron index {index} is out of range for {self.total} neurons")
 
     def split(self, per_neuron: Tensor) -> dict[str, Tensor]:
-        """Views of a flat tensor, shape ``(total, ...)``, layer by layer."""
-        return {layer: per_neuron[where] for layer, where in self._slices.items()}
+        """Split a flat tensor, shape ``(total, ...)``, into views by layer."""
+        return {layer: per_neuron[columns] for layer, columns in self._slices.items()}
 
     def positions(self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None) -> Tensor:
-        """Flat indices of a selection, int64, ascending.
+        """Return the flat indices of a selection, int64, ascending.
 
         Args:
-            layers: Keep these layers only.
-            neurons: Keep these flat indices only.
+            layers: Layers to keep; None for all.
+            neurons: Flat indices to keep; None for all.
 
         Raises:
-            ValueError: If a layer or an index is not there, or nothing is left.
+            ValueError: If a layer or an index does not exist, or the selection is empty.
 
         """
         import torch
@@ -131,13 +131,13 @@ class Neurons(Mapping[str, int]):
             if len(outside):
                 raise ValueError(f"Neuron index {int(outside[0])} is out of range for {self.total} neurons")
             keep &= torch.zeros_like(keep).index_fill_(0, chosen, True)
-        found = keep.nonzero().flatten()
-        if len(found) == 0:
+        positions = keep.nonzero().flatten()
+        if len(positions) == 0:
             raise ValueError("The selection holds no neuron; choose at least one")
-        return found
+        return positions
 
     def find(self, neurons: Neurons) -> Tensor:
-        """Flat indices, among these, of an extractor's neurons, int64, in its order.
+        """Return the flat indices among these of an extractor's neurons, int64, in its order.
 
         Raises:
             ValueError: If a layer is not among these, or has other neurons.
@@ -150,17 +150,17 @@ class Neurons(Mapping[str, int]):
                 raise ValueError(f"it has no layer {layer!r} (its layers: {', '.join(self)})")
             if self.numbers(layer) != neurons.numbers(layer):
                 raise ValueError(f"it has {self[layer]} neurons in layer {layer!r}, but the extractor has {width}")
-        every = torch.arange(self.total)
-        return torch.cat([every[self._slices[layer]] for layer in neurons])
+        index = torch.arange(self.total)
+        return torch.cat([index[self._slices[layer]] for layer in neurons])
 
     def take(self, positions: Tensor) -> Neurons:
-        """The neurons at ascending flat indices, as from :meth:`positions`."""
-        taken: dict[str, Sequence[int]] = {}
-        for layer, where in self._slices.items():
-            inside = positions[(positions >= where.start) & (positions < where.stop)] - where.start
-            if len(inside):
-                taken[layer] = [self._numbers[layer][i] for i in inside.tolist()]
-        return Neurons(taken)
+        """Select neurons by ascending flat indices, such as those of :meth:`positions`."""
+        selected: dict[str, Sequence[int]] = {}
+        for layer, columns in self._slices.items():
+            local = positions[(positions >= columns.start) & (positions < columns.stop)] - columns.start
+            if len(local):
+                selected[layer] = [self._numbers[layer][i] for i in local.tolist()]
+        return Neurons(selected)
 
     def __getitem__(self, layer: str) -> int:
         return len(self._numbers[layer])
@@ -189,13 +189,15 @@ class Neurons(Mapping[str, int]):
         return f"Neurons({self.total} in {len(self)} layer{'s' * (len(self) > 1)}: {', '.join(layers)})"
 
 
-def _numbers(layer: str, given: Any) -> Sequence[int]:
-    """The neuron numbers that are given by how many there are or one by one, as any kind of integer but bool."""
-    plain = given.tolist() if hasattr(given, "tolist") else given  # of numpy and torch
+def _numbers(layer: str, indices: Any) -> Sequence[int]:
+    """Normalize a number of neurons, or their indices, of any integer type but bool."""
+    plain = indices.tolist() if hasattr(indices, "tolist") else indices  # numpy and torch
     try:
         return range(_integer(plain)) if hasattr(plain, "__index__") else tuple(map(_integer, plain))
     except TypeError as err:
-        raise ValueError(f"Layer {layer!r} expected a number of neurons, or their numbers, but got {given!r}") from err
+        raise ValueError(
+            f"Layer {layer!r} expected a number of neurons, or their numbers, but got {indices!r}"
+        ) from err
 
 
 def _integer(number: Any) -> int:

@@ -1,4 +1,4 @@
-"""The observed range of each neuron, and the histogram bounds that follow from it."""
+"""Observed activation ranges of neurons, and their histogram bounds."""
 
 from __future__ import annotations
 
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
-LARGEST = 1e150  # of activations, means and variances: beyond it, squares are not finite; float32 ends at 1e38
+LARGEST = 1e150  # activation, mean or variance whose square is finite; float32 ends at 1e38
 _FILE = "activation ranges, json with `mins_per_neuron` and `maxs_per_neuron`, each {layer: {neuron number: value}}"
 _MARGIN = 0.2  # "adding a margin of 20%", section 4 (Settings) of the paper
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ActivationRanges:
-    """Observed minimum and maximum of each neuron, and the rule that turns them into histogram bounds.
+    """Observed minimum and maximum of each neuron, with the margin rule for histogram bounds.
 
     Args:
         minimum: Smallest activation of each neuron, shape ``(N,)``; kept as float64.
         maximum: Largest activation of each neuron, shape ``(N,)``; kept as float64.
         neurons: The neurons, in order.
-        margin: ``"widen"``: the span grows by 20 %, half of it at either end. ``"scale"``: both ends are
-            multiplied by 1.2, as the official implementation does; where a neuron has one sign this cuts
-            into its range, so use it for official ranges only. ``"auto"``: as ``"widen"``, but these are the ranges
-            that a self-ranging histogram found, whose bins follow from them in another way.
-        name: What to call these ranges in reports; by default their digest.
+        margin: ``"widen"`` to extend the span by 20 %, half of it at either end. ``"scale"`` to multiply both ends by
+            1.2, like the official implementation; this clips the range of neurons with one sign, so use it for official
+            ranges only. ``"auto"`` for the ranges of a self-ranging histogram, whose bounds are those of ``"widen"``,
+            but whose bins are on a dyadic grid.
+        name: Name of the ranges in reports; by default their digest.
 
     Raises:
         ValueError: If shapes, order or values are wrong, or the rule is unknown.
@@ -81,7 +81,7 @@ class ActivationRanges:
 
     @classmethod
     def observe(cls, activations: Mapping[str, Tensor], margin: Margin = "widen") -> ActivationRanges:
-        """The ranges of some activations ``{layer: (B, n, *positions)}``; grow them with :meth:`union`."""
+        """Measure the ranges of activations ``{layer: (B, n, *positions)}``; extend them with :meth:`union`."""
         flat = {layer: x.transpose(0, 1).flatten(1) for layer, x in activations.items()}
         return cls(
             torch.cat([x.amin(1).double() for x in flat.values()]),
@@ -91,7 +91,7 @@ class ActivationRanges:
         )
 
     def bounds(self) -> tuple[Tensor, Tensor]:
-        """The bounds of each neuron's histogram: the range with its margin, two float64 tensors ``(N,)``."""
+        """Return the lower and upper histogram bounds: the range with its margin, float64, ``(N,)`` each."""
         if self.margin == "scale":
             return self.minimum * (1 + _MARGIN), self.maximum * (1 + _MARGIN)
         extra = (self.maximum - self.minimum) * (_MARGIN / 2)
@@ -99,33 +99,33 @@ class ActivationRanges:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any neuron, value or margin rule, but not with the name."""
+        """Digest of neurons, values and margin rule, but not of the name, 16 hexadecimal digits."""
         sha = hashlib.sha256(f"{self.margin} {self.neurons.digest}".encode())
         sha.update(torch.stack([self.minimum, self.maximum]).numpy().astype("<f8").tobytes())
         return sha.hexdigest()[:16]
 
     @property
     def label(self) -> str:
-        """The name, or the digest where there is none."""
+        """Name, or the digest if there is none."""
         return self.name or self.digest
 
     def union(self, *others: ActivationRanges) -> ActivationRanges:
-        """The smallest ranges that hold these and the others; ValueError if neurons or margin rule differ."""
+        """Return the smallest ranges that contain these and the others; ValueError if neurons or margins differ."""
         for other in others:
             if other.neurons != self.neurons:
                 raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {other.neurons!r}")
             if other.margin != self.margin:
                 raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {other.margin!r}")
-        every = (self, *others)
+        united = (self, *others)
         return ActivationRanges(
-            torch.stack([r.minimum for r in every]).amin(0),
-            torch.stack([r.maximum for r in every]).amax(0),
+            torch.stack([r.minimum for r in united]).amin(0),
+            torch.stack([r.maximum for r in united]).amax(0),
             self.neurons,
             self.margin,
         )
 
     def beside(self, other: ActivationRanges) -> ActivationRanges:
-        """These ranges, and those of other layers, under the margin rule and the name of these."""
+        """Append the ranges of other layers, under the margin rule and the name of these."""
         return replace(
             self,
             minimum=torch.cat([self.minimum, other.minimum]),
@@ -136,16 +136,16 @@ class ActivationRanges:
     def select(
         self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
     ) -> ActivationRanges:
-        """The ranges of some layers or flat neuron indices."""
+        """Select the ranges of layers or flat neuron indices."""
         positions = self.neurons.positions(layers, neurons)
         return self.take(positions, self.neurons.take(positions))
 
     def take(self, positions: Tensor, neurons: Neurons) -> ActivationRanges:
-        """The ranges of ``neurons``, which are at flat indices ``positions``."""
+        """Take the ranges of ``neurons``, at flat indices ``positions``."""
         return replace(self, minimum=self.minimum[positions], maximum=self.maximum[positions], neurons=neurons)
 
     def restrict(self, neurons: Neurons) -> ActivationRanges:
-        """These ranges for an extractor with ``neurons``, in its order.
+        """Select the ranges of an extractor with ``neurons``, in its order.
 
         Raises:
             ValueError: If a layer is missing here or has another number of neurons.
@@ -174,7 +174,7 @@ class ActivationRanges:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> ActivationRanges:
-        """Read official json or what :meth:`save` wrote; neurons are taken by number, whatever their order.
+        """Read official json or a file of :meth:`save`; neurons are read by number, in any order.
 
         The path may be on the Hugging Face hub, as ``hub:OWNER/REPO/path.json``; see :func:`load_dna`.
 
@@ -182,8 +182,8 @@ class ActivationRanges:
 
         Raises:
             FileNotFoundError: If there is no such file.
-            OSError: If it can't be had from the hub.
-            ValueError: If it is not such a file, or neurons are missing in it.
+            OSError: If the hub can't be reached.
+            ValueError: If the file has another format, or lacks neurons.
 
         """
         local = fetch(str(path)) if is_reference(path) else Path(path)
@@ -206,10 +206,10 @@ class ActivationRanges:
         return f"ActivationRanges({self.label}, {self.neurons.total} neurons, margin {self.margin!r})"
 
 
-def _by_layer(found: dict[str, Any]) -> dict[str, list[float]]:
-    """The values of each layer in the order of its neurons, which need not be that of the file."""
+def _by_layer(content: dict[str, Any]) -> dict[str, list[float]]:
+    """Return the values of each layer, sorted by neuron."""
     values: dict[str, list[float]] = {}
-    for layer, by_number in found.items():
+    for layer, by_number in content.items():
         for n in range(len(check_type(f"layer {layer!r}", by_number, dict))):
             if str(n) not in by_number:
                 raise ValueError(f"layer {layer!r} has no neuron {n}; the file is incomplete")
