@@ -28,7 +28,7 @@ from significance import RECORD, SIDE, Images, Measure, random_folds, remember
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons
 from torchmetrics_dna.dna import evidence as asked
-from torchmetrics_dna.dna.evidence import paired_p_value, weigh_evidence
+from torchmetrics_dna.dna.evidence import paired_p_value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,12 +47,8 @@ def blurred(pictures: Sequence[Picture], radius: float) -> list[Picture]:
 
 
 def against(reference: HistogramDNA, other: HistogramDNA) -> Comparison:
-    found = reference.distances(other)
-    evidence = weigh_evidence(found, RECORD.unions(reference, other), RECORD.power)  # None in few folds
     sizes = {"a": reference.num_images, "b": other.num_images}
-    return Comparison(
-        reference.neurons, {RECORD.name: found}, sizes, "", evidence={RECORD.name: evidence} if evidence else {}
-    )
+    return Comparison(reference.neurons, {RECORD.name: RECORD.result(reference, other)}, sizes, "")
 
 
 def draw(

@@ -232,7 +232,7 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
     before = path.read_bytes()
     code = (
         "import resource, torch\n"
-        "from torchmetrics_dna import GaussianDNA, Neurons\n"
+        "from torchmetrics_dna.dna import GaussianDNA\nfrom torchmetrics_dna.neurons import Neurons\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))\n"
         "big = GaussianDNA(torch.rand(9000), torch.rand(9000), Neurons({'a': 9000}), 2, 'x')\n"
         f"big.save({str(path)!r})\n"

@@ -18,7 +18,7 @@ Count = Callable[[Tensor, Parts, Bins], None]
 TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # on which Triton interprets, see conftest
 
 
-def without_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
+def plainly(counts: Tensor, parts: Parts, bins: Bins) -> None:
     check_finite(parts)
     histogram.add_counts_(counts, parts, bins)
 
@@ -46,7 +46,7 @@ def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
 
 
 __all__ = ["LAYOUTS", "TRITON_DEVICE", "WAYS", "every_cut", "histogram_by", "in_parts", "laid_out", "moments_of"]
-WAYS: dict[str, Count] = {"torch": without_numba, "numba": by_numba, "triton": by_triton}
+WAYS: dict[str, Count] = {"torch": plainly, "numba": by_numba, "triton": by_triton}
 
 
 def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:

@@ -12,7 +12,7 @@ from pathlib import Path
 import matplotlib as mpl
 import pytest
 import torch
-from forms import FORMS, classed, grouped, tensors, values, plainly
+from forms import FORMS, classed, grouped, plainly, tensors, values
 from makers import CLASSES, EXTRACTOR, FAKE, MAKERS, ONE_SIDED, RANGES, REAL, fed, with_reference
 from networks import Convolutions, Pixels, random_images
 from torch import nn

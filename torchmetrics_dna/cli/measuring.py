@@ -7,6 +7,7 @@ from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.images.reading import Reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -55,6 +56,7 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
                     f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
+            Reading(**{name: options[name] for name in _READING if name in options})  # says what is out of range
             # the network is pickled for workers, so it stays on the CPU
             options["device"] = device if on is None else "cpu"
             if anywhere:
@@ -84,7 +86,6 @@ def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[s
 
     """
     from torchmetrics_dna.extractors.network import Network
-    from torchmetrics_dna.images import Reading
 
     rest = {name: value for name, value in options.items() if name not in _NETWORK + _READING}
     network, reading = ({name: options[name] for name in names if name in options} for names in (_NETWORK, _READING))
