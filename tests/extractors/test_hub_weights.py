@@ -42,6 +42,7 @@ address, limit = sys.argv[1:]
 preset = PRESETS["rand_resnet50"]
 if address:
     preset = dataclasses.replace(preset, weights=address)
+sys.dont_write_bytecode = True  # or what is imported below the limit leaves a truncated .pyc to all others
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(limit), int(limit)))
 try:
     load_weights(torch.nn.Identity(), find_weights(preset))

@@ -46,8 +46,8 @@ def differences(*identities: Mapping[str, Any]) -> dict[str, list[Any]]:
     """Return the properties that differ, with their values; a property unknown to an identity matches any value."""
     differing = {}
     for name in dict.fromkeys(chain.from_iterable(identities)):
-        known = [each[name] for each in identities if each.get(name) is not None]
-        values = [value for i, value in enumerate(known) if value not in known[:i]]
+        candidates = [each[name] for each in identities if each.get(name) is not None]
+        values = [value for i, value in enumerate(candidates) if value not in candidates[:i]]
         if len(values) > 1:
             differing[name] = values
     return differing

@@ -42,11 +42,11 @@ def fill_distances_(
     references: Tensor,
     bins: Bins,
     weights: Tensor,
-    kept: tuple[SingleRows, Tensor] | None = None,
+    storage: tuple[SingleRows, Tensor] | None = None,
 ) -> None:
     """Compute :func:`torchmetrics_dna.functional.realism.fill_distances_`, with one row of bins for each neuron."""
     arguments = as_arrays(bins), references.numpy(), weights.numpy(), distances.numpy()
-    rows = _as_kept(kept, parts, len(weights))
+    rows = _storage_arrays(storage, parts, len(weights))
     bad_layers = set().union(
         *in_threads(partial(_fill, work, arguments, rows) for work in share_out(parts, beside=bins.num_bins // _BINS))
     )
@@ -68,19 +68,19 @@ def _row_by_row(kernel: Any, *tensors: Tensor) -> Tensor:
     return distances
 
 
-def _as_kept(kept: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int) -> Any:
+def _storage_arrays(storage: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int) -> Any:
     """Return the rows to fill and the starts of neurons in them; rows of size 0 if none are stored."""
-    if kept is None:
+    if storage is None:
         return np.zeros((sum(len(next(iter(part.values()))) for part in parts), 0), np.int16), np.zeros(
             neurons + 1, int
         )
-    layout, rows = kept
+    layout, rows = storage
     return rows.numpy(), layout.starts.numpy()
 
 
-def _fill(work: Work, arguments: Any, kept: Any) -> set[str]:
+def _fill(work: Work, arguments: Any, storage: Any) -> set[str]:
     bins, layout = arguments[0], work.layout
     integer = np.uint16 if layout.rows * layout.positions < 1 << 16 else np.int32
     cells = np.zeros(layout.width * bins[-1], integer)
-    is_finite = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *arguments, *kept, cells)
+    is_finite = fill_neurons(work.memory, layout, work.begin, work.end, work.first, *arguments, *storage, cells)
     return set() if is_finite else {work.layer}

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.binning.single_rows import SingleRows
 
-    Kept = tuple[SingleRows, Tensor]  # layout, and rows of the images to fill
+    Storage = tuple[SingleRows, Tensor]  # layout, and rows of the images to fill
 
 _CELLS = 1 << 20  # bins at a time: 8 MiB of float64
 
@@ -88,7 +88,7 @@ def realism_of_parts(
     references: Tensor,
     bins: Bins,
     weights: Tensor | None = None,
-    kept: Kept | None = None,
+    storage: Storage | None = None,
     wait: bool = True,
 ) -> Tensor:
     """Compute :func:`dna_realism` to several references at once, for activations in parts.
@@ -98,7 +98,7 @@ def realism_of_parts(
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Bins of all neurons.
         weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
-        kept: Destination of the histograms of the images; None to drop them.
+        storage: Destination of the histograms of the images; None to drop them.
         wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
 
     Returns:
@@ -120,7 +120,7 @@ def realism_of_parts(
     wait = wait or device.type == "cpu"
     if wait and fill is fill_distances_:
         check_finite(parts)
-    fill(distances, parts, references, bins, weights, kept)
+    fill(distances, parts, references, bins, weights, storage)
     scores = _scores(distances, sent(weights, device), wait)
     return scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan)
 
@@ -154,7 +154,7 @@ def _scores(distances: Tensor, weights: Tensor, wait: bool) -> Tensor:
 
 
 def fill_distances_(
-    distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor, kept: Kept | None = None
+    distances: Tensor, parts: Parts, references: Tensor, bins: Bins, weights: Tensor, storage: Storage | None = None
 ) -> None:
     """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
 
@@ -164,7 +164,7 @@ def fill_distances_(
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Bins of all neurons.
         weights: Weights, shape ``(N,)``, on the CPU.
-        kept: Destination of the histograms; None to drop them.
+        storage: Destination of the histograms; None to drop them.
 
     """
     image = 0
@@ -180,15 +180,15 @@ def fill_distances_(
                     values, chosen = layer[:, index], index + columns.start
                 layer_references = references[:, chosen], bins.take(chosen)
                 distances[:, images, chosen] = _layer_distances(
-                    values, *layer_references, used + columns.start, images, kept
+                    values, *layer_references, used + columns.start, images, storage
                 )
         image = images.stop
 
 
 def _layer_distances(
-    activations: Tensor, references: Tensor, bins: Bins, neurons: Tensor, image: slice, kept: Kept | None
+    activations: Tensor, references: Tensor, bins: Bins, neurons: Tensor, image: slice, storage: Storage | None
 ) -> Tensor:
-    """Compute the distances of neurons of a layer, shape ``(S, B, n)``; write histograms to the images of ``kept``."""
+    """Compute the distances of neurons of a layer, shape ``(S, B, n)``; write histograms to ``storage``."""
     distances = activations.new_empty(len(references), *activations.shape[:2], dtype=torch.float64)
     first = 0
     for rows, values in chunks(activations, least=bins.num_bins, size=_CELLS):
@@ -198,8 +198,8 @@ def _layer_distances(
             numbers.clamp_(0, bins.num_bins - 1)  # NaN converts to any integer
         chunk = slice(first, first + images)
         distances[:, chunk, rows] = _distances_to(histograms_of(numbers, bins.num_bins), references[:, rows], positions)
-        if kept is not None:
-            layout, stored = kept
+        if storage is not None:
+            layout, stored = storage
             row = row_of_bins(numbers, bins.num_bins).transpose(0, 1).flatten(1)
             stored[image][chunk, layout.place(neurons[rows])] = row.to(stored.dtype)
         first = (first + images) % len(activations)

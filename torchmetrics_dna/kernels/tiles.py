@@ -136,12 +136,12 @@ def count_neurons(memory: Any, layout: Any, begin: Any, end: Any, first: Any, bi
 @compiled
 def fill_neurons(
     memory: Any, layout: Any, begin: Any, end: Any, first: Any, bins: Any, references: Any, weights: Any,
-    distances: Any, kept: Any, starts: Any, cells: Any,
+    distances: Any, stored: Any, starts: Any, cells: Any,
 ) -> Any:  # fmt: skip
     """Write distances between single images and references, for neurons of a layer; return True if all are finite.
 
     ``references`` are counts, ``(S, N, num_bins)``; ``weights`` have shape ``(N,)``, and neurons of weight 0 are
-    skipped; ``distances`` have shape ``(S, B, N)``. ``kept``, ``(B, L)``, receives the histograms of the images in the
+    skipped; ``distances`` have shape ``(S, B, N)``. ``stored``, ``(B, L)``, receives the histograms of images in the
     layout of :class:`SingleRows`, with ``starts``, ``(N + 1,)``, of neurons. ``cells`` are zeros for a tile's
     histograms, of an integer dtype that holds the number of activations of an image. Other arguments are those of
     :func:`count_neurons`.
@@ -152,8 +152,8 @@ def fill_neurons(
     cumulative, sums = np.empty(num_bins, np.int64), np.empty(num_bins, np.int32)
     expected = np.empty(len(references) * layout.width * num_bins)
     low, high = np.empty(layout.width, np.int32), np.empty(layout.width, np.int32)
-    is_small_job = activations < num_bins  # otherwise, reading all bins is faster than tracking the range
-    is_single_tile = is_small_job and layout.rows == 1 and layout.length >= layout.positions
+    are_few = activations < num_bins  # otherwise, reading all bins is faster than tracking the range
+    is_single_tile = are_few and layout.rows == 1 and layout.length >= layout.positions
     for neuron in range(begin, end, layout.width):
         width = min(layout.width, end - neuron)
         if not weights[first + neuron : first + neuron + width].any():
@@ -162,7 +162,7 @@ def fill_neurons(
         rule = _rule_of(bins, first + neuron, width, layout)
         for image in range(layout.images):
             for j in range(width):
-                low[j], high[j] = (len(cells), -1) if is_small_job else (j * num_bins, (j + 1) * num_bins - 1)
+                low[j], high[j] = (len(cells), -1) if are_few else (j * num_bins, (j + 1) * num_bins - 1)
             for row in range(layout.rows):
                 for position in range(0, layout.positions, layout.length):
                     length = min(layout.length, layout.positions - position)
@@ -170,7 +170,7 @@ def fill_neurons(
                     if not _bin_tile(memory, layout, origin, width, length, rule, bins, staged, numbers):
                         return False
                     _add(cells, 0, numbers, width * length, layout.along_neurons, cells.dtype.type(1))
-                    if is_small_job:
+                    if are_few:
                         _widen_bins(numbers, width, length, layout.along_neurons, low, high)
             for j in range(width):
                 n, row_begin = first + neuron + j, j * num_bins
@@ -183,15 +183,15 @@ def fill_neurons(
                     distance = _distance(sums, lowest, highest, expected, offset, num_bins, activations)
                     distances[s, image, n] = distance / activations
                 if starts[n] < starts[n + 1] and is_single_tile:
-                    _sort(kept[image], starts[n], sums, low[j], row_begin, numbers, layout, j, width)
+                    _sort(stored[image], starts[n], sums, low[j], row_begin, numbers, layout, j, width)
                 elif starts[n] < starts[n + 1]:
-                    _keep(kept[image], starts[n], sums, lowest, highest, is_small_job)
+                    _keep(stored[image], starts[n], sums, lowest, highest, are_few)
     return True
 
 
 @compiled
 def fill_from_rows(
-    kept: Any, starts: Any, activations: Any, begin: Any, end: Any, references: Any, distances: Any
+    stored: Any, starts: Any, activations: Any, begin: Any, end: Any, references: Any, distances: Any
 ) -> None:
     """Write distances like :func:`fill_neurons`, from stored histograms with ``activations`` per neuron."""
     num_bins = references.shape[2]
@@ -206,21 +206,21 @@ def fill_from_rows(
             _expect(references[s, n], count, cumulative, expected, 0)
             if count < num_bins:
                 _prepare_few(expected, count, areas, crossings)
-            for image in range(len(kept)):
+            for image in range(len(stored)):
                 if count < num_bins:
-                    distance = _distance_of_few(kept[image], starts[n], size, areas, crossings)
+                    distance = _distance_of_few(stored[image], starts[n], size, areas, crossings)
                 else:
-                    _sum_kept(kept[image], starts[n], size, sums)
+                    _sum_kept(stored[image], starts[n], size, sums)
                     distance = _distance(sums, 0, num_bins - 1, expected, 0, num_bins, count)
                 distances[s, image, n] = distance / count
 
 
 @compiled
-def count_from_rows(kept: Any, starts: Any, activations: Any, begin: Any, end: Any, counts: Any) -> None:
+def count_from_rows(stored: Any, starts: Any, activations: Any, begin: Any, end: Any, counts: Any) -> None:
     """Add stored histograms of neurons to ``counts``, shape ``(N, num_bins)``."""
     cells, num_bins = counts.reshape(-1), counts.shape[1]
-    for image in range(len(kept)):
-        row = kept[image]
+    for image in range(len(stored)):
+        row = stored[image]
         for n in range(begin, end):
             source, size, first = starts[n], starts[n + 1] - starts[n], n * num_bins
             if activations[n] < num_bins:
@@ -476,22 +476,22 @@ def _sum_cells(cells: Any, low: Any, high: Any, sums: Any) -> None:
 
 
 @compiled
-def _keep(kept: Any, start: Any, sums: Any, low: Any, high: Any, is_small_job: Any) -> None:
+def _keep(stored: Any, start: Any, sums: Any, low: Any, high: Any, are_few: Any) -> None:
     """Store a histogram: the sorted bins of activations if these are few, else all counts."""
     previous: Any = np.int32(0)
     for k in range(low, high + 1):
         total = sums[np.uint64(k - low)]
-        if is_small_job:
+        if are_few:
             for i in range(previous, total):
-                kept[np.uint64(start + i)] = k
+                stored[np.uint64(start + i)] = k
         else:
-            kept[np.uint64(start + k)] = total - previous
+            stored[np.uint64(start + k)] = total - previous
         previous = total
 
 
 @compiled
 def _sort(
-    kept: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, layout: Any, column: Any, width: Any
+    stored: Any, start: Any, sums: Any, low: Any, row_begin: Any, numbers: Any, layout: Any, column: Any, width: Any
 ) -> None:
     """Store sorted bins like :func:`_keep`, by counting sort of a tile's numbers; overwrites the running sums."""
     begin, step = (column, width) if layout.along_neurons else (column * layout.positions, 1)
@@ -499,15 +499,15 @@ def _sort(
         number = numbers[np.uint64(begin + i * step)]
         place = sums[np.uint64(number - low)] - 1
         sums[np.uint64(number - low)] = place
-        kept[np.uint64(start + place)] = number - row_begin
+        stored[np.uint64(start + place)] = number - row_begin
 
 
 @compiled
-def _sum_kept(kept: Any, start: Any, size: Any, sums: Any) -> None:
+def _sum_kept(stored: Any, start: Any, size: Any, sums: Any) -> None:
     """Write the running sums of stored counts."""
     total: Any = np.int32(0)
     for k in range(size):
-        total = np.int32(total + kept[np.uint64(start + k)])
+        total = np.int32(total + stored[np.uint64(start + k)])
         sums[np.uint64(k)] = total
 
 
@@ -529,16 +529,16 @@ def _prepare_few(expected: Any, count: Any, areas: Any, crossings: Any) -> None:
 
 
 @compiled
-def _distance_of_few(kept: Any, start: Any, size: Any, areas: Any, crossings: Any) -> Any:
+def _distance_of_few(stored: Any, start: Any, size: Any, areas: Any, crossings: Any) -> Any:
     """Compute :func:`_distance` from sorted bins of activations, between which running sums are constant.
 
     The expected sums cross each constant once, so the areas on either side follow from running sums.
     """
-    current_bin = np.int64(kept[np.uint64(start)])
+    current_bin = np.int64(stored[np.uint64(start)])
     distance = areas[np.uint64(current_bin)]
     for i in range(size):
         level = i + 1
-        next_bin = np.int64(kept[np.uint64(start + level)]) if level < size else np.int64(len(areas) - 1)
+        next_bin = np.int64(stored[np.uint64(start + level)]) if level < size else np.int64(len(areas) - 1)
         middle = min(max(crossings[np.uint64(level)], current_bin), next_bin)
         distance += level * (2 * middle - current_bin - next_bin)
         distance += areas[np.uint64(current_bin)] + areas[np.uint64(next_bin)] - 2 * areas[np.uint64(middle)]
