@@ -111,6 +111,15 @@ def tested() -> ClassComparisons:
     return compare(*(images.clip(0, 255).astype(np.uint8) for images in sides), extractor(), by=(by, by), **OPTIONS)
 
 
+def test_a_class_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    by = ["many"] * 5 + ["one"]
+    few = compare(*(np.full((6, 8, 8, 3), level, np.uint8) for level in (90, 120)), extractor(), by=(by, by), **OPTIONS)
+    assert {row["class"]: row["dna_frechet"] is None for row in few.rows()} == {"many": False, "one": True}
+    for form in (None, "csv", "markdown", "json"):
+        print_classes(few, form)
+        assert "one" in capsys.readouterr().out
+
+
 def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFixture[str]) -> None:
     assert tested.order[0] == "b"
     assert tested.verdict.startswith("Of 3 classes, 1 differs (q ≤ 0.05), b most (dna-emd ")

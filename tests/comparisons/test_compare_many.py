@@ -18,6 +18,7 @@ from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
+from torchmetrics_dna.cli.compare_many import print_comparisons
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value, student_tail
@@ -39,6 +40,14 @@ SETS = {"step_100": images(80, 2), "step_2000": images(4, 4), "step_30000": imag
 @pytest.fixture(scope="module")
 def comparisons() -> Comparisons:
     return compare(REFERENCE, SETS, EXTRACTOR, **OPTIONS)
+
+
+def test_a_set_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    few = compare(REFERENCE, {"one": images(80, 2, 1), "many": images(4, 4)}, EXTRACTOR, **OPTIONS)
+    assert {row["set"]: row["dna_frechet"] is None for row in few.rows()} == {"one": True, "many": False}
+    for form in (None, "csv", "markdown", "json"):
+        print_comparisons(few, form)
+        assert "one" in capsys.readouterr().out
 
 
 def test_figures_are_those_of_single_comparisons(comparisons: Comparisons) -> None:

@@ -123,7 +123,7 @@ class ClassComparisons(Mapping[str, "Comparison"]):
             "class": name,
             "images_a": comparison.num_images["a"],
             "images_b": comparison.num_images["b"],
-            **{each.distance.key: each.value for each in comparison.values()},
+            **comparison.values_of(self.total),
             f"{DISTANCES[self.distance].key}_debiased": result.debiased,
             "low": interval and interval.low,
             "high": interval and interval.high,

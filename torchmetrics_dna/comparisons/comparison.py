@@ -23,7 +23,7 @@ from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from torch import Tensor
 
@@ -94,6 +94,10 @@ class Comparison(Mapping[str, "Result"]):
         return len(self.results)
 
     __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
+
+    def values_of(self, distances: Iterable[str]) -> dict[str, float | None]:
+        """Return values by key; None for a distance that takes more images than there are."""
+        return {DISTANCES[name].key: self[name].value if name in self else None for name in distances}
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the distances of these grains: of neurons, of layers, or of the sets."""

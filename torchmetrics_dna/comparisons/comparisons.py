@@ -141,6 +141,7 @@ class Comparisons(Mapping[str, "Comparison"]):
         """Return one record per set in plain types."""
         name, p_values, p_holm = self.distance, self.p_values, self.p_holm
         key, rows = DISTANCES[name].key, []
+        names = dict.fromkeys(each for comparison in self.values() for each in comparison)
         for label, comparison in self.items():
             result = comparison[name]
             interval = result.interval
@@ -148,7 +149,7 @@ class Comparisons(Mapping[str, "Comparison"]):
                 {
                     "set": label,
                     "num_images": comparison.num_images["b"],
-                    **{each.distance.key: each.value for each in comparison.values()},
+                    **comparison.values_of(names),
                     f"{key}_debiased": result.debiased,
                     "low": interval and interval.low,
                     "high": interval and interval.high,
