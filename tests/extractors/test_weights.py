@@ -98,6 +98,10 @@ def test_errors_name_the_file_and_what_is_wrong(tmp_path: Path) -> None:
     torch.save([1, 2], tmp_path / "list.pth")
     with pytest.raises(ValueError, match="is not a state dict"):
         load_weights(Convolutions(), tmp_path / "list.pth")
+    for damaged in (b"\x80\x02.", b"\x80\x02h\x01."):  # what raises IndexError and KeyError as it is unpickled
+        (tmp_path / "damaged.pth").write_bytes(damaged)
+        with pytest.raises(ValueError, match="damaged.pth is not a state dict that can be loaded without running code"):
+            load_weights(Convolutions(), tmp_path / "damaged.pth")
     torch.save({"a": 1}, tmp_path / "numbers.pth")
     with pytest.raises(ValueError, match="it holds other things than tensors"):
         load_weights(Convolutions(), tmp_path / "numbers.pth")

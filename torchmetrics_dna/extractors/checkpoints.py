@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import pickle
 import re
 import sys
 from pathlib import Path
@@ -68,7 +67,9 @@ def _read(path: Path) -> State:
         for key in ("state_dict", "model_state_dict", "model"):
             if isinstance(content.get(key), dict):
                 content = content[key]
-    except (pickle.UnpicklingError, RuntimeError, EOFError, AttributeError, ValueError) as err:
+    except OSError:
+        raise
+    except Exception as err:  # unpickling raises IndexError, KeyError and others on bytes that are no pickle
         raise ValueError(f"{path} is not a state dict that can be loaded without running code") from err
     if not all(isinstance(value, Tensor) for value in content.values()):
         raise ValueError(f"{path} is not a state dict: it holds other things than tensors")
