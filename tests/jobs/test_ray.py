@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import SimpleNamespace
 from typing import Any
 
@@ -70,13 +71,10 @@ for number, result in RayEngine().run(Twice(), [2]):
 def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
-    done = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment | {"HOME": str(tmp_path), "PYTHONPATH": str(HELPERS)},
-    )
+    # a place of its own, or it would join a cluster that another test has started; short, as sockets are in it
+    with TemporaryDirectory(prefix="ray") as place:
+        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(HELPERS), "RAY_TMPDIR": place}
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
     assert done.stdout.startswith("{'127.0.0.1'} True"), done.stdout + done.stderr
 
 
