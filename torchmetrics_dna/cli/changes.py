@@ -6,7 +6,7 @@ from typing import Any
 
 import torchmetrics_dna.cli.options as o  # noqa: TC001 - typer reads annotations when it runs
 from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, progress, talk
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 
 @measures_images(without=("num_bins", "ranges", "properties", "projections"))
@@ -18,7 +18,7 @@ def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     from torchmetrics_dna.jobs.processes import rank
 
     with progress() as report:
-        dictionary = make_changes(images, distributed=PROCESSES > 1, **arguments(options, report))
+        dictionary = make_changes(images, distributed=PROCESSES > 1, **with_progress(options, report))
     if rank() == 0:
         dictionary.save(output)
     talk.print(f"{output}: {dictionary!r}")

@@ -24,7 +24,7 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import check_gates
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.visible import number
 
@@ -93,7 +93,7 @@ def compare(
 
         check_distances(options["metrics"], "Option --fail-above")
     with progress() as report:
-        compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **arguments(options, report))
+        compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **with_progress(options, report))
     _print(compared, form, curve, (a, b))
     by_set = compared if more or by else {"B": compared}
     check_gates(by_set, fail_above, 1 - confidence if fail_if_different else None)

@@ -31,7 +31,7 @@ def print_comparisons(comparisons: Comparisons, form: str | None) -> None:
 def _cells(comparisons: Comparisons, intervals: bool) -> tuple[list[str], list[list[Any]]]:
     """Return header and rows, with a mark on the best set; intervals only on request, since they are wide."""
     key = DISTANCES[comparisons.distance].key
-    names = {DISTANCES[name].key: name for one in comparisons.values() for name in one}
+    names = {DISTANCES[name].key: name for comparison in comparisons.values() for name in comparison}
     rows = comparisons.rows()
     has_folds = any(row[f"{key}_debiased"] is not None for row in rows)
     has_test = any(row["p_value"] is not None for row in rows)

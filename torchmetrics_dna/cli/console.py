@@ -134,7 +134,7 @@ def check_sources(*sources: str) -> None:
 
     Addresses and what else has a colon are left to those who open them; so are patterns that match nothing.
     """
-    from torchmetrics_dna.images.places import expand
+    from torchmetrics_dna.images.places import expand, missing
 
     for source in sources:
         for path in [] if ":" in source else expand(source):
@@ -142,7 +142,7 @@ def check_sources(*sources: str) -> None:
                 from torchmetrics_dna.dna.paths import vdna_pair
 
                 if vdna_pair(path) is None:
-                    raise FileNotFoundError(f"There is no file or folder {path!r}")
+                    raise missing(path)
 
 
 def check_output(path: Path | str, *suffixes: str) -> None:

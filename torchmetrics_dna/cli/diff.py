@@ -17,7 +17,7 @@ from torchmetrics_dna.cli.console import (
     progress,
     talk,
 )
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def diff(
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        versions = compare_versions(old, new, changes=changes, num_folds=num_folds, **arguments(options, report))
+        versions = compare_versions(old, new, changes=changes, num_folds=num_folds, **with_progress(options, report))
     if form == "json":
         print_json(versions.to_dict())
     elif form == "markdown":

@@ -20,7 +20,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.files.visible import in_words
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
@@ -60,7 +60,7 @@ def make(
     on = options.pop("on")
     try:
         with progress() as report:
-            packed = arguments(options, report)
+            packed = with_progress(options, report)
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
             job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)

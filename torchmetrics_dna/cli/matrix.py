@@ -21,7 +21,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -50,7 +50,7 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
-        packed = arguments(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
+        packed = with_progress(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
         distances = compare_all(sets, distributed=PROCESSES > 1, **packed)
     _print(distances, form)
     _draw(distances, heatmap)

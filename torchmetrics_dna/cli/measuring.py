@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import wraps
 from inspect import Parameter, signature
 from typing import TYPE_CHECKING, Any
 
 import torchmetrics_dna.cli.options as o
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.images.reading import Reading
 
 if TYPE_CHECKING:
@@ -38,7 +40,7 @@ _READING = ("batch_size", "num_workers", "column", "fps", "exif_orientation", "s
 
 
 def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
-    """Replace ``**options`` of a command by the shared options; :func:`arguments` packs them for Python functions.
+    """Replace ``**options`` of a command by the shared options, packed as Python functions take them.
 
     Args:
         without: Options that the command does not have.
@@ -56,12 +58,14 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
                     f"Option --device is {device!r}, but workers take the device that --on gives them; leave it out, or"
                     " give '?gpus=0' for the CPU, '?gpus=1' for CUDA"
                 )
-            Reading(**{name: options[name] for name in _READING if name in options})  # says what is out of range
             # the network is pickled for workers, so it stays on the CPU
-            options["device"] = device if on is None else "cpu"
+            options |= {"crop": crop and crop.value, "device": device if on is None else "cpu"}
+            network, reading = (
+                {name: options.pop(name) for name in names if name in options} for names in (_NETWORK, _READING)
+            )
             if anywhere:
                 options["on"] = on
-            command(layers=o.names(layers), crop=crop and crop.value, **options)
+            command(layers=o.names(layers), feature=Network(**network), reading=Reading(**reading), **options)
 
         own_signature = signature(command, eval_str=True)
         shared = [
@@ -77,16 +81,6 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
     return with_options
 
 
-def arguments(options: dict[str, Any], report: Progress | None = None) -> dict[str, Any]:
-    """Pack options into arguments of Python functions: a network as ``feature``, and ``reading``.
-
-    Args:
-        options: The options of a command; those of neither network nor reading are passed through.
-        report: Callback for progress.
-
-    """
-    from torchmetrics_dna.extractors.network import Network
-
-    rest = {name: value for name, value in options.items() if name not in _NETWORK + _READING}
-    network, reading = ({name: options[name] for name in names if name in options} for names in (_NETWORK, _READING))
-    return {"feature": Network(**network), "reading": Reading(**reading, progress=report), **rest}
+def with_progress(options: dict[str, Any], report: Progress) -> dict[str, Any]:
+    """Return the options of a command with a callback for the progress of reading."""
+    return options | {"reading": replace(options["reading"], progress=report)}

@@ -10,7 +10,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import check_figure, check_sources, out, talk
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
@@ -42,7 +42,7 @@ def monitor(
     if plot is not None:
         check_figure(plot)
     windows: list[Window] = []
-    for result in monitor_images(reference, images, window=window, learn=learn, level=level, **arguments(options)):
+    for result in monitor_images(reference, images, window=window, learn=learn, level=level, **options):
         if result.seed is not None and not windows:
             (talk if as_json else out).print(
                 f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"

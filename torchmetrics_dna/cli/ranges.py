@@ -9,7 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.files.visible import images_in_words
 
 
@@ -42,7 +42,7 @@ def ranges(
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     on = options.pop("on")
     with progress() as report:
-        packed = arguments(options, report)
+        packed = with_progress(options, report)
         reading = packed.pop("reading")
         extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
         shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}

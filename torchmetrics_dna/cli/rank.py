@@ -21,7 +21,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
@@ -86,7 +86,7 @@ def rank(
         "neuron_weights": neuron_weights,
     }
     with progress() as report:
-        packed = arguments(options, report)
+        packed = with_progress(options, report)
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     _print_ranking(ranking, reference, contrast, top, as_csv, as_json)

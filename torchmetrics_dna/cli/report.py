@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, out, print_unreadable, progress, talk
-from torchmetrics_dna.cli.measuring import arguments, measures_images
+from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -65,7 +65,7 @@ def report(
             neuron_names=neuron_names,
             changes=changes,
             distributed=PROCESSES > 1,
-            **arguments(options, bars),
+            **with_progress(options, bars),
         )
     _tell(result, output)
 

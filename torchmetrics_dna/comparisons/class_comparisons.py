@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import torch
 
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm, rates_of_sorted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassComparisons(Mapping[str, "Comparison"]):
+class ClassComparisons(Results["Comparison"]):
     """Distances between the same classes of two image sets: a mapping of comparisons by class.
 
     Attributes:
@@ -32,17 +32,6 @@ class ClassComparisons(Mapping[str, "Comparison"]):
     results: Mapping[str, Comparison]
     total: Comparison
     alone: tuple[Sequence[str], ...]
-
-    def __getitem__(self, name: str) -> Comparison:
-        return self.results[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     @property
     def distance(self) -> str:

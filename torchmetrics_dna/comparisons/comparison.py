@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, distance_named, flat_figures
 from torchmetrics_dna.dna.explanation import (
@@ -23,7 +23,7 @@ from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torch import Tensor
 
@@ -40,7 +40,7 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Mapping[str, "Result"]):
+class Comparison(Results["Result"]):
     """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:
@@ -78,22 +78,12 @@ class Comparison(Mapping[str, "Result"]):
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
 
-    __eq__, __hash__ = object.__eq__, object.__hash__  # of a mapping, tensors would be compared
-
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
         record = distance_named(distance)
         if record is None or record.name not in self.results:
             raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
         return self.results[record.name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     def values_of(self, distances: Iterable[str]) -> dict[str, float | None]:
         """Return values by key; None for a distance that takes more images than there are."""

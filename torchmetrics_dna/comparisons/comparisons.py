@@ -4,25 +4,25 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.visible import number, p_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparisons(Mapping[str, "Comparison"]):
+class Comparisons(Results["Comparison"]):
     """Distances of several sets from one reference, and the nearest set: a mapping of comparisons by name.
 
     Attributes:
@@ -33,17 +33,6 @@ class Comparisons(Mapping[str, "Comparison"]):
 
     reference: str
     results: Mapping[str, Comparison]
-
-    def __getitem__(self, name: str) -> Comparison:
-        return self.results[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    __eq__, __hash__ = object.__eq__, object.__hash__  # by identity: equal mappings would be compared by their tensors
 
     @property
     def distance(self) -> str:

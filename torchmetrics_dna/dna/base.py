@@ -232,7 +232,7 @@ def merged(dnas: Iterable[_D]) -> _D:
             warnings.warn("Not all DNAs have as many folds, so the merged one has none", stacklevel=2)
             folds = []
         folds = [
-            replace(fold, **fold._absorb(other)) for fold, other in zip(folds, dna.folds[: len(folds)], strict=True)
+            replace(fold, **fold._absorb(added)) for fold, added in zip(folds, dna.folds[: len(folds)], strict=True)
         ]
         total = replace(
             total,

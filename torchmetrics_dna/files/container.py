@@ -131,7 +131,7 @@ def read_npy_header(file: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[An
 
 
 def is_container(path: str | os.PathLike[str]) -> bool:
-    """Whether a file means to be one of ours, whole or not: a zip that starts with our header."""
+    """True if a file claims to be one of ours, whole or not: a zip that starts with our header."""
     with Path(path).open("rb") as file:
         start = file.read(30 + len(_HEADER))
     return start.startswith(b"PK\x03\x04") and start.endswith(_HEADER.encode())
@@ -234,9 +234,11 @@ def _read_array(archive: zipfile.ZipFile, name: str, dtype: str, shape: list[int
     with archive.open(info) as member:
         if npy.read_magic(member) != (1, 0):
             raise ValueError(f"its array {name!r} is not npy of version 1.0")
-        found, fortran, found_dtype = npy.read_array_header_1_0(member)
-        if (list(found), found_dtype.str) != (shape, dtype) or info.file_size - member.tell() != size:
-            raise ValueError(f"its array {name!r} is {found_dtype.str} of shape {found}, expected {dtype} of {shape}")
+        stored_shape, fortran, stored_dtype = npy.read_array_header_1_0(member)
+        if (list(stored_shape), stored_dtype.str) != (shape, dtype) or info.file_size - member.tell() != size:
+            raise ValueError(
+                f"its array {name!r} is {stored_dtype.str} of shape {stored_shape}, expected {dtype} of {shape}"
+            )
         content = member.read(size)
         if len(content) != size or member.read(1):  # reading past the end checks the member's own sum
             raise ValueError(f"its array {name!r} is not as long as it should be")

@@ -65,11 +65,11 @@ class ConformalEvidence:
         return float(self._by_power.mean() + self._by_start.sum()) / 2 + self._left
 
     def p_value(self, figure: float) -> float:
-        """How many of the figures so far, this one included, are at least as large; equal ones are drawn by lot."""
+        """Share of the figures so far, this one included, that are at least as large; equal ones are drawn by lot."""
         above = len(self._sorted) - bisect_right(self._sorted, figure)
         equal = bisect_right(self._sorted, figure) - bisect_left(self._sorted, figure) + 1
         return (above + (1 - self._random.random()) * equal) / (len(self._sorted) + 1)  # never 0
 
     def usual(self, share: float) -> float:
-        """What this share of the figures so far are below."""
+        """Quantile of the figures so far: this share of them are below it."""
         return self._sorted[min(len(self._sorted) - 1, int(share * len(self._sorted)))]

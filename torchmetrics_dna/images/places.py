@@ -22,6 +22,11 @@ if TYPE_CHECKING:
 _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
+def missing(path: str) -> FileNotFoundError:
+    """Return the error for a local path that does not exist."""
+    return FileNotFoundError(f"There is no file or folder {path!r}")
+
+
 def suffix_of(path: str) -> str:
     """Return the suffix of a file's name, in lower case; for an address, without its query.
 

@@ -24,7 +24,7 @@ from torchmetrics_dna.images.memory import open_array, open_image, open_sequence
 from torchmetrics_dna.images.names import EXTENSIONS
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
-from torchmetrics_dna.images.places import check_there, expand, is_folder, suffix_of
+from torchmetrics_dna.images.places import check_there, expand, is_folder, missing, suffix_of
 from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.images.tars import TAR
@@ -182,7 +182,7 @@ def _local(text: str) -> list[str]:
             mode = os.stat(path).st_mode  # noqa: PTH116
         except (FileNotFoundError, NotADirectoryError):
             check_no_address(text)
-            raise FileNotFoundError(f"There is no file or folder {path!r}") from None
+            raise missing(path) from None
         except OSError as err:
             refuse(err)
         if not stat.S_ISREG(mode) and not (stat.S_ISDIR(mode) and len(files) == 1):

@@ -111,11 +111,11 @@ class ActivationRanges:
 
     def union(self, *others: ActivationRanges) -> ActivationRanges:
         """Return the smallest ranges that contain these and the others; ValueError if neurons or margins differ."""
-        for other in others:
-            if other.neurons != self.neurons:
-                raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {other.neurons!r}")
-            if other.margin != self.margin:
-                raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {other.margin!r}")
+        for ranges in others:
+            if ranges.neurons != self.neurons:
+                raise ValueError(f"Can't unite ranges of {self.neurons!r} with ranges of {ranges.neurons!r}")
+            if ranges.margin != self.margin:
+                raise ValueError(f"Can't unite ranges with margin {self.margin!r} and margin {ranges.margin!r}")
         united = (self, *others)
         return ActivationRanges(
             torch.stack([r.minimum for r in united]).amin(0),

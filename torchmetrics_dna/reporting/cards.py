@@ -62,7 +62,8 @@ def _how(cards: Cards) -> str:
 def describe_card(card: Card) -> dict[str, Any]:
     """Return the texts and numbers of a card, without its pictures."""
     others = [
-        in_words(other.layer, other.neuron, _named(other.layer, other.neuron, other.name)) for other in card.others
+        in_words(neuron.layer, neuron.neuron, _named(neuron.layer, neuron.neuron, neuron.name))
+        for neuron in card.others
     ]
     return {
         "called": in_words(card.layer, card.neuron, _named(card.layer, card.neuron, card.name)),

@@ -296,7 +296,7 @@ def _card(candidates: Sequence[dict[str, Any]], column: int, others: Sequence[in
         neuron["p_value"],
         neuron["q"],
         ("b" if shift > 0 else "a") if shift else None,
-        [OtherNeuron(other["layer"], other["neuron"], other["name"]) for other in (candidates[i] for i in others)],
+        [OtherNeuron(*(candidates[i][key] for key in ("layer", "neuron", "name"))) for i in others],
         {side: most for side, (most, _) in by_side.items()},
         {side: least for side, (_, least) in by_side.items()},
     )
