@@ -37,8 +37,8 @@ def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int, w
         low, high = golden_bounds(golden, layer)
         for acts, counts in sets:
             values = channels_first(golden[f"{acts}-{layer}"], str(golden[f"layout-{layer}"]))
-            found = histogram_by(way, values, low, high, num_bins)
-            np.testing.assert_array_equal(found.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
+            actual = histogram_by(way, values, low, high, num_bins)
+            np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
 
 
 @pytest.mark.parametrize("way", ["torch", "numba"])  # Triton counts layer by layer, as above
@@ -56,7 +56,7 @@ def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> No
 
 
 def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
-    """Section 4 and Eq. (1), (2), written out once more, without torch and neuron by neuron."""
+    """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
     counts = np.zeros((values.shape[1], num_bins), np.int64)
     for neuron in range(values.shape[1]):
         centre, half = (low[neuron] + high[neuron]) / 2, (high[neuron] - low[neuron]) / 2 + 1e-8
@@ -78,8 +78,8 @@ finite = st.floats(-1e6, 1e6, width=32)
 )
 @settings(deadline=None, max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
-    found = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, low, low + span, num_bins))
+    counts = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, low, low + span, num_bins))
 
 
 @every_way
@@ -92,8 +92,8 @@ def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int
     near = np.concatenate([edges, np.nextafter(edges.astype(np.float32), np.inf), [low, high, 0.0, -0.0, 3e38, -3e38]])
     values = near.astype(np.float32)[None, None]
     ends = np.array([low]), np.array([high])
-    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, num_bins))
+    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
 
 
 @every_way
@@ -106,8 +106,8 @@ def test_values_so_close_to_edges_that_float32_could_err(
     edges = (low + (high - low) * np.arange(1001) / 1000) + steps * (1 if dtype is np.float32 else 0.1)
     values = edges.astype(dtype).reshape(-1, 1)  # an image each, since one that is near an edge saves its neighbours
     ends = np.array([low]), np.array([high])
-    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, 1000))
+    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, 1000))
 
 
 @pytest.mark.parametrize(
@@ -140,8 +140,8 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
     counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
     WAYS[way](counts, in_parts(values, cut), bins_within(low.repeat(2), high.repeat(2), 30))
-    double, once = (by_numpy(some.numpy(), low.numpy(), high.numpy(), 30) for some in (values * 2, values))
-    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, once]))
+    double, single = (by_numpy(scaled.numpy(), low.numpy(), high.numpy(), 30) for scaled in (values * 2, values))
+    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
 
 
 @pytest.mark.parametrize("num_bins", [3, 3000])
@@ -249,17 +249,17 @@ def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: fl
 
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[str] = []
-    way = counting.optional("binning.cpu")
-    monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
-    monkeypatch.setattr(counting, "count_by_torch_", lambda *_: taken.append("torch"))
+    calls: list[str] = []
+    compiled = counting.optional("binning.cpu")
+    monkeypatch.setattr(compiled, "add_counts_", lambda *_: calls.append("numba"))
+    monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
     assert not covers([{"x": torch.zeros(1, 3)}], 2**30)
     assert not covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
     monkeypatch.setattr(counting, "optional", lambda _: None)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert taken == ["numba", "torch"]
+    assert calls == ["numba", "torch"]
 
 
 def test_activations_that_want_a_gradient() -> None:

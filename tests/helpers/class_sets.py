@@ -1,4 +1,4 @@
-"""Two sets of images in classes, and what must hold of them in any number of processes."""
+"""Two sets of images in classes, and assertions about them in any number of processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def check(rank: int, world: int) -> None:
-    """Each class is as measured by itself, however many processes share the images."""
+    """Assert that each class is as measured by itself, however many processes share the images."""
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
     comparisons = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)

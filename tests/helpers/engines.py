@@ -22,13 +22,13 @@ KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
 class Here(Engine):
-    """Does everything at once in this process, the last number first, on pickled work."""
+    """Engine that runs pickled work at once in this process, the last number first."""
 
     def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        theirs = pickle.loads(pickle.dumps(work))
-        theirs.begin("cpu", 1)
+        unpickled = pickle.loads(pickle.dumps(work))
+        unpickled.begin("cpu", 1)
         for number in reversed(numbers):
-            yield number, pickle.loads(pickle.dumps(theirs(number)))
+            yield number, pickle.loads(pickle.dumps(unpickled(number)))
 
 
 class Twice(Work):

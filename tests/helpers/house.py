@@ -54,8 +54,8 @@ def rooms() -> Needs:
     """Return the other rooms that each room imports."""
     needs: Needs = {}
     for path in PACKAGE.rglob("*.py"):
-        named = {name.split(".")[1] for name in imports(path, types=False) if "." in name}
-        needs.setdefault(room_of(path), set()).update(named - {room_of(path)})
+        imported = {name.split(".")[1] for name in imports(path, types=False) if "." in name}
+        needs.setdefault(room_of(path), set()).update(imported - {room_of(path)})
     return needs
 
 

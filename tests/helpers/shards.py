@@ -1,4 +1,4 @@
-"""Images that processes share, and what must hold of them."""
+"""Images that processes share, and assertions about them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
 
 
 def shard(images: Tensor, rank: int, world: int) -> Tensor:
-    """Unequal shards; the last rank gets none."""
+    """Shard of a rank, of unequal sizes; the last rank gets none."""
     if rank == world - 1:
         return images[:0]
     return images[rank :: world - 1]
@@ -33,6 +33,6 @@ def equal_everywhere(value: Tensor) -> None:
 
 
 def agree(value: Tensor, expected: Tensor) -> None:
-    """Equal on all processes, to the last bit; equal to one process's value, to the last count."""
+    """Assert that a value is equal on all processes, to the last bit, and to one process's value, to the last count."""
     equal_everywhere(value)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)
