@@ -49,8 +49,8 @@ def test_covariances_of_few_images_need_no_offset() -> None:
 @pytest.mark.parametrize("layer", GOLDEN["special-layers"].tolist())
 def test_official_values_of_a_singular_layer(layer: str) -> None:
     names = (f"special-lg_{what}_{s}-{layer}" for s in "AB" for what in ("mu", "sigma"))
-    found = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
-    assert float(found) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
+    distance = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
+    assert float(distance) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
 
 
 def test_one_image_has_no_covariance() -> None:
@@ -62,9 +62,9 @@ def test_one_image_has_no_covariance() -> None:
 @pytest.mark.parametrize("layer", END_TO_END["layers"][END_TO_END_RANK].tolist())
 def test_official_values_of_pictures(layer: str) -> None:
     names = (f"fdset_{what}_fd_{s}-{layer}" for s in "ab" for what in ("mu", "sigma"))
-    found = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
-    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
-    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
+    distance = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
+    assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
+    assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
 
 
 @pytest.mark.parametrize("layer", END_TO_END["layers"].tolist())
@@ -106,10 +106,10 @@ def test_roots_of_squares_serve_where_they_are_exact(
     calls: list[Tensor] = []
     svdvals = torch.linalg.svdvals
     monkeypatch.setattr(torch.linalg, "svdvals", lambda values: calls.append(values) or svdvals(values))
-    found = float(layer_frechet_distance(*a, *b))
+    distance = float(layer_frechet_distance(*a, *b))
     assert (not calls) == exact
     monkeypatch.setattr(importlib.import_module("torchmetrics_dna.functional.layer_frechet"), "_TOLERANCE", -1.0)
-    assert found == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
+    assert distance == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
 
 
 def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
@@ -147,12 +147,12 @@ def test_identity_symmetry_and_bounds(seed: int, count: int, width: int) -> None
     a, b = moments(samples(seed, count, width)), moments(samples(seed + 1, count + 1, width))
     scale = float(a[1].trace() + b[1].trace())
     assert float(layer_frechet_distance(*a, *a)) <= 1e-12 * scale
-    there, back = layer_frechet_distance(*a, *b), layer_frechet_distance(*b, *a)
-    assert float(there) >= 0
-    assert float(there) == pytest.approx(float(back), rel=1e-9, abs=1e-9 * scale)
+    distance, swapped = layer_frechet_distance(*a, *b), layer_frechet_distance(*b, *a)
+    assert float(distance) >= 0
+    assert float(distance) == pytest.approx(float(swapped), rel=1e-9, abs=1e-9 * scale)
     # no less than what the neurons differ by one by one
-    alone = dna_frechet(a[0], a[1].diagonal(), b[0], b[1].diagonal(), reduction="none").sum()
-    assert float(there) >= float(alone) - 1e-9 * scale
+    by_neuron = dna_frechet(a[0], a[1].diagonal(), b[0], b[1].diagonal(), reduction="none").sum()
+    assert float(distance) >= float(by_neuron) - 1e-9 * scale
 
 
 def test_independent_neurons_add_up() -> None:
