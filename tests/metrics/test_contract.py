@@ -1,4 +1,4 @@
-"""What torchmetrics asks of every metric, and more: the same for every class and form of ours."""
+"""Contract of every metric, in every class and form: all that torchmetrics asks, and more."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def make(name: str) -> Make:
 
 @pytest.fixture(params=CLASSES)
 def make_class(request: pytest.FixtureRequest) -> Make:
-    """Of each class once, where all depends on the class."""
+    """Maker of each class once, for what depends on the class alone."""
     return CLASSES[request.param]
 
 
@@ -55,7 +55,7 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 
 def ready(form: str, **kwargs: object) -> Metric:
-    """A metric that has both sides, as far as it takes them."""
+    """Return a metric that was fed both sides, as far as it takes them."""
     metric = FORMS[form].make(**kwargs)
     for images, real in ((REAL, True), (FAKE, False)):
         FORMS[form].feed(metric, images, real)
@@ -94,12 +94,12 @@ def test_arguments_are_checked(form: str) -> None:
 @every_form
 def test_forward_is_update_and_the_value_of_the_batch(form: str) -> None:
     metric, total, alone = ready(form), ready(form), FORMS[form].make()
-    found = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
+    of_batch = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
     if takes_real(form):
         FORMS[form].feed(alone, REAL, True)
     FORMS[form].feed(alone, more, False)
     FORMS[form].feed(total, more, False)
-    torch.testing.assert_close(found, values(alone), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(of_batch, values(alone), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(values(metric), values(total), rtol=1e-9, atol=1e-12)
     assert metric.update_count == 3
 
@@ -142,7 +142,7 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
     value, outputs = metric.compute(), EXTRACTOR._outputs
 
     def broken(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Not finite for some of the images, which go through the network later than others."""
+        """Give infinite activations for some images, which go through the network later than others."""
         is_bad = len(imgs) == 2 and bool((imgs == 13).all())
         return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs).items()}
 
@@ -236,7 +236,7 @@ def test_reset_forgets_what_it_should(form: str) -> None:
 
 @every_form
 def test_states_keep_their_precision(form: str) -> None:
-    """Also under a parent in half precision, and where lists are kept on the CPU."""
+    """Precision stays under a parent in half precision, and where lists are kept on the CPU."""
     expected, holder = values(ready(form)), nn.Module()
     holder.metric = metric = ready(form)
     before = kinds(metric)
@@ -339,8 +339,8 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     restored.load_state_dict(restored.state_dict())  # of no images
     restored.load_state_dict(saved)
     assert alike(values(restored), expected)
-    for each in (restored, metric):
-        feed(each, more[:5], False)
+    for receiver in (restored, metric):
+        feed(receiver, more[:5], False)
     assert not alike(values(metric), expected)
     metric.load_state_dict(saved)
     assert alike(values(metric), expected), "counting went on in the checkpoint"
@@ -358,8 +358,8 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
 def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str, object]) -> None:
     metric, other = ready(form), FORMS[form].make(**setting)
     before = values(metric)
-    for one in (metric, other):
-        one.persistent(True)
+    for each in (metric, other):
+        each.persistent(True)
     with pytest.raises(
         RuntimeError, match="is of a metric with another extractor, layers, bins, bounds or `normalize`"
     ):
@@ -434,8 +434,8 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
 )
 def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:
     ranges = RANGES if name == "emd" else "auto"
-    made = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
-    metric = MAKERS[name](reference=made)
+    reference = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
+    metric = MAKERS[name](reference=reference)
     metric.update(FAKE, real=False)
     torch.testing.assert_close(metric.compute(), fed(MAKERS[name]()).compute(), rtol=1e-12, atol=0)
 
@@ -487,9 +487,9 @@ def test_a_bootstrapper_holds_one_network(make_class: Make) -> None:
     strapper.update(REAL, real=True)
     strapper.update(FAKE, real=False)
     assert len({id(metric.extractor) for metric in strapper.metrics}) == 1
-    drawn = [metric.to_dna(True).num_images for metric in strapper.metrics]
-    assert sum(drawn) > 0
-    assert len(set(drawn)) > 1  # each its own
+    sizes = [metric.to_dna(True).num_images for metric in strapper.metrics]
+    assert sum(sizes) > 0
+    assert len(set(sizes)) > 1  # each its own
 
 
 @pytest.mark.parametrize("of_class", [*MAKERS, *ONE_SIDED, "mind", "cmmd", "prdc"])
@@ -519,10 +519,10 @@ def fed_by(metric: Metric, calls: list[tuple[object, ...]]) -> Metric:
     return metric
 
 
-def close(found: object, expected: object, name: str) -> None:
+def close(actual: object, expected: object, name: str) -> None:
     if "realism" in name:  # scores, in no order
-        found, expected = (scores.sort().values for scores in (found, expected))
-    torch.testing.assert_close(found, expected)
+        actual, expected = (scores.sort().values for scores in (actual, expected))
+    torch.testing.assert_close(actual, expected)
 
 
 def test_classwise_names_neurons(make_class: Make) -> None:
@@ -531,9 +531,9 @@ def test_classwise_names_neurons(make_class: Make) -> None:
     wrapper = ClasswiseWrapper(metric, labels=[f"neuron{i}" for i in range(count)])
     wrapper.update(REAL, real=True)
     wrapper.update(FAKE, real=False)
-    found = wrapper.compute()
-    assert len(found) == count
-    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(found))
+    by_neuron = wrapper.compute()
+    assert len(by_neuron) == count
+    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(by_neuron))
 
 
 class Holder(nn.Module):
@@ -558,6 +558,6 @@ def test_a_module_that_holds_metrics_is_itself_alone() -> None:
 
 def test_a_pickle_carries_the_network_once() -> None:
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_6"])
-    one = len(pickle.dumps(DNAEMD(extractor, num_bins=2)))
-    five = len(pickle.dumps(MetricCollection({str(i): DNAEMD(extractor, num_bins=2 + i) for i in range(5)})))
-    assert five < 1.1 * one
+    single_size = len(pickle.dumps(DNAEMD(extractor, num_bins=2)))
+    collection_size = len(pickle.dumps(MetricCollection({str(i): DNAEMD(extractor, num_bins=2 + i) for i in range(5)})))
+    assert collection_size < 1.1 * single_size

@@ -1,4 +1,4 @@
-"""What is particular to LayerFrechetDistance; tests/metrics/test_contract.py has what all metrics share."""
+"""LayerFrechetDistance: all that is particular to it; tests/metrics/test_contract.py has the rest."""
 
 from __future__ import annotations
 
@@ -23,12 +23,14 @@ LAYERS = list(EXTRACTOR.neurons)
 
 def expected(a: Tensor, b: Tensor) -> list[float]:
     """Eq. E7 of each layer of Pixels, by numpy and scipy."""
-    found = []
+    distances = []
     for layer in (lambda x: x.mean((2, 3)), lambda x: (x[:, :, -1] - x[:, :, 0]).mean(2) / (x.shape[2] - 1)):
         x, y = (layer(images.numpy().astype(np.float64)) for images in (a, b))
         root = np.trace(np.real(sqrtm(np.cov(x.T) @ np.cov(y.T))))
-        found.append(np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root)
-    return [found[0], found[1], found[0]]  # the third layer is the spatial mean of the first
+        distances.append(
+            np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root
+        )
+    return [distances[0], distances[1], distances[0]]  # the third layer is the spatial mean of the first
 
 
 def test_it_equals_scipy() -> None:
@@ -56,11 +58,11 @@ def test_of_one_layer_it_is_fid() -> None:
 def test_layer_weights_are_taken_as_they_are() -> None:
     values = fed(layer_frechet(reduction="none")).compute()
     weights = torch.tensor([0.5, -1.0, 2.0])
-    given = {"mean": 2.0, "colours": 0.5, "contrast": -1.0}
-    for form in (weights, given):
-        metric = fed(layer_frechet(layer_weights=form))
+    by_name = {"mean": 2.0, "colours": 0.5, "contrast": -1.0}
+    for layer_weights in (weights, by_name):
+        metric = fed(layer_frechet(layer_weights=layer_weights))
         torch.testing.assert_close(metric.compute(), (weights.double() * values).sum())
-        terms = fed(layer_frechet(layer_weights=form, reduction="layer")).compute()
+        terms = fed(layer_frechet(layer_weights=layer_weights, reduction="layer")).compute()
         torch.testing.assert_close(torch.stack(list(terms.values())).mean(), metric.compute())
 
 

@@ -1,4 +1,4 @@
-"""What DNAEMD and DNAFrechet have in common, and what each computes."""
+"""DNAEMD and DNAFrechet: values against scipy, numpy and the official ones, and their arguments."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
 
 
 def activations(images: Tensor) -> list[np.ndarray]:
-    """Per neuron, all activations by image, from Pixels written out once more."""
+    """Activations of each neuron by image, ``(images, positions)``; Pixels written once more in numpy."""
     pixels = images.numpy().astype(np.float64)
     layers = pixels, pixels[:, :, 1:] - pixels[:, :, :-1], pixels.mean((2, 3))
     return [layer[:, i].reshape(len(images), -1) for layer in layers for i in range(3)]
@@ -205,11 +205,11 @@ def test_official_distances_end_to_end(default_extractor: DNAExtractor) -> None:
     for side in "ab":
         counts = metrics[0].to_dna(side == "a").by_layer()
         for layer in default_extractor.neurons:
-            mine, official = counts[layer].numpy()[golden[f"chosen-{layer}"]], golden[f"counts_{side}-{layer}"]
+            ours, official = counts[layer].numpy()[golden[f"chosen-{layer}"]], golden[f"counts_{side}-{layer}"]
             # another processor's arithmetic moves a few of a neuron's thousands of values by one bin
-            moved = np.abs(mine.cumsum(1) - official.cumsum(1)).sum(1)
+            moved = np.abs(ours.cumsum(1) - official.cumsum(1)).sum(1)
             assert moved.max() <= 10
-            assert (mine.sum(1) == golden[f"total_{side}-{layer}"]).all()
+            assert (ours.sum(1) == golden[f"total_{side}-{layer}"]).all()
 
 
 def test_tensors_of_the_original_size_give_what_files_give(default_extractor: DNAExtractor) -> None:
