@@ -145,8 +145,8 @@ def test_exif_orientation_is_ignored_unless_asked_for() -> None:
 
 def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None:
     (photo_folder / "text.png").write_text("I am no picture")
-    whole = (photo_folder / "photo0.png").read_bytes()
-    (photo_folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    content = (photo_folder / "photo0.png").read_bytes()
+    (photo_folder / "half.png").write_bytes(content[: len(content) // 2])
     (photo_folder / "empty.jpg").write_bytes(b"")
     source = open_source(photo_folder)
     for name, reason in (("text.png", "it is not an image file"), ("half.png", ""), ("empty.jpg", "")):
