@@ -1,4 +1,4 @@
-"""The script for people's judgement, on a stand-in: models that blur more, whose images people take for real less."""
+"""The script for human judgement, on a stand-in: models that blur more, and images that fool people less."""
 
 from __future__ import annotations
 
@@ -48,12 +48,18 @@ RATES = {"soft": 0.2, "sharp": 0.4, "blurred": 0.1}
 
 
 def test_nearer_models_fool_people_more(folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [str(folders), str(folders / "real"), str(folders / "human.csv"), "--images", str(folders / "images.csv")]
-    script.main([*given, "--layers", "block_1"])
-    said = capsys.readouterr().out
-    assert "| dna-emd | 1.00 | 0.167 |" in said, "the best of 6 orders of three models"
-    assert [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")].count("| kid") == 1
-    assert "| sharp | 4 | " in said
+    arguments = [
+        str(folders),
+        str(folders / "real"),
+        str(folders / "human.csv"),
+        "--images",
+        str(folders / "images.csv"),
+    ]
+    script.main([*arguments, "--layers", "block_1"])
+    output = capsys.readouterr().out
+    assert "| dna-emd | 1.00 | 0.167 |" in output, "the best of 6 orders of three models"
+    assert [line.split(" | ")[0] for line in output.splitlines() if line.startswith("| ")].count("| kid") == 1
+    assert "| sharp | 4 | " in output
 
 
 def test_correlations_are_of_mean_rates(folders: Path, script: ModuleType) -> None:
