@@ -105,7 +105,7 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
         f"what_it_sees.py test_resnet:random --images 12 --draws 1 --page {tmp_path}/page.md",
     )
     (tmp_path / "page.md").write_text("<!-- what it sees --><!-- end of what it sees -->", encoding="utf-8")
-    output, _, others = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
+    output, _, tables = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
     output = output.partition("== artefact_neurons.py")[2]
     for name in ("gan", "guidance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
@@ -118,7 +118,7 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
-    check_tables(*others.split("== diffusion_guidance.py"))
+    check_tables(*tables.split("== diffusion_guidance.py"))
 
 
 def check_tables(scale: str, guidance: str) -> None:

@@ -35,8 +35,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, strength in {"real": 0, "sharp": 1, "soft": 2, "blurred": 4}.items():
         (folder / name).mkdir()
         for i, photo in enumerate(photographs(4)):
-            shown = blur(photo, strength=strength) if strength else photo
-            Image.fromarray(np.ascontiguousarray(shown)).save(folder / name / f"{i}.png")
+            picture = blur(photo, strength=strength) if strength else photo
+            Image.fromarray(np.ascontiguousarray(picture)).save(folder / name / f"{i}.png")
     lines = [f"{person},{model},50,{rate + person / 100},0.1,0.1" for person in (1, 2) for model, rate in RATES.items()]
     (folder / "human.csv").write_text("\n".join([HEAD, *lines]), encoding="utf-8")
     images = [f"sharp/{i}.png,{i / 50}" for i in range(4)]

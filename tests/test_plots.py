@@ -91,8 +91,8 @@ def test_neuron_heat_map(comparison: object) -> None:
             values = picture.get_array()[0]
             assert np.array_equal(values, comparison.neurons.split(distances)[layer].sort(descending=True).values)
         assert bar.get_ylabel() == label
-    shown = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
-    assert (shown < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
+    colours = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
+    assert (colours < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
     assert drawn(figure).std() > 1
 
 
@@ -168,8 +168,8 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytes
 def test_contact_sheet(tmp_path: Path) -> None:
     (tmp_path / "none.png").write_text("no image")
     ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"])
-    whole = plot_ranking(ranking, columns=3)
-    references = whole.axes[:3]
+    sheet = plot_ranking(ranking, columns=3)
+    references = sheet.axes[:3]
     assert [axis.get_visible() for axis in references] == [True, True, False]
     assert [axis.get_xlabel() for axis in references[:2]] == ["image 0", "image 1"]
     assert all(
@@ -179,11 +179,11 @@ def test_contact_sheet(tmp_path: Path) -> None:
     broken = replace(ranking, reference_images=open_source([tmp_path / "none.png"]))
     figure = plot_ranking(broken, columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == [axis.get_title() for axis in whole.axes[3:]]
+    assert titles == [axis.get_title() for axis in sheet.axes[3:]]
     assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
     best = [*PHOTOS[:6], *BLURRED[:6]][ranking.numbers[0]]
     assert np.array_equal(figure.axes[0].images[0].get_array(), best)
-    assert drawn(whole).std() > 1
+    assert drawn(sheet).std() > 1
     assert rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), contrast=None).reference_images is None

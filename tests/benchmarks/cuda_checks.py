@@ -53,12 +53,12 @@ def watched(accelerator: Accelerator | None) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def triton_counts(values: Tensor, low: Tensor, high: Tensor, num_bins: int, where: str) -> Tensor:
+def triton_counts(values: Tensor, low: Tensor, high: Tensor, num_bins: int, device_name: str) -> Tensor:
     """Count by the kernels; return counts on the CPU."""
     from torchmetrics_dna.binning import cuda
 
-    counts = torch.zeros(values.shape[1], num_bins, dtype=torch.int64, device=where)
-    cuda.add_layer_(counts, values.to(where), bins_within(low.to(where), high.to(where), num_bins))
+    counts = torch.zeros(values.shape[1], num_bins, dtype=torch.int64, device=device_name)
+    cuda.add_layer_(counts, values.to(device_name), bins_within(low.to(device_name), high.to(device_name), num_bins))
     return counts.cpu()
 
 
@@ -226,15 +226,15 @@ def shared_pass(dry: bool) -> Findings:
     return {"passes": passes}
 
 
-def _one_of_two(rank: int, backend: str, where: str) -> None:
+def _one_of_two(rank: int, backend: str, device_name: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29541"}
     dist.init_process_group(backend, rank=rank, world_size=2)
     try:
-        metric, alone = emd().to(where), emd(sync_on_compute=False)
+        metric, single = emd().to(device_name), emd(sync_on_compute=False)
         for real, images in ((True, REAL), (False, FAKE)):
-            metric.update(images[rank::2].to(where), real=real)
-            alone.update(images, real=real)
-        assert metric.compute().cpu() == alone.compute()
+            metric.update(images[rank::2].to(device_name), real=real)
+            single.update(images, real=real)
+        assert metric.compute().cpu() == single.compute()
     finally:
         dist.destroy_process_group()
 

@@ -64,17 +64,17 @@ def by_histc(activations: Tensor) -> Tensor:
 
 def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
     """Nanoseconds an activation, beside a copy on the device, for variants of the kernels too."""
-    where = "cpu" if dry else "cuda"
+    device = "cpu" if dry else "cuda"
     for (label, (shape, order)), dtype in (
         (shape, dtype) for shape in SHAPES.items() for dtype in (torch.float32, torch.bfloat16)
     ):
         if dry and (label != "pooled 256x2048" or dtype is not torch.float32):
             continue
         label, shape = ("rehearsal 16x8", (16, 8)) if dry else (label, shape)
-        x = torch.randn([shape[axis] for axis in order], device=where).to(dtype)
+        x = torch.randn([shape[axis] for axis in order], device=device).to(dtype)
         x = x.permute([order.index(axis) for axis in range(len(shape))])
-        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=where) for end in (-4, 4))
-        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=where)
+        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=device) for end in (-4, 4))
+        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=device)
         accepted, target = state.new_ones(()), torch.empty_like(x)
         calls: dict[str, Callable[[], object]] = {
             "copy": partial(target.copy_, x),

@@ -77,10 +77,10 @@ def main() -> None:
     of_layers = DISTANCES["fd"]
     for images in (50, 200, 380):
         a_features, b_features = (features(extractor.neurons, images, seed) for seed in (0, 1))
-        nothing, folds = torch.zeros(len(extractor.neurons), dtype=torch.float64), torch.arange(images) % FOLDS
+        zeros, folds = torch.zeros(len(extractor.neurons), dtype=torch.float64), torch.arange(images) % FOLDS
         fd_arguments = a_features, b_features, (folds, folds), plan_for(extractor.neurons, [images] * 2)
 
-        def weigh_fd(fd_arguments: tuple[Any, ...] = fd_arguments, values: torch.Tensor = nothing) -> None:
+        def weigh_fd(fd_arguments: tuple[Any, ...] = fd_arguments, values: torch.Tensor = zeros) -> None:
             weigh_evidence(values, of_layers.unions(*fd_arguments), of_layers.power)
 
         seconds_taken = median(in_turns(1, fd=weigh_fd)["fd"])

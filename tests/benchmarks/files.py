@@ -61,9 +61,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    few = measured(arguments.images)
+    dna_of_few = measured(arguments.images)
     print(f"{'images':>7}  {'':8}  {'MB':>6}  {'write s':>8}  {'read s':>7}")
-    for dna in (few, drawn(few, 5_000), drawn(few, 50_000)):
+    for dna in (dna_of_few, drawn(dna_of_few, 5_000), drawn(dna_of_few, 50_000)):
         with tempfile.TemporaryDirectory() as folder:
             report(dna, Path(folder, "x.dna.npz"), Path(folder, "x.npz"), arguments.rounds)
 

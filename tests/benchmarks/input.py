@@ -97,10 +97,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"\n{cores} cores, {threads} threads, load {os.getloadavg()[0]:.1f}; medians of {arguments.rounds}")
     print(f"{'':24} {'images/s':>9} {'of bare':>9}")
-    for way, taken in seconds.items():
+    for way, durations in seconds.items():
         label = "bare forward pass" if way == "bare" else f"make, {way} workers"
-        share = median(b / t for b, t in zip(seconds["bare"], taken, strict=True))
-        print(f"{label:24} {arguments.images / median(taken):9.1f} {share:9.0%}")
+        share = median(b / t for b, t in zip(seconds["bare"], durations, strict=True))
+        print(f"{label:24} {arguments.images / median(durations):9.1f} {share:9.0%}")
     print(f"chosen by default: {default_workers(arguments.images)} workers")
 
 

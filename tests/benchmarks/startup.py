@@ -99,9 +99,12 @@ def measure_make(folder: Path) -> None:
     make += ["--feature", "resnet50", "--weights-path", weights]
     for _ in range(3):
         forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed)
-        taken, imports = cost(make).clock, cost([sys.executable, "-c", "import timm, torch"]).clock
-        ratios = ", ".join(f"{(taken - less) / forward:.2f} of them and {less:.1f} s" for less in (imports, 3.0))
-        print(f"make {taken:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}")
+        make_seconds, imports = cost(make).clock, cost([sys.executable, "-c", "import timm, torch"]).clock
+        ratios = ", ".join(
+            f"{(make_seconds - subtracted) / forward:.2f} of them and {subtracted:.1f} s"
+            for subtracted in (imports, 3.0)
+        )
+        print(f"make {make_seconds:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}")
 
 
 if __name__ == "__main__":

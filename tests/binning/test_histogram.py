@@ -207,11 +207,11 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
 def test_counts_do_not_depend_on_order_or_split(way: str, values: np.ndarray, data: st.DataObject) -> None:
     acts = torch.from_numpy(values)
     low, high = torch.full((3,), -100.0).double(), torch.full((3,), 50.0).double()
-    whole = histogram_by(way, acts, low, high, 20)
+    expected = histogram_by(way, acts, low, high, 20)
     order = torch.tensor(data.draw(st.permutations(range(len(acts)))))
     cut = data.draw(st.integers(0, len(acts)))
     parts = [histogram_by(way, acts[order][part], low, high, 20) for part in (slice(cut), slice(cut, None))]
-    torch.testing.assert_close(parts[0] + parts[1], whole, rtol=0, atol=0)
+    torch.testing.assert_close(parts[0] + parts[1], expected, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("chunk", [1, 5, 64, 10**9])
@@ -240,11 +240,11 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
 @pytest.mark.parametrize("module", [histogram, cuda])
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
 def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
-    where = "cpu" if module is histogram else TRITON_DEVICE
+    device = "cpu" if module is histogram else TRITON_DEVICE
     for accepted in (0, 1):
-        counts = torch.full((3, 10), 7, device=where)
-        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(where))
-        module.add_layer_(counts, torch.full((2, 3, 4), value, device=where), bins, counts.new_tensor(accepted))
+        counts = torch.full((3, 10), 7, device=device)
+        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(device))
+        module.add_layer_(counts, torch.full((2, 3, 4), value, device=device), bins, counts.new_tensor(accepted))
         assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
 
 

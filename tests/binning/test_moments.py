@@ -49,8 +49,10 @@ def test_parts_are_some_images_after_others(cut: str) -> None:
     np.testing.assert_allclose(spatial_means(CUTS[cut](acts)), means.T, rtol=1e-12, atol=1e-13)
     moments = torch.zeros(2, 2 * acts.shape[1], dtype=torch.float64)
     add_moments_(moments, in_parts(acts, cut))
-    every = torch.cat([2 * means, means], 1)
-    np.testing.assert_allclose(moments, torch.stack([every.sum(0), every.square().sum(0)]), rtol=1e-12, atol=1e-13)
+    both_layers = torch.cat([2 * means, means], 1)
+    np.testing.assert_allclose(
+        moments, torch.stack([both_layers.sum(0), both_layers.square().sum(0)]), rtol=1e-12, atol=1e-13
+    )
 
 
 @pytest.mark.parametrize("chunk", [1, 9, 10**9])

@@ -131,8 +131,10 @@ def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(photos: l
         self_ranging = real.distances(make_dna(copies, extractor, ranges="auto"))
         expected = fixed.distances(make_dna(copies, extractor, ranges=observed))
         assert float(self_ranging.mean()) == pytest.approx(float(expected.mean()), rel=0.01)
-        for where in extractor.neurons.slices.values():
-            assert float(self_ranging[where].mean()) == pytest.approx(float(expected[where].mean()), rel=0.01)
+        for layer_slice in extractor.neurons.slices.values():
+            assert float(self_ranging[layer_slice].mean()) == pytest.approx(
+                float(expected[layer_slice].mean()), rel=0.01
+            )
 
 
 @pytest.mark.parametrize("ranges", ["auto", None])
@@ -156,14 +158,14 @@ def test_moments_read_off_histograms_are_off_by_half_a_bin_at_most(ranges: str |
 def test_self_ranging_dnas_merge_and_are_selected_from_exactly() -> None:
     extractor = DNAExtractor(Pixels())
     images = random_images(9, 4)
-    whole = make_dna(images, extractor)
-    assert whole.ranges.label == "auto"
+    dna = make_dna(images, extractor)
+    assert dna.ranges.label == "auto"
     parts = [make_dna(images[i : i + 2] // (1 + i), extractor) for i in range(0, 9, 2)]
-    together = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
-    assert parts[3].merge(*parts[:3], parts[4]).digest == together.digest
-    assert parts[0].merge(*parts[1:]).digest == together.digest  # merging has changed none of them
+    joined = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
+    assert parts[3].merge(*parts[:3], parts[4]).digest == joined.digest
+    assert parts[0].merge(*parts[1:]).digest == joined.digest  # merging has changed none of them
     empty = DNAEMD(extractor, ranges="auto").to_dna(real=True)
-    assert empty.merge(together).digest == together.merge(empty).digest == together.digest
-    assert whole.select(["mean"]).grid.exponent.tolist() == whole.grid.exponent[whole.neurons.slices["mean"]].tolist()
-    assert whole.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
-    assert float(whole.distances(whole).sum()) == 0
+    assert empty.merge(joined).digest == joined.merge(empty).digest == joined.digest
+    assert dna.select(["mean"]).grid.exponent.tolist() == dna.grid.exponent[dna.neurons.slices["mean"]].tolist()
+    assert dna.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
+    assert float(dna.distances(dna).sum()) == 0

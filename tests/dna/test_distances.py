@@ -36,9 +36,9 @@ def test_all_from_one_pass() -> None:
 
     metric = LayerFrechetDistance(EXTRACTOR, reduction="layer")
     kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)
-    for each in (metric, kid):
-        each.update(tensor(A), real=True)
-        each.update(tensor(B), real=False)
+    for updated in (metric, kid):
+        updated.update(tensor(A), real=True)
+        updated.update(tensor(B), real=False)
     by_layer = {layer: float(value) for layer, value in metric.compute().items()}
     assert {layer: values["fd"] for layer, values in comparison.layers.items()} == pytest.approx(by_layer, rel=1e-9)
     x, y = (images.reshape(len(images), -1, 3).mean(1) for images in (A, B))
@@ -156,8 +156,8 @@ def test_each_distance_has_its_own_evidence() -> None:
         assert result.evidence.test.p_value == result.p_value
         assert result.evidence.interval.low <= result.debiased <= result.evidence.interval.high
     assert comparison.p_value == comparison["dna-emd"].p_value
-    alone = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
-    assert alone.p_value == comparison["dna-fd"].p_value  # of the same moments, from covariances or not
+    frechet = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
+    assert frechet.p_value == comparison["dna-fd"].p_value  # of the same moments, from covariances or not
     layers = compare(A, B, EXTRACTOR, metrics=["fd", "kid"])
     assert (layers.p_value, layers.interval.value) == (comparison["fd"].p_value, comparison["fd"].debiased)
 

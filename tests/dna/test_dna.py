@@ -38,7 +38,7 @@ def gaussian(values: np.ndarray) -> GaussianDNA:
 
 
 def layer_gaussian(values: np.ndarray, **changes: object) -> LayerGaussianDNA:
-    cov = {layer: torch.from_numpy(_cov(values[:, where])) for layer, where in NEURONS.slices.items()}
+    cov = {layer: torch.from_numpy(_cov(values[:, columns])) for layer, columns in NEURONS.slices.items()}
     return LayerGaussianDNA(torch.from_numpy(values.mean(0)), cov, NEURONS, len(values), "x", **changes)
 
 
@@ -53,11 +53,11 @@ samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=
 @given(counts, counts, counts)
 def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor, c: Tensor) -> None:
     a, b, c = map(histogram, (a, b, c))
-    whole = a.merge(b, c)
-    assert whole.num_images == 9
-    assert torch.equal(whole.counts, a.counts + b.counts + c.counts)
-    assert whole.allclose(c.merge(a).merge(b))
-    assert not whole.allclose(a.merge(b))
+    merged = a.merge(b, c)
+    assert merged.num_images == 9
+    assert torch.equal(merged.counts, a.counts + b.counts + c.counts)
+    assert merged.allclose(c.merge(a).merge(b))
+    assert not merged.allclose(a.merge(b))
 
 
 @given(samples, samples, samples)

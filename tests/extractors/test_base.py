@@ -178,13 +178,13 @@ def test_large_batches_go_through_the_network_in_parts() -> None:
     extractor = DNAExtractor(layers=["block_0", "block_1"])
     extractor.network.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
     images = random_images(10, 3)
-    whole = extractor(images)
+    activations = extractor(images)
     assert sizes == [4, 4, 2]
     extractor(images[:9])
     assert sizes[3:] == [4, 3, 2]  # none alone
     assert [len(part["block_1"]) for part in extractor.in_parts(images)] == [4, 4, 2]
     parts = [extractor(part) for part in images.split(8)]
-    for layer, values in whole.items():
+    for layer, values in activations.items():
         assert torch.equal(values, torch.cat([part[layer] for part in parts]))
         assert values.stride() == parts[0][layer].stride()  # in memory as the network gives them
 
@@ -197,10 +197,10 @@ def test_activations_depend_neither_on_the_batch_nor_on_threads(
     expected = default_extractor(images[:4])
     for threads in (1, 2):
         torch.set_num_threads(threads)
-        alone, whole, backwards = (default_extractor(batch) for batch in (images[:1], images, images[:3].flip(0)))
+        single, five, backwards = (default_extractor(batch) for batch in (images[:1], images, images[:3].flip(0)))
         for layer, values in expected.items():
-            assert torch.equal(alone[layer], values[:1])
-            assert torch.equal(whole[layer][:4], values)
+            assert torch.equal(single[layer], values[:1])
+            assert torch.equal(five[layer][:4], values)
             assert torch.equal(backwards[layer].flip(0), values[:3])
 
 

@@ -49,10 +49,10 @@ def test_they_are_layers_that_come_first_or_where_they_are_named() -> None:
     chosen = extractor(4, layers=["colours", "colours:mean:projected", "contrast:projected:mean"])
     assert dict(chosen.neurons) == {"colours": 3, "colours:mean:projected": 4, "contrast:projected:mean": 4}
     activations = chosen(PHOTOS)
-    whole = extractor(4)(PHOTOS)
-    means = whole["contrast:projected"].mean((2, 3))
+    projected = extractor(4)(PHOTOS)
+    means = projected["contrast:projected"].mean((2, 3))
     torch.testing.assert_close(activations["contrast:projected:mean"], means, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(activations["colours:mean:projected"], whole["mean:projected"], rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(activations["colours:mean:projected"], projected["mean:projected"], rtol=1e-5, atol=1e-6)
 
 
 def test_packaged_networks_keep_their_layers_and_round_alike_in_any_batch() -> None:
@@ -106,8 +106,8 @@ def test_distances_of_layers_leave_them_out_of_the_mean() -> None:
     assert float(metric.compute()) == pytest.approx(plain["fd"].value, rel=1e-9)
     distances = matrix({"a": sides[0], "b": sides[1]}, extractor(4, layers=fewer), metrics=["fd"])
     assert distances.distances["fd"][0, 1] == pytest.approx(plain["fd"].value, rel=1e-9)
-    alone = compare(*sides, extractor(4, layers=["mean:projected"]), metrics=["fd"])
-    assert alone["fd"].value == pytest.approx(comparison.layers["mean:projected"]["fd"], rel=1e-9)
+    projected = compare(*sides, extractor(4, layers=["mean:projected"]), metrics=["fd"])
+    assert projected["fd"].value == pytest.approx(comparison.layers["mean:projected"]["fd"], rel=1e-9)
 
 
 def test_files_say_count_and_seed(tmp_path: Path) -> None:

@@ -48,7 +48,7 @@ def test_covariances_of_few_images_need_no_offset() -> None:
 
 @pytest.mark.parametrize("layer", GOLDEN["special-layers"].tolist())
 def test_official_values_of_a_singular_layer(layer: str) -> None:
-    names = (f"special-lg_{what}_{s}-{layer}" for s in "AB" for what in ("mu", "sigma"))
+    names = (f"special-lg_{moment}_{s}-{layer}" for s in "AB" for moment in ("mu", "sigma"))
     distance = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
     assert float(distance) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
 
@@ -61,7 +61,7 @@ def test_one_image_has_no_covariance() -> None:
 
 @pytest.mark.parametrize("layer", END_TO_END["layers"][END_TO_END_RANK].tolist())
 def test_official_values_of_pictures(layer: str) -> None:
-    names = (f"fdset_{what}_fd_{s}-{layer}" for s in "ab" for what in ("mu", "sigma"))
+    names = (f"fdset_{moment}_fd_{s}-{layer}" for s in "ab" for moment in ("mu", "sigma"))
     distance = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
     assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
     assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
@@ -93,8 +93,8 @@ def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum:
 def test_cheap_ways_are_taken_where_they_may_be(count: int, ways: set[str]) -> None:
     module = importlib.import_module("torchmetrics_dna.functional.layer_frechet")
     cov = moments(np.random.default_rng(0).normal(size=(count, 520)))[1]
-    taken = {way for way in ("_cholesky", "_few_columns") if getattr(module, way)(cov, 1e-13) is not None}
-    assert taken == ways
+    used = {way for way in ("_cholesky", "_few_columns") if getattr(module, way)(cov, 1e-13) is not None}
+    assert used == ways
 
 
 @pytest.mark.parametrize(("count", "spectrum", "exact"), [(900, 0, True), (900, -8, False), (90, 0, True)])

@@ -45,9 +45,9 @@ def test_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(6, 12), st.integers(6, 12), st.integers(1, 5))
-def test_laws(seed: int, images: int, others: int, k: int) -> None:
+def test_laws(seed: int, real_images: int, fake_images: int, k: int) -> None:
     random = np.random.default_rng(seed)
-    real, fake = (torch.from_numpy(random.normal(size=(count, 4))) for count in (images, others))
+    real, fake = (torch.from_numpy(random.normal(size=(count, 4))) for count in (real_images, fake_images))
     values, swapped = prdc(real, fake, k), prdc(fake, real, k)
     assert values["precision"] == swapped["recall"]
     assert {float(value) for name, value in prdc(real, real, k).items() if name != "density"} == {1.0}

@@ -72,14 +72,14 @@ def test_mind_along_one_neuron_is_a_wasserstein_distance() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(_seeds, st.integers(1, 12), st.integers(1, 12), st.floats(0.1, 100))
-def test_laws(seed: int, images: int, others: int, scale: float) -> None:
-    a, b = features(seed, images), features(seed + 1, others)
+def test_laws(seed: int, images_a: int, images_b: int, scale: float) -> None:
+    a, b = features(seed, images_a), features(seed + 1, images_b)
     for distance in (lambda x, y: mind(x, y, num_projections=20), cmmd):
         assert distance(a, b) >= 0
         assert distance(a, a) == pytest.approx(0, abs=1e-12)
         assert float(distance(a, b)) == pytest.approx(float(distance(b, a)), rel=1e-9, abs=1e-12)
     assert float(cmmd(a * scale, b)) == pytest.approx(float(cmmd(a, b)), rel=1e-9, abs=1e-12)
-    if images == others:
+    if images_a == images_b:
         distance = float(mind(a, b, num_projections=20))
         scaled = float(mind(a * scale, b * scale, num_projections=20))
         assert scaled == pytest.approx(scale**2 * distance, rel=1e-9)
@@ -94,10 +94,10 @@ def test_a_shift_costs_its_square() -> None:
 
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = mind(*A), cmmd(*B)
+    values = mind(*A), cmmd(*B)
     monkeypatch.setattr(of_mind, "_CELLS", 300 * 7)
     monkeypatch.setattr(of_cmmd, "_CELLS", 300 * 7)
-    for actual, expected in zip((mind(*A), cmmd(*B)), whole, strict=True):
+    for actual, expected in zip((mind(*A), cmmd(*B)), values, strict=True):
         assert float(actual) == pytest.approx(float(expected), rel=1e-12)
 
 

@@ -69,12 +69,12 @@ def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int,
     activations = torch.rand(images, neurons, positions, generator=random)
     reference = torch.randint(0, 5, (neurons, bins), generator=random) + 1
     low, high = torch.zeros(neurons), torch.ones(neurons)
-    whole = dna_realism(activations, reference, low, high)
+    expected = dna_realism(activations, reference, low, high)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchmetrics_dna.functional.realism._CELLS", 5)
         parts = torch.cat([dna_realism(activations[i : i + 1], reference, low, high) for i in range(images)])
-        torch.testing.assert_close(dna_realism(activations, reference, low, high), whole, rtol=0, atol=1e-9)
-    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-9)
+        torch.testing.assert_close(dna_realism(activations, reference, low, high), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(parts, expected, rtol=0, atol=1e-9)
 
 
 @every_cut
@@ -84,9 +84,9 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     neurons = 2 * values.shape[1]
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
-    whole = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
+    expected = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
     parts = realism_of_parts(in_parts(values, cut), reference[None], bins_within(*bounds, 30))[0]
-    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
 
 
 @every_cut

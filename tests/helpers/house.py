@@ -77,9 +77,9 @@ def floors(needs: Needs) -> tuple[list[set[str]], set[str]]:
 
 
 if __name__ == "__main__":
-    every = rooms()
-    by_floor, circles = floors(every)
-    arrows = sum(map(len, every.values()))
-    print(f"{len(every)} rooms on {len(by_floor)} floors, {arrows} arrows; in or above a circle: {len(circles)}")
+    needs = rooms()
+    by_floor, circles = floors(needs)
+    arrows = sum(map(len, needs.values()))
+    print(f"{len(needs)} rooms on {len(by_floor)} floors, {arrows} arrows; in or above a circle: {len(circles)}")
     for number, names in enumerate(by_floor, 1):
         print(f"{number:2} ", *sorted(names))

@@ -627,10 +627,10 @@ def check_distance_to_itself(dna: DNA) -> None:
                 assert distances.isfinite().all(), f"accepted, and {record.name} to itself is not finite"
 
 
-def run(numbers: range, seed: int, of: str, only: str) -> Summary:
+def run(numbers: range, seed: int, group: str, only: str) -> Summary:
     """Make and read the files with these numbers, deterministically."""
     result = Summary()
-    chosen = {name: subject for name, subject in SUBJECTS[of]().items() if only in name}
+    chosen = {name: subject for name, subject in SUBJECTS[group]().items() if only in name}
     signal.signal(signal.SIGALRM, _stop)
     warnings.simplefilter("ignore")  # numpy's, of headers that look as if written by Python 2
     with tempfile.TemporaryDirectory() as folder:

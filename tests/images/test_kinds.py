@@ -63,9 +63,9 @@ def test_what_is_in_memory_gives_what_a_folder_gives(kind: str, expected: DNA) -
 def test_which_kinds_have_an_index(tmp_path: Path) -> None:
     streams = set()
     for place, (kind, make) in enumerate(ON_DISK.items()):
-        where = tmp_path / str(place)
-        where.mkdir()
-        streams |= {kind} if isinstance(open_source(make(where)), ImageStream) else set()
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        streams |= {kind} if isinstance(open_source(make(folder)), ImageStream) else set()
     assert streams == {"packed npz", "packed tar", "shards", "shards by star", "parquet", "parquet of files", "video"}
     mapped = [kind for kind in IN_MEMORY if isinstance(open_source(IN_MEMORY[kind]()), ImageSource)]
     assert mapped == list(IN_MEMORY)[: len(mapped)]
@@ -175,17 +175,17 @@ def raising() -> Iterator[np.ndarray]:
     raise RuntimeError("the disk\n  is gone")
 
 
-def poor_parquet(where: Path) -> str:
+def poor_parquet(folder: Path) -> str:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
-    pq.write_table(pa.table({"label": [1, 2], "name": ["a", "b"]}), where / "x.parquet")
-    return str(where / "x.parquet")
+    pq.write_table(pa.table({"label": [1, 2], "name": ["a", "b"]}), folder / "x.parquet")
+    return str(folder / "x.parquet")
 
 
-def saved(where: Path, array: np.ndarray) -> str:
-    np.savez(where / "x.npz", array)
-    return str(where / "x.npz")
+def saved(folder: Path, array: np.ndarray) -> str:
+    np.savez(folder / "x.npz", array)
+    return str(folder / "x.npz")
 
 
 def flipped(path: str) -> str:

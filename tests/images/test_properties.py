@@ -73,10 +73,10 @@ def test_they_are_their_formulas() -> None:
 
 def test_the_same_in_any_batch_and_as_floats() -> None:
     imgs = as_tensor(*PHOTOS)
-    whole = image_properties(imgs)
-    assert torch.equal(whole, torch.cat([image_properties(image[None]) for image in imgs]))
-    assert torch.equal(whole, image_properties(imgs / 255))
-    assert ((whole >= 0) & (whole <= 1)).all()
+    properties = image_properties(imgs)
+    assert torch.equal(properties, torch.cat([image_properties(image[None]) for image in imgs]))
+    assert torch.equal(properties, image_properties(imgs / 255))
+    assert ((properties >= 0) & (properties <= 1)).all()
     assert image_properties(imgs[:0]).shape == (0, len(PROPERTIES))
     for size in ((1, 1), (2, 9), (8, 8), (9, 2)):
         assert image_properties(torch.zeros(1, 3, *size, dtype=torch.uint8)).isfinite().all()
@@ -168,8 +168,8 @@ def test_without_a_network() -> None:
     dna = make_dna(small, LAYER)
     assert dna.num_images == 6
     assert compare(dna, small)["dna-emd"].value == 0
-    alone = make_dna(PHOTOS, layers=[LAYER])
-    assert torch.equal(alone.counts, make_dna(PHOTOS, LAYER).counts)
+    dna_of_layer = make_dna(PHOTOS, layers=[LAYER])
+    assert torch.equal(dna_of_layer.counts, make_dna(PHOTOS, LAYER).counts)
     with pytest.raises(ValueError, match="Feature 'properties' has no layers but 'properties', but got"):
         DNAExtractor(LAYER, layers=["head"])
 

@@ -57,9 +57,9 @@ def stream(*lengths: int) -> ImageStream:
 @pytest.mark.parametrize("outer", [1, 2, 3])
 @pytest.mark.parametrize("inner", [1, 2, 4])
 def test_parts_of_a_stream_are_the_whole(lengths: tuple[int, ...], outer: int, inner: int) -> None:
-    whole = stream(*lengths)
-    parts = [list(whole.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
-    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in whole]
+    source = stream(*lengths)
+    parts = [list(source.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
+    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in source]
     if len(lengths) == 1:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -140,9 +140,9 @@ def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
     make_files(source, *arguments, notes="streamed")
     dna = load_dna(tmp_path / "x.dna.npz")
     assert (dna.digest, dna.notes) == (make_dna(PIXELS, EXTRACTOR, **MEASURE).digest, "streamed")
-    whole = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)
+    expected = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)
     by_name = make_dna(source, EXTRACTOR, num_folds=5, groups=lambda n: int(re.findall(r"\d+", n)[-1]) % 3, **MEASURE)
-    assert [fold.digest for fold in by_name.folds] == [fold.digest for fold in whole.folds]
+    assert [fold.digest for fold in by_name.folds] == [fold.digest for fold in expected.folds]
     comparison = compare(source, PIXELS, EXTRACTOR, metrics=["dna-emd", "fd"], **MEASURE)
     assert any("a stream does not say how long it is" in notice for notice in comparison.notices)
 
@@ -189,10 +189,10 @@ def share_streams(rank: int, world: int, *sources: str) -> None:
     extractor = DNAExtractor(Pixels(), input_size=8)
     options = {"ranges": "auto", "num_bins": 20}
     for source in sources:
-        alone = make_dna(source, extractor, num_folds=5, **options)
+        single = make_dna(source, extractor, num_folds=5, **options)
         shared = make_dna(source, extractor, num_folds=5, distributed=True, reading=Reading(batch_size=2), **options)
-        assert shared.digest == alone.digest
-        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in alone.folds]
+        assert shared.digest == single.digest
+        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in single.folds]
         shared_ranking, expected = (
             rank_images(source, REAL, extractor, nearest=source, distributed=distributed, **options)
             for distributed in (True, False)
@@ -218,8 +218,8 @@ def share_loader(rank: int, world: int) -> None:
         ValueError, match="can't be shared among processes, since its DataLoader has a DistributedSampler"
     ):
         make_dna(loader, EXTRACTOR, distributed=True)
-    alone = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
-    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == alone.digest
+    single = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
+    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
 
 
 def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:

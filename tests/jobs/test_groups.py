@@ -71,14 +71,14 @@ def test_frames_of_one_clip_are_no_test() -> None:
 
 
 def test_sides_of_very_unequal_size_have_no_test() -> None:
-    many = random_images(300, 21).permute(0, 2, 3, 1).numpy()
-    unequal = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    images = random_images(300, 21).permute(0, 2, 3, 1).numpy()
+    unequal = compare(A[:12], images, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert unequal.p_value is None
     assert unequal.interval is not None
     assert [line for line in unequal.notices if line.startswith("There is no test: one side has so many more images")]
-    few = compare(A, many[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
-    assert few.p_value is not None
-    assert not any("no test" in line for line in few.notices)
+    similar = compare(A, images[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert similar.p_value is not None
+    assert not any("no test" in line for line in similar.notices)
 
 
 def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -158,6 +158,6 @@ def test_properties_come_first() -> None:
     assert by_metric.properties[0].name == explained.properties[0].name
     assert "fake looks like real after blur" in str(by_metric)
     # without a test, by size; and without a network
-    alone = compare(photos[:20], changed, LAYER, num_folds=0).explain()
-    assert alone.properties[0].name in ("sharpness", "fine detail")
-    assert (alone.p_value, alone.changes, alone.properties[0].q) == (None, None, None)
+    without_network = compare(photos[:20], changed, LAYER, num_folds=0).explain()
+    assert without_network.properties[0].name in ("sharpness", "fine detail")
+    assert (without_network.p_value, without_network.changes, without_network.properties[0].q) == (None, None, None)

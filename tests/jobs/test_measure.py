@@ -78,10 +78,10 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
 def share_sources(rank: int, world: int, folder: str) -> None:
     """The images of several sources are shared, also where there are fewer than processes."""
     for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
-        alone = measure_ranges(sources, EXTRACTOR, "widen")
+        single = measure_ranges(sources, EXTRACTOR, "widen")
         shared = measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(batch_size=2), distributed=True)
-        assert shared.ranges.digest == alone.ranges.digest
-        assert shared.num_images == alone.num_images
+        assert shared.ranges.digest == single.ranges.digest
+        assert shared.num_images == single.num_images
     skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
     measured = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
     assert measured.num_images == 2

@@ -77,11 +77,15 @@ def test_official_ranges_end_to_end(default_extractor: DNAExtractor) -> None:
         metric.update(torch.from_numpy(np.stack(images)))
     ranges, official = metric.to_ranges(), ActivationRanges.load(GOLDEN / "endtoend" / "activation_ranges.json")
     assert (ranges.neurons, ranges.margin) == (official.neurons, official.margin)
-    for layer, where in official.neurons.slices.items():
+    for layer, layer_slice in official.neurons.slices.items():
         # another processor's float32 arithmetic
-        rounding = 1e-5 * float(official.maximum[where].abs().max())
-        np.testing.assert_allclose(ranges.minimum[where], official.minimum[where], rtol=0, atol=rounding, err_msg=layer)
-        np.testing.assert_allclose(ranges.maximum[where], official.maximum[where], rtol=0, atol=rounding, err_msg=layer)
+        rounding = 1e-5 * float(official.maximum[layer_slice].abs().max())
+        np.testing.assert_allclose(
+            ranges.minimum[layer_slice], official.minimum[layer_slice], rtol=0, atol=rounding, err_msg=layer
+        )
+        np.testing.assert_allclose(
+            ranges.maximum[layer_slice], official.maximum[layer_slice], rtol=0, atol=rounding, err_msg=layer
+        )
 
 
 @given(st.permutations(range(11)), st.integers(1, 11), st.integers(0, 11))
@@ -185,11 +189,11 @@ def share_ranges(rank: int, world: int) -> None:
     """Ranges are those of one process, to the last bit, whichever images a process saw; the last one sees none."""
 
     def check(metric: ActivationRange, images: Tensor) -> None:
-        alone = learned(images, sync_on_compute=False)
-        for name, values in alone.compute().items():
+        single = learned(images, sync_on_compute=False)
+        for name, values in single.compute().items():
             agree(metric.compute()[name], values)
             assert torch.equal(metric.compute()[name], values)
-        assert metric.to_ranges().digest == alone.to_ranges().digest
+        assert metric.to_ranges().digest == single.to_ranges().digest
 
     own = shard(MANY, rank, world)
     for kwargs in ({}, {"dist_sync_fn": lambda tensor, group: gather_all_tensors(tensor, group)}):

@@ -142,8 +142,8 @@ def test_one_pass_for_all_and_nothing_is_held_after_it(kind: str) -> None:
             collection.update(buffer, real=real)
         assert passes.count == i
         assert passes.nothing_is_held()
-    alone = {name: metric.clone() for name, metric in four_metrics(DNAExtractor(Pixels())).items()}
-    for name, metric in alone.items():
+    clones = {name: metric.clone() for name, metric in four_metrics(DNAExtractor(Pixels())).items()}
+    for name, metric in clones.items():
         metric.update(REAL, real=True)
         metric.update(torch.cat([REAL // 2, REAL // 3]), real=False)
         if name != "kid":  # draws subsets
@@ -163,9 +163,9 @@ def test_a_buffer_changed_between_metrics_is_seen_as_changed() -> None:
     third.update(buffer, real=True)
     assert passes.count == 3
     for metric, images in ((first, REAL), (second, 255 - REAL), (third, REAL * 0)):
-        alone = DNAEMD(EXTRACTOR, ranges=RANGES)
-        alone.update(images, real=True)
-        assert torch.equal(metric.real_counts, alone.real_counts)
+        single = DNAEMD(EXTRACTOR, ranges=RANGES)
+        single.update(images, real=True)
+        assert torch.equal(metric.real_counts, single.real_counts)
 
 
 def test_activations_go_with_the_images_where_a_metric_did_not_ask() -> None:

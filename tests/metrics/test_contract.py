@@ -93,13 +93,13 @@ def test_arguments_are_checked(form: str) -> None:
 
 @every_form
 def test_forward_is_update_and_the_value_of_the_batch(form: str) -> None:
-    metric, total, alone = ready(form), ready(form), FORMS[form].make()
+    metric, total, batch_metric = ready(form), ready(form), FORMS[form].make()
     of_batch = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
     if takes_real(form):
-        FORMS[form].feed(alone, REAL, True)
-    FORMS[form].feed(alone, more, False)
+        FORMS[form].feed(batch_metric, REAL, True)
+    FORMS[form].feed(batch_metric, more, False)
     FORMS[form].feed(total, more, False)
-    torch.testing.assert_close(of_batch, values(alone), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(of_batch, values(batch_metric), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(values(metric), values(total), rtol=1e-9, atol=1e-12)
     assert metric.update_count == 3
 

@@ -117,10 +117,12 @@ def contract(rank: int, world: int, folder: str) -> None:
                 if name in MAKERS:
                     # the reals of all steps so far are the other side
                     metric.update(real, real=True)
-                    seen = batches[: (step + 1) * world]
-                    other = torch.cat([real for real, _ in (seen if on_step else seen[rank::world])])
+                    batches_so_far = batches[: (step + 1) * world]
+                    reals = torch.cat(
+                        [real for real, _ in (batches_so_far if on_step else batches_so_far[rank::world])]
+                    )
                     fakes = torch.cat([fake for _, fake in current]) if on_step else fake
-                    expected = fed(make(sync_on_compute=False), other, fakes).compute()
+                    expected = fed(make(sync_on_compute=False), reals, fakes).compute()
                 else:
                     expected = value(current if on_step else [current[rank]])
                 value_of_batch = metric(fake, **({"real": False} if name in MAKERS else {}))

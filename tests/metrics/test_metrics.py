@@ -82,8 +82,8 @@ def test_reductions_are_means_of_the_same_distances(make: Callable[..., Metric])
     assert mean.dtype == torch.float64
     torch.testing.assert_close(mean, none.mean())
     assert list(layer) == list(EXTRACTOR.neurons)
-    for name, where in EXTRACTOR.neurons.slices.items():
-        torch.testing.assert_close(layer[name], none[where].mean())
+    for name, layer_slice in EXTRACTOR.neurons.slices.items():
+        torch.testing.assert_close(layer[name], none[layer_slice].mean())
 
 
 def test_weights_are_those_of_the_paper(make: Callable[..., Metric]) -> None:
@@ -198,10 +198,10 @@ def test_official_distances_end_to_end(default_extractor: DNAExtractor) -> None:
     emd, frechet = (metric.compute() for metric in metrics)
     assert float(emd.mean()) == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert float(frechet.mean()) == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
-    for layer, where in default_extractor.neurons.slices.items():
-        assert float(emd[where].mean()) == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
-        assert float(frechet[where].mean()) == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
-        np.testing.assert_allclose(emd[where], golden[f"emd_neuron-{layer}"], rtol=0, atol=5e-2)
+    for layer, layer_slice in default_extractor.neurons.slices.items():
+        assert float(emd[layer_slice].mean()) == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
+        assert float(frechet[layer_slice].mean()) == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
+        np.testing.assert_allclose(emd[layer_slice], golden[f"emd_neuron-{layer}"], rtol=0, atol=5e-2)
     for side in "ab":
         counts = metrics[0].to_dna(side == "a").by_layer()
         for layer in default_extractor.neurons:

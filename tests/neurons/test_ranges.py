@@ -37,12 +37,12 @@ def test_widen_holds_the_range_whatever_its_sign() -> None:
 
 def test_observe_and_union_give_the_extremes() -> None:
     activations = {"map": torch.randn(4, 3, 5, 5), "tokens": torch.randn(4, 2, 7), "flat": torch.randn(4, 6)}
-    whole = ActivationRanges.observe(activations)
+    ranges_of_all = ActivationRanges.observe(activations)
     parts = [ActivationRanges.observe({k: v[i : i + 1] for k, v in activations.items()}) for i in range(4)]
     united = parts[0].union(*parts[1:])
     expected = torch.cat([v.transpose(0, 1).reshape(v.shape[1], -1).max(1).values for v in activations.values()])
-    torch.testing.assert_close(whole.maximum, expected.double(), rtol=0, atol=0)
-    assert united.digest == whole.digest
+    torch.testing.assert_close(ranges_of_all.maximum, expected.double(), rtol=0, atol=0)
+    assert united.digest == ranges_of_all.digest
 
 
 def test_the_digest_knows_values_layers_and_rule_but_not_the_name() -> None:

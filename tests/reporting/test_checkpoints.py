@@ -52,11 +52,11 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_figures_and_files(trained: Path) -> None:
     reference = make_dna(REFERENCE, EXTRACTOR, num_folds=20, **OPTIONS)
     sets = {"step_000500": DARK, "step_001000": OTHERS}
-    dnas = {name: make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS) for name, one in sets.items()}
+    dnas = {name: make_dna(item, EXTRACTOR, num_folds=20, **OPTIONS) for name, item in sets.items()}
     expected = compare(reference, dnas)
     comparisons = fresh(trained, unread()).comparisons
     assert comparisons.rows() == expected.rows()
-    assert [one.scalars() for one in comparisons.values()] == [one.scalars() for one in expected.values()]
+    assert [item.scalars() for item in comparisons.values()] == [item.scalars() for item in expected.values()]
     assert (comparisons.best, comparisons.positions) == ("step_001000", [500, 1000])
     files = {"reference": reference, **dnas}
     assert {path.name for path in trained.iterdir()} == {f"{name}.dna.npz" for name in files} | {
@@ -239,7 +239,7 @@ def test_scalars_of_metrics_are_those_of_a_comparison() -> None:
     assert scalars["none"] == scalars["emd"]
     joined = scalars["emd"] | scalars["fd"]
     assert joined == pytest.approx({name: value for name, value in expected.items() if "p_value" not in name})
-    few = DNAEMD(EXTRACTOR, **options)
+    single = DNAEMD(EXTRACTOR, **options)
     for real in (True, False):
-        few.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
-    assert few.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)
+        single.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
+    assert single.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)

@@ -88,10 +88,10 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     data = DataLoader(INPUTS, batch_size=6)
     trainer.fit(module, data, data, ckpt_path=tmp_path / "models" / "last.ckpt")
     assert list(checkpoints.comparisons) == ["step_000002", "step_000004", "step_000008"]
-    alone = DNAEMD(reference=checkpoints.reference, feature=OPTIONS["feature"], normalize=True, num_folds=20)
-    alone.update(module(INPUTS), real=False)
+    metric = DNAEMD(reference=checkpoints.reference, feature=OPTIONS["feature"], normalize=True, num_folds=20)
+    metric.update(module(INPUTS), real=False)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    expected = alone.scalars("x/")
+    expected = metric.scalars("x/")
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 

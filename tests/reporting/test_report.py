@@ -110,8 +110,8 @@ def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extrac
     words = " ".join(page.text.split())
     for images, side in ((PHOTOS, 1), (BLURRED, 0)):
         ranking = rank(images, comparison.measured[side].any, extractor)
-        shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
-        assert sum(shown) == 9
+        is_shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
+        assert sum(is_shown) == 9
     assert len([image for image in page.all("img") if (image["alt"] or "").startswith("Image ")]) == 18
 
 
@@ -157,13 +157,17 @@ def check_two_tests(comparison: Comparison) -> None:
         (0.5, 0.04, (0.5, 0.08)),
         (0.5, 0.02, (0.5, 0.04)),
     ):
-        both = replace(with_p(comparison, network), properties=with_p(comparison.properties, properties))
-        assert (both.p_value, both.p_value_of_properties) == pytest.approx(expected)
-        assert both["dna-emd"].p_value == network
-        assert verdict(both).startswith("No difference") == (expected[0] > 0.05) == (both.explain().differs is False)
-        findings = Findings(both, ("A", "B"), {}, None, {})
+        tested = replace(with_p(comparison, network), properties=with_p(comparison.properties, properties))
+        assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
+        assert tested["dna-emd"].p_value == network
         assert (
-            bool(both.explain().properties) == (expected[1] <= 0.05) == any(row["clear"] for row in findings.properties)
+            verdict(tested).startswith("No difference") == (expected[0] > 0.05) == (tested.explain().differs is False)
+        )
+        findings = Findings(tested, ("A", "B"), {}, None, {})
+        assert (
+            bool(tested.explain().properties)
+            == (expected[1] <= 0.05)
+            == any(row["clear"] for row in findings.properties)
         )
 
 

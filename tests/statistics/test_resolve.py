@@ -126,8 +126,8 @@ def test_an_extractor_of_fewer_layers_selects_those_of_a_reference(reference: An
     extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
     metric = DNAEMD(extractor, reference=reference)
     metric.update(FAKE, real=False)
-    whole = compare(reference.select(["head"]), FAKE, extractor)
-    assert float(metric.compute()) == pytest.approx(whole["dna-emd"].value, rel=1e-12)
+    comparison = compare(reference.select(["head"]), FAKE, extractor)
+    assert float(metric.compute()) == pytest.approx(comparison["dna-emd"].value, rel=1e-12)
     gaussian = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
     fewer = DNAExtractor(EXTRACTOR.network, layers=["mean"])
     assert list(LayerFrechetDistance(fewer, reference=gaussian).reference.cov) == ["mean"]
