@@ -267,10 +267,6 @@ def test_activations_that_want_a_gradient() -> None:
     assert activation_histogram(values, torch.zeros(1), torch.ones(1), 2).tolist() == [[1, 1]]
 
 
-def test_no_images_no_counts() -> None:
-    assert not activation_histogram(torch.empty(0, 2, 3), torch.zeros(2), torch.ones(2), 4).any()
-
-
 @pytest.mark.parametrize(
     ("shape", "ends", "num_bins", "message"),
     [

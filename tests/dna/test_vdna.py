@@ -91,19 +91,6 @@ def test_activation_ranges() -> None:
         load_dna(FILES / "act_ranges")
 
 
-def test_neurons_of_ranges_are_taken_by_number(tmp_path: Path) -> None:
-    content = json.loads(RANGES.read_text())
-    (tmp_path / "sorted.json").write_text(json.dumps(content, sort_keys=True))
-    assert list(json.loads((tmp_path / "sorted.json").read_text())["mins_per_neuron"]["embed"])[:3] == ["0", "1", "10"]
-    dna = load_dna(FILES / "hist50", ranges=tmp_path / "sorted.json")
-    assert dna.digest == load_dna(FILES / "hist50", ranges=RANGES).digest
-
-
-@pytest.mark.parametrize("path", ["hist50", "hist50.json", "hist50.npz"])
-def test_any_name_of_the_pair_does(path: str) -> None:
-    assert load_dna(FILES / path).digest == load_dna(FILES / "hist50").digest
-
-
 @pytest.mark.parametrize("stem", ["hist50", "gauss", "layer_gauss", "act_ranges"])
 def test_written_files_hold_what_the_official_ones_do(stem: str, tmp_path: Path) -> None:
     save_vdna(load_vdna(FILES / stem), tmp_path / stem)

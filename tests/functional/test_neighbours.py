@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, against their definitions by scikit-learn's neighbours, and as a metric."""
+"""Precision, recall, density and coverage, against their definitions by scikit-learn's neighbours."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import pixels, random_images
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 import torchmetrics_dna.functional.neighbours as module
-from torchmetrics_dna import MIND, PRDC
 from torchmetrics_dna.functional import prdc
 
 DIGITS = torch.from_numpy(load_digits().data)
-EXTRACTOR, _ = pixels()
 NAMES = ["precision", "recall", "density", "coverage"]
 
 
@@ -54,20 +51,9 @@ def test_laws(seed: int, real_images: int, fake_images: int, k: int) -> None:
     assert not any(prdc(real, fake + 1e6, k).values())
 
 
-def test_a_metric_of_them() -> None:
-    real, fake = random_images(30, 0), random_images(20, 1)
-    metric = PRDC(EXTRACTOR, nearest_k=3)
-    assert all(value.isnan() for value in metric(real[:25], real=True).values())
-    metric.update(real[25:], real=True)
-    values = metric(fake, real=False)
-    expected = prdc(*(images.float().mean((2, 3)) for images in (real, fake)), nearest_k=3)
-    assert values == metric.compute() == expected
-    with_reference = PRDC(reference=metric.to_features(True), feature=EXTRACTOR, nearest_k=3)
-    with_reference.update(fake, real=False)
-    assert with_reference.compute() == expected
-    assert (PRDC.higher_is_better, MIND.higher_is_better) == (True, False)
-    for call in (lambda: PRDC(EXTRACTOR, nearest_k=0), lambda: prdc(DIGITS, DIGITS, True)):
+def test_errors() -> None:
+    for k in (0, True):
         with pytest.raises(ValueError, match="`nearest_k` expected to be an integer of at least 1"):
-            call()
+            prdc(DIGITS, DIGITS, k)
     with pytest.raises(RuntimeError, match="More than 5 images are required for both sides to compute prdc, but got 5"):
         prdc(DIGITS[:5], DIGITS)

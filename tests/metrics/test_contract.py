@@ -28,6 +28,7 @@ from torchmetrics_dna import (
     DNAExtractor,
     DNAFrechet,
     DNARealism,
+    LayerFrechetDistance,
     make_dna,
 )
 
@@ -89,6 +90,25 @@ def test_arguments_are_checked(form: str) -> None:
         FORMS[form].make(normalize="yes")
     with pytest.raises(ValueError, match="Unexpected keyword arguments: `foo`"):
         FORMS[form].make(foo=1)
+    if takes_real(form):
+        with pytest.raises(ValueError, match="Argument `reset_real_features` expected to be a bool"):
+            FORMS[form].make(reset_real_features=1)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("mind", "cmmd", "prdc")])
+def test_layers_go_with_a_named_feature(form: str) -> None:
+    with pytest.raises(ValueError, match="`layers` goes with a named feature; give it to"):
+        FORMS[form].make(layers=["mean"])
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+def test_an_empty_side_is_an_error(form: str) -> None:
+    metric = FORMS[form].make()
+    FORMS[form].feed(metric, REAL, True)
+    with pytest.raises(
+        RuntimeError, match="required for both sides .* but got 6 and 0|No class has 1 images on both sides"
+    ):
+        metric.compute()
 
 
 @every_form
@@ -447,24 +467,27 @@ def test_settings_come_from_the_reference() -> None:
     assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
     with pytest.raises(ValueError, match="`num_bins` is 30, but the given DNA has 20 bins"):
         DNAEMD(reference=source.to_dna(True), num_bins=30)
-    with pytest.raises(TypeError, match="expected to be a GaussianDNA or the path of one, but got HistogramDNA"):
-        DNAFrechet(reference=source.to_dna(True))
+    for make, kind in ((DNAFrechet, "GaussianDNA"), (LayerFrechetDistance, "LayerGaussianDNA")):
+        with pytest.raises(TypeError, match=f"expected to be a {kind} or the path of one, but got HistogramDNA"):
+            make(reference=source.to_dna(True))
     with pytest.raises(FileNotFoundError, match="There is no DNA file 'nowhere'"):
         DNAEMD(reference="nowhere")
 
 
-def test_a_reference_may_be_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "options"), [(DNAEMD, {"num_bins": 20}), (LayerFrechetDistance, {})])
+def test_a_reference_may_be_a_file(make: Make, options: dict[str, int], tmp_path: Path) -> None:
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
-    source = DNAEMD(extractor, num_bins=20)
+    source = make(extractor, **options)
     source.update(REAL, real=True)
     source.to_dna(True).save(tmp_path / "x.dna.npz")
-    metric = DNAEMD(reference=tmp_path / "x.dna.npz")
-    assert (dict(metric.neurons), metric.num_bins, metric.extractor.crop) == ({"block_0": 16}, 20, "center")
-    for fed_one in (metric, source):
-        fed_one.update(FAKE, real=False)
+    metric = make(reference=tmp_path / "x.dna.npz")
+    assert (dict(metric.neurons), metric.extractor.crop) == ({"block_0": 16}, "center")
+    assert all(getattr(metric, name) == value for name, value in options.items())
+    for each in (metric, source):
+        each.update(FAKE, real=False)
     assert metric.compute() == source.compute() > 0
     with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: 'center' and 'none'"):
-        DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
+        make(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
 
 
 @pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
