@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import struct
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import in_processes, run_script, torchrun
+from commands import in_processes, torchrun
 from golden import GOLDEN
 from PIL import Image
 
@@ -23,6 +24,12 @@ from torchmetrics_dna.demo import photographs
 EXAMPLES = Path(__file__).parents[1] / "docs" / "examples"
 PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.py wrote
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
+
+
+def run_script(path: Path) -> None:
+    """Run a program with its folder on the import path."""
+    sys.path.insert(0, str(path.parent))
+    runpy.run_path(str(path), run_name="__main__")
 
 
 def figures(output: str) -> dict[str, float]:

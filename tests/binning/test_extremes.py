@@ -3,7 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from ways import LAYOUTS, every_cut, in_parts, laid_out
+from cuts import every_cut, in_parts
+from layouts import LAYOUTS, laid_out
 
 from torchmetrics_dna.binning.extremes import activation_extremes, split_extremes
 

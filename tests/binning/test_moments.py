@@ -3,8 +3,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cuts import CUTS, every_cut, in_parts
 from golden import channels_first, load
-from ways import CUTS, LAYOUTS, every_cut, in_parts, laid_out, moments_of
+from layouts import LAYOUTS, laid_out
+from torch import Tensor
 
 from torchmetrics_dna.binning import add_moments_
 from torchmetrics_dna.binning.moments import spatial_means
@@ -12,6 +14,13 @@ from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.neurons import Neurons
 
 pytestmark = pytest.mark.usefixtures("way")
+
+
+def moments_of(activations: Tensor) -> Tensor:
+    """Sums and sums of squares of a single layer's spatial means, ``(2, n)``."""
+    moments = torch.zeros(2, activations.shape[1], dtype=torch.float64)
+    add_moments_(moments, [{"activations": activations}])
+    return moments
 
 
 @pytest.mark.parametrize("side", ["A", "B"])

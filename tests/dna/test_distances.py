@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pixel_sets import ALL, EXTRACTOR, RANGES, A, B, figures
+from pixel_sets import EXTRACTOR, RANGES, A, B
 from processes import run
 from scipy.linalg import sqrtm
 from shards import equal_everywhere
@@ -16,9 +16,16 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.comparisons import matrix
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
+
+ALL = tuple(DISTANCES)
+
+
+def figures(comparison: Comparison) -> dict[str, float]:
+    return {name: result.value for name, result in comparison.items()}
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cuts import every_cut, in_parts
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import laid_out
 from torch import Tensor
-from ways import every_cut, in_parts, laid_out
 
 from torchmetrics_dna.binning import bins_within
 from torchmetrics_dna.binning.single_rows import SingleRows

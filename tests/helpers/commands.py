@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -108,12 +107,6 @@ def into_file(stream: TextIO, path: Path) -> Iterator[None]:
         stream.flush()
         os.dup2(before, number)
         os.close(before)
-
-
-def run_script(path: Path) -> None:
-    """Run a program with its folder on the import path."""
-    sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -1,9 +1,7 @@
-"""Jobs of shards, and an engine that needs no cluster."""
+"""Jobs of shards, and work for engines."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,6 @@ from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
-
-
-class Here(Engine):
-    """Engine that runs pickled work at once in this process, the last number first."""
-
-    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        unpickled = pickle.loads(pickle.dumps(work))
-        unpickled.begin("cpu", 1)
-        for number in reversed(numbers):
-            yield number, pickle.loads(pickle.dumps(unpickled(number)))
 
 
 class Twice(Work):

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import torch
-from makers import FAKE
 from networks import random_images
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 MANY = random_images(11, 9)
-SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
 CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
 
 
@@ -19,13 +16,6 @@ def shard(images: Tensor, rank: int, world: int) -> Tensor:
     if rank == world - 1:
         return images[:0]
     return images[rank :: world - 1]
-
-
-def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
-    for images, real in ((MANY, True), (FAKE, False)):
-        own = shard(images, rank, world)
-        if len(own) and (both or not real):
-            metric.update(own, real=real)
 
 
 def equal_everywhere(value: Tensor) -> None:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import kinds
 import pytest
-from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
+from engines import EXTRACTOR, RANGES, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,10 +21,21 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_reachable, engine_of
+from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.version import __version__
+
+
+class Here(Engine):
+    """Engine that runs pickled work at once in this process, the last number first."""
+
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
+        unpickled = pickle.loads(pickle.dumps(work))
+        unpickled.begin("cpu", 1)
+        for number in reversed(numbers):
+            yield number, pickle.loads(pickle.dumps(unpickled(number)))
 
 
 @pytest.mark.parametrize("options", [{}, {"num_folds": 5}, {"num_folds": 5, "groups": "folder"}])

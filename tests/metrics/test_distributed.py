@@ -9,7 +9,7 @@ import torch
 from makers import FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
 from networks import Convolutions, Outputs, random_images
 from processes import run
-from shards import MANY, SUMS, agree, equal_everywhere, feed_shards
+from shards import MANY, agree, equal_everywhere, shard
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import checkpoint
@@ -19,6 +19,15 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+
+SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
+
+
+def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
+    for images, real in ((MANY, True), (FAKE, False)):
+        own = shard(images, rank, world)
+        if len(own) and (both or not real):
+            metric.update(own, real=real)
 
 
 def values(rank: int, world: int) -> None:

@@ -2,20 +2,58 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import browser, needs_chromium, opened
 
 from torchmetrics_dna import report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import open_source
 
-pytestmark = needs_chromium
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
+
 NAME = "</script><img src=x onerror=alert(1)>.png"
+
+
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Start headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+@contextmanager
+def opened(chromium: Any, path: Path, **settings: Any) -> Iterator[Any]:
+    """Open a page offline; assert that it logs nothing and requests nothing but itself."""
+    context = chromium.new_context(offline=True, **settings)
+    page, messages, requests = context.new_page(), [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: (messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    try:
+        yield page
+    finally:
+        context.close()
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
 
 
 @pytest.fixture(scope="module")
