@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
-from golden import GOLDEN
 
 import torchmetrics_dna.dna.description
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.version import __version__
 
-A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 FILES = Path(__file__).parent / "data" / "format_1"
 
 ALLOCATE = """

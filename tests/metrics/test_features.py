@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from makers import alone
-from networks import Outputs, Pixels, pixels, random_images
+from makers import EXTRACTOR, FAKE, REAL, alone
+from networks import Outputs, Pixels
 from processes import run
 from shards import MANY, agree
 from torch import Tensor
@@ -22,12 +22,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics_dna import CMMD, MIND, PRDC, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import Features
 
-EXTRACTOR, _ = pixels()
-REAL, FAKE, MORE = random_images(6, 0), random_images(5, 1) // 2, random_images(7, 5)
-CLASSES = (MIND, CMMD)
 
-
-@pytest.fixture(params=CLASSES)
+@pytest.fixture(params=[MIND, CMMD])
 def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
     return lambda **kwargs: request.param(EXTRACTOR, **kwargs)
 
@@ -37,10 +33,6 @@ def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
         for part in images.split(4):
             metric.update(part, real=is_real)
     return metric
-
-
-def means(images: Tensor) -> Tensor:
-    return images.float().mean((2, 3))
 
 
 def cmmd_by_numpy(real: Tensor, fake: Tensor) -> dict[str, float]:

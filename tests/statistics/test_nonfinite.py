@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -10,8 +10,6 @@ from accelerator import Accelerator
 from torch import Tensor, nn
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, LayerFrechetDistance
-
-Make = Callable[..., DNAEMD]
 
 
 class Spoilt(nn.Module):
