@@ -78,11 +78,9 @@ def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
     folder = kinds.folder(tmp_path / "folder")
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
     of_source, of_folder = (compare(images, other, EXTRACTOR, **options) for images in (source, folder))
-    assert (of_source["dna-emd"].value, of_source.p_value, of_source.null) == (
-        of_folder["dna-emd"].value,
-        of_folder.p_value,
-        of_folder.null,
-    )
+    # equal counts; a few images of known number are summed by torch and a stream by numba, in orders that may differ
+    assert of_source["dna-emd"].value == pytest.approx(of_folder["dna-emd"].value, rel=1e-15, abs=0)
+    assert (of_source.p_value, of_source.null) == (of_folder.p_value, pytest.approx(of_folder.null, rel=1e-15, abs=0))
     of_source, of_folder = (rank(images, other, EXTRACTOR, nearest=other, **options) for images in (source, folder))
     assert of_source.scores.tolist() == of_folder.scores.tolist()
     assert of_source.nearest.names == of_folder.nearest.names
