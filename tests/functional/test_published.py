@@ -80,10 +80,10 @@ def test_laws(seed: int, images_a: int, images_b: int, scale: float) -> None:
         assert float(distance(a, b)) == pytest.approx(float(distance(b, a)), rel=1e-9, abs=1e-12)
     assert float(cmmd(a * scale, b)) == pytest.approx(float(cmmd(a, b)), rel=1e-9, abs=1e-12)
     if images_a == images_b:
-        distance = float(mind(a, b, num_projections=20))
+        value = float(mind(a, b, num_projections=20))
         scaled = float(mind(a * scale, b * scale, num_projections=20))
-        assert scaled == pytest.approx(scale**2 * distance, rel=1e-9)
-        assert float(mind(a.flip(0), b, num_projections=20)) == pytest.approx(distance, rel=1e-12)
+        assert scaled == pytest.approx(scale**2 * value, rel=1e-9)
+        assert float(mind(a.flip(0), b, num_projections=20)) == pytest.approx(value, rel=1e-12)
 
 
 def test_a_shift_costs_its_square() -> None:
