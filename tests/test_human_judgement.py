@@ -48,14 +48,8 @@ RATES = {"soft": 0.2, "sharp": 0.4, "blurred": 0.1}
 
 
 def test_nearer_models_fool_people_more(folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [
-        str(folders),
-        str(folders / "real"),
-        str(folders / "human.csv"),
-        "--images",
-        str(folders / "images.csv"),
-    ]
-    script.main([*arguments, "--layers", "block_1"])
+    paths = map(str, (folders, folders / "real", folders / "human.csv", "--images", folders / "images.csv"))
+    script.main([*paths, "--layers", "block_1"])
     output = capsys.readouterr().out
     assert "| dna-emd | 1.00 | 0.167 |" in output, "the best of 6 orders of three models"
     assert [line.split(" | ")[0] for line in output.splitlines() if line.startswith("| ")].count("| kid") == 1

@@ -396,10 +396,7 @@ def test_errors(call: object, error: type[Exception], message: str) -> None:
     ("images", "error", "message"),
     [
         (torch.zeros(1, 2, 8, 8, dtype=torch.uint8), ValueError, r"shape \(B, 3, H, W\), but got \(1, 2, 8, 8\)"),
-        (torch.zeros(3, 8, 8, dtype=torch.uint8), ValueError, r"but got \(3, 8, 8\)"),
-        (torch.zeros(0, 3, 8, 8, dtype=torch.uint8), ValueError, "expected to hold images"),
         (torch.full((1, 3, 8, 8), 1.01), ValueError, r"expected to lie in \[0, 1\].* from 1.01 to 1.01"),
-        (torch.full((1, 3, 8, 8), float("nan")), ValueError, "values from nan to nan"),
         (torch.zeros(1, 3, 8, 8, dtype=torch.int64), ValueError, "but got torch.int64"),
         ([1], TypeError, "expected to be a Tensor, but got list"),
     ],
