@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from html import escape
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
+
+sys.path.insert(0, str(Path(__file__).parent))
+from command_tables import as_markdown
 
 project = "torchmetrics_dna"
 author = "the torchmetrics_dna authors"
@@ -82,6 +87,12 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
+def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
+    """The command line's page has a section for each command, made from its help."""
+    if page == "command_line":
+        source[0] = source[0].replace("<!-- commands -->", as_markdown())
+
+
 def _large_on_click(_app: Sphinx, doctree: nodes.document) -> None:
     """A picture with a width is a link to its file, which phones need."""
     for picture in doctree.findall(image):
@@ -121,6 +132,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
+    app.connect("source-read", _add_commands)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
     app.connect("autodoc-skip-member", _skip_fields)
