@@ -54,6 +54,12 @@ html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_show_copyright = html_show_sphinx = False
 
+# what may change in any release: engines of other machines, and dictionaries of changes
+_EXPERIMENTAL = tuple(
+    f"torchmetrics_dna.{module}."
+    for module in ("jobs.elsewhere", "jobs.engine", "jobs.on_ray", "jobs.make_changes", "dna.changes", "images.changes")
+)
+
 
 def _inline(self: HTML5Translator, node: nodes.math) -> None:
     self.body.append(_drawn(node, inline=True))
@@ -105,6 +111,14 @@ def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _optio
         lines.clear()
 
 
+def _mark(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Each class and function says how stable it is; those of the top are core."""
+    if what in ("class", "function", "exception"):
+        is_core = name.count(".") == 1
+        status = "core" if is_core else "experimental" if name.startswith(_EXPERIMENTAL) else "extra"
+        lines[:0] = [f".. container:: status {status}", "", f"   {status}", ""]
+
+
 def _skip_fields(_app: Sphinx, _what: str, _name: str, member: object, _skip: bool, _options: object) -> bool | None:
     """Fields of a named tuple are among its attributes already."""
     return True if type(member).__name__ == "_tuplegetter" else None
@@ -135,6 +149,7 @@ def setup(app: Sphinx) -> dict[str, Any]:
     app.connect("source-read", _add_commands)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
+    app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
     app.connect("warn-missing-reference", _not_a_mistake)
