@@ -1,4 +1,4 @@
-"""Whether CUDA is right, and how fast: checks, figures, a table for docs/performance.md and a picture, in one command.
+"""Whether CUDA is right, and how fast: checks, figures, a table for docs/numbers.md and a picture, in one command.
 
     python tests/benchmarks/cuda.py -o FOLDER [--dry] [--minutes 8] [--steps counts metrics updates ...]
 

@@ -181,7 +181,7 @@ def streams(dry: bool) -> Findings:
 
 
 def memory(dry: bool) -> Findings:
-    """What counting takes on the device beyond activations and state, at most; see docs/performance.md."""
+    """What counting takes on the device beyond activations and state, at most; see docs/numbers.md."""
     if dry:
         return {"left out": "the allocator of a GPU says it; the test suite asks what stands in for one"}
     activations = torch.randn(256, 768, 197, device="cuda")

@@ -1,4 +1,4 @@
-"""What cuda.py found, as tables for docs/performance.md and as a picture."""
+"""What cuda.py found, as tables for docs/numbers.md and as a picture."""
 
 from __future__ import annotations
 

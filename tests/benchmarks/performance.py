@@ -1,4 +1,4 @@
-"""What counting costs: a table for docs/performance.md, measured in one run.
+"""What counting costs: a table for docs/numbers.md, measured in one run.
 
     python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast properties distance]
 

@@ -79,7 +79,9 @@ def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
     folder = kinds.folder(tmp_path / "folder")
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
     found, known = (compare(one, other, EXTRACTOR, **options) for one in (source, folder))
-    assert (found["dna-emd"].value, found.p_value, found.null) == (known["dna-emd"].value, known.p_value, known.null)
+    # equal counts; a few images of known number are summed by torch and a stream by numba, in orders that may differ
+    assert found["dna-emd"].value == pytest.approx(known["dna-emd"].value, rel=1e-15, abs=0)
+    assert (found.p_value, found.null) == (known.p_value, pytest.approx(known.null, rel=1e-15, abs=0))
     found, known = (rank(one, other, EXTRACTOR, nearest=other, **options) for one in (source, folder))
     assert found.scores.tolist() == known.scores.tolist()
     assert found.nearest.names == known.nearest.names
