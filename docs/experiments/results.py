@@ -1,8 +1,8 @@
 """What the experiments share: arguments, tables, figures, and a note on where the numbers come from.
 
-A page has two comments for each script, ``<!-- results of NAME, tables: 0 -->`` and ``<!-- end of results -->``; the script
-writes all that is between them, with the first so many of its tables. All tables, and the versions that gave them, go to
-``NAME.txt``.
+A page has two comments for each script, ``<!-- results of NAME, tables: 0 -->`` and ``<!-- end of results -->``. The
+script writes all that is between them, with the first so many of its tables. All its tables, and the versions that gave
+them, go to ``NAME.txt``.
 """
 
 from __future__ import annotations
