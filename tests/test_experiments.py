@@ -72,7 +72,7 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
     run(str(IN_TURN), *(f"{name}.py --quick --threads 1 -o {tmp_path}" for name in names))
     for name in names:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
-        assert re.search(r"^\| --- \|", page, re.MULTILINE)
+        assert re.search(r"^\| --- \|", (tmp_path / f"{name}.txt").read_text(encoding="utf-8"), re.MULTILINE)
         figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
         assert figures
         for figure in figures:
@@ -82,12 +82,22 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
-    page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    written = re.search(r"<!-- results -->(.+)<!-- end of results -->", page, re.DOTALL)[1]
-    for part in ("**The paper:**", "**Here:**", "| --- |", f"]({name}"):
+    blocks = {
+        page.name: re.findall(
+            rf"<!-- results of {name}, tables: \d+ -->(.+?)<!-- end of results -->",
+            page.read_text(encoding="utf-8"),
+            re.DOTALL,
+        )
+        for page in FOLDER.glob("*.md")
+    }
+    [(page, [written])] = [(page, found) for page, found in blocks.items() if found]
+    for part in ("**The paper:**", "**Here:**", f"]({name}.png)", f"]({name}.txt)"):
         assert part in written
     assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; seeds:", written)
-    assert f"({name}.md)" in (FOLDER / "index.md").read_text(encoding="utf-8")
+    assert re.search(rf"\({page}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
+    tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    assert "| --- |" in tables
+    assert all(table in tables for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE))
 
 
 def test_a_package_is_fetched_once(data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

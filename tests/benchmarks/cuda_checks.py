@@ -181,7 +181,7 @@ def streams(dry: bool) -> Findings:
 
 
 def memory(dry: bool) -> Findings:
-    """Peak memory of counting on the device beyond activations and state; see docs/performance.md."""
+    """Peak memory of counting on the device beyond activations and state; see docs/numbers.md."""
     if dry:
         return {"left out": "the allocator of a GPU says it; the test suite asks what stands in for one"}
     activations = torch.randn(256, 768, 197, device="cuda")

@@ -1,4 +1,4 @@
-"""Cost of counting: a table for docs/performance.md, measured in one run.
+"""Cost of counting: a table for docs/numbers.md, measured in one run.
 
     python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast properties distance]
 
