@@ -113,14 +113,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert output.startswith("Of 4 sets, ")
     assert "1 " in output
     assert figure.stat().st_size > 5_000
-    assert run(monkeypatch, "matrix", *sides, "--csv") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert run(monkeypatch, "matrix", *sides, "--json") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "json") == 0
     values = json.loads(capsys.readouterr().out)
     assert len(values["linkage"]) == 3
     i, j = values["order"][:2]
     assert float(rows[0][values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
-    assert run(monkeypatch, "matrix", *sides, "--markdown") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "markdown") == 0
     assert "| --: |" in capsys.readouterr().out
     assert run(monkeypatch, "matrix", *sides[3:] * 11) == 2  # one name twice
 

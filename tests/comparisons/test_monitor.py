@@ -173,12 +173,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "Failed: the stream has changed by the time of " in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
-    assert run(monkeypatch, *arguments, "--in-order", "--json") == 0
+    assert run(monkeypatch, *arguments, "--in-order", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
     assert run(monkeypatch, *arguments, "--fail-if-changed") == 0
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
-    assert second.startswith("window 1: dna-emd ")
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
+    assert captured.out.startswith("window 1: dna-emd ")
     assert run(monkeypatch, *arguments[:3], "--window", 100) == 2
     assert "fewer than 100 images" in capsys.readouterr().err
 

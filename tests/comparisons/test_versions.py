@@ -73,11 +73,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     captured = capsys.readouterr().out
     assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
     assert "renamed: 2.png -> x.webp" in captured
-    assert run(monkeypatch, *arguments, "--markdown", "--fail-if-different") == 1
+    assert run(monkeypatch, *arguments, "--format", "markdown", "--fail-if-different") == 1
     captured = capsys.readouterr()
     assert "| added | 1 | 2.png |" in captured.out
     assert "Failed: 1 image added, 1 removed, 0 edited." in captured.err
-    assert run(monkeypatch, *arguments, "--json") == 0
+    assert run(monkeypatch, *arguments, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
     (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
     (tmp_path / "new" / "2.png").unlink()

@@ -81,6 +81,14 @@ class Versions:
             )
         return lines
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
+        changes = {"added": self.added, "removed": self.removed, "edited": self.edited}
+        rows = [
+            {"change": change, "image": name, "before": None} for change, names in changes.items() for name in names
+        ]
+        return rows + [{"change": "renamed", "image": now, "before": before} for before, now in self.renamed]
+
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
         parts = {"whole": self.whole, "of_added": self.of_added, "of_removed": self.of_removed}

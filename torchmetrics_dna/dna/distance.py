@@ -13,6 +13,7 @@ from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
+from torchmetrics_dna.files.visible import ends_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons import Neurons
@@ -156,6 +157,16 @@ class Figure(NamedTuple):
         """:attr:`debiased`, or "below noise" where it is 0 but the test finds a difference."""
         different = self.p_value is not None and self.p_value <= SIGNIFICANT
         return "below noise" if self.debiased == 0 and different else self.debiased
+
+    @property
+    def ends(self) -> str:
+        """Ends of the interval in words; a dash without one."""
+        return "-" if self.interval is None else ends_in_words(self.interval.low, self.interval.high)
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return all figures in plain types."""
+        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
+        return {"value": self.value, "debiased": self.debiased, "low": low, "high": high, "p_value": self.p_value}
 
 
 @dataclass(frozen=True, eq=False)

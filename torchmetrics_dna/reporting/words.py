@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.files.visible import in_words, number, p_in_words
+from torchmetrics_dna.files.visible import ends_in_words, in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.version import __version__
 
@@ -34,7 +34,7 @@ def verdict(comparison: Comparison) -> str:
             f"A and B are {number(emd)} bins apart. Whether that is more than noise can't be said: that takes"
             f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
-    ends = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+    ends = f"{interval.confidence:.0%} interval {ends_in_words(interval.low, interval.high)}"
     debiased = f"without what noise adds, {number(interval.value)} ({ends})"
     if p is None:
         return (
