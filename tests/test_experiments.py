@@ -38,7 +38,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHA
 
 def run(*arguments: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
@@ -47,8 +47,8 @@ def run(*arguments: str) -> str:
         env=environment,
         cwd=FOLDER,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -131,12 +131,12 @@ def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: 
 @given(arrays("float64", (2, 5), elements=st.floats(0, 1)), arrays("float64", (2, 5), elements=st.floats(0, 9)))
 @settings(deadline=None)
 def test_discrepancy_is_eq_8(discrepancy: Discrepancy, scores: object, distances: object) -> None:
-    found = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
+    value = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
     lost = 0.0
     for score, distance in zip(scores.tolist(), distances.tolist(), strict=True):
         predicted = [score[i] for i in sorted(range(5), key=lambda i: distance[i])]
         lost += sum(abs(a - b) for a, b in zip(sorted(score, reverse=True), predicted, strict=True))
-    assert float(found) == pytest.approx(lost / 10)
+    assert float(value) == pytest.approx(lost / 10)
     assert float(discrepancy(torch.from_numpy(scores), -torch.from_numpy(scores))) == 0
 
 
