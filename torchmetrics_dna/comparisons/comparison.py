@@ -135,12 +135,9 @@ class Comparison(Results["Result"]):
     @property
     def least_p_value(self) -> float | None:
         """Smallest possible :attr:`p_value`: one of all relabelings, or two if each has a mirror image."""
-        evidence = self._first
-        if evidence is None or evidence.test is None:
+        if self._first is None or self._first.least_p_value is None:
             return None
-        a, b = (len(side[1]) for side in evidence.jackknife.sides if side is not None)
-        tests = 1 if self.properties is None else 2
-        return tests * (1 + (evidence.test.exact and a == b)) / evidence.test.num_relabelings
+        return (1 if self.properties is None else 2) * self._first.least_p_value
 
     @property
     def interval(self) -> Interval | None:
