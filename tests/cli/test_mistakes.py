@@ -95,6 +95,7 @@ MISTAKES = [
         f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",
     ),
     (("compare", A, B, "--metrics", "recall", "--fail-above", "1"), "Option --fail-above takes a distance, but got"),
+    (("compare", A, B, "--fail-unless-below", "0"), "Option --fail-unless-below expected to be above 0, but got 0"),
     (("compare", A, B, "--batch-size", "-3"), "Option --batch-size expected to be an integer of at least 1"),
     (("compare", A, B, "--device", "gpu"), "There is no device 'gpu' here; there is: cpu"),
     (("compare", A, B, "--device", "cuda:99"), "There is no device 'cuda:99' here; there is: cpu"),

@@ -134,6 +134,41 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
     assert [one.value for one in found.layer_intervals] == found.layers.tolist()
 
 
+def test_a_test_that_two_sets_are_near() -> None:
+    """By Student's t of scipy; the hypothesis of a distance that is 0 after noise is taken out has p = 0.5 there."""
+    random = np.random.default_rng(0)
+    a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.full(6, 0.05)))
+    found = DISTANCES["dna-emd"].result(a, b)
+    jackknife, value = found.evidence.jackknife, found.debiased
+    for limit in (0.5, value, 1.2 * value, 2 * value):
+        t = (limit**2 - value**2) / jackknife.variance**0.5
+        assert found.p_value_of_at_least(limit) == pytest.approx(student.sf(t, jackknife.freedom), rel=1e-6)
+    assert found.p_value_of_at_least(value) == pytest.approx(0.5)
+    assert DISTANCES["dna-emd"].result(a, a).p_value_of_at_least(1e-9) == 0
+    assert replace(found, evidence=None).p_value_of_at_least(1) is None
+    with pytest.raises(ValueError, match="`distance` expected to be above 0, but got 0"):
+        found.p_value_of_at_least(0)
+    mixed = DISTANCES["dna-emd"].result(a, b, torch.tensor([-0.5, -0.1, 0, 0.2, 0.3, 0.4]))
+    assert mixed.p_value_of_at_least(1) is None
+
+
+def test_the_interval_holds_0_if_the_test_finds_nothing() -> None:
+    random = np.random.default_rng(1)
+    seen = set()
+    for factor in [0.0, 0.3, 1.0] * 10:
+        a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), factor * np.linspace(0, 0.1, 6)))
+        found = evidence(a, b)
+        figures = [(found.interval, found.test.p_value), *zip(found.layer_intervals, found.test.layers, strict=True)]
+        for interval, p in figures:
+            differs = bool(p <= 0.05)
+            seen.add(differs)
+            assert interval.excludes_zero == differs
+            assert (interval.low > 0 or interval.ends.startswith("above 0 to ")) == differs
+            assert (interval.value > 0) or not differs
+            assert interval.low <= interval.value <= interval.high
+    assert seen == {False, True}
+
+
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
     record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
     return weigh_evidence(record.between(*sides), record.unions(*sides), record.power, given)

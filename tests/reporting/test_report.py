@@ -118,17 +118,18 @@ def test_images_are_those_of_rank(made: tuple[Page, Comparison, str], extractor:
 def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
     _, found, _ = made
 
-    def said(p: float, layers: list[float], value: float = 3) -> str:
+    def said(p: float, layers: list[float]) -> str:
         evidence = found["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
-        interval = replace(evidence.interval, value=value, low=0, high=4)
+        interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
         return verdict(with_evidence(found, replace(evidence, test=test, interval=interval)))
 
     assert said(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
     assert said(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
     assert ", in a few neurons and in no layer as a whole: " in said(0.02, [0.5, 0.5])
-    assert "nothing is left of dna-emd (95% interval 0 to 4)" in said(0.02, [0.5, 0.5], 0)
+    assert said(0.02, [0.5, 0.5]).endswith("; without what noise adds, 3 (95% interval above 0 to 4).")
     assert said(0.051, [0.5, 0.5]).startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
+    assert said(0.051, [0.5, 0.5]).endswith("Without what noise adds, it is at most 4 (95% interval).")
 
 
 @pytest.fixture(scope="module")

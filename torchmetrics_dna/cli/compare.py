@@ -63,6 +63,9 @@ def compare(
         Path | None, o.output_option("Draw the distances of several sets over what their names count.")
     ] = None,
     fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
+    fail_unless_below: Annotated[
+        float | None, o.output_option("Exit with code 1 unless the images show a distance below this.", rare=True)
+    ] = None,
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
@@ -88,15 +91,19 @@ def compare(
     check_sources(a, b, *(more or ()))
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
     _check(bool(more), by, form, curve)
-    if fail_above is not None:
-        from torchmetrics_dna.dna.distances import check_distances
+    if fail_unless_below is not None and not fail_unless_below > 0:
+        raise ValueError(f"Option --fail-unless-below expected to be above 0, but got {fail_unless_below:g}")
+    for name, limit in (("--fail-above", fail_above), ("--fail-unless-below", fail_unless_below)):
+        if limit is not None:
+            from torchmetrics_dna.dna.distances import check_distances
 
-        check_distances(options["metrics"], "Option --fail-above")
+            check_distances(options["metrics"], f"Option {name}")
     with progress() as report:
         compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **with_progress(options, report))
     _print(compared, form, curve, (a, b))
     by_set = compared if more or by else {"B": compared}
-    check_gates(by_set, fail_above, 1 - confidence if fail_if_different else None)
+    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
+    check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
 
 def _check(many: bool, by: str | None, form: str | None, curve: Path | None) -> None:
@@ -207,7 +214,7 @@ def _summary(result: Comparison) -> Table:
         if evidence := distance.evidence:
             interval, p = evidence.interval, distance.p_value
             if interval is not None:
-                sure = f"{interval.confidence:.0%} interval {number(interval.low)} to {number(interval.high)}"
+                sure = f"{interval.confidence:.0%} interval {interval.ends}"
                 figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
                 about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"

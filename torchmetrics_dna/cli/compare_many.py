@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.cli.console import out, print_csv, print_json, print_markdown, table
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import number, p_figure
+from torchmetrics_dna.files.visible import p_figure
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparisons import Comparisons
@@ -42,8 +42,8 @@ def _cells(comparisons: Comparisons, intervals: bool) -> tuple[list[str], list[l
     for row in rows:
         line = [f"{row['set']}{' (best)' if row['best'] else ''}", row["num_images"], *(row[name] for name in names)]
         if has_folds:
-            ends = "-" if row["low"] is None else f"{number(row['low'])} to {number(row['high'])}"
-            line += [comparisons[row["set"]][comparisons.distance].overall.debiased_shown, ends][: 1 + intervals]
+            figure = comparisons[row["set"]][comparisons.distance].overall
+            line += [figure.debiased_shown, figure.interval.ends if figure.interval else "-"][: 1 + intervals]
         if has_test:
             line += [p_figure(row["p_holm"]), p_figure(row["p_best_is_nearer"])]
         cells.append(line)

@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
-from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons import Neurons
 
@@ -153,9 +153,10 @@ class Figure(NamedTuple):
 
     @property
     def debiased_shown(self) -> float | str | None:
-        """:attr:`debiased`, or "below noise" where it is 0 but the test finds a difference."""
-        different = self.p_value is not None and self.p_value <= SIGNIFICANT
-        return "below noise" if self.debiased == 0 and different else self.debiased
+        """:attr:`debiased`; if nothing is left of a distance, "below noise" and the end of the interval."""
+        if self.interval is None or self.interval.value != 0 or self.value == 0:
+            return self.debiased
+        return "below noise" + (f", at most {number(self.interval.high)}" if self.interval.high > 0 else "")
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,6 +244,25 @@ class Result:
     def p_value(self) -> float | None:
         """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
         return self.overall.p_value
+
+    def p_value_of_at_least(self, distance: float) -> float | None:
+        """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
+
+        A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
+        interval, and for weights of both signs.
+
+        Args:
+            distance: A distance above 0.
+
+        Raises:
+            ValueError: If it is not above 0.
+
+        """
+        if not distance > 0:
+            raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
+        if not self.values.any():
+            return 0.0  # equal sets
+        return None if self.evidence is None else self.evidence.p_value_of_at_least(distance)
 
     def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.jackknife import Jackknife, correlation, difference_of, overall, parts_by_sign, root, weighted
+from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -54,6 +55,16 @@ class Interval:
     confidence: float
     num_folds: int
     excludes_zero: bool = False
+
+    @property
+    def ends(self) -> str:
+        """Both ends as text: "0.5 to 2", or "above 0 to 2" if 0 does not belong to the interval."""
+        low, high = number(self.low), number(self.high)
+        if self.excludes_zero and self.low == 0:
+            low = "above 0"
+        if self.excludes_zero and self.high == 0:
+            high = "below 0"
+        return f"{low} to {high}"
 
 
 @dataclass(frozen=True, eq=False)

@@ -62,12 +62,11 @@ def _figures(findings: Findings) -> str:
         rows.append([name, number(result.value), f"{result.distance.sentence}; {comparison.about(result)}"])
         evidence = result.evidence
         if evidence and evidence.interval:
-            ends = f"{number(evidence.interval.low)} to {number(evidence.interval.high)}"
             rows.append(
                 [
                     "without noise",
                     number(result.overall.debiased_shown),
-                    f"{evidence.interval.confidence:.0%} interval {ends}",
+                    f"{evidence.interval.confidence:.0%} interval {evidence.interval.ends}",
                 ]
             )
         if evidence and evidence.test:
@@ -90,7 +89,7 @@ def _layers(findings: Findings) -> str:
     layers = comparison["dna-emd"].layers
     rows = [
         [layer, f"{comparison.neurons[layer]:,}", number(figure.value), number(figure.debiased_shown),
-         f"{number(ends.low)} to {number(ends.high)}" if (ends := figure.interval) else "-", p_figure(figure.p_value)]
+         figure.interval.ends if figure.interval else "-", p_figure(figure.p_value)]
         for layer, figure in layers.items()
     ]  # fmt: skip
     return _table(["layer", "neurons", "dna-emd (bins)", "without noise", "interval", "p"], rows)
