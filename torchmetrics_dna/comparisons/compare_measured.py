@@ -35,6 +35,7 @@ def compare_measured(
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
     plan: Plan | None = None,
+    paired: bool = False,
 ) -> Comparison:
     """Compare two measured sets by those of the distances that both support.
 
@@ -46,17 +47,20 @@ def compare_measured(
         RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
+    options = confidence, plan, paired
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
-        return _compare(a, b, neuron_weights, distances, confidence, plan)
+        return _compare(a, b, neuron_weights, distances, *options)
     properties = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
     same_source, a = a is b, a.select(list(network))
     b = a if same_source else b.select(list(network))
-    comparison = _compare(a, b, None, distances, confidence, plan)
+    comparison = _compare(a, b, None, distances, *options)
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if not by_neuron:
         return comparison
-    return replace(comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None))
+    return replace(
+        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired)
+    )
 
 
 def _compare(
@@ -66,6 +70,7 @@ def _compare(
     distances: Sequence[Distance],
     confidence: float,
     plan: Plan | None,
+    paired: bool,
 ) -> Comparison:
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
@@ -84,10 +89,11 @@ def _compare(
             weights if record.grain == "neuron" else None,
             confidence=confidence,
             unions=_unions_by_image(record, inputs, a, b, plan),
+            paired=paired,
             cache=cache,
         )
     sides = a.without_folds(), b.without_folds()
-    copies = _copies(a, b)
+    copies = 0 if paired else _copies(a, b)
     notices = _notices(a, b, copies)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
@@ -103,6 +109,7 @@ def _compare(
         (sides[0], sides[0]) if a is b else sides,
         notices,
         copies=copies,
+        paired=paired,
     )
 
 

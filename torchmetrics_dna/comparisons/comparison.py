@@ -59,6 +59,7 @@ class Comparison(Results["Result"]):
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        paired: True if each image of B was compared with its partner in A.
 
     """
 
@@ -77,6 +78,7 @@ class Comparison(Results["Result"]):
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
+    paired: bool = False
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""

@@ -14,6 +14,7 @@ from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons import Neurons
 
@@ -31,6 +32,13 @@ _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
 )
+
+
+def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
+    return (
+        f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
+        " give at least 6 pairs"
+    )
 
 
 @dataclass(frozen=True)
@@ -92,6 +100,7 @@ class Distance:
         confidence: float = 0.95,
         with_evidence: bool = True,
         unions: Unions | None = None,
+        paired: bool = False,
         cache: dict[Any, Any] | None = None,
     ) -> Result:
         """Compute the distance between two sets and its evidence.
@@ -103,6 +112,7 @@ class Distance:
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
             unions: Folds of both sides, if ``a`` and ``b`` do not contain them.
+            paired: Whether fold k of one side and fold k of the other hold the same pairs of images.
             cache: Values of :attr:`between` that several distances of the same two sides share.
 
         Raises:
@@ -127,7 +137,9 @@ class Distance:
             return result
         if unions is None and self.kinds and not self.by_image:
             unions = self.unions(a, b)
-        return result if unions is None else result.tested(unions, confidence)
+        if unions is None:
+            return result
+        return result.tested(unions.as_pairs() if paired else unions, confidence)
 
 
 class Figure(NamedTuple):
@@ -278,6 +290,9 @@ class Result:
             return self
         untestable = evidence.test is None and not any(unions.exact)
         limits = unions.limits or ((_UNTESTABLE,) if untestable else ())
+        least_p_value = evidence.least_p_value
+        if unions.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
+            limits = (*limits, _too_few_pairs(len(unions.sizes_a), least_p_value))
         return replace(self, evidence=evidence, limits=tuple(limits))
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.dna.base import check_comparable
+from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.unions import (
     cmmd_of_unions,
@@ -65,6 +65,21 @@ class Unions:
     shifts: Callable[[Tensor, Tensor], Tensor] | None = None
     shift_slices: Sequence[slice] = ()
     paired: bool = False
+
+    def as_pairs(self) -> Unions:
+        """Return the unions of pairs, of which each fold holds both images.
+
+        Raises:
+            TooFewImagesError: If a fold has other numbers of images in A and in B, so that pairs are incomplete.
+
+        """
+        if any(self.exact) or not torch.equal(self.sizes_a, self.sizes_b):
+            a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
+            raise TooFewImagesError(
+                f"Pairs expected to have both of their images in one fold, but folds have {a} images in A and {b} in B;"
+                " give both images of each pair, and leave both out if one can't be read"
+            )
+        return replace(self, paired=True)
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
