@@ -119,6 +119,22 @@ def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
     assert several["copies"].interval == found.interval
 
 
+def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    copies = compare(*folders, EXTRACTOR, **OPTIONS)
+    assert any("no independent samples" in notice and "compare them as `pairs`" in notice for notice in copies.notices)
+    assert not copies.paired
+    for name in ("photo", "0"):
+        for i, photo in enumerate(PHOTOS):  # others than those of their names
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(255 - photo.transpose(1, 0, 2)).save(tmp_path / name / f"{name} {i}.png".replace("0 ", "0"))
+    offered = "8 images of B have names of images of A; if these show the same, compare them as `pairs`"
+    assert any(offered in notice for notice in compare(folders[0], tmp_path / "photo", EXTRACTOR, **OPTIONS).notices)
+    numbered = compare(tmp_path / "0", tmp_path / "0", EXTRACTOR, pairs="name", **OPTIONS)
+    assert numbered.paired
+    for sides in ((tmp_path / "0", list((tmp_path / "0").iterdir())), (PHOTOS, [255 - photo for photo in PHOTOS])):
+        assert not any("have names of" in notice for notice in compare(*sides, EXTRACTOR, **OPTIONS).notices)
+
+
 def test_many_pairs_share_folds() -> None:
     photos = [PHOTOS[i % 8] // (1 + i // 8) for i in range(56)]
     found = compare(photos, [photo // 2 for photo in photos], EXTRACTOR, pairs=True, num_folds=10, **OPTIONS)

@@ -51,6 +51,10 @@ def compare(
         int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.", "--folds")
     ] = 20,
     groups: o.Groups = None,
+    pairs: Annotated[
+        o.Pairs | None,
+        o.statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
+    ] = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
@@ -87,6 +91,7 @@ def compare(
         "confidence": confidence,
         "num_folds": num_folds,
         "groups": groups,
+        "pairs": pairs and (pairs is o.Pairs.ORDER or pairs.value),
     }
     check_sources(a, b, *(more or ()))
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)

@@ -17,6 +17,13 @@ class Crop(Enum):
     CENTER = "center"
 
 
+class Pairs(Enum):
+    """How images of two sides correspond."""
+
+    ORDER = "order"
+    NAME = "name"
+
+
 def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
     """Make an option with this help text, in a group; a rare one is shown by ``--help-all`` alone."""
     return typer.Option(*names, help=text, rich_help_panel=group, hidden=rare, **settings)

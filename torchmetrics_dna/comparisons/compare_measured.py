@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.dna.unions import Unions
+
+_NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
+_NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an image shows
 
 
 def compare_measured(
@@ -95,6 +100,8 @@ def _compare(
     sides = a.without_folds(), b.without_folds()
     copies = 0 if paired else _copies(a, b)
     notices = _notices(a, b, copies)
+    if not paired and a is not b and copies <= SHARED * (b.any.num_images or 0):
+        notices += _namesakes(a.names, b.names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
@@ -157,9 +164,21 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
         if copies > SHARED * len(b.thumbnails):
             notices.append(
                 "A and B are no independent samples, since they share images; values without noise and their intervals"
-                " are too small"
+                " are too small; if each image of B belongs to one of A, compare them as `pairs`"
             )
     return notices
+
+
+def _namesakes(names_a: Sequence[str], names_b: Sequence[str]) -> list[str]:
+    """Offer pairs if nearly all images have the names of images on the other side; mere numbers do not count."""
+    a, b = ({PurePath(name).stem for name in names} for names in (names_a, names_b))
+    common = {name for name in a & b if not _NUMBERED.fullmatch(name)}
+    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+        return []
+    return [
+        f"{images_in_words(len(common))} of B {'has the name' if len(common) == 1 else 'have names'} of images of A; if"
+        " these show the same, compare them as `pairs`, which takes far fewer images"
+    ]
 
 
 def _that_look(count: int, name: str) -> str:
