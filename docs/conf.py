@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import sys
 from html import escape
 from importlib.metadata import version as version_of
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ziamath
@@ -16,6 +18,9 @@ if TYPE_CHECKING:
     from sphinx.application import Sphinx
     from sphinx.environment import BuildEnvironment
     from sphinx.writers.html5 import HTML5Translator
+
+sys.path.insert(0, str(Path(__file__).parent))
+from command_tables import as_markdown
 
 project = "torchmetrics_dna"
 author = "the torchmetrics_dna authors"
@@ -48,6 +53,12 @@ html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_copy_source = html_show_sourcelink = False
 html_show_copyright = html_show_sphinx = False
+
+# what may change in any release: engines of other machines, and dictionaries of changes
+_EXPERIMENTAL = tuple(
+    f"torchmetrics_dna.{module}."
+    for module in ("jobs.elsewhere", "jobs.engine", "jobs.on_ray", "jobs.make_changes", "dna.changes", "images.changes")
+)
 
 
 def _inline(self: HTML5Translator, node: nodes.math) -> None:
@@ -82,6 +93,12 @@ def _not_a_mistake(_app: Sphinx, _domain: object, node: pending_xref) -> bool | 
     return True if is_annotation or is_foreign else None
 
 
+def _add_commands(_app: Sphinx, page: str, source: list[str]) -> None:
+    """The command line's page has a section for each command, made from its help."""
+    if page == "command_line":
+        source[0] = source[0].replace("<!-- commands -->", as_markdown())
+
+
 def _large_on_click(_app: Sphinx, doctree: nodes.document) -> None:
     """A picture with a width is a link to its file, which phones need."""
     for picture in doctree.findall(image):
@@ -92,6 +109,14 @@ def _without_module(_app: Sphinx, what: str, _name: str, _object: object, _optio
     """Docstrings of modules are for those who change them; a page has a first paragraph of its own."""
     if what == "module":
         lines.clear()
+
+
+def _mark(_app: Sphinx, what: str, name: str, _object: object, _options: object, lines: list[str]) -> None:
+    """Each class and function says how stable it is; those of the top are core."""
+    if what in ("class", "function", "exception"):
+        is_core = name.count(".") == 1
+        status = "core" if is_core else "experimental" if name.startswith(_EXPERIMENTAL) else "extra"
+        lines[:0] = [f".. container:: status {status}", "", f"   {status}", ""]
 
 
 def _skip_fields(_app: Sphinx, _what: str, _name: str, member: object, _skip: bool, _options: object) -> bool | None:
@@ -121,8 +146,10 @@ def setup(app: Sphinx) -> dict[str, Any]:
     ziamath.config.math.color = "currentColor"
     app.add_html_math_renderer("drawn", (_inline, None), (_display, None))
     app.connect("missing-reference", _among_ours)
+    app.connect("source-read", _add_commands)
     app.connect("doctree-read", _large_on_click)
     app.connect("autodoc-process-docstring", _without_module)
+    app.connect("autodoc-process-docstring", _mark, priority=900)  # after napoleon
     app.connect("autodoc-skip-member", _skip_fields)
     app.connect("html-page-context", _break_lines)
     app.connect("warn-missing-reference", _not_a_mistake)

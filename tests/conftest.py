@@ -57,7 +57,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(params=["numba", "torch"])
 def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
-    """With the compiled functions, and as where numba is not installed."""
+    """Run a test with the compiled functions, and as if numba were not installed."""
     if request.param == "torch":
         for module in (
             "binning.counting",
@@ -88,7 +88,7 @@ def photos() -> list[np.ndarray]:
 
 @pytest.fixture(scope="module")
 def of_any_value() -> Iterator[None]:
-    """For what must run, whatever it finds: the default extractor resizes to 96 pixels, and tests relabel little."""
+    """Make the default extractor and tests cheap, where values do not matter: 96 pixels, 99 relabelings."""
     from torchmetrics_dna.extractors import PRESETS
 
     with pytest.MonkeyPatch.context() as patch:
@@ -99,13 +99,13 @@ def of_any_value() -> Iterator[None]:
 
 @pytest.fixture
 def one_thread() -> Iterator[None]:
-    """As processes beside each other run: convolutions round alike only for the same number of threads."""
+    """One thread, as in parallel processes: convolutions round alike only for the same number of threads."""
     yield from _with_threads(1)
 
 
 @pytest.fixture
 def two_threads() -> Iterator[None]:
-    """Torch by itself leaves oneDNN out for 1 x 1 convolutions on one thread, and rounds otherwise."""
+    """Two threads: on one, torch leaves oneDNN out for 1 x 1 convolutions, and rounds differently."""
     yield from _with_threads(2)
 
 

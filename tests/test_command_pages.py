@@ -1,4 +1,4 @@
-"""The pages and the command line agree: what the pages type runs, and what there is to type is on its page."""
+"""The pages and the command line agree: what pages type is understood and runs, and each option is on its page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import glob
 import itertools
 import os
 import re
+import runpy
 import shlex
 import shutil
 import subprocess
@@ -25,7 +26,8 @@ from torchmetrics_dna.demo import blur, noise, photographs
 from torchmetrics_dna.dna.vdna import save_vdna
 from torchmetrics_dna.extractors import PRESETS
 
-PAGE = (ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")
+# what the site's build puts into the page of the command line
+PAGE = runpy.run_path(str(ROOT / "docs" / "command_tables.py"))["as_markdown"]()
 # a command of ours, after what starts it and up to where its output goes
 COMMAND_LINE = re.compile(r"^(?:.*&& )?(?:torchmetrics-dna|.* -m torchmetrics_dna) ([^>#\n]*)", re.MULTILINE)
 TAKES_A_NETWORK = ("hub:", "hf://", "--feature", "s3://", "--on ")
@@ -48,15 +50,17 @@ def options(name: str) -> set[str]:
 
 
 def named_options() -> dict[str, set[str]]:
-    """What the page's tables say: options in the first column, and of which commands in its head or in the second."""
-    found: dict[str, set[str]] = {name: set() for name in COMMANDS}
-    for table in re.findall(r"(?:^\|.*\n)+", PAGE, re.MULTILINE):
-        head, _, *rows = table.splitlines()
-        for row in rows:
-            first, second = row.split("|")[1:3]
-            for command in re.findall(r"`([^`]*)`", head) or re.findall(r"`([^`]*)`", second):
-                found[command] |= set(re.findall(r"`(-[^`]*)`", first))
-    return found
+    """What the page's tables say: options in the first column, of the section's command or of those in the last."""
+    options = {name: set() for name in COMMANDS}
+    for section in PAGE.removeprefix("## ").split("\n## "):
+        title = section.partition("\n")[0]
+        for row in re.findall(r"^\| `-.*", section, re.MULTILINE):
+            first, *_, last = row.strip("| ").split(" | ")
+            shared = re.search(r"^Shared by (.*);", section, re.MULTILINE)
+            only = re.findall(r"`([^`]*)`", last) if last.startswith("only ") else []
+            for name in only or (re.findall(r"`([^`]*)`", shared[1]) if shared else [title]):
+                options[name] |= {word.rstrip(",") for word in first.strip("`").split() if word.startswith("-")}
+    return options
 
 
 def blocks(page: Path) -> list[str]:
@@ -68,10 +72,19 @@ def command_lines(block: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("name", COMMANDS)
-def test_the_page_names_every_command_and_option(name: str) -> None:
+def test_the_page_names_every_option_and_the_example_is_understood(name: str) -> None:
     assert named_options()[name] == options(name)
-    assert any(line[: len(name.split())] == name.split() for block in blocks(ROOT / "docs/command_line.md")
-               for line in command_lines(block))  # fmt: skip
+    (line,) = command_lines(COMMANDS[name].epilog)
+    assert f"## {name}\n\n{COMMANDS[name].help}\n\n```bash\n{COMMANDS[name].epilog}\n```" in PAGE
+    assert line[: len(name.split())] == name.split()
+    COMMANDS[name].make_context(name, line[len(name.split()) :])
+
+
+def test_the_site_puts_the_commands_on_their_page() -> None:
+    pytest.importorskip("ziamath", reason="needs the extra docs")
+    source = [(ROOT / "docs" / "command_line.md").read_text(encoding="utf-8")]
+    runpy.run_path(str(ROOT / "docs" / "conf.py"))["_add_commands"](None, "command_line", source)
+    assert "\n\n## compare\n" in source[0]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

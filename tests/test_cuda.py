@@ -1,4 +1,4 @@
-"""The command that says whether CUDA is right and how fast: its checks on a GPU, and its rehearsal anywhere."""
+"""The command that checks CUDA and measures its speed: its checks on a GPU, and its rehearsal anywhere."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def test_the_command_rehearses_on_the_cpu(command: ModuleType, tmp_path: Path, m
     monkeypatch.setattr(sys, "argv", ["cuda.py", "-o", str(tmp_path / "out"), "--dry", "--steps", *steps])
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     assert command.main() == 0
-    found = json.loads((tmp_path / "out" / "cuda.json").read_text())
-    assert not [each for kind in ("checks", "figures") for each in found[kind].items() if "error" in each[1]]
-    assert [name for name, each in found["checks"].items() if each["passed"]] == [
+    results = json.loads((tmp_path / "out" / "cuda.json").read_text())
+    assert not [outcome for kind in ("checks", "figures") for outcome in results[kind].items() if "error" in outcome[1]]
+    assert [name for name, outcome in results["checks"].items() if outcome["passed"]] == [
         "counts", "huge", "metrics", "half", "shared_pass",
     ]  # fmt: skip
     page = (tmp_path / "out" / "cuda.md").read_text()
@@ -44,15 +44,15 @@ def test_a_step_that_fails_stops_no_other(command: ModuleType, tmp_path: Path, m
     command.find_checkout()
     checks = importlib.import_module("benchmarks.cuda_checks")
 
-    def fails(dry: bool) -> None:
+    def fail(dry: bool) -> None:
         raise AssertionError("3 bins of 7 are wrong")
 
-    monkeypatch.setitem(checks.CHECKS, "counts", fails)
+    monkeypatch.setitem(checks.CHECKS, "counts", fail)
     monkeypatch.setattr(sys, "argv", ["cuda.py", "-o", str(tmp_path), "--dry", "--steps", "counts", "shared_pass"])
     assert command.main() == 1
-    found = json.loads((tmp_path / "cuda.json").read_text())["checks"]
-    assert found["counts"]["error"] == "AssertionError: 3 bins of 7 are wrong"
-    assert found["shared_pass"]["passed"]
+    results = json.loads((tmp_path / "cuda.json").read_text())["checks"]
+    assert results["counts"]["error"] == "AssertionError: 3 bins of 7 are wrong"
+    assert results["shared_pass"]["passed"]
 
 
 @pytest.mark.cuda

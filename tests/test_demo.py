@@ -22,8 +22,8 @@ def test_distances_rise_with_the_strength_of_every_degradation() -> None:
 
 
 def test_photographs_are_always_the_same() -> None:
-    first, again = photographs(14), photographs(14)
-    assert all(np.array_equal(a, b) for a, b in zip(first, again, strict=True))
+    first, second = photographs(14), photographs(14)
+    assert all(np.array_equal(a, b) for a, b in zip(first, second, strict=True))
     assert {photo.shape for photo in first} == {(192, 192, 3)}
 
 

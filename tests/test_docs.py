@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import re
 import runpy
 import textwrap
@@ -45,14 +46,14 @@ def test_external_links_are_well_formed(page: Path) -> None:
         assert re.fullmatch(r"[\w/.~%@+=&?-]*", parts.path + parts.query), target
 
 
-def test_every_picture_is_in_the_gallery_and_on_a_page() -> None:
-    docs, pictures = ROOT / "docs", re.compile(r"\]\((\S+\.png)\)|\{figure\} (\S+\.png)")
+def test_every_picture_is_on_a_page() -> None:
+    pictures = re.compile(r"\]\((\S+\.png)\)|\{figure\} (\S+\.png)")
     shown = {
-        page: {(page.parent / "".join(found)).resolve() for found in pictures.findall(page.read_text(encoding="utf-8"))}
-        for page in docs.rglob("*.md")
+        (page.parent / "".join(picture)).resolve()
+        for page in PAGES
+        for picture in pictures.findall(page.read_text(encoding="utf-8"))
     }
-    in_gallery = shown.pop(docs / "gallery.md") | shown.pop(docs / "experiments" / "index.md")
-    assert in_gallery == set().union(*shown.values()) == set(docs.rglob("*.png"))
+    assert shown == set((ROOT / "docs").rglob("*.png"))
 
 
 def test_every_public_name_is_on_an_api_page() -> None:
@@ -63,6 +64,20 @@ def test_every_public_name_is_on_an_api_page() -> None:
     assert ".. automodule:: torchmetrics_dna.functional\n   :members:\n" in api
     assert ".. automodule:: torchmetrics_dna.plots\n   :members:\n" in api
     assert all(getattr(functional, name).__doc__ for name in functional.__all__)
+
+
+def test_names_of_the_api_say_how_stable_they_are() -> None:
+    pytest.importorskip("ziamath", reason="needs the extra docs")
+    conf = runpy.run_path(str(ROOT / "docs/conf.py"))
+    for name, status in (
+        ("compare", "core"),
+        ("comparisons.matrix", "extra"),
+        ("jobs.on_ray.RayEngine", "experimental"),
+    ):
+        lines = ["A sentence."]
+        conf["_mark"](None, "function", f"torchmetrics_dna.{name}", None, None, lines)
+        assert lines == [f".. container:: status {status}", "", f"   {status}", "", "A sentence."]
+    assert all(importlib.util.find_spec(module.rstrip(".")) for module in conf["_EXPERIMENTAL"])
 
 
 def test_lines_of_code_break_without_a_change_of_text() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import runpy
 import shutil
 import struct
 import subprocess
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from commands import in_processes, run_script, torchrun
+from commands import in_processes, torchrun
 from golden import GOLDEN
 from PIL import Image
 
@@ -25,18 +26,24 @@ PAGE = EXAMPLES.parent / "which_extractor.md"  # which holds what what_it_sees.p
 IN_TURN = Path(__file__).parent / "helpers" / "in_turn.py"
 
 
-def figures(said: str) -> dict[str, float]:
-    return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", said, re.MULTILINE)}
+def run_script(path: Path) -> None:
+    """Run a program with its folder on the import path."""
+    sys.path.insert(0, str(path.parent))
+    runpy.run_path(str(path), run_name="__main__")
+
+
+def figures(output: str) -> dict[str, float]:
+    return {name: float(value) for name, value in re.findall(r"^(dna-\w+|alone) (\S+)$", output, re.MULTILINE)}
 
 
 def run(*command: str, timeout: float = 240) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *command],
         capture_output=True, text=True, check=False, timeout=timeout, cwd=EXAMPLES, env=environment,
     )  # fmt: skip
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
 
 
 @pytest.mark.outer
@@ -45,24 +52,24 @@ def test_plain_pytorch_accelerate_and_ignite_over_two_processes(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     run_script(EXAMPLES / "ddp_pytorch.py")
-    one = figures(capsys.readouterr().out)
-    assert one["dna-emd"] > 1
-    assert figures(torchrun(script=EXAMPLES / "ddp_pytorch.py").stdout) == one
+    single = figures(capsys.readouterr().out)
+    assert single["dna-emd"] > 1
+    assert figures(torchrun(script=EXAMPLES / "ddp_pytorch.py").stdout) == single
     for name in ("accelerate_loop", "ignite_evaluator"):
-        several = in_processes(tmp_path, program=partial(run_script, EXAMPLES / f"{name}.py"))
-        assert figures(several.stdout) == one, several.stderr
+        result = in_processes(tmp_path, program=partial(run_script, EXAMPLES / f"{name}.py"))
+        assert figures(result.stdout) == single, result.stderr
 
 
 @pytest.mark.outer
 def test_lightning_logs_saves_and_resumes_over_two_processes() -> None:
-    said = run("lightning_validation.py", "--devices", "2")
-    found = figures(said)
-    assert found["dna-emd"] == found["alone"] > 1
-    assert found["dna-callback"] == pytest.approx(
-        found["alone"], rel=1e-5
+    output = run("lightning_validation.py", "--devices", "2")
+    values = figures(output)
+    assert values["dna-emd"] == values["alone"] > 1
+    assert values["dna-callback"] == pytest.approx(
+        values["alone"], rel=1e-5
     )  # whose photographs were resized as files are
-    assert found["dna-fd"] > 0
-    assert re.findall(r"^step_(\d+),12,", said, re.MULTILINE) == ["000003", "000006", "000009"]
+    assert values["dna-fd"] > 0
+    assert re.findall(r"^step_(\d+),12,", output, re.MULTILINE) == ["000003", "000006", "000009"]
 
 
 LOGGERS = """
@@ -105,33 +112,33 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
         f"what_it_sees.py test_resnet:random --images 12 --draws 1 --page {tmp_path}/page.md",
     )
     (tmp_path / "page.md").write_text("<!-- what it sees --><!-- end of what it sees -->", encoding="utf-8")
-    said, _, others = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
-    said = said.partition("== artefact_neurons.py")[2]
+    output, _, tables = run(str(IN_TURN), *commands, timeout=480).partition("== scale_of_distances.py")
+    output = output.partition("== artefact_neurons.py")[2]
     for name in ("gan", "guidance"):
         with Image.open(tmp_path / f"{name}.png") as figure:
             assert figure.width >= 900
-    here, there = (path.read_text(encoding="utf-8") for path in (tmp_path / "page.md", PAGE))
-    changes = re.findall(r"^\| (.+?) \| [01] of 1 \|$", here, re.MULTILINE)
+    written, committed = (path.read_text(encoding="utf-8") for path in (tmp_path / "page.md", PAGE))
+    changes = re.findall(r"^\| (.+?) \| [01] of 1 \|$", written, re.MULTILINE)
     assert len(changes) == 15
-    assert changes == re.findall(r"^\| (.+?) \| \d+ of 10 \|", there, re.MULTILINE)
-    rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", said, re.MULTILINE)
+    assert changes == re.findall(r"^\| (.+?) \| \d+ of 10 \|", committed, re.MULTILINE)
+    rows = re.findall(r"^(.*?)  +((?:\d\.\d{3} *)+)$", output, re.MULTILINE)
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
-    check_tables(*others.split("== diffusion_guidance.py"))
+    check_tables(*tables.split("== diffusion_guidance.py"))
 
 
 def check_tables(scale: str, guidance: str) -> None:
     """Both have the rows of their pages, and digits are further from photographs than photographs are."""
-    for said, page in ((scale, "reading"), (guidance, "diffusion")):
+    for output, page in ((scale, "reading"), (guidance, "diffusion")):
         text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")
-        head = next(line for line in said.splitlines() if line.startswith("| "))
-        rows = re.findall(r"^\| ([^|]+) \| +[\d.]", said, re.MULTILINE)
-        there = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
-        assert [row for row in there if row in rows] == rows
-    found = {name: float(value) for name, value in re.findall(r"^\| (.+?) \| ([\d.]+)", scale, re.MULTILINE)}
-    assert len(found) == 14
-    assert max(found, key=found.__getitem__) == "digits"
+        head = next(line for line in output.splitlines() if line.startswith("| "))
+        rows = re.findall(r"^\| ([^|]+) \| +[\d.]", output, re.MULTILINE)
+        committed = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
+        assert [row for row in committed if row in rows] == rows
+    values = {name: float(value) for name, value in re.findall(r"^\| (.+?) \| ([\d.]+)", scale, re.MULTILINE)}
+    assert len(values) == 14
+    assert max(values, key=values.__getitem__) == "digits"
 
 
 def check_what_was_logged(folder: Path) -> None:
@@ -167,12 +174,12 @@ def of_wandb(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     (path,) = folder.glob("wandb/wandb/offline-run-*/*.wandb")
-    left, figures, artefacts = path.read_bytes()[7:], {}, ""
-    assert len(left) < 32_768, "of one block, so that no record is in pieces"
-    while len(left) > 7:
-        _, size, piece = struct.unpack("<IHB", left[:7])
+    rest, figures, artefacts = path.read_bytes()[7:], {}, ""
+    assert len(rest) < 32_768, "of one block, so that no record is in pieces"
+    while len(rest) > 7:
+        _, size, piece = struct.unpack("<IHB", rest[:7])
         assert piece == 1
-        record, left = Record.FromString(left[7 : 7 + size]), left[7 + size :]
+        record, rest = Record.FromString(rest[7 : 7 + size]), rest[7 + size :]
         items = {"/".join(item.nested_key) or item.key: item.value_json for item in record.history.item}
         if items:
             figures[int(items["_step"])] = {
@@ -192,7 +199,7 @@ def of_mlflow(folder: Path) -> tuple[dict[int, dict[str, float]], set[str], str]
     for name in run.data.metrics:
         for metric in client.get_metric_history(run.info.run_id, name):
             figures.setdefault(metric.step, {})[name] = metric.value
-    paths = [file.path for where in ("", "dna") for file in client.list_artifacts(run.info.run_id, where)]
+    paths = [file.path for place in ("", "dna") for file in client.list_artifacts(run.info.run_id, place)]
     return figures, {Path(path).stem for path in paths}, " ".join(paths)
 
 
@@ -203,9 +210,9 @@ def test_the_pictures_of_a_page(program: str, page: str, tmp_path: Path) -> None
     text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")
     assert {path.name for path in tmp_path.iterdir()} == set(re.findall(rf"\({page}/(\w+\.png)\)", text))
     for path in tmp_path.iterdir():
-        with Image.open(path) as made, Image.open(EXAMPLES.parent / page / path.name) as kept:
-            assert made.size == kept.size
-            assert np.asarray(made.convert("L"), float).std() > 10
+        with Image.open(path) as drawn, Image.open(EXAMPLES.parent / page / path.name) as committed:
+            assert drawn.size == committed.size
+            assert np.asarray(drawn.convert("L"), float).std() > 10
         assert path.stat().st_size < 150_000
 
 
@@ -220,7 +227,7 @@ def test_spark_merges_partitions_to_the_dna_of_all(tmp_path: Path) -> None:
 
     folder, output = GOLDEN / "endtoend" / "fd_a", tmp_path / "spark.dna.npz"
     contents = [path.read_bytes() for path in sorted(folder.iterdir())]
-    for name, some in (("a", contents[:9]), ("b", contents[9:])):
-        parquet.write_table(pa.table({"image": some}), tmp_path / f"{name}.parquet")
+    for name, images in (("a", contents[:9]), ("b", contents[9:])):
+        parquet.write_table(pa.table({"image": images}), tmp_path / f"{name}.parquet")
     run("spark_parquet.py", str(tmp_path / "*.parquet"), str(output), timeout=180)
     assert load_dna(output).digest == make_dna(folder).digest

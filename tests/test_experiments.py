@@ -38,7 +38,7 @@ NAMES = sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in SHA
 
 def run(*arguments: str) -> str:
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "error"}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, *arguments],
         capture_output=True,
         text=True,
@@ -47,8 +47,8 @@ def run(*arguments: str) -> str:
         env=environment,
         cwd=FOLDER,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
+    assert process.returncode == 0, process.stderr[-3000:]
+    return process.stdout
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +72,7 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
     run(str(IN_TURN), *(f"{name}.py --quick --threads 1 -o {tmp_path}" for name in names))
     for name in names:
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
-        assert re.search(r"^\| --- \|", page, re.MULTILINE)
+        assert re.search(r"^\| --- \|", (tmp_path / f"{name}.txt").read_text(encoding="utf-8"), re.MULTILINE)
         figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
         assert figures
         for figure in figures:
@@ -82,12 +82,22 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
 
 @pytest.mark.parametrize("name", NAMES)
 def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
-    page = (FOLDER / f"{name}.md").read_text(encoding="utf-8")
-    written = re.search(r"<!-- results -->(.+)<!-- end of results -->", page, re.DOTALL)[1]
-    for part in ("**The paper:**", "**Here:**", "| --- |", f"]({name}"):
+    blocks = {
+        page.name: re.findall(
+            rf"<!-- results of {name}, tables: \d+ -->(.+?)<!-- end of results -->",
+            page.read_text(encoding="utf-8"),
+            re.DOTALL,
+        )
+        for page in FOLDER.glob("*.md")
+    }
+    [(page, [written])] = [(page, found) for page, found in blocks.items() if found]
+    for part in ("**The paper:**", "**Here:**", f"]({name}.png)", f"]({name}.txt)"):
         assert part in written
     assert re.search(rf"`python docs/experiments/{name}\.py( --threads \d)?`; seeds:", written)
-    assert f"({name}.md)" in (FOLDER / "index.md").read_text(encoding="utf-8")
+    assert re.search(rf"\({page}[)#]", (FOLDER / "index.md").read_text(encoding="utf-8"))
+    tables = (FOLDER / f"{name}.txt").read_text(encoding="utf-8")
+    assert "| --- |" in tables
+    assert all(table in tables for table in re.findall(r"(?:^\|.*\n)+", written, re.MULTILINE))
 
 
 def test_a_package_is_fetched_once(data: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -121,12 +131,12 @@ def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: 
 @given(arrays("float64", (2, 5), elements=st.floats(0, 1)), arrays("float64", (2, 5), elements=st.floats(0, 9)))
 @settings(deadline=None)
 def test_discrepancy_is_eq_8(discrepancy: Discrepancy, scores: object, distances: object) -> None:
-    found = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
+    value = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
     lost = 0.0
     for score, distance in zip(scores.tolist(), distances.tolist(), strict=True):
         predicted = [score[i] for i in sorted(range(5), key=lambda i: distance[i])]
         lost += sum(abs(a - b) for a, b in zip(sorted(score, reverse=True), predicted, strict=True))
-    assert float(found) == pytest.approx(lost / 10)
+    assert float(value) == pytest.approx(lost / 10)
     assert float(discrepancy(torch.from_numpy(scores), -torch.from_numpy(scores))) == 0
 
 

@@ -1,4 +1,4 @@
-"""What is not installed is left out without a word; what is broken is said once."""
+"""Optional packages: a missing one is left out silently, a broken one is warned of once."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ EXTRACTOR, RANGES = pixels()
 
 
 @pytest.fixture
-def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Break]:
-    """Another numba, which does as it is told when it is imported."""
+def replace_numba(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Break]:
+    """Replace numba by a module with this code."""
 
     def become(code: str) -> None:
         (tmp_path / "numba.py").write_text(code)
@@ -38,7 +38,7 @@ def numba_that(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Brea
     _given_up.clear()
 
 
-def found() -> tuple[float, float]:
+def distances() -> tuple[float, float]:
     metrics = [DNAEMD(EXTRACTOR, ranges=RANGES), DNAEMD(EXTRACTOR, ranges="auto"), DNAFrechet(EXTRACTOR)]
     for metric in metrics:
         for real in (True, False):
@@ -54,24 +54,24 @@ def found() -> tuple[float, float]:
         ("raise OSError('libsvml.so: cannot open shared object file')", "OSError: libsvml.so"),
     ],
 )
-def test_a_broken_numba_is_said_once(numba_that: Break, code: str, cause: str) -> None:
-    expected = found()
-    numba_that(code)
-    with warnings.catch_warnings(record=True) as said:
+def test_a_broken_numba_is_said_once(replace_numba: Break, code: str, cause: str) -> None:
+    expected = distances()
+    replace_numba(code)
+    with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        assert found() == pytest.approx(expected, rel=1e-12)
-        assert found() == pytest.approx(expected, rel=1e-12)
-    (warning,) = said
+        assert distances() == pytest.approx(expected, rel=1e-12)
+        assert distances() == pytest.approx(expected, rel=1e-12)
+    (warning,) = caught
     assert warning.category is UserWarning
     assert str(warning.message).startswith(f"numba is installed but fails ({cause}")
     assert "mend it, such as by `pip install --upgrade numba`" in str(warning.message)
     assert optional("binning.cpu") is None
 
 
-def test_a_missing_numba_is_not_worth_a_word(numba_that: Break) -> None:
-    expected = found()
-    numba_that("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
-    assert found() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
+def test_a_missing_numba_is_not_worth_a_word(replace_numba: Break) -> None:
+    expected = distances()
+    replace_numba("raise ModuleNotFoundError(\"No module named 'numba'\", name='numba')")
+    assert distances() == pytest.approx(expected, rel=1e-12)  # warnings are errors here
     assert optional("binning.cpu") is None
 
 
@@ -86,7 +86,7 @@ def no_compiler(*_: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("place", "broken", "said"),
+    ("place", "broken", "message"),
     [
         ("extras.import_module", no_triton, "triton is not installed, so counting is many times slower; run `pip inst"),
         (
@@ -97,20 +97,20 @@ def no_compiler(*_: object) -> None:
     ],
 )
 def test_without_triton_torch_counts_after_one_warning(
-    place: str, broken: Callable[..., None], said: str, monkeypatch: pytest.MonkeyPatch
+    place: str, broken: Callable[..., None], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def found(device: str) -> Tensor:
+    def distances(device: str) -> Tensor:
         metric = DNAEMD(EXTRACTOR, ranges=RANGES).to(device)
         for real in (True, False):
             metric.update(random_images(4, 1 + real).to(device), real=real)
         return metric.compute().cpu()
 
-    expected = found("cpu")
+    expected = distances("cpu")
     _imported.cache_clear()
     monkeypatch.setattr(f"torchmetrics_dna.{place}", broken)
     try:
-        with Accelerator(), pytest.warns(UserWarning, match=said) as warned:
-            assert found("cuda") == expected
+        with Accelerator(), pytest.warns(UserWarning, match=message) as warned:
+            assert distances("cuda") == expected
     finally:
         _imported.cache_clear()
         _given_up.clear()

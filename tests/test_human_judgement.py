@@ -1,4 +1,4 @@
-"""The script for people's judgement, on a stand-in: models that blur more, whose images people take for real less."""
+"""The script for human judgement, on a stand-in: models that blur more, and images that fool people less."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, strength in {"real": 0, "sharp": 1, "soft": 2, "blurred": 4}.items():
         (folder / name).mkdir()
         for i, photo in enumerate(photographs(4)):
-            shown = blur(photo, strength=strength) if strength else photo
-            Image.fromarray(np.ascontiguousarray(shown)).save(folder / name / f"{i}.png")
+            picture = blur(photo, strength=strength) if strength else photo
+            Image.fromarray(np.ascontiguousarray(picture)).save(folder / name / f"{i}.png")
     lines = [f"{person},{model},50,{rate + person / 100},0.1,0.1" for person in (1, 2) for model, rate in RATES.items()]
     (folder / "human.csv").write_text("\n".join([HEAD, *lines]), encoding="utf-8")
     images = [f"sharp/{i}.png,{i / 50}" for i in range(4)]
@@ -48,12 +48,12 @@ RATES = {"soft": 0.2, "sharp": 0.4, "blurred": 0.1}
 
 
 def test_nearer_models_fool_people_more(folders: Path, script: ModuleType, capsys: pytest.CaptureFixture[str]) -> None:
-    given = [str(folders), str(folders / "real"), str(folders / "human.csv"), "--images", str(folders / "images.csv")]
-    script.main([*given, "--layers", "block_1"])
-    said = capsys.readouterr().out
-    assert "| dna-emd | 1.00 | 0.167 |" in said, "the best of 6 orders of three models"
-    assert [line.split(" | ")[0] for line in said.splitlines() if line.startswith("| ")].count("| kid") == 1
-    assert "| sharp | 4 | " in said
+    paths = map(str, (folders, folders / "real", folders / "human.csv", "--images", folders / "images.csv"))
+    script.main([*paths, "--layers", "block_1"])
+    output = capsys.readouterr().out
+    assert "| dna-emd | 1.00 | 0.167 |" in output, "the best of 6 orders of three models"
+    assert [line.split(" | ")[0] for line in output.splitlines() if line.startswith("| ")].count("| kid") == 1
+    assert "| sharp | 4 | " in output
 
 
 def test_correlations_are_of_mean_rates(folders: Path, script: ModuleType) -> None:

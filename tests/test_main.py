@@ -1,4 +1,4 @@
-"""The way into the command line: what is checked before any work, and how errors are told."""
+"""Entry of the command line: checks before any work, and the form of errors."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
-from golden import GOLDEN
 
 import torchmetrics_dna.dna.description
 from torchmetrics_dna import make_dna
 from torchmetrics_dna.version import __version__
 
-A, B = GOLDEN / "endtoend" / "a", GOLDEN / "endtoend" / "b"
 FILES = Path(__file__).parent / "data" / "format_1"
 
 ALLOCATE = """
@@ -51,14 +49,14 @@ print(*({"torch", "timm", "numba", "torchvision", "PIL", "torchmetrics", "numpy"
 
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have no such settings")
-@pytest.mark.parametrize(("chosen", "kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
-def test_freed_memory_is_kept_unless_the_user_decides(chosen: dict[str, str], kept: bool) -> None:
+@pytest.mark.parametrize(("variables", "is_kept"), [({}, True), ({"MALLOC_TRIM_THRESHOLD_": "131072"}, False)])
+def test_freed_memory_is_kept_unless_the_user_decides(variables: dict[str, str], is_kept: bool) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("MALLOC_")}
-    done = subprocess.run(
-        [sys.executable, "-c", ALLOCATE], capture_output=True, text=True, check=True, env=environment | chosen
+    process = subprocess.run(
+        [sys.executable, "-c", ALLOCATE], capture_output=True, text=True, check=True, env=environment | variables
     )
     # ten times 20 MB, in pages of 4 KiB unless the kernel gives huge ones
-    assert (int(done.stdout) < 50) is kept
+    assert (int(process.stdout) < 50) is is_kept
 
 
 def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
@@ -75,14 +73,14 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
         "info nowhere": 2,
         "extractors": 0,
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", LOADED, *commands], capture_output=True, text=True, check=True, cwd=tmp_path
     )
-    assert f"torchmetrics-dna {__version__}\n" in done.stdout
-    assert "Usage: torchmetrics-dna [OPTIONS]" in done.stdout
-    codes, loaded = done.stdout.splitlines()[-2:]
+    assert f"torchmetrics-dna {__version__}\n" in process.stdout
+    assert "Usage: torchmetrics-dna [OPTIONS]" in process.stdout
+    codes, loaded = process.stdout.splitlines()[-2:]
     assert codes.split() == [str(code) for code in commands.values()]
-    assert done.stderr.splitlines()[-1] == "torchmetrics-dna: in one line"
+    assert process.stderr.splitlines()[-1] == "torchmetrics-dna: in one line"
     assert set(loaded.split()) == {"numpy", "rich", "typer"}, "what would cost seconds"
 
 
@@ -95,9 +93,9 @@ def test_a_file_that_is_replaced_is_named(
         for output in ("m.npz", "official"):
             command = ("merge", "x.npz", "-o", output) if output == "m.npz" else ("convert", "x.npz", output)
             assert run(monkeypatch, *command) == 0
-        said = capsys.readouterr().err
+        stderr = capsys.readouterr().err
         for name in ("m.npz", "official.json", "official.npz"):
-            assert said.count(f"This replaces {name}\n") == i
+            assert stderr.count(f"This replaces {name}\n") == i
 
 
 @pytest.mark.parametrize("debug", [None, "0", "1"])

@@ -43,10 +43,10 @@ HEAVY = ("torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "
 
 
 def loaded_by(*statements: str) -> list[set[str]]:
-    """What is loaded after each, in one process."""
+    """Names of the heavy modules that are loaded after each statement, in one process."""
     code = "import sys\n" + "".join(f"{s}\nprint(*[m for m in {HEAVY} if m in sys.modules])\n" for s in statements)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    return [set(line.split()) for line in done.stdout.splitlines()]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return [set(line.split()) for line in process.stdout.splitlines()]
 
 
 @pytest.mark.slow
@@ -77,7 +77,7 @@ def test_public_names_are_there() -> None:
 
 
 def upward(path: Path, package: Path = PACKAGE) -> list[str]:
-    """What a file imports from rooms above its own, types and modules that are named in strings included."""
+    """Imports of a file from rooms above its own, types and modules that are named in strings included."""
     floor = ROOMS.index(room_of(path, package))
     return [name for name in imports(path) if ROOMS.index(name.split(".")[1]) > floor]
 

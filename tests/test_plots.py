@@ -1,4 +1,4 @@
-"""Figures say what they show: titles, units, legends; how they look is looked at by people."""
+"""Figures: titles, units, legends; their look is for people to judge."""
 
 from __future__ import annotations
 
@@ -41,19 +41,19 @@ def comparison() -> object:
 
 
 def without_evidence(comparison: Comparison) -> Comparison:
-    return replace(comparison, results={name: replace(one, evidence=None) for name, one in comparison.items()})
+    return replace(comparison, results={name: replace(result, evidence=None) for name, result in comparison.items()})
 
 
 def test_layer_profile(comparison: object) -> None:
     figure = plot_layers(comparison)
     emd, frechet = figure.axes
-    plain, left = ([comparison.layers[layer][key] for layer in LAYERS] for key in ("dna_emd", "dna_emd_debiased"))
+    plain, debiased = ([comparison.layers[layer][key] for layer in LAYERS] for key in ("dna_emd", "dna_emd_debiased"))
     bars, band = emd.patches[:-1], emd.patches[-1]
-    assert [bar.get_height() for bar in bars] == [*plain, *left]
+    assert [bar.get_height() for bar in bars] == [*plain, *debiased]
     assert [band.get_y(), band.get_y() + band.get_height()] == [comparison.interval.low, comparison.interval.high]
-    found = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
+    intervals = [comparison["dna-emd"].layers[layer].interval for layer in LAYERS]
     whiskers = emd.collections[0].get_segments()
-    np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in found])
+    np.testing.assert_allclose([[low, high] for (_, low), (_, high) in whiskers], [[i.low, i.high] for i in intervals])
     assert comparison.null in [line.get_ydata()[0] for line in emd.lines]
     interval = comparison.interval
     assert emd.get_ylabel() == "dna-emd\n(bins)"
@@ -81,7 +81,7 @@ def test_neuron_heat_map(comparison: object) -> None:
     figure = plot_neurons(comparison, by="distance")
     z = comparison["dna-emd"].evidence.test.z.clamp(min=0)
     clear = plot_neurons(comparison)
-    for drawn_by, known, label in (
+    for drawn_by, distances, label in (
         (figure, comparison["dna-emd"].values, "dna-emd (bins)"),
         (clear, z, "dna-emd: z\n(deviations above chance)"),
         (plot_neurons(without_evidence(comparison)), comparison["dna-emd"].values, "dna-emd (bins)"),
@@ -89,10 +89,10 @@ def test_neuron_heat_map(comparison: object) -> None:
         rows, bar = drawn_by.axes
         for picture, layer in zip(rows.images, LAYERS, strict=True):
             values = picture.get_array()[0]
-            assert np.array_equal(values, comparison.neurons.split(known)[layer].sort(descending=True).values)
+            assert np.array_equal(values, comparison.neurons.split(distances)[layer].sort(descending=True).values)
         assert bar.get_ylabel() == label
-    shown = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
-    assert (shown < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
+    colours = np.concatenate([picture.norm(picture.get_array()[0]) for picture in figure.axes[0].images])
+    assert (colours < 1).mean() == pytest.approx(0.99, abs=0.01)  # no neuron alone sets the scale
     assert drawn(figure).std() > 1
 
 
@@ -102,12 +102,12 @@ def test_histogram_pairs(comparison: object) -> None:
     first = comparison.top_neurons(1)[0]
     assert figure.axes[0].get_title(loc="left").startswith(f"{first['layer']} neuron {first['neuron']}\n")
     assert figure.axes[0].get_title(loc="left").endswith(f" bins, q = {first['q']:.2g}")
-    one = plot_histograms(without_evidence(comparison), [("block_0", 3)])
-    assert one.axes[0].get_title(loc="left").endswith(" bins")
-    a, b = one.axes[0].patches
+    single = plot_histograms(without_evidence(comparison), [("block_0", 3)])
+    assert single.axes[0].get_title(loc="left").endswith(" bins")
+    a, b = single.axes[0].patches
     assert a.get_data().values.sum() == pytest.approx(100)
     assert b.get_data().values.sum() == pytest.approx(100)
-    assert [text.get_text() for text in one.legends[0].get_texts()] == ["A", "B"]
+    assert [text.get_text() for text in single.legends[0].get_texts()] == ["A", "B"]
     assert drawn(figure).std() > 1
 
 
@@ -129,8 +129,8 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
         assert all("".join(text.split()).count(side) == 1 for text in texts for side in (60 * "x", 60 * "y"))
         width = figure.bbox.width
         assert all(title.get_window_extent().x1 <= width for title in titles)
-    found = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
-    assert found.names == ("A", "B")
+    unnamed = compare(make_dna(PHOTOS[:2], layers=["block_0"]), BLURRED[:2])
+    assert unnamed.names == ("A", "B")
     with pytest.raises(ValueError, match=r"`ax` .* 2 axes, one for each distance \(dna-emd, dna-fd\), but got 1; or"):
         plot_layers(comparison, ax=own[0, 0])
     with pytest.raises(ValueError, match="has these distances of layers: dna-emd, dna-fd; got 'fd'"):
@@ -139,9 +139,9 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
 
 def test_paths_are_names(photo_folder: Path, tmp_path: Path) -> None:
     make_dna(PHOTOS[:2], layers=["block_0"]).save(tmp_path / "made.npz")
-    found = compare(photo_folder, tmp_path / "made.npz", num_folds=0)
-    assert found.names == ("photos", "made.npz")
-    assert versus(found) == "photos (12 images) against made.npz (2 images), efficientnet_lite0"
+    comparison = compare(photo_folder, tmp_path / "made.npz", num_folds=0)
+    assert comparison.names == ("photos", "made.npz")
+    assert versus(comparison) == "photos (12 images) against made.npz (2 images), efficientnet_lite0"
 
 
 @pytest.mark.parametrize("plot", [plot_layers, plot_neurons, plot_histograms])
@@ -152,10 +152,10 @@ def test_what_is_not_a_comparison(plot: object) -> None:
 
 def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"curve {i}" for i in range(12)]
-    one = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
+    single = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
     examples = dict.fromkeys(names, PHOTOS[:1])
     monkeypatch.setattr("torchmetrics_dna.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
-    axis = plot_demo(Demo(2, (1,), {name: [one] for name in names}, examples, (0,))).axes[0]
+    axis = plot_demo(Demo(2, (1,), {name: [single] for name in names}, examples, (0,))).axes[0]
     lines = [line for line in axis.lines if line.get_label() in names]
     assert len(lines) == len(axis.get_legend().get_texts()) == 12
     for colour in {line.get_color() for line in lines}:
@@ -168,22 +168,22 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytes
 def test_contact_sheet(tmp_path: Path) -> None:
     (tmp_path / "none.png").write_text("no image")
     ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"])
-    whole = plot_ranking(ranking, columns=3)
-    known = whole.axes[:3]
-    assert [axis.get_visible() for axis in known] == [True, True, False]
-    assert [axis.get_xlabel() for axis in known[:2]] == ["image 0", "image 1"]
+    sheet = plot_ranking(ranking, columns=3)
+    references = sheet.axes[:3]
+    assert [axis.get_visible() for axis in references] == [True, True, False]
+    assert [axis.get_xlabel() for axis in references[:2]] == ["image 0", "image 1"]
     assert all(
-        np.array_equal(axis.images[0].get_array(), photo) for axis, photo in zip(known, PHOTOS[:2], strict=False)
+        np.array_equal(axis.images[0].get_array(), photo) for axis, photo in zip(references, PHOTOS[:2], strict=False)
     )
-    assert known[0].get_ylabel() == "reference"
+    assert references[0].get_ylabel() == "reference"
     broken = replace(ranking, reference_images=open_source([tmp_path / "none.png"]))
     figure = plot_ranking(broken, columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
-    assert titles == [axis.get_title() for axis in whole.axes[3:]]
+    assert titles == [axis.get_title() for axis in sheet.axes[3:]]
     assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
     best = [*PHOTOS[:6], *BLURRED[:6]][ranking.numbers[0]]
     assert np.array_equal(figure.axes[0].images[0].get_array(), best)
-    assert drawn(whole).std() > 1
+    assert drawn(sheet).std() > 1
     assert rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), contrast=None).reference_images is None

@@ -1,4 +1,4 @@
-"""The pool of processes that tests share: what goes wrong in one test is told there, and not met by the next."""
+"""The pool of processes that tests share: an error in one test is that test's, and not met by the next."""
 
 from __future__ import annotations
 

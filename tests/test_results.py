@@ -1,4 +1,4 @@
-"""Contract of all results: what they are called, what programs get of them, and that they can be kept and sent."""
+"""Contract of all results: their words, json, identity, pickling and copying."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_result(name: str) -> None:
         values = result.to_dict()
         assert json.loads(json.dumps(values, allow_nan=False)) == values
         assert other.to_dict() == values
-    for again in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
-        assert type(again) is type(result)
-        assert repr(again) == repr(result)
-        assert not hasattr(result, "to_dict") or again.to_dict() == values
+    for duplicate in (pickle.loads(pickle.dumps(result)), copy.deepcopy(result)):
+        assert type(duplicate) is type(result)
+        assert repr(duplicate) == repr(result)
+        assert not hasattr(result, "to_dict") or duplicate.to_dict() == values

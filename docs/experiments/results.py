@@ -1,6 +1,8 @@
 """What the experiments share: arguments, tables, figures, and a note on where the numbers come from.
 
-A page has two comments, ``<!-- results -->`` and ``<!-- end of results -->``; a script writes all that is between them.
+A page has two comments for each script, ``<!-- results of NAME, tables: 0 -->`` and ``<!-- end of results -->``. The
+script writes all that is between them, with the first so many of its tables. All its tables, and the versions that gave
+them, go to ``NAME.txt``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 HERE = Path(__file__).parent
-BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 COLOURS = {  # Okabe and Ito
     "dna-emd": "#0072B2", "dna-fd": "#D55E00", "fd": "#009E73", "KID": "#CC79A7", "other": "#E69F00",
     "second": "#56B4E9", "third": "#F0E442", "reference": "#000000",
@@ -80,11 +81,11 @@ def write(
     seeds: str,
     data: Sequence[object],
 ) -> Path:
-    """Write results into a page, between its two comments; make the page if there is none.
+    """Write results into the page that has their comments, and tables beside it; make a page if there is none.
 
     Args:
-        folder: Of the page and the figures.
-        name: Of the page; figures are ``NAME.png``, or ``NAME_KEY.png``.
+        folder: Of the pages, tables and figures.
+        name: Of the script; figures are ``NAME.png``, or ``NAME_KEY.png``, tables ``NAME.txt``.
         paper: What the paper found, a sentence or two.
         here: What was found here, also where it disagrees; written from the numbers.
         tables: In Markdown.
@@ -93,30 +94,34 @@ def write(
         data: Packages or other sources, by name and version.
 
     """
-    parts = [f"**The paper:** {paper}", f"**Here:** {here}", *tables]
+    pictures = []
     for key, figure in (figures or {}).items():
         file = f"{name}_{key}.png" if key else f"{name}.png"
         figure.savefig(folder / file, dpi=110, bbox_inches="tight", metadata={"Software": None})
-        parts.append(f"![{figure.get_suptitle()}]({file})")
-    parts.append(provenance(seeds, data))
-    page = folder / f"{name}.md"
-    text = page.read_text(encoding="utf-8") if page.exists() else f"{BEGIN}\n{END}\n"
-    block = "\n\n".join([BEGIN, *parts, END])
-    text, replaced = re.subn(f"{BEGIN}.*?{END}", lambda _: block, text, flags=re.DOTALL)
-    if replaced != 1:
-        raise SystemExit(f"{page} has {replaced} places for results, expected one: {BEGIN} and {END}")
-    page.write_text(text, encoding="utf-8")
-    print("\n\n".join(parts))
+        pictures.append(f"![{figure.get_suptitle()}]({file})")
+    found = [f"**The paper:** {paper}", f"**Here:** {here}"]
+    command, versions = provenance()
+    origin = f"seeds: {seeds}; data: {', '.join(map(str, data))}"
+    source = f"<sub>`{command}`; {origin}; [all tables and versions]({name}.txt).</sub>"
+    record = "\n\n".join([*tables, f"{command}; {origin}; {versions}"]) + "\n"
+    (folder / f"{name}.txt").write_text(record, encoding="utf-8")
+    print("\n\n".join([*found, record]))
+
+    def block(comments: re.Match[str]) -> str:
+        return "\n\n".join([comments[1], *found, *tables[: int(comments[2])], *pictures, source, comments[3]])
+
+    place = re.compile(rf"(<!-- results of {name}, tables: (\d+) -->).*?(<!-- end of results -->)", re.DOTALL)
+    pages = {page: page.read_text(encoding="utf-8") for page in folder.glob("*.md")}
+    empty = f"<!-- results of {name}, tables: 0 --><!-- end of results -->\n"
+    page = next((page for page, text in pages.items() if place.search(text)), folder / f"{name}.md")
+    page.write_text(place.sub(block, pages.get(page, empty)), encoding="utf-8")
     return page
 
 
-def provenance(seeds: str, data: Sequence[object]) -> str:
-    """Command, seeds, data, versions and processor time, in small print; without ``--output``."""
+def provenance() -> tuple[str, str]:
+    """Command, without ``--output``; and versions and processor time."""
     kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output"}]
     command = shlex.join(["python", f"docs/experiments/{Path(sys.argv[0]).name}", *kept])
     versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     minutes = time.process_time() / 60
-    return (
-        f"<sub>`{command}`; seeds: {seeds}; data: {', '.join(map(str, data))}; {versions},"
-        f" Python {platform.python_version()}; {minutes:.1f} minutes of processor time.</sub>"
-    )
+    return command, f"{versions}, Python {platform.python_version()}; {minutes:.1f} minutes of processor time"

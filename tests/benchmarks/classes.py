@@ -21,7 +21,7 @@ SIDE, EACH = 64, 2  # pixels, and images of a class and side
 
 
 def images(count: int, seed: int) -> np.ndarray:
-    """Colours that change slowly: what is drawn does not matter here."""
+    """Images of slowly changing colours; their content does not matter here."""
     levels = np.random.default_rng(seed).integers(0, 256, (count, 4, 4, 3), dtype=np.uint8)
     return levels.repeat(SIDE // 4, 1).repeat(SIDE // 4, 2)
 
@@ -31,8 +31,8 @@ def read_by_class(classes: int) -> Any:
 
     by = np.repeat(np.arange(classes), EACH).tolist()
     extractor, reading = DNAExtractor(input_size=SIDE), Reading(num_workers=0)
-    found = compare(images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=0, reading=reading)
-    return f"total dna-emd {found.total['dna-emd'].value:.3f}"
+    comparisons = compare(images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=0, reading=reading)
+    return f"total dna-emd {comparisons.total['dna-emd'].value:.3f}"
 
 
 def metric(classes: int) -> Any:
@@ -40,11 +40,11 @@ def metric(classes: int) -> Any:
 
     from torchmetrics_dna import DNAEMD, DNAExtractor
 
-    kept = DNAEMD(DNAExtractor(input_size=SIDE), classes=classes, reduction="class", num_bins=50)
+    by_class = DNAEMD(DNAExtractor(input_size=SIDE), classes=classes, reduction="class", num_bins=50)
     for real in (True, False):
-        some = torch.from_numpy(images(32, int(real))).movedim(3, 1)
-        kept.update(some, real, classes=torch.arange(32) * classes // 32)
-    return f"{len(kept.compute())} classes have images"
+        batch = torch.from_numpy(images(32, int(real))).movedim(3, 1)
+        by_class.update(batch, real, classes=torch.arange(32) * classes // 32)
+    return f"{len(by_class.compute())} classes have images"
 
 
 def main() -> None:
@@ -54,11 +54,11 @@ def main() -> None:
     arguments = parser.parse_args()
     runs = {"compare by class, 1,000 bins": read_by_class, "DNAEMD(classes=...), 50 bins": metric}
     if arguments.alone:
-        began = time.perf_counter()
-        told = runs[arguments.alone](arguments.classes[0])
+        start = time.perf_counter()
+        summary = runs[arguments.alone](arguments.classes[0])
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-        took = time.perf_counter() - began
-        print(f"| {arguments.alone} | {arguments.classes[0]} | {peak:.2f} GB | {took:.0f} s | {told} |")
+        seconds = time.perf_counter() - start
+        print(f"| {arguments.alone} | {arguments.classes[0]} | {peak:.2f} GB | {seconds:.0f} s | {summary} |")
         return
     print("| way | classes | peak | took | |\n|---|--:|--:|--:|---|", flush=True)
     for name in runs:

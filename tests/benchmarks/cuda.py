@@ -1,4 +1,4 @@
-"""Whether CUDA is right, and how fast: checks, figures, a table for docs/performance.md and a picture, in one command.
+"""Check CUDA and measure its speed: checks, figures, a table for docs/numbers.md and a plot, in one command.
 
     python tests/benchmarks/cuda.py -o FOLDER [--dry] [--minutes 8] [--steps counts metrics updates ...]
 
@@ -29,13 +29,13 @@ USED = ("torch", "triton", "numba", "timm", "torchmetrics", "matplotlib", "effic
 
 def find_checkout() -> None:
     """Import this package and its tests from here; not this folder, or NVIDIA's `cuda` would be this file."""
-    here = Path(__file__).resolve().parent
-    sys.path[:] = [place for place in sys.path if not place or Path(place).resolve() != here]
+    own_folder = Path(__file__).resolve().parent
+    sys.path[:] = [place for place in sys.path if not place or Path(place).resolve() != own_folder]
     sys.path[:0] = [str(ROOT), str(ROOT / "tests"), str(ROOT / "tests" / "helpers")]
 
 
 def machine(dry: bool) -> dict[str, object]:
-    """What the figures are of, and what is not installed there."""
+    """Device and versions that the figures were measured on, and packages that are missing there."""
     import torch
 
     names = {name: name.replace("_", "-") for name in USED if find_spec(name)}
@@ -55,34 +55,34 @@ def machine(dry: bool) -> dict[str, object]:
 
 
 def compile_kernels(dry: bool) -> dict[str, object]:
-    """Kernels as machine code, by a process that does not interpret them."""
+    """Compile the kernels to machine code, in a process that does not interpret them."""
     import subprocess
 
     script = ROOT / "tests" / "helpers" / "compile_kernels.py"
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(ROOT)
-    done = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=200)
-    assert done.returncode == 0, done.stderr[-1000:]
-    return {"name, type, shared memory, bytes, divisions": done.stdout.splitlines()}
+    process = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=200)
+    assert process.returncode == 0, process.stderr[-1000:]
+    return {"name, type, shared memory, bytes, divisions": process.stdout.splitlines()}
 
 
 class Report:
-    """What was found, in a folder, as soon as it is."""
+    """Results in a folder, written after each step."""
 
     def __init__(self, folder: Path, dry: bool) -> None:
         self.path = folder / "cuda.json"
-        self.found: dict[str, dict[str, object]] = {"machine": machine(dry), "checks": {}, "figures": {}}
+        self.results: dict[str, dict[str, object]] = {"machine": machine(dry), "checks": {}, "figures": {}}
         self.save()
 
-    def add(self, kind: str, name: str, what: dict[str, object]) -> None:
-        self.found[kind][name] = what
+    def add(self, kind: str, name: str, figures: dict[str, object]) -> None:
+        self.results[kind][name] = figures
         self.save()
-        line = what.get("error") or ", ".join(f"{key} {value}" for key, value in what.items())
+        line = figures.get("error") or ", ".join(f"{key} {value}" for key, value in figures.items())
         print(f"{kind[:-1]} {name}: {str(line)[:300]}", flush=True)
 
     def save(self) -> None:
         part = self.path.with_suffix(".part")
-        part.write_text(json.dumps(self.found, indent=1))
+        part.write_text(json.dumps(self.results, indent=1))
         part.replace(self.path)
 
 
@@ -94,22 +94,22 @@ def failed(err: BaseException) -> dict[str, object]:
 
 
 def check(report: Report, name: str, dry: bool) -> None:
-    """Run a check, and write whether it passed."""
+    """Run a check and write its outcome."""
     start = time.perf_counter()
     try:
         run = compile_kernels if name == "compile" else import_module("benchmarks.cuda_checks").CHECKS[name]
-        found = run(dry)
-        passed = {"passed": "left out" not in found, **found}
+        findings = run(dry)
+        passed = {"passed": "left out" not in findings, **findings}
     except Exception as err:
         passed = {"passed": False, **failed(err)}
     report.add("checks", name, passed | {"seconds": round(time.perf_counter() - start, 1)})
 
 
 def measure(report: Report, name: str, dry: bool, end: float) -> None:
-    """Take figures, until the time is over, and write each."""
+    """Measure figures until the time is over, and write each."""
     try:
-        for label, found in import_module("benchmarks.cuda_figures").FIGURES[name](dry):
-            report.add("figures", f"{name}: {label}", found)
+        for label, figures in import_module("benchmarks.cuda_figures").FIGURES[name](dry):
+            report.add("figures", f"{name}: {label}", figures)
             if time.monotonic() > end:
                 report.add("figures", f"{name}: rest", {"left out": "the time was over"})
                 return
@@ -124,29 +124,29 @@ def main() -> int:
     parser.add_argument("--dry", action="store_true", help="rehearse on the CPU")
     parser.add_argument("--minutes", type=float, default=8, help="after which no further step begins")
     parser.add_argument("--steps", nargs="+", choices=[*STEPS, *FIGURES], default=[*STEPS, *FIGURES])
-    asked = parser.parse_args()
-    if asked.dry:
+    arguments = parser.parse_args()
+    if arguments.dry:
         os.environ["TRITON_INTERPRET"] = "1"
     import torch
 
-    if not asked.dry and not torch.cuda.is_available():
+    if not arguments.dry and not torch.cuda.is_available():
         parser.error("torch sees no GPU here; rehearse with --dry")
-    asked.output.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * asked.minutes
-    report = Report(asked.output, asked.dry)
-    for name in asked.steps:
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    end = time.monotonic() + 60 * arguments.minutes
+    report = Report(arguments.output, arguments.dry)
+    for name in arguments.steps:
         if time.monotonic() > end:
             report.add("checks" if name in STEPS else "figures", name, {"left out": "the time was over"})
         elif name in STEPS:
-            check(report, name, asked.dry)
+            check(report, name, arguments.dry)
         else:
-            measure(report, name, asked.dry, end)
+            measure(report, name, arguments.dry, end)
     try:
-        for path in import_module("benchmarks.cuda_pages").write_pages(report.found, asked.output):
+        for path in import_module("benchmarks.cuda_pages").write_pages(report.results, arguments.output):
             print(path)
     except Exception as err:
         report.add("figures", "pages", failed(err))
-    return int(any("error" in found for found in report.found["checks"].values()))  # type: ignore[operator]
+    return int(any("error" in check_result for check_result in report.results["checks"].values()))  # type: ignore[operator]
 
 
 if __name__ == "__main__":

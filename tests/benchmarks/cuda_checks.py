@@ -1,4 +1,4 @@
-"""Whether counting and metrics are right on CUDA: each check raises AssertionError if not. See cuda.py.
+"""Checks of counting and metrics on CUDA; each raises AssertionError if it fails. See cuda.py.
 
 A rehearsal without a GPU interprets the kernels, and the CPU stands in for the device of the metrics.
 """
@@ -31,7 +31,7 @@ Findings = dict[str, object]
 
 @contextmanager
 def device(dry: bool) -> Iterator[Accelerator | None]:
-    """CUDA, or what stands in for it."""
+    """Provide CUDA, or an accelerator that the CPU stands in for."""
     if not dry:
         yield None
         return
@@ -41,7 +41,7 @@ def device(dry: bool) -> Iterator[Accelerator | None]:
 
 @contextmanager
 def watched(accelerator: Accelerator | None) -> Iterator[None]:
-    """Within it, an error if the host waits for the device."""
+    """Raise an error within this block if the host waits for the device."""
     if accelerator is not None:
         with accelerator.never_waits():
             yield
@@ -53,12 +53,12 @@ def watched(accelerator: Accelerator | None) -> Iterator[None]:
         torch.cuda.set_sync_debug_mode("default")
 
 
-def triton_counts(values: Tensor, low: Tensor, high: Tensor, num_bins: int, where: str) -> Tensor:
-    """Counts by the kernels, on the CPU."""
+def triton_counts(values: Tensor, low: Tensor, high: Tensor, num_bins: int, device_name: str) -> Tensor:
+    """Count by the kernels; return counts on the CPU."""
     from torchmetrics_dna.binning import cuda
 
-    counts = torch.zeros(values.shape[1], num_bins, dtype=torch.int64, device=where)
-    cuda.add_layer_(counts, values.to(where), bins_within(low.to(where), high.to(where), num_bins))
+    counts = torch.zeros(values.shape[1], num_bins, dtype=torch.int64, device=device_name)
+    cuda.add_layer_(counts, values.to(device_name), bins_within(low.to(device_name), high.to(device_name), num_bins))
     return counts.cpu()
 
 
@@ -72,8 +72,8 @@ def counts(dry: bool) -> Findings:
         low, high = (torch.linspace(a, b, activations.shape[1]).double() for a, b in ((-2, -1), (1, 2)))
         expected = torch.zeros(len(low), num_bins, dtype=torch.int64)
         histogram.add_layer_(expected, activations, bins_within(low, high, num_bins))
-        found = triton_counts(activations, low, high, num_bins, "cpu" if dry else "cuda")
-        assert torch.equal(found, expected), f"{layout}, {dtype}, {num_bins} bins"
+        actual = triton_counts(activations, low, high, num_bins, "cpu" if dry else "cuda")
+        assert torch.equal(actual, expected), f"{layout}, {dtype}, {num_bins} bins"
     return {"cases": len(cases)}
 
 
@@ -85,8 +85,8 @@ def huge(dry: bool) -> Findings:
         activations[-1] = 1
         activations = activations if shape[1] == 4 else activations.transpose(1, 2)
         ends = torch.full((4,), -0.5).double(), torch.full((4,), 1.5).double()
-        found = triton_counts(activations, *ends, 4, str(activations.device))
-        assert found.tolist() == [[0, (images - 1) * positions, positions, 0]] * 4
+        actual = triton_counts(activations, *ends, 4, str(activations.device))
+        assert actual.tolist() == [[0, (images - 1) * positions, positions, 0]] * 4
     return {"activations": images * positions * 4}
 
 
@@ -96,21 +96,21 @@ def metrics(dry: bool) -> Findings:
     with device(dry) as accelerator:
         for name, form in forms:
             make, feed = form.make, form.feed
-            there, here = make(normalize=True).to("cuda"), make(normalize=True)
+            on_gpu, on_cpu = make(normalize=True).to("cuda"), make(normalize=True)
             for turn, (imgs, real) in enumerate([(REAL / 255, True), (FAKE / 255, False), (FAKE / 510, False)]):
                 on_device = imgs.to("cuda")
                 with watched(accelerator) if turn == 2 else nullcontext():
-                    feed(there, on_device, real)
-                feed(here, imgs, real)
-            for value, expected in zip(values(there), values(here), strict=True):
+                    feed(on_gpu, on_device, real)
+                feed(on_cpu, imgs, real)
+            for value, expected in zip(values(on_gpu), values(on_cpu), strict=True):
                 torch.testing.assert_close(
                     value, expected, rtol=1e-6, atol=1e-9, msg=lambda text, name=name: name + text
                 )
             bad = torch.full_like(on_device, 2.0)
             with watched(accelerator):
-                feed(there, bad, False)
+                feed(on_gpu, bad, False)
             try:
-                there.compute()
+                on_gpu.compute()
             except ValueError:
                 continue
             raise AssertionError(f"{name} did not refuse images that are not in [0, 1]")
@@ -128,10 +128,10 @@ def half(dry: bool) -> Findings:
         ranges = ActivationRanges.observe(activations)
         metric = DNAEMD(extractor, ranges=ranges, num_bins=100).to("cuda")
         metric.update(images, real=True)
-        found = metric.to_dna(True).counts.cpu()
-    expected = torch.zeros_like(found)
+        actual = metric.to_dna(True).counts.cpu()
+    expected = torch.zeros_like(actual)
     histogram.add_counts_(expected, [activations], bins_within(*ranges.bounds(), 100))
-    assert torch.equal(found, expected)
+    assert torch.equal(actual, expected)
     return {"activations": sorted({str(x.dtype) for x in activations.values()})}
 
 
@@ -181,11 +181,11 @@ def streams(dry: bool) -> Findings:
 
 
 def memory(dry: bool) -> Findings:
-    """What counting takes on the device beyond activations and state, at most; see docs/performance.md."""
+    """Peak memory of counting on the device beyond activations and state; see docs/numbers.md."""
     if dry:
         return {"left out": "the allocator of a GPU says it; the test suite asks what stands in for one"}
     activations = torch.randn(256, 768, 197, device="cuda")
-    found = {}
+    mebibytes = {}
     for way in ("triton", "torch"):
         state = torch.zeros(768, 1000, dtype=torch.int64, device="cuda")
         bins = bins_within(torch.full((768,), -4.0, device="cuda"), torch.full((768,), 4.0, device="cuda"), 1000)
@@ -199,10 +199,10 @@ def memory(dry: bool) -> Findings:
         else:
             histogram.add_layer_(state, activations, bins, state.new_ones(()))
         torch.cuda.synchronize()
-        found[way] = round((torch.cuda.max_memory_allocated() - before) / MIB, 1)
-    assert found["triton"] < 1
-    assert found["torch"] < 128
-    return {"MiB beyond activations": found}
+        mebibytes[way] = round((torch.cuda.max_memory_allocated() - before) / MIB, 1)
+    assert mebibytes["triton"] < 1
+    assert mebibytes["torch"] < 128
+    return {"MiB beyond activations": mebibytes}
 
 
 def shared_pass(dry: bool) -> Findings:
@@ -226,15 +226,15 @@ def shared_pass(dry: bool) -> Findings:
     return {"passes": passes}
 
 
-def _one_of_two(rank: int, backend: str, where: str) -> None:
+def _one_of_two(rank: int, backend: str, device_name: str) -> None:
     os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29541"}
     dist.init_process_group(backend, rank=rank, world_size=2)
     try:
-        metric, alone = emd().to(where), emd(sync_on_compute=False)
+        metric, single = emd().to(device_name), emd(sync_on_compute=False)
         for real, images in ((True, REAL), (False, FAKE)):
-            metric.update(images[rank::2].to(where), real=real)
-            alone.update(images, real=real)
-        assert metric.compute().cpu() == alone.compute()
+            metric.update(images[rank::2].to(device_name), real=real)
+            single.update(images, real=real)
+        assert metric.compute().cpu() == single.compute()
     finally:
         dist.destroy_process_group()
 

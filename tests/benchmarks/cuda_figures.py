@@ -1,4 +1,4 @@
-"""How fast counting and metrics are on CUDA: each figure is a function that gives numbers. See cuda.py."""
+"""Speed of counting and metrics on CUDA; each figure is a function that returns numbers. See cuda.py."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ SHAPES = {  # activations of 64 images, as networks leave them
 
 
 def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, list[float]]:
-    """Of each call, once in every round, after two that do not count; by events of the device."""
-    found: dict[str, list[float]] = {name: [] for name in calls}
+    """Time each call once in every round, by events of the device, after two rounds that do not count."""
+    times: dict[str, list[float]] = {name: [] for name in calls}
     left_out = 0 if dry else 2
     for turn in range(rounds + left_out):
         for name, call in calls.items():
@@ -52,8 +52,8 @@ def seconds(rounds: int, dry: bool, **calls: Callable[[], object]) -> dict[str, 
                 torch.cuda.synchronize()
                 spent = begin.elapsed_time(end) / 1e3
             if turn >= left_out:
-                found[name].append(spent)
-    return found
+                times[name].append(spent)
+    return times
 
 
 def by_histc(activations: Tensor) -> Tensor:
@@ -64,38 +64,38 @@ def by_histc(activations: Tensor) -> Tensor:
 
 def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
     """Nanoseconds an activation, beside a copy on the device, for variants of the kernels too."""
-    where = "cpu" if dry else "cuda"
+    device = "cpu" if dry else "cuda"
     for (label, (shape, order)), dtype in (
         (shape, dtype) for shape in SHAPES.items() for dtype in (torch.float32, torch.bfloat16)
     ):
         if dry and (label != "pooled 256x2048" or dtype is not torch.float32):
             continue
         label, shape = ("rehearsal 16x8", (16, 8)) if dry else (label, shape)
-        x = torch.randn([shape[axis] for axis in order], device=where).to(dtype)
+        x = torch.randn([shape[axis] for axis in order], device=device).to(dtype)
         x = x.permute([order.index(axis) for axis in range(len(shape))])
-        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=where) for end in (-4, 4))
-        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=where)
-        one, target = state.new_ones(()), torch.empty_like(x)
+        ends = (torch.full(shape[1:2], end, dtype=torch.float64, device=device) for end in (-4, 4))
+        bins, state = bins_within(*ends, BINS), torch.zeros(shape[1], BINS, dtype=torch.int64, device=device)
+        accepted, target = state.new_ones(()), torch.empty_like(x)
         calls: dict[str, Callable[[], object]] = {
             "copy": partial(target.copy_, x),
             "aminmax": partial(torch.aminmax, x),
-            "triton": partial(cuda.add_layer_, state, x, bins, one),
-            "torch": partial(histogram.add_layer_, state, x, bins, one),
+            "triton": partial(cuda.add_layer_, state, x, bins, accepted),
+            "torch": partial(histogram.add_layer_, state, x, bins, accepted),
             "histc": partial(by_histc, x),
         }
         times = seconds(1 if dry else 15, dry, **calls)
         yield (
             f"{label}, {str(dtype)[6:]}",
-            {name: round(median(some) / x.numel() * 1e9, 4) for name, some in times.items()}
-            | variants(dry, partial(cuda.add_layer_, state, x, bins, one), x.numel()),
+            {name: round(median(durations) / x.numel() * 1e9, 4) for name, durations in times.items()}
+            | variants(dry, partial(cuda.add_layer_, state, x, bins, accepted), x.numel()),
         )
 
 
 def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
     """The kernels with other sizes of blocks, and either kernel for this layout: what to choose them by."""
-    found: Figures = {}
+    figures: Figures = {}
     usual = {name: getattr(cuda, name) for name in ("_BLOCK", "_BLOCKS", "_COLUMNS", "_MOST_SHARED_BINS")}
-    others = [
+    all_changes = [
         {"_MOST_SHARED_BINS": 0},
         {"_BLOCK": 512},
         {"_BLOCK": 2048},
@@ -103,17 +103,17 @@ def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
         {"_BLOCKS": 64},
         {"_COLUMNS": 8},
     ]
-    for other in others[:: 5 if dry else 1]:
+    for changes in all_changes[:: 5 if dry else 1]:
         with suppress(Exception):  # a variant may not compile
-            for name, value in (usual | other).items():
+            for name, value in (usual | changes).items():
                 setattr(cuda, name, value)
             spent = median(seconds(1 if dry else 7, dry, call=call)["call"])
-            found["triton with " + ", ".join(f"{name} {value}" for name, value in other.items())] = round(
+            figures["triton with " + ", ".join(f"{name} {value}" for name, value in changes.items())] = round(
                 spent / count * 1e9, 4
             )
     for name, value in usual.items():
         setattr(cuda, name, value)
-    return found
+    return figures
 
 
 def extractor_of(name: str, dtype: str | None, dry: bool) -> DNAExtractor:
@@ -129,18 +129,18 @@ def metrics_on(extractor: DNAExtractor, images: Tensor) -> dict[str, object]:
     ranges = ActivationRanges.observe({layer: x.cpu().float() for layer, x in extractor(images[:8]).items()})
     reference = DNAEMD(extractor, ranges=ranges, sync_on_compute=False).to(images.device)
     reference.update(images, real=True)
-    found = {
+    metrics = {
         "DNAEMD": DNAEMD(extractor, ranges=ranges),
         "auto": DNAEMD(extractor, ranges="auto"),
         "DNAFrechet": DNAFrechet(extractor),
         "LayerFrechetDistance": LayerFrechetDistance(extractor),
         "DNARealism": DNARealism(extractor, reference=reference.to_dna(True).to("cpu")),
     }
-    return {name: metric.to(images.device) for name, metric in found.items()}
+    return {name: metric.to(images.device) for name, metric in metrics.items()}
 
 
 def updates(dry: bool) -> Iterable[tuple[str, Figures]]:
-    """What `update` adds to a bare pass of the network, and what the profiler counts in one."""
+    """Overhead of `update` over a bare pass of the network, and the profiler's counts of one call."""
     batches = [(name, dtype, batch) for name in NETWORKS for dtype in ("bfloat16", None) for batch in (32, 256)]
     batches.insert(0, ("ViT-B/16", "bfloat16", 64))  # the bound of 5 %
     for name, dtype, batch in batches[: 1 if dry else None]:
@@ -153,12 +153,12 @@ def updates(dry: bool) -> Iterable[tuple[str, Figures]]:
             calls[label] = partial(_updated, metric, images, label)
         times = seconds(1 if dry else 9, dry, **calls)
         bare = median(times.pop("bare"))
-        found: Figures = {"bare call, ms": round(bare * 1e3, 3)}
-        for label, some in times.items():
-            found[f"{label}, added"] = f"{(median(some) / bare - 1) * 100:+.1f} %"
-            found[f"{label}, profile"] = profile(calls[label], dry)
+        figures: Figures = {"bare call, ms": round(bare * 1e3, 3)}
+        for label, durations in times.items():
+            figures[f"{label}, added"] = f"{(median(durations) / bare - 1) * 100:+.1f} %"
+            figures[f"{label}, profile"] = profile(calls[label], dry)
         network = "a small network" if dry else f"{name}, {dtype or 'float32'}"
-        yield f"{network}, batch {len(images)}", found
+        yield f"{network}, batch {len(images)}", figures
 
 
 def _bare(extractor: DNAExtractor, images: Tensor) -> None:
@@ -180,18 +180,18 @@ def profile(call: Callable[[], object], dry: bool) -> Figures:
     from torch.profiler import ProfilerActivity
 
     activities = [ProfilerActivity.CPU] if dry else [ProfilerActivity.CPU, ProfilerActivity.CUDA]
-    with torch.profiler.profile(activities=activities) as seen:
+    with torch.profiler.profile(activities=activities) as profiler:
         call()
-    events = seen.key_averages()
-    of = {event.key: event.count for event in events}
+    events = profiler.key_averages()
+    counts = {event.key: event.count for event in events}
     return {
         "kernels": sum(
             count
-            for key, count in of.items()
+            for key, count in counts.items()
             if key in ("cudaLaunchKernel", "cuLaunchKernel", "cuLaunchKernelEx", "cudaLaunchKernelExC")
         ),
-        "waits": sum(count for key, count in of.items() if "Synchronize" in key and "Device" not in key),
-        "operators": sum(count for key, count in of.items() if key.startswith("aten::")),
+        "waits": sum(count for key, count in counts.items() if "Synchronize" in key and "Device" not in key),
+        "operators": sum(count for key, count in counts.items() if key.startswith("aten::")),
     }
 
 

@@ -1,4 +1,4 @@
-"""What cuda.py found, as tables for docs/performance.md and as a picture."""
+"""Results of cuda.py as tables for docs/numbers.md and as a plot."""
 
 from __future__ import annotations
 
@@ -10,14 +10,16 @@ from typing import Any
 Rows = Mapping[str, Mapping[str, Any]]
 
 
-def write_pages(found: Mapping[str, Any], folder: Path) -> list[Path]:
+def write_pages(results: Mapping[str, Any], folder: Path) -> list[Path]:
     """Write cuda.md, and cuda.png where matplotlib is installed."""
     page = folder / "cuda.md"
     page.write_text(
-        "\n\n".join([_machine(found["machine"]), _checks(found["checks"]), *_figures(found["figures"])]) + "\n"
+        "\n\n".join([_machine(results["machine"]), _checks(results["checks"]), *_figures(results["figures"])]) + "\n"
     )
     picture = folder / "cuda.png"
-    return [page, picture] if find_spec("matplotlib") and _draw(_of(found["figures"], "counting"), picture) else [page]
+    return (
+        [page, picture] if find_spec("matplotlib") and _draw(_of(results["figures"], "counting"), picture) else [page]
+    )
 
 
 def _machine(machine: Mapping[str, Any]) -> str:
@@ -27,11 +29,11 @@ def _machine(machine: Mapping[str, Any]) -> str:
 
 
 def _checks(checks: Rows) -> str:
-    said = {True: "right", False: "wrong"}
+    verdicts = {True: "right", False: "wrong"}
     lines = [
-        f"| {name} | {'left out' if 'left out' in found else said[found['passed']]} |"
-        f" {found.get('error', found.get('left out', ''))} | {found.get('seconds', '')} |"
-        for name, found in checks.items()
+        f"| {name} | {'left out' if 'left out' in result else verdicts[result['passed']]} |"
+        f" {result.get('error', result.get('left out', ''))} | {result.get('seconds', '')} |"
+        for name, result in checks.items()
     ]
     return "\n".join(["| check | | why | seconds |", "|---|---|---|---|", *lines])
 
@@ -71,7 +73,7 @@ def _draw(rows: Rows, path: Path) -> bool:
     axis = figure.subplots()
     for i, way in enumerate(ways):
         places = [row + 0.16 * (i - 2) for row in range(len(rows))]
-        axis.barh(places, [found[way] for found in rows.values()], height=0.15, label=way)
+        axis.barh(places, [times[way] for times in rows.values()], height=0.15, label=way)
     axis.set_yticks(range(len(rows)), list(rows))
     axis.invert_yaxis()
     axis.set_xscale("log")

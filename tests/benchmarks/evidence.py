@@ -1,4 +1,4 @@
-"""What it costs to say how sure a distance is: the test, folds beside plain counting, and files that keep folds.
+"""Cost of the evidence for a distance: the test, counting in folds beside plain counting, and files that keep folds.
 
     python tests/benchmarks/evidence.py [--images 100] [--rounds 3] [--threads 2]
 
@@ -36,15 +36,15 @@ def drawn(total: int, num_images: int, seed: int) -> HistogramDNA:
     generator = torch.Generator().manual_seed(seed)
     neurons = Neurons({f"layer {i}": total // 8 for i in range(7)} | {"layer 7": total - 7 * (total // 8)})
     ranges = ActivationRanges(torch.zeros(total), torch.ones(total), neurons)
-    each = num_images // FOLDS
+    images_per_fold = num_images // FOLDS
     folds = []
     for _ in range(FOLDS):
         counts = torch.zeros(total, 100, dtype=torch.int64)
-        values = torch.randint(0, 100, (total, each * POSITIONS), generator=generator)
+        values = torch.randint(0, 100, (total, images_per_fold * POSITIONS), generator=generator)
         counts.scatter_add_(1, values, torch.ones_like(values))
-        folds.append(HistogramDNA(counts, neurons, ranges, each, "drawn"))
-    whole = sum(fold.counts for fold in folds).repeat_interleave(10, 1) // 10
-    return HistogramDNA(whole, neurons, ranges, FOLDS * each, "drawn", folds=tuple(folds))
+        folds.append(HistogramDNA(counts, neurons, ranges, images_per_fold, "drawn"))
+    counts_of_all = sum(fold.counts for fold in folds).repeat_interleave(10, 1) // 10
+    return HistogramDNA(counts_of_all, neurons, ranges, FOLDS * images_per_fold, "drawn", folds=tuple(folds))
 
 
 def features(neurons: Neurons, num_images: int, seed: int) -> Features:
@@ -76,15 +76,15 @@ def main() -> None:
     extractor = DNAExtractor()
     of_layers = DISTANCES["fd"]
     for images in (50, 200, 380):
-        one, other = (features(extractor.neurons, images, seed) for seed in (0, 1))
-        nothing, folds = torch.zeros(len(extractor.neurons), dtype=torch.float64), torch.arange(images) % FOLDS
-        given = one, other, (folds, folds), plan_for(extractor.neurons, [images] * 2)
+        a_features, b_features = (features(extractor.neurons, images, seed) for seed in (0, 1))
+        zeros, folds = torch.zeros(len(extractor.neurons), dtype=torch.float64), torch.arange(images) % FOLDS
+        fd_arguments = a_features, b_features, (folds, folds), plan_for(extractor.neurons, [images] * 2)
 
-        def weigh_fd(given: tuple[Any, ...] = given, values: torch.Tensor = nothing) -> None:
-            weigh_evidence(values, of_layers.unions(*given), of_layers.power)
+        def weigh_fd(fd_arguments: tuple[Any, ...] = fd_arguments, values: torch.Tensor = zeros) -> None:
+            weigh_evidence(values, of_layers.unions(*fd_arguments), of_layers.power)
 
-        took = median(in_turns(1, fd=weigh_fd)["fd"])
-        print(f"| evidence of fd, {images} images a side | {took:.2f} s |")
+        seconds_taken = median(in_turns(1, fd=weigh_fd)["fd"])
+        print(f"| evidence of fd, {images} images a side | {seconds_taken:.2f} s |")
     photos = photographs(64)
     images = torch.stack([torch.tensor(photo.tolist(), dtype=torch.uint8) for photo in photos[:32]]).permute(0, 3, 1, 2)
     # an extractor each, for metrics on one share a forward pass
@@ -98,8 +98,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, value in (("with folds", dna), ("without", replace(dna, folds=()))):
             path = Path(folder) / "x.dna.npz"
-            took = median(in_turns(arguments.rounds, save=lambda v=value, p=path: v.save(p))["save"])
-            print(f"| file of 64 images {name} | {path.stat().st_size / 1e6:.2f} MB, written in {took:.2f} s |")
+            seconds_taken = median(in_turns(arguments.rounds, save=lambda v=value, p=path: v.save(p))["save"])
+            print(
+                f"| file of 64 images {name} | {path.stat().st_size / 1e6:.2f} MB, written in {seconds_taken:.2f} s |"
+            )
 
 
 if __name__ == "__main__":

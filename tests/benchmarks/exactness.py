@@ -1,4 +1,4 @@
-"""Which values stay equal to the last bit, and how far others move: a table, measured in one run.
+"""Table of the values that stay equal to the last bit, and of the errors of the others, measured in one run.
 
     python tests/benchmarks/exactness.py [--networks efficientnet_lite0 vit_tiny_patch16_224]
 
@@ -39,19 +39,19 @@ def measure(extractor: DNAExtractor, reference: str, order: Tensor, batch: int) 
     """Counts and scores of half of the pictures against the DNA of the other half."""
     images = pictures()[9:]
     emd, realism = DNAEMD(extractor, reference=reference), DNARealism(extractor, reference=reference)
-    for some in order.split(batch):
-        emd.update(images[some], real=False)
-        realism.update(images[some], indices=some)
+    for indices in order.split(batch):
+        emd.update(images[indices], real=False)
+        realism.update(images[indices], indices=indices)
     return dict(zip(VALUES, (emd.to_dna(False).counts, emd.compute(), realism.compute()), strict=True))
 
 
 def process(rank: int, world: int, name: str, folder: str) -> None:
-    """One process of several; the first one's values go to a file."""
+    """Run one process of several; rank 0 writes its values to a file."""
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting", rank=rank, world_size=world)
-    found = measure(network(name), f"{folder}/reference.dna.npz", torch.arange(rank, 9, world), 4)
+    values = measure(network(name), f"{folder}/reference.dna.npz", torch.arange(rank, 9, world), 4)
     if not rank:
-        torch.save(found, f"{folder}/values")
+        torch.save(values, f"{folder}/values")
     dist.barrier()
     dist.destroy_process_group()
 
@@ -62,43 +62,43 @@ def in_processes(world: int, name: str, folder: str) -> Values:
     return torch.load(f"{folder}/values")
 
 
-def told(found: Tensor, expected: Tensor) -> str:
-    """Whether values are equal, or how many differ and by how much."""
-    off = (found - expected).abs()
-    if not off.any():
+def difference(actual: Tensor, expected: Tensor) -> str:
+    """Describe the difference: "equal", or the number of values that differ and the largest error."""
+    error = (actual - expected).abs()
+    if not error.any():
         return "equal"
-    most = f"{float(off.max()):.0e}" if off.is_floating_point() else int(off.max())
-    return f"{int((off > 0).sum())} of {off.numel():,}, by {most}"
+    most = f"{float(error.max()):.0e}" if error.is_floating_point() else int(error.max())
+    return f"{int((error > 0).sum())} of {error.numel():,}, by {most}"
 
 
 def compare(name: str, folder: str) -> dict[str, list[str]]:
-    """``{way: what is told of each value}``."""
+    """Return ``{way: difference of each value}``."""
     torch.set_num_threads(1)
     extractor, reference, in_order = network(name), f"{folder}/reference.dna.npz", torch.arange(9)
     images = pictures()[:9]
     ranges = extractor.ranges or ActivationRanges.observe(extractor(images))
     make_dna(images, extractor, ranges=ranges).save(reference)
     expected = measure(extractor, reference, in_order, 4)
-    found: dict[str, Values] = {}
+    values_of_way: dict[str, Values] = {}
     for batch in range(1, 10):
-        found[f"batches of {batch}"] = measure(extractor, reference, in_order, batch)
-    found["backwards"] = measure(extractor, reference, in_order.flip(0), 4)
-    found["shuffled"] = measure(extractor, reference, torch.randperm(9), 5)
+        values_of_way[f"batches of {batch}"] = measure(extractor, reference, in_order, batch)
+    values_of_way["backwards"] = measure(extractor, reference, in_order.flip(0), 4)
+    values_of_way["shuffled"] = measure(extractor, reference, torch.randperm(9), 5)
     for threads in (1, 2, 4):
         torch.set_num_threads(threads)
         for batch in (1, 9):
-            found[f"{threads} threads, batches of {batch}"] = measure(extractor, reference, in_order, batch)
+            values_of_way[f"{threads} threads, batches of {batch}"] = measure(extractor, reference, in_order, batch)
     for world in (1, 2, 4):
-        found[f"{world} processes"] = in_processes(world, name, folder)
+        values_of_way[f"{world} processes"] = in_processes(world, name, folder)
     os.environ["NUMBA_CACHE_DIR"] = f"{folder}/numba"
     for cache in ("cold", "warm"):
-        found[f"numba cache {cache}"] = in_processes(1, name, folder)
+        values_of_way[f"numba cache {cache}"] = in_processes(1, name, folder)
     del os.environ["NUMBA_CACHE_DIR"]
-    return {way: [told(values[key], expected[key]) for key in VALUES] for way, values in found.items()}
+    return {way: [difference(values[key], expected[key]) for key in VALUES] for way, values in values_of_way.items()}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Which values stay equal")
+    parser = argparse.ArgumentParser(description="Values that stay equal")
     parser.add_argument("--networks", nargs="+", default=NETWORKS)
     names = parser.parse_args().networks
     columns = []

@@ -1,4 +1,4 @@
-"""How long fd takes from features, beside torch-fidelity's and torchmetrics' FID, and how far the three agree.
+"""Time of fd from features, beside torch-fidelity's and torchmetrics' FID, and agreement of the three.
 
     python tests/benchmarks/fd.py [--images 500 3000 10000] [--rounds 3]
 
@@ -57,14 +57,14 @@ def upstream(sets: tuple[Tensor, Tensor]) -> tuple[Tensor, ...]:
     for values, real in zip(sets, (True, False), strict=True):
         for batch in values.split(BATCH):
             fid.update(batch, real=real)
-    found: list[Tensor] = []
+    moments: list[Tensor] = []
     for sums, products, count in (
         (fid.real_features_sum, fid.real_features_cov_sum, fid.real_features_num_samples),
         (fid.fake_features_sum, fid.fake_features_cov_sum, fid.fake_features_num_samples),
     ):
         mean = sums / count
-        found += [mean, (products - count * torch.outer(mean, mean)) / (count - 1)]
-    return tuple(found)
+        moments += [mean, (products - count * torch.outer(mean, mean)) / (count - 1)]
+    return tuple(moments)
 
 
 def report(count: int, rounds: int) -> None:
@@ -90,7 +90,7 @@ def report(count: int, rounds: int) -> None:
     adding = in_turns(rounds, **sums)
     comparing = in_turns(rounds, **{name: partial(keeping, name) for name in distances})
     for name, value in values.items():
-        seconds = [median(found[name]) for found in (adding, comparing)]
+        seconds = [median(turns[name]) for turns in (adding, comparing)]
         times = median(t / o for t, o in zip(comparing[name], comparing["ours"], strict=True))
         error = abs(value / exact - 1)
         print(f"{count:>7}  {name:14}  {seconds[0]:7.2f}  {seconds[1]:10.2f}  {times:5.1f}  {error:9.0e}", flush=True)
@@ -99,11 +99,11 @@ def report(count: int, rounds: int) -> None:
 def from_samples(a: Tensor, b: Tensor) -> float:
     """fd without covariances, from singular values of the samples; the exact value to compare with."""
     x, y = (values.double() for values in (a, b))
-    one, other = ((values - values.mean(0)) / (len(values) - 1) ** 0.5 for values in (x, y))
+    a_centred, b_centred = ((values - values.mean(0)) / (len(values) - 1) ** 0.5 for values in (x, y))
     if len(x) > WIDTH:
-        one, other = torch.linalg.qr(one).R, torch.linalg.qr(other).R
-    roots = torch.linalg.svdvals(one @ other.T).sum()
-    spread = one.square().sum() + other.square().sum()
+        a_centred, b_centred = torch.linalg.qr(a_centred).R, torch.linalg.qr(b_centred).R
+    roots = torch.linalg.svdvals(a_centred @ b_centred.T).sum()
+    spread = a_centred.square().sum() + b_centred.square().sum()
     return float((x.mean(0) - y.mean(0)).square().sum() + spread - 2 * roots)
 
 

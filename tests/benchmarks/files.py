@@ -1,4 +1,4 @@
-"""How large a DNA file is and how long it takes to write and read, beside what the official code writes.
+"""Size of a DNA file and time to write and read it, beside a file of the official code.
 
     python tests/benchmarks/files.py [--images 48] [--rounds 3]
 
@@ -34,8 +34,8 @@ def measured(num_images: int) -> HistogramDNA:
     network = timm.create_model("vit_base_patch16_224", pretrained=False)
     extractor = DNAExtractor(network, layers=[*(f"blocks.{i}" for i in range(12)), "norm"])
     photos = photographs(num_images)
-    found = make_dna(photos, extractor, ranges="auto").ranges
-    return make_dna(photos, extractor, ranges=ActivationRanges(found.minimum, found.maximum, found.neurons))
+    ranges = make_dna(photos, extractor, ranges="auto").ranges
+    return make_dna(photos, extractor, ranges=ActivationRanges(ranges.minimum, ranges.maximum, ranges.neurons))
 
 
 def drawn(dna: HistogramDNA, num_images: int) -> HistogramDNA:
@@ -61,9 +61,9 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=48)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
-    few = measured(arguments.images)
+    dna_of_few = measured(arguments.images)
     print(f"{'images':>7}  {'':8}  {'MB':>6}  {'write s':>8}  {'read s':>7}")
-    for dna in (few, drawn(few, 5_000), drawn(few, 50_000)):
+    for dna in (dna_of_few, drawn(dna_of_few, 5_000), drawn(dna_of_few, 50_000)):
         with tempfile.TemporaryDirectory() as folder:
             report(dna, Path(folder, "x.dna.npz"), Path(folder, "x.npz"), arguments.rounds)
 
@@ -72,7 +72,7 @@ def report(dna: HistogramDNA, ours: Path, official: Path, rounds: int) -> None:
     write = in_turns(rounds, ours=lambda: dna.save(ours), official=lambda: official_write(dna, official))
     read = in_turns(rounds, ours=lambda: HistogramDNA.load(ours), official=lambda: official_read(official))
     for name, path in (("ours", ours), ("official", official)):
-        size, seconds = path.stat().st_size / 1e6, [median(found[name]) for found in (write, read)]
+        size, seconds = path.stat().st_size / 1e6, [median(turns[name]) for turns in (write, read)]
         print(f"{dna.num_images:>7}  {name:8}  {size:6.2f}  {seconds[0]:8.2f}  {seconds[1]:7.2f}")
 
 

@@ -1,4 +1,4 @@
-"""What decoding, resizing and the network cost, and how much of a bare forward pass's speed `make` keeps.
+"""Cost of decoding, resizing and the network, and the share of a bare forward pass's speed that `make` keeps.
 
     python tests/benchmarks/input.py [--images 2000] [--rounds 3]
 
@@ -61,19 +61,19 @@ def stages(folder: Path, extractor: DNAExtractor, count: int) -> None:
     statistic = histogram_statistic(extractor, 1000, None)
     side, activations = statistic.empty("cpu"), [extractor(batches[0])]
     size = extractor.input_size
-    found = {
+    speeds = {
         "decode": per_second(source.__getitem__, range(count), count),
         "resize": per_second(lambda image: resize_image(image, size), decoded, count),
         "forward": per_second(extractor, batches, count),
         "count": per_second(lambda values: statistic.add_(side, [values], len(batches[0])), activations * 2, 2 * 32),
     }
     print(f"{'stage, one thread':24} {'images/s':>9}")
-    for stage, speed in found.items():
+    for stage, speed in speeds.items():
         print(f"{stage:24} {speed:9.1f}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What the input side costs")
+    parser = argparse.ArgumentParser(description="Cost of the input side")
     parser.add_argument("--images", type=int, default=2000, help="at least 64")
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -97,10 +97,10 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
     print(f"\n{cores} cores, {threads} threads, load {os.getloadavg()[0]:.1f}; medians of {arguments.rounds}")
     print(f"{'':24} {'images/s':>9} {'of bare':>9}")
-    for way, taken in seconds.items():
+    for way, durations in seconds.items():
         label = "bare forward pass" if way == "bare" else f"make, {way} workers"
-        share = median(b / t for b, t in zip(seconds["bare"], taken, strict=True))
-        print(f"{label:24} {arguments.images / median(taken):9.1f} {share:9.0%}")
+        share = median(b / t for b, t in zip(seconds["bare"], durations, strict=True))
+        print(f"{label:24} {arguments.images / median(durations):9.1f} {share:9.0%}")
     print(f"chosen by default: {default_workers(arguments.images)} workers")
 
 

@@ -55,8 +55,8 @@ def main() -> None:
             arguments = ["make", home / "images", "-o", home / "x.dna.npz", "--feature", NAME]
             arguments += ["--weights-path", home / "weights.pth", *ranges]
             command = [sys.executable, "-c", MAKE, *map(str, arguments)]
-            said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            peak = int(re.search(r"peak (\d+)", said)[1])
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            peak = int(re.search(r"peak (\d+)", output)[1])
             print(
                 f"{Path(ranges[1]).name}: peak {peak / 1e6:.0f} MB, above the network {(peak - network) / 1e6:.0f} MB"
             )

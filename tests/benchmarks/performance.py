@@ -1,9 +1,9 @@
-"""What counting costs: a table for docs/performance.md, measured in one run.
+"""Cost of counting: a table for docs/numbers.md, measured in one run.
 
     python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast properties distance]
 
-Calls take turns, and what is told are medians, or medians of the ratio to the bare call of the same turn, so that a
-machine whose speed drifts does not matter.
+Calls take turns. Figures are medians, or medians of the ratio to the bare call of the same turn, so that a machine
+whose speed drifts does not matter.
 """
 
 from __future__ import annotations
@@ -129,14 +129,14 @@ def update(rounds: int) -> None:
     for name, make in networks().items():
         bare = make()
         ranges = ActivationRanges.observe(bare(images))
-        known = DNAEMD(make(), ranges=ranges)
-        known.update(images, real=True)
+        emd = DNAEMD(make(), ranges=ranges)
+        emd.update(images, real=True)
         layer = list(bare.neurons)[-1]
         # an extractor for each, or the passes would be shared
         calls = {
-            "DNAEMD": known,
+            "DNAEMD": emd,
             "auto": DNAEMD(make(), ranges="auto"),
-            "DNARealism": DNARealism(make(), reference=known.to_dna(True)),
+            "DNARealism": DNARealism(make(), reference=emd.to_dna(True)),
             "DNAFrechet": DNAFrechet(make()),
             "FID": FrechetInceptionDistance(make().pooled(layer)),
         }
@@ -177,9 +177,9 @@ def computing(images: Tensor, rounds: int) -> None:
 def contrast(rounds: int) -> None:
     """Scores of 32 images, and of a pool all that it takes until they are there."""
     images = pictures(32)
-    known = DNAEMD(DNAExtractor())
-    known.update(images, real=True)
-    dna = known.to_dna(True)
+    emd = DNAEMD(DNAExtractor())
+    emd.update(images, real=True)
+    dna = emd.to_dna(True)
     bare = DNAExtractor()
     ways = {"distance": None, "contrast with a DNA": dna, "contrast with the pool": "pool"}
     metrics = {
@@ -202,7 +202,7 @@ def contrast(rounds: int) -> None:
 
 
 def properties(rounds: int) -> None:
-    """What a layer of properties adds to counting images of two sizes, as a share of the bare call."""
+    """Overhead of a layer of properties over counting, for images of two sizes, as a share of the bare call."""
     print(f"\n{'properties of images':24}")
     for side in (224, 512):
         images = torch.nn.functional.interpolate(pictures(16).float(), (side, side)).to(torch.uint8)
@@ -229,12 +229,12 @@ def distance(rounds: int) -> None:
 def sync(rounds: int) -> None:
     print(f"\n{'sync of DNAEMD, ms':24}" + "".join(f"{count:>6} processes" for count in (2, 4)))
     for name, neurons in (("efficientnet_lite0", 2064), ("vit_base_patch16_224", 9984)):
-        found = []
+        milliseconds = []
         for count in (2, 4):
             results = mp.get_context("spawn").SimpleQueue()
             mp.spawn(_reduce, (count, neurons * BINS, rounds, results), nprocs=count)
-            found.append(results.get())
-        print(f"{name:24}" + "".join(f"{ms:16.1f}" for ms in found))
+            milliseconds.append(results.get())
+        print(f"{name:24}" + "".join(f"{ms:16.1f}" for ms in milliseconds))
 
 
 def _reduce(rank: int, count: int, cells: int, rounds: int, results: object) -> None:
@@ -255,7 +255,7 @@ def _reduce(rank: int, count: int, cells: int, rounds: int, results: object) -> 
 
 def growth(rounds: int) -> None:
     print(f"\n{'growth':24} {'ms':>9} {'ns/act':>9}")
-    for what, shape, num_bins in [
+    for label, shape, num_bins in [
         *((f"{images} images", (images, 64, 28, 28), BINS) for images in (8, 32, 128)),
         *((f"{neurons} neurons", (32, neurons, 14, 14), BINS) for neurons in (64, 512, 4096)),
         *((f"{bins} bins", (32, 64, 28, 28), bins) for bins in (50, 1000, 10_000, 65_536)),
@@ -265,7 +265,7 @@ def growth(rounds: int) -> None:
         counts = torch.zeros(shape[1], num_bins, dtype=torch.int64)
         call = lambda x=x, c=counts, b=bins: cpu.add_counts_(c, [{"x": x}], b)  # noqa: E731
         seconds = median(in_turns(rounds, call=call)["call"])
-        print(f"{what:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
+        print(f"{label:24} {seconds * 1e3:9.2f} {seconds / x.numel() * 1e9:9.2f}")
 
 
 SECTIONS = {
@@ -281,7 +281,7 @@ SECTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What counting costs")
+    parser = argparse.ArgumentParser(description="Cost of counting")
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     arguments = parser.parse_args()

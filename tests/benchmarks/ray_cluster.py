@@ -1,10 +1,10 @@
-"""What a Ray cluster of three nodes on one machine makes of shards: speed beside one process, memory of the driver.
+"""Speed of a Ray cluster of three nodes on one machine beside one process, on shards, and memory of the driver.
 
     python tests/benchmarks/ray_cluster.py [--images 2000] [--shards 20 200] [--nodes 3]
 
 The images are JPEGs of 512 x 512 pixels. One process runs on one core, and so does each node. Each job runs in
-a process of its own, and is told with the seconds that it took (a cluster runs already, its workers start within the
-job), its peak memory, and what it held before it began. The first set is measured once more while a node is killed,
+a process of its own. Its line has the seconds that it took (a cluster runs already, its workers start within the job),
+its peak memory, and its memory before it began. The first set is measured once more while a node is killed,
 after a third of the images. All DNAs must be equal to the last byte.
 """
 
@@ -38,35 +38,35 @@ def shards_of(images: Path, folder: Path, count: int) -> str:
 
 
 def memory() -> float:
-    """The most that this process has held, in MB."""
+    """Peak memory of this process, in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def job(source: str, output: str, engine: str | None, kill_at: int) -> None:
-    """One job, whose figures go to stdout; at ``kill_at`` images it asks for a node to be killed."""
+    """Run a job and print its figures; at ``kill_at`` images, ask for a node to be killed."""
     from torchmetrics_dna import DNAExtractor
     from torchmetrics_dna.images import Reading
     from torchmetrics_dna.jobs.job import Job
     from torchmetrics_dna.jobs.make_files import make_files
     from torchmetrics_dna.statistics.resolve import resolve
 
-    told: list[float] = []
+    killed_at: list[float] = []
 
     def progress(_: str, done: int, total: int | None) -> None:
-        if kill_at and done >= kill_at and kill_at not in told:
-            told.append(kill_at)
+        if kill_at and done >= kill_at and kill_at not in killed_at:
+            killed_at.append(kill_at)
             print("kill", flush=True)
-        if done and "first" not in found:
-            found["first"] = time.perf_counter() - start
+        if done and "first" not in figures:
+            figures["first"] = time.perf_counter() - start
 
-    found: dict[str, float] = {}
+    figures: dict[str, float] = {}
     extractor = DNAExtractor()
     extractor.ranges  # noqa: B018 - as a job has them before it begins
-    found["before"] = memory()
+    figures["before"] = memory()
     start = time.perf_counter()
     reading = Reading(progress=progress, num_workers=None if engine else 0)
     make_files(source, output, Job.for_dnas(resolve(extractor), ["histogram", "gaussian"], reading), on=engine)
-    print(json.dumps(found | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
+    print(json.dumps(figures | {"seconds": time.perf_counter() - start, "peak": memory()}), flush=True)
 
 
 def run(source: str, output: Path, address: str | None = None, kill: Any = None, at: int = 0) -> dict[str, Any]:
@@ -106,25 +106,29 @@ def main() -> None:
             nodes = [cluster.add_node(num_cpus=1, object_store_memory=_STORE) for _ in range(arguments.nodes)]
             for count in arguments.shards:
                 source = shards_of(folder / "images", folder / f"{count}", count)
-                ways: dict[str, Any] = {"one core": {}, "Ray": {"address": cluster.address}}
+                options_of_way: dict[str, Any] = {"one core": {}, "Ray": {"address": cluster.address}}
                 if count == arguments.shards[0] and arguments.nodes > 1:
                     kill = {"kill": lambda: cluster.remove_node(nodes.pop(), allow_graceful=False)}
-                    ways["Ray, a node killed"] = {"address": cluster.address, "at": arguments.images // 3, **kill}
-                made = set()
-                for way, given in ways.items():
+                    options_of_way["Ray, a node killed"] = {
+                        "address": cluster.address,
+                        "at": arguments.images // 3,
+                        **kill,
+                    }
+                contents = set()
+                for way, options in options_of_way.items():
                     output = folder / f"{way} {count}.dna.npz"
-                    found = run(source, output, **given)
+                    figures = run(source, output, **options)
                     files = [
                         output.with_name(output.name.replace(".dna", f".{k}.dna")) for k in ("histogram", "gaussian")
                     ]
-                    made.add(tuple(file.read_bytes() for file in files))
-                    speed = arguments.images / found["seconds"]
+                    contents.add(tuple(file.read_bytes() for file in files))
+                    speed = arguments.images / figures["seconds"]
                     print(
-                        f"{f'{way}, {count} shards':28} {speed:9.1f} {found['seconds']:8.1f} {found['first']:9.1f}"
-                        f" {found['peak']:8.0f} {found['before']:7.0f}",
+                        f"{f'{way}, {count} shards':28} {speed:9.1f} {figures['seconds']:8.1f} {figures['first']:9.1f}"
+                        f" {figures['peak']:8.0f} {figures['before']:7.0f}",
                         flush=True,
                     )
-                assert len(made) == 1, "bytes differ"
+                assert len(contents) == 1, "bytes differ"
                 if len(nodes) < arguments.nodes:
                     nodes.append(cluster.add_node(num_cpus=1, object_store_memory=_STORE))
         finally:

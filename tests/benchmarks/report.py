@@ -1,4 +1,4 @@
-"""How much longer a report takes than the comparison that it shows: ``python tests/benchmarks/report.py``.
+"""Overhead of a report over the comparison that it shows: ``python tests/benchmarks/report.py``.
 
 Two folders of crops of the photographs that scikit-image ships, those of the second blurred. Both commands run at once,
 a core each, then once more with cores swapped: so a machine whose speed drifts slows down both. With 5,000 images a
@@ -25,7 +25,7 @@ COMMANDS = {"compare": (), "report": ("-o", "page.html")}
 
 
 def run(command: str, core: int, folder: Path, seconds: dict[str, float]) -> None:
-    """One command on one core."""
+    """Time a command on a core."""
     line = ["taskset", "--cpu-list", str(core), sys.executable, "-m", "torchmetrics_dna", command, "a", "b"]
     start = time.perf_counter()
     subprocess.run([*line, *COMMANDS[command]], cwd=folder, check=True, capture_output=True)
@@ -33,20 +33,20 @@ def run(command: str, core: int, folder: Path, seconds: dict[str, float]) -> Non
 
 
 def write(folder: Path, size: int) -> None:
-    """Both sides."""
+    """Write the images of both sides."""
     photos = photographs(2 * size)
-    for side, some in (("a", photos[::2]), ("b", [blur(photo, 3) for photo in photos[1::2]])):
+    for side, images in (("a", photos[::2]), ("b", [blur(photo, 3) for photo in photos[1::2]])):
         (folder / side).mkdir()
-        for i, photo in enumerate(some):
+        for i, photo in enumerate(images):
             Image.fromarray(photo).save(folder / side / f"{i}.png", compress_level=1)
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="What a report costs on top of a comparison")
+    parser = argparse.ArgumentParser(description="Overhead of a report over a comparison")
     parser.add_argument("--size", type=int, default=5000, help="images a side")
     size = parser.parse_args().size
     cores = sorted(os.sched_getaffinity(0))[:2]
-    longer = []
+    overheads = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         write(folder, size)
@@ -60,10 +60,10 @@ def main() -> None:
                 thread.start()
             for thread in threads:
                 thread.join()
-            longer.append(seconds["report"] / seconds["compare"] - 1)
-            told = ", ".join(f"{command} {seconds[command]:.1f} s" for command in COMMANDS)
-            print(f"{size:,} images a side, a core each: {told}", flush=True)
-    print(f"a report takes {mean(longer):.1%} longer ({longer[0]:+.1%}, {longer[1]:+.1%})")
+            overheads.append(seconds["report"] / seconds["compare"] - 1)
+            times = ", ".join(f"{command} {seconds[command]:.1f} s" for command in COMMANDS)
+            print(f"{size:,} images a side, a core each: {times}", flush=True)
+    print(f"a report takes {mean(overheads):.1%} longer ({overheads[0]:+.1%}, {overheads[1]:+.1%})")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,9 @@
-"""How memory and speed depend on the number of images, for shards and for sources with an index.
+"""Memory and speed by the number of images, for shards and for sources with an index.
 
     python tests/benchmarks/shards.py [--images 20000 200000] [--kinds shards parquet tar folder]
 
 Tiny images (PNG, 24 pixels) and a tiny network, so that reading is what is measured. Each line is a process of its own
-that makes a DNA by two workers; its peak is told with that of its workers, and what the source takes once it is open.
+that makes a DNA by two workers; the line has its peak, that of its workers, and the memory of the opened source.
 Linux only.
 """
 
@@ -103,16 +103,16 @@ def main() -> None:
     print("| source | images | open, s | it takes, MB | images a second | peak, MB | of a worker, MB |")
     print("|---|--:|--:|--:|--:|--:|--:|")
     for kind in arguments.kinds:
-        write, pattern, whole = KINDS[kind]
+        write, pattern, single_part = KINDS[kind]
         for count in arguments.images:
             with tempfile.TemporaryDirectory() as name:
                 folder = Path(name, "images")
                 folder.mkdir()
-                for first in range(0, count, count if whole else OF_SHARD):
-                    write(folder / f"{first // OF_SHARD:05}", range(first, count if whole else first + OF_SHARD))
+                for first in range(0, count, count if single_part else OF_SHARD):
+                    write(folder / f"{first // OF_SHARD:05}", range(first, count if single_part else first + OF_SHARD))
                 command = [sys.executable, "-c", RUN, str(folder / pattern), f"{name}/x.dna.npz"]
-                said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
-            opening, taken, seconds, peak, worker = map(float, said.split())
+                output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            opening, taken, seconds, peak, worker = map(float, output.split())
             figures = f"{opening:.1f} | {taken:.0f} | {count / seconds:,.0f} | {peak:.0f} | {worker:.0f}"
             print(f"| {kind} | {count:,} | {figures} |", flush=True)
 

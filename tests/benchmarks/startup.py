@@ -1,4 +1,4 @@
-"""What a command costs beside what it must: ``python tests/benchmarks/startup.py [start | small | make]``.
+"""Time of commands beside their unavoidable work: ``python tests/benchmarks/startup.py [start | small | make]``.
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
@@ -52,7 +52,7 @@ def write_photographs(folder: Path, count: int, size: int, quality: int) -> Path
 
 
 class Cost(NamedTuple):
-    """Seconds of a whole process by the clock, and of processors, its own processes included; what it printed."""
+    """Seconds of a process by the clock and of processor time, its children included, and its output."""
 
     clock: float
     processor: float
@@ -60,16 +60,16 @@ class Cost(NamedTuple):
 
 
 def cost(command: list[str]) -> Cost:
-    """What a process costs."""
+    """Run a command and return its cost."""
     before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    taken, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert done.returncode in (0, 2), done.stderr
-    return Cost(taken, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done.stdout)
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
+    assert process.returncode in (0, 2), process.stderr
+    return Cost(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, process.stdout)
 
 
 def measure_starts(folder: Path) -> None:
-    """Commands that need no network."""
+    """Measure commands that need no network."""
     photographs = write_photographs(folder / "a", 8, 256, 95)
     cost([*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")])
     for words in ("--help", "compare --help", "compare a b --nonsense", "make a -o x.txt", "info a.dna.npz"):
@@ -79,7 +79,7 @@ def measure_starts(folder: Path) -> None:
 
 
 def measure_small(folder: Path) -> None:
-    """``compare`` of two folders of 8 images; the first turn, in which numba compiles, does not count."""
+    """Measure ``compare`` of two folders of 8 images, without the first turn, in which numba compiles."""
     folders = [str(write_photographs(folder / name, 8, 256, q)) for name, q in (("a", 95), ("b", 40))]
     forward = [sys.executable, "-c", FORWARD, "tf_efficientnet_lite0", "16"]
     turns = [(cost([*COMMAND, "compare", *folders]), cost(forward)) for _ in range(6)][1:]
@@ -91,7 +91,7 @@ def measure_small(folder: Path) -> None:
 
 
 def measure_make(folder: Path) -> None:
-    """``make`` of 240 images."""
+    """Measure ``make`` of 240 images."""
     photographs = write_photographs(folder / "a", 240, 512, 90)
     weights = str(folder / "resnet50.pth")
     subprocess.run([sys.executable, "-c", WEIGHTS, weights], check=True)
@@ -99,9 +99,12 @@ def measure_make(folder: Path) -> None:
     make += ["--feature", "resnet50", "--weights-path", weights]
     for _ in range(3):
         forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed)
-        taken, imports = cost(make).clock, cost([sys.executable, "-c", "import timm, torch"]).clock
-        ratios = ", ".join(f"{(taken - less) / forward:.2f} of them and {less:.1f} s" for less in (imports, 3.0))
-        print(f"make {taken:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}")
+        make_seconds, imports = cost(make).clock, cost([sys.executable, "-c", "import timm, torch"]).clock
+        ratios = ", ".join(
+            f"{(make_seconds - subtracted) / forward:.2f} of them and {subtracted:.1f} s"
+            for subtracted in (imports, 3.0)
+        )
+        print(f"make {make_seconds:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}")
 
 
 if __name__ == "__main__":

@@ -9,15 +9,54 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from large_means import SAMPLES, add, agrees, side_of, statistic
+from networks import Outputs
 from processes import run
 from torchmetrics.utilities.distributed import gather_all_tensors
+
+from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna.statistics import CrossMomentStatistic, State
+
+WIDTHS = {"a": 4, "b": 3}
+statistic = CrossMomentStatistic(
+    DNAExtractor(Outputs(lambda imgs: {name: imgs.new_zeros(len(imgs), n) for name, n in WIDTHS.items()}))
+)
+_random = np.random.default_rng(0)
+# means of about 10,000 with spreads from 0.01 to 1, as of a layer without normalisation
+SAMPLES = 1e4 * _random.uniform(-1, 1, 7) + _random.normal(size=(200, 7)) @ _random.normal(size=(7, 7)) * np.logspace(
+    -2, 0, 7
+)
+
+
+def add(side: State, samples: np.ndarray) -> None:
+    values = torch.from_numpy(samples.copy())
+    # the second layer has two positions, whose mean counts
+    layers = {"a": values[:, :4], "b": torch.stack([values[:, 4:] - 0.5, values[:, 4:] + 0.5], 2)}
+    statistic.add_(side, [layers], len(samples))
+
+
+def side_of(samples: np.ndarray, batch: int | None = None) -> State:
+    side = statistic.empty("cpu")
+    for first in range(0, len(samples), batch or max(1, len(samples))):
+        add(side, samples[first : first + (batch or len(samples))])
+    return side
+
+
+def check_moments(side: State, samples: np.ndarray) -> None:
+    """Assert that mean and covariance are those of numpy; errors of a covariance are relative to the two spreads."""
+    dna = statistic.value(side)
+    assert dna.num_images == len(samples)
+    np.testing.assert_allclose(dna.mean, samples.mean(0), rtol=1e-14)
+    for layer, columns in dna.neurons.slices.items():
+        expected = np.cov(samples[:, columns].T)
+        spreads = np.sqrt(np.diag(expected))
+        error = np.abs(dna.cov[layer].numpy() - expected) / np.outer(spreads, spreads)
+        assert error.max() < 1e-10
 
 
 @pytest.mark.parametrize("batch", [1, 7, 200])
 def test_small_spreads_on_large_means_keep_their_digits(batch: int) -> None:
-    agrees(side_of(SAMPLES, batch), SAMPLES)
-    agrees(side_of(SAMPLES[::-1], batch), SAMPLES)
+    check_moments(side_of(SAMPLES, batch), SAMPLES)
+    check_moments(side_of(SAMPLES[::-1], batch), SAMPLES)
 
 
 def test_sums_about_0_would_lose_them() -> None:
@@ -42,15 +81,15 @@ def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, off
     sides = [side_of(part, 9) for part in np.split(samples, ends[:-1])]
     before = [{name: tensor.clone() for name, tensor in side.items()} for side in sides]
     while len(sides) > 1:
-        one, other = random.sample(sides, 2)  # type: ignore[attr-defined]
-        statistic.merge_(one, other)
-        sides = [side for side in sides if side is not other]
-    agrees(sides[0], samples)
-    untouched = statistic.empty("cpu")
-    statistic.merge_(untouched, before[0])
-    assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
-    statistic.merge_(untouched, statistic.empty("cpu"))
-    assert all(torch.equal(untouched[name], before[0][name]) for name in untouched)
+        target, source = random.sample(sides, 2)  # type: ignore[attr-defined]
+        statistic.merge_(target, source)
+        sides = [side for side in sides if side is not source]
+    check_moments(sides[0], samples)
+    merged = statistic.empty("cpu")
+    statistic.merge_(merged, before[0])
+    assert all(torch.equal(merged[name], before[0][name]) for name in merged)
+    statistic.merge_(merged, statistic.empty("cpu"))
+    assert all(torch.equal(merged[name], before[0][name]) for name in merged)
 
 
 def test_one_image_has_no_covariance() -> None:
@@ -69,19 +108,17 @@ def test_values_that_are_not_finite_change_nothing() -> None:
 
 def share_moments(rank: int, world: int) -> None:
     """Covariances of large means over processes, the last of which saw nothing, are those that numpy finds."""
-    from large_means import SAMPLES, agrees, side_of, statistic
-
-    mine = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
-    side = side_of(mine, 7)
+    shard = SAMPLES[:0] if rank == world - 1 else SAMPLES[rank :: world - 1]
+    side = side_of(shard, 7)
     address = side["cross_moments"].data_ptr()
     statistic.reduce_(side)
     assert side["cross_moments"].data_ptr() == address
-    agrees(side, SAMPLES)
+    check_moments(side, SAMPLES)
     for tensor in side.values():
-        assert all(torch.equal(other, tensor) for other in gather_all_tensors(tensor))
-    nothing = statistic.empty("cpu")
-    statistic.reduce_(nothing)
-    assert statistic.value(nothing).num_images == 0
+        assert all(torch.equal(gathered, tensor) for gathered in gather_all_tensors(tensor))
+    empty = statistic.empty("cpu")
+    statistic.reduce_(empty)
+    assert statistic.value(empty).num_images == 0
 
 
 def test_processes_find_the_covariance_of_all(tmp_path: Path) -> None:

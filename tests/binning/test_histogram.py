@@ -1,22 +1,62 @@
+"""Counts by every way, under one signature, against numpy and the official ones."""
+
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 
 import numpy as np
 import pytest
 import torch
+from cuts import every_cut, in_parts
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from layouts import LAYOUTS, laid_out
 from torch import Tensor
-from ways import LAYOUTS, TRITON_DEVICE, WAYS, every_cut, histogram_by, in_parts, laid_out
 
 from torchmetrics_dna import ActivationRanges
-from torchmetrics_dna.binning import bins_within, counting, cuda, histogram
-from torchmetrics_dna.binning.cpu import covers
+from torchmetrics_dna.binning import Bins, bins_within, counting, cpu, cuda, histogram
+from torchmetrics_dna.binning.histogram import check_finite
+from torchmetrics_dna.binning.layouts import placed
 from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.neurons import Neurons
+
+Parts = Sequence[Mapping[str, Tensor]]
+Count = Callable[[Tensor, Parts, Bins], None]
+TRITON_DEVICE = "cuda" if torch.cuda.is_available() else "cpu"  # the CPU where Triton interprets, see conftest
+
+
+def by_torch(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    check_finite(parts)
+    histogram.add_counts_(counts, parts, bins)
+
+
+def by_numba(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    assert cpu.covers(parts, bins.num_bins)
+    cpu.add_counts_(counts, parts, bins)
+
+
+def by_triton(counts: Tensor, parts: Parts, bins: Bins) -> None:
+    check_finite(parts)
+    on_device = counts.to(TRITON_DEVICE)
+    on_triton = [{layer: values.to(TRITON_DEVICE) for layer, values in part.items()} for part in parts]
+    bins = bins.to(torch.device(TRITON_DEVICE))
+    for rows, layer in placed(on_triton):
+        cuda.add_layer_(on_device[rows], layer, bins.take(rows))
+    counts.copy_(on_device)
+
+
+WAYS: dict[str, Count] = {"torch": by_torch, "numba": by_numba, "triton": by_triton}
+
+
+def histogram_by(way: str, activations: Tensor, low: Tensor, high: Tensor, num_bins: int) -> Tensor:
+    """Count a histogram like ``activation_histogram``, by one of ``WAYS``."""
+    counts = torch.zeros(activations.shape[1], num_bins, dtype=torch.int64)
+    WAYS[way](counts, [{"activations": activations}], bins_within(low, high, num_bins))
+    return counts
+
 
 every_way = pytest.mark.parametrize("way", WAYS)
 
@@ -37,8 +77,8 @@ def test_counts_equal_the_official_ones_cell_by_cell(name: str, num_bins: int, w
         low, high = golden_bounds(golden, layer)
         for acts, counts in sets:
             values = channels_first(golden[f"{acts}-{layer}"], str(golden[f"layout-{layer}"]))
-            found = histogram_by(way, values, low, high, num_bins)
-            np.testing.assert_array_equal(found.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
+            actual = histogram_by(way, values, low, high, num_bins)
+            np.testing.assert_array_equal(actual.numpy(), golden[f"{counts}-B{num_bins}-{layer}"])
 
 
 @pytest.mark.parametrize("way", ["torch", "numba"])  # Triton counts layer by layer, as above
@@ -56,7 +96,7 @@ def test_batches_of_several_layers_add_up_to_the_official_counts(way: str) -> No
 
 
 def by_numpy(values: np.ndarray, low: np.ndarray, high: np.ndarray, num_bins: int) -> np.ndarray:
-    """Section 4 and Eq. (1), (2), written out once more, without torch and neuron by neuron."""
+    """Count by Section 4 and Eq. (1), (2) in float64, without torch, neuron by neuron."""
     counts = np.zeros((values.shape[1], num_bins), np.int64)
     for neuron in range(values.shape[1]):
         centre, half = (low[neuron] + high[neuron]) / 2, (high[neuron] - low[neuron]) / 2 + 1e-8
@@ -78,8 +118,8 @@ finite = st.floats(-1e6, 1e6, width=32)
 )
 @settings(deadline=None, max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
-    found = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, low, low + span, num_bins))
+    counts = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, low, low + span, num_bins))
 
 
 @every_way
@@ -92,8 +132,8 @@ def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int
     near = np.concatenate([edges, np.nextafter(edges.astype(np.float32), np.inf), [low, high, 0.0, -0.0, 3e38, -3e38]])
     values = near.astype(np.float32)[None, None]
     ends = np.array([low]), np.array([high])
-    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, num_bins))
+    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
 
 
 @every_way
@@ -106,8 +146,8 @@ def test_values_so_close_to_edges_that_float32_could_err(
     edges = (low + (high - low) * np.arange(1001) / 1000) + steps * (1 if dtype is np.float32 else 0.1)
     values = edges.astype(dtype).reshape(-1, 1)  # an image each, since one that is near an edge saves its neighbours
     ends = np.array([low]), np.array([high])
-    found = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
-    np.testing.assert_array_equal(found.numpy(), by_numpy(values, *ends, 1000))
+    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), 1000)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, 1000))
 
 
 @pytest.mark.parametrize(
@@ -140,8 +180,8 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
     counts = torch.zeros(2 * values.shape[1], 30, dtype=torch.int64)
     WAYS[way](counts, in_parts(values, cut), bins_within(low.repeat(2), high.repeat(2), 30))
-    double, once = (by_numpy(some.numpy(), low.numpy(), high.numpy(), 30) for some in (values * 2, values))
-    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, once]))
+    double, single = (by_numpy(scaled.numpy(), low.numpy(), high.numpy(), 30) for scaled in (values * 2, values))
+    np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
 
 
 @pytest.mark.parametrize("num_bins", [3, 3000])
@@ -198,22 +238,6 @@ def test_threads_change_nothing_and_layers_may_be_large(way: str, threads: int) 
     np.testing.assert_array_equal(counts.numpy() - 1, expected)
 
 
-@every_way
-@given(
-    arrays(np.float32, st.tuples(st.integers(2, 6), st.just(3), st.integers(1, 5)), elements=finite),
-    st.data(),
-)
-@settings(deadline=None, max_examples=12)
-def test_counts_do_not_depend_on_order_or_split(way: str, values: np.ndarray, data: st.DataObject) -> None:
-    acts = torch.from_numpy(values)
-    low, high = torch.full((3,), -100.0).double(), torch.full((3,), 50.0).double()
-    whole = histogram_by(way, acts, low, high, 20)
-    order = torch.tensor(data.draw(st.permutations(range(len(acts)))))
-    cut = data.draw(st.integers(0, len(acts)))
-    parts = [histogram_by(way, acts[order][part], low, high, 20) for part in (slice(cut), slice(cut, None))]
-    torch.testing.assert_close(parts[0] + parts[1], whole, rtol=0, atol=0)
-
-
 @pytest.mark.parametrize("chunk", [1, 5, 64, 10**9])
 def test_counts_do_not_depend_on_chunks(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     acts = torch.randn(4, 6, 3, 5)
@@ -240,35 +264,31 @@ def test_values_that_are_not_finite_change_nothing(way: str, num_bins: int, bad:
 @pytest.mark.parametrize("module", [histogram, cuda])
 @pytest.mark.parametrize("value", [0.5, float("nan"), float("inf"), -float("inf")])
 def test_what_is_accepted_is_for_the_caller_to_say(module: ModuleType, value: float) -> None:
-    where = "cpu" if module is histogram else TRITON_DEVICE
+    device = "cpu" if module is histogram else TRITON_DEVICE
     for accepted in (0, 1):
-        counts = torch.full((3, 10), 7, device=where)
-        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(where))
-        module.add_layer_(counts, torch.full((2, 3, 4), value, device=where), bins, counts.new_tensor(accepted))
+        counts = torch.full((3, 10), 7, device=device)
+        bins = bins_within(torch.zeros(3), torch.ones(3), 10).to(torch.device(device))
+        module.add_layer_(counts, torch.full((2, 3, 4), value, device=device), bins, counts.new_tensor(accepted))
         assert counts.sum() == 3 * (10 * 7 + 8 * accepted)
 
 
 def test_the_fast_way_is_taken_where_it_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    taken: list[str] = []
-    way = counting.optional("binning.cpu")
-    monkeypatch.setattr(way, "add_counts_", lambda *_: taken.append("numba"))
-    monkeypatch.setattr(counting, "count_by_torch_", lambda *_: taken.append("torch"))
+    calls: list[str] = []
+    compiled = counting.optional("binning.cpu")
+    monkeypatch.setattr(compiled, "add_counts_", lambda *_: calls.append("numba"))
+    monkeypatch.setattr(counting, "count_by_torch_", lambda *_: calls.append("torch"))
     ends = torch.zeros(3), torch.ones(3)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert not covers([{"x": torch.zeros(1, 3)}], 2**30)
-    assert not covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
+    assert not cpu.covers([{"x": torch.zeros(1, 3)}], 2**30)
+    assert not cpu.covers([{"x": torch.zeros(1, 3, device="meta")}], 4)
     monkeypatch.setattr(counting, "optional", lambda _: None)
     activation_histogram(torch.zeros(1, 3), *ends, 4)
-    assert taken == ["numba", "torch"]
+    assert calls == ["numba", "torch"]
 
 
 def test_activations_that_want_a_gradient() -> None:
     values = torch.tensor([[0.1], [0.9]], requires_grad=True)
     assert activation_histogram(values, torch.zeros(1), torch.ones(1), 2).tolist() == [[1, 1]]
-
-
-def test_no_images_no_counts() -> None:
-    assert not activation_histogram(torch.empty(0, 2, 3), torch.zeros(2), torch.ones(2), 4).any()
 
 
 @pytest.mark.parametrize(

@@ -62,14 +62,14 @@ def test_any_split_in_any_order_gives_the_same(values: np.ndarray, num_bins: int
     total = torch.zeros_like(counts)
     for part in (values[order][:cut], values[order][cut:]):
         if len(part):
-            own_grid, own = counted(part, num_bins)
-            regrid_(own, own_grid, grid)
-            total += own
+            part_grid, part_counts = counted(part, num_bins)
+            regrid_(part_counts, part_grid, grid)
+            total += part_counts
     assert torch.equal(total, counts)
 
 
 class Echo(torch.nn.Module):
-    """Its images are its activations."""
+    """Network whose activations are its images."""
 
     def forward(self, imgs: Tensor) -> Tensor:
         return imgs
@@ -85,9 +85,9 @@ def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins
     for batch in batches:
         statistic.add_(one_by_one, [batch], len(batch["output"]))
     for batch in reversed(batches):
-        other = statistic.empty("cpu")
-        statistic.add_(other, [batch], len(batch["output"]))
-        statistic.merge_(merged, other)
+        single = statistic.empty("cpu")
+        statistic.add_(single, [batch], len(batch["output"]))
+        statistic.merge_(merged, single)
     assert all(torch.equal(one_by_one[name], merged[name]) for name in statistic.fields)
     grown = statistic.value(one_by_one)
     assert int(grown.counts.sum()) == sum(part.size for part in parts)
@@ -111,14 +111,14 @@ def test_bad_batches_change_nothing() -> None:
 def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.ndarray, b: np.ndarray) -> None:
     grid = Grid(torch.tensor([-2, 1]), torch.tensor([-3, 5]))
     low, high = np.array([-0.6, 10.3]), np.array([0.7, 25.0])
-    found = dna_emd_on_grid(*map(torch.from_numpy, (a, b)), grid, *map(torch.from_numpy, (low, high)))
+    distances = dna_emd_on_grid(*map(torch.from_numpy, (a, b)), grid, *map(torch.from_numpy, (low, high)))
     for i, (width, start) in enumerate(((0.25, -3), (2.0, 5))):
         edges = (start + np.arange(9)) * width
         difference = np.concatenate([[0], np.cumsum(a[i] / a[i].sum() - b[i] / b[i].sum())])
         half = (high[i] - low[i]) / 2 + 1e-8
         x = np.linspace((high[i] + low[i]) / 2 - half, (high[i] + low[i]) / 2 + half, 200_001)
         area = trapezoid(np.abs(np.interp(x, edges, difference, left=0, right=0)), x)
-        np.testing.assert_allclose(found[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
+        np.testing.assert_allclose(distances[i], area / (2 * half) * 8, rtol=1e-4, atol=1e-6)
 
 
 def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(photos: list[np.ndarray]) -> None:
@@ -128,42 +128,44 @@ def test_self_ranging_distances_are_those_of_fixed_ranges_to_1_percent(photos: l
     fixed = make_dna(photos, extractor, ranges=observed)
     for degrade, strength in ((blur, 1), (blur, 3), (noise, 2)):
         copies = [degrade(photo, strength) for photo in photos]
-        by_itself = real.distances(make_dna(copies, extractor, ranges="auto"))
+        self_ranging = real.distances(make_dna(copies, extractor, ranges="auto"))
         expected = fixed.distances(make_dna(copies, extractor, ranges=observed))
-        assert float(by_itself.mean()) == pytest.approx(float(expected.mean()), rel=0.01)
-        for where in extractor.neurons.slices.values():
-            assert float(by_itself[where].mean()) == pytest.approx(float(expected[where].mean()), rel=0.01)
+        assert float(self_ranging.mean()) == pytest.approx(float(expected.mean()), rel=0.01)
+        for layer_slice in extractor.neurons.slices.values():
+            assert float(self_ranging[layer_slice].mean()) == pytest.approx(
+                float(expected[layer_slice].mean()), rel=0.01
+            )
 
 
 @pytest.mark.parametrize("ranges", ["auto", None])
 def test_moments_read_off_histograms_are_off_by_half_a_bin_at_most(ranges: str | None) -> None:
     images = random_images(20, 3, (30, 30))
     extractor = DNAExtractor(Pixels())
-    given = ActivationRanges.observe(extractor(images)) if ranges is None else ranges
-    dna = make_dna(images, extractor, ranges=given, num_bins=200)
+    bin_ranges = ActivationRanges.observe(extractor(images)) if ranges is None else ranges
+    dna = make_dna(images, extractor, ranges=bin_ranges, num_bins=200)
     assert isinstance(dna, HistogramDNA)
-    bell = dna.to_gaussian()
-    assert bell.statistics == "activations"
+    gaussian = dna.to_gaussian()
+    assert gaussian.statistics == "activations"
     width = dna.grid.width if ranges == "auto" else (dna.ranges.bounds()[1] - dna.ranges.bounds()[0]) / 200
     values = [x.transpose(0, 1).flatten(1).double() for x in extractor(images).values()]
     mean, var = (torch.cat([f(x) for x in values]) for f in (lambda x: x.mean(1), lambda x: x.var(1, correction=0)))
-    assert ((bell.mean - mean).abs() <= width / 2).all()
-    assert ((bell.var.sqrt() - var.sqrt()).abs() <= width / 2).all()
+    assert ((gaussian.mean - mean).abs() <= width / 2).all()
+    assert ((gaussian.var.sqrt() - var.sqrt()).abs() <= width / 2).all()
     with pytest.raises(ValueError, match="merge the histograms"):
-        bell.merge(bell)
+        gaussian.merge(gaussian)
 
 
 def test_self_ranging_dnas_merge_and_are_selected_from_exactly() -> None:
     extractor = DNAExtractor(Pixels())
     images = random_images(9, 4)
-    whole = make_dna(images, extractor)
-    assert whole.ranges.label == "auto"
+    dna = make_dna(images, extractor)
+    assert dna.ranges.label == "auto"
     parts = [make_dna(images[i : i + 2] // (1 + i), extractor) for i in range(0, 9, 2)]
-    together = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
-    assert parts[3].merge(*parts[:3], parts[4]).digest == together.digest
-    assert parts[0].merge(*parts[1:]).digest == together.digest  # merging has changed none of them
-    nothing = DNAEMD(extractor, ranges="auto").to_dna(real=True)
-    assert nothing.merge(together).digest == together.merge(nothing).digest == together.digest
-    assert whole.select(["mean"]).grid.exponent.tolist() == whole.grid.exponent[whole.neurons.slices["mean"]].tolist()
-    assert whole.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
-    assert float(whole.distances(whole).sum()) == 0
+    joined = make_dna(torch.cat([images[i : i + 2] // (1 + i) for i in range(0, 9, 2)]), extractor)
+    assert parts[3].merge(*parts[:3], parts[4]).digest == joined.digest
+    assert parts[0].merge(*parts[1:]).digest == joined.digest  # merging has changed none of them
+    empty = DNAEMD(extractor, ranges="auto").to_dna(real=True)
+    assert empty.merge(joined).digest == joined.merge(empty).digest == joined.digest
+    assert dna.select(["mean"]).grid.exponent.tolist() == dna.grid.exponent[dna.neurons.slices["mean"]].tolist()
+    assert dna.neurons == Neurons({"colours": 3, "contrast": 3, "mean": 3})
+    assert float(dna.distances(dna).sum()) == 0

@@ -17,9 +17,9 @@ def test_kernels_compile_for_gpus() -> None:
     # a process of its own, for Triton is imported either to interpret or to compile
     environment = {name: value for name, value in os.environ.items() if name != "TRITON_INTERPRET"}
     environment["PYTHONPATH"] = str(SCRIPT.parents[2])
-    done = subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
-    assert done.returncode == 0, done.stderr[-2000:]
-    lines = [line.split() for line in done.stdout.splitlines()]
+    process = subprocess.run([sys.executable, SCRIPT], env=environment, capture_output=True, text=True, timeout=300)
+    assert process.returncode == 0, process.stderr[-2000:]
+    lines = [line.split() for line in process.stdout.splitlines()]
     assert [line[0] for line in lines] == ["_count_rows"] * 2 + ["_count_columns"] * 2
     for _, _, shared, code, divisions in lines:
         assert int(shared) <= 48 * 1024  # what every GPU has

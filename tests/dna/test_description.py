@@ -1,4 +1,4 @@
-"""What a file is said to hold, without torch, is what is read from it."""
+"""Descriptions of files, made without torch, against the DNAs that are read from them."""
 
 from __future__ import annotations
 
@@ -20,30 +20,31 @@ OFFICIAL = [GOLDEN / "official_files" / name for name in ("hist50", "gauss", "la
 @pytest.fixture
 def folded(tmp_path: Path) -> Path:
     """A file of two folds."""
-    one = load_dna(next(path for path in OURS if path.name == "histogram.dna.npz"))
-    replace(one + one, folds=(one, one)).save(tmp_path / "folded.dna.npz")
+    dna = load_dna(next(path for path in OURS if path.name == "histogram.dna.npz"))
+    replace(dna + dna, folds=(dna, dna)).save(tmp_path / "folded.dna.npz")
     return tmp_path / "folded.dna.npz"
 
 
-def agrees(path: Path) -> bool:
-    dna, found = load_dna(path), describe(str(path))
+def check_description(path: Path) -> None:
+    """Assert that the description of a file is that of its DNA."""
+    dna, description = load_dna(path), describe(str(path))
     if isinstance(dna, HistogramDNA):
         largest = {layer: int(counts.max()) for layer, counts in dna.by_layer().items()}
-        assert {layer: values["largest count"] for layer, values in found["layers"].items()} == largest
-        assert (found["ranges"] and found["ranges"]["digest"]) == (dna.ranges and dna.ranges.digest)
-    assert {layer: values["neurons"] for layer, values in found["layers"].items()} == dict(dna.neurons)
-    return (found["kind"], found["digest"], found["num_images"], found["num_folds"], found["notes"]) == (
-        dna.kind, dna.digest, dna.num_images, len(dna.folds), dna.notes,
-    )  # fmt: skip
+        assert {layer: values["largest count"] for layer, values in description["layers"].items()} == largest
+        assert (description["ranges"] and description["ranges"]["digest"]) == (dna.ranges and dna.ranges.digest)
+    assert {layer: values["neurons"] for layer, values in description["layers"].items()} == dict(dna.neurons)
+    names = ("kind", "digest", "num_images", "notes")
+    assert [description[name] for name in names] == [getattr(dna, name) for name in names]
+    assert description["num_folds"] == len(dna.folds)
 
 
 @pytest.mark.parametrize("path", [*OURS, *OFFICIAL], ids=lambda path: path.name)
 def test_it_is_what_is_read(path: Path) -> None:
-    assert agrees(path)
+    check_description(path)
 
 
 def test_folds_do_not_change_the_digest(folded: Path) -> None:
-    assert agrees(folded)
+    check_description(folded)
     assert describe(str(folded))["num_folds"] == 2
 
 

@@ -1,4 +1,4 @@
-"""Which distances are computed: what is asked for, from one pass, and errors before any work."""
+"""Selection of distances: those asked for, from one pass, with errors before any work."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pixel_sets import ALL, EXTRACTOR, RANGES, A, B, figures
+from pixel_sets import EXTRACTOR, RANGES, A, B
 from processes import run
 from scipy.linalg import sqrtm
 from shards import equal_everywhere
@@ -16,9 +16,16 @@ from torchmetrics.image.kid import KernelInceptionDistance
 
 from torchmetrics_dna import LayerFrechetDistance, compare, make_dna
 from torchmetrics_dna.comparisons import matrix
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.dna.distances import DISTANCES, kinds_for, resolve_distances
 from torchmetrics_dna.functional import cmmd, mind, prdc
 from torchmetrics_dna.images import Reading
+
+ALL = tuple(DISTANCES)
+
+
+def figures(comparison: Comparison) -> dict[str, float]:
+    return {name: result.value for name, result in comparison.items()}
 
 
 def tensor(images: np.ndarray) -> torch.Tensor:
@@ -27,91 +34,91 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 
 def test_all_from_one_pass() -> None:
     batches: list[int] = []
-    found = compare(A, B, EXTRACTOR, metrics=ALL, reading=Reading(progress=lambda *a: batches.append(a[1])))
+    comparison = compare(A, B, EXTRACTOR, metrics=ALL, reading=Reading(progress=lambda *a: batches.append(a[1])))
     assert batches == [23, 17]
     plain = compare(A, B, EXTRACTOR)
-    assert plain["dna-emd"].value == found["dna-emd"].value
-    assert plain["dna-fd"].value == pytest.approx(found["dna-fd"].value, rel=1e-9)
+    assert plain["dna-emd"].value == comparison["dna-emd"].value
+    assert plain["dna-fd"].value == pytest.approx(comparison["dna-fd"].value, rel=1e-9)
     assert list(plain) == ["dna-emd", "dna-fd"]
 
     metric = LayerFrechetDistance(EXTRACTOR, reduction="layer")
     kid = KernelInceptionDistance(EXTRACTOR.pooled("mean"), subsets=100, subset_size=17)
-    for each in (metric, kid):
-        each.update(tensor(A), real=True)
-        each.update(tensor(B), real=False)
+    for updated in (metric, kid):
+        updated.update(tensor(A), real=True)
+        updated.update(tensor(B), real=False)
     by_layer = {layer: float(value) for layer, value in metric.compute().items()}
-    assert {layer: values["fd"] for layer, values in found.layers.items()} == pytest.approx(by_layer, rel=1e-9)
+    assert {layer: values["fd"] for layer, values in comparison.layers.items()} == pytest.approx(by_layer, rel=1e-9)
     x, y = (images.reshape(len(images), -1, 3).mean(1) for images in (A, B))
     root = np.trace(np.real(sqrtm(np.cov(x.T) @ np.cov(y.T))))
     expected = np.square(x.mean(0) - y.mean(0)).sum() + np.trace(np.cov(x.T)) + np.trace(np.cov(y.T)) - 2 * root
-    assert found.layers["mean"]["fd"] == pytest.approx(expected, rel=1e-5)
+    assert comparison.layers["mean"]["fd"] == pytest.approx(expected, rel=1e-5)
     features = [torch.from_numpy(means).float() for means in (x, y)]
-    assert found["mind"].value == pytest.approx(float(mind(*features)), rel=1e-5)
-    assert found["cmmd"].value == pytest.approx(float(cmmd(*features)), rel=1e-4)
+    assert comparison["mind"].value == pytest.approx(float(mind(*features)), rel=1e-5)
+    assert comparison["cmmd"].value == pytest.approx(float(cmmd(*features)), rel=1e-4)
     shares = {name: float(value) for name, value in prdc(*features).items()}
-    assert {name: found[name].value for name in shares} == pytest.approx(shares, abs=1e-9)
-    assert found.about(found["recall"]) == "of layer mean, higher is better"
+    assert {name: comparison[name].value for name in shares} == pytest.approx(shares, abs=1e-9)
+    assert comparison.about(comparison["recall"]) == "of layer mean, higher is better"
     torch.manual_seed(0)
     mean, deviation = kid.compute()
-    assert (found["kid"].value, found["kid"].spread) == (
+    assert (comparison["kid"].value, comparison["kid"].spread) == (
         pytest.approx(float(mean), rel=1e-3),
         pytest.approx(float(deviation), rel=1e-3),
     )
 
 
 @pytest.mark.parametrize(
-    "asked", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], ["recall"], "fd"]
+    "metrics", [["fd"], ["dna-fd", "kid"], ["kid", "dna-emd"], ["mind"], ["cmmd", "fd"], ["recall"], "fd"]
 )
-def test_what_was_asked_for_is_there_and_nothing_else(asked: list[str]) -> None:
-    found = compare(A, B, EXTRACTOR, metrics=asked)
-    assert set(found) == set(np.atleast_1d(asked))
-    told = json.loads(json.dumps(found.to_dict()))
-    assert ("kid_std" in told, "mind_std" in told) == (True, False)
-    assert {record.key for record in DISTANCES.values() if told[record.key] is not None} == {
-        {"dna-fd": "dna_frechet"}.get(name, name.replace("-", "_")) for name in np.atleast_1d(asked)
+def test_what_was_asked_for_is_there_and_nothing_else(metrics: list[str]) -> None:
+    comparison = compare(A, B, EXTRACTOR, metrics=metrics)
+    assert set(comparison) == set(np.atleast_1d(metrics))
+    content = json.loads(json.dumps(comparison.to_dict()))
+    assert ("kid_std" in content, "mind_std" in content) == (True, False)
+    assert {record.key for record in DISTANCES.values() if content[record.key] is not None} == {
+        {"dna-fd": "dna_frechet"}.get(name, name.replace("-", "_")) for name in np.atleast_1d(metrics)
     }
-    assert ("kid=" in repr(found), "fd=" in repr(found)) == ("kid" in found, "fd" in found)
-    assert "None" not in repr(found)
+    assert ("kid=" in repr(comparison), "fd=" in repr(comparison)) == ("kid" in comparison, "fd" in comparison)
+    assert "None" not in repr(comparison)
 
 
 @pytest.mark.parametrize("spelled", ["dna-fd", "dna_frechet", "DNAFrechet", "dna_fd"])
 def test_a_distance_has_its_name_its_key_and_that_of_its_metric(spelled: str) -> None:
-    found = compare(A, B, EXTRACTOR, metrics=spelled)
-    assert list(found) == ["dna-fd"]
-    assert found[spelled] is found["dna-fd"]
+    comparison = compare(A, B, EXTRACTOR, metrics=spelled)
+    assert list(comparison) == ["dna-fd"]
+    assert comparison[spelled] is comparison["dna-fd"]
     with pytest.raises(KeyError, match="There is no 'fid' in this comparison, which has dna-fd"):
-        found["fid"]
+        comparison["fid"]
 
 
 def test_dnas_give_what_they_hold() -> None:
     a, b = (make_dna(images, EXTRACTOR, kind="layer-gaussian") for images in (A, B))
-    whole = compare(A, B, EXTRACTOR, metrics=["dna-fd", "fd"])
-    for found in (compare(a, b), compare(a, B, EXTRACTOR), compare(A, b, EXTRACTOR, metrics=["fd", "dna-fd"])):
-        assert (found["fd"].value, found["dna-fd"].value) == (whole["fd"].value, whole["dna-fd"].value)
-        assert not {"dna-emd", "kid"} & found.keys()
+    expected = compare(A, B, EXTRACTOR, metrics=["dna-fd", "fd"])
+    for comparison in (compare(a, b), compare(a, B, EXTRACTOR), compare(A, b, EXTRACTOR, metrics=["fd", "dna-fd"])):
+        assert (comparison["fd"].value, comparison["dna-fd"].value) == (expected["fd"].value, expected["dna-fd"].value)
+        assert not {"dna-emd", "kid"} & comparison.keys()
     gaussian = make_dna(B, EXTRACTOR, kind="gaussian")
-    assert compare(a, gaussian)["dna-fd"].value == pytest.approx(whole["dna-fd"].value, rel=1e-9)
+    assert compare(a, gaussian)["dna-fd"].value == pytest.approx(expected["dna-fd"].value, rel=1e-9)
     assert "fd" not in compare(a, B, EXTRACTOR, metrics=["dna-fd"])
 
 
 def test_one_image_gives_what_it_can() -> None:
-    found = compare(A[:1], B, EXTRACTOR, metrics=ALL)
-    assert list(found) == ["dna-emd", "mind", "cmmd"]
-    lacking = ", ".join(name for name in ALL if name not in found)
-    assert f"More images are needed on each side for {lacking}" in found.notices
+    comparison = compare(A[:1], B, EXTRACTOR, metrics=ALL)
+    assert list(comparison) == ["dna-emd", "mind", "cmmd"]
+    lacking = ", ".join(name for name in ALL if name not in comparison)
+    assert f"More images are needed on each side for {lacking}" in comparison.notices
     for name in ("dna-fd", "fd", "kid"):
         with pytest.raises(RuntimeError, match=f"More than one image is required .* to compute {name}, but got"):
             compare(A[:1], B, EXTRACTOR, metrics=[name])
 
 
 def test_only_what_is_needed_is_measured() -> None:
-    for asked, kinds in (
+    for names, kinds in (
         ("dna-emd dna-fd", ["histogram", "gaussian"]),
         ("dna-emd dna-fd fd kid", ["histogram", "layer-gaussian"]),
         ("dna-emd kid", ["histogram"]),
         ("kid", ["gaussian"]),
     ):
-        assert kinds_for([DISTANCES[name] for name in asked.split()]) == kinds
+        assert kinds_for([DISTANCES[name] for name in names.split()]) == kinds
     assert compare(A, B, EXTRACTOR, metrics=["fd"]).measured[0].features is None
     assert [record.name for record in resolve_distances(["kid", "fd"], [])] == ["fd", "kid"]
 
@@ -123,13 +130,13 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
     ):
         with pytest.raises(ValueError, match="takes (a distance|distances), but .*recall"):
             call()
-    found = compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "kid"], num_folds=0)
-    assert (found.distance, found.best) == ("kid", "a")
-    assert [row["recall"] for row in found.rows()] == [found["b"]["recall"].value, 1]
+    comparisons = compare(A, {"b": B, "a": A}, EXTRACTOR, metrics=["recall", "kid"], num_folds=0)
+    assert (comparisons.distance, comparisons.best) == ("kid", "a")
+    assert [row["recall"] for row in comparisons.rows()] == [comparisons["b"]["recall"].value, 1]
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("metrics", "message"),
     [
         (["fid"], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got 'fid'"),
         ([], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got none"),
@@ -139,41 +146,47 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
         (["dna-fd"], "does not have what dna-fd takes; give a DNA of kind 'gaussian' or 'layer-gaussian', or"),
     ],
 )
-def test_what_can_not_be_is_an_error_before_any_image_is_read(asked: list[str], message: str) -> None:
+def test_what_can_not_be_is_an_error_before_any_image_is_read(metrics: list[str], message: str) -> None:
     calls: list[object] = []
     a = make_dna(A[:3], EXTRACTOR, ranges=RANGES)
     for sides in ((a, B), (B, a), (a, a)):
         with pytest.raises(ValueError, match=message):
-            compare(*sides, EXTRACTOR, metrics=asked, reading=Reading(progress=lambda *args: calls.append(args)))
+            compare(*sides, EXTRACTOR, metrics=metrics, reading=Reading(progress=lambda *args: calls.append(args)))
     assert not calls
 
 
 def test_each_distance_has_its_own_evidence() -> None:
-    found = compare(A, B, EXTRACTOR, metrics=ALL)
-    tested = {name: result for name, result in found.items() if result.evidence is not None}
+    comparison = compare(A, B, EXTRACTOR, metrics=ALL)
+    tested = {name: result for name, result in comparison.items() if result.evidence is not None}
     assert list(tested) == [name for name in ALL if DISTANCES[name].unions]
     for result in tested.values():
         assert result.evidence.test.p_value == result.p_value
         assert result.evidence.interval.low <= result.debiased <= result.evidence.interval.high
-    assert found.p_value == found["dna-emd"].p_value
-    alone = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
-    assert alone.p_value == found["dna-fd"].p_value  # of the same moments, from covariances or not
+    assert comparison.p_value == comparison["dna-emd"].p_value
+    frechet = compare(A, B, EXTRACTOR, metrics=["dna-fd"])
+    assert frechet.p_value == comparison["dna-fd"].p_value  # of the same moments, from covariances or not
     layers = compare(A, B, EXTRACTOR, metrics=["fd", "kid"])
-    assert (layers.p_value, layers.interval.value) == (found["fd"].p_value, found["fd"].debiased)
+    assert (layers.p_value, layers.interval.value) == (comparison["fd"].p_value, comparison["fd"].debiased)
 
 
 def share_sets(rank: int, world: int, expected: str) -> None:
     """All distances of a comparison are those of one process."""
-    from pixel_sets import ALL, A, B, figures
-
-    found = compare(A, B, EXTRACTOR, metrics=ALL, distributed=True, reading=Reading(batch_size=3))
-    told = {"deviation": found["kid"].spread, "p": found["fd"].p_value, "debiased": found["fd"].debiased}
-    assert figures(found) | told == pytest.approx(torch.load(expected), rel=1e-9)
-    equal_everywhere(torch.tensor([found["fd"].value, found["kid"].value]))
+    comparison = compare(A, B, EXTRACTOR, metrics=ALL, distributed=True, reading=Reading(batch_size=3))
+    evidence = {
+        "deviation": comparison["kid"].spread,
+        "p": comparison["fd"].p_value,
+        "debiased": comparison["fd"].debiased,
+    }
+    assert figures(comparison) | evidence == pytest.approx(torch.load(expected), rel=1e-9)
+    equal_everywhere(torch.tensor([comparison["fd"].value, comparison["kid"].value]))
 
 
 def test_processes_find_what_one_finds(tmp_path: Path) -> None:
-    found = compare(A, B, EXTRACTOR, metrics=ALL)
-    told = {"deviation": found["kid"].spread, "p": found["fd"].p_value, "debiased": found["fd"].debiased}
-    torch.save(figures(found) | told, tmp_path / "expected")
+    comparison = compare(A, B, EXTRACTOR, metrics=ALL)
+    evidence = {
+        "deviation": comparison["kid"].spread,
+        "p": comparison["fd"].p_value,
+        "debiased": comparison["fd"].debiased,
+    }
+    torch.save(figures(comparison) | evidence, tmp_path / "expected")
     run(2, share_sets, str(tmp_path / "expected"))

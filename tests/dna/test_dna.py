@@ -38,7 +38,7 @@ def gaussian(values: np.ndarray) -> GaussianDNA:
 
 
 def layer_gaussian(values: np.ndarray, **changes: object) -> LayerGaussianDNA:
-    cov = {layer: torch.from_numpy(_cov(values[:, where])) for layer, where in NEURONS.slices.items()}
+    cov = {layer: torch.from_numpy(_cov(values[:, columns])) for layer, columns in NEURONS.slices.items()}
     return LayerGaussianDNA(torch.from_numpy(values.mean(0)), cov, NEURONS, len(values), "x", **changes)
 
 
@@ -53,21 +53,21 @@ samples = arrays(np.float64, st.tuples(st.integers(1, 6), st.just(5)), elements=
 @given(counts, counts, counts)
 def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor, c: Tensor) -> None:
     a, b, c = map(histogram, (a, b, c))
-    whole = a.merge(b, c)
-    assert whole.num_images == 9
-    assert torch.equal(whole.counts, a.counts + b.counts + c.counts)
-    assert whole.allclose(c.merge(a).merge(b))
-    assert not whole.allclose(a.merge(b))
+    merged = a.merge(b, c)
+    assert merged.num_images == 9
+    assert torch.equal(merged.counts, a.counts + b.counts + c.counts)
+    assert merged.allclose(c.merge(a).merge(b))
+    assert not merged.allclose(a.merge(b))
 
 
 @given(samples, samples, samples)
 @settings(deadline=None)
 def test_merging_gaussians_gives_the_gaussian_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     merged = gaussian(a).merge(gaussian(b), gaussian(c))
-    every = np.concatenate([a, b, c])
-    np.testing.assert_allclose(merged.mean, every.mean(0), rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(merged.var, every.var(0, ddof=1), rtol=1e-6, atol=1e-8)
-    assert merged.num_images == len(every)
+    joined = np.concatenate([a, b, c])
+    np.testing.assert_allclose(merged.mean, joined.mean(0), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(merged.var, joined.var(0, ddof=1), rtol=1e-6, atol=1e-8)
+    assert merged.num_images == len(joined)
     assert merged.allclose(gaussian(c).merge(gaussian(a)).merge(gaussian(b)), rtol=1e-6, atol=1e-8)
 
 
@@ -93,13 +93,13 @@ def test_selecting_layers_and_neurons() -> None:
     assert torch.equal(layer.counts, dna.by_layer()["b"])
     assert layer.neurons == Neurons({"b": 3})
     assert layer.ranges.minimum.tolist() == [2, 3, 4]
-    some = dna.select(neurons=[4, 0])
-    assert some.neurons.locate(1) == ("b", 2)
-    assert some.counts.tolist() == [[0, 1, 2, 3], [16, 17, 18, 19]]
+    selected = dna.select(neurons=[4, 0])
+    assert selected.neurons.locate(1) == ("b", 2)
+    assert selected.counts.tolist() == [[0, 1, 2, 3], [16, 17, 18, 19]]
     assert torch.equal(dna.select().counts, dna.counts)
-    bell = gaussian(np.random.default_rng(0).normal(size=(4, 5)))
-    assert torch.equal(bell.select(["a"], [1, 2]).mean, bell.mean[1:2])
-    assert torch.equal(bell.by_layer()["b"][1], bell.var[2:])
+    gaussian_dna = gaussian(np.random.default_rng(0).normal(size=(4, 5)))
+    assert torch.equal(gaussian_dna.select(["a"], [1, 2]).mean, gaussian_dna.mean[1:2])
+    assert torch.equal(gaussian_dna.by_layer()["b"][1], gaussian_dna.var[2:])
 
 
 def test_distances_are_per_neuron() -> None:
@@ -135,12 +135,12 @@ OTHER = Neurons({"a": 2, "c": 3})
     ],
 )
 def test_dnas_that_do_not_fit_together(changes: dict[str, object], message: str) -> None:
-    one = histogram(torch.ones(5, 4).long())
+    dna = histogram(torch.ones(5, 4).long())
     other = histogram(**{"counts": torch.ones(5, 4).long()} | changes)
-    for operation in (one.merge, one.distances):
+    for operation in (dna.merge, dna.distances):
         with pytest.raises(ValueError, match=message):
             operation(other)
-    assert not one.allclose(other)
+    assert not dna.allclose(other)
 
 
 def test_kinds_do_not_mix() -> None:
@@ -182,9 +182,9 @@ def test_repr_says_what_it_is() -> None:
 @given(samples, samples, samples)
 @settings(deadline=None)
 def test_merging_layer_gaussians_gives_that_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
-    every = np.concatenate([a, b, c])
+    joined = np.concatenate([a, b, c])
     merged = layer_gaussian(a).merge(layer_gaussian(b), layer_gaussian(c))
-    for other in (layer_gaussian(every), layer_gaussian(c) + (layer_gaussian(a) + layer_gaussian(b))):
+    for other in (layer_gaussian(joined), layer_gaussian(c) + (layer_gaussian(a) + layer_gaussian(b))):
         assert merged.allclose(other, rtol=1e-6, atol=1e-8)
     assert merged.to_gaussian().allclose(gaussian(a) + gaussian(b) + gaussian(c), rtol=1e-6, atol=1e-8)
 
@@ -200,9 +200,9 @@ def test_layer_gaussians_are_compared_layer_by_layer() -> None:
     assert a.distances(b).tolist() == expected
     with pytest.raises(RuntimeError, match="More than one image is required .* fd, but got 1 and 8"):
         layer_gaussian(x[:1]).distances(b)
-    some = a.select(neurons=[0, 2, 4])
-    assert some.neurons == Neurons({"a": [0], "b": [0, 2]})
-    np.testing.assert_allclose(some.cov["b"], _cov(x[:, [2, 4]]))
+    selected = a.select(neurons=[0, 2, 4])
+    assert selected.neurons == Neurons({"a": [0], "b": [0, 2]})
+    np.testing.assert_allclose(selected.cov["b"], _cov(x[:, [2, 4]]))
     assert a.select(["b"]).mean.tolist() == a.by_layer()["b"][0].tolist()
     assert not a.allclose(b)
     assert not a.allclose(a.to_gaussian())
@@ -258,19 +258,21 @@ def test_bins_that_do_not_divide(num_bins: int) -> None:
 def test_moments_of_histograms_are_as_good_as_stated(values: np.ndarray) -> None:
     wide = ActivationRanges(torch.zeros(5), torch.full((5,), 5.0), NEURONS)
     low, high = wide.bounds()
-    found = histogram(activation_histogram(torch.from_numpy(values)[None], low, high, 50), 1, ranges=wide).to_gaussian()
+    moments = histogram(
+        activation_histogram(torch.from_numpy(values)[None], low, high, 50), 1, ranges=wide
+    ).to_gaussian()
     width = (high - low).numpy() / 50 * (1 + 1e-6)
-    assert (np.abs(found.mean.numpy() - values.mean(1)) <= width / 2).all()
-    assert (np.abs(found.var.numpy() - values.var(1)) <= width**2 / 4 + width * values.std(1) + 1e-12).all()
+    assert (np.abs(moments.mean.numpy() - values.mean(1)) <= width / 2).all()
+    assert (np.abs(moments.var.numpy() - values.var(1)) <= width**2 / 4 + width * values.std(1) + 1e-12).all()
 
 
 def test_two_dnas_are_in_memory_at_a_time() -> None:
-    made: list[weakref.ref[HistogramDNA]] = []
+    references: list[weakref.ref[HistogramDNA]] = []
 
     def make(number: int) -> HistogramDNA:
-        assert not any(one() for one in made), "only the sum of those before is left"
+        assert not any(reference() for reference in references), "only the sum of those before is left"
         dna = histogram(torch.full((5, 4), number))
-        made.append(weakref.ref(dna))
+        references.append(weakref.ref(dna))
         return dna
 
     assert (merged(map(make, range(5))).counts == 10).all()
@@ -293,8 +295,8 @@ def test_where_a_dna_is_from_counts_as_far_as_it_is_known() -> None:
     dna = histogram(
         torch.ones(5, 4).long(), weights_digest="aa", preparation=plain | {"input_size": [9, 9]}, notes="one"
     )
-    partly = histogram(torch.ones(5, 4).long(), preparation=plain, notes="two")
-    merged = partly + dna + dna
+    partial = histogram(torch.ones(5, 4).long(), preparation=plain, notes="two")
+    merged = partial + dna + dna
     assert (merged.weights_digest, merged.preparation, merged.notes) == ("aa", dna.preparation, "two\none")
     for changes, message in (
         ({"weights_digest": "bb"}, r"weights \(digest\) differ: 'aa' and 'bb'"),
@@ -324,13 +326,13 @@ def test_digests_are_of_what_a_dna_is() -> None:
 @pytest.mark.parametrize("dna", dnas.in_folds(), ids=lambda dna: dna.kind)
 def test_folds_go_with_what_is_done_to_a_dna(dna: DNA) -> None:
     layer = next(iter(dna.neurons))
-    some = dna.select(layers=[layer])
-    assert [fold.neurons for fold in some.folds] == [some.neurons] * 2
-    assert some.folds[1].digest == dna.folds[1].select(layers=[layer]).digest
+    selected = dna.select(layers=[layer])
+    assert [fold.neurons for fold in selected.folds] == [selected.neurons] * 2
+    assert selected.folds[1].digest == dna.folds[1].select(layers=[layer]).digest
     assert [fold.digest for fold in dna.to("cpu").folds] == [fold.digest for fold in dna.folds]
-    twice = dna + dna
-    assert [fold.num_images for fold in twice.folds] == [24, 48]
-    assert twice.folds[0].digest == (dna.folds[0] + dna.folds[0]).digest
+    doubled = dna + dna
+    assert [fold.num_images for fold in doubled.folds] == [24, 48]
+    assert doubled.folds[0].digest == (dna.folds[0] + dna.folds[0]).digest
     with pytest.warns(UserWarning, match="Not all DNAs have as many folds, so the merged one has none"):
         assert (dna + replace(dna, folds=())).folds == ()
     if isinstance(dna, LayerGaussianDNA):

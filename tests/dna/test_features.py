@@ -64,5 +64,5 @@ def test_images_without_names_are_called_by_their_numbers() -> None:
 
 def test_any_kind_of_dna_is_known_from_the_start() -> None:
     code = "from torchmetrics_dna.dna import DNA; print(*sorted(DNA._kinds()))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["gaussian", "histogram", "layer-gaussian"]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["gaussian", "histogram", "layer-gaussian"]

@@ -32,12 +32,12 @@ def features(images: torch.Tensor) -> torch.Tensor:
 @pytest.fixture
 def files(tmp_path: Path) -> dict[str, Path]:
     """One set's statistics as others write them: pytorch-fid and clean-fid, ADM, torch-fidelity, and here."""
-    known = fid_features_to_statistics(features(REAL))
+    statistics = fid_features_to_statistics(features(REAL))
     paths = {name: tmp_path / name for name in ("pytorch_fid.npz", "adm.npz", "torch_fidelity.pt", "ours.npz")}
-    np.savez(paths["pytorch_fid.npz"], **known)
+    np.savez(paths["pytorch_fid.npz"], **statistics)
     images = {"arr_0": REAL.permute(0, 2, 3, 1).numpy(), "mu_s": np.zeros(7), "sigma_s": np.eye(7)}
-    np.savez(paths["adm.npz"], **images, mu=known["mu"].astype(np.float32), sigma=known["sigma"])
-    torch_atomic_save(known, str(paths["torch_fidelity.pt"]))
+    np.savez(paths["adm.npz"], **images, mu=statistics["mu"].astype(np.float32), sigma=statistics["sigma"])
+    torch_atomic_save(statistics, str(paths["torch_fidelity.pt"]))
     save_fid_statistics(make_dna(REAL, EXTRACTOR, kind="layer-gaussian"), paths["ours.npz"])
     return paths
 
@@ -48,14 +48,17 @@ def test_files_of_others_are_references(files: dict[str, Path]) -> None:
     for name, path in files.items():
         assert load_dna(path).num_images == 0, "which no file says"
         metric = LayerFrechetDistance(EXTRACTOR, reference=path)
-        for some in FAKE.split(7):
-            metric.update(some, real=False)
+        for batch in FAKE.split(7):
+            metric.update(batch, real=False)
         assert float(metric.compute()) == pytest.approx(expected, rel=1e-6), name
         assert metric.reference is not None
         assert dict(metric.reference.neurons) == {"mean": 3}
         if name != "adm.npz":
-            found = compare(path, FAKE, EXTRACTOR, metrics=["fd"])
-            assert (found["fd"].value, found.num_images) == (pytest.approx(expected, rel=1e-6), {"a": 0, "b": 30})
+            comparison = compare(path, FAKE, EXTRACTOR, metrics=["fd"])
+            assert (comparison["fd"].value, comparison.num_images) == (
+                pytest.approx(expected, rel=1e-6),
+                {"a": 0, "b": 30},
+            )
     dna = make_dna(FAKE, EXTRACTOR, kind="layer-gaussian")
     for a, b in ((files["ours.npz"], dna), (dna, files["torch_fidelity.pt"])):
         assert compare(a, b, metrics=["fd"])["fd"].value == pytest.approx(expected, rel=1e-6)
@@ -67,8 +70,8 @@ def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> N
         expected = compare(files["ours.npz"], FAKE, EXTRACTOR, metrics=["fd"])["fd"].value
         for name in ("pytorch_fid.npz", "torch_fidelity.pt"):
             address = f"{server}/plain/{name}"
-            found = compare(address, FAKE, EXTRACTOR, metrics=["fd"])
-            assert (found["fd"].value, found.num_images["a"]) == (pytest.approx(expected, rel=1e-6), 0)
+            comparison = compare(address, FAKE, EXTRACTOR, metrics=["fd"])
+            assert (comparison["fd"].value, comparison.num_images["a"]) == (pytest.approx(expected, rel=1e-6), 0)
             assert LayerFrechetDistance(EXTRACTOR, reference=address).reference is not None
         adm = LayerFrechetDistance(EXTRACTOR, reference=f"{server}/plain/adm.npz")
         assert adm.reference is not None, "it holds images, too, but a reference is statistics"
@@ -81,10 +84,10 @@ def test_they_are_read_at_addresses(files: dict[str, Path], tmp_path: Path) -> N
 
 
 def test_others_read_what_is_written(files: dict[str, Path]) -> None:
-    with np.load(files["ours.npz"], allow_pickle=False) as found:
-        assert sorted(found) == ["mu", "sigma"]
-        np.testing.assert_allclose(found["mu"], features(REAL).mean(0), rtol=1e-12)
-        np.testing.assert_allclose(found["sigma"], features(REAL).T.cov(), rtol=1e-9, atol=1e-9)
+    with np.load(files["ours.npz"], allow_pickle=False) as written:
+        assert sorted(written) == ["mu", "sigma"]
+        np.testing.assert_allclose(written["mu"], features(REAL).mean(0), rtol=1e-12)
+        np.testing.assert_allclose(written["sigma"], features(REAL).T.cov(), rtol=1e-9, atol=1e-9)
     several = make_dna(REAL, DNAExtractor(Pixels(), layers=["mean", "colours"]), kind="layer-gaussian")
     with pytest.raises(ValueError, match=r"of one layer, but got Neurons.6 in 2 layers"):
         save_fid_statistics(several, "x")
@@ -96,8 +99,8 @@ def test_the_command_takes_them(
     a, b = (str(GOLDEN / "endtoend" / side) for side in "ab")
     path = tmp_path / "stats.npz"
     save_fid_statistics(make_dna(a, layers=["block_1"], kind="layer-gaussian"), path)
-    asked = ("--feature", "efficientnet_lite0", "--layers", "block_1", "--metrics", "fd")
-    assert run(monkeypatch, "compare", path, b, *asked) == 0
+    options = ("--feature", "efficientnet_lite0", "--layers", "block_1", "--metrics", "fd")
+    assert run(monkeypatch, "compare", path, b, *options) == 0
     assert "unknown and " in capsys.readouterr().out
     assert run(monkeypatch, "compare", path, b, "--feature", "efficientnet_lite0", "--metrics", "fd") == 2
     assert "are of one layer of 24 neurons, but 'efficientnet_lite0' has Neurons(2064 in 8" in capsys.readouterr().err
@@ -107,7 +110,7 @@ def test_the_command_takes_them(
     (tmp_path / "edm2.pkl").write_bytes(pickle.dumps({"fid": {}}))
     assert run(monkeypatch, "compare", tmp_path / "edm2.pkl", b, "--metrics", "fd") == 2
     assert "is a pickle, which can run any code when it is read" in capsys.readouterr().err
-    assert run(monkeypatch, "compare", files["ours.npz"], b, *asked[:4], "--metrics", "dna-emd") == 2
+    assert run(monkeypatch, "compare", files["ours.npz"], b, *options[:4], "--metrics", "dna-emd") == 2
     assert "does not have what dna-emd takes" in capsys.readouterr().err
 
 

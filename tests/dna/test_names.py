@@ -47,7 +47,7 @@ def test_a_file_gives_what_its_mapping_gives(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "told"),
+    ("content", "message"),
     [
         ({"tail": {"0": "x"}}, "there is no layer 'tail'; the layers are: block_0, head"),
         ({"block_0": {"16": "x"}}, "layer 'block_0' has no neuron '16'; expected a number from 0 to 15"),
@@ -60,18 +60,18 @@ def test_a_file_gives_what_its_mapping_gives(tmp_path: Path) -> None:
         (["x"], "its content is ['x'], expected dict"),
     ],
 )
-def test_what_is_wrong_is_told_in_one_line(content: Any, told: str, tmp_path: Path) -> None:
+def test_what_is_wrong_is_told_in_one_line(content: Any, message: str, tmp_path: Path) -> None:
     path = tmp_path / "names.json"
     path.write_text(json.dumps(content), encoding="utf-8")
-    with pytest.raises(ValueError, match=r"Can't read") as failed:
+    with pytest.raises(ValueError, match=r"Can't read") as error:
         resolve_names(path, NEURONS)
-    assert told in str(failed.value)
-    assert str(path) in str(failed.value)
-    assert "\n" not in str(failed.value)
+    assert message in str(error.value)
+    assert str(path) in str(error.value)
+    assert "\n" not in str(error.value)
     if isinstance(content, dict):
-        with pytest.raises(ValueError, match="^Argument `neuron_names`: ") as failed:
+        with pytest.raises(ValueError, match="^Argument `neuron_names`: ") as error:
             resolve_names(content, NEURONS)
-        assert told in str(failed.value)
+        assert message in str(error.value)
 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
@@ -89,22 +89,22 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 def test_names_come_with_the_comparison(tmp_path: Path) -> None:
     photos = photographs(10)
     a, b = photos[:5], [blur(photo, 4) for photo in photos[5:]]
-    given = {"block_0": {str(i): f"kernel <{i}>" for i in range(16)}, "head": {"0": "of another layer"}}
-    found = report(a, b, tmp_path / "x.html", layers=["block_0"], neuron_names=given)
-    assert set(found.neuron_names) == {"block_0"}
-    top = found.top_neurons(3)
+    names = {"block_0": {str(i): f"kernel <{i}>" for i in range(16)}, "head": {"0": "of another layer"}}
+    comparison = report(a, b, tmp_path / "x.html", layers=["block_0"], neuron_names=names)
+    assert set(comparison.neuron_names) == {"block_0"}
+    top = comparison.top_neurons(3)
     assert [neuron["name"] for neuron in top] == [f"kernel <{neuron['neuron']}>" for neuron in top]
     html = (tmp_path / "x.html").read_text(encoding="utf-8")
     number = top[0]["neuron"]
     assert f"kernel &lt;{number}&gt; (block_0 neuron {number})" in html
     assert f"kernel <{number}>" not in html
-    titles = [axis.get_title(loc="left") for axis in plot_histograms(found).axes]
+    titles = [axis.get_title(loc="left") for axis in plot_histograms(comparison).axes]
     assert titles[0].startswith(f"kernel <{number}> (block_0 neuron {number})\n")
-    assert found.to_dict()["top_neurons"][0]["name"] == f"kernel <{number}>"
+    assert comparison.to_dict()["top_neurons"][0]["name"] == f"kernel <{number}>"
 
     # of two DNAs, too; what is wrong comes before any work
-    dnas = [side.any for side in found.measured]
+    dnas = [side.any for side in comparison.measured]
     assert compare(*dnas, neuron_names={"block_0": {1: "one"}}).neuron_names == {"block_0": {1: "one"}}
     with pytest.raises(ValueError, match="there is no layer 'x'"):
         compare(a, ["no.png"], layers=["block_0"], neuron_names={"x": {}})
-    assert torch.equal(found["dna-emd"].values, compare(*dnas)["dna-emd"].values)
+    assert torch.equal(comparison["dna-emd"].values, compare(*dnas)["dna-emd"].values)

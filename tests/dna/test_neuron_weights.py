@@ -16,10 +16,15 @@ NEURONS = Neurons({"block.0/é": 2, "head": [1, 4]})
 def test_round_trip(tmp_path: Path) -> None:
     weights = NeuronWeights(torch.tensor([0.1, 0.0, -2.0, 1e-9]), NEURONS, "tiny", "aa", "ignores hats")
     weights.save(tmp_path / "x.weights.npz")
-    back = NeuronWeights.load(tmp_path / "x.weights.npz")
-    assert torch.equal(back.weights, weights.weights)
-    assert (back.neurons, back.extractor, back.weights_digest, back.name) == (NEURONS, "tiny", "aa", "ignores hats")
-    assert repr(back) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
+    loaded = NeuronWeights.load(tmp_path / "x.weights.npz")
+    assert torch.equal(loaded.weights, weights.weights)
+    assert (loaded.neurons, loaded.extractor, loaded.weights_digest, loaded.name) == (
+        NEURONS,
+        "tiny",
+        "aa",
+        "ignores hats",
+    )
+    assert repr(loaded) == "NeuronWeights('ignores hats', 3 of 4 neurons, 'tiny')"
     content = (tmp_path / "x.weights.npz").read_bytes()
     (tmp_path / "x.weights.npz").write_bytes(content[:-9])
     with pytest.raises(ValueError, match="truncated, damaged or something else"):
@@ -50,8 +55,8 @@ def test_weights_of_something_else(changes: dict[str, object], message: str, tmp
     weights = NeuronWeights(torch.ones(4), NEURONS, "tiny", "aa")
     weights.save(tmp_path / "x")
     fitting = {"neurons": NEURONS, "extractor": "tiny", "weights_digest": "aa"}
-    for given in (weights, tmp_path / "x", str(tmp_path / "x"), torch.ones(4)):
-        assert resolve_weights(given, **fitting).tolist() == [1] * 4
+    for source in (weights, tmp_path / "x", str(tmp_path / "x"), torch.ones(4)):
+        assert resolve_weights(source, **fitting).tolist() == [1] * 4
     assert resolve_weights(None, **fitting) is None
     assert resolve_weights(weights, **fitting | {"weights_digest": None}) is not None
     with pytest.raises(ValueError, match=message):

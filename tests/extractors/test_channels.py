@@ -19,8 +19,8 @@ def test_grey_images_are_those_with_three_equal_channels() -> None:
     expected = plain(rgb)["block_0"]
     assert torch.equal(extractor(GREY)["block_0"], expected)
     assert torch.equal(extractor(rgb)["block_0"], expected)  # as files are read
-    watched = DNAExtractor(layers=["block_0"], channels=1, properties=True)
-    assert torch.equal(watched(GREY)["properties"], watched(rgb)["properties"])
+    with_properties = DNAExtractor(layers=["block_0"], channels=1, properties=True)
+    assert torch.equal(with_properties(GREY)["properties"], with_properties(rgb)["properties"])
     grey, colour = DNAEMD(extractor), DNAEMD(plain)
     for metric, images in ((grey, GREY), (colour, rgb)):
         metric.update(images[:3], real=True)
@@ -39,8 +39,8 @@ def test_own_networks_get_what_they_take(channels: int, size: int | None) -> Non
     network = nn.Conv2d(channels, 4, 3, bias=False)
     extractor = DNAExtractor(network, channels=channels, input_size=size, mean=[0.5] * channels, std=[2.0] * channels)
     images = torch.rand(3, channels, 8, 8)
-    (found,) = extractor(images).values()
-    torch.testing.assert_close(found, network((images - 0.5) / 2).detach(), rtol=1e-5, atol=1e-6)
+    (output,) = extractor(images).values()
+    torch.testing.assert_close(output, network((images - 0.5) / 2).detach(), rtol=1e-5, atol=1e-6)
     metric = DNAEMD(extractor, normalize=True, ranges="auto")
     metric.update(images, real=True)
     metric.update(images, real=False)

@@ -31,10 +31,10 @@ def test_probabilities_are_those_of_the_whole_network(classifier: Classifier) ->
     images = torch.stack([torch.from_numpy(photo).permute(2, 0, 1) for photo in photographs(6)])
     with torch.no_grad():
         expected = network(extractor._prepare(images)).softmax(1)
-    found = classifier.probabilities(extractor(images)["head"])
-    assert torch.allclose(found, expected, atol=1e-5)
-    assert torch.allclose(found.sum(1), torch.ones(6))
-    assert "cat" in classifier.names[int(found[3].argmax())]  # scikit-image's cat
+    probabilities = classifier.probabilities(extractor(images)["head"])
+    assert torch.allclose(probabilities, expected, atol=1e-5)
+    assert torch.allclose(probabilities.sum(1), torch.ones(6))
+    assert "cat" in classifier.names[int(probabilities[3].argmax())]  # scikit-image's cat
 
 
 def test_means_are_taken_first(classifier: Classifier) -> None:

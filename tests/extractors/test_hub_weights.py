@@ -81,7 +81,7 @@ class Forked:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
     def run(self, code: str, *arguments: str, **environment: str) -> str:
-        """What the code prints, with these arguments, and these variables beside those of the environment."""
+        """Run code with these arguments and environment variables; return its output."""
         self._process.stdin.write(json.dumps([code, arguments, environment]) + "\n")
         self._process.stdin.flush()
         lines = []
@@ -114,7 +114,7 @@ def use(name: str, endpoint: str, home: Path, address: str = "", **environment: 
     return run(USE, endpoint, home, name, address, **environment)
 
 
-def left_in(home: Path) -> list[str]:
+def cached_files(home: Path) -> list[str]:
     """Files of a cache that hold something of what was to be downloaded."""
     notes = (".lock", "CACHEDIR.TAG", "refs/main")
     files = [path for path in home.rglob("*") if path.is_file() and path.stat().st_size]
@@ -156,19 +156,19 @@ def test_plain_addresses_likewise(tmp_path: Path) -> None:
     (tmp_path / "vgg16-397923af.pth").write_bytes(b"other weights")  # their hash is wrong, so nobody looks inside
     with serving({"plain": tmp_path}) as (endpoint, requests):
         address = f"{endpoint}/plain/vgg16-397923af.pth"
-        said = use("vgg16", endpoint, tmp_path / "home", address)
-        assert said.startswith(f"OSError: Can't fetch 'vgg16-397923af.pth' of {address} (its hash is")
-        assert said.endswith("give it, or a folder with it, as `weights_path`")
-        assert left_in(tmp_path / "home") == []
+        output = use("vgg16", endpoint, tmp_path / "home", address)
+        assert output.startswith(f"OSError: Can't fetch 'vgg16-397923af.pth' of {address} (its hash is")
+        assert output.endswith("give it, or a folder with it, as `weights_path`")
+        assert cached_files(tmp_path / "home") == []
         dino = tmp_path / "dino.pth"
         torch.save(random_official("dino_resnet50", tmp_path).content, dino)
         address = f"{endpoint}/plain/dino.pth"
         for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
             requests.clear()
-            said = use("dino_resnet50", endpoint, tmp_path / "home", address, **environment)
+            output = use("dino_resnet50", endpoint, tmp_path / "home", address, **environment)
             # its weights are there; its ranges are not on this server
-            assert said.startswith("OSError: Can't fetch 'DINO/dino_resnet50/activation_ranges.json'")
-            assert said.endswith("give it as `ranges`, or give `ranges='auto'`")
+            assert output.startswith("OSError: Can't fetch 'DINO/dino_resnet50/activation_ranges.json'")
+            assert output.endswith("give it as `ranges`, or give `ranges='auto'`")
             assert not environment or requests == []
 
 
@@ -187,14 +187,14 @@ def test_what_goes_wrong_ends_in_one_line(place: str, fault: str, tmp_path: Path
         address = "" if place == "hub" else f"{endpoint}/plain/Random/rand_resnet50/weights.pth"
         limit = "100000" if fault == "full disk" else "1000000"
         offline = {"HF_HUB_OFFLINE": "1"} if fault == "offline" else {}
-        said = run(LOAD, endpoint, home, address, limit, **offline)
+        output = run(LOAD, endpoint, home, address, limit, **offline)
     if (place, fault) == ("address", "other"):
         # without a known hash, bytes that are no weights are found out when they are loaded
-        assert said.startswith("ValueError"), said
-        assert "is not a state dict" in said
+        assert output.startswith("ValueError"), output
+        assert "is not a state dict" in output
     else:
-        assert said.startswith("OSError: Can't fetch"), said
-        assert "weights.pth" in said
-        assert said.endswith("give it, or a folder with it, as `weights_path`")
-        assert left_in(home) == []
-    assert "\n" not in said
+        assert output.startswith("OSError: Can't fetch"), output
+        assert "weights.pth" in output
+        assert output.endswith("give it, or a folder with it, as `weights_path`")
+        assert cached_files(home) == []
+    assert "\n" not in output

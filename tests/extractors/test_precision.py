@@ -22,17 +22,17 @@ LAYERS = ["block_0", "block_6"]
 def test_half_precision_is_autocast(dtype: str | torch.dtype) -> None:
     photograph = torch.from_numpy(skimage.data.astronaut()).movedim(2, 0)[None]
     full, half = DNAExtractor(layers=LAYERS), DNAExtractor(layers=LAYERS, dtype=dtype)
-    found = half(photograph)
+    activations = half(photograph)
     for layer, values in full(photograph).items():
-        assert found[layer].dtype == getattr(torch, str(dtype).removeprefix("torch."))
-        assert 1e-5 < float((found[layer].float() - values).norm() / values.norm()) < 0.05
+        assert activations[layer].dtype == getattr(torch, str(dtype).removeprefix("torch."))
+        assert 1e-5 < float((activations[layer].float() - values).norm() / values.norm()) < 0.05
     assert half.weights_digest == full.weights_digest
     assert half.digest != full.digest
-    one, other = make_dna(photograph, full), make_dna(photograph, half)
-    assert 0 < float(dna_emd(one.counts, other.counts)) < 10
+    dna_full, dna_half = make_dna(photograph, full), make_dna(photograph, half)
+    assert 0 < float(dna_emd(dna_full.counts, dna_half.counts)) < 10
     with pytest.raises(ValueError, match="preparation"):
-        one.distances(other)
-    assert extractor_of(other).digest == half.digest
+        dna_full.distances(dna_half)
+    assert extractor_of(dna_half).digest == half.digest
 
 
 @pytest.mark.parametrize("dtype", ["float64", torch.float32, "double", 16])
@@ -46,16 +46,16 @@ def test_other_precisions_are_refused(dtype: object) -> None:
 @pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
 @pytest.mark.parametrize("layers", [["stem", "body.3"], pytest.param(None, marks=pytest.mark.outer)])
 def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
-    plain, compiled = (DNAExtractor(Convolutions(), layers=layers, compile=on) for on in (False, True))
+    plain, compiled = (DNAExtractor(Convolutions(), layers=layers, compile=compiles) for compiles in (False, True))
     assert compiled.digest == plain.digest
     images = random_images(5, 0).float() / 255
     copies = [deepcopy(compiled), pickle.loads(pickle.dumps(compiled))] if layers else []  # each compiles anew
     for extractor in (compiled, *copies):
         for batch in (images, images[:2]) if extractor is compiled else (images,):
-            found = extractor(batch)
-            assert list(found) == list(plain.neurons)
+            activations = extractor(batch)
+            assert list(activations) == list(plain.neurons)
             for layer, values in plain(batch).items():
-                torch.testing.assert_close(found[layer], values, rtol=1e-5, atol=1e-6)
+                torch.testing.assert_close(activations[layer], values, rtol=1e-5, atol=1e-6)
     metric = DNAEMD(compiled, normalize=True, num_bins=20)
     metric.update(images, real=True)
     metric.update(images / 2, real=False)

@@ -103,7 +103,7 @@ def test_the_network_has_these_layers(name: str) -> None:
 
 
 def shallow(name: str) -> dict[str, int]:
-    """Only the first blocks of a network, from here on."""
+    """Reduce a preset to the first blocks of its network; return its layers."""
     preset = PRESETS[name]
     layers = tokens(SHALLOW[name], preset.neurons["last_norm"])
     PRESETS[name] = replace(
@@ -135,14 +135,14 @@ def test_an_official_file_gives_the_official_numbers(
     images = photographs(size)[: 1 if name == "sd_vae_encoder" else 2]
     normalised = (images / 255 - torch.tensor(mean)[:, None, None]) / torch.tensor(std)[:, None, None]
     expected = official.activations(normalised)
-    found = extractor(images)
-    assert list(found) == list(layers)
-    for layer, values in found.items():
-        other = expected[layer]
-        if name.endswith(("base", "large", "b16")) and other.ndim == 3:
-            other = other.transpose(1, 2)
-        assert values.shape == other.shape
-        assert float((values - other).abs().max() / other.abs().max()) < 1e-5, layer
+    activations = extractor(images)
+    assert list(activations) == list(layers)
+    for layer, values in activations.items():
+        expected_values = expected[layer]
+        if name.endswith(("base", "large", "b16")) and expected_values.ndim == 3:
+            expected_values = expected_values.transpose(1, 2)
+        assert values.shape == expected_values.shape
+        assert float((values - expected_values).abs().max() / expected_values.abs().max()) < 1e-5, layer
     if case in ("dino_vit_base", "hrnet_w48"):
         every_metric(extractor, torch.cat([images[:1], images[:1].flip(2)]), images[:1].flip(3) // 2)
 
@@ -182,6 +182,6 @@ for name in ("inception", "vgg16", "efficientnet_lite0", "hrnet_w48", "sd_vae_en
 
 @pytest.mark.slow
 def test_nothing_is_imported_while_tensors_take_no_memory() -> None:
-    """What a module makes when it is imported must have values: with torch 2.8, torchvision's import fails without."""
-    done = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    """Tensors that a module makes on import must have values: with torch 2.8, torchvision's import fails without."""
+    process = subprocess.run([sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr

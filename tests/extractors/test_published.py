@@ -1,4 +1,4 @@
-"""What published numbers are of: FD-DINOv2's class token with either resize, CMMD's embedding, FID; against others."""
+"""Features of published numbers: FD-DINOv2's class token with either resize, CMMD's embedding, FID; against others."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ PHOTOS = [np.ascontiguousarray(photo) for photo in photographs(2)]
 
 
 def by_torch(photo: np.ndarray, size: int) -> np.ndarray:
-    """As EDM2 resizes: floats from 0 to 255, neither rounded nor clipped; (3, size, size)."""
+    """Resize like EDM2: floats from 0 to 255, neither rounded nor clipped; (3, size, size)."""
     batch = torch.from_numpy(photo.transpose(2, 0, 1)).float()[None]
     return torch.nn.functional.interpolate(batch, (size, size), mode="bicubic", antialias=True)[0].numpy()
 
 
 def by_pillow(photo: np.ndarray, size: int) -> np.ndarray:
-    """As torchvision resizes for dgm-eval."""
+    """Resize like torchvision for dgm-eval."""
     return np.asarray(Image.fromarray(photo).resize((size, size), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
 
 
@@ -41,7 +41,7 @@ def normalised(photos: list[np.ndarray], resize: Callable[..., np.ndarray], name
 
 
 def shallow(monkeypatch: pytest.MonkeyPatch, name: str, depth: int, layers: list[str]) -> None:
-    """Only the first blocks of a network."""
+    """Reduce a preset to the first blocks of its network and some layers."""
     preset = PRESETS[name]
     chosen = [layer for layer in preset.submodules if layer in layers]
     of_layers = {
@@ -50,9 +50,9 @@ def shallow(monkeypatch: pytest.MonkeyPatch, name: str, depth: int, layers: list
     monkeypatch.setitem(PRESETS, name, replace(preset, options={**preset.options, "depth": depth}, **of_layers))
 
 
-def close(found: Tensor, expected: Tensor) -> bool:
-    assert found.shape == expected.shape
-    return float((found - expected).abs().max() / expected.abs().max()) < 1e-5
+def close(actual: Tensor, expected: Tensor) -> bool:
+    assert actual.shape == expected.shape
+    return float((actual - expected).abs().max() / expected.abs().max()) < 1e-5
 
 
 @pytest.fixture(scope="module")
@@ -88,8 +88,8 @@ def test_fd_dinov2_is_of_the_class_token(
     assert close(dna.mean.float(), expected.mean(0)), "files are resized as tensors are"
     assert (dna.preparation or {})["resize"] == extractor.resize
     assert extractor_of(dna, weights_path=path).resize == extractor.resize
-    found = compare(tmp_path, dna, extractor, metrics=["fd"])
-    assert found["fd"].value == pytest.approx(0, abs=1e-9)
+    comparison = compare(tmp_path, dna, extractor, metrics=["fd"])
+    assert comparison["fd"].value == pytest.approx(0, abs=1e-9)
     with pytest.raises(ValueError, match=r"image preparations \(resize\) differ: '(torch|pillow)' and 'clean'"):
         compare(PHOTOS, dna, DNAExtractor(name, weights_path=path, resize="clean"), metrics=["fd"])
 
@@ -102,9 +102,12 @@ def test_cmmd_is_of_the_normalised_embedding(monkeypatch: pytest.MonkeyPatch, tm
     shallow(monkeypatch, name, 1, ["block_0", "last_norm", "projected"])
     extractor = DNAExtractor(name, weights_path=tmp_path / "clip.pth", layers=["last_norm", "projected"])
     tensors = torch.from_numpy(np.stack(PHOTOS)).movedim(3, 1)
-    found = extractor(tensors)
-    assert {layer: tuple(x.shape) for layer, x in found.items()} == {"last_norm": (2, 1024), "projected": (2, 768)}
-    assert close(found["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
+    activations = extractor(tensors)
+    assert {layer: tuple(x.shape) for layer, x in activations.items()} == {
+        "last_norm": (2, 1024),
+        "projected": (2, 768),
+    }
+    assert close(activations["projected"], official.activations(normalised(PHOTOS, by_pillow, name))["projected"])
 
 
 @pytest.mark.slow
@@ -119,6 +122,6 @@ def test_fid_is_torch_fidelitys(tmp_path: Path) -> None:
     v, w = ((side[0] - side[1]) / 2**0.5 for side in (a, b))
     expected = (a.mean(0) - b.mean(0)).square().sum() + v @ v + w @ w - 2 * (v @ w).abs()
     pooled = DNAExtractor("inception_fid", weights_path=tmp_path / "weights.pth").pooled("block_3")
-    found = [pooled(images[some].byte()).double() for some in (slice(2), slice(2, 4))]
-    moments = [moment for side in found for moment in (side.mean(0), side.T.cov())]
+    features = [pooled(images[part].byte()).double() for part in (slice(2), slice(2, 4))]
+    moments = [moment for side in features for moment in (side.mean(0), side.T.cov())]
     assert float(layer_frechet_distance(*moments)) == pytest.approx(float(expected), rel=1e-5)

@@ -26,7 +26,7 @@ def score(extractor: DNAExtractor, images: Tensor) -> list[Tensor]:
 
 @pytest.fixture(params=["plain", "compiled"])
 def extractors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> list[DNAExtractor]:
-    """Two of one network, which is in training mode."""
+    """Two extractors of one network, which is in training mode."""
     # the graphs of torch.compile, without the minute that their code takes
     monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
     network, compiled = Convolutions(), request.param == "compiled"
@@ -35,12 +35,12 @@ def extractors(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize("several", [False, True])
 def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool) -> None:
-    used = extractors if several else extractors[:1] * 2
-    expected = [score(extractor, images) for extractor, images in zip(used, IMAGES, strict=True)]
+    pair = extractors if several else extractors[:1] * 2
+    expected = [score(extractor, images) for extractor, images in zip(pair, IMAGES, strict=True)]
     with ThreadPoolExecutor(2) as threads:
         for _ in range(3):
-            for found, values in zip(threads.map(score, used, IMAGES), expected, strict=True):
-                assert all(map(torch.equal, found, values))
+            for scores, values in zip(threads.map(score, pair, IMAGES), expected, strict=True):
+                assert all(map(torch.equal, scores, values))
     assert extractors[0].network.training
     assert extractors[0].network.body[2].num_batches_tracked == 0
 
@@ -48,21 +48,21 @@ def test_each_thread_gets_its_own(extractors: list[DNAExtractor], several: bool)
 def test_what_another_thread_does_with_the_network_is_not_seen(extractors: list[DNAExtractor]) -> None:
     network = extractors[0].network.eval()
     expected = extractors[0](IMAGES[0])
-    done = Event()
+    stop = Event()
 
     def use() -> int:
         count = 0
-        while not done.is_set():
+        while not stop.is_set():
             network(IMAGES[1].float())
             count += 1
         return count
 
     with ThreadPoolExecutor(1) as threads:
-        others = threads.submit(use)
+        background = threads.submit(use)
         try:
             for _ in range(20):
-                found = extractors[0](IMAGES[0])
-                assert all(torch.equal(found[layer], values) for layer, values in expected.items())
+                activations = extractors[0](IMAGES[0])
+                assert all(torch.equal(activations[layer], values) for layer, values in expected.items())
         finally:
-            done.set()
-        assert others.result() > 0
+            stop.set()
+        assert background.result() > 0

@@ -41,12 +41,12 @@ def vit() -> nn.Module:
 
 
 def outputs_of(network: nn.Module, extractor: DNAExtractor, path: str) -> Tensor:
-    """What a submodule gives for the images, by torch's own hook."""
-    found: list[Tensor] = []
-    handle = network.get_submodule(path).register_forward_hook(lambda _m, _a, out: found.append(out.clone()))
+    """Output of a submodule for the images, by torch's own hook."""
+    outputs: list[Tensor] = []
+    handle = network.get_submodule(path).register_forward_hook(lambda _m, _a, out: outputs.append(out.clone()))
     extractor(IMAGES[:2])
     handle.remove()
-    return found[0]
+    return outputs[0]
 
 
 def test_views_of_tokens(vit: nn.Module) -> None:
@@ -54,16 +54,16 @@ def test_views_of_tokens(vit: nn.Module) -> None:
     extractor = DNAExtractor(vit, layers=layers)
     assert dict(extractor.neurons) == dict.fromkeys(layers, 192) | {"head": 1000}
     tokens = outputs_of(vit, extractor, "norm")
-    found = extractor(IMAGES[:2])
-    assert list(found) == layers
-    assert torch.equal(found["norm"], tokens.movedim(2, 1))
-    assert torch.equal(found["norm:class"], tokens[:, 0])
-    assert found["norm:class"].untyped_storage().nbytes() == 2 * 192 * 4, "no other token stays in memory"
+    activations = extractor(IMAGES[:2])
+    assert list(activations) == layers
+    assert torch.equal(activations["norm"], tokens.movedim(2, 1))
+    assert torch.equal(activations["norm:class"], tokens[:, 0])
+    assert activations["norm:class"].untyped_storage().nbytes() == 2 * 192 * 4, "no other token stays in memory"
     expected = tokens.double().numpy()
-    np.testing.assert_allclose(found["norm:mean"], expected.mean(1), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(activations["norm:mean"], expected.mean(1), rtol=1e-4, atol=1e-6)
     unit = expected / np.linalg.norm(expected, axis=2, keepdims=True)
-    np.testing.assert_allclose(found["norm:unit"], unit.transpose(0, 2, 1), rtol=1e-4, atol=1e-7)
-    np.testing.assert_allclose(found["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(activations["norm:unit"], unit.transpose(0, 2, 1), rtol=1e-4, atol=1e-7)
+    np.testing.assert_allclose(activations["norm:class:unit"], unit[:, 0], rtol=1e-4, atol=1e-7)
 
 
 def test_other_layers_are_as_they_were(vit: nn.Module) -> None:
@@ -102,9 +102,9 @@ def test_class_tokens_of_other_libraries(network: nn.Module, layer: str) -> None
 
 def test_views_of_maps_and_of_a_modules_own_outputs() -> None:
     extractor = DNAExtractor(Pixels(), layers=["mean", "colours:mean", "colours:unit"])
-    found = extractor(IMAGES)
-    torch.testing.assert_close(found["colours:mean"], found["mean"], rtol=1e-6, atol=0)
-    torch.testing.assert_close(found["colours:unit"].norm(dim=1), torch.ones(6, 30, 40), rtol=1e-5, atol=0)
+    activations = extractor(IMAGES)
+    torch.testing.assert_close(activations["colours:mean"], activations["mean"], rtol=1e-6, atol=0)
+    torch.testing.assert_close(activations["colours:unit"].norm(dim=1), torch.ones(6, 30, 40), rtol=1e-5, atol=0)
     head = DNAExtractor(layers=["head", "head:mean"])(IMAGES[:2])
     torch.testing.assert_close(head["head:mean"], head["head"].mean((2, 3)), rtol=1e-5, atol=1e-6)
     dark = DNAExtractor(Outputs(lambda x: x.float() * 0), layers=["output:unit"])(IMAGES)
@@ -156,9 +156,11 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
     assert load_dna(tmp_path / "x.dna.npz").digest == dna.digest
     weights = torch.rand(384, generator=torch.Generator().manual_seed(0))
     NeuronWeights(weights, extractor.neurons, extractor.name).save(tmp_path / "w.npz")
-    found = compare(tmp_path / "x.dna.npz", fake, extractor, neuron_weights=tmp_path / "w.npz", metrics=["dna-emd"])
-    assert list(found.layers) == ["norm:class", "norm:mean"]
-    assert found["dna-emd"].value > 0
+    comparison = compare(
+        tmp_path / "x.dna.npz", fake, extractor, neuron_weights=tmp_path / "w.npz", metrics=["dna-emd"]
+    )
+    assert list(comparison.layers) == ["norm:class", "norm:mean"]
+    assert comparison["dna-emd"].value > 0
 
     learned = ActivationRange(extractor)
     learned.update(real)
@@ -173,9 +175,9 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--projections", "4", "--num-bins", "50") == 0
     capsys.readouterr()
     assert run(monkeypatch, "compare", file, b, "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert ",".join(found["layers"]) == layers
-    assert all(layer["dna_emd"] > 0 for layer in found["layers"].values())
+    content = json.loads(capsys.readouterr().out)
+    assert ",".join(content["layers"]) == layers
+    assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
     assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
     assert run(monkeypatch, "compare", file, b, "--projections", "5") == 2
     assert "(projections) differ: 4 and 5" in capsys.readouterr().err

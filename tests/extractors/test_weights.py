@@ -19,10 +19,10 @@ DEFAULT = PRESETS["efficientnet_lite0"]
 
 
 def test_the_wheel_matches_timm_by_order() -> None:
-    given = torch.load(find_weights(DEFAULT), weights_only=True)
+    official = torch.load(find_weights(DEFAULT), weights_only=True)
     network = timm.create_model("tf_efficientnet_lite0", pretrained=False)
     names = [name for name in network.state_dict() if not name.endswith("num_batches_tracked")]
-    tensors = [tensor for name, tensor in given.items() if not name.endswith("num_batches_tracked")]
+    tensors = [tensor for name, tensor in official.items() if not name.endswith("num_batches_tracked")]
     assert len(names) == len(tensors) == 247
     load_weights(network, find_weights(DEFAULT), DEFAULT)
     loaded = network.state_dict()
@@ -122,10 +122,10 @@ class Attention(torch.nn.Module):
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit")
-@pytest.mark.parametrize("how", ["script", "trace"])
-def test_torchscript_is_read_without_running_it(tmp_path: Path, how: str) -> None:
+@pytest.mark.parametrize("method", ["script", "trace"])
+def test_torchscript_is_read_without_running_it(tmp_path: Path, method: str) -> None:
     source, target = Attention(), Attention()
-    archive = torch.jit.script(source) if how == "script" else torch.jit.trace(source, torch.ones(1, 4))
+    archive = torch.jit.script(source) if method == "script" else torch.jit.trace(source, torch.ones(1, 4))
     archive.save(tmp_path / "w.pt")
     load_weights(target, tmp_path / "w.pt")
     for name, tensor in source.state_dict().items():
@@ -157,7 +157,7 @@ def test_a_folder_of_weights(tmp_path: Path) -> None:
     ranges = DNAExtractor().ranges
     assert ranges is not None
     ranges.save(tmp_path / "efficientnet_lite0.ranges.json")
-    found = DNAExtractor(weights_path=tmp_path)
-    assert found.ranges is not None
-    assert found.ranges.digest == ranges.digest
-    assert torch.equal(found.network.conv_stem.weight, network.conv_stem.weight)
+    extractor = DNAExtractor(weights_path=tmp_path)
+    assert extractor.ranges is not None
+    assert extractor.ranges.digest == ranges.digest
+    assert torch.equal(extractor.network.conv_stem.weight, network.conv_stem.weight)

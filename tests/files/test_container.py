@@ -44,16 +44,16 @@ OLD_FILES = sorted((Path(__file__).parents[1] / "data" / "format_1").glob("*.dna
 def test_round_trips_are_bit_exact(dna: DNA, tmp_path: Path) -> None:
     path = tmp_path / "x.dna.npz"
     dna.save(path)
-    for back in (type(dna).load(path), load_dna(str(path))):
-        assert type(back) is type(dna)
+    for loaded in (type(dna).load(path), load_dna(str(path))):
+        assert type(loaded) is type(dna)
         for name, values in tensors(dna).items():
-            assert torch.equal(tensors(back)[name], values), name
+            assert torch.equal(tensors(loaded)[name], values), name
         for field in ("neurons", "num_images", "extractor", "weights_digest", "preparation", "notes", "digest"):
-            assert getattr(back, field) == getattr(dna, field), field
-        assert repr(back) == repr(dna)
-        assert back.allclose(dna)
-        assert (dna + back).num_images == 24
-        assert back.to("cpu").allclose(back)
+            assert getattr(loaded, field) == getattr(dna, field), field
+        assert repr(loaded) == repr(dna)
+        assert loaded.allclose(dna)
+        assert (dna + loaded).num_images == 24
+        assert loaded.to("cpu").allclose(loaded)
 
 
 def test_a_link_stays_and_what_it_points_to_is_written(tmp_path: Path) -> None:
@@ -83,9 +83,9 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
     old = path.read_bytes()
 
     def fsync(handle: int) -> None:
-        here = os.fstat(handle).st_ino
-        name = next(p.name for p in (tmp_path, *tmp_path.iterdir()) if p.stat().st_ino == here)
-        content = b"" if here == tmp_path.stat().st_ino else os.pread(handle, 10**6, 0)
+        inode = os.fstat(handle).st_ino
+        name = next(p.name for p in (tmp_path, *tmp_path.iterdir()) if p.stat().st_ino == inode)
+        content = b"" if inode == tmp_path.stat().st_ino else os.pread(handle, 10**6, 0)
         flushed.append((name, content, path.read_bytes()))
 
     monkeypatch.setattr(os, "fsync", fsync)
@@ -96,13 +96,13 @@ def test_files_are_on_the_disk_before_they_take_a_place(tmp_path: Path, monkeypa
 
 
 def test_threads_write_one_path_at_once(tmp_path: Path) -> None:
-    together = threading.Barrier(6)
+    barrier = threading.Barrier(6)
 
     def write(number: int) -> None:
         with replacing(tmp_path / "x") as temporary:
-            together.wait()
+            barrier.wait()
             temporary.write_text(str(number))
-            together.wait()
+            barrier.wait()
 
     with ThreadPoolExecutor(6) as pool:
         list(pool.map(write, range(6)))
@@ -139,9 +139,9 @@ def test_numpy_alone_reads_it(tmp_path: Path) -> None:
 
 def test_the_largest_counts(tmp_path: Path) -> None:
     for largest in (2**31, 2**32 + 1, 2**63 - 1):
-        of = dnas.Neurons({"a": 1, "b": 2, "c": 1, "d": 2, "e": 3})
-        dna = dnas.histogram(of, 2, largest)
-        dna = HistogramDNA(dna.counts.clamp(max=largest), of, dna.ranges, 1, "tiny")
+        neurons = dnas.Neurons({"a": 1, "b": 2, "c": 1, "d": 2, "e": 3})
+        dna = dnas.histogram(neurons, 2, largest)
+        dna = HistogramDNA(dna.counts.clamp(max=largest), neurons, dna.ranges, 1, "tiny")
         dna.counts[-3:, 0], dna.counts[-3:, 1] = largest, 0
         dna.save(tmp_path / "x")
         assert torch.equal(HistogramDNA.load(tmp_path / "x").counts, dna.counts)
@@ -156,9 +156,9 @@ def test_a_file_of_another_kind(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dna", dnas.in_folds(), ids=NAMES)
 def test_files_keep_folds(dna: DNA, tmp_path: Path) -> None:
     dna.save(tmp_path / "x")
-    found = load_dna(tmp_path / "x")
-    assert (found.digest, len(found.folds)) == (dna.digest, 2)
-    for fold, expected in zip(found.folds, dna.folds, strict=True):
+    loaded = load_dna(tmp_path / "x")
+    assert (loaded.digest, len(loaded.folds)) == (dna.digest, 2)
+    for fold, expected in zip(loaded.folds, dna.folds, strict=True):
         assert (fold.digest, fold.num_images, fold.kind) == (expected.digest, expected.num_images, expected.kind)
     plain = replace(dna, folds=())
     assert plain.digest == dna.digest
@@ -238,8 +238,8 @@ def test_writing_ends_whole_or_not_at_all(tmp_path: Path) -> None:
         f"big.save({str(path)!r})\n"
     )
     # -B, or a module that is imported below the limit leaves a truncated .pyc to all others
-    done = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False)
-    assert "OSError: [Errno 27] File too large" in done.stderr
+    process = subprocess.run([sys.executable, "-B", "-c", code], capture_output=True, text=True, check=False)
+    assert "OSError: [Errno 27] File too large" in process.stderr
     assert path.read_bytes() == before
     assert list(tmp_path.iterdir()) == [path]
     with pytest.raises(FileNotFoundError, match=r"There is no folder .*nowhere' to write 'x' to; make it first"):
@@ -253,8 +253,8 @@ def test_a_folder_that_may_not_be_written_to(tmp_path: Path) -> None:
         "os.geteuid() or os.setuid(65534)\n"  # root may write anywhere
         "check_folder(Path('x'))\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
-    assert done.stderr.endswith("PermissionError: The folder '.' may not be written to; choose another output\n")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert process.stderr.endswith("PermissionError: The folder '.' may not be written to; choose another output\n")
 
 
 # --- files that were changed ------------------------------------------------------------------------------------------
@@ -293,8 +293,8 @@ def lie(shape: list[int], payload: int) -> Callable[[dict[str, bytes], dict], No
 
 def swap(members: dict[str, bytes], header: dict) -> None:
     """Of two arrays of one shape where there are such."""
-    *_, one, other = sorted(header["arrays"], key=lambda name: (header["arrays"][name][1], name))
-    members[f"{one}.npy"], members[f"{other}.npy"] = members[f"{other}.npy"], members[f"{one}.npy"]
+    *_, first, second = sorted(header["arrays"], key=lambda name: (header["arrays"][name][1], name))
+    members[f"{first}.npy"], members[f"{second}.npy"] = members[f"{second}.npy"], members[f"{first}.npy"]
 
 
 def set_array(content: Callable[[np.ndarray], bytes]) -> Callable[[dict[str, bytes], dict], None]:
@@ -309,8 +309,8 @@ def set_array(content: Callable[[np.ndarray], bytes]) -> Callable[[dict[str, byt
 def set_header(**changes: object) -> Callable[[dict[str, bytes], dict], None]:
     def change(members: dict[str, bytes], header: dict) -> None:
         for key, value in changes.items():
-            where = header["dna"] if key in header["dna"] else header
-            where[key] = value
+            target = header["dna"] if key in header["dna"] else header
+            target[key] = value
 
     return change
 
@@ -404,17 +404,20 @@ def test_what_is_said_of_changed_files(tmp_path: Path) -> None:
     good, bad = tmp_path / "good", tmp_path / "bad"
     KINDS[0].save(good)
 
-    def said(content: bytes) -> str:
+    def message_for(content: bytes) -> str:
         bad.write_bytes(content)
         return refused(bad)
 
     content = good.read_bytes()
     start = f"Can't read {str(bad)!r} as a DNA file: "
-    assert said(content[:-1]) == start + "it does not end in a checksum, so it is truncated, damaged or something else"
-    assert "checksum is wrong" in said(content[:99] + bytes([content[99] ^ 1]) + content[100:])
-    assert "its content is not what its digest says" in said(rewritten(good, set_header(num_images=13)))
-    assert "would unpack from" in said(rewritten(good, DECEITS["declared larger than memory"]))
-    assert "this release reads versions 1 and 2; upgrade torchmetrics-dna" in said(
+    assert (
+        message_for(content[:-1])
+        == start + "it does not end in a checksum, so it is truncated, damaged or something else"
+    )
+    assert "checksum is wrong" in message_for(content[:99] + bytes([content[99] ^ 1]) + content[100:])
+    assert "its content is not what its digest says" in message_for(rewritten(good, set_header(num_images=13)))
+    assert "would unpack from" in message_for(rewritten(good, DECEITS["declared larger than memory"]))
+    assert "this release reads versions 1 and 2; upgrade torchmetrics-dna" in message_for(
         rewritten(good, set_header(format_version=3))
     )
 
@@ -434,9 +437,9 @@ def test_mutated_files_are_refused_or_read_as_they_are(of: str, kinds: int, leas
     """As many as take seconds; tests/mutations.py makes 50,000 of them."""
     script, files = Path(__file__).parents[1] / "helpers" / "mutations.py", 30 * kinds
     command = [sys.executable, script, "--files", str(files), "--processes", "1", "--of", of]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    rows = [line.split()[-5:] for line in done.stdout.splitlines()[1 : 1 + kinds]]
+    process = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stdout + process.stderr
+    rows = [line.split()[-5:] for line in process.stdout.splitlines()[1 : 1 + kinds]]
     assert sum(int(count) for row in rows for count in row) == files
     assert all(int(refused) > least and wrong == "0" for refused, _, _, _, wrong in rows)  # of 30 of each kind
 
@@ -455,17 +458,17 @@ def test_zips_of_a_later_version_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("huge", [1e200, -1e200])
 def test_numbers_whose_distances_would_not_be_finite_are_refused(huge: float) -> None:
-    one, two = Neurons({"a": 1}), torch.tensor([[[abs(huge)] * 2] * 2], dtype=torch.float64)
+    neurons, cov = Neurons({"a": 1}), torch.tensor([[[abs(huge)] * 2] * 2], dtype=torch.float64)
     value = torch.tensor([huge], dtype=torch.float64)
     for make in (
-        lambda: GaussianDNA(value, torch.zeros(1), one, 2, "x"),
-        lambda: GaussianDNA(torch.zeros(1), value.abs(), one, 2, "x"),
-        lambda: LayerGaussianDNA(torch.zeros(2), {"a": two[0]}, Neurons({"a": 2}), 2, "x"),
-        lambda: ActivationRanges(-value.abs(), value.abs(), one),
+        lambda: GaussianDNA(value, torch.zeros(1), neurons, 2, "x"),
+        lambda: GaussianDNA(torch.zeros(1), value.abs(), neurons, 2, "x"),
+        lambda: LayerGaussianDNA(torch.zeros(2), {"a": cov[0]}, Neurons({"a": 2}), 2, "x"),
+        lambda: ActivationRanges(-value.abs(), value.abs(), neurons),
     ):
         with pytest.raises(ValueError, match="1e.200"):
             make()
-    large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), one, 2, "x")
+    large = GaussianDNA(torch.tensor([3.4e38]), torch.tensor([1.1e77], dtype=torch.float64), neurons, 2, "x")
     assert DISTANCES["dna-fd"].result(large, large).values.tolist() == [0]  # as float32 activations may be
 
 
@@ -485,8 +488,8 @@ def test_memory_of_bombs(tmp_path: Path) -> None:
         "    try:\n        load_dna(f'bad{i}')\n    except ValueError:\n        refused += 1\n"
         "print(refused, (peak() - before) / 1024)\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
-    refused, megabytes = map(float, done.stdout.split())
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=tmp_path)
+    refused, megabytes = map(float, process.stdout.split())
     assert refused == len(bombs) > 5
     assert megabytes < 200
 
@@ -513,14 +516,14 @@ def test_what_shrinks_too_well_to_be_believed_is_stored_as_it_is(tmp_path: Path)
 
 
 def test_what_is_merged_twice_is_named(tmp_path: Path) -> None:
-    one, other = (dnas.histogram(largest=largest) for largest in (2**40, 2**39))
+    first, second = (dnas.histogram(largest=largest) for largest in (2**40, 2**39))
     files = [tmp_path / name for name in ("a", "b", "copy of a")]
-    for file, dna in zip(files, (one, other, replace(one, notes="not the same file")), strict=True):
+    for file, dna in zip(files, (first, second, replace(first, notes="not the same file")), strict=True):
         dna.save(file)
-    assert merge_files(files[:2]).digest == (one + other).digest
+    assert merge_files(files[:2]).digest == (first + second).digest
     with pytest.warns(UserWarning, match=f"'{files[2]}' and '{files[0]}' hold equal DNAs: are their 12 images the"):
         assert merge_files(files).num_images == 36
-    replace(one, counts=one.counts * 0, num_images=0).save(files[0])
+    replace(first, counts=first.counts * 0, num_images=0).save(files[0])
     assert merge_files([files[0], files[1], files[0]]).num_images == 12  # nothing is nothing
 
 

@@ -30,11 +30,11 @@ def load(*references: str, endpoint: str, home: Path, **environment: str) -> lis
     )
     variables = {**os.environ, "HF_ENDPOINT": endpoint, "HF_HOME": str(home), "HF_HUB_DISABLE_XET": "1", **environment}
     command = [sys.executable, "-c", code, *references]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
-    assert done.stderr.count("Retrying") < 2, done.stderr
-    said = done.stdout.splitlines()
-    assert len(said) == len(references), said
-    return said
+    process = subprocess.run(command, capture_output=True, text=True, check=True, env=variables)
+    assert process.stderr.count("Retrying") < 2, process.stderr
+    lines = process.stdout.splitlines()
+    assert len(lines) == len(references), lines
+    return lines
 
 
 @pytest.fixture
@@ -77,8 +77,8 @@ def test_files_of_the_hub(repository: Path, tmp_path: Path) -> None:
         blob.write_bytes(b"damaged")
         assert load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path) == [ours]
         blob.write_bytes(b"damaged")
-        (told,) = load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
-        assert f"but {blob.name[:16]}... was expected" in told
+        (error,) = load("hub:owner/repo/sub/x.dna.npz", endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+        assert f"but {blob.name[:16]}... was expected" in error
 
 
 @pytest.mark.slow
@@ -89,24 +89,24 @@ def test_what_the_hub_does_not_have(repository: Path, tmp_path: Path) -> None:
             "hub:owner/other/x.dna.npz",
             "hub:owner/repo/other.ranges.json",
         ]
-        told = load(*absent, endpoint=endpoint, home=tmp_path)
+        lines = load(*absent, endpoint=endpoint, home=tmp_path)
         absent.append("hub:owner/repo/sub/x.dna.npz")
-        told += load(absent[-1], endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
-    for reference, said in zip(absent, told, strict=True):
+        lines += load(absent[-1], endpoint=endpoint, home=tmp_path, HF_HUB_OFFLINE="1")
+    for reference, line in zip(absent, lines, strict=True):
         file, repo = reference.rpartition("/")[2], reference[4:].split("/")[1]
-        assert said.startswith("OSError: Can't fetch"), said
-        assert file in said
-        assert f"hub repository 'owner/{repo}'" in said
-        assert REMEDY in said
+        assert line.startswith("OSError: Can't fetch"), line
+        assert file in line
+        assert f"hub repository 'owner/{repo}'" in line
+        assert REMEDY in line
 
 
 @pytest.mark.slow
 def test_a_hub_that_does_not_answer(tmp_path: Path) -> None:
     with serving({}) as (endpoint, _):
         pass
-    (said,) = load("hub:owner/repo/x.dna.npz", endpoint=endpoint, home=tmp_path)
-    assert said.startswith("OSError: Can't fetch 'x.dna.npz'")
-    assert REMEDY in said
+    (line,) = load("hub:owner/repo/x.dna.npz", endpoint=endpoint, home=tmp_path)
+    assert line.startswith("OSError: Can't fetch 'x.dna.npz'")
+    assert REMEDY in line
 
 
 @pytest.mark.parametrize("reference", ["hub:", "hub:owner", "hub:owner/repo", "hub:owner/repo@/x", "hub:a b/c?/x"])
@@ -146,14 +146,14 @@ def test_cached_files_are_named_by_whole_addresses_and_checked(tmp_path: Path, m
 def test_what_a_server_says_is_told_briefly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCH_HOME", str(tmp_path / "home"))
     (tmp_path / "x.dna.npz").write_bytes(bytes(1000))
-    for fault, told in (
+    for fault, message in (
         ("length", "its Content-Length is 'abc.*, expected a number of bytes"),
         ("cut", "the connection was cut after 500 of 1000 bytes"),
     ):
         with serving({"plain": tmp_path}, fault) as (endpoint, _):
             with pytest.raises(OSError, match="Can't read") as read:
                 load_dna(f"{endpoint}/plain/x.dna.npz")
-            with pytest.raises(OSError, match=told) as fetched:
+            with pytest.raises(OSError, match=message) as fetched:
                 fetch(f"{endpoint}/plain/x.dna.npz")
         assert max(len(str(read.value)), len(str(fetched.value))) < 600
     with serving({}) as (endpoint, _):  # which answers 401

@@ -25,31 +25,31 @@ def at(change: int, strength: float) -> np.ndarray:
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 3), st.floats(0.1, 3))
 def test_a_change_is_found_with_its_strength(change: int, strength: float) -> None:
-    found = fit_changes(torch.from_numpy(at(change, strength)), PATHS, NONE)
-    assert found.changes == [(change, pytest.approx(strength, abs=1e-6))]
-    assert found.unexplained == pytest.approx(0, abs=1e-9)
-    assert found.alone.argmin() == change
+    fit = fit_changes(torch.from_numpy(at(change, strength)), PATHS, NONE)
+    assert fit.changes == [(change, pytest.approx(strength, abs=1e-6))]
+    assert fit.unexplained == pytest.approx(0, abs=1e-9)
+    assert fit.alone.argmin() == change
 
 
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 1000))
 def test_each_alone_is_the_best_by_brute_force(seed: int) -> None:
     shift = np.random.default_rng(seed).normal(size=12)
-    found = fit_changes(torch.from_numpy(shift), PATHS, NONE, least_gain=0)
+    fit = fit_changes(torch.from_numpy(shift), PATHS, NONE, least_gain=0)
     for change in range(4):
         grid = min(((shift - at(change, s)) ** 2).sum() for s in np.linspace(0, 3, 601))
-        assert float(found.alone[change]) * (shift @ shift) == pytest.approx(grid, rel=1e-3)
-        assert float(found.alone[change]) <= 1 + 1e-12
-    assert found.unexplained <= float(found.alone.min()) + 1e-12
-    assert all(0 <= strength <= 3 for _, strength in found.changes)
+        assert float(fit.alone[change]) * (shift @ shift) == pytest.approx(grid, rel=1e-3)
+        assert float(fit.alone[change]) <= 1 + 1e-12
+    assert fit.unexplained <= float(fit.alone.min()) + 1e-12
+    assert all(0 <= strength <= 3 for _, strength in fit.changes)
 
 
 def test_two_changes_add_up() -> None:
-    for one, other in itertools.combinations(range(4), 2):
-        shift = torch.from_numpy(at(one, 2.5) + at(other, 1.5))
-        found = fit_changes(shift, PATHS, NONE, least_gain=0.01)
-        assert found.unexplained < 0.05
-        assert {one, other} <= {change for change, _ in found.changes}
+    for first, second in itertools.combinations(range(4), 2):
+        shift = torch.from_numpy(at(first, 2.5) + at(second, 1.5))
+        fit = fit_changes(shift, PATHS, NONE, least_gain=0.01)
+        assert fit.unexplained < 0.05
+        assert {first, second} <= {change for change, _ in fit.changes}
 
 
 def test_content_is_taken_from_both_sides() -> None:
@@ -59,12 +59,12 @@ def test_content_is_taken_from_both_sides() -> None:
     moved = fit_changes(shift + 100 * content[0] - 50 * content[1], PATHS, content)
     assert moved.changes == [(1, pytest.approx(2, abs=1e-6))]
     torch.testing.assert_close(moved.alone, plain.alone)
-    nothing = fit_changes(3 * content[0], PATHS, content)
-    assert nothing.unexplained == pytest.approx(1)
+    content_only = fit_changes(3 * content[0], PATHS, content)
+    assert content_only.unexplained == pytest.approx(1)
 
 
 def test_nothing_is_made_of_nothing() -> None:
-    found = fit_changes(torch.zeros(12).double(), PATHS, NONE)
-    assert (found.changes, found.unexplained, found.alone.tolist()) == ([], 1.0, [1.0] * 4)
+    fit = fit_changes(torch.zeros(12).double(), PATHS, NONE)
+    assert (fit.changes, fit.unexplained, fit.alone.tolist()) == ([], 1.0, [1.0] * 4)
     # and the opposite of a change is not that change
     assert fit_changes(-PATHS[0, 2], PATHS[:1], NONE).changes == []

@@ -19,14 +19,14 @@ pytestmark = pytest.mark.usefixtures("way")
 @pytest.mark.parametrize("prefix", ["", "special-"])
 def test_official_distances(num_bins: int, prefix: str) -> None:
     golden = load("distances.npz")
-    every = []
+    pairs = []
     for layer in golden[f"{prefix}layers"]:
         a, b = (torch.from_numpy(golden[f"{prefix}counts_{s}-B{num_bins}-{layer}"]) for s in "AB")
         neuron = dna_emd(a, b, reduction="none")
         np.testing.assert_allclose(neuron, golden[f"{prefix}emd_neuron-B{num_bins}-{layer}"], rtol=0, atol=1e-9)
         np.testing.assert_allclose(dna_emd(a, b), golden[f"{prefix}emd_layer-B{num_bins}-{layer}"], rtol=0, atol=1e-9)
-        every.append((a, b))
-    a, b = (torch.cat(side) for side in zip(*every, strict=True))
+        pairs.append((a, b))
+    a, b = (torch.cat(side) for side in zip(*pairs, strict=True))
     np.testing.assert_allclose(dna_emd(a, b), golden[f"{prefix}emd_avg-B{num_bins}"], rtol=0, atol=1e-9)
 
 
@@ -39,11 +39,11 @@ histograms = arrays(np.int64, st.tuples(st.just(3), st.just(9)), elements=st.int
 @settings(deadline=None)
 def test_scipy_and_pot_agree(a: np.ndarray, b: np.ndarray) -> None:
     bins = np.arange(9.0)
-    found = dna_emd(torch.from_numpy(a), torch.from_numpy(b), reduction="none")
+    distances = dna_emd(torch.from_numpy(a), torch.from_numpy(b), reduction="none")
     by_scipy = [wasserstein_distance(bins, bins, p, q) for p, q in zip(a, b, strict=True)]
     by_pot = [ot.emd2_1d(bins, bins, p / p.sum(), q / q.sum(), "euclidean") for p, q in zip(a, b, strict=True)]
-    np.testing.assert_allclose(found, by_scipy, atol=1e-9)
-    np.testing.assert_allclose(found, by_pot, atol=1e-6)
+    np.testing.assert_allclose(distances, by_scipy, atol=1e-9)
+    np.testing.assert_allclose(distances, by_pot, atol=1e-6)
 
 
 @given(histograms, histograms, histograms)

@@ -14,7 +14,7 @@ from torchmetrics_dna.functional import dna_frechet
 @pytest.mark.parametrize("prefix", ["", "special-"])
 def test_official_distances(prefix: str) -> None:
     golden = load("distances.npz")
-    every = []
+    all_gaussians = []
     for layer in golden[f"{prefix}layers"]:
         gaussians = []
         for side in "AB":
@@ -24,9 +24,9 @@ def test_official_distances(prefix: str) -> None:
         # where a tiny variance sits on a large mean the official form cancels, hence the absolute part
         np.testing.assert_allclose(neuron, golden[f"{prefix}nfd64_neuron-{layer}"], rtol=1e-6, atol=1e-12)
         np.testing.assert_allclose(dna_frechet(*gaussians), golden[f"{prefix}nfd64_layer-{layer}"], rtol=1e-6)
-        every.append(gaussians)
-    whole = [torch.cat(part) for part in zip(*every, strict=True)]
-    np.testing.assert_allclose(dna_frechet(*whole), golden[f"{prefix}nfd64_avg"], rtol=1e-6)
+        all_gaussians.append(gaussians)
+    joined = [torch.cat(part) for part in zip(*all_gaussians, strict=True)]
+    np.testing.assert_allclose(dna_frechet(*joined), golden[f"{prefix}nfd64_avg"], rtol=1e-6)
 
 
 Gaussian = tuple[np.ndarray, np.ndarray]
@@ -38,11 +38,11 @@ variances = arrays(np.float64, 5, elements=st.floats(0, 1e3))
 def test_equation_and_metric_laws(mean_a: np.ndarray, var_a: np.ndarray, mean_b: np.ndarray, var_b: np.ndarray) -> None:
     a, b = map(torch.from_numpy, (mean_a, var_a)), map(torch.from_numpy, (mean_b, var_b))
     a, b = tuple(a), tuple(b)
-    found = dna_frechet(*a, *b, reduction="none")
+    distances = dna_frechet(*a, *b, reduction="none")
     expected = (mean_a - mean_b) ** 2 + var_a + var_b - 2 * np.sqrt(var_a * var_b)
-    np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
-    assert (found >= 0).all()
-    assert torch.equal(found, dna_frechet(*b, *a, reduction="none"))
+    np.testing.assert_allclose(distances, expected, rtol=1e-9, atol=1e-9)
+    assert (distances >= 0).all()
+    assert torch.equal(distances, dna_frechet(*b, *a, reduction="none"))
     assert dna_frechet(*a, *a) == 0
 
 

@@ -48,9 +48,9 @@ def test_covariances_of_few_images_need_no_offset() -> None:
 
 @pytest.mark.parametrize("layer", GOLDEN["special-layers"].tolist())
 def test_official_values_of_a_singular_layer(layer: str) -> None:
-    names = (f"special-lg_{what}_{s}-{layer}" for s in "AB" for what in ("mu", "sigma"))
-    found = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
-    assert float(found) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
+    names = (f"special-lg_{moment}_{s}-{layer}" for s in "AB" for moment in ("mu", "sigma"))
+    distance = layer_frechet_distance(*(torch.from_numpy(GOLDEN[name]) for name in names))
+    assert float(distance) == pytest.approx(float(GOLDEN[f"special-fd_layer-{layer}"]), rel=1e-5)
 
 
 def test_one_image_has_no_covariance() -> None:
@@ -61,10 +61,10 @@ def test_one_image_has_no_covariance() -> None:
 
 @pytest.mark.parametrize("layer", END_TO_END["layers"][END_TO_END_RANK].tolist())
 def test_official_values_of_pictures(layer: str) -> None:
-    names = (f"fdset_{what}_fd_{s}-{layer}" for s in "ab" for what in ("mu", "sigma"))
-    found = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
-    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
-    assert float(found) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
+    names = (f"fdset_{moment}_fd_{s}-{layer}" for s in "ab" for moment in ("mu", "sigma"))
+    distance = layer_frechet_distance(*(torch.from_numpy(END_TO_END[name]) for name in names))
+    assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_vdna-{layer}"]), rel=1e-6)
+    assert float(distance) == pytest.approx(float(END_TO_END[f"fdset_fd_layer_exact-{layer}"]), rel=1e-6)
 
 
 @pytest.mark.parametrize("layer", END_TO_END["layers"].tolist())
@@ -93,8 +93,8 @@ def test_every_way_to_a_root_loses_nothing(count_a: int, count_b: int, spectrum:
 def test_cheap_ways_are_taken_where_they_may_be(count: int, ways: set[str]) -> None:
     module = importlib.import_module("torchmetrics_dna.functional.layer_frechet")
     cov = moments(np.random.default_rng(0).normal(size=(count, 520)))[1]
-    taken = {way for way in ("_cholesky", "_few_columns") if getattr(module, way)(cov, 1e-13) is not None}
-    assert taken == ways
+    used = {way for way in ("_cholesky", "_few_columns") if getattr(module, way)(cov, 1e-13) is not None}
+    assert used == ways
 
 
 @pytest.mark.parametrize(("count", "spectrum", "exact"), [(900, 0, True), (900, -8, False), (90, 0, True)])
@@ -106,10 +106,10 @@ def test_roots_of_squares_serve_where_they_are_exact(
     calls: list[Tensor] = []
     svdvals = torch.linalg.svdvals
     monkeypatch.setattr(torch.linalg, "svdvals", lambda values: calls.append(values) or svdvals(values))
-    found = float(layer_frechet_distance(*a, *b))
+    distance = float(layer_frechet_distance(*a, *b))
     assert (not calls) == exact
     monkeypatch.setattr(importlib.import_module("torchmetrics_dna.functional.layer_frechet"), "_TOLERANCE", -1.0)
-    assert found == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
+    assert distance == pytest.approx(float(layer_frechet_distance(*a, *b)), rel=1e-12)
 
 
 def test_torch_fidelity_and_torchmetrics_give_the_same() -> None:
@@ -147,17 +147,17 @@ def test_identity_symmetry_and_bounds(seed: int, count: int, width: int) -> None
     a, b = moments(samples(seed, count, width)), moments(samples(seed + 1, count + 1, width))
     scale = float(a[1].trace() + b[1].trace())
     assert float(layer_frechet_distance(*a, *a)) <= 1e-12 * scale
-    there, back = layer_frechet_distance(*a, *b), layer_frechet_distance(*b, *a)
-    assert float(there) >= 0
-    assert float(there) == pytest.approx(float(back), rel=1e-9, abs=1e-9 * scale)
+    distance, swapped = layer_frechet_distance(*a, *b), layer_frechet_distance(*b, *a)
+    assert float(distance) >= 0
+    assert float(distance) == pytest.approx(float(swapped), rel=1e-9, abs=1e-9 * scale)
     # no less than what the neurons differ by one by one
-    alone = dna_frechet(a[0], a[1].diagonal(), b[0], b[1].diagonal(), reduction="none").sum()
-    assert float(there) >= float(alone) - 1e-9 * scale
+    by_neuron = dna_frechet(a[0], a[1].diagonal(), b[0], b[1].diagonal(), reduction="none").sum()
+    assert float(distance) >= float(by_neuron) - 1e-9 * scale
 
 
 def test_independent_neurons_add_up() -> None:
     mean, var = torch.rand(5).double(), torch.rand(5).double()
-    expected = dna_frechet(mean, var, mean + 1, 2 * var, reduction="none").sum()
+    expected = (1 + (np.sqrt(2) - 1) ** 2 * var).sum()  # of each neuron, shifted by 1 and with twice the variance
     assert float(layer_frechet_distance(mean, var.diag(), mean + 1, (2 * var).diag())) == pytest.approx(float(expected))
 
 

@@ -1,4 +1,4 @@
-"""Precision, recall, density and coverage, against their definitions by scikit-learn's neighbours, and as a metric."""
+"""Precision, recall, density and coverage, against their definitions by scikit-learn's neighbours."""
 
 from __future__ import annotations
 
@@ -7,18 +7,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from networks import pixels, random_images
 from scipy.spatial.distance import cdist
 from sklearn.datasets import load_digits
 from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 import torchmetrics_dna.functional.neighbours as module
-from torchmetrics_dna import MIND, PRDC
 from torchmetrics_dna.functional import prdc
 
 DIGITS = torch.from_numpy(load_digits().data)
-EXTRACTOR, _ = pixels()
 NAMES = ["precision", "recall", "density", "coverage"]
 
 
@@ -35,37 +32,28 @@ def by_definition(real: Tensor, fake: Tensor, k: int) -> list[float]:
 def test_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_CELLS", cells)
     for real, fake, k in ((DIGITS[:300], DIGITS[300:500] * 0.9, 5), (DIGITS[:40], DIGITS[40:120], 1)):
-        found = prdc(real, fake, k)
-        assert list(found) == NAMES
-        np.testing.assert_allclose([float(value) for value in found.values()], by_definition(real, fake, k), rtol=1e-12)
-        assert 0.2 < found["precision"] < 1
+        values = prdc(real, fake, k)
+        assert list(values) == NAMES
+        np.testing.assert_allclose(
+            [float(value) for value in values.values()], by_definition(real, fake, k), rtol=1e-12
+        )
+        assert 0.2 < values["precision"] < 1
 
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(0, 2**32), st.integers(6, 12), st.integers(6, 12), st.integers(1, 5))
-def test_laws(seed: int, images: int, others: int, k: int) -> None:
+def test_laws(seed: int, real_images: int, fake_images: int, k: int) -> None:
     random = np.random.default_rng(seed)
-    real, fake = (torch.from_numpy(random.normal(size=(count, 4))) for count in (images, others))
-    there, back = prdc(real, fake, k), prdc(fake, real, k)
-    assert there["precision"] == back["recall"]
+    real, fake = (torch.from_numpy(random.normal(size=(count, 4))) for count in (real_images, fake_images))
+    values, swapped = prdc(real, fake, k), prdc(fake, real, k)
+    assert values["precision"] == swapped["recall"]
     assert {float(value) for name, value in prdc(real, real, k).items() if name != "density"} == {1.0}
     assert not any(prdc(real, fake + 1e6, k).values())
 
 
-def test_a_metric_of_them() -> None:
-    real, fake = random_images(30, 0), random_images(20, 1)
-    metric = PRDC(EXTRACTOR, nearest_k=3)
-    assert all(value.isnan() for value in metric(real[:25], real=True).values())
-    metric.update(real[25:], real=True)
-    found = metric(fake, real=False)
-    expected = prdc(*(images.float().mean((2, 3)) for images in (real, fake)), nearest_k=3)
-    assert found == metric.compute() == expected
-    other = PRDC(reference=metric.to_features(True), feature=EXTRACTOR, nearest_k=3)
-    other.update(fake, real=False)
-    assert other.compute() == expected
-    assert (PRDC.higher_is_better, MIND.higher_is_better) == (True, False)
-    for call in (lambda: PRDC(EXTRACTOR, nearest_k=0), lambda: prdc(DIGITS, DIGITS, True)):
+def test_errors() -> None:
+    for k in (0, True):
         with pytest.raises(ValueError, match="`nearest_k` expected to be an integer of at least 1"):
-            call()
+            prdc(DIGITS, DIGITS, k)
     with pytest.raises(RuntimeError, match="More than 5 images are required for both sides to compute prdc, but got 5"):
         prdc(DIGITS[:5], DIGITS)

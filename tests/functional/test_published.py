@@ -72,33 +72,33 @@ def test_mind_along_one_neuron_is_a_wasserstein_distance() -> None:
 
 @settings(max_examples=20, deadline=None)
 @given(_seeds, st.integers(1, 12), st.integers(1, 12), st.floats(0.1, 100))
-def test_laws(seed: int, images: int, others: int, scale: float) -> None:
-    a, b = features(seed, images), features(seed + 1, others)
+def test_laws(seed: int, images_a: int, images_b: int, scale: float) -> None:
+    a, b = features(seed, images_a), features(seed + 1, images_b)
     for distance in (lambda x, y: mind(x, y, num_projections=20), cmmd):
         assert distance(a, b) >= 0
         assert distance(a, a) == pytest.approx(0, abs=1e-12)
         assert float(distance(a, b)) == pytest.approx(float(distance(b, a)), rel=1e-9, abs=1e-12)
     assert float(cmmd(a * scale, b)) == pytest.approx(float(cmmd(a, b)), rel=1e-9, abs=1e-12)
-    if images == others:
-        found = float(mind(a, b, num_projections=20))
+    if images_a == images_b:
+        value = float(mind(a, b, num_projections=20))
         scaled = float(mind(a * scale, b * scale, num_projections=20))
-        assert scaled == pytest.approx(scale**2 * found, rel=1e-9)
-        assert float(mind(a.flip(0), b, num_projections=20)) == pytest.approx(found, rel=1e-12)
+        assert scaled == pytest.approx(scale**2 * value, rel=1e-9)
+        assert float(mind(a.flip(0), b, num_projections=20)) == pytest.approx(value, rel=1e-12)
 
 
 def test_a_shift_costs_its_square() -> None:
-    """3 n times the mean over directions of (shift . direction)^2, which is 3 |shift|^2."""
+    """The mean over directions of 3 n (shift . direction)^2 is 3 |shift|^2."""
     a, shift = features(0, 30, 8), features(1, 1, 8)
-    found = float(mind(a, a + shift, num_projections=20_000))
-    assert found == pytest.approx(3 * float(shift.square().sum()), rel=0.02)
+    distance = float(mind(a, a + shift, num_projections=20_000))
+    assert distance == pytest.approx(3 * float(shift.square().sum()), rel=0.02)
 
 
 def test_pieces_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    whole = mind(*A), cmmd(*B)
+    values = mind(*A), cmmd(*B)
     monkeypatch.setattr(of_mind, "_CELLS", 300 * 7)
     monkeypatch.setattr(of_cmmd, "_CELLS", 300 * 7)
-    for found, expected in zip((mind(*A), cmmd(*B)), whole, strict=True):
-        assert float(found) == pytest.approx(float(expected), rel=1e-12)
+    for actual, expected in zip((mind(*A), cmmd(*B)), values, strict=True):
+        assert float(actual) == pytest.approx(float(expected), rel=1e-12)
 
 
 def test_the_random_state_is_left_alone() -> None:

@@ -3,11 +3,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from cuts import every_cut, in_parts
 from golden import channels_first, load
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from layouts import laid_out
 from torch import Tensor
-from ways import every_cut, in_parts, laid_out
 
 from torchmetrics_dna.binning import bins_within
 from torchmetrics_dna.binning.single_rows import SingleRows
@@ -23,9 +24,9 @@ def bounds(layer: str) -> tuple[Tensor, Tensor]:
     return tuple(torch.from_numpy(GOLDEN[f"range_{end}-{layer}"]) * 1.2 for end in ("min", "max"))
 
 
-def emd(one: Tensor, other: Tensor, weights: Tensor | None = None) -> float:
-    """By numpy: areas between cumulative shares, their mean over neurons or their weighted sum."""
-    shares = [counts.numpy().cumsum(1) / counts.numpy().sum(1, keepdims=True) for counts in (one, other)]
+def emd(counts_a: Tensor, counts_b: Tensor, weights: Tensor | None = None) -> float:
+    """Area between cumulative shares by numpy, as the mean over neurons or their weighted sum."""
+    shares = [counts.numpy().cumsum(1) / counts.numpy().sum(1, keepdims=True) for counts in (counts_a, counts_b)]
     areas = np.abs(shares[0] - shares[1]).sum(1)
     return float(areas.mean() if weights is None else areas @ weights.numpy())
 
@@ -39,9 +40,9 @@ def test_a_score_is_a_distance_and_a_contrast_the_difference_of_two(layer: str, 
     scores = dna_realism(activations, reference, *bounds(layer))
     contrasted = dna_realism(activations, reference, *bounds(layer), contrast_counts=pool)
     for image, score, difference in zip(activations, scores, contrasted, strict=True):
-        one = activation_histogram(image[None], *bounds(layer), bins)
-        assert float(score) == pytest.approx(emd(one, reference), abs=1e-9)
-        assert float(difference) == pytest.approx(emd(one, reference) - emd(one, pool), abs=1e-9)
+        counts = activation_histogram(image[None], *bounds(layer), bins)
+        assert float(score) == pytest.approx(emd(counts, reference), abs=1e-9)
+        assert float(difference) == pytest.approx(emd(counts, reference) - emd(counts, pool), abs=1e-9)
     with pytest.raises(ValueError, match="`contrast_counts` expected to have the shape"):
         dna_realism(activations, reference, *bounds(layer), contrast_counts=pool[:, 1:])
 
@@ -56,10 +57,10 @@ def test_all_layers_and_weights_at_once() -> None:
     for given_weights in (None, weights):
         scores = dna_realism(activations, reference, low, high, given_weights)
         for i, score in enumerate(scores):
-            one = torch.cat(
+            counts = torch.cat(
                 [activation_histogram(values[i : i + 1], *bounds(layer), 50) for layer, values in activations.items()]
             )
-            assert float(score) == pytest.approx(emd(one, reference, given_weights), abs=1e-9)
+            assert float(score) == pytest.approx(emd(counts, reference, given_weights), abs=1e-9)
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12))
@@ -69,12 +70,12 @@ def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int,
     activations = torch.rand(images, neurons, positions, generator=random)
     reference = torch.randint(0, 5, (neurons, bins), generator=random) + 1
     low, high = torch.zeros(neurons), torch.ones(neurons)
-    whole = dna_realism(activations, reference, low, high)
+    expected = dna_realism(activations, reference, low, high)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("torchmetrics_dna.functional.realism._CELLS", 5)
         parts = torch.cat([dna_realism(activations[i : i + 1], reference, low, high) for i in range(images)])
-        torch.testing.assert_close(dna_realism(activations, reference, low, high), whole, rtol=0, atol=1e-9)
-    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-9)
+        torch.testing.assert_close(dna_realism(activations, reference, low, high), expected, rtol=0, atol=1e-9)
+    torch.testing.assert_close(parts, expected, rtol=0, atol=1e-9)
 
 
 @every_cut
@@ -84,16 +85,16 @@ def test_parts_score_like_the_whole(layout: str, cut: str) -> None:
     neurons = 2 * values.shape[1]
     reference = torch.randint(1, 9, (neurons, 30), generator=torch.Generator().manual_seed(0))
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)
-    whole = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
+    expected = dna_realism({"double": values * 2, "activations": values}, reference, *bounds)
     parts = realism_of_parts(in_parts(values, cut), reference[None], bins_within(*bounds, 30))[0]
-    torch.testing.assert_close(parts, whole, rtol=0, atol=1e-12)
+    torch.testing.assert_close(parts, expected, rtol=0, atol=1e-12)
 
 
 @every_cut
 @pytest.mark.parametrize("bins", [3, 30, 40_000])
 @pytest.mark.parametrize("layout", ["convolution", "channels last", "tokens", "pooled", "a window", "no images"])
 def test_kept_histograms_are_exact(layout: str, bins: int, cut: str) -> None:
-    """More positions than bins, and fewer; some neurons left out; two layers of the same values."""
+    """Cases: more positions than bins and fewer, neurons left out, two layers of the same values."""
     values = laid_out(layout, torch.float32)
     images, neurons = len(values), 2 * values.shape[1]
     bounds = torch.full((neurons,), -2.0), torch.full((neurons,), 2.0)

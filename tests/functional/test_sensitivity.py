@@ -56,8 +56,8 @@ def test_deviation_is_eq_6() -> None:
 
 def attributes(neurons: int = 60, others: int = 5) -> tuple[torch.Tensor, torch.Tensor]:
     random = torch.Generator().manual_seed(0)
-    both = torch.rand(others + 1, neurons, generator=random).double() ** 3
-    return both[0], both[1:]
+    draws = torch.rand(others + 1, neurons, generator=random).double() ** 3
+    return draws[0], draws[1:]
 
 
 @pytest.mark.parametrize("nonnegative", [False, True])

@@ -12,7 +12,7 @@ import pytest
 
 @contextmanager
 def serving(bucket: str) -> Iterator[Any]:
-    """Serve one empty bucket; gives its files. Servers of one process share their buckets, so each has its own name."""
+    """Serve one empty bucket; yield its files. Servers of one process share buckets, so each needs its own name."""
     moto, s3fs = pytest.importorskip("moto.server"), pytest.importorskip("s3fs")
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))

@@ -1,4 +1,4 @@
-"""Two sets of images in classes, and what must hold of them in any number of processes."""
+"""Two sets of images in classes, and assertions about them in any number of processes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def tensor(images: np.ndarray) -> torch.Tensor:
 
 
 def check(rank: int, world: int) -> None:
-    """Each class is as measured by itself, however many processes share the images."""
+    """Assert that each class is as measured by itself, however many processes share the images."""
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
     comparisons = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
@@ -69,17 +69,17 @@ def check(rank: int, world: int) -> None:
                 )
     values = [metric.compute() for metric in metrics]
     for name in ("cat", "dog", "emu"):
-        alone = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=0, **OPTIONS)
-        assert torch.equal(comparisons[name]["dna-emd"].values, alone["dna-emd"].values)
-        assert values[0][name] == pytest.approx(alone["dna-emd"].value, rel=1e-12)
+        single = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=0, **OPTIONS)
+        assert torch.equal(comparisons[name]["dna-emd"].values, single["dna-emd"].values)
+        assert values[0][name] == pytest.approx(single["dna-emd"].value, rel=1e-12)
         if name != "emu":  # of which one is no Gaussian
-            assert values[1][str(NAMES.index(name))] == pytest.approx(alone["dna-fd"].value, rel=1e-12)
-            assert comparisons[name]["dna-fd"].value == pytest.approx(alone["dna-fd"].value, rel=1e-12)
+            assert values[1][str(NAMES.index(name))] == pytest.approx(single["dna-fd"].value, rel=1e-12)
+            assert comparisons[name]["dna-fd"].value == pytest.approx(single["dna-fd"].value, rel=1e-12)
         counts = metrics[0].to_dnas(real=False)[name].counts
-        assert torch.equal(counts, alone.measured[1].dnas["histogram"].counts)
-    together = compare(
+        assert torch.equal(counts, single.measured[1].dnas["histogram"].counts)
+    joined = compare(
         images[0], np.concatenate([of_class("fake", name) for name in NAMES[:3]]), extractor(), num_folds=0, **OPTIONS
     )
-    assert torch.equal(comparisons.total["dna-emd"].values, together["dna-emd"].values)
+    assert torch.equal(comparisons.total["dna-emd"].values, joined["dna-emd"].values)
     assert set(values[1]) == {"0", "1"}
     assert metrics[0].to_dna(real=True).num_images == 38

@@ -17,33 +17,33 @@ BINS = 100
 random = torch.Generator().manual_seed(0)
 
 
-def show(what: str, values: Tensor) -> None:
-    print(what, hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16])
+def show(label: str, values: Tensor) -> None:
+    print(label, hashlib.sha256(values.contiguous().numpy().tobytes()).hexdigest()[:16])
 
 
-def go_through(what: str, values: Tensor) -> None:
+def go_through(label: str, values: Tensor) -> None:
     """Count, score, sum and find the extremes of activations, neurons on axis 1."""
     neurons = values.shape[1]
     bins = bins_within(torch.full((neurons,), -3.0), torch.full((neurons,), 2.7), BINS)
     parts = [{"layer": values}]
     counts = torch.zeros(neurons, BINS, dtype=torch.int64)
     cpu.add_counts_(counts, parts, bins)
-    show(f"count {what}", counts)
+    show(f"count {label}", counts)
     references = torch.randint(0, 50, (2, neurons, BINS), generator=random)
     weights = torch.ones(neurons, dtype=torch.float64)
     distances = torch.zeros(2, len(values), neurons, dtype=torch.float64)
     layout = SingleRows([values[0, 0].numel()], weights, BINS, [neurons])
     rows = layout.empty(len(values), "cpu")
     distances_on_cpu.fill_distances_(distances, parts, references, bins, weights, (layout, rows))
-    show(f"distances {what}", distances)
-    show(f"rows {what}", rows)
+    show(f"distances {label}", distances)
+    show(f"rows {label}", rows)
     distances_on_cpu.fill_from_rows_(distances.zero_(), rows, layout, references)
-    show(f"distances of rows {what}", distances)
+    show(f"distances of rows {label}", distances)
     counts.zero_()
     cpu.count_rows_(counts, rows, layout.starts, layout.activations)
-    show(f"counts of rows {what}", counts)
-    show(f"means {what}", cpu.spatial_means([values]))
-    show(f"extremes {what}", cpu.extremes(parts))
+    show(f"counts of rows {label}", counts)
+    show(f"means {label}", cpu.spatial_means([values]))
+    show(f"extremes {label}", cpu.extremes(parts))
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import runpy
 import socket
 import subprocess
 import sys
@@ -16,7 +15,7 @@ from unittest.mock import patch
 import processes
 import pytest
 
-import torchmetrics_dna.cli.console  # noqa: F401 - which looks for COLUMNS once, before a test sets it
+import torchmetrics_dna.cli.console  # noqa: F401 - it reads COLUMNS once, before a test sets it
 from torchmetrics_dna.__main__ import main
 
 COMMAND = [sys.executable, "-m", "torchmetrics_dna"]
@@ -33,7 +32,7 @@ def torchrun(*arguments: object, script: Path | None = None, check: bool = True)
     return result
 
 
-class Said(NamedTuple):
+class Output(NamedTuple):
     """Exit codes and concatenated output of processes."""
 
     codes: list[int]
@@ -47,7 +46,7 @@ def in_processes(
     before: Callable[[], object] = int,
     program: Callable[[], object] = main,
     world: int = 2,
-) -> Said:
+) -> Output:
     """Run a command, or another program, in two processes as torchrun does; rank 1 calls ``before`` first.
 
     Their output is in files of the folder. With ``world=1`` the program runs in a single other process.
@@ -64,7 +63,7 @@ def in_processes(
     codes = [outcome.value if outcome.exit_code is None else outcome.exit_code for outcome in outcomes]
     if before is not int or program is not main or any(codes):
         processes.end_all()  # they have other signal handlers now, patches, or settings of other packages
-    return Said(codes, out, err)
+    return Output(codes, out, err)
 
 
 def _program(
@@ -108,12 +107,6 @@ def into_file(stream: TextIO, path: Path) -> Iterator[None]:
         stream.flush()
         os.dup2(before, number)
         os.close(before)
-
-
-def run_script(path: Path) -> None:
-    """Run a program with its folder on the import path."""
-    sys.path.insert(0, str(path.parent))
-    runpy.run_path(str(path), run_name="__main__")
 
 
 def run(monkeypatch: pytest.MonkeyPatch, *arguments: object) -> int:

@@ -27,7 +27,9 @@ def compiled(name: str, dtype: str, ones: tuple[str, ...], capability: int) -> A
     kernel = getattr(cuda, name)
     fixed: dict[str, Any] = SIZES[name] | dict.fromkeys(ones, 1)
     types = POINTERS | FLOATS | {"values": f"*{dtype}"}
-    signature = {each: "constexpr" if each in fixed else types.get(each, "i32") for each in kernel.arg_names}
+    signature = {
+        argument: "constexpr" if argument in fixed else types.get(argument, "i32") for argument in kernel.arg_names
+    }
     source = ASTSource(fn=kernel, signature=signature, constexprs=fixed)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options={"enable_fp_fusion": False})
 

@@ -12,14 +12,14 @@ from torchmetrics_dna.dna import DNA, GaussianDNA, HistogramDNA, LayerGaussianDN
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.neurons import Neurons
 
-# what a zip, an npz or a path could stumble over
+# names that a zip, an npz or a path could mistake
 LAYERS = ("block.0/conv-1", "../köpf", "x.npy", "x", "dna.json", "層 1")
 PREPARATION = {"resize": "clean", "input_size": [224, 224], "crop": "center", "mean": [0.5, 0.5, 0.5], "std": None}
 _COMMON = {"weights_digest": "0123456789abcdef", "preparation": PREPARATION, "notes": 'Ünïcode\n"notes"'}
 
 
 def neurons(layers: tuple[str, ...] = LAYERS) -> Neurons:
-    """One to some neurons each; of the last layer a selection."""
+    """Neurons of layers with 1, 3, 5, ... neurons each; a selection of the last layer."""
     widths: dict[str, int | list[int]] = {layer: 1 + 2 * i for i, layer in enumerate(layers)}
     widths[layers[-1]] = [1, 4, 5]
     return Neurons(widths)
@@ -34,7 +34,7 @@ def ranges(of: Neurons, margin: str = "scale") -> ActivationRanges:
 def histogram(
     of: Neurons | None = None, num_bins: int = 6, largest: int = 2**40, margin: str = "scale"
 ) -> HistogramDNA:
-    """Counts that sum up to the same number for each neuron of a layer."""
+    """Histogram DNA whose counts sum up to the same number for each neuron of a layer."""
     of = neurons() if of is None else of
     random = np.random.default_rng(0)
     counts = [np.stack([random.permutation(row) for _ in range(n)]) for n, row in _rows(of, num_bins, largest)]

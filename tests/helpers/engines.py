@@ -1,9 +1,7 @@
-"""Jobs of shards, and an engine that needs no cluster."""
+"""Jobs of shards, and work for engines."""
 
 from __future__ import annotations
 
-import pickle
-from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,16 +17,6 @@ from torchmetrics_dna.statistics.resolve import resolve
 
 EXTRACTOR, RANGES = pixels()
 KINDS = ("histogram", "gaussian", "layer-gaussian")
-
-
-class Here(Engine):
-    """Does everything at once in this process, the last number first, on pickled work."""
-
-    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
-        theirs = pickle.loads(pickle.dumps(work))
-        theirs.begin("cpu", 1)
-        for number in reversed(numbers):
-            yield number, pickle.loads(pickle.dumps(theirs(number)))
 
 
 class Twice(Work):

@@ -54,8 +54,8 @@ def rooms() -> Needs:
     """Return the other rooms that each room imports."""
     needs: Needs = {}
     for path in PACKAGE.rglob("*.py"):
-        named = {name.split(".")[1] for name in imports(path, types=False) if "." in name}
-        needs.setdefault(room_of(path), set()).update(named - {room_of(path)})
+        imported = {name.split(".")[1] for name in imports(path, types=False) if "." in name}
+        needs.setdefault(room_of(path), set()).update(imported - {room_of(path)})
     return needs
 
 
@@ -77,9 +77,9 @@ def floors(needs: Needs) -> tuple[list[set[str]], set[str]]:
 
 
 if __name__ == "__main__":
-    every = rooms()
-    by_floor, circles = floors(every)
-    arrows = sum(map(len, every.values()))
-    print(f"{len(every)} rooms on {len(by_floor)} floors, {arrows} arrows; in or above a circle: {len(circles)}")
+    needs = rooms()
+    by_floor, circles = floors(needs)
+    arrows = sum(map(len, needs.values()))
+    print(f"{len(needs)} rooms on {len(by_floor)} floors, {arrows} arrows; in or above a circle: {len(circles)}")
     for number, names in enumerate(by_floor, 1):
         print(f"{number:2} ", *sorted(names))

@@ -1,4 +1,4 @@
-"""A small server that speaks the Hugging Face hub's protocol for files, and serves plain files, on this machine."""
+"""Small local server of the Hugging Face hub's protocol for files, and of plain files."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Runs programs one after another in one process, since imports take most of their time: ``in_turn.py "a.py -x" b.py``.
+"""Run programs one after another in one process, since imports take most of their time: ``in_turn.py "a.py -x" b.py``.
 
-A line ``== PROGRAM`` comes before what each says.
+A line ``== PROGRAM`` comes before the output of each.
 """
 
 from __future__ import annotations

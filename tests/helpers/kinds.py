@@ -29,11 +29,11 @@ def png(image: np.ndarray) -> bytes:
 FILES = {f"img{i}.png": png(image) for i, image in enumerate(PIXELS)}
 
 
-def folder(where: Path) -> Path:
-    (where / "images").mkdir(parents=True)
+def folder(parent: Path) -> Path:
+    (parent / "images").mkdir(parents=True)
     for name, content in FILES.items():
-        (where / "images" / name).write_bytes(content)
-    return where / "images"
+        (parent / "images" / name).write_bytes(content)
+    return parent / "images"
 
 
 def add(archive: tarfile.TarFile, name: str, content: bytes) -> None:
@@ -49,67 +49,67 @@ def tar(path: Path, files: dict[str, bytes], mode: str = "w") -> str:
     return str(path)
 
 
-def zipped(where: Path) -> str:
-    with zipfile.ZipFile(where / "x.zip", "w") as archive:
+def zipped(parent: Path) -> str:
+    with zipfile.ZipFile(parent / "x.zip", "w") as archive:
         for name, content in FILES.items():
             archive.writestr(name, content)
-    return str(where / "x.zip")
+    return str(parent / "x.zip")
 
 
-def listed(where: Path) -> str:
-    images = folder(where)
-    (where / "x.txt").write_text("".join(f"{images.name}/{name}\n" for name in FILES))
-    return str(where / "x.txt")
+def listed(parent: Path) -> str:
+    images = folder(parent)
+    (parent / "x.txt").write_text("".join(f"{images.name}/{name}\n" for name in FILES))
+    return str(parent / "x.txt")
 
 
-def npz(where: Path) -> str:
-    np.savez(where / "x.npz", PIXELS, np.arange(COUNT))
-    return str(where / "x.npz")
+def npz(parent: Path) -> str:
+    np.savez(parent / "x.npz", PIXELS, np.arange(COUNT))
+    return str(parent / "x.npz")
 
 
-def packed_npz(where: Path) -> str:
-    np.savez_compressed(where / "x.npz", arr_0=PIXELS)
-    return str(where / "x.npz")
+def packed_npz(parent: Path) -> str:
+    np.savez_compressed(parent / "x.npz", arr_0=PIXELS)
+    return str(parent / "x.npz")
 
 
-def npy(where: Path) -> str:
-    np.save(where / "x.npy", PIXELS)
-    return str(where / "x.npy")
+def npy(parent: Path) -> str:
+    np.save(parent / "x.npy", PIXELS)
+    return str(parent / "x.npy")
 
 
-def shards(where: Path, mask: bool = False) -> str:
+def shards(parent: Path, mask: bool = False) -> str:
     """Write shards like those of WebDataset."""
     for k in range(3):
         files = {}
         for i, content in list(enumerate(FILES.values()))[k::3]:
             files |= {f"{i:04}.json": json.dumps({"label": i}).encode(), f"{i:04}.png": content}
             files |= {f"{i:04}.mask.png": png(255 - PIXELS[i])} if mask else {}
-        tar(where / f"x-{k:03}.tar", files)
-    return str(where / "x-{000..002}.tar")
+        tar(parent / f"x-{k:03}.tar", files)
+    return str(parent / "x-{000..002}.tar")
 
 
-def parquet(where: Path, nested: bool = False) -> str:
+def parquet(parent: Path, nested: bool = False) -> str:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
     rows = [{"bytes": content, "path": name} if nested else content for name, content in FILES.items()]
     pq.write_table(
-        pa.table({"label": list(range(COUNT)), "picture of it": rows}), where / "x.parquet", row_group_size=4
+        pa.table({"label": list(range(COUNT)), "picture of it": rows}), parent / "x.parquet", row_group_size=4
     )
-    return str(where / "x.parquet")
+    return str(parent / "x.parquet")
 
 
-def video(where: Path, name: str = "x.mkv", frames: np.ndarray = PIXELS) -> str:
+def video(parent: Path, name: str = "x.mkv", frames: np.ndarray = PIXELS) -> str:
     """Write a lossless video."""
     import av
 
-    with av.open(str(where / name), "w") as container:
+    with av.open(str(parent / name), "w") as container:
         stream = container.add_stream("ffv1", rate=4)
         stream.width, stream.height, stream.pix_fmt = frames.shape[2], frames.shape[1], "bgr0"
         for image in frames:
             container.mux(stream.encode(av.VideoFrame.from_ndarray(image, "rgb24").reformat(format="bgr0")))
         container.mux(stream.encode())
-    return str(where / name)
+    return str(parent / name)
 
 
 def encoded(path: Path, codec: str, frames: np.ndarray = PIXELS, **options: str) -> str:
@@ -128,16 +128,16 @@ def encoded(path: Path, codec: str, frames: np.ndarray = PIXELS, **options: str)
 ON_DISK: dict[str, Callable[[Path], str]] = {
     "zip": zipped,
     "list": listed,
-    "pattern": lambda where: f"{folder(where)}/img*.png",
+    "pattern": lambda parent: f"{folder(parent)}/img*.png",
     "npz": npz,
     "packed npz": packed_npz,
     "npy": npy,
-    "tar": lambda where: tar(where / "x.tar", FILES),
-    "packed tar": lambda where: tar(where / "x.tar.gz", FILES, "w:gz"),
+    "tar": lambda parent: tar(parent / "x.tar", FILES),
+    "packed tar": lambda parent: tar(parent / "x.tar.gz", FILES, "w:gz"),
     "shards": shards,
-    "shards by star": lambda where: shards(where).replace("{000..002}", "*"),
+    "shards by star": lambda parent: shards(parent).replace("{000..002}", "*"),
     "parquet": parquet,
-    "parquet of files": lambda where: parquet(where, nested=True),
+    "parquet of files": lambda parent: parquet(parent, nested=True),
     "video": video,
 }
 

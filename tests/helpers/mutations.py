@@ -1,4 +1,4 @@
-"""Damaged and forged files of every kind that is read, and what becomes of them.
+"""Damaged and forged files of every kind that is read, and the outcomes of reading them.
 
     python tests/helpers/mutations.py [--files 50000] [--seed 0] [--processes 2] [--of images] [--only tar]
 
@@ -574,7 +574,7 @@ def change(content: bytes, suffix: str, packing: str, rng: random.Random) -> tup
 
 
 @dataclass
-class Found:
+class Summary:
     """Outcomes of mutated files."""
 
     outcomes: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -583,7 +583,7 @@ class Found:
     slowest: tuple[float, str] = (0.0, "")
     largest: tuple[float, str] = (0.0, "")
 
-    def add(self, other: Found) -> None:
+    def add(self, other: Summary) -> None:
         self.outcomes.update(other.outcomes)
         self.ways.update(other.ways)
         self.wrong += other.wrong
@@ -627,10 +627,10 @@ def check_distance_to_itself(dna: DNA) -> None:
                 assert distances.isfinite().all(), f"accepted, and {record.name} to itself is not finite"
 
 
-def run(numbers: range, seed: int, of: str, only: str) -> Found:
+def run(numbers: range, seed: int, group: str, only: str) -> Summary:
     """Make and read the files with these numbers, deterministically."""
-    result = Found()
-    chosen = {name: subject for name, subject in SUBJECTS[of]().items() if only in name}
+    result = Summary()
+    chosen = {name: subject for name, subject in SUBJECTS[group]().items() if only in name}
     signal.signal(signal.SIGALRM, _stop)
     warnings.simplefilter("ignore")  # numpy's, of headers that look as if written by Python 2
     with tempfile.TemporaryDirectory() as folder:
@@ -651,7 +651,7 @@ def run(numbers: range, seed: int, of: str, only: str) -> Found:
 
 
 def mutate_and_read(
-    result: Found, i: int, name: str, subject: Subject, stems: tuple[Path, Path], original: dict[str, Any], seed: int
+    result: Summary, i: int, name: str, subject: Subject, stems: tuple[Path, Path], original: dict[str, Any], seed: int
 ) -> None:
     rng = random.Random(f"{seed} {i}")
     suffix = rng.choice(subject.files)
@@ -689,7 +689,7 @@ def main() -> int:
     parser.add_argument("--only", default="", help="kinds with this in their names")
     parser.add_argument("--ways", action="store_true", help="count by change, too")
     arguments = parser.parse_args()
-    step, total = max(1, min(500, arguments.files // arguments.processes)), Found()
+    step, total = max(1, min(500, arguments.files // arguments.processes)), Summary()
     jobs = [
         (range(first, min(first + step, arguments.files)), arguments.seed, arguments.of, arguments.only)
         for first in range(0, arguments.files, step)

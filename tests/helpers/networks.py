@@ -11,7 +11,7 @@ from torchmetrics_dna import ActivationRanges, DNAExtractor
 
 
 class Outputs(nn.Module):
-    """Whatever a function makes of images."""
+    """Network whose output is a function of the images."""
 
     def __init__(self, outputs: Callable[[Tensor], object]) -> None:
         super().__init__()

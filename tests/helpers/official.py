@@ -1,4 +1,4 @@
-"""Files of weights as their makers publish them, with random values, beside the networks that these are of.
+"""Files of random weights in the form that their makers publish, beside the networks of these weights.
 
 The networks are built by another library than the package uses, wherever there is one.
 """
@@ -37,7 +37,7 @@ def random_official(name: str, folder: Path) -> Official:
 
 
 def randomised(network: nn.Module) -> nn.Module:
-    """A network in which everything matters: norms, biases and running statistics too."""
+    """Draw all weights of a network at random: norms, biases and running statistics too."""
     for key, value in network.state_dict().items():
         if key.endswith("running_var"):
             value.uniform_(0.5, 1.5)
@@ -49,7 +49,7 @@ def randomised(network: nn.Module) -> nn.Module:
 
 
 def renamed(state: Mapping[str, Tensor], *rules: tuple[str, str]) -> State:
-    """Names by rules; what a rule calls nothing is left out."""
+    """Rename entries by rules; an entry whose name becomes empty is left out."""
     result = {}
     for name, tensor in state.items():
         for pattern, replacement in rules:
@@ -59,7 +59,7 @@ def renamed(state: Mapping[str, Tensor], *rules: tuple[str, str]) -> State:
 
 
 def fused(state: State, pattern: str, name: str) -> State:
-    """Query, key and value as one tensor, where a pattern with ``(q|k|v)`` finds them."""
+    """Join query, key and value into one tensor, where a pattern with ``(q|k|v)`` matches them."""
     groups: dict[str, dict[str, Tensor]] = {}
     rest = {}
     for key, tensor in state.items():
@@ -72,7 +72,7 @@ def fused(state: State, pattern: str, name: str) -> State:
 
 
 def watched(network: nn.Module, layers: Mapping[str, str], last: str | None = None) -> Callable[[Tensor], State]:
-    """The outputs of submodules, by torch's own hooks."""
+    """Return a function from images to the outputs of submodules, by torch's own hooks."""
 
     def run(images: Tensor) -> State:
         outputs: State = {}
@@ -267,7 +267,7 @@ def resnet50(wrap: Callable[[State], Any]) -> Official:
 
 
 def vgg16() -> Official:
-    """timm's, whose classifier has other names."""
+    """timm's VGG16, whose classifier has other names."""
     network = randomised(timm.create_model("vgg16", pretrained=False))
     relus = {1: (1, 3), 2: (6, 8), 3: (11, 13, 15), 4: (18, 20, 22), 5: (25, 27, 29)}
     layers = {f"relu_{s}_{i}": f"features.{at}" for s, ats in relus.items() for i, at in enumerate(ats, 1)}

@@ -33,9 +33,12 @@ def distances(
     grid = dyadic_grid(torch.from_numpy(low), torch.from_numpy(high), num_bins)
     place = 2.0 ** grid.exponent.numpy(), grid.start.numpy(), num_bins
     span = np.array([x.max() - x.min() for x in sides[0]]) * 1.2 + 2e-8
-    against = [shares(side, *place) for side in [*sides, *([] if pool is None else [rows_of(extractor, pool)])]]
-    alone = [shares(rows_of(extractor, image[None]), *place) for image in images]
+    shares_of_sides = [shares(side, *place) for side in [*sides, *([] if pool is None else [rows_of(extractor, pool)])]]
+    shares_of_images = [shares(rows_of(extractor, image[None]), *place) for image in images]
     differences = np.array(
-        [[np.abs(image_shares - reference_shares).sum(1) for image_shares in alone] for reference_shares in against]
+        [
+            [np.abs(image_shares - reference_shares).sum(1) for image_shares in shares_of_images]
+            for reference_shares in shares_of_sides
+        ]
     )
     return differences * (place[0] * num_bins / span)

@@ -102,7 +102,7 @@ def end_all() -> None:
 
 @cache
 def _context() -> multiprocessing.context.ForkServerContext:
-    """Processes are forked from one that has imported torch and the package, and has no threads."""
+    """Context whose processes are forked from one that has imported torch and the package, and has no threads."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([
         "torch.distributed.fsdp", "torch.distributed.nn", "timm", "torchmetrics", "torchmetrics_dna.metrics",
@@ -115,10 +115,10 @@ class _Member:
     """A process of the pool, as the tests' process sees it."""
 
     def __init__(self) -> None:
-        self.pipe, theirs = _context().Pipe()
-        self.process = _context().Process(target=_serve, args=(theirs,))
+        self.pipe, child_end = _context().Pipe()
+        self.process = _context().Process(target=_serve, args=(child_end,))
         self.process.start()
-        theirs.close()
+        child_end.close()
 
     def receive(self) -> Outcome:
         try:
@@ -134,7 +134,7 @@ atexit.register(end_all)
 
 
 class _Unpickler(pickle.Unpickler):
-    """Imports test modules from their files, as pytest does."""
+    """Unpickler that imports test modules from their files, as pytest does."""
 
     def find_class(self, module_name: str, global_name: str) -> Any:
         if module_name.startswith("tests.") and module_name not in sys.modules:

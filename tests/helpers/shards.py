@@ -1,31 +1,21 @@
-"""Images that processes share, and what must hold of them."""
+"""Images that processes share, and assertions about them."""
 
 from __future__ import annotations
 
 import torch
-from makers import FAKE
 from networks import random_images
 from torch import Tensor
-from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
 
 MANY = random_images(11, 9)
-SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
 CROWD, CROWD_FAKE = random_images(40, 11), random_images(40, 12) // 2
 
 
 def shard(images: Tensor, rank: int, world: int) -> Tensor:
-    """Unequal shards; the last rank gets none."""
+    """Shard of a rank, of unequal sizes; the last rank gets none."""
     if rank == world - 1:
         return images[:0]
     return images[rank :: world - 1]
-
-
-def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
-    for images, real in ((MANY, True), (FAKE, False)):
-        own = shard(images, rank, world)
-        if len(own) and (both or not real):
-            metric.update(own, real=real)
 
 
 def equal_everywhere(value: Tensor) -> None:
@@ -33,6 +23,6 @@ def equal_everywhere(value: Tensor) -> None:
 
 
 def agree(value: Tensor, expected: Tensor) -> None:
-    """Equal on all processes, to the last bit; equal to one process's value, to the last count."""
+    """Assert that a value is equal on all processes, to the last bit, and to one process's value, to the last count."""
     equal_everywhere(value)
     torch.testing.assert_close(value, expected, rtol=1e-12, atol=0)

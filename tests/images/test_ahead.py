@@ -24,25 +24,25 @@ def test_all_comes_in_order(lists: list[list[int]], readers: int) -> None:
 
 @pytest.mark.parametrize("readers", [1, 3])
 def test_little_is_read_ahead_and_threads_end(readers: int) -> None:
-    begun, given_ = [0] * 9, [0] * 9
+    begun, yielded = [0] * 9, [0] * 9
     before = threads()
 
     def numbers(k: int) -> Iterator[int]:
         begun[k] += 1
         for i in range(1000):
-            given_[k] += 1
+            yielded[k] += 1
             yield i
 
-    found = read_ahead(map(numbers, range(9)), readers)
-    assert list(next(found)) == list(range(1000))
-    second = next(found)
+    streams = read_ahead(map(numbers, range(9)), readers)
+    assert list(next(streams)) == list(range(1000))
+    second = next(streams)
     assert next(second) == 0
     time.sleep(0.3)
     assert sum(begun) == readers + 1
-    assert max(given_[1:]) <= 32 + 2
+    assert max(yielded[1:]) <= 32 + 2
     assert threads() == before + readers
     del second
-    found.close()
+    streams.close()
     time.sleep(0.3)
     assert threads() == before
 
@@ -54,10 +54,10 @@ def test_errors_come_where_the_items_do(readers: int) -> None:
         if k == 1:
             raise ValueError("the disk is gone")
 
-    found = read_ahead(map(failing, range(4)), readers)
-    assert list(next(found)) == [0]
-    items = next(found)
+    streams = read_ahead(map(failing, range(4)), readers)
+    assert list(next(streams)) == [0]
+    items = next(streams)
     assert next(items) == 1
     with pytest.raises(ValueError, match="the disk is gone"):
         next(items)
-    found.close()
+    streams.close()

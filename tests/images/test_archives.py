@@ -61,16 +61,16 @@ def as_folder(path: Path) -> Path:
 
 
 def read(path: object) -> dict[str, bytes]:
-    """What each image is called, and its pixels."""
+    """Return the pixels of each image by name."""
     source = open_source(path)
     if isinstance(source, ImageSource):
         return {name: source[i].tobytes() for i, name in enumerate(source.names)}
-    pairs = [(entry.name, to_rgb(whole(entry.image)).tobytes()) for entry in source]
+    pairs = [(entry.name, to_rgb(image_or_raise(entry.image)).tobytes()) for entry in source]
     assert len(pairs) == len(dict(pairs))
     return dict(pairs)
 
 
-def whole(image: object) -> object:
+def image_or_raise(image: object) -> object:
     if isinstance(image, Exception):
         raise image
     return image
@@ -81,12 +81,12 @@ def test_links_and_others_count_as_in_a_folder(make, suffix: str, tmp_path: Path
     folder, path = as_folder(tmp_path), make(tmp_path, suffix)
     expected = read(folder)
     assert len(expected) == 6
-    found = read(path)
-    assert {str((folder / "inner" / name.removeprefix(f"{path}/")).resolve()) for name in found} == {
+    images = read(path)
+    assert {str((folder / "inner" / name.removeprefix(f"{path}/")).resolve()) for name in images} == {
         str(Path(name).resolve()) for name in expected
     }
-    assert sorted(found.values()) == sorted(expected.values())
-    assert {name.removeprefix(f"{path}/") for name in found} == {*list(TREE)[:3], *HARD, "b/link.png"}
+    assert sorted(images.values()) == sorted(expected.values())
+    assert {name.removeprefix(f"{path}/") for name in images} == {*list(TREE)[:3], *HARD, "b/link.png"}
 
 
 @pytest.mark.parametrize(("make", "suffix"), [(as_tar, ".tar"), (as_tar, ".tar.gz"), (as_zip, ".zip")])
@@ -103,8 +103,8 @@ def test_links_that_lead_out_of_an_archive_are_told(make, suffix: str, tmp_path:
         ]
 
 
-def told(path: object) -> str:
-    """What is said of a file when it is opened and read."""
+def error_of(path: object) -> str:
+    """Open and read a file; return the message of its error, or "nothing"."""
     try:
         read(path)
     except ValueError as err:
@@ -123,7 +123,7 @@ def test_a_name_that_comes_twice_is_told(suffix: str, tmp_path: Path) -> None:
         with tarfile.open(path, "w:gz" if suffix.endswith("gz") else "w") as archive:
             for name in ("a.png", "./a.png"):
                 kinds.add(archive, name, PNG[0])
-    assert "it has 'a.png' twice; pack it anew, each file once" in told(path)
+    assert "it has 'a.png' twice; pack it anew, each file once" in error_of(path)
 
 
 @pytest.mark.parametrize("suffix", [".tar", ".tar.gz"])
@@ -139,8 +139,8 @@ def test_sparse_files_are_read_with_their_holes(suffix: str, tmp_path: Path) -> 
             info.size = len(stored if headers else PNG[1])
             archive.addfile(info, io.BytesIO(stored if headers else PNG[1]))
         kinds.add(archive, "z.png", PNG[2])
-    found = list(read(tmp_path / f"x{suffix}").values())
-    assert found == [PIXELS[i].tobytes() for i in (1, 0, 2)]
+    images = list(read(tmp_path / f"x{suffix}").values())
+    assert images == [PIXELS[i].tobytes() for i in (1, 0, 2)]
     source = open_source(tmp_path / f"x{suffix}")
     file = source.fetch(1) if isinstance(source, ImageSource) else list(source)[1].image
     assert file.read() == content
@@ -150,9 +150,9 @@ def test_what_follows_the_end_of_a_tar_is_told(tmp_path: Path) -> None:
     path = Path(kinds.tar(tmp_path / "x.tar", {"a.png": PNG[0]}))
     path.write_bytes(path.read_bytes() * 2)
     message = "it goes on after its end mark, as damaged or joined tars do; copy or join it anew"
-    assert message in told(path)
+    assert message in error_of(path)
     (tmp_path / "x.tgz").write_bytes(gzip.compress(path.read_bytes()))
-    assert message in told(tmp_path / "x.tgz")
+    assert message in error_of(tmp_path / "x.tgz")
 
 
 def test_sums_of_packed_tars_are_checked(tmp_path: Path) -> None:
@@ -160,7 +160,7 @@ def test_sums_of_packed_tars_are_checked(tmp_path: Path) -> None:
     packed = bytearray(gzip.compress(content, 0))
     packed[packed.index(bytes(600)) + 300] = 1
     (tmp_path / "x.tgz").write_bytes(packed)
-    assert "CRC check failed" in told(tmp_path / "x.tgz")
+    assert "CRC check failed" in error_of(tmp_path / "x.tgz")
 
 
 def test_files_that_are_not_regular_are_told(tmp_path: Path) -> None:
@@ -170,7 +170,7 @@ def test_files_that_are_not_regular_are_told(tmp_path: Path) -> None:
             info = tarfile.TarInfo("pipe.png")
             info.type = tarfile.FIFOTYPE
             archive.addfile(info)
-        assert "it is not a regular file" in told(tmp_path / f"x.{mode[-1]}.tar")
+        assert "it is not a regular file" in error_of(tmp_path / f"x.{mode[-1]}.tar")
 
 
 @pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.GNUTYPE_LONGNAME])
@@ -180,10 +180,10 @@ def test_headers_of_tars_are_bounded(kind: bytes, tmp_path: Path) -> None:
     with gzip.open(tmp_path / "x.tgz", "wb", 1) as file:
         file.write(info.tobuf(tarfile.GNU_FORMAT) + bytes(info.size))
     tracemalloc.start()
-    said = told(tmp_path / "x.tgz")
+    message = error_of(tmp_path / "x.tgz")
     assert tracemalloc.get_traced_memory()[1] < 10_000_000
     tracemalloc.stop()
-    assert "the header of a file of it has 40000512 bytes or more, expected 4194304 at most" in said
+    assert "the header of a file of it has 40000512 bytes or more, expected 4194304 at most" in message
 
 
 def test_tars_that_lead_back_come_to_an_end(tmp_path: Path) -> None:
@@ -191,7 +191,7 @@ def test_tars_that_lead_back_come_to_an_end(tmp_path: Path) -> None:
     info.size = -1024
     block = bytearray(info.tobuf(tarfile.GNU_FORMAT))
     (tmp_path / "x.tar").write_bytes(bytes(block) + bytes(2048))
-    assert "Can't read" in told(tmp_path / "x.tar")
+    assert "Can't read" in error_of(tmp_path / "x.tar")
 
 
 def test_sums_of_stored_arrays_are_checked(tmp_path: Path) -> None:
@@ -200,4 +200,4 @@ def test_sums_of_stored_arrays_are_checked(tmp_path: Path) -> None:
     content = bytearray(path.read_bytes())
     content[content.index(PIXELS[3].tobytes()) + 9] ^= 1
     path.write_bytes(content)
-    assert f"Can't read '{path}' as an array of images: it is damaged (BadZipFile: Bad CRC-32" in told(path)
+    assert f"Can't read '{path}' as an array of images: it is damaged (BadZipFile: Bad CRC-32" in error_of(path)

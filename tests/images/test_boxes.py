@@ -1,4 +1,4 @@
-"""Where positions of a layer lie in an image: cells of grids and tokens, and windows around them."""
+"""Boxes of a layer's positions in an image: cells of grids and tokens, and windows around them."""
 
 from __future__ import annotations
 
@@ -48,24 +48,29 @@ def test_other_layouts_stand_for_the_whole_image(positions: tuple[int, ...]) -> 
 def test_a_window_holds_its_cell_and_lies_within_what_was_seen(size: tuple[int, int], crop: str, cell: Box) -> None:
     height, width = size
     side = min(size)
-    left, top, seen = (0, 0, (width, height))
+    left, top, visible = (0, 0, (width, height))
     if crop == "center":
-        left, top, seen = (width - side) // 2, (height - side) // 2, (side, side)
-    found = window(cell, height, width, crop)
-    pixels = [share * whole for share, whole in zip(found, (width, height, width, height), strict=True)]
-    held = [left + cell[0] * seen[0], top + cell[1] * seen[1], left + cell[2] * seen[0], top + cell[3] * seen[1]]
+        left, top, visible = (width - side) // 2, (height - side) // 2, (side, side)
+    box = window(cell, height, width, crop)
+    pixels = [share * length for share, length in zip(box, (width, height, width, height), strict=True)]
+    held = [
+        left + cell[0] * visible[0],
+        top + cell[1] * visible[1],
+        left + cell[2] * visible[0],
+        top + cell[3] * visible[1],
+    ]
     assert pixels[0] <= held[0] + 1e-9
     assert pixels[1] <= held[1] + 1e-9
     assert pixels[2] >= held[2] - 1e-9
     assert pixels[3] >= held[3] - 1e-9
     assert pixels[0] >= left - 1e-9
     assert pixels[1] >= top - 1e-9
-    assert pixels[2] <= left + seen[0] + 1e-9
-    assert pixels[3] <= top + seen[1] + 1e-9
+    assert pixels[2] <= left + visible[0] + 1e-9
+    assert pixels[3] <= top + visible[1] + 1e-9
     # a square, unless there is no room for it
-    expected = max(side / 4, 3 * (cell[2] - cell[0]) * seen[0], 3 * (cell[3] - cell[1]) * seen[1])
-    assert pixels[2] - pixels[0] == pytest.approx(min(expected, seen[0]))
-    assert pixels[3] - pixels[1] == pytest.approx(min(expected, seen[1]))
+    expected = max(side / 4, 3 * (cell[2] - cell[0]) * visible[0], 3 * (cell[3] - cell[1]) * visible[1])
+    assert pixels[2] - pixels[0] == pytest.approx(min(expected, visible[0]))
+    assert pixels[3] - pixels[1] == pytest.approx(min(expected, visible[1]))
 
 
 def test_the_whole_stays_the_whole() -> None:

@@ -14,14 +14,14 @@ PHOTO = photographs(5)[3]  # the cat
 @pytest.mark.parametrize("name", CHANGES)
 def test_they_grow_with_strength_and_are_the_same_each_time(name: str) -> None:
     before = PHOTO.copy()
-    made = [change_image(PHOTO, name, strength, seed=1) for strength in STRENGTHS]
+    changed = [change_image(PHOTO, name, strength, seed=1) for strength in STRENGTHS]
     assert np.array_equal(before, PHOTO)
-    for one, strength in zip(made, STRENGTHS, strict=True):
-        assert (one.shape, one.dtype) == (PHOTO.shape, np.uint8)
-        assert np.array_equal(one, change_image(PHOTO, name, strength, seed=1))
-    apart = [np.abs(one.astype(int) - PHOTO).mean() for one in made]
-    assert apart == sorted(apart) or name == "hue"  # which goes round
-    assert apart[0] > 0.1
+    for image, strength in zip(changed, STRENGTHS, strict=True):
+        assert (image.shape, image.dtype) == (PHOTO.shape, np.uint8)
+        assert np.array_equal(image, change_image(PHOTO, name, strength, seed=1))
+    differences = [np.abs(image.astype(int) - PHOTO).mean() for image in changed]
+    assert differences == sorted(differences) or name == "hue"  # which goes round
+    assert differences[0] > 0.1
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 300, 3), (300, 8, 3)])
@@ -32,18 +32,18 @@ def test_images_of_any_size(shape: tuple[int, ...]) -> None:
 
 
 def test_they_are_what_they_are_called() -> None:
-    def of(name: str) -> np.ndarray:
+    def changed(name: str) -> np.ndarray:
         return change_image(PHOTO, name, 5).astype(float)
 
-    assert of("brighter").mean() > PHOTO.mean() > of("darker").mean()
-    assert of("more contrast").std() > PHOTO.std() > of("less contrast").std()
-    colour = {name: np.ptp(of(name), axis=2).mean() for name in ("more saturation", "less saturation")}
+    assert changed("brighter").mean() > PHOTO.mean() > changed("darker").mean()
+    assert changed("more contrast").std() > PHOTO.std() > changed("less contrast").std()
+    colour = {name: np.ptp(changed(name), axis=2).mean() for name in ("more saturation", "less saturation")}
     assert colour["more saturation"] > np.ptp(PHOTO, axis=2).mean() > colour["less saturation"] < 1
-    assert (of("warmer") - PHOTO).mean((0, 1))[0] > 10 > -10 > (of("warmer") - PHOTO).mean((0, 1))[2]
-    assert (of("cooler") - PHOTO).mean((0, 1))[2] > 10 > -10 > (of("cooler") - PHOTO).mean((0, 1))[0]
-    assert len(np.unique(of("fewer colours"))) == 3
-    assert (of("occlusion") == 0).all(2).mean() > 0.15
-    assert np.abs(np.diff(of("blur"), axis=1)).mean() < np.abs(np.diff(PHOTO.astype(float), axis=1)).mean() / 2
+    assert (changed("warmer") - PHOTO).mean((0, 1))[0] > 10 > -10 > (changed("warmer") - PHOTO).mean((0, 1))[2]
+    assert (changed("cooler") - PHOTO).mean((0, 1))[2] > 10 > -10 > (changed("cooler") - PHOTO).mean((0, 1))[0]
+    assert len(np.unique(changed("fewer colours"))) == 3
+    assert (changed("occlusion") == 0).all(2).mean() > 0.15
+    assert np.abs(np.diff(changed("blur"), axis=1)).mean() < np.abs(np.diff(PHOTO.astype(float), axis=1)).mean() / 2
 
 
 def test_what_is_wrong_is_said() -> None:

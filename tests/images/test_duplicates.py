@@ -13,14 +13,14 @@ from torchmetrics_dna.images.duplicates import near_duplicates, thumbnail
 PHOTOS = photographs(40)
 
 
-def of(pictures: list[np.ndarray]) -> torch.Tensor:
+def thumbnails(pictures: list[np.ndarray]) -> torch.Tensor:
     return torch.stack([thumbnail(picture) for picture in pictures])
 
 
 def test_photographs_are_not_alike_but_their_copies_are() -> None:
-    plain, copies = of(PHOTOS), of([jpeg(photo, 1) for photo in PHOTOS])
-    apart = torch.arange(40).repeat(2)
-    assert near_duplicates(plain, plain, apart) == 0
+    plain, copies = thumbnails(PHOTOS), thumbnails([jpeg(photo, 1) for photo in PHOTOS])
+    folds = torch.arange(40).repeat(2)
+    assert near_duplicates(plain, plain, folds) == 0
     assert near_duplicates(plain, copies) == 40
     assert near_duplicates(plain, copies[:7]) == 7
     assert near_duplicates(plain, copies, torch.zeros(80)) == 0  # of one fold
@@ -31,7 +31,7 @@ def test_frames_are_alike() -> None:
     photo = PHOTOS[3]
     frames = [photo[i : i + 128, i : i + 128] for i in range(10)]
     noisy = [np.clip(frame + random.normal(0, 3, frame.shape), 0, 255).astype(np.uint8) for frame in frames]
-    assert near_duplicates(of(noisy), of(noisy), torch.arange(10).repeat(2)) == 10
+    assert near_duplicates(thumbnails(noisy), thumbnails(noisy), torch.arange(10).repeat(2)) == 10
 
 
 def test_bytes_and_floats_look_the_same() -> None:
@@ -39,11 +39,11 @@ def test_bytes_and_floats_look_the_same() -> None:
 
 
 def test_chunks_change_nothing_and_too_many_are_not_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
-    plain, copies = of(PHOTOS), of(PHOTOS[::-1])
-    apart = torch.arange(80) % 7
-    expected = near_duplicates(plain, copies, apart)
+    plain, copies = thumbnails(PHOTOS), thumbnails(PHOTOS[::-1])
+    folds = torch.arange(80) % 7
+    expected = near_duplicates(plain, copies, folds)
     assert 0 < expected < 40
     monkeypatch.setattr(duplicates, "_ROWS", 7)
-    assert near_duplicates(plain, copies, apart) == expected
+    assert near_duplicates(plain, copies, folds) == expected
     monkeypatch.setattr(duplicates, "MOST", 39)
-    assert near_duplicates(plain, copies, apart) is None
+    assert near_duplicates(plain, copies, folds) is None

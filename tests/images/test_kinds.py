@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import re
-import struct
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,9 +28,9 @@ EXTRACTOR = DNAExtractor(Pixels(), input_size=16)
 
 def dna_of(source: object, groups: Any = None, **options: Any) -> HistogramDNA:
     reading = Reading(**options)
-    found = make_dna(source, EXTRACTOR, num_bins=50, ranges="auto", num_folds=5, groups=groups, reading=reading)
-    assert isinstance(found, HistogramDNA)
-    return found
+    dna = make_dna(source, EXTRACTOR, num_bins=50, ranges="auto", num_folds=5, groups=groups, reading=reading)
+    assert isinstance(dna, HistogramDNA)
+    return dna
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +38,8 @@ def expected(tmp_path_factory: pytest.TempPathFactory) -> HistogramDNA:
     return dna_of(kinds.folder(tmp_path_factory.mktemp("folder")))
 
 
-def same(found: DNA, expected: DNA) -> bool:
-    return found.digest == expected.digest and [f.digest for f in found.folds] == [f.digest for f in expected.folds]
+def same(actual: DNA, expected: DNA) -> bool:
+    return actual.digest == expected.digest and [f.digest for f in actual.folds] == [f.digest for f in expected.folds]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
@@ -49,8 +48,8 @@ def test_files_give_what_a_folder_gives(kind: str, num_workers: int, expected: D
     source = ON_DISK[kind](tmp_path)
     options: dict[str, Any] = {"num_workers": num_workers, "batch_size": 4}
     if kind == "video":  # whose frames belong together
-        found = dna_of(source, **options, groups=lambda name: name)
-        assert found.digest == expected.digest
+        dna = dna_of(source, **options, groups=lambda name: name)
+        assert dna.digest == expected.digest
         assert sorted(fold.num_images for fold in dna_of(source, **options).folds) == [0, 0, 0, 0, COUNT]
     else:
         assert same(dna_of(source, **options), expected)
@@ -64,9 +63,9 @@ def test_what_is_in_memory_gives_what_a_folder_gives(kind: str, expected: DNA) -
 def test_which_kinds_have_an_index(tmp_path: Path) -> None:
     streams = set()
     for place, (kind, make) in enumerate(ON_DISK.items()):
-        where = tmp_path / str(place)
-        where.mkdir()
-        streams |= {kind} if isinstance(open_source(make(where)), ImageStream) else set()
+        folder = tmp_path / str(place)
+        folder.mkdir()
+        streams |= {kind} if isinstance(open_source(make(folder)), ImageStream) else set()
     assert streams == {"packed npz", "packed tar", "shards", "shards by star", "parquet", "parquet of files", "video"}
     mapped = [kind for kind in IN_MEMORY if isinstance(open_source(IN_MEMORY[kind]()), ImageSource)]
     assert mapped == list(IN_MEMORY)[: len(mapped)]
@@ -78,21 +77,23 @@ def test_all_functions_take_them(kind: str, tmp_path: Path) -> None:
     source, other = ON_DISK[kind](tmp_path), PIXELS // 2
     folder = kinds.folder(tmp_path / "folder")
     options: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
-    found, known = (compare(one, other, EXTRACTOR, **options) for one in (source, folder))
-    assert (found["dna-emd"].value, found.p_value, found.null) == (known["dna-emd"].value, known.p_value, known.null)
-    found, known = (rank(one, other, EXTRACTOR, nearest=other, **options) for one in (source, folder))
-    assert found.scores.tolist() == known.scores.tolist()
-    assert found.nearest.names == known.nearest.names
-    assert found.p_value == known.p_value
+    of_source, of_folder = (compare(images, other, EXTRACTOR, **options) for images in (source, folder))
+    # equal counts; a few images of known number are summed by torch and a stream by numba, in orders that may differ
+    assert of_source["dna-emd"].value == pytest.approx(of_folder["dna-emd"].value, rel=1e-15, abs=0)
+    assert (of_source.p_value, of_source.null) == (of_folder.p_value, pytest.approx(of_folder.null, rel=1e-15, abs=0))
+    of_source, of_folder = (rank(images, other, EXTRACTOR, nearest=other, **options) for images in (source, folder))
+    assert of_source.scores.tolist() == of_folder.scores.tolist()
+    assert of_source.nearest.names == of_folder.nearest.names
+    assert of_source.p_value == of_folder.p_value
     # whatever the order in which workers gave them, names and numbers go with the scores
     shared = rank(source, other, EXTRACTOR, reading=Reading(num_workers=2, batch_size=2), **options)
-    assert (shared.names, shared.scores.tolist()) == (found.names, found.scores.tolist())
-    order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in found.names]
-    assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in known.names]
-    assert len(found.precision_recall([i < 3 for i in range(COUNT)])) == 3
-    back = rank(other, source, EXTRACTOR, contrast=folder, **options)
-    assert back.distances.tolist() == rank(other, folder, EXTRACTOR, contrast=folder, **options).distances.tolist()
-    ranges = [measure_ranges([one], EXTRACTOR, "widen").ranges.digest for one in (source, folder)]
+    assert (shared.names, shared.scores.tolist()) == (of_source.names, of_source.scores.tolist())
+    order = [int(re.findall(r"(\d+)(?:\.png)?$", name)[0]) for name in of_source.names]
+    assert order == [int(re.findall(r"(\d+)\.png$", name)[0]) for name in of_folder.names]
+    assert len(of_source.precision_recall([i < 3 for i in range(COUNT)])) == 3
+    swapped = rank(other, source, EXTRACTOR, contrast=folder, **options)
+    assert swapped.distances.tolist() == rank(other, folder, EXTRACTOR, contrast=folder, **options).distances.tolist()
+    ranges = [measure_ranges([images], EXTRACTOR, "widen").ranges.digest for images in (source, folder)]
     assert ranges[0] == ranges[1]
 
 
@@ -117,11 +118,11 @@ def test_columns_are_chosen(tmp_path: Path, expected: DNA) -> None:
     rows = [{"a": image, "b": 255 - image} for image in PIXELS]
     assert dna_of(rows, column="b").digest == masks
     assert compare(rows, PIXELS, EXTRACTOR, ranges="auto", reading=Reading(column="a"))["dna-emd"].value == 0
-    for given in (rows, iter(rows)):
+    for images in (rows, iter(rows)):
         with pytest.raises(
             ValueError, match=r"several columns that hold an image \(a, b\) in '.*', which has a, b; name"
         ):
-            dna_of(given)
+            dna_of(images)
         with pytest.raises(ValueError, match="There is no column 'c' in '.*', which has a, b; name it by `column`"):
             dna_of([*rows], column="c")
     with pytest.raises(
@@ -144,9 +145,9 @@ def test_frames_are_taken_by_time(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="Argument `fps` is 2, but there are no frames in"):
         dna_of(PIXELS, fps=2)
     kinds.video(tmp_path, "y.mkv", 255 - PIXELS)
-    found = dna_of(tmp_path / "*.mkv", num_workers=2)
-    assert sum(fold.num_images > 0 for fold in found.folds) <= 2
-    assert found.num_images == 2 * COUNT
+    dna = dna_of(tmp_path / "*.mkv", num_workers=2)
+    assert sum(fold.num_images > 0 for fold in dna.folds) <= 2
+    assert dna.num_images == 2 * COUNT
 
 
 def test_grey_arrays_and_others_of_files(tmp_path: Path) -> None:
@@ -172,17 +173,17 @@ def raising() -> Iterator[np.ndarray]:
     raise RuntimeError("the disk\n  is gone")
 
 
-def poor_parquet(where: Path) -> str:
+def poor_parquet(folder: Path) -> str:
     import pyarrow as pa
     from pyarrow import parquet as pq
 
-    pq.write_table(pa.table({"label": [1, 2], "name": ["a", "b"]}), where / "x.parquet")
-    return str(where / "x.parquet")
+    pq.write_table(pa.table({"label": [1, 2], "name": ["a", "b"]}), folder / "x.parquet")
+    return str(folder / "x.parquet")
 
 
-def saved(where: Path, array: np.ndarray, **options: object) -> str:
-    np.savez(where / "x.npz", array)
-    return str(where / "x.npz")
+def saved(folder: Path, array: np.ndarray) -> str:
+    np.savez(folder / "x.npz", array)
+    return str(folder / "x.npz")
 
 
 def flipped(path: str) -> str:
@@ -229,7 +230,7 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "npz of objects": (lambda w: saved(w, np.array([{}] * 3)), "as an array of images: Images must have shape"),
     "cut npy": (lambda w: cut(kinds.npy(w)), "Can't read '.*x.npy' as an array of images: it has been cut off"),
-    "cut npz": (lambda w: open_npz_as_images(cut(kinds.npz(w))), "Can't read '.*x.npz'"),
+    "cut npz": (lambda w: cut(kinds.npz(w)), "Can't read '.*x.npz'"),
     "video without pictures": (
         lambda w: (w / "x.mp4").write_text("x" * 99) and w / "x.mp4",
         "Can't read '.*x.mp4' as a v",
@@ -250,22 +251,18 @@ BROKEN: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-def open_npz_as_images(path: str) -> str:
-    return path
-
-
 @pytest.mark.parametrize("num_workers", [0, 2])
 @pytest.mark.parametrize("fault", BROKEN)
 def test_broken_input_is_told_in_one_line(fault: str, num_workers: int, tmp_path: Path) -> None:
     make, message = BROKEN[fault]
     # what can't be read on can be left out in files, but not where a whole source is broken
     broken = message.startswith("Can't read images of") and "generator" not in message
-    with pytest.raises((ValueError, OSError), match=message) as told:
+    with pytest.raises((ValueError, OSError), match=message) as error:
         dna_of(make(tmp_path), skip_unreadable=not broken, num_workers=num_workers)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(error.value)
 
 
-def test_packed_npz_that_lies_about_its_size(tmp_path: Path) -> None:
+def test_packed_npz_that_is_damaged(tmp_path: Path) -> None:
     path = kinds.packed_npz(tmp_path)
     with zipfile.ZipFile(path) as archive:
         info = archive.getinfo("arr_0.npy")
@@ -275,7 +272,6 @@ def test_packed_npz_that_lies_about_its_size(tmp_path: Path) -> None:
     Path(path).write_bytes(content)
     with pytest.raises(ValueError, match=r"Can't read images of '.*x.npz'"):
         dna_of(path)
-    assert struct.calcsize("<26xHH") == 30
 
 
 def test_single_images_of_streams_are_left_out_or_told(tmp_path: Path) -> None:
@@ -301,15 +297,15 @@ def test_missing_packages_are_named(
 ) -> None:
     (tmp_path / "x.parquet").write_text("x")
     (tmp_path / "x.mp4").write_text("x")
-    real = builtins.__import__
+    original = builtins.__import__
 
-    def missing(name: str, *given: Any, **options: Any) -> Any:
+    def missing(name: str, *args: Any, **options: Any) -> Any:
         if name.split(".")[0] == package:
             raise ModuleNotFoundError(f"No module named {package!r}", name=package)
-        return real(name, *given, **options)
+        return original(name, *args, **options)
 
     monkeypatch.setattr(builtins, "__import__", missing)
-    monkeypatch.setattr("torchmetrics_dna.extras.import_module", lambda name: missing(name) or real(name))
+    monkeypatch.setattr("torchmetrics_dna.extras.import_module", lambda name: missing(name) or original(name))
     source = "s3://bucket/x.tar" if kind == "s3" else str(tmp_path / kind)
     expected = rf"^This needs {package}, which is not installed; run `pip install '.*'`, which is the extra '{extra}'"
     with pytest.raises(ModuleNotFoundError, match=expected):

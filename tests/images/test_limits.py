@@ -92,7 +92,7 @@ def parquet(path: Path, column: list[Any]) -> str:
 @pytest.mark.parametrize("wrapped", [False, True])
 def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: bool, tmp_path: Path) -> None:
     kinds.folder(tmp_path)
-    told = (
+    message = (
         "its row has no bytes, but the path '.*', which is not read; write the bytes into the file, or give a list of"
     )
     with serving({"plain": tmp_path / "images"}) as (server, requests):
@@ -100,7 +100,7 @@ def test_paths_and_addresses_in_parquet_are_not_read_unless_asked_for(wrapped: b
             row: Any = {"bytes": None, "path": place}
             path = parquet(tmp_path / "x.parquet", [[row] if wrapped else row] * 2)
             for column in (None, "image"):
-                with pytest.raises(ValueError, match=told):  # noqa: PT012
+                with pytest.raises(ValueError, match=message):  # noqa: PT012
                     for entry in open_source(path, Reading(column=column)):
                         raise entry.image
             strings = parquet(tmp_path / "y.parquet", [None, place])  # where the first tells nothing of the column

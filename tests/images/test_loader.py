@@ -118,11 +118,11 @@ def test_what_goes_to_a_gpu_is_pinned(photos: list[np.ndarray], monkeypatch: pyt
     (batch,) = load_batches(open_source(photos[:2]), (8, 8), properties=True)
     pinned: list[torch.Tensor] = []
     monkeypatch.setattr(torch.Tensor, "pin_memory", lambda tensor: pinned.append(tensor) or tensor.clone())
-    found = batch.pin_memory()
+    pinned_batch = batch.pin_memory()
     assert [len(tensor) for tensor in pinned] == [2, 2]
-    assert torch.equal(found.images, batch.images)
-    assert torch.equal(found.properties, batch.properties)
-    assert found.names == batch.names
+    assert torch.equal(pinned_batch.images, batch.images)
+    assert torch.equal(pinned_batch.properties, batch.properties)
+    assert pinned_batch.names == batch.names
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="there is no GPU")

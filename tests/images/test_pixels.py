@@ -124,10 +124,10 @@ DEEPENED = BYTES[..., 0] * np.uint16(257)
     ids=lambda value: getattr(value, "mode", None),
 )
 def test_every_mode_gives_the_same_picture(image: Image.Image, tolerance: float) -> None:
-    found = open_source([image])[0]
+    pixels = open_source([image])[0]
     expected = BYTES if len(image.getbands()) > 2 or image.mode == "P" else BYTES[..., :1].repeat(3, 2)
-    found = found * 255 if found.dtype == np.float32 else found.astype(int)
-    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    pixels = pixels * 255 if pixels.dtype == np.float32 else pixels.astype(int)
+    np.testing.assert_allclose(pixels, expected, rtol=0, atol=tolerance)
 
 
 def test_lab_colours_are_those_of_the_standard() -> None:
@@ -300,8 +300,8 @@ def test_floats_of_another_scale_are_told_how_to_become_images(
     assert ("; give" in str(caught.value)) == (remedy is not None)
     if remedy:
         assert str(caught.value).endswith(f"but got {low:g} to {high:g}; give `{remedy}`")
-        found = open_source(eval(remedy, {"imgs": imgs}))[0]
-        np.testing.assert_allclose(found[..., 0], np.linspace(0, 1, 12).reshape(3, 4), atol=1e-6)
+        image = open_source(eval(remedy, {"imgs": imgs}))[0]
+        np.testing.assert_allclose(image[..., 0], np.linspace(0, 1, 12).reshape(3, 4), atol=1e-6)
 
 
 def test_a_list_of_batches_is_told_to_become_one() -> None:
@@ -314,9 +314,9 @@ def test_a_list_of_batches_is_told_to_become_one() -> None:
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 def test_floats_of_any_width_are_read(dtype: torch.dtype) -> None:
     imgs = torch.linspace(0, 1, 12).reshape(1, 1, 3, 4).to(dtype)
-    found = open_source(imgs)[0]
-    assert found.dtype == np.float32
-    np.testing.assert_array_equal(found[..., 1], imgs[0, 0].float())
+    image = open_source(imgs)[0]
+    assert image.dtype == np.float32
+    np.testing.assert_array_equal(image[..., 1], imgs[0, 0].float())
 
 
 @pytest.mark.parametrize(

@@ -38,21 +38,23 @@ KINDS = {
 
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make this a process that has read no files of plugins yet."""
-    monkeypatch.setattr(Image, "OPEN", {name: one for name, one in Image.OPEN.items() if name not in ("HEIF", "JXL")})
+    """Undo the registration of plugins in this process."""
+    monkeypatch.setattr(
+        Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name not in ("HEIF", "JXL")}
+    )
     monkeypatch.setattr(Image, "ID", [name for name in Image.ID if name not in ("HEIF", "JXL")])
 
 
 @pytest.mark.parametrize("module", KINDS)
 def test_files_of_plugins(module: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    name, write, said, package = KINDS[module]
+    name, write, format_name, package = KINDS[module]
     content = write(pytest.importorskip(module))
     (tmp_path / name).write_bytes(content)
     forget(monkeypatch)
     with monkeypatch.context() as missing:
         missing.setitem(sys.modules, module, None)
         with pytest.raises(
-            ValueError, match=f"{name}': it is {said}, which takes another package: `pip install {package}`"
+            ValueError, match=f"{name}': it is {format_name}, which takes another package: `pip install {package}`"
         ):
             make_dna(tmp_path, layers=["block_0"])
     for loaded in [name for name in sys.modules if name.partition(".")[0] == module]:

@@ -32,7 +32,7 @@ def named(picture: np.ndarray) -> dict[str, float]:
 
 def test_they_are_their_formulas() -> None:
     picture = PHOTOS[0][:120, :90]
-    found, values = named(picture), picture.astype(float) / 255
+    actual, values = named(picture), picture.astype(float) / 255
     grey = values @ [0.299, 0.587, 0.114]
     across, down = np.abs(np.diff(grey, axis=1)), np.abs(np.diff(grey, axis=0))
     narrow = across.mean() + down.mean()
@@ -68,15 +68,15 @@ def test_they_are_their_formulas() -> None:
         "pixelation": 0.0,
         **dict.fromkeys(("JPEG files", "PNG files", "bytes per pixel"), 0.0),
     }
-    assert found == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
+    assert actual == {name: pytest.approx(value, abs=1e-6) for name, value in expected.items()}
 
 
 def test_the_same_in_any_batch_and_as_floats() -> None:
     imgs = as_tensor(*PHOTOS)
-    whole = image_properties(imgs)
-    assert torch.equal(whole, torch.cat([image_properties(one[None]) for one in imgs]))
-    assert torch.equal(whole, image_properties(imgs / 255))
-    assert ((whole >= 0) & (whole <= 1)).all()
+    properties = image_properties(imgs)
+    assert torch.equal(properties, torch.cat([image_properties(image[None]) for image in imgs]))
+    assert torch.equal(properties, image_properties(imgs / 255))
+    assert ((properties >= 0) & (properties <= 1)).all()
     assert image_properties(imgs[:0]).shape == (0, len(PROPERTIES))
     for size in ((1, 1), (2, 9), (8, 8), (9, 2)):
         assert image_properties(torch.zeros(1, 3, *size, dtype=torch.uint8)).isfinite().all()
@@ -108,8 +108,8 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     assert list(DNAExtractor(layers=["head", LAYER]).neurons) == ["head", LAYER]
     blurred = [blur(photo, 3) for photo in PHOTOS]
     result = compare(PHOTOS, blurred, extractor)
-    given = [torch.cat([image_properties(as_tensor(p)) for p in some]).double() for some in (PHOTOS, blurred)]
-    shift = given[1].mean(0) - given[0].mean(0)
+    properties = [torch.cat([image_properties(as_tensor(p)) for p in photos]).double() for photos in (PHOTOS, blurred)]
+    shift = properties[1].mean(0) - properties[0].mean(0)
     # the distance is that of the network, and properties are compared by themselves
     assert list(result.neurons) == ["head"]
     assert result["dna-emd"].value == pytest.approx(compare(PHOTOS, blurred, layers=["head"])["dna-emd"].value)
@@ -129,9 +129,9 @@ def test_a_layer_like_any_other(tmp_path: object) -> None:
     dna = make_dna(PHOTOS, extractor)
     assert torch.equal(metric.to_dna(True).counts[rows], dna.counts[rows])
     dna.save(tmp_path / "x.dna.npz")
-    again = compare(load_dna(tmp_path / "x.dna.npz"), blurred)
-    assert again["dna-emd"].value == pytest.approx(result["dna-emd"].value)
-    assert torch.equal(again.properties["dna-emd"].values, result.properties["dna-emd"].values)
+    loaded = compare(load_dna(tmp_path / "x.dna.npz"), blurred)
+    assert loaded["dna-emd"].value == pytest.approx(result["dna-emd"].value)
+    assert torch.equal(loaded.properties["dna-emd"].values, result.properties["dna-emd"].values)
 
 
 def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
@@ -140,16 +140,21 @@ def test_a_file_has_a_format_and_a_size(tmp_path: Path) -> None:
         picture.save(tmp_path / name, **options)
     with zipfile.ZipFile(tmp_path / "x.zip", "w") as archive:
         archive.write(tmp_path / "x.png", "x.png")
-    found = {}
+    properties = {}
     for name in ("x.png", "x.jpg", "x.bmp", "x.zip"):
         source = open_source(tmp_path / name)
-        given = source.file_facts(0)
+        facts = source.file_facts(0)
         inside = tmp_path / name.replace("zip", "png")
-        assert given == FileFacts({"png": "PNG", "jpg": "JPEG", "bmp": "BMP"}[inside.suffix[1:]], inside.stat().st_size)
-        found[name] = dict(zip(PROPERTIES, image_properties(as_tensor(source[0]), given)[0].tolist(), strict=True))
-    assert [(one["JPEG files"], one["PNG files"]) for one in found.values()] == [(0, 1), (1, 0), (0, 0), (0, 1)]
+        assert facts == FileFacts({"png": "PNG", "jpg": "JPEG", "bmp": "BMP"}[inside.suffix[1:]], inside.stat().st_size)
+        properties[name] = dict(zip(PROPERTIES, image_properties(as_tensor(source[0]), facts)[0].tolist(), strict=True))
+    assert [(values["JPEG files"], values["PNG files"]) for values in properties.values()] == [
+        (0, 1),
+        (1, 0),
+        (0, 0),
+        (0, 1),
+    ]
     size = (tmp_path / "x.jpg").stat().st_size
-    assert found["x.jpg"]["bytes per pixel"] == pytest.approx(size / PHOTOS[0][..., 0].size / 8)
+    assert properties["x.jpg"]["bytes per pixel"] == pytest.approx(size / PHOTOS[0][..., 0].size / 8)
     assert open_source(PHOTOS).file_facts(0) is None
     # they are counted when a folder is measured
     counts = make_dna(tmp_path / "x.jpg", LAYER).counts[PROPERTIES.index("JPEG files")]
@@ -163,8 +168,8 @@ def test_without_a_network() -> None:
     dna = make_dna(small, LAYER)
     assert dna.num_images == 6
     assert compare(dna, small)["dna-emd"].value == 0
-    alone = make_dna(PHOTOS, layers=[LAYER])
-    assert torch.equal(alone.counts, make_dna(PHOTOS, LAYER).counts)
+    dna_of_layer = make_dna(PHOTOS, layers=[LAYER])
+    assert torch.equal(dna_of_layer.counts, make_dna(PHOTOS, LAYER).counts)
     with pytest.raises(ValueError, match="Feature 'properties' has no layers but 'properties', but got"):
         DNAExtractor(LAYER, layers=["head"])
 

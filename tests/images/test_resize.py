@@ -26,8 +26,8 @@ def test_files_become_what_the_official_code_makes_of_them(crop: str) -> None:
         grid = resized[:, golden["rows"]][:, :, golden["cols"]]
         np.testing.assert_allclose(grid, golden[f"grid-clean-{crop}"][i], rtol=0, atol=1e-6, err_msg=str(name))
         for statistic in ("mean", "std", "min", "max"):
-            found = getattr(resized.astype(np.float64), statistic)(axis=(1, 2))
-            np.testing.assert_allclose(found, golden[f"{statistic}-clean-{crop}"][i], rtol=0, atol=1e-6)
+            value = getattr(resized.astype(np.float64), statistic)(axis=(1, 2))
+            np.testing.assert_allclose(value, golden[f"{statistic}-clean-{crop}"][i], rtol=0, atol=1e-6)
 
 
 def test_one_whole_output() -> None:
@@ -74,8 +74,8 @@ def test_files_are_resized_by_pillow_alone_to_the_last_bit(
         scaled = (photo.astype(np.float32) / 255).transpose(2, 0, 1)
         planes = [Image.fromarray(np.ascontiguousarray(plane)) for plane in scaled]
         resized = [np.asarray(plane.resize((width, height), Image.Resampling.BICUBIC)) for plane in planes]
-        given = np.ascontiguousarray(scaled.transpose(1, 2, 0)) if floating else photo
-        np.testing.assert_array_equal(resize_image(given, size), np.stack(resized).clip(0, 1))
+        image = np.ascontiguousarray(scaled.transpose(1, 2, 0)) if floating else photo
+        np.testing.assert_array_equal(resize_image(image, size), np.stack(resized).clip(0, 1))
 
 
 def square(image: np.ndarray) -> np.ndarray:
@@ -94,18 +94,18 @@ def test_bytes_are_resized_as_by_pillow_to_the_last_bit(sizes: tuple[int, ...], 
     expected = np.asarray(columns.resize((size[1], size[0]), Image.Resampling.BICUBIC)).transpose(2, 0, 1)
     batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
     for floating in (False, True):
-        given_image = (image / 255).astype(np.float32) if floating else image
-        found = resize_image(given_image, (size[0], size[1]), resize="pillow")
-        np.testing.assert_array_equal(found, expected / np.float32(255))
-        found = resize_tensor(batch / 255 if floating else batch, (size[0], size[1]), resize="pillow")
-        np.testing.assert_array_equal(found[0], expected / np.float32(255))
+        source = (image / 255).astype(np.float32) if floating else image
+        actual = resize_image(source, (size[0], size[1]), resize="pillow")
+        np.testing.assert_array_equal(actual, expected / np.float32(255))
+        actual = resize_tensor(batch / 255 if floating else batch, (size[0], size[1]), resize="pillow")
+        np.testing.assert_array_equal(actual[0], expected / np.float32(255))
 
 
 def test_squares_are_resized_as_by_one_call_of_pillow(photos: list[np.ndarray]) -> None:
     for photo, side in zip(photos, (224, 64, 100, 336), strict=False):
         expected = np.asarray(Image.fromarray(square(photo)).resize((side, side), Image.Resampling.BICUBIC))
-        found = resize_image(square(photo), (side, side), resize="pillow")
-        np.testing.assert_array_equal(found, expected.transpose(2, 0, 1) / np.float32(255))
+        actual = resize_image(square(photo), (side, side), resize="pillow")
+        np.testing.assert_array_equal(actual, expected.transpose(2, 0, 1) / np.float32(255))
 
 
 @pytest.mark.parametrize("floating", [False, True])
@@ -113,13 +113,13 @@ def test_torch_does_not_clip(floating: bool) -> None:
     image = np.random.default_rng(0).integers(0, 2, (50, 40, 3)).astype(np.uint8) * 255
     batch = torch.from_numpy(image.transpose(2, 0, 1).copy())[None]
     expected = torch.nn.functional.interpolate(batch.float(), (30, 60), mode="bicubic", antialias=True) / 255
-    found = resize_tensor(batch / 255 if floating else batch, (30, 60), resize="torch")
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
-    assert found.min() < -0.01
-    assert found.max() > 1.01
-    given_image = (image / 255).astype(np.float32) if floating else image
-    np.testing.assert_allclose(resize_image(given_image, (30, 60), resize="torch"), found[0], rtol=0, atol=1e-7)
-    torch.testing.assert_close(found.clamp(0, 1), resize_tensor(batch, (30, 60)), rtol=0, atol=1e-6)
+    actual = resize_tensor(batch / 255 if floating else batch, (30, 60), resize="torch")
+    torch.testing.assert_close(actual, expected, rtol=0, atol=1e-6)
+    assert actual.min() < -0.01
+    assert actual.max() > 1.01
+    source = (image / 255).astype(np.float32) if floating else image
+    np.testing.assert_allclose(resize_image(source, (30, 60), resize="torch"), actual[0], rtol=0, atol=1e-7)
+    torch.testing.assert_close(actual.clamp(0, 1), resize_tensor(batch, (30, 60)), rtol=0, atol=1e-6)
 
 
 @settings(max_examples=30, deadline=None)
@@ -140,8 +140,8 @@ def test_an_extractor_resizes_in_the_way_it_is_told(resize: str, photos: list[np
     batch = torch.from_numpy(np.stack(photos[:3])).movedim(3, 1)
     expected = resize_tensor(batch, (50, 60), resize=resize)
     assert torch.equal(extractor(batch)["output"], expected)
-    found = make_dna(photos[:3], extractor, kind="gaussian")
-    torch.testing.assert_close(found.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
-    for wrong in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
+    dna = make_dna(photos[:3], extractor, kind="gaussian")
+    torch.testing.assert_close(dna.mean, expected.double().mean((0, 2, 3)), rtol=1e-6, atol=0)
+    for arguments in ({"resize": "bicubic", "input_size": 8}, {"resize": resize}):
         with pytest.raises(ValueError, match="`resize` (expected to be of clean, torch, p.*w, tensorflow|goes with)"):
-            DNAExtractor(Outputs(lambda x: x), **wrong)
+            DNAExtractor(Outputs(lambda x: x), **arguments)

@@ -145,8 +145,8 @@ def test_exif_orientation_is_ignored_unless_asked_for() -> None:
 
 def test_unreadable_images_are_named(tmp_path: Path, photo_folder: Path) -> None:
     (photo_folder / "text.png").write_text("I am no picture")
-    whole = (photo_folder / "photo0.png").read_bytes()
-    (photo_folder / "half.png").write_bytes(whole[: len(whole) // 2])
+    content = (photo_folder / "photo0.png").read_bytes()
+    (photo_folder / "half.png").write_bytes(content[: len(content) // 2])
     (photo_folder / "empty.jpg").write_bytes(b"")
     source = open_source(photo_folder)
     for name, reason in (("text.png", "it is not an image file"), ("half.png", ""), ("empty.jpg", "")):
@@ -221,9 +221,6 @@ def test_sources_without_images(tmp_path: Path) -> None:
     [
         (np.zeros((3, 4, 2), np.uint8), r"shape \(H, W, C\) with C = 1, 3 or 4, but got shape \(3, 4, 2\)"),
         (np.zeros((0, 4, 3), np.uint8), "but got shape"),
-        (np.full((3, 4, 3), 200.0), r"must lie in \[0, 1\], but got 200 to 200"),
-        (np.full((3, 4, 3), np.nan), "but got nan to nan"),
-        (np.zeros((3, 4, 3), np.int32), "and type int32; give"),
         ({"bytes": 1}, "expected a path, Pillow image, array or tensor, but got int"),
         (b"no picture", "it is not an image file"),
     ],

@@ -1,4 +1,4 @@
-"""Streams: how they are shared, how little they keep, and what they can't do."""
+"""Streams: sharing among processes, memory, and errors of what they can't do."""
 
 from __future__ import annotations
 
@@ -44,19 +44,22 @@ MEASURE: dict[str, Any] = {"ranges": "auto", "num_bins": 50}
 
 
 def stream(*lengths: int) -> ImageStream:
-    """Shards of so many images."""
+    """Stream of shards with these numbers of images."""
     names = [[f"{k}.{i}" for i in range(length)] for k, length in enumerate(lengths)]
-    read = [partial(lambda some: ((name, PIXELS[0]) for name in some), some) for some in names]
-    return ImageStream([Shard("shard", one) for one in read], "a stream")
+    readers = [
+        partial(lambda names_of_shard: ((name, PIXELS[0]) for name in names_of_shard), names_of_shard)
+        for names_of_shard in names
+    ]
+    return ImageStream([Shard("shard", reader) for reader in readers], "a stream")
 
 
 @pytest.mark.parametrize("lengths", [(7,), (3, 0, 4), (1, 1, 1, 1, 1, 1), (2, 5, 1, 4)])
 @pytest.mark.parametrize("outer", [1, 2, 3])
 @pytest.mark.parametrize("inner", [1, 2, 4])
 def test_parts_of_a_stream_are_the_whole(lengths: tuple[int, ...], outer: int, inner: int) -> None:
-    whole = stream(*lengths)
-    parts = [list(whole.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
-    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in whole]
+    source = stream(*lengths)
+    parts = [list(source.split(i, outer).split(j, inner)) for i in range(outer) for j in range(inner)]
+    assert sorted((e.number, e.name) for part in parts for e in part) == [(e.number, e.name) for e in source]
     if len(lengths) == 1:
         assert max(map(len, parts)) - min(map(len, parts)) <= 1
 
@@ -66,14 +69,14 @@ def test_patterns_are_spelled_out(tmp_path: Path) -> None:
     assert expand("{8..10}") == ["8", "9", "10"]
     for name in ("x10.png", "x9.png", "{odd}.png"):
         (tmp_path / name).write_bytes(b"")
-    assert [Path(found).name for found in expand(f"{tmp_path}/x*.png")] == ["x9.png", "x10.png"]
-    assert [Path(found).name for found in expand(f"{tmp_path}/{{odd}}.png")] == ["{odd}.png"]
+    assert [Path(path).name for path in expand(f"{tmp_path}/x*.png")] == ["x9.png", "x10.png"]
+    assert [Path(path).name for path in expand(f"{tmp_path}/{{odd}}.png")] == ["{odd}.png"]
     assert expand(f"{tmp_path}/{{odd}}s.png") == [f"{tmp_path}/{{odd}}s.png"]
 
 
 @pytest.mark.parametrize("num_workers", [0, 2])
 def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tmp_path: Path) -> None:
-    """Whatever its length: what has been counted is let go."""
+    """Memory does not grow with the length: counted images are freed."""
     peaks = []
     for copies in (24, 96):
         (tmp_path / f"{copies}").mkdir()
@@ -84,10 +87,10 @@ def test_images_of_a_stream_are_decoded_one_batch_at_a_time(num_workers: int, tm
             source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE
         )  # what is kept for later
         tracemalloc.start()
-        made = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE)
+        dna = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers, batch_size=4), **MEASURE)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
-        assert made.num_images == copies
+        assert dna.num_images == copies
     ahead = 2 * num_workers * 4  # images that workers may have ready, or not yet when memory is at its peak
     assert peaks[1] < peaks[0] + 300_000 + ahead * 120_000  # of 72 more images that have 120 kB each
     alive = Alive()
@@ -108,11 +111,11 @@ class Alive:
 
 class Counted(np.ndarray):
     def __new__(cls, alive: Alive) -> Self:
-        found = np.zeros((20, 24, 3), np.uint8).view(cls)
-        found.alive = alive
+        array = np.zeros((20, 24, 3), np.uint8).view(cls)
+        array.alive = alive
         alive.now += 1
         alive.most = max(alive.most, alive.now)
-        return found
+        return array
 
     def __del__(self) -> None:
         if hasattr(self, "alive"):
@@ -121,55 +124,55 @@ class Counted(np.ndarray):
 
 def test_what_a_stream_can_not_do_is_told_with_a_remedy(tmp_path: Path) -> None:
     source = tar(tmp_path / "x.tgz", FILES, "w:gz")
-    told = r"takes images by number, but '.*x.tgz' is a stream, .*; save its images in a folder or a .zip"
-    with pytest.raises(ValueError, match=f"^A report {told}"):
+    message = r"takes images by number, but '.*x.tgz' is a stream, .*; save its images in a folder or a .zip"
+    with pytest.raises(ValueError, match=f"^A report {message}"):
         report(PIXELS, source, tmp_path / "report.html", EXTRACTOR)
-    with pytest.raises(ValueError, match=f"^A dictionary of changes {told}"):
+    with pytest.raises(ValueError, match=f"^A dictionary of changes {message}"):
         make_changes(source, EXTRACTOR)
-    with pytest.raises(ValueError, match=f"^This {told}"):
+    with pytest.raises(ValueError, match=f"^This {message}"):
         open_source(source)[0]
-    given = tmp_path / "x.dna.npz", Job.for_dnas(resolve(EXTRACTOR, num_bins=50, ranges="auto"), ["histogram"])
+    arguments = tmp_path / "x.dna.npz", Job.for_dnas(resolve(EXTRACTOR, num_bins=50, ranges="auto"), ["histogram"])
     with pytest.raises(ValueError, match="lives in this process, so it has no parts to resume from; leave out"):
-        make_files(iter(PIXELS), *given, resume=True)
+        make_files(iter(PIXELS), *arguments, resume=True)
     with pytest.raises(ValueError, match=r"`groups` is a sequence, but '.*x.tgz' is a stream; give 'folder'"):
         make_dna(source, EXTRACTOR, num_folds=5, groups=[1] * COUNT, **MEASURE)
     assert list(tmp_path.iterdir()) == [Path(source)]
-    make_files(source, *given, notes="streamed")
-    made = load_dna(tmp_path / "x.dna.npz")
-    assert (made.digest, made.notes) == (make_dna(PIXELS, EXTRACTOR, **MEASURE).digest, "streamed")
-    whole = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)
+    make_files(source, *arguments, notes="streamed")
+    dna = load_dna(tmp_path / "x.dna.npz")
+    assert (dna.digest, dna.notes) == (make_dna(PIXELS, EXTRACTOR, **MEASURE).digest, "streamed")
+    expected = make_dna(PIXELS, EXTRACTOR, num_folds=5, groups=[i % 3 for i in range(COUNT)], **MEASURE)
     by_name = make_dna(source, EXTRACTOR, num_folds=5, groups=lambda n: int(re.findall(r"\d+", n)[-1]) % 3, **MEASURE)
-    assert [fold.digest for fold in by_name.folds] == [fold.digest for fold in whole.folds]
-    found = compare(source, PIXELS, EXTRACTOR, metrics=["dna-emd", "fd"], **MEASURE)
-    assert any("a stream does not say how long it is" in notice for notice in found.notices)
+    assert [fold.digest for fold in by_name.folds] == [fold.digest for fold in expected.folds]
+    comparison = compare(source, PIXELS, EXTRACTOR, metrics=["dna-emd", "fd"], **MEASURE)
+    assert any("a stream does not say how long it is" in notice for notice in comparison.notices)
 
 
 def test_iterators_are_read_but_once() -> None:
-    once = open_source(iter(PIXELS))
-    assert len(list(once)) == COUNT
+    iterator = open_source(iter(PIXELS))
+    assert len(list(iterator)) == COUNT
     with pytest.raises(
         ValueError, match="'image 10'|an iterator can be read but once, and it has been; give a list, or"
     ):
-        list(once)
+        list(iterator)
     calls = open_source(iter([*PIXELS, None]).__next__)
     assert len(list(calls)) == COUNT
     with pytest.raises(ValueError, match="the function has given all that it has; give a list, or a function"):
         list(calls)
     with pytest.raises(ValueError, match="an iterator can be read but once"):
-        rank(PIXELS, (both := open_source(iter(PIXELS))), EXTRACTOR, contrast=both, **MEASURE)
+        rank(PIXELS, (source := open_source(iter(PIXELS))), EXTRACTOR, contrast=source, **MEASURE)
 
 
 def test_progress_of_what_has_no_end_in_sight(tmp_path: Path) -> None:
     for source, total in ((tar(tmp_path / "x.tgz", FILES, "w:gz"), None), (kinds.packed_npz(tmp_path), COUNT)):
-        told: list[tuple[int, int | None]] = []
+        calls: list[tuple[int, int | None]] = []
         make_dna(
             source,
             EXTRACTOR,
-            reading=Reading(batch_size=4, num_workers=0, progress=lambda _, *given, to=told: to.append(given)),
+            reading=Reading(batch_size=4, num_workers=0, progress=lambda _, *counts, to=calls: to.append(counts)),
             **MEASURE,
         )
         expected = [(4, total), (8, total), (11, total)]
-        assert told == (expected if total else [*expected, (11, 11)])
+        assert calls == (expected if total else [*expected, (11, 11)])
 
 
 def test_images_of_streams_have_properties_of_their_files(tmp_path: Path) -> None:
@@ -186,16 +189,20 @@ def share_streams(rank: int, world: int, *sources: str) -> None:
     extractor = DNAExtractor(Pixels(), input_size=8)
     options = {"ranges": "auto", "num_bins": 20}
     for source in sources:
-        alone = make_dna(source, extractor, num_folds=5, **options)
+        single = make_dna(source, extractor, num_folds=5, **options)
         shared = make_dna(source, extractor, num_folds=5, distributed=True, reading=Reading(batch_size=2), **options)
-        assert shared.digest == alone.digest
-        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in alone.folds]
-        found, known = (
+        assert shared.digest == single.digest
+        assert [fold.digest for fold in shared.folds] == [fold.digest for fold in single.folds]
+        shared_ranking, expected = (
             rank_images(source, REAL, extractor, nearest=source, distributed=distributed, **options)
             for distributed in (True, False)
         )
-        assert (found.names, found.numbers, found.nearest.names) == (known.names, known.numbers, known.nearest.names)
-        assert torch.equal(found.scores, known.scores)
+        assert (shared_ranking.names, shared_ranking.numbers, shared_ranking.nearest.names) == (
+            expected.names,
+            expected.numbers,
+            expected.nearest.names,
+        )
+        assert torch.equal(shared_ranking.scores, expected.scores)
     with pytest.raises(ValueError, match="There are no images in"):
         make_dna(iter(()), extractor, distributed=True, **options)
 
@@ -211,8 +218,8 @@ def share_loader(rank: int, world: int) -> None:
         ValueError, match="can't be shared among processes, since its DataLoader has a DistributedSampler"
     ):
         make_dna(loader, EXTRACTOR, distributed=True)
-    alone = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
-    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == alone.digest
+    single = make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20)
+    assert make_dna(DataLoader(dataset, batch_size=3), EXTRACTOR, num_bins=20, distributed=True).digest == single.digest
 
 
 def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:
@@ -224,7 +231,7 @@ def test_loaders_that_share_already_are_refused(tmp_path: Path) -> None:
 
 @contextmanager
 def served(folder: Path, fault: str = "") -> Iterator[str]:
-    """A folder on HTTP; a server that knows no ranges, as the simplest don't, and cuts connections if told so."""
+    """Serve a folder over HTTP; ``fault`` "plain" leaves out range requests, and "cut" cuts connections."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_HEAD(self) -> None:
@@ -292,8 +299,8 @@ def test_addresses_give_what_files_give(num_workers: int, remote: Path, tmp_path
             images,
             tmp_path / "list.txt",
         ):
-            found = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE)
-            assert found.digest == expected, source
+            dna = make_dna(source, EXTRACTOR, reading=Reading(num_workers=num_workers), **MEASURE)
+            assert dna.digest == expected, source
     with served(remote, "plain") as address:  # streams need no more than the simplest server
         for name in ("x.tgz", "x-000.tar", "x.npy", "images/img0.png"):
             assert make_dna(
@@ -325,9 +332,9 @@ def test_broken_connections_are_told_in_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     with served(remote, fault) as address:
-        with pytest.raises((OSError, ValueError), match=message) as told:
+        with pytest.raises((OSError, ValueError), match=message) as error:
             make_dna(f"{address}/{name}", EXTRACTOR, reading=Reading(num_workers=0), **MEASURE)
-        assert "\n" not in str(told.value)
+        assert "\n" not in str(error.value)
         output = tmp_path / "x.dna.npz"
         assert run_command(monkeypatch, "make", f"{address}/{name}", "-o", output, "--layers", "block_0") == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "torchmetrics-dna:" in line]
@@ -351,14 +358,14 @@ def test_objects_of_a_bucket(
 
 
 def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """What is written into a bucket is what is written on disk, and is read there; mistakes are told at once."""
-    names, given = ("x.histogram.dna.npz", "x.gaussian.dna.npz"), ("--feature", "properties")
+    """Files in a bucket equal those on disk and are read there; mistakes are errors before any work."""
+    names, options = ("x.histogram.dna.npz", "x.gaussian.dna.npz"), ("--feature", "properties")
     before = {path.name for path in Path().iterdir()}
-    for where in ("s3://bucket/made/", ""):
+    for folder in ("s3://bucket/made/", ""):
         kinds_of = ("--kind", "histogram,gaussian")
-        assert run_command(monkeypatch, "make", "images", "-o", f"{where}x.dna.npz", *kinds_of, *given) == 0
-        assert run_command(monkeypatch, "merge", f"{where}{names[0]}", "-o", f"{where}m.dna.npz") == 0
-        assert run_command(monkeypatch, "ranges", "images", "-o", f"{where}x.json", *given) == 0
+        assert run_command(monkeypatch, "make", "images", "-o", f"{folder}x.dna.npz", *kinds_of, *options) == 0
+        assert run_command(monkeypatch, "merge", f"{folder}{names[0]}", "-o", f"{folder}m.dna.npz") == 0
+        assert run_command(monkeypatch, "ranges", "images", "-o", f"{folder}x.json", *options) == 0
     import s3fs
 
     files = s3fs.S3FileSystem(skip_instance_cache=True, use_listings_cache=False)
@@ -375,5 +382,5 @@ def check_outputs_of_commands(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Ca
         ("what://host/x.dna.npz", "'what://host/x.dna.npz' is an address of an unknown kind"),
     ):
         capsys.readouterr()
-        assert run_command(monkeypatch, "make", "images", "-o", output, *given) == 2
+        assert run_command(monkeypatch, "make", "images", "-o", output, *options) == 2
         assert message in " ".join(capsys.readouterr().err.split())

@@ -26,7 +26,7 @@ VIDEOS = {
 
 
 def frames(path: Path) -> tuple[int, str]:
-    """How many frames there are, and the error that they end with."""
+    """Count the frames; return their number and the error that they end with."""
     source, count = open_source(path), 0
     assert isinstance(source, ImageStream)
     for entry in source:
@@ -48,10 +48,10 @@ def test_videos_that_are_cut_off_or_damaged_are_told(
     assert frames(path) == (24, "")
     for share in (0.4, 0.7, 0.95):
         path.write_bytes(content[: int(len(content) * share)])
-        count, told = frames(path)
+        count, error = frames(path)
         assert count < 24
-        assert told.startswith(f"Can't read images of '{path}' after '{path}/frame {count - 1}': ")
-        assert re.search(message, told)
+        assert error.startswith(f"Can't read images of '{path}' after '{path}/frame {count - 1}': ")
+        assert re.search(message, error)
     if codec == "mpeg4":
         middle = len(content) // 2
         path.write_bytes(content[:middle] + bytes(80) + content[middle + 80 :])

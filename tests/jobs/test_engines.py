@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import pickle
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import kinds
 import pytest
-from engines import EXTRACTOR, RANGES, Here, Twice, broken_shards, contents, make, shards
+from engines import EXTRACTOR, RANGES, Twice, broken_shards, contents, make, shards
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,10 +21,21 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.jobs import on_ray
 from torchmetrics_dna.jobs.elsewhere import check_reachable, engine_of
+from torchmetrics_dna.jobs.engine import Engine, Work
 from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.version import __version__
+
+
+class Here(Engine):
+    """Engine that runs pickled work at once in this process, the last number first."""
+
+    def run(self, work: Work, numbers: Sequence[int]) -> Generator[tuple[int, Any], None, None]:
+        unpickled = pickle.loads(pickle.dumps(work))
+        unpickled.begin("cpu", 1)
+        for number in reversed(numbers):
+            yield number, pickle.loads(pickle.dumps(unpickled(number)))
 
 
 @pytest.mark.parametrize("options", [{}, {"num_folds": 5}, {"num_folds": 5, "groups": "folder"}])
@@ -109,7 +121,7 @@ def test_a_missing_ray_says_what_to_install(tmp_path: Path, monkeypatch: pytest.
 
 
 def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By what Ray is told; that nothing else is open is tested on Ray itself, in test_ray.py."""
+    """Arguments that Ray gets; test_ray.py tests on Ray itself that no other port is open."""
     monkeypatch.delenv("RAY_AUTH_MODE", raising=False)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     calls: list[tuple[Any, ...]] = []
@@ -134,12 +146,12 @@ def test_a_cluster_of_its_own_is_closed_to_others(monkeypatch: pytest.MonkeyPatc
             pass
         assert "RAY_AUTH_MODE" not in os.environ
     assert calls == [("local", False, "token"), (None, None, None)]
-    for named, address in (("none:1", None), (None, "none:1")):
+    for argument, address in (("none:1", None), (None, "none:1")):
         calls.clear()
         if address:
             monkeypatch.setenv("RAY_ADDRESS", address)
         with pytest.raises(ConnectionError, match="Can't connect to .*there is none; see that it runs"):
-            RayEngine(named)._connected(ray).__enter__()
+            RayEngine(argument)._connected(ray).__enter__()
         assert len(calls) == 1
 
 
@@ -152,7 +164,7 @@ def test_a_machine_without_the_folder_says_so(tmp_path: Path) -> None:
 
 
 class DiedError(Exception):
-    """Of a machine, as Ray tells it."""
+    """Death of a machine, as Ray reports it."""
 
 
 class FakeRay:
@@ -160,7 +172,7 @@ class FakeRay:
 
     Args:
         deaths: For each number, how many of its calls die; of None, calls that begin.
-        newest: Whether the newest call is done first.
+        newest: True if the newest call is done first.
 
     """
 
@@ -195,9 +207,9 @@ class FakeRay:
             self.deaths[ref.number] -= 1
             raise DiedError("the node is gone")
         if ref.number is not None and ref.number >= 100:
-            failed = DiedError("task")
-            failed.cause = ValueError(f"image {ref.number} can't be read")
-            raise failed
+            error = DiedError("task")
+            error.cause = ValueError(f"image {ref.number} can't be read")
+            raise error
         return ref.number
 
     def kill(self, actor: Any) -> None:
@@ -212,7 +224,7 @@ class Unpicklable(Twice):
 
 
 @pytest.mark.parametrize(
-    ("has", "settings", "actors"),
+    ("resources", "settings", "actors"),
     [
         ({"CPU": 5.0}, {}, 5),
         ({"CPU": 5.0}, {"cpus": 2}, 2),
@@ -223,8 +235,10 @@ class Unpicklable(Twice):
         ({}, {}, 1),
     ],
 )
-def test_as_many_actors_as_there_is_room_for(has: dict[str, float], settings: dict[str, Any], actors: int) -> None:
-    assert RayEngine(**settings)._room(has)[0] == actors
+def test_as_many_actors_as_there_is_room_for(
+    resources: dict[str, float], settings: dict[str, Any], actors: int
+) -> None:
+    assert RayEngine(**settings)._room(resources)[0] == actors
 
 
 def test_what_can_not_be_sent_is_told() -> None:
@@ -264,9 +278,9 @@ def test_the_lowest_number_that_fails_is_told(size: int, newest: bool, deaths: d
     assert not ray.alive
 
 
-@pytest.mark.parametrize(("number", "what"), [(None, "before it began"), (3, "at part 3")])
-def test_losses_without_end_end(number: int | None, what: str) -> None:
-    with pytest.raises(RuntimeError, match=rf"Ray has lost 6 workers {what} \(the node is gone\); see that they have"):
+@pytest.mark.parametrize(("number", "stage"), [(None, "before it began"), (3, "at part 3")])
+def test_losses_without_end_end(number: int | None, stage: str) -> None:
+    with pytest.raises(RuntimeError, match=rf"Ray has lost 6 workers {stage} \(the node is gone\); see that they have"):
         list(on_ray._shared(FakeRay({number: 10**6}), None, {}, 2, range(5)))
 
 

@@ -51,7 +51,7 @@ def test_groups_are_shared_out_evenly_and_by_name_alone() -> None:
 
 
 def test_frames_of_one_clip_are_no_test() -> None:
-    """Each image ten times, a little changed: without groups the sets seem to differ for certain."""
+    """Case of each image ten times, a little changed: without groups, p is far too small."""
     random = np.random.default_rng(0)
 
     def clips(images: np.ndarray) -> list[np.ndarray]:
@@ -61,24 +61,24 @@ def test_frames_of_one_clip_are_no_test() -> None:
     a, b = A[:8].astype(int), A[8:16].astype(int)
     options = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
     names = [i // 10 for i in range(80)]
-    alone = compare(clips(a), clips(b), EXTRACTOR, **options)
+    ungrouped = compare(clips(a), clips(b), EXTRACTOR, **options)
     grouped = compare(clips(a), clips(b), EXTRACTOR, groups=(names, names), **options)
-    assert alone.p_value < 0.01 < 0.05 < grouped.p_value
-    assert any("look nearly like others of another fold" in notice for notice in alone.notices)
+    assert ungrouped.p_value < 0.01 < 0.05 < grouped.p_value
+    assert any("look nearly like others of another fold" in notice for notice in ungrouped.notices)
     assert not any("another fold" in notice for notice in grouped.notices)
     single = compare(clips(a[:1]), clips(b[:1]), EXTRACTOR, groups=(["a"] * 10, ["b"] * 10), **options)
     assert single.p_value is None
 
 
 def test_sides_of_very_unequal_size_have_no_test() -> None:
-    many = random_images(300, 21).permute(0, 2, 3, 1).numpy()
-    unequal = compare(A[:12], many, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    images = random_images(300, 21).permute(0, 2, 3, 1).numpy()
+    unequal = compare(A[:12], images, EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
     assert unequal.p_value is None
     assert unequal.interval is not None
     assert [line for line in unequal.notices if line.startswith("There is no test: one side has so many more images")]
-    few = compare(A, many[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
-    assert few.p_value is not None
-    assert not any("no test" in line for line in few.notices)
+    similar = compare(A, images[:30], EXTRACTOR, ranges=RANGES, num_bins=40, metrics=["dna-emd"])
+    assert similar.p_value is not None
+    assert not any("no test" in line for line in similar.notices)
 
 
 def test_copies_are_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,4 +1,4 @@
-"""Dictionaries of changes: measured as the images say, kept in files, and what they explain."""
+"""Dictionaries of changes: their values, files and explanations."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 from torchmetrics_dna import DNAEMD, DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
+from torchmetrics_dna.images import open_source
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.make_changes import ChangedImages, make_changes
@@ -54,7 +55,8 @@ def test_shifts_are_those_of_changed_images(dictionary: ChangeDictionary, extrac
         batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)
         return np.concatenate([values.double().mean((0, 2, 3)).numpy() for values in extractor(batch).values()])
 
-    assert list(ChangedImages(make_source()).names) == [name for name in make_source().names for _ in range(111)]
+    source = open_source(PHOTOS[:2])
+    assert list(ChangedImages(source).names) == [name for name in source.names for _ in range(111)]
     for change, strength in (("blur", 3), ("noise", 1), ("less saturation", 5)):
         place = 1 + list(CHANGES).index(change) * 5 + strength - 1
         seeds = [i * 111 + place for i in range(24)]
@@ -66,20 +68,18 @@ def test_shifts_are_those_of_changed_images(dictionary: ChangeDictionary, extrac
     np.testing.assert_allclose(dictionary.spread.numpy(), means.std(0, ddof=1), rtol=1e-3)
 
 
-def make_source() -> object:
-    from torchmetrics_dna.images import open_source
-
-    return open_source(PHOTOS[:2])
-
-
 def test_a_file_gives_it_back(dictionary: ChangeDictionary, tmp_path: Path) -> None:
     dictionary.save(tmp_path / "x.changes.npz")
-    again = ChangeDictionary.load(tmp_path / "x.changes.npz")
+    loaded = ChangeDictionary.load(tmp_path / "x.changes.npz")
     for name in ("shifts", "spread", "content"):
-        assert torch.equal(getattr(again, name), getattr(dictionary, name))
-    assert (again.names, again.neurons, again.extractor) == (dictionary.names, dictionary.neurons, dictionary.extractor)
-    assert (again.num_images, again.weights_digest) == (24, dictionary.weights_digest)
-    assert repr(again) == f"ChangeDictionary(22 changes in 5 strengths, 24 images, {dictionary.extractor!r})"
+        assert torch.equal(getattr(loaded, name), getattr(dictionary, name))
+    assert (loaded.names, loaded.neurons, loaded.extractor) == (
+        dictionary.names,
+        dictionary.neurons,
+        dictionary.extractor,
+    )
+    assert (loaded.num_images, loaded.weights_digest) == (24, dictionary.weights_digest)
+    assert repr(loaded) == f"ChangeDictionary(22 changes in 5 strengths, 24 images, {dictionary.extractor!r})"
     dna = make_dna(PHOTOS[:2], layers=["block_0"])
     dna.save(tmp_path / "x.dna.npz")
     with pytest.raises(ValueError, match="x.dna.npz' holds 'histogram', expected 'changes'"):
@@ -158,6 +158,6 @@ def test_properties_come_first() -> None:
     assert by_metric.properties[0].name == explained.properties[0].name
     assert "fake looks like real after blur" in str(by_metric)
     # without a test, by size; and without a network
-    alone = compare(photos[:20], changed, LAYER, num_folds=0).explain()
-    assert alone.properties[0].name in ("sharpness", "fine detail")
-    assert (alone.p_value, alone.changes, alone.properties[0].q) == (None, None, None)
+    without_network = compare(photos[:20], changed, LAYER, num_folds=0).explain()
+    assert without_network.properties[0].name in ("sharpness", "fine detail")
+    assert (without_network.p_value, without_network.changes, without_network.properties[0].q) == (None, None, None)

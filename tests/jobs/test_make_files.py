@@ -97,9 +97,9 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
     expected = make(tmp_path / "once")
     with pytest.raises(StoppedError):
         make(tmp_path / "twice", stop_after=stop_after)
-    left = sorted(path.name for path in (tmp_path / "twice").iterdir())
-    assert left == ([] if stop_after < 4 else ["x.dna.npz.parts"])  # parts are of two batches of two
-    if left:
+    remaining = sorted(path.name for path in (tmp_path / "twice").iterdir())
+    assert remaining == ([] if stop_after < 4 else ["x.dna.npz.parts"])  # parts are of two batches of two
+    if remaining:
         with pytest.raises(ValueError, match=r"has \d+ finished parts of an interrupted run: resume .* --resume, or"):
             make(tmp_path / "twice")
     with pytest.raises(StoppedError):
@@ -111,7 +111,7 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("changes", "what"),
+    ("changes", "difference"),
     [
         ({"num_bins": 20}, "numbers of bins"),
         ({"kinds": ["histogram"]}, "kinds"),
@@ -121,10 +121,12 @@ def test_resuming_gives_the_same_bytes(stop_after: int, tmp_path: Path) -> None:
         ({"images": IMAGES + (np.arange(71) == 70)[:, None, None, None].astype(np.uint8)}, "images .*times.*"),
     ],
 )
-def test_parts_of_another_job(changes: dict[str, object], what: str, tmp_path: Path) -> None:
+def test_parts_of_another_job(changes: dict[str, object], difference: str, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=9)
-    with pytest.raises(ValueError, match=rf"are of another job, their {what} differ: .*delete that folder, or give"):
+    with pytest.raises(
+        ValueError, match=rf"are of another job, their {difference} differ: .*delete that folder, or give"
+    ):
         make(tmp_path, resume=True, **changes)
     make(tmp_path, resume=True)
 
@@ -203,26 +205,26 @@ def test_images_that_tell_nothing_of_themselves(tmp_path: Path) -> None:
     """A dataset may take long to give an image, and make a new one each time."""
 
     class Images:
-        asked = 0
+        num_read = 0
 
         def __len__(self) -> int:
             return 9
 
         def __getitem__(self, index: int) -> np.ndarray:
-            type(self).asked += 1
+            type(self).num_read += 1
             return IMAGES[index]
 
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=4, images=Images())
-    assert Images.asked == 7  # once more, whether it gives rows
+    assert Images.num_read == 7  # once more, whether it gives rows
     assert load_dna(make(tmp_path, images=Images(), resume=True)["histogram"]).num_images == 9
 
 
-@pytest.mark.parametrize("beside", [[], ["00.json"], ["job.json"], ["job.json", "00.json", "00.histogram.dna.npz"]])
-def test_a_folder_that_is_not_ours_stays(beside: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("names", [[], ["00.json"], ["job.json"], ["job.json", "00.json", "00.histogram.dna.npz"]])
+def test_a_folder_that_is_not_ours_stays(names: list[str], tmp_path: Path) -> None:
     parts = tmp_path / "x.dna.npz.parts"
     parts.mkdir()
-    for name in ["precious.txt", *beside] if len(beside) != 1 else beside:
+    for name in ["precious.txt", *names] if len(names) != 1 else names:
         (parts / name).write_text('{"mine": 1}')
     before = sorted(parts.iterdir())
     for resume in (False, True):
@@ -258,17 +260,17 @@ def test_only_our_own_files_are_deleted(tmp_path: Path) -> None:
 def test_damaged_records(content: str, tmp_path: Path) -> None:
     with pytest.raises(StoppedError):
         make(tmp_path, stop_after=9)
-    for name, what in (("00.json", "a list of images"), ("job.json", "the job of parts")):
+    for name, label in (("00.json", "a list of images"), ("job.json", "the job of parts")):
         path = tmp_path / "x.dna.npz.parts" / name
         before = path.read_text()
         path.write_text(content)
-        with pytest.raises(ValueError, match=f"Can't read '{path}' as {what}: "):
+        with pytest.raises(ValueError, match=f"Can't read '{path}' as {label}: "):
             make(tmp_path, resume=True)
         path.write_text(before)
 
 
 def test_one_job_at_a_time(tmp_path: Path) -> None:
-    """In one process; tests/cli/test_files.py has two."""
+    """Case of one process; tests/cli/test_files.py has two."""
 
     def progress(name: str, done: int, total: int) -> None:
         for resume in (False, True):
@@ -281,7 +283,7 @@ def test_one_job_at_a_time(tmp_path: Path) -> None:
 
 
 def test_a_lock_ends_with_its_process(tmp_path: Path) -> None:
-    """By SIGKILL, while processes that it has forked live on."""
+    """End by SIGKILL, while processes that it has forked live on."""
     code = (
         "import os, pathlib, signal, time\nfrom torchmetrics_dna.files.locks import Lock\n"
         "lock = Lock(pathlib.Path('lock'))\n"

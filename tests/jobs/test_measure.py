@@ -19,22 +19,22 @@ from torchmetrics_dna.jobs.measure_ranges import measure_ranges
 
 
 def test_ranges_of_several_sources_are_those_of_all_images() -> None:
-    both = torch.cat([REAL // 2, FAKE + 128])
-    expected = ActivationRanges.observe(EXTRACTOR(both))
-    for loading in (Reading(), Reading(batch_size=2)):
-        measured = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", reading=loading)
+    images = torch.cat([REAL // 2, FAKE + 128])
+    expected = ActivationRanges.observe(EXTRACTOR(images))
+    for reading in (Reading(), Reading(batch_size=2)):
+        measured = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen", reading=reading)
         assert measured.ranges.digest == expected.digest
         assert (measured.num_images, measured.unreadable) == (11, [])
-    scaled = measure_ranges([both], EXTRACTOR, "scale").ranges
+    scaled = measure_ranges([images], EXTRACTOR, "scale").ranges
     assert scaled.margin == "scale"
     assert torch.equal(scaled.maximum, expected.maximum)
 
 
 def test_earlier_ranges_are_joined() -> None:
     earlier = measure_ranges([REAL // 2], EXTRACTOR, "widen").ranges
-    both = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen").ranges
+    expected = measure_ranges([REAL // 2, FAKE + 128], EXTRACTOR, "widen").ranges
     joined = measure_ranges([earlier, FAKE + 128], EXTRACTOR, "widen")
-    assert (joined.ranges.digest, joined.num_images) == (both.digest, 5)
+    assert (joined.ranges.digest, joined.num_images) == (expected.digest, 5)
     assert measure_ranges([earlier], EXTRACTOR, "widen").ranges.digest == earlier.digest
     selected = measure_ranges([RANGES], DNAExtractor(Pixels(), layers=["mean"]), "widen").ranges
     assert selected.digest == RANGES.select(["mean"]).digest
@@ -42,7 +42,7 @@ def test_earlier_ranges_are_joined() -> None:
 
 def test_mistakes_are_told_before_any_work() -> None:
     calls: list[str] = []
-    loading = Reading(progress=lambda source, done, total: calls.append(source))
+    reading = Reading(progress=lambda source, done, total: calls.append(source))
     for sources, margin, error, message in (
         ([REAL, RANGES], "scale", ValueError, "Can't unite ranges with margin 'scale' and margin 'widen'"),
         ([REAL, RANGES.select(["mean"])], "widen", ValueError, "no layer 'colours'"),
@@ -51,7 +51,7 @@ def test_mistakes_are_told_before_any_work() -> None:
         ([], "widen", RuntimeError, "At least one image is required"),
     ):
         with pytest.raises(error, match=message):
-            measure_ranges(sources, EXTRACTOR, margin, reading=loading)
+            measure_ranges(sources, EXTRACTOR, margin, reading=reading)
     assert calls == []
 
 
@@ -78,10 +78,10 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
 def share_sources(rank: int, world: int, folder: str) -> None:
     """The images of several sources are shared, also where there are fewer than processes."""
     for sources in ([MANY, FAKE + 128], [MANY[:1]], [MANY, RANGES]):
-        alone = measure_ranges(sources, EXTRACTOR, "widen")
+        single = measure_ranges(sources, EXTRACTOR, "widen")
         shared = measure_ranges(sources, EXTRACTOR, "widen", reading=Reading(batch_size=2), distributed=True)
-        assert shared.ranges.digest == alone.ranges.digest
-        assert shared.num_images == alone.num_images
+        assert shared.ranges.digest == single.ranges.digest
+        assert shared.num_images == single.num_images
     skipping = {"reading": Reading(skip_unreadable=True), "distributed": True}
     measured = measure_ranges([folder], DNAExtractor(Pixels(), input_size=8), "widen", **skipping)
     assert measured.num_images == 2

@@ -1,4 +1,4 @@
-"""Processes that work together fail together, with the error of the one that failed, and end in peace."""
+"""Processes that work together fail together, with the error of the one that failed, and exit cleanly."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ assert not of_group & threads()
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
 @pytest.mark.parametrize("module", ["metrics", "jobs.processes"])
 def test_no_thread_outlives_its_group(module: str) -> None:
-    """One that does aborts the process when it exits, now and then."""
+    """A thread that outlives its group aborts the process when it exits, now and then."""
     code = GROUP.format(module=module)
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr
 
 
 def failures(rank: int, world: int) -> None:
@@ -118,12 +118,12 @@ def shared(photo_folder: Path) -> Path:
     return photo_folder.rename(photo_folder.with_name("shared"))
 
 
-def told(stderr: str) -> list[str]:
+def error_lines(stderr: str) -> list[str]:
     return [line for line in stderr.splitlines() if line.startswith("torchmetrics-dna: ")]
 
 
 @pytest.mark.parametrize(
-    ("what", "line"),
+    ("fault", "line"),
     [
         (one_rank.elsewhere, "rank 1: There is no file or folder 'elsewhere'"),
         (
@@ -134,32 +134,32 @@ def told(stderr: str) -> list[str]:
     ],
 )
 def test_the_true_error_of_one_rank_is_told_once(
-    what: Callable[[], None], line: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    fault: Callable[[], None], line: str, shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(shared.parent)
-    said = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=what)
-    assert said.codes == [2, 2]
-    assert told(said.stderr) == [f"torchmetrics-dna: {line}"]
+    output = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", before=fault)
+    assert output.codes == [2, 2]
+    assert error_lines(output.stderr) == [f"torchmetrics-dna: {line}"]
 
 
 @pytest.mark.slow
 def test_torchrun_ends_all_when_one_dies(shared: Path) -> None:
-    failed = torchrun("compare", shared, shared, "--layers", "block_0", script=ONE_RANK, check=False)
-    assert failed.returncode != 0
+    process = torchrun("compare", shared, shared, "--layers", "block_0", script=ONE_RANK, check=False)
+    assert process.returncode != 0
     # the other one is ended before it sees that, or sees it first
-    assert ["Another process has ended" in line for line in told(failed.stderr)] in ([], [True])
-    assert sorted(re.findall(r"  exitcode +: (-?\d+)", failed.stderr)) in (["-15", "-9"], ["-9", "2"])
+    assert ["Another process has ended" in line for line in error_lines(process.stderr)] in ([], [True])
+    assert sorted(re.findall(r"  exitcode +: (-?\d+)", process.stderr)) in (["-15", "-9"], ["-9", "2"])
 
 
 def test_those_who_stay_tell_that_one_is_gone(shared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Without torchrun, which tells and ends them; here the one is gone that held what they share, too."""
+    """Case without torchrun, which would end them; here, rank 0 dies, which held the shared store, too."""
     monkeypatch.chdir(shared.parent)
     without_first = partial(one_rank.without, "0")
-    said = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", program=without_first)
-    assert said.codes == [-signal.SIGKILL, 2]
-    assert len(told(said.stderr)) == 1
-    assert "Another process has ended before its work was done" in told(said.stderr)[0]
-    assert "Traceback" not in said.stderr
+    output = in_processes(tmp_path, "compare", "shared", "shared", "--layers", "block_0", program=without_first)
+    assert output.codes == [-signal.SIGKILL, 2]
+    assert len(error_lines(output.stderr)) == 1
+    assert "Another process has ended before its work was done" in error_lines(output.stderr)[0]
+    assert "Traceback" not in output.stderr
 
 
 class OddError(KeyError):

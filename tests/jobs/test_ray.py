@@ -40,14 +40,16 @@ def cluster(bucket: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[A
     ray = pytest.importorskip("ray")
     from ray.cluster_utils import Cluster
 
-    alone = FileLock(tmp_path_factory.getbasetemp().parent / "cluster.lock")
-    with alone, pytest.MonkeyPatch.context() as patch:
+    lock = FileLock(tmp_path_factory.getbasetemp().parent / "cluster.lock")
+    with lock, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join([os.environ.get("PYTHONPATH", ""), str(HELPERS)]))
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        room = {"object_store_memory": 100 * 2**20}
-        ray_cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **room})
+        memory = {"object_store_memory": 100 * 2**20}
+        ray_cluster = Cluster(
+            initialize_head=True, head_node_args={"num_cpus": 0, "include_dashboard": False, **memory}
+        )
         try:
-            nodes = [ray_cluster.add_node(num_cpus=1, **room) for _ in range(3)]
+            nodes = [ray_cluster.add_node(num_cpus=1, **memory) for _ in range(3)]
             ray.init(ray_cluster.address, log_to_driver=False, logging_level="WARNING")
             yield SimpleNamespace(kill=lambda: ray_cluster.remove_node(nodes.pop(), allow_graceful=False))
         finally:
@@ -76,14 +78,14 @@ def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
     # a place of its own, or it would join a cluster that another test has started; short, as sockets are in it
-    with TemporaryDirectory(prefix="ray") as place:
-        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(HELPERS), "RAY_TMPDIR": place}
-        done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
-    assert done.stdout.startswith("{'127.0.0.1'} True"), done.stdout + done.stderr
+    with TemporaryDirectory(prefix="ray") as folder:
+        environment |= {"HOME": str(tmp_path), "PYTHONPATH": str(HELPERS), "RAY_TMPDIR": folder}
+        process = subprocess.run(command, capture_output=True, text=True, check=False, env=environment)
+    assert process.stdout.startswith("{'127.0.0.1'} True"), process.stdout + process.stderr
 
 
 def killing(cluster: Any, after: int) -> Callable[[str, int, int | None], None]:
-    """Progress at which a node dies."""
+    """Progress callback that kills a node."""
     counts: list[int] = []
 
     def progress(_: str, done: int, total: int | None) -> None:

@@ -93,9 +93,7 @@ def test_changed_shards_are_another_job(tmp_path: Path) -> None:
 
 
 def make_shards(rank: int, world: int, source: str, folder: Path) -> None:
-    extractor, ranges = pixels()
-    kinds = ("histogram", "gaussian", "layer-gaussian")
-    job = Job.for_dnas(resolve(extractor, num_bins=40, ranges=ranges), kinds, Reading(4, rank))
+    job = Job.for_dnas(resolve(EXTRACTOR, num_bins=40, ranges=RANGES), KINDS, Reading(4, rank))
     make_files(source, folder / "x.dna.npz", job)
 
 

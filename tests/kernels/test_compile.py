@@ -13,25 +13,25 @@ from torchmetrics_dna.kernels import compile as numba_compile
 
 
 def test_without_a_place_for_a_cache_code_is_compiled_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    njit, tried = numba_compile.njit, []
+    njit, attempts = numba_compile.njit, []
 
-    def nowhere(**options: Any) -> Any:
-        tried.append(options.pop("cache", False))
-        if tried[-1]:
+    def without_locator(**options: Any) -> Any:
+        attempts.append(options.pop("cache", False))
+        if attempts[-1]:
             raise RuntimeError("cannot cache function: no locator available")
         return njit(**options)
 
-    monkeypatch.setattr(numba_compile, "njit", nowhere)
+    monkeypatch.setattr(numba_compile, "njit", without_locator)
     assert numba_compile.compiled(lambda x: x + 1)(1) == 2
-    assert tried == [True, False]
+    assert attempts == [True, False]
 
 
 @pytest.mark.slow
 def test_results_are_the_same_compiled_here_or_loaded_from_the_disk(tmp_path: Path) -> None:
-    already = os.environ.get("COLD_RUN")  # what it printed to whoever filled the folder that NUMBA_CACHE_DIR names
+    cold_run = os.environ.get("COLD_RUN")  # what it printed to whoever filled the folder that NUMBA_CACHE_DIR names
     paths = os.pathsep.join([str(Path(numba_compile.__file__).parents[2]), *sys.path])
     environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
-    if already is None:
+    if cold_run is None:
         environment["NUMBA_CACHE_DIR"] = str(tmp_path)
 
     def run() -> str:
@@ -39,7 +39,7 @@ def test_results_are_the_same_compiled_here_or_loaded_from_the_disk(tmp_path: Pa
         return subprocess.run(command, env=environment, check=True, capture_output=True, text=True).stdout
 
     (*cold, compiled, not_called), (*warm, loaded, _) = (
-        (run() if already is None else Path(already).read_text(encoding="utf-8")).splitlines(),
+        (run() if cold_run is None else Path(cold_run).read_text(encoding="utf-8")).splitlines(),
         run().splitlines(),
     )
     assert len(cold) == 34

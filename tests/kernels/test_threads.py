@@ -35,10 +35,10 @@ def test_every_task_is_called_once() -> None:
 
 
 def test_as_many_threads_as_torch_has(count: int) -> None:
-    together = threading.Barrier(count)
+    barrier = threading.Barrier(count)
 
     def meet() -> int:
-        together.wait(timeout=60)  # which only that many threads at once can leave
+        barrier.wait(timeout=60)  # which only that many threads at once can leave
         return threading.get_ident()
 
     assert len(set(in_threads([meet] * count))) == count

@@ -27,7 +27,7 @@ def grouped(**metrics: object) -> list[set[str]]:
 
 
 def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
-    found = grouped(
+    groups = grouped(
         mean=emd(),
         layer=emd(reduction="layer"),
         weighted=emd(neuron_weights=torch.ones(9)),
@@ -37,7 +37,7 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
         auto=emd(ranges="auto"),
         auto_gaussian=MAKERS["self_ranging_frechet"](reduction="none"),
     )
-    assert {frozenset(group) for group in found} == {
+    assert {frozenset(group) for group in groups} == {
         frozenset({"mean", "layer", "weighted", "gaussian"}),
         frozenset({"means", "means_by_layer"}),
         frozenset({"auto", "auto_gaussian"}),
@@ -45,7 +45,7 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"),
+    ("make_a", "make_b"),
     [
         (lambda: emd(), lambda: emd(reset_real_features=False)),
         (lambda: frechet(), lambda: frechet(reset_real_features=False)),
@@ -61,8 +61,8 @@ def test_metrics_that_differ_in_how_they_read_a_state_share_it() -> None:
         (lambda: with_reference("emd"), lambda: emd()),
     ],
 )
-def test_other_metrics_never_share(one: object, other: object) -> None:
-    assert grouped(one=one(), other=other()) == []
+def test_other_metrics_never_share(make_a: object, make_b: object) -> None:
+    assert grouped(a=make_a(), b=make_b()) == []
 
 
 def test_networks_of_one_kind_with_other_weights_never_share() -> None:
@@ -71,8 +71,8 @@ def test_networks_of_one_kind_with_other_weights_never_share() -> None:
         torch.nn.init.constant_(net.classifier.bias, bias)  # not even read by the layer
         return DNAExtractor(net, layers=["stem"], input_size=8)
 
-    assert grouped(one=DNAFrechet(network(0)), other=DNAFrechet(network(1))) == []
-    assert grouped(one=DNAFrechet(network(0)), other=DNAFrechet(network(0))) == [{"one", "other"}]
+    assert grouped(a=DNAFrechet(network(0)), b=DNAFrechet(network(1))) == []
+    assert grouped(a=DNAFrechet(network(0)), b=DNAFrechet(network(0))) == [{"a", "b"}]
 
 
 def test_a_collection_gives_what_its_metrics_give_alone() -> None:
@@ -83,13 +83,13 @@ def test_a_collection_gives_what_its_metrics_give_alone() -> None:
         collection.update(REAL[:4], real=True)
         collection.update(REAL[4:], real=True)
         collection.update(FAKE, real=False)
-        found = collection.compute()
+        results = collection.compute()
         for name, make in MAKERS.items():
-            torch.testing.assert_close(found[name], fed(make()).compute(), rtol=1e-12, atol=0)
+            torch.testing.assert_close(results[name], fed(make()).compute(), rtol=1e-12, atol=0)
         layers = fed(emd(reduction="layer")).compute()
-        assert {layer: found[layer] for layer in layers} == layers
+        assert {layer: results[layer] for layer in layers} == layers
     values = collection(FAKE, real=False)
-    assert values["emd"] == found["emd"]
+    assert values["emd"] == results["emd"]
     assert collection["emd"].to_dna(False).num_images == 2 * len(FAKE)
     assert collection["frechet_of_activations"].to_dna(False).num_images == 2 * len(FAKE)
     clone = collection.clone(prefix="val/")
@@ -97,7 +97,7 @@ def test_a_collection_gives_what_its_metrics_give_alone() -> None:
 
 
 class Passes:
-    """Counts forward passes of an extractor's network, and watches what they gave."""
+    """Counter of the forward passes of an extractor's network, with weak references to their outputs."""
 
     def __init__(self, extractor: DNAExtractor) -> None:
         self.count = 0
@@ -117,7 +117,7 @@ class Passes:
         return all(value() is None for value in self.alive)
 
 
-def four(extractor: DNAExtractor) -> dict[str, object]:
+def four_metrics(extractor: DNAExtractor) -> dict[str, object]:
     return {
         "emd": DNAEMD(extractor, ranges=RANGES),
         "frechet": DNAFrechet(extractor),
@@ -130,7 +130,7 @@ def four(extractor: DNAExtractor) -> dict[str, object]:
 def test_one_pass_for_all_and_nothing_is_held_after_it(kind: str) -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
-    metrics = four(extractor)
+    metrics = four_metrics(extractor)
     collection = MetricCollection(dict(metrics)) if kind == "collection" else None
     buffer = torch.empty_like(REAL)
     for i, (imgs, real) in enumerate([(REAL, True), (REAL // 2, False), (REAL // 3, False)], start=1):
@@ -142,8 +142,8 @@ def test_one_pass_for_all_and_nothing_is_held_after_it(kind: str) -> None:
             collection.update(buffer, real=real)
         assert passes.count == i
         assert passes.nothing_is_held()
-    alone = {name: metric.clone() for name, metric in four(DNAExtractor(Pixels())).items()}
-    for name, metric in alone.items():
+    clones = {name: metric.clone() for name, metric in four_metrics(DNAExtractor(Pixels())).items()}
+    for name, metric in clones.items():
         metric.update(REAL, real=True)
         metric.update(torch.cat([REAL // 2, REAL // 3]), real=False)
         if name != "kid":  # draws subsets
@@ -163,15 +163,15 @@ def test_a_buffer_changed_between_metrics_is_seen_as_changed() -> None:
     third.update(buffer, real=True)
     assert passes.count == 3
     for metric, images in ((first, REAL), (second, 255 - REAL), (third, REAL * 0)):
-        alone = DNAEMD(EXTRACTOR, ranges=RANGES)
-        alone.update(images, real=True)
-        assert torch.equal(metric.real_counts, alone.real_counts)
+        single = DNAEMD(EXTRACTOR, ranges=RANGES)
+        single.update(images, real=True)
+        assert torch.equal(metric.real_counts, single.real_counts)
 
 
 def test_activations_go_with_the_images_where_a_metric_did_not_ask() -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
-    metrics = four(extractor)
+    metrics = four_metrics(extractor)
     images = REAL.clone()
     metrics["emd"].update(images, real=True)
     assert not passes.nothing_is_held()
@@ -197,7 +197,7 @@ def test_one_metric_alone_keeps_nothing() -> None:
 def test_feature_share_works_too(order: tuple[str, ...]) -> None:
     extractor = DNAExtractor(Pixels())
     passes = Passes(extractor)
-    metrics = four(extractor)
+    metrics = four_metrics(extractor)
     metrics["kid"] = KernelInceptionDistance(extractor.pooled("contrast"), subsets=2, subset_size=3)
     if "emd" in order and "fid" in order:
         with pytest.warns(UserWarning, match="The network to share between the metrics is not the same"):
@@ -207,9 +207,9 @@ def test_feature_share_works_too(order: tuple[str, ...]) -> None:
     shared.update(REAL, real=True)
     shared.update(FAKE, real=False)
     assert passes.count == 2
-    found = shared.compute()
+    values = shared.compute()
     if "emd" in order:
-        assert found["DNAEMD"] == fed(DNAEMD(EXTRACTOR, ranges=RANGES)).compute()
+        assert values["DNAEMD"] == fed(DNAEMD(EXTRACTOR, ranges=RANGES)).compute()
     if "fid" in order:
         expected = fed(FrechetInceptionDistance(EXTRACTOR.pooled("contrast"))).compute()
-        torch.testing.assert_close(found["FrechetInceptionDistance"], expected)
+        torch.testing.assert_close(values["FrechetInceptionDistance"], expected)

@@ -1,4 +1,4 @@
-"""What torchmetrics asks of every metric, and more: the same for every class and form of ours."""
+"""Contract of every metric, in every class and form: all that torchmetrics asks, and more."""
 
 from __future__ import annotations
 
@@ -28,6 +28,7 @@ from torchmetrics_dna import (
     DNAExtractor,
     DNAFrechet,
     DNARealism,
+    LayerFrechetDistance,
     make_dna,
 )
 
@@ -47,7 +48,7 @@ def make(name: str) -> Make:
 
 @pytest.fixture(params=CLASSES)
 def make_class(request: pytest.FixtureRequest) -> Make:
-    """Of each class once, where all depends on the class."""
+    """Maker of each class once, for what depends on the class alone."""
     return CLASSES[request.param]
 
 
@@ -55,7 +56,7 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 
 def ready(form: str, **kwargs: object) -> Metric:
-    """A metric that has both sides, as far as it takes them."""
+    """Return a metric that was fed both sides, as far as it takes them."""
     metric = FORMS[form].make(**kwargs)
     for images, real in ((REAL, True), (FAKE, False)):
         FORMS[form].feed(metric, images, real)
@@ -89,17 +90,36 @@ def test_arguments_are_checked(form: str) -> None:
         FORMS[form].make(normalize="yes")
     with pytest.raises(ValueError, match="Unexpected keyword arguments: `foo`"):
         FORMS[form].make(foo=1)
+    if takes_real(form):
+        with pytest.raises(ValueError, match="Argument `reset_real_features` expected to be a bool"):
+            FORMS[form].make(reset_real_features=1)
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if form not in ("mind", "cmmd", "prdc")])
+def test_layers_go_with_a_named_feature(form: str) -> None:
+    with pytest.raises(ValueError, match="`layers` goes with a named feature; give it to"):
+        FORMS[form].make(layers=["mean"])
+
+
+@pytest.mark.parametrize("form", [form for form in FORMS if takes_real(form)])
+def test_an_empty_side_is_an_error(form: str) -> None:
+    metric = FORMS[form].make()
+    FORMS[form].feed(metric, REAL, True)
+    with pytest.raises(
+        RuntimeError, match="required for both sides .* but got 6 and 0|No class has 1 images on both sides"
+    ):
+        metric.compute()
 
 
 @every_form
 def test_forward_is_update_and_the_value_of_the_batch(form: str) -> None:
-    metric, total, alone = ready(form), ready(form), FORMS[form].make()
-    found = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
+    metric, total, batch_metric = ready(form), ready(form), FORMS[form].make()
+    of_batch = tensors(metric(more, **FORMS[form].arguments(metric, more, False)))
     if takes_real(form):
-        FORMS[form].feed(alone, REAL, True)
-    FORMS[form].feed(alone, more, False)
+        FORMS[form].feed(batch_metric, REAL, True)
+    FORMS[form].feed(batch_metric, more, False)
     FORMS[form].feed(total, more, False)
-    torch.testing.assert_close(found, values(alone), rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(of_batch, values(batch_metric), rtol=1e-9, atol=1e-12)
     torch.testing.assert_close(values(metric), values(total), rtol=1e-9, atol=1e-12)
     assert metric.update_count == 3
 
@@ -142,7 +162,7 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
     value, outputs = metric.compute(), EXTRACTOR._outputs
 
     def broken(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
-        """Not finite for some of the images, which go through the network later than others."""
+        """Give infinite activations for some images, which go through the network later than others."""
         is_bad = len(imgs) == 2 and bool((imgs == 13).all())
         return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs).items()}
 
@@ -236,7 +256,7 @@ def test_reset_forgets_what_it_should(form: str) -> None:
 
 @every_form
 def test_states_keep_their_precision(form: str) -> None:
-    """Also under a parent in half precision, and where lists are kept on the CPU."""
+    """Precision stays under a parent in half precision, and where lists are kept on the CPU."""
     expected, holder = values(ready(form)), nn.Module()
     holder.metric = metric = ready(form)
     before = kinds(metric)
@@ -339,8 +359,8 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
     restored.load_state_dict(restored.state_dict())  # of no images
     restored.load_state_dict(saved)
     assert alike(values(restored), expected)
-    for each in (restored, metric):
-        feed(each, more[:5], False)
+    for receiver in (restored, metric):
+        feed(receiver, more[:5], False)
     assert not alike(values(metric), expected)
     metric.load_state_dict(saved)
     assert alike(values(metric), expected), "counting went on in the checkpoint"
@@ -358,8 +378,8 @@ def test_the_state_dict_is_empty_unless_persistent(form: str) -> None:
 def test_the_state_of_another_metric_is_not_loaded(form: str, setting: dict[str, object]) -> None:
     metric, other = ready(form), FORMS[form].make(**setting)
     before = values(metric)
-    for one in (metric, other):
-        one.persistent(True)
+    for each in (metric, other):
+        each.persistent(True)
     with pytest.raises(
         RuntimeError, match="is of a metric with another extractor, layers, bins, bounds or `normalize`"
     ):
@@ -434,8 +454,8 @@ def test_a_reference_takes_the_place_of_the_real_side(name: str) -> None:
 )
 def test_a_reference_made_from_files_is_that_of_a_metric(name: str, kind: str) -> None:
     ranges = RANGES if name == "emd" else "auto"
-    made = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
-    metric = MAKERS[name](reference=made)
+    reference = make_dna(REAL, EXTRACTOR, kind=kind, ranges=ranges, num_bins=40)
+    metric = MAKERS[name](reference=reference)
     metric.update(FAKE, real=False)
     torch.testing.assert_close(metric.compute(), fed(MAKERS[name]()).compute(), rtol=1e-12, atol=0)
 
@@ -447,24 +467,27 @@ def test_settings_come_from_the_reference() -> None:
     assert (dict(metric.neurons), metric.num_bins) == ({"block_0": 16}, 20)
     with pytest.raises(ValueError, match="`num_bins` is 30, but the given DNA has 20 bins"):
         DNAEMD(reference=source.to_dna(True), num_bins=30)
-    with pytest.raises(TypeError, match="expected to be a GaussianDNA or the path of one, but got HistogramDNA"):
-        DNAFrechet(reference=source.to_dna(True))
+    for make, kind in ((DNAFrechet, "GaussianDNA"), (LayerFrechetDistance, "LayerGaussianDNA")):
+        with pytest.raises(TypeError, match=f"expected to be a {kind} or the path of one, but got HistogramDNA"):
+            make(reference=source.to_dna(True))
     with pytest.raises(FileNotFoundError, match="There is no DNA file 'nowhere'"):
         DNAEMD(reference="nowhere")
 
 
-def test_a_reference_may_be_a_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("make", "options"), [(DNAEMD, {"num_bins": 20}), (LayerFrechetDistance, {})])
+def test_a_reference_may_be_a_file(make: Make, options: dict[str, int], tmp_path: Path) -> None:
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
-    source = DNAEMD(extractor, num_bins=20)
+    source = make(extractor, **options)
     source.update(REAL, real=True)
     source.to_dna(True).save(tmp_path / "x.dna.npz")
-    metric = DNAEMD(reference=tmp_path / "x.dna.npz")
-    assert (dict(metric.neurons), metric.num_bins, metric.extractor.crop) == ({"block_0": 16}, 20, "center")
-    for fed_one in (metric, source):
-        fed_one.update(FAKE, real=False)
+    metric = make(reference=tmp_path / "x.dna.npz")
+    assert (dict(metric.neurons), metric.extractor.crop) == ({"block_0": 16}, "center")
+    assert all(getattr(metric, name) == value for name, value in options.items())
+    for each in (metric, source):
+        each.update(FAKE, real=False)
     assert metric.compute() == source.compute() > 0
     with pytest.raises(ValueError, match=r"their image preparations \(crop\) differ: 'center' and 'none'"):
-        DNAEMD(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
+        make(DNAExtractor("efficientnet_lite0", layers=["block_0"]), reference=str(tmp_path / "x.dna.npz"))
 
 
 @pytest.mark.filterwarnings("ignore:The default value for `maximize`:FutureWarning")  # torchmetrics 1.6, even if given
@@ -487,9 +510,9 @@ def test_a_bootstrapper_holds_one_network(make_class: Make) -> None:
     strapper.update(REAL, real=True)
     strapper.update(FAKE, real=False)
     assert len({id(metric.extractor) for metric in strapper.metrics}) == 1
-    drawn = [metric.to_dna(True).num_images for metric in strapper.metrics]
-    assert sum(drawn) > 0
-    assert len(set(drawn)) > 1  # each its own
+    sizes = [metric.to_dna(True).num_images for metric in strapper.metrics]
+    assert sum(sizes) > 0
+    assert len(set(sizes)) > 1  # each its own
 
 
 @pytest.mark.parametrize("of_class", [*MAKERS, *ONE_SIDED, "mind", "cmmd", "prdc"])
@@ -519,10 +542,10 @@ def fed_by(metric: Metric, calls: list[tuple[object, ...]]) -> Metric:
     return metric
 
 
-def close(found: object, expected: object, name: str) -> None:
+def close(actual: object, expected: object, name: str) -> None:
     if "realism" in name:  # scores, in no order
-        found, expected = (scores.sort().values for scores in (found, expected))
-    torch.testing.assert_close(found, expected)
+        actual, expected = (scores.sort().values for scores in (actual, expected))
+    torch.testing.assert_close(actual, expected)
 
 
 def test_classwise_names_neurons(make_class: Make) -> None:
@@ -531,9 +554,9 @@ def test_classwise_names_neurons(make_class: Make) -> None:
     wrapper = ClasswiseWrapper(metric, labels=[f"neuron{i}" for i in range(count)])
     wrapper.update(REAL, real=True)
     wrapper.update(FAKE, real=False)
-    found = wrapper.compute()
-    assert len(found) == count
-    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(found))
+    by_neuron = wrapper.compute()
+    assert len(by_neuron) == count
+    assert all(key.endswith(f"neuron{i}") for i, key in enumerate(by_neuron))
 
 
 class Holder(nn.Module):
@@ -558,6 +581,6 @@ def test_a_module_that_holds_metrics_is_itself_alone() -> None:
 
 def test_a_pickle_carries_the_network_once() -> None:
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_6"])
-    one = len(pickle.dumps(DNAEMD(extractor, num_bins=2)))
-    five = len(pickle.dumps(MetricCollection({str(i): DNAEMD(extractor, num_bins=2 + i) for i in range(5)})))
-    assert five < 1.1 * one
+    single_size = len(pickle.dumps(DNAEMD(extractor, num_bins=2)))
+    collection_size = len(pickle.dumps(MetricCollection({str(i): DNAEMD(extractor, num_bins=2 + i) for i in range(5)})))
+    assert collection_size < 1.1 * single_size

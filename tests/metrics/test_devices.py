@@ -19,7 +19,7 @@ every_form = pytest.mark.parametrize("form", FORMS)
 
 
 class Gpu:
-    """The same watch over a real one."""
+    """The same interface for a GPU, by torch's own debug mode."""
 
     @contextmanager
     def never_waits(self) -> Iterator[None]:
@@ -43,13 +43,13 @@ def device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> I
 @every_form
 def test_update_never_waits_and_finds_what_the_cpu_finds(form: str, device: Accelerator | Gpu) -> None:
     make, feed = FORMS[form].make, FORMS[form].feed
-    there, here = make().to("cuda"), make()
+    on_device, on_cpu = make().to("cuda"), make()
     for turn, (imgs, real) in enumerate([(REAL, True), (FAKE, False), (FAKE // 2, False)]):
         sent = imgs.to("cuda")
         with device.never_waits() if turn == 2 else nullcontext():  # the first ones send what stays there
-            feed(there, sent, real)
-        feed(here, imgs, real)
-    for value, expected in zip(values(there), values(here), strict=True):
+            feed(on_device, sent, real)
+        feed(on_cpu, imgs, real)
+    for value, expected in zip(values(on_device), values(on_cpu), strict=True):
         torch.testing.assert_close(value, expected, rtol=1e-9, atol=1e-12)
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import torch
 from makers import FAKE, MAKERS, ONE_SIDED, RANGES, REAL, alone, emd, fed, frechet, with_reference
-from networks import Convolutions, random_images
+from networks import Convolutions, Outputs, random_images
 from processes import run
-from shards import MANY, SUMS, agree, equal_everywhere, feed_shards
+from shards import MANY, agree, equal_everywhere, shard
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch.distributed import checkpoint
@@ -19,6 +19,15 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics.utilities.exceptions import TorchMetricsUserError
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet
+
+SUMS = ("frechet", "layer_frechet")  # equal to rounding, where counts are equal
+
+
+def feed_shards(metric: Metric | MetricCollection, rank: int, world: int, both: bool = True) -> None:
+    for images, real in ((MANY, True), (FAKE, False)):
+        own = shard(images, rank, world)
+        if len(own) and (both or not real):
+            metric.update(own, real=real)
 
 
 def values(rank: int, world: int) -> None:
@@ -97,34 +106,36 @@ def test_all_ways_of_syncing(tmp_path: Path) -> None:
 
 
 def contract(rank: int, world: int, folder: str) -> None:
-    """What torchmetrics' own tester asks of a metric over processes, of all of ours; and distributed checkpoints."""
+    """Checks of torchmetrics' own tester over processes, for all metrics, and distributed checkpoints."""
     batches = [(random_images(3, seed), random_images(3, seed + 100) // 2) for seed in range(2 * world)]
     for name, make in {**MAKERS, **ONE_SIDED}.items():
 
-        def value(some: list[tuple[Tensor, Tensor]], name: str = name, make: object = make) -> Tensor:
-            """Of one process that got all these batches."""
+        def value(pairs: list[tuple[Tensor, Tensor]], name: str = name, make: object = make) -> Tensor:
+            """Value of one process that got all these batches."""
             metric = make(sync_on_compute=False)
             if name in MAKERS:
-                return tensor_of(fed(metric, *(torch.cat(side) for side in zip(*some, strict=True))).compute())
-            metric.update(torch.cat([fake for _, fake in some]))
+                return tensor_of(fed(metric, *(torch.cat(side) for side in zip(*pairs, strict=True))).compute())
+            metric.update(torch.cat([fake for _, fake in pairs]))
             return tensor_of(metric.compute())
 
         for on_step in (False, True):
             metric = pickle.loads(pickle.dumps(make(dist_sync_on_step=on_step)))
             for step in range(2):
-                now = batches[step * world : (step + 1) * world]
-                real, fake = now[rank]
+                current = batches[step * world : (step + 1) * world]
+                real, fake = current[rank]
                 if name in MAKERS:
                     # the reals of all steps so far are the other side
                     metric.update(real, real=True)
-                    seen = batches[: (step + 1) * world]
-                    other = torch.cat([real for real, _ in (seen if on_step else seen[rank::world])])
-                    mine = torch.cat([fake for _, fake in now]) if on_step else fake
-                    expected = fed(make(sync_on_compute=False), other, mine).compute()
+                    batches_so_far = batches[: (step + 1) * world]
+                    reals = torch.cat(
+                        [real for real, _ in (batches_so_far if on_step else batches_so_far[rank::world])]
+                    )
+                    fakes = torch.cat([fake for _, fake in current]) if on_step else fake
+                    expected = fed(make(sync_on_compute=False), reals, fakes).compute()
                 else:
-                    expected = value(now if on_step else [now[rank]])
-                found = metric(fake, **({"real": False} if name in MAKERS else {}))
-                torch.testing.assert_close(tensor_of(found), tensor_of(expected), rtol=1e-12, atol=0)
+                    expected = value(current if on_step else [current[rank]])
+                value_of_batch = metric(fake, **({"real": False} if name in MAKERS else {}))
+                torch.testing.assert_close(tensor_of(value_of_batch), tensor_of(expected), rtol=1e-12, atol=0)
                 assert metric._cache is None
                 assert metric._is_synced is False
             assert metric.state_dict() == {}
@@ -156,11 +167,11 @@ def groups(rank: int, world: int) -> None:
         collection.reset()
         collection.update(MANY[rank::world], real=True)
         collection.update(FAKE[rank::world] if rank < len(FAKE) else FAKE, real=False)
-        found = collection.compute()
+        results = collection.compute()
         for name, make in MAKERS.items():
-            agree(found[name], alone(make, MANY, FAKE).compute())
-        assert found["again"] == found["emd"]
-        assert collection.compute()["again"] == found["emd"]
+            agree(results[name], alone(make, MANY, FAKE).compute())
+        assert results["again"] == results["emd"]
+        assert collection.compute()["again"] == results["emd"]
 
 
 def test_compute_groups_over_processes(tmp_path: Path) -> None:
@@ -247,10 +258,8 @@ def test_processes_that_disagree_all_raise(tmp_path: Path) -> None:
     run(3, disagreements)
 
 
-def memory(rank: int, world: int, found: str) -> None:
-    """Most memory that a sync takes beyond the state, in states; ours, and torchmetrics' way beside it."""
-    from networks import Outputs
-
+def memory(rank: int, world: int, path: str) -> None:
+    """Peak memory of a sync beyond the state, in states; ours, and torchmetrics' way beside it."""
     network = DNAExtractor(Outputs(lambda imgs: imgs.float().mean((2, 3)).repeat(1, 1664)))
     metric = DNAEMD(network, num_bins=1000)
     fed(metric)
@@ -267,7 +276,7 @@ def memory(rank: int, world: int, found: str) -> None:
     metric.unsync()
     gathered = peak(lambda: Metric.sync(_upstream(metric)))
     if rank == 0:
-        with Path(found).open("w", encoding="ascii") as file:
+        with Path(path).open("w", encoding="ascii") as file:
             file.write(f"{state} {ours} {gathered}")
 
 
@@ -303,7 +312,7 @@ def _upstream(metric: Metric) -> Metric:
 
 
 def status(key: str) -> int:
-    """Bytes, from /proc/self/status."""
+    """Read a number of bytes from /proc/self/status."""
     with Path("/proc/self/status").open(encoding="ascii") as file:
         line = next(line for line in file if line.startswith(key))
     return int(line.split()[1]) * 1024

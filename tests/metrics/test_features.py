@@ -1,17 +1,18 @@
-"""MIND and CMMD as metrics: what torchmetrics asks of every metric, of states that grow with the images."""
+"""MIND, CMMD and PRDC as metrics, whose states grow with the images: values, references, processes."""
 
 from __future__ import annotations
 
 import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from golden import load
-from makers import alone
-from networks import Outputs, Pixels, pixels, random_images
+from makers import EXTRACTOR, FAKE, REAL, alone
+from networks import Outputs, Pixels
 from processes import run
 from shards import MANY, agree
 from torch import Tensor
@@ -21,12 +22,8 @@ from torchmetrics.utilities.distributed import gather_all_tensors
 from torchmetrics_dna import CMMD, MIND, PRDC, DNAExtractor, DNAFrechet, compare
 from torchmetrics_dna.dna.features import Features
 
-EXTRACTOR, _ = pixels()
-REAL, FAKE, MORE = random_images(6, 0), random_images(5, 1) // 2, random_images(7, 5)
-CLASSES = (MIND, CMMD)
 
-
-@pytest.fixture(params=CLASSES)
+@pytest.fixture(params=[MIND, CMMD])
 def make(request: pytest.FixtureRequest) -> Callable[..., Metric]:
     return lambda **kwargs: request.param(EXTRACTOR, **kwargs)
 
@@ -36,10 +33,6 @@ def fed(metric: Metric, real: Tensor = REAL, fake: Tensor = FAKE) -> Metric:
         for part in images.split(4):
             metric.update(part, real=is_real)
     return metric
-
-
-def means(images: Tensor) -> Tensor:
-    return images.float().mean((2, 3))
 
 
 def cmmd_by_numpy(real: Tensor, fake: Tensor) -> dict[str, float]:
@@ -52,7 +45,7 @@ def cmmd_by_numpy(real: Tensor, fake: Tensor) -> dict[str, float]:
 
 
 def prdc_by_numpy(real: Tensor, fake: Tensor, k: int = 2) -> dict[str, float]:
-    """Image by image: is it within the distance of an image of the other side to its k-th neighbour?"""
+    """Count images within the distance of an image of the other side to its k-th neighbour."""
     a, b = real.double().numpy(), fake.double().numpy()
     to_real = [[np.linalg.norm(x - y) for y in a] for x in b]
     radius_a = [sorted(np.linalg.norm(x - y) for y in a)[k] for x in a]
@@ -80,11 +73,11 @@ def test_values_are_those_of_numpy(layer: str) -> None:
         (PRDC(EXTRACTOR, layer=layer, nearest_k=2), prdc_by_numpy(*sides)),
     ):
         value = fed(metric).compute()
-        found = value if isinstance(value, dict) else {"cmmd": value}
+        by_name = value if isinstance(value, dict) else {"cmmd": value}
         torch.testing.assert_close(metric.features(True), sides[0], rtol=1e-6, atol=1e-5)
-        assert found.keys() == expected.keys()
+        assert by_name.keys() == expected.keys()
         for name in expected:
-            assert float(found[name]) == pytest.approx(expected[name], rel=1e-4)
+            assert float(by_name[name]) == pytest.approx(expected[name], rel=1e-4)
 
 
 def test_by_default_the_last_layer_is_taken(make: Callable[..., Metric]) -> None:
@@ -92,7 +85,7 @@ def test_by_default_the_last_layer_is_taken(make: Callable[..., Metric]) -> None
 
 
 class Lookup:
-    """Images whose features are those of the golden file, and their extractor."""
+    """Images whose features are those of the golden file, with their extractor."""
 
     def __init__(self, sides: str) -> None:
         golden = load("published.npz")
@@ -107,26 +100,19 @@ class Lookup:
 
 @pytest.mark.parametrize("sides", "ab")
 def test_published_values(sides: str) -> None:
-    golden, given = load("published.npz"), Lookup(sides)
-    metrics = fed(MetricCollection([MIND(given.extractor), CMMD(given.extractor)]), *given.images)
-    found = metrics.compute()
-    assert float(found["MIND"]) == pytest.approx(float(golden[f"mind-{sides}-M1000"]), rel=1e-6)
-    assert float(found["CMMD"]) == pytest.approx(float(golden[f"cmmd-{sides}"]), rel=1e-6)
+    golden, lookup = load("published.npz"), Lookup(sides)
+    metrics = fed(MetricCollection([MIND(lookup.extractor), CMMD(lookup.extractor)]), *lookup.images)
+    values = metrics.compute()
+    assert float(values["MIND"]) == pytest.approx(float(golden[f"mind-{sides}-M1000"]), rel=1e-6)
+    assert float(values["CMMD"]) == pytest.approx(float(golden[f"cmmd-{sides}"]), rel=1e-6)
 
 
 def test_compare_gives_the_same(make: Callable[..., Metric]) -> None:
     metric = fed(make())
     a, b = (np.ascontiguousarray(images.permute(0, 2, 3, 1)) for images in (REAL, FAKE))
     name = type(metric).__name__.lower()
-    found = compare(list(a), list(b), EXTRACTOR, metrics=[name])
-    assert found[name].value == pytest.approx(float(metric.compute()), rel=1e-12)
-
-
-def test_an_empty_side_is_an_error(make: Callable[..., Metric]) -> None:
-    metric = make()
-    metric.update(REAL, real=True)
-    with pytest.raises(RuntimeError, match="At least one image is required .* to compute (mind|cmmd), .* 6 and 0"):
-        metric.compute()
+    comparison = compare(list(a), list(b), EXTRACTOR, metrics=[name])
+    assert comparison[name].value == pytest.approx(float(metric.compute()), rel=1e-12)
 
 
 def test_one_pass_and_one_state_for_both() -> None:
@@ -144,8 +130,8 @@ def test_one_pass_and_one_state_for_both() -> None:
         fed(metrics)
         assert sum(runs) == 11
         runs.clear()
-        found = metrics.compute()
-        assert (found["mind"], found["cmmd"]) == (fed(MIND(EXTRACTOR)).compute(), fed(CMMD(EXTRACTOR)).compute())
+        values = metrics.compute()
+        assert (values["mind"], values["cmmd"]) == (fed(MIND(EXTRACTOR)).compute(), fed(CMMD(EXTRACTOR)).compute())
     assert sorted(map(sorted, metrics.compute_groups.values())) == [["cmmd", "mind"], ["fd"]]
 
 
@@ -156,7 +142,7 @@ def test_one_pass_and_one_state_for_both() -> None:
             lambda: CMMD(EXTRACTOR, layer="edges"),
             "Unknown layer 'edges'; the layers of the extractor are: colours",
         ),
-        (lambda: CMMD(EXTRACTOR, reset_real_features=1), "`reset_real_features` expected to be a bool"),
+        (lambda: PRDC(EXTRACTOR, nearest_k=0), "`nearest_k` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, num_projections=0), "`num_projections` expected to be an integer of at least 1"),
         (lambda: MIND(EXTRACTOR, seed=-1), "`seed` expected to be an integer of at least 0"),
         (lambda: MIND(layer="block_9"), "Unknown layer 'block_9'"),
@@ -176,15 +162,15 @@ def share_features(rank: int, world: int) -> None:
             return kind(views, **kwargs)
 
         # of 11 and 5 images, so that MIND draws from the larger side, which is in the order of one process
-        one = alone(make, MANY, FAKE)
+        alone_metric = alone(make, MANY, FAKE)
         for ranks in (world, world - 1):  # the last sees none
             metric = make()
             for images, real in ((MANY, True), (FAKE, False)):
                 for part in images[rank::ranks].split(2) if rank < ranks else ():
                     metric.update(part, real=real)
             before = {name: list(state) for name, state in metric.metric_state.items()}
-            agree(metric.compute(), one.compute())
-            assert torch.equal(metric.features(True), one.features(True))
+            agree(metric.compute(), alone_metric.compute())
+            assert torch.equal(metric.features(True), alone_metric.features(True))
             for name, state in before.items():
                 assert all(map(torch.equal, metric.metric_state[name], state)), "the local state is back"
             metric.sync()
@@ -198,39 +184,40 @@ def share_features(rank: int, world: int) -> None:
         gathered = make(dist_sync_fn=lambda tensor, group=None: gather_all_tensors(tensor, group))
         gathered.update(MANY[rank::world], real=True)
         gathered.update(FAKE[rank::world], real=False)
-        agree(gathered.compute(), one.compute())
-        given = make(reference=one.to_features(True))
-        given.update(FAKE[rank::world], real=False)
-        agree(given.compute(), one.compute())
+        agree(gathered.compute(), alone_metric.compute())
+        referred = make(reference=alone_metric.to_features(True))
+        referred.update(FAKE[rank::world], real=False)
+        agree(referred.compute(), alone_metric.compute())
         on_step = make(dist_sync_on_step=True)
         on_step.update(MANY[rank::world], real=True)
-        agree(on_step(FAKE[rank::world], real=False), one.compute())
+        agree(on_step(FAKE[rank::world], real=False), alone_metric.compute())
     with pytest.raises(RuntimeError, match="together, their seeds differ: 2020 and 1"):
         fed(MIND(views, seed=1 if rank else 2020)).compute()
-    known = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)
-    found = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20, distributed=True)
-    assert (found["dna-emd"].value, found["mind"].value, found["cmmd"].value) == (
-        known["dna-emd"].value,
-        known["mind"].value,
-        known["cmmd"].value,
+    expected = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20)
+    comparison = compare(MANY, FAKE, views, metrics=["dna-emd", "mind", "cmmd"], num_bins=20, distributed=True)
+    assert (comparison["dna-emd"].value, comparison["mind"].value, comparison["cmmd"].value) == (
+        expected["dna-emd"].value,
+        expected["mind"].value,
+        expected["cmmd"].value,
     )
-    assert found.layers.keys() == views.neurons.keys()
+    assert comparison.layers.keys() == views.neurons.keys()
 
 
 def test_every_process_gets_the_value_of_one(tmp_path: Path) -> None:
     run(3, share_features)
 
 
+@pytest.mark.parametrize("make", [MIND, CMMD, partial(PRDC, nearest_k=2)], indirect=True)
 def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Path) -> None:
     metric = fed(make(layer="colours"))
-    kept = metric.to_features(True)
-    kept.save(tmp_path / "real.features.npz")
-    assert Features.load(tmp_path / "real.features.npz").digest == kept.digest
-    assert torch.equal(kept.values, metric.features(True))
-    for reference in (kept, tmp_path / "real.features.npz"):
+    features = metric.to_features(True)
+    features.save(tmp_path / "real.features.npz")
+    assert Features.load(tmp_path / "real.features.npz").digest == features.digest
+    assert torch.equal(features.values, metric.features(True))
+    for reference in (features, tmp_path / "real.features.npz"):
         other = make(reference=reference)
-        assert (other.layer, other.reference.digest) == ("colours", kept.digest)
-        assert torch.equal(other.features(True), kept.values)
+        assert (other.layer, other.reference.digest) == ("colours", features.digest)
+        assert torch.equal(other.features(True), features.values)
         for part in FAKE.split(2):
             other.update(part, real=False)
         assert other.compute() == metric.compute()
@@ -240,7 +227,7 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
     with pytest.raises(ValueError, match="images can only be added with `real=False`"):
         other.update(REAL, real=True)
     with pytest.raises(ValueError, match="`layer` is 'mean', but `reference` is of 'colours'"):
-        make(layer="mean", reference=kept)
+        make(layer="mean", reference=features)
     with pytest.raises(TypeError, match="expected to be Features or the path of a file of them, but got 3"):
         make(reference=3)
     with pytest.raises(ValueError, match="expected 'features'"):
@@ -250,10 +237,10 @@ def test_a_reference_is_the_real_side(make: Callable[..., Metric], tmp_path: Pat
 def test_a_reference_brings_its_extractor() -> None:
     shallow = DNAExtractor(layers=["block_0"])
     metric = fed(MIND(shallow, num_projections=50))
-    kept = metric.to_features(True)
-    other = MIND(reference=kept, num_projections=50)
+    features = metric.to_features(True)
+    other = MIND(reference=features, num_projections=50)
     assert list(other.extractor.neurons) == ["block_0"]
     with pytest.raises(ValueError, match="The given DNA and `feature` don't fit"):
-        MIND(DNAExtractor(layers=["block_0"], crop="center"), reference=kept)
+        MIND(DNAExtractor(layers=["block_0"], crop="center"), reference=features)
     other.update(FAKE, real=False)
     assert other.compute() == metric.compute()

@@ -29,7 +29,7 @@ def methods(path: Path) -> list[ast.FunctionDef]:
     classes = [
         node for node in ast.parse(Path(path).read_text(encoding="utf-8")).body if isinstance(node, ast.ClassDef)
     ]
-    return [node for one in classes for node in one.body if isinstance(node, ast.FunctionDef)]
+    return [node for cls in classes for node in cls.body if isinstance(node, ast.FunctionDef)]
 
 
 def users(name: str) -> dict[str, int]:
@@ -43,15 +43,15 @@ def users(name: str) -> dict[str, int]:
 
 def check(name: str, hook: Hook) -> None:
     """Fail in one line that names the member, what differs, and why it is needed."""
-    told = f"torchmetrics {torchmetrics.__version__}, Metric.{name}"
+    label = f"torchmetrics {torchmetrics.__version__}, Metric.{name}"
     member = getattr(SumMetric(), name, check)
-    assert member is not check, f"{told} is gone; it is needed since {hook.reason}"
+    assert member is not check, f"{label} is gone; it is needed since {hook.reason}"
     parameters = tuple(inspect.signature(getattr(torchmetrics.Metric, name)).parameters) if callable(member) else None
     assert parameters == hook.parameters, (
-        f"{told} takes {parameters}, but {hook.parameters} was expected; it is needed since {hook.reason}"
+        f"{label} takes {parameters}, but {hook.parameters} was expected; it is needed since {hook.reason}"
     )
     assert users(name) == hook.users, (
-        f"{told} is used in {users(name)}, but {hook.users} was expected; it is needed since {hook.reason}"
+        f"{label} is used in {users(name)}, but {hook.users} was expected; it is needed since {hook.reason}"
     )
 
 
@@ -88,7 +88,7 @@ def test_the_list_has_the_private_members_that_metrics_use_and_no_others() -> No
 
 def test_one_base_stands_between_a_metric_and_torchmetrics() -> None:
     for name in metrics.__all__:
-        made = getattr(metrics, name)
-        ours = [base.__name__ for base in made.__mro__[1:] if base.__module__.startswith("torchmetrics_dna")]
+        metric_class = getattr(metrics, name)
+        ours = [base.__name__ for base in metric_class.__mro__[1:] if base.__module__.startswith("torchmetrics_dna")]
         assert ours[-1] == "ImageMetric"
         assert len(ours) <= 2

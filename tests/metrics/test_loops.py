@@ -75,15 +75,15 @@ def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.M
     with Accelerator() as accelerator:
         metric, images = emd(num_folds=5).to("cuda"), REAL.to("cuda")
         metric.update(images, real=True)
-        waited: list[int] = []
+        waits_before: list[int] = []
         run = metric.extractor._outputs
         monkeypatch.setattr(
-            metric.extractor, "_outputs", lambda some: (waited.append(len(accelerator.asked)), run(some))[1]
+            metric.extractor, "_outputs", lambda imgs: (waits_before.append(len(accelerator.waits)), run(imgs))[1]
         )
-        accelerator.asked.clear()
+        accelerator.waits.clear()
         metric.update(FAKE.to("cuda", non_blocking=True), real=False)
-    assert accelerator.asked == ["_to_copy between host and device"]
-    assert waited == [1]
+    assert accelerator.waits == ["_to_copy between host and device"]
+    assert waits_before == [1]
 
 
 @pytest.mark.parametrize("name", MAKERS)
@@ -94,12 +94,12 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
     with Accelerator(float64=False):
         metric = MAKERS[name]().to("cuda")
         assert metric.device.type == "cpu"
-        seen: list[str] = []
+        devices: list[str] = []
         run = metric.extractor._outputs
-        monkeypatch.setattr(metric.extractor, "_outputs", lambda some: (seen.append(some.device.type), run(some))[1])
+        monkeypatch.setattr(metric.extractor, "_outputs", lambda imgs: (devices.append(imgs.device.type), run(imgs))[1])
         fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
         assert metric.compute() == expected
-    assert seen == ["cuda", "cuda"]
+    assert devices == ["cuda", "cuda"]
 
 
 @pytest.mark.parametrize("name", ["emd", "self_ranging_emd", "layer_frechet"])
@@ -108,12 +108,12 @@ def test_counting_takes_little_beside_activations(name: str, monkeypatch: pytest
     monkeypatch.setattr("torchmetrics_dna.binning.layouts._DEVICE_CHUNK", 1 << 14)  # a 256th of what it is
     images = torch.randint(0, 256, (16, 3, 96, 96), dtype=torch.uint8)
     with Accelerator() as accelerator:
-        metric, there = MAKERS[name]().to("cuda"), images.to("cuda")
-        metric.update(there, real=True)
-        activations = sum(x.untyped_storage().nbytes() for x in metric.extractor(there).values())
+        metric, on_device = MAKERS[name]().to("cuda"), images.to("cuda")
+        metric.update(on_device, real=True)
+        activations = sum(x.untyped_storage().nbytes() for x in metric.extractor(on_device).values())
         metric.extractor.release()
         accelerator.rest()
-        metric.update(there, real=False)
-        beside = accelerator.peak - activations
+        metric.update(on_device, real=False)
+        extra = accelerator.peak - activations
     assert activations > 0
-    assert beside < 3 * 8 * (1 << 14) + 2e5  # three numbers of 64 bits for each value of a chunk
+    assert extra < 3 * 8 * (1 << 14) + 2e5  # three numbers of 64 bits for each value of a chunk

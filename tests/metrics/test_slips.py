@@ -128,11 +128,6 @@ def real_is_a_bool(make: Make) -> None:
         make().update(REAL, real="no")
 
 
-def floats_out_of_range_are_an_error(make: Make) -> None:
-    with pytest.raises(ValueError, match=r"\[0, 1\]"):
-        make(normalize=True).update(REAL / 254, real=True)
-
-
 def nothing_trains(make: Make) -> None:
     holder = nn.Module()
     holder.metric = make()
@@ -188,28 +183,7 @@ def test_nan_features_are_an_error_for_ours_and_a_number_for_fid(monkeypatch: py
         features_that_are_nan_are_an_error(lambda: FrechetInceptionDistance(Broken()))
 
 
-@pytest.mark.parametrize("name", MAKERS)
-def test_floats_out_of_range(name: str) -> None:
-    floats_out_of_range_are_an_error(MAKERS[name])
-
-
 def test_lru_caches_make_feature_share_stale() -> None:
     """B6, on a network of torchmetrics' kind: a buffer changed in place still gives its old features."""
     with pytest.raises(AssertionError):
         a_reused_buffer_is_seen_anew_by_feature_share(lambda: FrechetInceptionDistance(Plain()))
-
-
-def test_an_error_in_the_middle_of_forward_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    for make in MAKERS.values():
-        metric = fed(make())
-        expected, count = metric.compute(), metric.update_count
-        with monkeypatch.context() as patch:
-            patch.setattr(metric, "_reduce", lambda *_: 1 / 0)
-            with pytest.raises(ZeroDivisionError):
-                metric(FAKE, real=False)
-        with pytest.raises(ValueError, match="uint8"):
-            metric(FAKE / 255, real=False)
-        assert metric.update_count == count
-        assert metric.compute() == expected
-        metric.update(REAL, real=True)
-        assert metric.to_dna(True).num_images == 12

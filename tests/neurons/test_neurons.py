@@ -27,8 +27,8 @@ def test_flat_index_and_layer_number_are_inverse(layers: dict[str, int]) -> None
 def test_a_selection_keeps_the_numbers_within_layers(layers: dict[str, int], data: st.DataObject) -> None:
     neurons = Neurons(layers)
     chosen = data.draw(st.sets(st.integers(0, neurons.total - 1), min_size=1))
-    taken = neurons.take(neurons.positions(neurons=list(chosen)))
-    assert [taken.locate(i) for i in range(taken.total)] == [neurons.locate(i) for i in sorted(chosen)]
+    selected = neurons.take(neurons.positions(neurons=list(chosen)))
+    assert [selected.locate(i) for i in range(selected.total)] == [neurons.locate(i) for i in sorted(chosen)]
 
 
 def test_equality_knows_order_and_numbers() -> None:

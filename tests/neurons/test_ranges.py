@@ -37,27 +37,27 @@ def test_widen_holds_the_range_whatever_its_sign() -> None:
 
 def test_observe_and_union_give_the_extremes() -> None:
     activations = {"map": torch.randn(4, 3, 5, 5), "tokens": torch.randn(4, 2, 7), "flat": torch.randn(4, 6)}
-    whole = ActivationRanges.observe(activations)
+    ranges_of_all = ActivationRanges.observe(activations)
     parts = [ActivationRanges.observe({k: v[i : i + 1] for k, v in activations.items()}) for i in range(4)]
     united = parts[0].union(*parts[1:])
     expected = torch.cat([v.transpose(0, 1).reshape(v.shape[1], -1).max(1).values for v in activations.values()])
-    torch.testing.assert_close(whole.maximum, expected.double(), rtol=0, atol=0)
-    assert united.digest == whole.digest
+    torch.testing.assert_close(ranges_of_all.maximum, expected.double(), rtol=0, atol=0)
+    assert united.digest == ranges_of_all.digest
 
 
 def test_the_digest_knows_values_layers_and_rule_but_not_the_name() -> None:
-    one = ranges([0, 1], [1, 2])
-    named = ActivationRanges(one.minimum, one.maximum, one.neurons, name="x")
-    assert named.digest == one.digest
-    assert (named.label, one.label) == ("x", one.digest)
-    assert ranges([-0.0, 1], [1, 2]).digest == one.digest
+    plain = ranges([0, 1], [1, 2])
+    named = ActivationRanges(plain.minimum, plain.maximum, plain.neurons, name="x")
+    assert named.digest == plain.digest
+    assert (named.label, plain.label) == ("x", plain.digest)
+    assert ranges([-0.0, 1], [1, 2]).digest == plain.digest
     others = [
         ranges([0, 1], [1, 2], "scale"),
         ranges([0, 1], [1, 2.5]),
-        ActivationRanges(one.minimum, one.maximum, Neurons({"b": 2})),
-        ActivationRanges(one.minimum, one.maximum, Neurons({"a": [0, 2]})),
+        ActivationRanges(plain.minimum, plain.maximum, Neurons({"b": 2})),
+        ActivationRanges(plain.minimum, plain.maximum, Neurons({"a": [0, 2]})),
     ]
-    assert len({one.digest, *(o.digest for o in others)}) == 5
+    assert len({plain.digest, *(o.digest for o in others)}) == 5
 
 
 @pytest.mark.parametrize("margin", ["scale", "widen"])
@@ -87,14 +87,14 @@ def test_official_files_are_read_by_neuron_number(tmp_path: Path) -> None:
 
 
 def test_restrict_follows_the_extractor() -> None:
-    both = ActivationRanges(torch.arange(5.0), torch.arange(5.0) + 1, Neurons({"a": 2, "b": 3}))
-    assert both.restrict(Neurons({"b": 3, "a": 2})).minimum.tolist() == [2, 3, 4, 0, 1]
-    assert both.restrict(both.neurons) is both
-    assert both.select(["b"]).minimum.tolist() == [2, 3, 4]
+    two_layers = ActivationRanges(torch.arange(5.0), torch.arange(5.0) + 1, Neurons({"a": 2, "b": 3}))
+    assert two_layers.restrict(Neurons({"b": 3, "a": 2})).minimum.tolist() == [2, 3, 4, 0, 1]
+    assert two_layers.restrict(two_layers.neurons) is two_layers
+    assert two_layers.select(["b"]).minimum.tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r"no layer 'c' \(its layers: a, b\)"):
-        both.restrict(Neurons({"c": 1}))
+        two_layers.restrict(Neurons({"c": 1}))
     with pytest.raises(ValueError, match="has 2 neurons in layer 'a', but the extractor has 4"):
-        both.restrict(Neurons({"a": 4}))
+        two_layers.restrict(Neurons({"a": 4}))
 
 
 @pytest.mark.parametrize(

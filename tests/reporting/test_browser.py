@@ -1,25 +1,63 @@
-"""A report as people meet it: in a browser without a network, by mouse, by keyboard, wide, narrow, dark and printed."""
+"""Reports in a browser without a network: by mouse, by keyboard, wide, narrow, dark and printed."""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
-from pages import browser, needs_chromium, opened
 
 from torchmetrics_dna import report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import open_source
 
-pytestmark = needs_chromium
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+FLAGS = (
+    "--no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking"
+    " --disable-component-update --disable-sync"
+)
+pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="there is no Chromium; apt-get install chromium")
+
 NAME = "</script><img src=x onerror=alert(1)>.png"
 
 
+@contextmanager
+def browser() -> Iterator[Any]:
+    """Start headless Chromium."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS.split())
+        try:
+            yield chromium
+        finally:
+            chromium.close()
+
+
+@contextmanager
+def opened(chromium: Any, path: Path, **settings: Any) -> Iterator[Any]:
+    """Open a page offline; assert that it logs nothing and requests nothing but itself."""
+    context = chromium.new_context(offline=True, **settings)
+    page, messages, requests = context.new_page(), [], []
+    page.on("console", lambda message: messages.append(message.text))
+    page.on("pageerror", lambda error: messages.append(str(error)))
+    page.on("dialog", lambda dialog: (messages.append(f"dialog {dialog.message}"), dialog.dismiss()))
+    page.on("request", lambda request: requests.append(request.url))
+    page.goto(path.as_uri())
+    try:
+        yield page
+    finally:
+        context.close()
+    assert messages == []
+    assert [url for url in requests if not url.startswith("data:")] == [path.as_uri()]
+
+
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
+def report_and_comparison(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
     path = tmp_path_factory.mktemp("report") / "report.html"
     blurred = open_source([blur(photo, strength=4) for photo in photographs(24)[12:]])
     blurred.names = [NAME, *blurred.names[1:]]
@@ -28,20 +66,20 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Comparison]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    with browser() as found:
-        yield found
+    with browser() as instance:
+        yield instance
 
 
-def told(comparison: Comparison, layer: str, rank: int) -> str:
-    """What is said of the neuron of a layer that differs most, or next to most, and so on."""
+def neuron_line(comparison: Comparison, layer: str, rank: int) -> str:
+    """Line of the page about the neuron of a layer with this rank by distance."""
     emd = comparison.neurons.split(comparison["dna-emd"].values)[layer]
     number = int(emd.argsort(descending=True)[rank - 1])
     return f"{layer}, neuron {number}: {float(f'{float(emd[number]):.4g}'):g} bins, number {rank} of {len(emd)}"
 
 
 @pytest.mark.slow
-def test_pictures_are_shown_and_names_are_text(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    with opened(chromium, made[0]) as page:
+def test_pictures_are_shown_and_names_are_text(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    with opened(chromium, report_and_comparison[0]) as page:
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
         crops = page.locator("article img").count()
         assert crops >= 12 * 12
@@ -54,10 +92,10 @@ def test_pictures_are_shown_and_names_are_text(chromium: Any, made: tuple[Path, 
 
 
 @pytest.mark.slow
-def test_the_map_answers_to_the_mouse(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    path, found = made
+def test_the_map_answers_to_the_mouse(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    path, comparison = report_and_comparison
     with opened(chromium, path) as page:
-        top = found.top_neurons(1, by="distance")[0]
+        top = comparison.top_neurons(1, by="distance")[0]
         first = page.locator("#neuron").inner_text()
         assert first.startswith(f"{top['layer']}, neuron {top['neuron']}: {top['dna_emd']:.4g} bins, number 1 of ")
         before = page.locator("#pair").inner_html()
@@ -65,20 +103,20 @@ def test_the_map_answers_to_the_mouse(chromium: Any, made: tuple[Path, Compariso
         box = cells.bounding_box()
         at = {"x": box["width"] * 15.5 / 64, "y": box["height"] * 0.75}
         cells.hover(position=at)
-        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+        assert page.locator("#neuron").inner_text().startswith(neuron_line(comparison, "block_3", 80))
         assert page.locator("#pair").inner_html() != before
         page.mouse.move(1, 1)
         assert page.locator("#neuron").inner_text() == first, "pointing at a neuron does not keep it"
         cells.click(position=at)
         page.mouse.move(1, 1)
-        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+        assert page.locator("#neuron").inner_text().startswith(neuron_line(comparison, "block_3", 80))
         cells.click(position={"x": box["width"] * 40 / 64, "y": box["height"] * 0.75})  # beyond the last one
-        assert page.locator("#neuron").inner_text().startswith(told(found, "block_3", 80))
+        assert page.locator("#neuron").inner_text().startswith(neuron_line(comparison, "block_3", 80))
 
 
 @pytest.mark.outer
-def test_the_map_answers_to_the_keyboard(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    path, found = made
+def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    path, comparison = report_and_comparison
     with opened(chromium, path) as page:
         page.locator("#neurons").focus()
         steps = (
@@ -101,13 +139,13 @@ def test_the_map_answers_to_the_keyboard(chromium: Any, made: tuple[Path, Compar
         for keys, layer, rank in steps:
             for key in keys.split():
                 page.keyboard.press(key)
-            assert page.locator("#neuron").inner_text().startswith(told(found, layer, rank)), keys
+            assert page.locator("#neuron").inner_text().startswith(neuron_line(comparison, layer, rank)), keys
         assert page.locator("#neuron").get_attribute("role") == "status"
 
 
 @pytest.mark.outer
-def test_the_map_is_reached_with_tab(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    with opened(chromium, made[0]) as page:
+def test_the_map_is_reached_with_tab(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    with opened(chromium, report_and_comparison[0]) as page:
         reached = []
         for _ in range(10):
             page.keyboard.press("Tab")
@@ -122,12 +160,14 @@ def test_the_map_is_reached_with_tab(chromium: Any, made: tuple[Path, Comparison
         *(pytest.param(*form, marks=pytest.mark.outer) for form in [((1280, 900), "dark"), ((320, 640), "dark")]),
     ],
 )
-def test_everyone_can_read_it(chromium: Any, made: tuple[Path, Comparison], scheme: str, size: tuple[int, int]) -> None:
+def test_everyone_can_read_it(
+    chromium: Any, report_and_comparison: tuple[Path, Comparison], scheme: str, size: tuple[int, int]
+) -> None:
     """No finding of axe: contrast, names and roles of all parts, order of headings, landmarks. Nothing overflows."""
     from axe_playwright_python.sync_playwright import Axe
 
     viewport = {"width": size[0], "height": size[1]}
-    with opened(chromium, made[0], viewport=viewport, color_scheme=scheme) as page:
+    with opened(chromium, report_and_comparison[0], viewport=viewport, color_scheme=scheme) as page:
         for part in page.locator("summary").all():
             part.click()
         assert page.evaluate("document.documentElement.scrollWidth") == size[0]
@@ -141,28 +181,30 @@ def test_the_check_above_can_fail(chromium: Any, tmp_path: Path) -> None:
 
     (tmp_path / "x.html").write_text("<p style='color: #bbb; background: #fff'>faint</p><img src='data:,'>")
     with opened(chromium, tmp_path / "x.html") as page:
-        found = {violation["id"] for violation in Axe().run(page).response["violations"]}
-    assert found >= {"color-contrast", "image-alt", "html-has-lang"}
+        violations = {violation["id"] for violation in Axe().run(page).response["violations"]}
+    assert violations >= {"color-contrast", "image-alt", "html-has-lang"}
 
 
 @pytest.mark.outer
-def test_it_prints(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    with opened(chromium, made[0], color_scheme="dark") as page:
+def test_it_prints(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    with opened(chromium, report_and_comparison[0], color_scheme="dark") as page:
         assert page.pdf(format="A4").startswith(b"%PDF")
         folded = [part.get_attribute("open") for part in page.locator("details").all()]
         assert None not in folded, "what is folded up is printed too"
         page.emulate_media(media="print", color_scheme="dark")
-        alone = "heads => heads.filter(head => getComputedStyle(head).breakAfter != 'avoid').length"
+        may_break = "heads => heads.filter(head => getComputedStyle(head).breakAfter != 'avoid').length"
         outside = ":is(h2, h3, h4, h5):not(.card *)"
         assert page.locator(outside).count() > 10
-        assert page.eval_on_selector_all(outside, alone) == 0, "no heading stays alone at the foot of a page"
-        assert page.eval_on_selector_all(".card *", alone) == page.locator(".card *").count()  # else cards are broken
+        assert page.eval_on_selector_all(outside, may_break) == 0, "no heading stays alone at the foot of a page"
+        assert (
+            page.eval_on_selector_all(".card *", may_break) == page.locator(".card *").count()
+        )  # else cards are broken
         assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
 
 
 @pytest.mark.outer
-def test_it_can_be_read_without_scripts(chromium: Any, made: tuple[Path, Comparison]) -> None:
-    with opened(chromium, made[0], java_script_enabled=False) as page:
+def test_it_can_be_read_without_scripts(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
+    with opened(chromium, report_and_comparison[0], java_script_enabled=False) as page:
         assert page.locator("#verdict").is_visible()
         assert page.locator(".cells img").count() == 8
         assert page.locator("#top ~ .grid svg").count() == 12

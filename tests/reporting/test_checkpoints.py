@@ -52,23 +52,23 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_figures_and_files(trained: Path) -> None:
     reference = make_dna(REFERENCE, EXTRACTOR, num_folds=20, **OPTIONS)
     sets = {"step_000500": DARK, "step_001000": OTHERS}
-    known = {name: make_dna(one, EXTRACTOR, num_folds=20, **OPTIONS) for name, one in sets.items()}
-    expected = compare(reference, known)
-    found = fresh(trained, unread()).comparisons
-    assert found.rows() == expected.rows()
-    assert [one.scalars() for one in found.values()] == [one.scalars() for one in expected.values()]
-    assert (found.best, found.positions) == ("step_001000", [500, 1000])
-    files = {"reference": reference, **known}
+    dnas = {name: make_dna(item, EXTRACTOR, num_folds=20, **OPTIONS) for name, item in sets.items()}
+    expected = compare(reference, dnas)
+    comparisons = fresh(trained, unread()).comparisons
+    assert comparisons.rows() == expected.rows()
+    assert [item.scalars() for item in comparisons.values()] == [item.scalars() for item in expected.values()]
+    assert (comparisons.best, comparisons.positions) == ("step_001000", [500, 1000])
+    files = {"reference": reference, **dnas}
     assert {path.name for path in trained.iterdir()} == {f"{name}.dna.npz" for name in files} | {
         "checkpoints.csv", "curve.png",
     }  # fmt: skip
     for name, dna in files.items():
-        kept = load_dna(trained / f"{name}.dna.npz")
-        assert (kept.digest, [f.digest for f in kept.folds]) == (dna.digest, [f.digest for f in dna.folds])
+        loaded = load_dna(trained / f"{name}.dna.npz")
+        assert (loaded.digest, [f.digest for f in loaded.folds]) == (dna.digest, [f.digest for f in dna.folds])
     with (trained / "checkpoints.csv").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    assert [row["set"] for row in rows] == list(known)
-    assert float(rows[0]["dna_emd"]) == pytest.approx(found["step_000500"]["dna-emd"].value)
+    assert [row["set"] for row in rows] == list(dnas)
+    assert float(rows[0]["dna_emd"]) == pytest.approx(comparisons["step_000500"]["dna-emd"].value)
     with Image.open(trained / "curve.png") as curve:
         assert np.asarray(curve.convert("L"), float).std() > 10
 
@@ -103,18 +103,18 @@ def test_images_in_any_form(tmp_path: Path) -> None:
         folder,
         make_dna(OTHERS, EXTRACTOR, num_folds=20, **OPTIONS),
     )
-    found = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
-    assert found == [found[0]] * len(forms)
+    scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
+    assert scalars == [scalars[0]] * len(forms)
 
 
 def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
     checkpoints = fresh(
         tmp_path, make_dna(REFERENCE, EXTRACTOR, kind="gaussian"), num_folds=0, ranges=None, num_bins=None
     )
-    found = checkpoints.add(0, OTHERS)
-    assert found.scalars("x/") == {
-        "x/dna_frechet": found["dna-fd"].value,
-        **{f"x/{layer}/dna_frechet": found["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
+    comparison = checkpoints.add(0, OTHERS)
+    assert comparison.scalars("x/") == {
+        "x/dna_frechet": comparison["dna-fd"].value,
+        **{f"x/{layer}/dna_frechet": comparison["dna-fd"].layers[layer].value for layer in EXTRACTOR.neurons},
     }
 
 
@@ -127,14 +127,14 @@ def test_no_curve_without_matplotlib(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
 
 def test_mistakes_are_told_before_any_state_changes(trained: Path, tmp_path: Path) -> None:
-    for other, told in (
+    for other, message in (
         (REFERENCE[:19], "of 20 images, but got 19 images; choose another folder"),
         (
             make_dna(OTHERS, EXTRACTOR, **OPTIONS),
             "of 20 images, digest .{16}, but got 20 images, digest .{16}; choose another folder",
         ),
     ):
-        with pytest.raises(ValueError, match=told):
+        with pytest.raises(ValueError, match=message):
             fresh(trained, other)
     with pytest.raises(ValueError, match="Argument `num_bins` is 50, but the given DNA has 100 bins"):
         fresh(trained, num_bins=50)
@@ -170,9 +170,9 @@ def test_a_folder_is_of_one_run(tmp_path: Path) -> None:
     code = "import sys; sys.path[:0] = sys.argv[2:]; import test_checkpoints as t; c = t.fresh(t.Path(sys.argv[1]));"
     code += "print(len(c.comparisons)); c.add(2, t.OTHERS)"
     arguments = [tmp_path, Path(__file__).parent, Path(__file__).parents[1] / "helpers"]
-    done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
-    assert done.stdout == "1\n", done.stderr  # which may well be read
-    assert done.stderr.endswith(f"Another run adds checkpoints to {str(tmp_path)!r}; give each run its own folder\n")
+    process = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=False)
+    assert process.stdout == "1\n", process.stderr  # which may well be read
+    assert process.stderr.endswith(f"Another run adds checkpoints to {str(tmp_path)!r}; give each run its own folder\n")
     second = fresh(tmp_path)
     second.add(2, OTHERS)
     with pytest.raises(ValueError, match="A later Checkpoints of this process has taken over"):
@@ -194,9 +194,9 @@ def test_files_that_are_no_checkpoints_are_left_out(tmp_path: Path) -> None:
         _ = checkpoints.comparisons
     (tmp_path / "step_000003.dna.npz").write_bytes(b"damaged")
     make_dna(OTHERS, EXTRACTOR, ranges="auto", num_bins=50).save(tmp_path / "step_000002.dna.npz")
-    with pytest.warns(UserWarning, match="is left out: ") as told:
+    with pytest.warns(UserWarning, match="is left out: ") as warnings:
         checkpoints.add(6, OTHERS)
-    assert [path for path in ("step_000002", "step_000003") if not any(path in str(w.message) for w in told)] == []
+    assert [path for path in ("step_000002", "step_000003") if not any(path in str(w.message) for w in warnings)] == []
     with pytest.warns(UserWarning, match="is left out: "):
         assert list(checkpoints.comparisons) == ["step_000006"]
 
@@ -205,15 +205,15 @@ def share_checkpoints(rank: int, world: int, folder: Path) -> None:
     """Each process gives images of its own, or none; figures and files are those of one process."""
     with pytest.raises(ValueError, match="This is process 1 of 2.*; give distributed=True") if rank else nullcontext():
         Checkpoints(REAL, folder / "alone", EXTRACTOR)  # process 0 may well do it by itself
-    kept = Checkpoints(CROWD, folder if rank == 0 else "not asked", EXTRACTOR, num_bins=20, distributed=True)
+    checkpoints = Checkpoints(CROWD, folder if rank == 0 else "not asked", EXTRACTOR, num_bins=20, distributed=True)
     dnas = [make_dna(images, EXTRACTOR, num_bins=20, num_folds=20) for images in (CROWD, CROWD_FAKE)]
-    for step, mine in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
-        assert kept.add(step, mine).scalars() == compare(*dnas).scalars()
-        assert list(kept.comparisons)[-1] == f"step_{step:06}"
+    for step, own in ((500, CROWD_FAKE[rank::world]), (1000, CROWD_FAKE if rank else CROWD_FAKE[:0])):
+        assert checkpoints.add(step, own).scalars() == compare(*dnas).scalars()
+        assert list(checkpoints.comparisons)[-1] == f"step_{step:06}"
     for name, dna in zip(("reference", "step_000500", "step_001000"), (*dnas, dnas[1]), strict=True):
         assert load_dna(folder / f"{name}.dna.npz").digest == dna.digest
     with pytest.raises(ValueError, match="There are no images in"):
-        kept.add(2000, CROWD[:0])
+        checkpoints.add(2000, CROWD[:0])
 
 
 def test_processes_add_images_of_their_own(tmp_path: Path) -> None:
@@ -233,13 +233,13 @@ def test_scalars_of_metrics_are_those_of_a_comparison() -> None:
             "fd": DNAFrechet(EXTRACTOR, num_folds=20),
         }
     )
-    for real, some in ((True, REFERENCE), (False, OTHERS)):
-        metrics.update(torch.from_numpy(some).movedim(-1, 1), real=real)
-    found = {name: metric.scalars("val/") for name, metric in metrics.items()}
-    assert found["none"] == found["emd"]
-    both = found["emd"] | found["fd"]
-    assert both == pytest.approx({name: value for name, value in expected.items() if "p_value" not in name})
-    few = DNAEMD(EXTRACTOR, **options)
+    for real, images in ((True, REFERENCE), (False, OTHERS)):
+        metrics.update(torch.from_numpy(images).movedim(-1, 1), real=real)
+    scalars = {name: metric.scalars("val/") for name, metric in metrics.items()}
+    assert scalars["none"] == scalars["emd"]
+    joined = scalars["emd"] | scalars["fd"]
+    assert joined == pytest.approx({name: value for name, value in expected.items() if "p_value" not in name})
+    single = DNAEMD(EXTRACTOR, **options)
     for real in (True, False):
-        few.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
-    assert few.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)
+        single.update(torch.from_numpy(OTHERS[:1]).movedim(-1, 1), real=real)
+    assert single.scalars("") == dict.fromkeys(["dna_emd", *(f"{layer}/dna_emd" for layer in EXTRACTOR.neurons)], 0.0)

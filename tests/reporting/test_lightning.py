@@ -69,12 +69,12 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     package = import_module(name)
     by_function = DNACallback(REFERENCE, lambda module: module(INPUTS), **OPTIONS)
     module, trainer = fit(package, tmp_path, 2, by_function)
-    kept = Checkpoints(REFERENCE, tmp_path / "dna", OPTIONS["feature"], ranges="auto", num_bins=100)
-    assert list(kept.comparisons) == ["step_000002", "step_000004"]  # and none of the sanity check
-    last = kept.comparisons["step_000004"].scalars()
+    checkpoints = Checkpoints(REFERENCE, tmp_path / "dna", OPTIONS["feature"], ranges="auto", num_bins=100)
+    assert list(checkpoints.comparisons) == ["step_000002", "step_000004"]  # and none of the sanity check
+    last = checkpoints.comparisons["step_000004"].scalars()
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
     assert logged == pytest.approx(last, rel=1e-6)  # Lightning keeps float32
-    assert last["dna/dna_emd"] < kept.comparisons["step_000002"]["dna-emd"].value
+    assert last["dna/dna_emd"] < checkpoints.comparisons["step_000002"]["dna-emd"].value
     assert trainer.checkpoint_callback.best_model_score == pytest.approx(last["dna/dna_emd"])
     saved = torch.load(tmp_path / "models" / "last.ckpt", weights_only=True)
     assert set(saved["state_dict"]) == {"gain"}
@@ -87,11 +87,11 @@ def test_logs_keeps_and_resumes(name: str, tmp_path: Path) -> None:
     )  # fmt: skip
     data = DataLoader(INPUTS, batch_size=6)
     trainer.fit(module, data, data, ckpt_path=tmp_path / "models" / "last.ckpt")
-    assert list(kept.comparisons) == ["step_000002", "step_000004", "step_000008"]
-    alone = DNAEMD(reference=kept.reference, feature=OPTIONS["feature"], normalize=True, num_folds=20)
-    alone.update(module(INPUTS), real=False)
+    assert list(checkpoints.comparisons) == ["step_000002", "step_000004", "step_000008"]
+    metric = DNAEMD(reference=checkpoints.reference, feature=OPTIONS["feature"], normalize=True, num_folds=20)
+    metric.update(module(INPUTS), real=False)
     logged = {name: float(value) for name, value in trainer.callback_metrics.items()}
-    expected = alone.scalars("x/")
+    expected = metric.scalars("x/")
     assert {name: logged[name] for name in expected} == pytest.approx(expected, rel=1e-6)
 
 
@@ -101,8 +101,8 @@ def test_mistakes(tmp_path: Path) -> None:
     package = import_module("lightning.pytorch")
     callback = DNACallback(REFERENCE, "pictures", **OPTIONS)
     assert isinstance(pickle.loads(pickle.dumps(callback)), package.Callback)
-    told = "expected to return a dict with 'pictures', but got one with images; return {'pictures': images}"
-    with pytest.raises(ValueError, match=told):
+    message = "expected to return a dict with 'pictures', but got one with images; return {'pictures': images}"
+    with pytest.raises(ValueError, match=message):
         fit(package, tmp_path, 1, callback)
 
 

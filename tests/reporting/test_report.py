@@ -1,4 +1,4 @@
-"""What a report says is what compare and rank give; whatever files are called."""
+"""Reports show the results of compare and rank, and names of files as text."""
 
 from __future__ import annotations
 
@@ -46,11 +46,11 @@ def extractor() -> DNAExtractor:
 
 
 @pytest.fixture(scope="module")
-def made(extractor: DNAExtractor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Comparison, str]:
+def reported(extractor: DNAExtractor, tmp_path_factory: pytest.TempPathFactory) -> tuple[Page, Comparison, str]:
     path = tmp_path_factory.mktemp("report") / "report.html"
-    found = report(PHOTOS, BLURRED, path, extractor, names=("real & true", "made"), num_scored=9)
+    comparison = report(PHOTOS, BLURRED, path, extractor, names=("real & true", "made"), num_scored=9)
     html = path.read_text(encoding="utf-8")
-    return Page(html), found, html
+    return Page(html), comparison, html
 
 
 def with_evidence(comparison: Comparison, evidence: Evidence) -> Comparison:
@@ -59,8 +59,8 @@ def with_evidence(comparison: Comparison, evidence: Evidence) -> Comparison:
     return replace(comparison, results=results | {"dna-emd": replace(comparison["dna-emd"], evidence=evidence)})
 
 
-def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
-    page, _, _ = made
+def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
+    page, _, _ = reported
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
     assert f"dna-emd is {expected['dna-emd'].value:.4g} bins" in page.text
@@ -70,29 +70,29 @@ def test_figures_are_those_of_compare(made: tuple[Page, Comparison, str], extrac
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
-        sure = expected["dna-emd"].layers[layer].interval
-        ends = f"{sure.low:.4g} to {sure.high:.4g}"
+        interval_of_layer = expected["dna-emd"].layers[layer].interval
+        ends = f"{interval_of_layer.low:.4g} to {interval_of_layer.high:.4g}"
         assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
     for neuron in expected.top_neurons(12):
         row = [neuron["layer"], str(neuron["neuron"]), f"{neuron['dna_emd']:.4g}", f"{neuron['dna_frechet']:.4g}"]
         assert [*row, f"{neuron['shift']:+.4g}", p_figure(neuron["p_value"]), p_figure(neuron["q"])] in page.rows
-        told = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
-        assert f"{neuron['layer']} neuron {neuron['neuron']}: {told}" in page.text
+        line = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
+        assert f"{neuron['layer']} neuron {neuron['neuron']}: {line}" in page.text
     assert "Histograms of the neurons that differ most clearly" in page.text
     assert "real & true (12 images)" in " ".join(page.text.split())
     assert "made (14 images)" in " ".join(page.text.split())
 
 
-def test_the_map_holds_every_neuron(made: tuple[Page, Comparison, str]) -> None:
-    page, found, _ = made
-    emd = found["dna-emd"].values
+def test_the_map_holds_every_neuron(reported: tuple[Page, Comparison, str]) -> None:
+    page, comparison, _ = reported
+    emd = comparison["dna-emd"].values
     for layer, first, count in page.data["layers"]:
         values = page.data["emd"][first : first + count]
         assert values == sorted(values, reverse=True)
         for number, value in zip(page.data["number"][first : first + count], values, strict=True):
-            assert value == pytest.approx(float(emd[found.neurons.index(layer, number)]), rel=1e-3)
-    assert len(page.data["emd"]) == found.neurons.total
+            assert value == pytest.approx(float(emd[comparison.neurons.index(layer, number)]), rel=1e-3)
+    assert len(page.data["emd"]) == comparison.neurons.total
     pictures = [image for image in page.all("img") if "neurons, which differ by" in (image["alt"] or "")]
     assert len(pictures) == len(LAYERS)
     # the lightest pixel is the neuron that differs most; what lies beyond the last neuron can't be seen
@@ -103,33 +103,34 @@ def test_the_map_holds_every_neuron(made: tuple[Page, Comparison, str]) -> None:
     assert (np.diff(brightness) <= 0.5).all()
 
 
-def test_images_are_those_of_rank(made: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
-    page, found, _ = made
+def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
+    page, comparison, _ = reported
     assert "Of 9 images drawn at random from the 12" in page.text
     assert "Of 9 images drawn at random from the 14" in page.text
     words = " ".join(page.text.split())
-    for images, other in ((PHOTOS, 1), (BLURRED, 0)):
-        ranking = rank(images, found.measured[other].any, extractor)
-        shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
-        assert sum(shown) == 9
+    for images, side in ((PHOTOS, 1), (BLURRED, 0)):
+        ranking = rank(images, comparison.measured[side].any, extractor)
+        is_shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
+        assert sum(is_shown) == 9
     assert len([image for image in page.all("img") if (image["alt"] or "").startswith("Image ")]) == 18
 
 
-def test_the_verdict(made: tuple[Page, Comparison, str]) -> None:
-    _, found, _ = made
+def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
+    _, comparison, _ = reported
 
-    def said(p: float, layers: list[float]) -> str:
-        evidence = found["dna-emd"].evidence
+    def verdict_of(p: float, layers: list[float]) -> str:
+        evidence = comparison["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
         interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
-        return verdict(with_evidence(found, replace(evidence, test=test, interval=interval)))
+        return verdict(with_evidence(comparison, replace(evidence, test=test, interval=interval)))
 
-    assert said(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
-    assert said(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
-    assert ", in a few neurons and in no layer as a whole: " in said(0.02, [0.5, 0.5])
-    assert said(0.02, [0.5, 0.5]).endswith("; without what noise adds, 3 (95% interval above 0 to 4).")
-    assert said(0.051, [0.5, 0.5]).startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
-    assert said(0.051, [0.5, 0.5]).endswith("Without what noise adds, it is at most 4 (95% interval).")
+    assert verdict_of(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
+    assert verdict_of(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
+    assert ", in a few neurons and in no layer as a whole: " in verdict_of(0.02, [0.5, 0.5])
+    assert verdict_of(0.02, [0.5, 0.5]).endswith("; without what noise adds, 3 (95% interval above 0 to 4).")
+    nothing_shown = verdict_of(0.051, [0.5, 0.5])
+    assert nothing_shown.startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
+    assert nothing_shown.endswith("Without what noise adds, it is at most 4 (95% interval).")
 
 
 @pytest.fixture(scope="module")
@@ -143,12 +144,12 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "a|b", folder / "<c>"
 
 
-def check_two_tests(found: Comparison) -> None:
-    """Of the network and of properties: the smaller p is doubled, and the larger one is at least as large."""
+def check_two_tests(comparison: Comparison) -> None:
+    """Tests of the network and of properties: the smaller p is doubled, and the larger one is at least as large."""
 
-    def with_p(one: Comparison, p: float) -> Comparison:
-        evidence = one["dna-emd"].evidence
-        return with_evidence(one, replace(evidence, test=replace(evidence.test, p_value=p)))
+    def with_p(part: Comparison, p: float) -> Comparison:
+        evidence = part["dna-emd"].evidence
+        return with_evidence(part, replace(evidence, test=replace(evidence.test, p_value=p)))
 
     for network, properties, expected in (
         (0.04, 0.5, (0.08, 0.5)),
@@ -156,45 +157,51 @@ def check_two_tests(found: Comparison) -> None:
         (0.5, 0.04, (0.5, 0.08)),
         (0.5, 0.02, (0.5, 0.04)),
     ):
-        both = replace(with_p(found, network), properties=with_p(found.properties, properties))
-        assert (both.p_value, both.p_value_of_properties) == pytest.approx(expected)
-        assert both["dna-emd"].p_value == network
-        assert verdict(both).startswith("No difference") == (expected[0] > 0.05) == (both.explain().differs is False)
-        findings = Findings(both, ("A", "B"), {}, None, {})
+        tested = replace(with_p(comparison, network), properties=with_p(comparison.properties, properties))
+        assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
+        assert tested["dna-emd"].p_value == network
         assert (
-            bool(both.explain().properties) == (expected[1] <= 0.05) == any(row["clear"] for row in findings.properties)
+            verdict(tested).startswith("No difference") == (expected[0] > 0.05) == (tested.explain().differs is False)
+        )
+        findings = Findings(tested, ("A", "B"), {}, None, {})
+        assert (
+            bool(tested.explain().properties)
+            == (expected[1] <= 0.05)
+            == any(row["clear"] for row in findings.properties)
         )
 
 
 def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[Findings] = []
+    all_findings: list[Findings] = []
     formats = dict(build.FORMATS)
-    monkeypatch.setitem(build.FORMATS, "html", lambda found: told.append(found) or formats["html"](found))
-    found = report(*folders, tmp_path / "report.html", layers=LAYERS)
+    monkeypatch.setitem(
+        build.FORMATS, "html", lambda findings: all_findings.append(findings) or formats["html"](findings)
+    )
+    comparison = report(*folders, tmp_path / "report.html", layers=LAYERS)
     # properties are watched where both sides are images, and the distance is none of theirs
-    assert list(found.neurons) == LAYERS
-    assert found["dna-emd"].value == pytest.approx(compare(*folders, layers=LAYERS)["dna-emd"].value)
-    sentences = found.explain().sentences
+    assert list(comparison.neurons) == LAYERS
+    assert comparison["dna-emd"].value == pytest.approx(compare(*folders, layers=LAYERS)["dna-emd"].value)
+    sentences = comparison.explain().sentences
     assert sentences[0].startswith("Images of B against those of A: ")
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
-    check_two_tests(found)
+    check_two_tests(comparison)
     summary = (
-        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(found)} {' '.join(sentences)}"
+        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(comparison)} {' '.join(sentences)}"
         f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
-        f" {found.interval.num_folds} folds.)"
+        f" {comparison.interval.num_folds} folds.)"
     )
-    as_json = json.loads(formats["json"](told[0]))
+    as_json = json.loads(formats["json"](all_findings[0]))
     assert (as_json["summary"], as_json["sentences"], as_json["dna_emd"]) == (
         summary,
         sentences,
-        found["dna-emd"].value,
+        comparison["dna-emd"].value,
     )
     assert {row["name"] for row in as_json["properties"]} == set(PROPERTIES)
     assert as_json["cards"][0]["called"].startswith("block_")
-    assert as_json["settings"]["folds of images"] == str(found.interval.num_folds)
-    markdown = formats["md"](told[0])
+    assert as_json["settings"]["folds of images"] == str(comparison.interval.num_folds)
+    markdown = formats["md"](all_findings[0])
     plain = markdown.replace("\\", "")
-    assert verdict(found) in plain
+    assert verdict(comparison) in plain
     assert all(sentence in plain for sentence in sentences)
     assert r"a\|b (24 images)" in markdown  # nothing that it is given acts as Markdown or html
     assert r"\<c\>" in markdown
@@ -225,10 +232,10 @@ def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
 
 
 def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
-    found = report(PHOTOS, [*PHOTOS[:1], *BLURRED], tmp_path / "x.html", extractor)
-    assert len(found.notices) == 1
+    comparison = report(PHOTOS, [*PHOTOS[:1], *BLURRED], tmp_path / "x.html", extractor)
+    assert len(comparison.notices) == 1
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    assert f"{found.notices[0]}." in page.text
+    assert f"{comparison.notices[0]}." in page.text
 
 
 def test_the_ends_of_a_ranking() -> None:
@@ -241,12 +248,12 @@ def test_the_ends_of_a_ranking() -> None:
     assert ends(1, 8) == ([0], [])
 
 
-def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) -> None:
-    _, found, _ = made
-    a, b = found.aligned()
+def test_small_histograms_hold_the_shares(reported: tuple[Page, Comparison, str]) -> None:
+    _, comparison, _ = reported
+    a, b = comparison.aligned()
     small = small_histograms(a, b)
-    for i in (0, 7, found.neurons.total - 1):
-        share_a, share_b, edges = found.histograms(*found.neurons.locate(i))
+    for i in (0, 7, comparison.neurons.total - 1):
+        share_a, share_b, edges = comparison.histograms(*comparison.neurons.locate(i))
         filled = (share_a + share_b).nonzero().flatten()
         size = -(-int(filled[-1] - filled[0] + 1) // GROUPS)
         for side, share in enumerate((share_a, share_b)):
@@ -260,29 +267,29 @@ def test_small_histograms_hold_the_shares(made: tuple[Page, Comparison, str]) ->
     assert step_path([255, 0], 2, 10, 100) == "M0 100V0H5V100H10V100"
 
 
-def test_the_fullest_bin_is_told_apart(made: tuple[Page, Comparison, str]) -> None:
-    page, found, _ = made
-    told = spikes(*found.aligned())
-    for i in range(found.neurons.total):
-        share_a, share_b, edges = found.histograms(*found.neurons.locate(i))
+def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -> None:
+    page, comparison, _ = reported
+    lines = spikes(*comparison.aligned())
+    for i in range(comparison.neurons.total):
+        share_a, share_b, edges = comparison.histograms(*comparison.neurons.locate(i))
         place = int((share_a + share_b).argmax())
         if max(share_a[place], share_b[place]) < 0.1:
-            assert not told[i]
+            assert not lines[i]
             continue
-        where = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
-        assert told[i] == f"one bin, {where}, holds {share_a[place]:.0%} of A and {share_b[place]:.0%} of B"
-    assert 0 < sum(map(bool, told)) < len(told)
-    assert sorted(page.data["spike"]) == sorted(told)
+        position = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
+        assert lines[i] == f"one bin, {position}, holds {share_a[place]:.0%} of A and {share_b[place]:.0%} of B"
+    assert 0 < sum(map(bool, lines)) < len(lines)
+    assert sorted(page.data["spike"]) == sorted(lines)
 
 
 def test_histograms_that_found_their_own_ends_share_bins(extractor: DNAExtractor, tmp_path: Path) -> None:
-    found = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
+    comparison = report(PHOTOS[:6], BLURRED[:6], tmp_path / "x.html", extractor, ranges="auto")
     page = (tmp_path / "x.html").read_text(encoding="utf-8")
-    assert ("differ most clearly" in page) == (found.p_value is not None)
-    a, b = found.aligned()
+    assert ("differ most clearly" in page) == (comparison.p_value is not None)
+    a, b = comparison.aligned()
     assert torch.equal(a.bin_edges(), b.bin_edges())
-    share_a, share_b, edges = found.histograms("block_0", 5)
-    i = found.neurons.index("block_0", 5)
+    share_a, share_b, edges = comparison.histograms("block_0", 5)
+    i = comparison.neurons.index("block_0", 5)
     assert torch.equal(a.counts[i].double() / a.counts[i].sum(), share_a)
     assert torch.equal(b.counts[i].double() / b.counts[i].sum(), share_b)
     assert torch.equal(a.bin_edges()[i], edges)
@@ -320,9 +327,9 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
     )
     counts = [torch.full((5, 40), k, dtype=torch.int64) for k in (1, 2)]
     a, b = replace(a, counts=counts[0]), replace(b, counts=counts[1])
-    found = report(a, b, tmp_path / "x.html")
+    comparison = report(a, b, tmp_path / "x.html")
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
-    assert found["dna-emd"].value == 0
+    assert comparison["dna-emd"].value == 0
     assert len(page.all("script")) == 2
     assert not page.all("i")
     assert page.data["layers"][0][0] == "</script><script>alert(1)</script>"
@@ -350,11 +357,11 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
     ]
     names = [f"/a/long/path/to/the/images/of/a/data/set/{i:012}.jpg" for i in range(50_000)]
     measured = [Measured({"histogram": dna}, [f"Can't read image {name!r}" for name in names]) for dna in dnas]
-    found = compare_measured(*measured)
+    comparison = compare_measured(*measured)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
     scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000))
-    html = as_html(Findings(found, ("a", "b"), {"a": scored, "b": scored}, None, {}))
+    html = as_html(Findings(comparison, ("a", "b"), {"a": scored, "b": scored}, None, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
 
@@ -386,8 +393,8 @@ def test_a_dna_of_unknown_ranges_is_told_of(tmp_path: Path) -> None:
 
 def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     dna = make_dna(PHOTOS, extractor)
-    found = report(dna, BLURRED[:5], tmp_path / "x.html")
-    assert found.interval is not None
+    comparison = report(dna, BLURRED[:5], tmp_path / "x.html")
+    assert comparison.interval is not None
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert "can't be tested, since one side has no folds" in page.text
     assert not any(row[0] == "by chance" for row in page.rows)

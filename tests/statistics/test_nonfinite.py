@@ -1,8 +1,8 @@
-"""Batches that an accelerator refuses by itself: what is said of them, and that notes are merged."""
+"""Batches that an accelerator refuses by itself: their error, and the merging of notes."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -11,11 +11,9 @@ from torch import Tensor, nn
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, LayerFrechetDistance
 
-Make = Callable[..., DNAEMD]
-
 
 class Spoilt(nn.Module):
-    """Gives NaN for images that are all white."""
+    """Network that gives NaN for images that are all white."""
 
     def forward(self, imgs: Tensor) -> dict[str, Tensor]:
         means = imgs.float().mean((2, 3)) / 255
@@ -37,8 +35,8 @@ def metric(request: pytest.FixtureRequest) -> DNAEMD:
 
 
 def images(seed: int, count: int = 4) -> Tensor:
-    made = torch.randint(0, 255, (count, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
-    return made.to("cuda")
+    values = torch.randint(0, 255, (count, 3, 4, 4), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
+    return values.to("cuda")
 
 
 def white(count: int) -> Tensor:

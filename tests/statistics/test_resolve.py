@@ -30,7 +30,7 @@ LAYERS = ["block_0", "head"]
 
 
 class Unread(Dataset[Any]):
-    """Images that nobody may look at."""
+    """Images that fail if they are read."""
 
     def __len__(self) -> int:
         return 3
@@ -44,36 +44,36 @@ def reference(default_extractor: DNAExtractor) -> Any:
     return make_dna(REAL, default_extractor, num_bins=40).select(LAYERS)
 
 
-def by_metric(reference: Any, **given: Any) -> None:
-    DNAEMD(reference=reference, **given)
+def by_metric(reference: Any, **arguments: Any) -> None:
+    DNAEMD(reference=reference, **arguments)
 
 
-def by_realism(reference: Any, **given: Any) -> None:
-    DNARealism(reference=reference, **given)
+def by_realism(reference: Any, **arguments: Any) -> None:
+    DNARealism(reference=reference, **arguments)
 
 
-def by_compare(reference: Any, **given: Any) -> None:
-    compare(reference, Unread(), **given)
+def by_compare(reference: Any, **arguments: Any) -> None:
+    compare(reference, Unread(), **arguments)
 
 
-def by_compare_turned(reference: Any, **given: Any) -> None:
-    compare(Unread(), reference, **given)
+def by_compare_swapped(reference: Any, **arguments: Any) -> None:
+    compare(Unread(), reference, **arguments)
 
 
-def by_rank(reference: Any, **given: Any) -> None:
-    rank(Unread(), reference, **given)
+def by_rank(reference: Any, **arguments: Any) -> None:
+    rank(Unread(), reference, **arguments)
 
 
-def by_report(reference: Any, **given: Any) -> None:
-    report(reference, Unread(), "page.html", **given)
+def by_report(reference: Any, **arguments: Any) -> None:
+    report(reference, Unread(), "page.html", **arguments)
 
 
-WAYS = [by_metric, by_realism, by_compare, by_compare_turned, by_rank, by_report]
+WAYS = [by_metric, by_realism, by_compare, by_compare_swapped, by_rank, by_report]
 
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"feature": EXTRACTOR}, f"their extractors differ: 'efficientnet_lite0' and '{EXTRACTOR.name}'"),
@@ -85,12 +85,12 @@ WAYS = [by_metric, by_realism, by_compare, by_compare_turned, by_rank, by_report
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
 def test_what_contradicts_a_reference_is_an_error_before_the_first_image(
-    way: Callable[..., None], given: dict[str, Any], message: str, reference: Any
+    way: Callable[..., None], arguments: dict[str, Any], message: str, reference: Any
 ) -> None:
-    if way is by_realism and "num_bins" in given:
+    if way is by_realism and "num_bins" in arguments:
         message = "expected to divide the 40 bins"  # scores may be of fewer bins
     with pytest.raises(ValueError, match=message):
-        way(reference, **given)
+        way(reference, **arguments)
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -126,21 +126,21 @@ def test_an_extractor_of_fewer_layers_selects_those_of_a_reference(reference: An
     extractor = DNAExtractor("efficientnet_lite0", layers=["head"])
     metric = DNAEMD(extractor, reference=reference)
     metric.update(FAKE, real=False)
-    whole = compare(reference.select(["head"]), FAKE, extractor)
-    assert float(metric.compute()) == pytest.approx(whole["dna-emd"].value, rel=1e-12)
+    comparison = compare(reference.select(["head"]), FAKE, extractor)
+    assert float(metric.compute()) == pytest.approx(comparison["dna-emd"].value, rel=1e-12)
     gaussian = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
     fewer = DNAExtractor(EXTRACTOR.network, layers=["mean"])
     assert list(LayerFrechetDistance(fewer, reference=gaussian).reference.cov) == ["mean"]
 
 
 def test_a_layer_of_another_width_is_refused() -> None:
-    made = make_dna(REAL, EXTRACTOR, ranges=RANGES, num_bins=40)
+    dna = make_dna(REAL, EXTRACTOR, ranges=RANGES, num_bins=40)
     network = Convolutions()
-    other = DNAExtractor(network)
-    layer = next(iter(other.neurons))
-    wrong = replace(made, extractor=other.name, weights_digest=None, preparation=None)
+    extractor = DNAExtractor(network)
+    layer = next(iter(extractor.neurons))
+    renamed = replace(dna, extractor=extractor.name, weights_digest=None, preparation=None)
     with pytest.raises(ValueError, match=f"it has no layer '{layer}'"):
-        DNAEMD(other, reference=wrong)
+        DNAEMD(extractor, reference=renamed)
 
 
 def test_bins_and_ranges_that_nobody_counts_with_are_refused() -> None:
@@ -156,13 +156,13 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(
     reference: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert compare(reference, reference, "efficientnet_lite0", num_bins=40)["dna-emd"].value == 0
-    for given, message in (
+    for arguments, message in (
         ({"feature": "inception"}, "`feature` is 'inception', but the given DNA was made by 'efficientnet_lite0'"),
         ({"num_bins": 20}, "`num_bins` is 20, but the given DNA has 40 bins"),
         ({"feature": Network(crop="center")}, "`crop` is for images, but only DNAs are given; leave it out"),
     ):
         with pytest.raises(ValueError, match=message):
-            compare(reference, reference, **given)
+            compare(reference, reference, **arguments)
     with pytest.raises(ValueError, match="The given DNAs have 40 and 20 bins; make both with as many, or take fewer"):
         compare(reference, reference.rebin(20))
     reference.save(tmp_path / "x.dna.npz")

@@ -21,6 +21,7 @@ from torchmetrics_dna.cli.console import (
     table,
     talk,
 )
+from torchmetrics_dna.cli.help import Command
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 if TYPE_CHECKING:
@@ -112,7 +113,9 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None
         talk.print(f"The contact sheet is in {grid}")
 
 
-@weights.command()
+@weights.command(
+    cls=Command, epilog="torchmetrics-dna weights select sharp.dna.npz blurred.dna.npz -o blur.weights.npz"
+)
 def select(
     pairs: Pairs,
     output: Output,
@@ -140,7 +143,10 @@ def select(
     _save(chosen_weights, output)
 
 
-@weights.command()
+@weights.command(
+    cls=Command,
+    epilog="torchmetrics-dna weights learn day_a.dna.npz night_a.dna.npz city.dna.npz sea.dna.npz -o day.weights.npz",
+)
 def learn(
     pairs: Pairs,
     output: Output,

@@ -51,7 +51,7 @@ class Comparisons(Results["Comparison"]):
 
         Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
         by the same figures, which the test ignores; if all sets are alike, it still rejects in less than 5 % of draws
-        (docs/experiments/which_is_best.md).
+        (docs/experiments/significance.md).
 
         The test assumes that sets are independent of the reference. So a set that shares images with it has none, and
         sets of the reference's own images are left out: the best is then that of the others.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
@@ -21,12 +22,14 @@ from torchmetrics_dna.images.places import suffix_of
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
+
+    Ranges = ActivationRanges | str | os.PathLike[str] | None
 
 _D = TypeVar("_D", bound=DNA)
 
 
-def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.PathLike[str] | None = None) -> DNA:
+def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
     """Read a DNA of any kind.
 
     Args:
@@ -45,20 +48,9 @@ def load_dna(path: str | os.PathLike[str], ranges: ActivationRanges | str | os.P
     """
     if suffix_of(str(path)) == ".pkl":  # refused without fetching it
         return load_fid_statistics(path)
-    if is_address(path):
-        return _at_address(str(path), ranges)
-    if str(path).startswith(PREFIX):
-        path = _fetched(str(path))
-    if is_official(path):
-        official = load_vdna(path, ranges)
-        if isinstance(official, ActivationRanges):
-            raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
-        return official
-    if is_statistics(path):
-        return load_fid_statistics(path)
-    check_there(path)
-    dna = DNA.load(path)  # of any kind
-    return dna if ranges is None else _checked(dna, ranges, path)
+    with _local_copy(path) as file:
+        read = next((read for claims, read in _OTHER_FORMATS if claims(file)), _read_own)
+        return read(file, ranges)
 
 
 def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
@@ -91,7 +83,7 @@ def merge_files(paths: Sequence[str | os.PathLike[str]]) -> DNA:
 def given_dna(
     reference: _D | str | os.PathLike[str] | None,
     kind: type[_D],
-    ranges: ActivationRanges | str | os.PathLike[str] | None = None,
+    ranges: Ranges = None,
     argument: str = "reference",
 ) -> list[_D]:
     """Resolve an argument that is a DNA or its path, to a list of one DNA; empty for None.
@@ -131,12 +123,14 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
         return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
-    return is_official(text) or is_statistics(text) or (_is_file(text) and is_container(text))
+    return any(claims(text) for claims, _ in _OTHER_FORMATS) or (_is_file(text) and is_container(text))
 
 
-def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: object) -> DNA:
-    """Set the ranges of a histogram DNA; ValueError if it has others already."""
-    if not isinstance(dna, HistogramDNA):
+def _read_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
+    """Read a file of ours, of any kind; ValueError if it was counted within other ranges."""
+    check_there(path)
+    dna = DNA.load(path)
+    if ranges is None or not isinstance(dna, HistogramDNA):
         return dna
     bounded = with_ranges(dna, ranges)
     if dna.ranges is not None and dna.ranges.digest != bounded.known_ranges.digest:
@@ -145,6 +139,39 @@ def _checked(dna: DNA, ranges: ActivationRanges | str | os.PathLike[str], path: 
             f" `ranges` gives {bounded.known_ranges.digest} ({bounded.known_ranges.label})"
         )
     return bounded
+
+
+def _read_official(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
+    official = load_vdna(path, ranges)
+    if isinstance(official, ActivationRanges):
+        raise ValueError(f"{str(path)!r} holds activation ranges, not a DNA; load_vdna reads them")
+    return official
+
+
+def _read_statistics(path: str | os.PathLike[str], _ranges: Ranges) -> DNA:
+    return load_fid_statistics(path)
+
+
+# formats of others: a predicate on a local path, and its reader
+_OTHER_FORMATS = ((is_official, _read_official), (is_statistics, _read_statistics))
+
+
+@contextmanager
+def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]]:
+    """Yield a local path of a DNA; a file at an address is deleted when the context exits."""
+    if str(path).startswith(PREFIX):
+        yield _fetched(str(path))
+        return
+    if not is_address(path):
+        yield path
+        return
+    with TemporaryDirectory() as folder:
+        file = Path(folder, f"x{suffix_of(path)}")  # the suffix tells the format
+        download(path, file)
+        try:
+            yield file
+        except ValueError as err:
+            raise ValueError(str(err).replace(str(file), path)) from err
 
 
 def _fetched(reference: str) -> Path:
@@ -158,16 +185,6 @@ def _fetched(reference: str) -> Path:
     stem = reference.removesuffix(".json")
     fetch(f"{stem}.npz")
     return fetch(f"{stem}.json")
-
-
-def _at_address(address: str, ranges: ActivationRanges | str | os.PathLike[str] | None) -> DNA:
-    with TemporaryDirectory() as folder:
-        path = Path(folder, f"x{suffix_of(address)}")  # the suffix tells the format
-        download(address, path)
-        try:
-            return load_dna(path, ranges)
-        except ValueError as err:
-            raise ValueError(str(err).replace(str(path), address)) from err
 
 
 def _is_file(path: str | os.PathLike[str]) -> bool:

@@ -69,7 +69,7 @@ class DNAExtractor(Shareable):
         channels: Number of channels of images. Grey images (1) are repeated for named networks and timm models; other
             modules get images of this number of channels unchanged.
         dtype: ``"bfloat16"`` or ``"float16"`` to run the network under torch's autocast. This changes activations, so
-            such DNAs are not comparable with others; see the page on numbers.
+            such DNAs are not comparable with others.
         properties: Whether to measure properties of the original images, before any resize, too: the layer
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.

@@ -1,4 +1,4 @@
-"""Made the files beside it, with release 0.1.0: ``python make.py``. Every later release reads them."""
+"""Write the files beside it, as release 0.1.0 did: ``python make.py``. Every later release reads them."""
 
 import json
 import sys
