@@ -115,6 +115,7 @@ def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
     for other in (by_function, in_another_order):
         assert (other.p_value, other.interval) == (found.p_value, found.interval)
     assert found.p_value < compare(*folders, EXTRACTOR, **OPTIONS).p_value
+    assert found.to_dict()["paired"]
     several = compare(folders[0], {"same": folders[0], "copies": folders[1]}, EXTRACTOR, pairs="name", **OPTIONS)
     assert several["copies"].interval == found.interval
 

@@ -51,10 +51,7 @@ def compare(
         int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.", "--folds")
     ] = 20,
     groups: o.Groups = None,
-    pairs: Annotated[
-        o.Pairs | None,
-        o.statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
-    ] = None,
+    pairs: o.Pairs = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
@@ -91,7 +88,7 @@ def compare(
         "confidence": confidence,
         "num_folds": num_folds,
         "groups": groups,
-        "pairs": pairs and (pairs is o.Pairs.ORDER or pairs.value),
+        "pairs": pairs and pairs.pairs,
     }
     check_sources(a, b, *(more or ()))
     form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
@@ -229,7 +226,8 @@ def _summary(result: Comparison) -> Table:
         (name, Text(value, "" if name.startswith(" ") else "bold"), what)
         for (name, _, what), value in zip(figures, values, strict=True)
     ]
-    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), "in A and B"))
+    where = "in A and B" + ", as pairs" * result.paired
+    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), where))
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
     return listing(rows)

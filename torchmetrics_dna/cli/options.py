@@ -17,11 +17,16 @@ class Crop(Enum):
     CENTER = "center"
 
 
-class Pairs(Enum):
+class Partner(Enum):
     """How images of two sides correspond."""
 
     ORDER = "order"
     NAME = "name"
+
+    @property
+    def pairs(self) -> bool | str:
+        """Argument ``pairs`` of Python functions."""
+        return self is Partner.ORDER or self.value
 
 
 def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
@@ -150,6 +155,10 @@ Groups = Annotated[
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
         "--group-by",
     ),
+]
+Pairs = Annotated[
+    Partner | None,
+    statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
 Json = Annotated[bool, output_option("Print json.", "--json")]

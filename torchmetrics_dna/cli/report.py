@@ -43,6 +43,7 @@ def report(
     neuron_names: o.NeuronNamesFile = None,
     changes: o.ChangesFile = None,
     groups: o.Groups = None,
+    pairs: o.Pairs = None,
     confidence: o.Confidence = 0.95,
     **options: Any,
 ) -> None:
@@ -59,6 +60,7 @@ def report(
             format=format and format.value,
             num_scored=num_scored,
             groups=groups,
+            pairs=pairs and pairs.pairs,
             confidence=confidence,
             metrics=o.names(metrics),
             neuron_weights=neuron_weights,

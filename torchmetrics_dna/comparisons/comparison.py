@@ -319,6 +319,7 @@ class Comparison(Results["Result"]):
             "notices": self.notices,
             "words": self.explain().sentences if self.measured else [],
             "num_images": self.num_images,
+            "paired": self.paired,
             "extractor": self.extractor,
             "num_bins": self.num_bins,
             "ranges": self.ranges,

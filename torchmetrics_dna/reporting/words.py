@@ -67,7 +67,7 @@ def made_with(comparison: Comparison) -> str:
         comparison.extractor,
         f"{comparison.neurons.total:,} neurons in {len(comparison.neurons)} layers",
         f"{comparison.num_bins:,} bins" if comparison.num_bins else "",
-        f"{interval.num_folds} folds" if interval else "",
+        f"{interval.num_folds} folds{' of pairs' * comparison.paired}" if interval else "",
     ]
     return ", ".join(filter(None, parts))
 
