@@ -116,6 +116,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path
         Image.fromarray(photos[clip]).save(folder / "clips" / f"{clip}" / "frame.png")
     for step in (1000, 2000):
         shutil.copytree(folder / "generated", folder / "checkpoints" / f"step_{step}")
+    shutil.copytree(folder / "generated", folder / "compressed")
     Image.fromarray(photos[0]).save(folder / "query.jpg")
     (folder / "lists" / "0.txt").write_text("".join(f"../photos/{i}.png\n" for i in range(4, 6)))
     subprocess.run([sys.executable, "-m", "zipfile", "-c", "generated.zip", "generated/"], cwd=folder, check=True)

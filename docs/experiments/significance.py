@@ -55,9 +55,9 @@ CLIPS, FRAMES, OF_A_SIDE = 40, 40, 10
 RECORD = DISTANCES["dna-emd"]
 
 
-def jpeg(picture: Picture) -> Picture:
+def jpeg(picture: Picture, quality: int = 90) -> Picture:
     file = io.BytesIO()
-    Image.fromarray(picture).save(file, "JPEG", quality=90)
+    Image.fromarray(picture).save(file, "JPEG", quality=quality)
     with Image.open(file) as opened:
         return np.asarray(opened.convert("RGB"))
 

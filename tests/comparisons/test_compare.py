@@ -22,27 +22,24 @@ OFFICIAL_RANGES = GOLDEN / "endtoend" / "activation_ranges.json"
 
 
 @pytest.mark.parametrize(
-    ("value", "p", "expected"),
-    [(0.0, 0.01, "below noise"), (0.0, 0.05, "below noise"), (0.0, 0.051, 0.0), (0.0, None, 0.0), (0.2, 0.01, 0.2)],
+    ("value", "high", "expected"),
+    [(0.0, 0.5, "below noise, at most 0.5"), (0.0, 0.0, "below noise"), (0.2, 0.5, 0.2)],
 )
-def test_no_0_stands_beside_a_small_p(
-    value: float, p: float | None, expected: object, capsys: pytest.CaptureFixture[str]
+def test_a_distance_above_0_of_which_nothing_is_left(
+    value: float, high: float, expected: object, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = {"ranges": pixel_sets.RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
     comparison = compare(pixel_sets.A, pixel_sets.B, pixel_sets.EXTRACTOR, **options)
     evidence, layers = comparison["dna-emd"].evidence, list(comparison.neurons)
     assert comparison["dna-emd"].overall.debiased_shown == comparison["dna-emd"].debiased > 0
-    interval = replace(evidence.interval, value=value, low=0.0)
-    test = None
-    if p is not None:
-        test = replace(evidence.test, p_value=p, layers=torch.tensor([p] * len(layers), dtype=torch.float64))
-    changed = replace(evidence, interval=interval, layer_intervals=(interval,) * len(layers), test=test)
+    interval = replace(evidence.interval, value=value, low=0.0, high=high)
+    changed = replace(evidence, interval=interval, layer_intervals=(interval,) * len(layers))
     comparison = replace(comparison, results={"dna-emd": replace(comparison["dna-emd"], evidence=changed)})
     assert {
         figure.debiased_shown for figure in (comparison["dna-emd"].overall, *comparison["dna-emd"].layers.values())
     } == {expected}
     assert comparison["dna-emd"].debiased == comparison.to_dict()["dna_emd_debiased"] == value  # for programs, a number
-    check_gates({"B": comparison}, fail_above=1, level=None)
+    check_gates({"B": comparison}, 0.05, fail_above=1)
     shown = expected if isinstance(expected, str) else f"{expected:g}"
     assert f"dna-emd without noise of B is {shown}, not above 1." in capsys.readouterr().err
 

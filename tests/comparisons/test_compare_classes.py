@@ -138,9 +138,9 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     lines = capsys.readouterr().out.splitlines()
     assert lines[4].endswith("| without noise | p (Holm) | q |")
     assert lines[6].endswith("| 0.003 | 0.003 |")
-    check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, None, 0.05)
+    check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, 0.05, fail_if_different=True)
     with pytest.raises(Exit):
-        check_gates(tested, None, 0.05)
+        check_gates(tested, 0.05, fail_if_different=True)
     assert capsys.readouterr().err.splitlines()[1:] == ["Failed: b differs, p (Holm) = 0.003, not above 0.05."]
 
 

@@ -22,7 +22,8 @@ from torchmetrics_dna.cli.comparing import output_of
 from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import paired_p_value, student_tail
+from torchmetrics_dna.dna.evidence import paired_p_value
+from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.plots import plot_curve
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -22,8 +23,9 @@ from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import GaussianDNA, HistogramDNA
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, student_quantile, weigh_evidence
+from torchmetrics_dna.dna.evidence import Evidence, paired_p_value, weigh_evidence
 from torchmetrics_dna.functional import activation_histogram
+from torchmetrics_dna.functional.student import student_quantile
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
@@ -40,9 +42,12 @@ def in_folds(parts: list[HistogramDNA] | list[GaussianDNA]) -> HistogramDNA | Ga
     return replace(merged(parts), folds=tuple(parts))
 
 
-def evidence(a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd") -> Evidence | None:
+def evidence(
+    a: HistogramDNA, b: HistogramDNA, confidence: float = 0.95, name: str = "dna-emd", tested: bool = True
+) -> Evidence | None:
     record = DISTANCES[name]
-    return weigh_evidence(record.between(a, b), record.unions(a, b), record.power, confidence=confidence)
+    unions = record.unions(a, b) if tested else replace(record.unions(a, b), num_relabelings=0)
+    return weigh_evidence(record.between(a, b), unions, record.power, confidence=confidence)
 
 
 def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
@@ -52,11 +57,12 @@ def square(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.array([distances.mean(), *distances]) ** 2
 
 
-def test_against_the_formulas_written_out() -> None:
-    random = np.random.default_rng(0)
+@pytest.mark.parametrize(("changed", "seed"), [(3, 0), (1, 26)])  # neurons of three
+def test_against_the_formulas_written_out(changed: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
     sizes = [3, 4, 1, 2, 5, 3]  # of folds, unequal
     sides = [[random.integers(0, 9 + shift, (3, 8)) * size + 1 for size in sizes] for shift in (0, 6)]
-    sides[1] = [np.sort(fold) for fold in sides[1]]
+    sides[1] = [np.concatenate([np.sort(fold[:changed]), fold[changed:]]) for fold in sides[1]]
     whole = [sum(folds) for folds in sides]
     value = square(*whole)
     total, g, bias, variances = sum(sizes), len(sizes), 0.0, [0.0, 0.0]
@@ -73,14 +79,43 @@ def test_against_the_formulas_written_out() -> None:
             variances[side] += (h * value[0] - (h - 1) * v[0] - estimate[0]) ** 2 / (h - 1) / g
     variance = sum(variances)
     reach = student.ppf(0.95, variance**2 / sum(v**2 / (g - 1) for v in variances)) * variance**0.5
-    expected = [max(0.0, value[0] - bias[0] + shift) ** 0.5 for shift in (0, -reach, reach)]
     folded = [in_folds([dna(fold, m) for fold, m in zip(some, sizes, strict=True)]) for some in sides]
-    found = evidence(*folded, confidence=0.9)
-    interval = found.interval
+    found, untested = evidence(*folded, confidence=0.9), evidence(*folded, confidence=0.9, tested=False)
+    assert found.jackknife.left == pytest.approx(value[0] - bias[0], rel=1e-12)
+    figures = value - bias
+    interval = untested.interval
+    expected = [max(0.0, figures[0] + shift) ** 0.5 for shift in (0, -reach, reach)]
     assert [interval.value, interval.low, interval.high] == pytest.approx(expected, rel=1e-3)
-    assert (interval.confidence, interval.num_folds, found.debiased) == (0.9, 6, interval.value)
-    np.testing.assert_allclose(found.neurons, np.maximum(0, value - bias)[1:] ** 0.5, rtol=1e-12)
+    np.testing.assert_allclose(untested.neurons, np.maximum(0, figures)[1:] ** 0.5, rtol=1e-12)
+    assert (interval.confidence, interval.num_folds, untested.debiased) == (0.9, 6, interval.value)
+    # relabelings instead: all ways to choose 6 of 12 folds, of which the first is observed
+    folds_, sizes = [*sides[0], *sides[1]], np.array(sizes * 2)
+    whole, single, noise, overlap = [], [], [], []
+    for chosen in combinations(range(12), 6):
+        others = [k for k in range(12) if k not in chosen]
+        figures = square(*(sum(folds_[k] for k in ks) for ks in (chosen, others)))
+        images = sizes[list(chosen)].sum(), sizes[others].sum()
+        noise.append((total * total) / (images[0] * images[1]))
+        overlap.append((sizes[[k for k in chosen if k < 6]].sum() / images[0]
+                        - sizes[[k for k in others if k < 6]].sum() / images[1]) ** 2)  # fmt: skip
+        whole.append(figures[0] / noise[-1])
+        single.append(figures[1:] / noise[-1])
+    share = np.mean(overlap)
+    left, of_neurons = (
+        x[0] - np.maximum(0, np.mean(x, 0) - share * x[0]) / (1 - share) for x in (np.array(whole), np.array(single))
+    )
+    belief = max(0, 1 - found.test.p_value / 0.2)
+    assert belief > 0.7
+    centre = max(left, (belief * np.maximum(0, of_neurons) ** 0.5).mean() ** 2)
+    assert (centre > left) == (changed == 1), "both terms are checked"
+    assert found.centre == pytest.approx(centre, rel=1e-9)
+    interval = found.interval
+    expected = [max(0.0, centre + shift) ** 0.5 for shift in (0, -reach, reach)]
+    assert [interval.value, interval.low, interval.high] == pytest.approx(expected, rel=1e-3)
+    assert interval.excludes_zero
+    np.testing.assert_allclose(found.neurons, np.maximum(0, of_neurons) ** 0.5, rtol=1e-9)
     assert float(found.layers[0]) == pytest.approx(interval.value, rel=1e-12)
+    assert found.least_p_value == 2 / 924
 
 
 def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
@@ -97,6 +132,41 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
         assert interval == evidence(*alone).interval
         assert interval.low < interval.value < interval.high
     assert [one.value for one in found.layer_intervals] == found.layers.tolist()
+
+
+def test_a_test_that_two_sets_are_near() -> None:
+    """By Student's t of scipy; the hypothesis of a distance that is 0 after noise is taken out has p = 0.5 there."""
+    random = np.random.default_rng(0)
+    a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.full(6, 0.05)))
+    found = DISTANCES["dna-emd"].result(a, b)
+    jackknife, value = found.evidence.jackknife, found.debiased
+    for limit in (0.5, value, 1.2 * value, 2 * value):
+        t = (limit**2 - value**2) / jackknife.variance**0.5
+        assert found.p_value_of_at_least(limit) == pytest.approx(student.sf(t, jackknife.freedom), rel=1e-6)
+    assert found.p_value_of_at_least(value) == pytest.approx(0.5)
+    assert DISTANCES["dna-emd"].result(a, a).p_value_of_at_least(1e-9) == 0
+    assert replace(found, evidence=None).p_value_of_at_least(1) is None
+    with pytest.raises(ValueError, match="`distance` expected to be above 0, but got 0"):
+        found.p_value_of_at_least(0)
+    mixed = DISTANCES["dna-emd"].result(a, b, torch.tensor([-0.5, -0.1, 0, 0.2, 0.3, 0.4]))
+    assert mixed.p_value_of_at_least(1) is None
+
+
+def test_the_interval_holds_0_if_the_test_finds_nothing() -> None:
+    random = np.random.default_rng(1)
+    seen = set()
+    for factor in [0.0, 0.3, 1.0] * 10:
+        a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), factor * np.linspace(0, 0.1, 6)))
+        found = evidence(a, b)
+        figures = [(found.interval, found.test.p_value), *zip(found.layer_intervals, found.test.layers, strict=True)]
+        for interval, p in figures:
+            differs = bool(p <= 0.05)
+            seen.add(differs)
+            assert interval.excludes_zero == differs
+            assert (interval.low > 0 or interval.ends.startswith("above 0 to ")) == differs
+            assert (interval.value > 0) or not differs
+            assert interval.low <= interval.value <= interval.high
+    assert seen == {False, True}
 
 
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
@@ -223,8 +293,8 @@ def test_what_is_exact_adds_no_doubt() -> None:
     other = dna(np.sort(random.integers(1, 30, (3, 8))), 3)
     one, both = evidence(folded, other), evidence(folded, in_folds([other] * 5))
     assert one.interval.low < one.debiased < one.interval.high
-    assert both.debiased == pytest.approx(one.debiased)
-    assert both.interval.high == pytest.approx(one.interval.high)  # folds that are all alike vary nothing
+    assert both.jackknife.left == pytest.approx(one.jackknife.left)
+    assert both.jackknife.variance == pytest.approx(one.jackknife.variance)  # folds that are all alike vary nothing
     assert one.test is None  # since what is exact can't be shared out anew
     assert both.test.p_value < 0.05
     assert both.test.exact

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from scipy.stats import false_discovery_control
 
 from torchmetrics_dna.functional.permutation import (
+    exchanges_of_pairs,
     false_discovery_rates,
     holm,
+    layer_shifts,
     permutation_test,
     relabelings,
     relabelings_of_size,
@@ -72,7 +74,9 @@ def test_holm_steps_down(p_values: list[float], none: int) -> None:
         assert {name for name, p in found.items() if p is not None and p <= level} == rejected
 
 
-def written_out(distances: np.ndarray, layers: list[slice]) -> tuple[float, list[float], list[float]]:
+def written_out(
+    distances: np.ndarray, layers: list[slice], shifts: np.ndarray | None = None
+) -> tuple[float, list[float], list[float]]:
     """p-values of the whole, of layers and of neurons, in loops."""
 
     def standard(values: np.ndarray) -> np.ndarray:
@@ -80,8 +84,12 @@ def written_out(distances: np.ndarray, layers: list[slice]) -> tuple[float, list
 
     z = np.stack([standard(column) for column in distances.T], 1)
     of_layers = np.stack([standard(z[:, rows].mean(1)) for rows in layers], 1)
-    largest, neuron = of_layers.max(1), z.max(1)
-    either = np.maximum(standard(largest), standard(neuron))
+    kinds, neuron = [of_layers.max(1), z.max(1)], z.max(1)
+    if shifts is not None:
+        of_shifts = np.stack([standard(column) for column in shifts.T], 1)
+        kinds.append(of_shifts.max(1))
+        of_layers = np.maximum(of_layers, of_shifts)
+    largest, either = of_layers.max(1), np.max([standard(kind) for kind in kinds], 0)
     return (
         np.mean(either >= either[0]),
         [np.mean(largest >= value) for value in of_layers[0]],
@@ -96,13 +104,48 @@ def test_against_loops(seed: int) -> None:
     distances[0, 3] += 4
     distances[:, 5] = 0  # a dead neuron
     layers = [slice(0, 4), slice(4, 12)]
-    found = permutation_test(torch.from_numpy(distances), layers)
-    whole, of_layers, of_neurons = written_out(distances, layers)
+    shifts = random.normal(size=(200, 2)) if seed % 2 else None
+    found = permutation_test(
+        torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts)
+    )
+    whole, of_layers, of_neurons = written_out(distances, layers, shifts)
     assert found.p_value == pytest.approx(whole)
     np.testing.assert_allclose(found.layers, of_layers)
     np.testing.assert_allclose(found.neurons, of_neurons)
     assert found.z[5] == 0
     assert found.num_relabelings == 200
+
+
+def test_shifts_of_layers_against_loops() -> None:
+    random = np.random.default_rng(0)
+    signed = random.normal(size=(50, 12)) * 10.0 ** random.integers(-6, 6, 12)
+    signed[:, 5] = 0  # a dead neuron
+    layers, weights = [slice(0, 4), slice(4, 12)], random.normal(size=12)
+    for given_weights in (None, weights):
+        found = layer_shifts(
+            torch.from_numpy(signed), layers, None if given_weights is None else torch.from_numpy(given_weights)
+        )
+        for k, rows in enumerate(layers):
+            for i in range(50):
+                terms = [
+                    (1 if given_weights is None else abs(given_weights[j]))
+                    * signed[i, j] ** 2
+                    / (signed[:, j] ** 2).mean()
+                    for j in range(rows.start, rows.stop)
+                    if j != 5
+                ]
+                assert float(found[i, k]) == pytest.approx(sum(terms) / (rows.stop - rows.start))
+
+
+@given(st.integers(1, 12))
+def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
+    found = exchanges_of_pairs(num_folds, most=100)
+    assert (found[:, :num_folds] ^ found[:, num_folds:]).all()
+    assert found[0].tolist() == [True] * num_folds + [False] * num_folds
+    assert len(found) == min(100, 2**num_folds)
+    if 2**num_folds <= 100:
+        assert len(found.unique(dim=0)) == 2**num_folds
+    assert torch.equal(found, exchanges_of_pairs(num_folds, most=100))
 
 
 def test_p_values_are_spread_evenly_where_nothing_differs() -> None:

@@ -18,6 +18,8 @@ from torchmetrics_dna.functional.unions import (
     frechet_of_unions,
     kernel_of_unions,
     layer_frechet_of_unions,
+    shift_of_unions,
+    sums_of_histograms,
 )
 
 FOLDS = 6
@@ -53,6 +55,24 @@ def test_histograms_in_proportion_are_no_distance_apart(seed: int, factor: int) 
     shares = torch.from_numpy(random.integers(0, 1000, (3, 5)) + 1)
     counts = torch.stack([shares * factor * size for size in (1, 3, 7, 2, 5, 11)])
     assert not emd_of_unions(counts, *memberships(seed, True)).any()
+
+
+@given(st.integers(0, 1000), st.booleans(), st.booleans())
+def test_shifts_are_differences_of_means(seed: int, rest: bool, clipped: bool) -> None:
+    """Against means of the histograms' mass at the middle of each bin; the distance is never less."""
+    random = np.random.default_rng(seed)
+    counts = random.integers(0, 9, (FOLDS, 4, 7))
+    counts[:, :, 0] += 1
+    counts[:, 3] = np.eye(7, dtype=int)[2] * random.integers(1, 9, (FOLDS, 1))  # a dead neuron
+    in_a, in_b = memberships(seed, rest)
+    within = (torch.zeros(4).double(), torch.full((4,), 7.0).double()) if clipped else None
+    found = shift_of_unions(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
+    distances = emd_of_unions(torch.from_numpy(counts), in_a, in_b)
+    for row, a, b in zip(found.numpy(), in_a.numpy(), in_b.numpy(), strict=True):
+        means = [counts[side].sum(0) @ np.arange(7) / counts[side].sum((0, 2)) for side in (a, b)]
+        np.testing.assert_allclose(row, means[1] - means[0], atol=1e-12)
+    assert (found.abs() <= distances + 1e-12).all()
+    assert not found[:, 3].any()
 
 
 @given(st.integers(0, 1000))

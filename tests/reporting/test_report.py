@@ -71,7 +71,8 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
         interval_of_layer = expected["dna-emd"].layers[layer].interval
-        ends = f"{interval_of_layer.low:.4g} to {interval_of_layer.high:.4g}"
+        is_found = interval_of_layer.low == 0 and figures["dna_emd_p_value"] <= 0.05
+        ends = f"{'above ' * is_found}{interval_of_layer.low:.4g} to {interval_of_layer.high:.4g}"
         assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
     for neuron in expected.top_neurons(12):
@@ -118,19 +119,19 @@ def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extrac
 def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
     _, comparison, _ = reported
 
-    def verdict_of(p: float, layers: list[float], value: float = 3) -> str:
+    def verdict_of(p: float, layers: list[float]) -> str:
         evidence = comparison["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
-        interval = replace(evidence.interval, value=value, low=0, high=4)
+        interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
         return verdict(with_evidence(comparison, replace(evidence, test=test, interval=interval)))
 
     assert verdict_of(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
     assert verdict_of(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
     assert ", in a few neurons and in no layer as a whole: " in verdict_of(0.02, [0.5, 0.5])
-    assert "nothing is left of dna-emd (95% interval 0 to 4)" in verdict_of(0.02, [0.5, 0.5], 0)
-    assert verdict_of(0.051, [0.5, 0.5]).startswith(
-        "No difference between A and B can be shown (p = 0.051): dna-emd is "
-    )
+    assert verdict_of(0.02, [0.5, 0.5]).endswith("; without what noise adds, 3 (95% interval above 0 to 4).")
+    nothing_shown = verdict_of(0.051, [0.5, 0.5])
+    assert nothing_shown.startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
+    assert nothing_shown.endswith("Without what noise adds, it is at most 4 (95% interval).")
 
 
 @pytest.fixture(scope="module")

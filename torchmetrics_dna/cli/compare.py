@@ -39,6 +39,7 @@ def compare(
         int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.", "--folds")
     ] = 20,
     groups: o.Groups = None,
+    pairs: o.Pairs = None,
     confidence: o.Confidence = 0.95,
     changes: o.ChangesFile = None,
     by: Annotated[
@@ -51,6 +52,9 @@ def compare(
         Path | None, o.output_option("Draw the distances of several sets over what their names count.")
     ] = None,
     fail_above: Annotated[float | None, o.output_option("Exit with code 1 if a distance is above this.")] = None,
+    fail_unless_below: Annotated[
+        float | None, o.output_option("Exit with code 1 unless the images show a distance below this.", rare=True)
+    ] = None,
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
@@ -67,6 +71,7 @@ def compare(
         "confidence": confidence,
         "num_folds": num_folds,
         "groups": groups,
+        "pairs": pairs and pairs.pairs,
     }
     check_sources(a, b, *(more or ()))
     form = format_for(form, output)
@@ -76,10 +81,13 @@ def compare(
         if not more:
             raise ValueError("Option --curve is for several sets; leave it out")
         check_figure(curve)
-    if fail_above is not None:
-        from torchmetrics_dna.dna.distances import check_distances
+    if fail_unless_below is not None and not fail_unless_below > 0:
+        raise ValueError(f"Option --fail-unless-below expected to be above 0, but got {fail_unless_below:g}")
+    for name, limit in (("--fail-above", fail_above), ("--fail-unless-below", fail_unless_below)):
+        if limit is not None:
+            from torchmetrics_dna.dna.distances import check_distances
 
-        check_distances(options["metrics"], "Option --fail-above")
+            check_distances(options["metrics"], f"Option {name}")
     with progress() as report:
         compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **with_progress(options, report))
     from torchmetrics_dna.cli.comparing import output_of
@@ -89,7 +97,8 @@ def compare(
     if not more and by is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
     by_set = compared if more or by else {"B": compared}
-    check_gates(by_set, fail_above, 1 - confidence if fail_if_different else None)
+    limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
+    check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
 
 def _compare(reference: str, sets: list[str], by: str | None, **options: Any) -> Any:

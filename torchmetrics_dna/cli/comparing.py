@@ -62,7 +62,8 @@ def _summary(result: Comparison) -> RichTable:
         (name, Text(value, "" if name.startswith(" ") else "bold"), what)
         for (name, _, what), value in zip(figures, values, strict=True)
     ]
-    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), "in A and B"))
+    where = "in A and B" + ", as pairs" * result.paired
+    rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), where))
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
     return listing(rows)

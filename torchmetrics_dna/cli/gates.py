@@ -15,30 +15,70 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
-def check_gates(compared: Mapping[str, Comparison], fail_above: float | None, level: float | None) -> None:
+def check_gates(
+    compared: Mapping[str, Comparison],
+    level: float,
+    *,
+    fail_above: float | None = None,
+    fail_unless_below: float | None = None,
+    fail_if_different: bool = False,
+) -> None:
     """Print for each requested gate whether it passes; exit with code 1 if a set is too far or differs.
 
     Args:
         compared: The comparison of each set, by name.
+        level: Level of tests.
         fail_above: Largest distance that passes, debiased if there are folds of images; None for no such gate.
-        level: Fail for p-values up to it, corrected for the number of sets; None for no such gate.
+        fail_unless_below: Distance below which each set must be shown to be; None for no such gate.
+        fail_if_different: Fail for p-values up to the level, corrected for the number of sets.
 
     Raises:
         typer.Exit: With code 1.
-        ValueError: If there is no test, or it could not find a difference of one in so many sets.
+        ValueError: If there is no test or interval, or it could not find a difference of one in so many sets.
 
     """
     lines = [] if fail_above is None else _too_far(compared, fail_above)
-    lines += [] if level is None else _different(compared, level)
+    lines += [] if fail_unless_below is None else _not_near(compared, fail_unless_below, level)
+    lines += _different(compared, level) if fail_if_different else []
     for line in lines:
         talk.print(line, soft_wrap=True)
     if any(line.startswith("Failed") for line in lines):
         raise typer.Exit(1)
 
 
-def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
+def _distance_of(compared: Mapping[str, Comparison]) -> str:
     first = next(iter(compared.values()))
-    distance = next(name for name, result in first.items() if not result.distance.higher_is_better)
+    return next(name for name, result in first.items() if not result.distance.higher_is_better)
+
+
+def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) -> list[str]:
+    """Check that each set is shown to be nearer; each is tested at the full level, since all have to pass."""
+    distance, p_values = _distance_of(compared), dict[str, float]()
+    for name, comparison in compared.items():
+        if comparison.shares_images and not comparison.same_images:
+            raise ValueError(
+                f"Option --fail-unless-below takes independent images, but {name} shares images with A, or has copies"
+                " of them; give other images"
+            )
+        p = comparison[distance].p_value_of_at_least(limit)
+        if p is None:
+            raise ValueError(
+                f"Option --fail-unless-below takes an interval, but there is none of {name}; keep folds (--folds 20),"
+                " with images in at least 5 of them, and no weights of both signs"
+            )
+        p_values[name] = p
+    lines = {
+        name: f"{distance} without noise of {name} is {number(compared[name][distance].overall.debiased_shown)};"
+        f" that it is {limit:g} or more has {p_in_words(p)}"
+        for name, p in p_values.items()
+    }
+    failed = [f"Failed: {lines[name]}, above {level:g}." for name, p in p_values.items() if p > level]
+    largest = max(p_values, key=p_values.__getitem__)
+    return failed or [f"Passed: {lines[largest]}{_of('largest p', compared)}."]
+
+
+def _too_far(compared: Mapping[str, Comparison], limit: float) -> list[str]:
+    distance = _distance_of(compared)
     figures, lines = dict[str, float](), dict[str, str]()
     for name, comparison in compared.items():
         result = comparison[distance]

@@ -17,6 +17,18 @@ class Crop(Enum):
     CENTER = "center"
 
 
+class Partner(Enum):
+    """How images of two sides correspond."""
+
+    ORDER = "order"
+    NAME = "name"
+
+    @property
+    def pairs(self) -> bool | str:
+        """Argument ``pairs`` of Python functions."""
+        return self is Partner.ORDER or self.value
+
+
 def option(text: str, *names: str, group: str | None = None, rare: bool = False, **settings: Any) -> Any:
     """Make an option with this help text, in a group; a rare one is shown by ``--help-all`` alone."""
     return typer.Option(*names, help=text, rich_help_panel=group, hidden=rare, **settings)
@@ -145,6 +157,10 @@ Groups = Annotated[
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
         "--group-by",
     ),
+]
+Pairs = Annotated[
+    Partner | None,
+    statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
 

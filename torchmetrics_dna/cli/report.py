@@ -44,6 +44,7 @@ def report(
     neuron_names: o.NeuronNamesFile = None,
     changes: o.ChangesFile = None,
     groups: o.Groups = None,
+    pairs: o.Pairs = None,
     confidence: o.Confidence = 0.95,
     **options: Any,
 ) -> None:
@@ -62,6 +63,7 @@ def report(
             format=format and format.value,
             num_scored=num_scored,
             groups=groups,
+            pairs=pairs and pairs.pairs,
             confidence=confidence,
             metrics=o.names(metrics),
             neuron_weights=neuron_weights,

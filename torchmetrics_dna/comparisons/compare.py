@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Reading, Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.jobs.pairs import Pairs
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
 
@@ -53,6 +54,7 @@ class Options(TypedDict, total=False):
     confidence: float
     num_folds: int
     groups: Groups | tuple[Groups, ...] | None
+    pairs: Pairs | None
     reading: Reading | None
     distributed: bool
     on: Engine | str | None
@@ -92,6 +94,7 @@ def compare(
     num_folds: int = NUM_FOLDS,
     by: ByClass | None = None,
     groups: Groups | tuple[Groups, ...] | None = None,
+    pairs: Pairs | None = None,
     reading: Reading | None = None,
     distributed: bool = False,
     on: Engine | str | None = None,
@@ -130,6 +133,10 @@ def compare(
         groups: Images that belong together (frames of a clip, crops of a picture) and share a fold: ``"folder"``,
             ``"prefix:REGEX"``, a function of an image's name, or a tuple with a sequence of groups for each side; see
             :func:`group_names`.
+        pairs: Whether images of the sides correspond, as originals and their compressed, enlarged, denoised or
+            translated versions do: True if they do in their order; ``"name"``: by their names below the source, without
+            the ending; or a function of an image's name that gives the same for both. What a pair has in common then
+            adds no noise, so that 10 pairs show what takes hundreds of independent images.
         reading: Options for reading the images.
         distributed: Share the images, or with ``by`` the classes, among the processes of torch.distributed; all must
             make the same call, and all get the same result.
@@ -157,12 +164,14 @@ def compare(
     """
     arguments = Arguments(
         feature, metrics, layers, num_bins, ranges, neuron_weights, neuron_names, changes, confidence, num_folds,
-        groups, reading, distributed, on,
+        groups, pairs, reading, distributed, on,
     )  # fmt: skip
     sets = b if isinstance(b, Mapping) and not is_file(b) else None
     if by is not None:
         if sets is not None:
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
+        if pairs:
+            raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
         return compare_classes(a, b, by, arguments)
     if sets is None:
         names = short_names([label(a, "A"), label(b, "B")])
@@ -184,7 +193,13 @@ def _compare_sides(sides: Sequence[Any], arguments: Arguments) -> list[Compariso
             return [
                 replace(
                     compare_measured(
-                        first, measured, arguments.neuron_weights, opened.distances, arguments.confidence, opened.plan
+                        first,
+                        measured,
+                        arguments.neuron_weights,
+                        opened.distances,
+                        arguments.confidence,
+                        opened.plan,
+                        opened.paired,
                     ),
                     **opened.words,
                 )

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.layer_unions import Plan
     from torchmetrics_dna.dna.unions import Unions
 
+_NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
+_NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an image shows
+
 
 def compare_measured(
     a: Measured,
@@ -35,6 +40,7 @@ def compare_measured(
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
     plan: Plan | None = None,
+    paired: bool = False,
 ) -> Comparison:
     """Compare two measured sets by those of the distances that both support.
 
@@ -46,17 +52,20 @@ def compare_measured(
         RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
+    options = confidence, plan, paired
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
-        return _compare(a, b, neuron_weights, distances, confidence, plan)
+        return _compare(a, b, neuron_weights, distances, *options)
     properties = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
     same_source, a = a is b, a.select(list(network))
     b = a if same_source else b.select(list(network))
-    comparison = _compare(a, b, None, distances, confidence, plan)
+    comparison = _compare(a, b, None, distances, *options)
     by_neuron = [record for record in distances if record.grain == "neuron"]
     if not by_neuron:
         return comparison
-    return replace(comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None))
+    return replace(
+        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired)
+    )
 
 
 def _compare(
@@ -66,6 +75,7 @@ def _compare(
     distances: Sequence[Distance],
     confidence: float,
     plan: Plan | None,
+    paired: bool,
 ) -> Comparison:
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
@@ -84,11 +94,14 @@ def _compare(
             weights if record.grain == "neuron" else None,
             confidence=confidence,
             unions=_unions_by_image(record, inputs, a, b, plan),
+            paired=paired,
             cache=cache,
         )
     sides = a.without_folds(), b.without_folds()
-    copies = _copies(a, b)
+    copies = 0 if paired else _copies(a, b)
     notices = _notices(a, b, copies)
+    if not paired and a is not b and copies <= SHARED * (b.any.num_images or 0):
+        notices += _namesakes(a.names, b.names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
@@ -103,6 +116,7 @@ def _compare(
         (sides[0], sides[0]) if a is b else sides,
         notices,
         copies=copies,
+        paired=paired,
     )
 
 
@@ -150,9 +164,21 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
         if copies > SHARED * len(b.thumbnails):
             notices.append(
                 "A and B are no independent samples, since they share images; values without noise and their intervals"
-                " are too small"
+                " are too small; if each image of B belongs to one of A, compare them as `pairs`"
             )
     return notices
+
+
+def _namesakes(names_a: Sequence[str], names_b: Sequence[str]) -> list[str]:
+    """Offer pairs if nearly all images have the names of images on the other side; mere numbers do not count."""
+    a, b = ({PurePath(name).stem for name in names} for names in (names_a, names_b))
+    common = {name for name in a & b if not _NUMBERED.fullmatch(name)}
+    if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
+        return []
+    return [
+        f"{images_in_words(len(common))} of B {'has the name' if len(common) == 1 else 'have names'} of images of A; if"
+        " these show the same, compare them as `pairs`, which takes far fewer images"
+    ]
 
 
 def _that_look(count: int, name: str) -> str:

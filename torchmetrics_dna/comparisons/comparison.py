@@ -59,6 +59,7 @@ class Comparison(Results["Result"]):
         properties: Comparison of properties of images, with its own tests; None if they were not measured.
         names: Names of A and B in figures: their paths, or the letters.
         copies: Number of images of B that look nearly like images of A, by thumbnails; 0 if not checked.
+        paired: True if each image of B was compared with its partner in A.
 
     """
 
@@ -77,6 +78,7 @@ class Comparison(Results["Result"]):
     properties: Comparison | None = None
     names: tuple[str, str] = ("A", "B")
     copies: int = 0
+    paired: bool = False
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
@@ -135,12 +137,9 @@ class Comparison(Results["Result"]):
     @property
     def least_p_value(self) -> float | None:
         """Smallest possible :attr:`p_value`: one of all relabelings, or two if each has a mirror image."""
-        evidence = self._first
-        if evidence is None or evidence.test is None:
+        if self._first is None or self._first.least_p_value is None:
             return None
-        a, b = (len(side[1]) for side in evidence.jackknife.sides if side is not None)
-        tests = 1 if self.properties is None else 2
-        return tests * (1 + (evidence.test.exact and a == b)) / evidence.test.num_relabelings
+        return (1 if self.properties is None else 2) * self._first.least_p_value
 
     @property
     def interval(self) -> Interval | None:
@@ -328,6 +327,7 @@ class Comparison(Results["Result"]):
             "notices": self.notices,
             "words": self.explain().sentences if self.measured else [],
             "num_images": self.num_images,
+            "paired": self.paired,
             "extractor": self.extractor,
             "num_bins": self.num_bins,
             "ranges": self.ranges,

@@ -13,7 +13,7 @@ from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.evidence import weigh_evidence
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
-from torchmetrics_dna.files.visible import ends_in_words
+from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons import Neurons
@@ -32,6 +32,13 @@ _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
 )
+
+
+def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
+    return (
+        f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
+        " give at least 6 pairs"
+    )
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Distance:
         confidence: float = 0.95,
         with_evidence: bool = True,
         unions: Unions | None = None,
+        paired: bool = False,
         cache: dict[Any, Any] | None = None,
     ) -> Result:
         """Compute the distance between two sets and its evidence.
@@ -104,6 +112,7 @@ class Distance:
             confidence: Level of the confidence intervals.
             with_evidence: Compute evidence, where there are folds of images.
             unions: Folds of both sides, if ``a`` and ``b`` do not contain them.
+            paired: Whether fold k of one side and fold k of the other hold the same pairs of images.
             cache: Values of :attr:`between` that several distances of the same two sides share.
 
         Raises:
@@ -128,7 +137,9 @@ class Distance:
             return result
         if unions is None and self.kinds and not self.by_image:
             unions = self.unions(a, b)
-        return result if unions is None else result.tested(unions, confidence)
+        if unions is None:
+            return result
+        return result.tested(unions.as_pairs() if paired else unions, confidence)
 
 
 class Figure(NamedTuple):
@@ -154,14 +165,15 @@ class Figure(NamedTuple):
 
     @property
     def debiased_shown(self) -> float | str | None:
-        """:attr:`debiased`, or "below noise" where it is 0 but the test finds a difference."""
-        different = self.p_value is not None and self.p_value <= SIGNIFICANT
-        return "below noise" if self.debiased == 0 and different else self.debiased
+        """:attr:`debiased`; if nothing is left of a distance, "below noise" and the end of the interval."""
+        if self.interval is None or self.interval.value != 0 or self.value == 0:
+            return self.debiased
+        return "below noise" + (f", at most {number(self.interval.high)}" if self.interval.high > 0 else "")
 
     @property
     def ends(self) -> str:
         """Ends of the interval in words; a dash without one."""
-        return "-" if self.interval is None else ends_in_words(self.interval.low, self.interval.high)
+        return "-" if self.interval is None else self.interval.ends
 
     def to_dict(self) -> dict[str, float | None]:
         """Return all figures in plain types."""
@@ -255,6 +267,25 @@ class Result:
         """P-value of the permutation test: share of random relabelings of folds that are at least as far apart."""
         return self.overall.p_value
 
+    def p_value_of_at_least(self, distance: float) -> float | None:
+        """P-value of the hypothesis that the populations are at least so far apart, by the jackknife's variance.
+
+        A p-value of 0.05 or less shows that they are nearer, which a large :attr:`p_value` does not. None without an
+        interval, and for weights of both signs.
+
+        Args:
+            distance: A distance above 0.
+
+        Raises:
+            ValueError: If it is not above 0.
+
+        """
+        if not distance > 0:
+            raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
+        if not self.values.any():
+            return 0.0  # equal sets
+        return None if self.evidence is None else self.evidence.p_value_of_at_least(distance)
+
     def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""
         values, weights = self.values, self.weights
@@ -269,6 +300,9 @@ class Result:
             return self
         untestable = evidence.test is None and not any(unions.exact)
         limits = unions.limits or ((_UNTESTABLE,) if untestable else ())
+        least_p_value = evidence.least_p_value
+        if unions.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
+            limits = (*limits, _too_few_pairs(len(unions.sizes_a), least_p_value))
         return replace(self, evidence=evidence, limits=tuple(limits))
 
     @property

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.unions import Unions, numbered_folds
-from torchmetrics_dna.functional.unions import layer_frechet_of_unions
+from torchmetrics_dna.functional.unions import layer_frechet_of_unions, shift_of_unions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -70,6 +70,15 @@ def layer_frechet_unions(a: Features | None, b: Features | None, folds: tuple[Te
     def jackknifed(in_a: Tensor, in_b: Tensor) -> Tensor:
         return distances(in_a, in_b, plan.debiased)
 
+    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        sizes = torch.cat([sizes_a, sizes_b])
+        sums = torch.zeros(len(sizes), values.shape[1], dtype=torch.float64, device=values.device)
+        sums.index_add_(0, numbers.to(values.device), values.double())
+        return shift_of_unions(sums, sizes[:, None], in_a, in_b)
+
     most = NUM_RELABELINGS if plan.tested else 0
     layers = [slice(i, i + 1) for i in range(len(neurons))]
-    return Unions(distances, sizes_a, sizes_b, layers, (False, False), jackknifed, most, plan.limits)
+    return Unions(
+        distances, sizes_a, sizes_b, layers, (False, False), jackknifed, most, plan.limits, shifts,
+        [*neurons.slices.values()],
+    )  # fmt: skip

@@ -8,9 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.dna.base import check_comparable
+from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
 from torchmetrics_dna.functional.emd import bounds_on_grid
-from torchmetrics_dna.functional.unions import cmmd_of_unions, emd_of_unions, frechet_of_unions, kernel_of_unions
+from torchmetrics_dna.functional.unions import (
+    cmmd_of_unions,
+    emd_of_unions,
+    frechet_of_unions,
+    kernel_of_unions,
+    shift_of_unions,
+    sums_of_histograms,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -40,6 +47,10 @@ class Unions:
             removes it; None if there is no such case.
         num_relabelings: Maximum number of relabelings of a test; 0 for no test, None for the default.
         limits: One line for each part of the evidence that is missing, with the reason.
+        shifts: Function of the same masks that returns the signed difference of the means of each neuron, float64,
+            ``(P, N')``; None for a distance that is tested by itself alone.
+        shift_slices: Columns of each layer in ``shifts``.
+        paired: True if fold k of A and fold k of B hold the same pairs of images.
 
     """
 
@@ -51,6 +62,24 @@ class Unions:
     jackknifed: Callable[[Tensor, Tensor], Tensor] | None = None
     num_relabelings: int | None = None
     limits: tuple[str, ...] = ()
+    shifts: Callable[[Tensor, Tensor], Tensor] | None = None
+    shift_slices: Sequence[slice] = ()
+    paired: bool = False
+
+    def as_pairs(self) -> Unions:
+        """Return the unions of pairs, of which each fold holds both images.
+
+        Raises:
+            TooFewImagesError: If a fold has other numbers of images in A and in B, so that pairs are incomplete.
+
+        """
+        if any(self.exact) or not torch.equal(self.sizes_a, self.sizes_b):
+            a, b = self.sizes_a.tolist(), self.sizes_b.tolist()
+            raise TooFewImagesError(
+                f"Pairs expected to have both of their images in one fold, but folds have {a} images in A and {b} in B;"
+                " give both images of each pair, and leave both out if one can't be read"
+            )
+        return replace(self, paired=True)
 
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
@@ -76,9 +105,10 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
         return emd_of_unions(counts, in_a.to(counts.device), in_b.to(counts.device), within) * scale
 
-    return Unions(
-        distances, _sizes(sides[0]), _sizes(sides[1]), [*a.neurons.slices.values()], (not a.folds, not b.folds)
-    )
+    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        return shift_of_unions(*sums_of_histograms(counts, within), in_a, in_b)
+
+    return _unions_of_neurons(a, b, distances, shifts)
 
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
@@ -87,9 +117,18 @@ def frechet_unions(a: DNA, b: DNA) -> Unions:
     folds: list[Any] = [*sides[0], *sides[1]]
     check_comparable(*folds)
     means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
-    sizes = [_sizes(side) for side in sides]
-    distances = partial(frechet_of_unions, means, variances, torch.cat(sizes))
-    return Unions(distances, sizes[0], sizes[1], [*a.neurons.slices.values()], (not a.folds, not b.folds))
+    sizes = torch.cat([_sizes(side) for side in sides])
+    distances = partial(frechet_of_unions, means, variances, sizes)
+    totals = sizes.double()[:, None]
+    return _unions_of_neurons(a, b, distances, partial(shift_of_unions, means * totals.to(means), totals))
+
+
+def _unions_of_neurons(
+    a: DNA, b: DNA, distances: Callable[[Tensor, Tensor], Tensor], shifts: Callable[[Tensor, Tensor], Tensor]
+) -> Unions:
+    slices, exact = [*a.neurons.slices.values()], (not a.folds, not b.folds)
+    sizes_a, sizes_b = (_sizes(_filled(dna)) for dna in (a, b))
+    return Unions(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
 
 def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:

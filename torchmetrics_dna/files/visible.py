@@ -26,11 +26,6 @@ def number(value: float | str | None) -> str:
     return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
-def ends_in_words(low: float | None, high: float | None) -> str:
-    """Format the ends of an interval; a dash without them."""
-    return "-" if low is None or high is None else f"{number(low)} to {number(high)}"
-
-
 def images_in_words(count: int) -> str:
     """Format a number of images.
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, product
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -27,7 +27,8 @@ class PermutationTest:
 
     Attributes:
         p_value: Share of relabelings whose most extreme layer or neuron is at least as extreme as the observed one.
-        layers: p-value of each layer, corrected for their number (max-T), shape ``(layers,)``.
+        layers: p-value of each layer, by the larger of its two statistics, corrected for the number of layers
+            (max-T), shape ``(layers,)``.
         neurons: p-value of each neuron, corrected for their number (max-T of Westfall and Young), shape ``(N,)``.
         q: False discovery rate among neurons with at least as much evidence (Benjamini and Hochberg), shape ``(N,)``.
         z: Distance of each neuron, standardised by mean and deviation over relabelings, shape ``(N,)``.
@@ -110,14 +111,47 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
     return torch.cat([observed[None], masks[drawn]])
 
 
+def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
+    """Return relabelings of pairs, which exchange the sides of folds: all of them if there are few, else random ones.
+
+    Args:
+        num_folds: Number of folds of pairs, K; fold k of A and fold k of B hold the same pairs.
+        most: Maximum number of relabelings.
+        seed: Seed of random relabelings.
+
+    Returns:
+        Mask of the folds in A, bool, shape ``(P, 2 K)``; the first row is observed.
+
+    Example:
+        >>> exchanges_of_pairs(2).int()
+        tensor([[1, 1, 0, 0],
+                [1, 0, 0, 1],
+                [0, 1, 1, 0],
+                [0, 0, 1, 1]], dtype=torch.int32)
+
+    """
+    if 2**num_folds <= most:
+        kept = torch.tensor(list(product([True, False], repeat=num_folds)))
+    else:
+        kept = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(seed)) < 0.5
+        kept[0] = True
+    return torch.cat([kept, ~kept], 1)
+
+
 def permutation_test(
-    distances: Tensor, layers: Sequence[slice], weights: Tensor | None = None, exact: bool = False
+    distances: Tensor,
+    layers: Sequence[slice],
+    weights: Tensor | None = None,
+    exact: bool = False,
+    shifts: Tensor | None = None,
 ) -> PermutationTest:
     """Run a permutation test on distances under relabelings.
 
-    The distance of each neuron is standardised by its mean and deviation over all relabelings. The statistic of a layer
-    is the mean of its neurons, standardised again. The overall statistic is the maximum over layers or over neurons,
-    each standardised again: slight differences affect few layers or few neurons, which the overall mean would miss.
+    The distance of each neuron is standardised by its mean and deviation over all relabelings. A layer has two
+    statistics, each standardised again: the mean of its neurons, and its shift (:func:`layer_shifts`), which sees
+    slight differences of many neurons in one direction. The overall statistic is the maximum over layers, over their
+    shifts, or over neurons, each standardised again: slight differences affect few layers or few neurons, which the
+    overall mean would miss.
 
     Args:
         distances: Distances of each neuron, scaled to be independent of the number of images of either side in a
@@ -125,24 +159,53 @@ def permutation_test(
         layers: Columns of each layer.
         weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
         exact: Whether these are all possible relabelings.
+        shifts: Shift of each layer, shape ``(P, layers)``; None to test without.
 
     """
     z = standardised(distances)
     neuron_weights = torch.ones(z.shape[1], dtype=torch.float64) if weights is None else weights.abs().double()
     neuron_weights = neuron_weights.to(z.device)
     by_layer = standardised(torch.stack([z[:, rows] @ neuron_weights[rows] for rows in layers], 1))
-    # maximum statistics of each relabeling, over layers and over neurons
-    max_layer, max_neuron = by_layer.amax(1), torch.where(neuron_weights > 0, z, -torch.inf).amax(1)
-    overall = torch.stack([standardised(max_layer[:, None]), standardised(max_neuron[:, None])]).amax(0)
+    # maximum statistics of each relabeling, over layers, their shifts, and neurons
+    maxima = [by_layer.amax(1), torch.where(neuron_weights > 0, z, -torch.inf).amax(1)]
+    max_neuron = maxima[-1]
+    if shifts is not None:
+        by_shift = standardised(shifts.to(z))
+        maxima.append(by_shift.amax(1))
+        by_layer = torch.maximum(by_layer, by_shift)
+    overall = standardised(torch.stack(maxima, 1)).amax(1)
     return PermutationTest(
         float(_p_values(overall, overall[0])),
-        _p_values(max_layer[:, None], by_layer[0]),
+        _p_values(by_layer.amax(1, keepdim=True), by_layer[0]),
         _p_values(max_neuron[:, None], z[0]),
         false_discovery_rates(z),
         z[0],
         len(distances),
         exact,
     )
+
+
+def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None = None) -> Tensor:
+    """Compute the shift of each layer: the mean over neurons of the square of the difference of means over its noise.
+
+    Noise is the mean square over relabelings, whose mean is 0: a relabeling and its mirror image are equally likely.
+
+    Args:
+        shifts: Mean activation of each neuron in one side less that in the other, scaled as ``distances`` of
+            :func:`permutation_test`, shape ``(P, N)``, float64.
+        layers: Columns of each layer.
+        weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
+
+    Returns:
+        Shifts, shape ``(P, layers)``; not standardised.
+
+    """
+    squares = shifts.square()
+    noise = squares.mean(0)
+    squares = torch.where(noise > 0, squares / torch.where(noise > 0, noise, 1), 0)
+    if weights is not None:
+        squares = squares * weights.abs().to(squares)
+    return torch.stack([squares[:, rows].mean(1) for rows in layers], 1)
 
 
 def standardised(distances: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 _CELLS = 1 << 18  # float64 values at a time, 2 MB, to fit the cache
 _STEPS = 1 << 12  # resolution of positions within a bin
-_ROUNDING = 1e-9  # bins; smaller distances are 0 up to rounding
+_ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences are 0 up to rounding
 
 
 def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Tensor:
@@ -59,6 +59,47 @@ def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tens
         difference = difference.abs_()
         distances[:, rows] = (difference if lengths is None else difference.mul_(lengths[rows])).sum(2)
     return torch.where(distances > _ROUNDING, distances, 0)
+
+
+def sums_of_histograms(counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
+    """Sum the activations of each fold, in bins below the upper end, for :func:`shift_of_unions`.
+
+    Arguments are those of :func:`emd_of_unions`; the absolute difference of two means is at most the EMD.
+
+    Returns:
+        Sums and numbers of activations of each neuron in each fold, float64, shape ``(K, N)``.
+
+    """
+    cumulative = counts.cumsum(2).double()
+    totals = cumulative[:, :, -1].clone()
+    if within is not None:
+        cumulative *= _clip_(cumulative, counts, *within)
+    return cumulative.sum(2), totals
+
+
+def shift_of_unions(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
+    """Compute the difference of the mean of each neuron between unions of folds, signed.
+
+    Args:
+        sums: Sum over each fold, float64, shape ``(K, N)``.
+        totals: Number of values in each fold, float64, shape ``(K, N)`` or ``(K, 1)``.
+        in_a: Mask of the folds in A, bool, shape ``(P, K)``; each row has a fold with images.
+        in_b: Mask of the folds in B, bool, shape ``(P, K)``.
+
+    Returns:
+        Differences, float64, shape ``(P, N)``; exactly 0 where rounding alone is left.
+
+    Example:
+        >>> sums, sizes = torch.tensor([[2.0], [8.0], [1.0]]), torch.tensor([[1.0], [2.0], [1.0]])
+        >>> shift_of_unions(sums, sizes, torch.tensor([[True, False, True]]), torch.tensor([[False, True, False]]))
+        tensor([[-2.5000]], dtype=torch.float64)
+
+    """
+    sums = sums.double()
+    totals = totals.to(sums)
+    a, b = ((side @ sums) / (side @ totals) for side in (in_a.to(sums), in_b.to(sums)))
+    shift = a - b
+    return torch.where(shift.abs() > _ROUNDING * (sums / totals).abs().amax(0), shift, 0)
 
 
 def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
+import torch
+
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.groups import grouping
@@ -71,6 +73,7 @@ class Job:
         reading: Options for reading the images.
         num_folds: Number of folds of images that the statistics keep; None for none.
         groups: Images that share a fold, see :func:`group_names`; by default those of equal pixels.
+        folds: Fold of each image, by its number in the source; None for folds by groups.
 
     """
 
@@ -79,6 +82,7 @@ class Job:
     reading: Reading
     num_folds: int | None = None
     groups: Groups | None = None
+    folds: Sequence[int] | None = None
 
     @classmethod
     def for_dnas(
@@ -205,10 +209,13 @@ class Job:
         if splits is not None and not splits:
             return
         group_of = grouping(whole, self.groups) if self.num_folds is not None else None
-        notes = None if self.num_folds is None else ImageNotes(None if group_of else self.num_folds)
+        by_content = self.folds is None and group_of is None
+        notes = None if self.num_folds is None else ImageNotes(self.num_folds if by_content else None)
         for part in activate(images, self.extractor, self.reading, notes, splits, size):
             if self.num_folds is None or not part.places:
                 folds = None
+            elif self.folds is not None:
+                folds = torch.tensor([self.folds[number] for number in _numbers(images, part.places)])
             elif group_of is None:
                 folds = part.notes["folds"]
             else:

@@ -31,6 +31,7 @@ from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.loading import is_small_job, number_of
 from torchmetrics_dna.jobs.measure import Measured, measure
+from torchmetrics_dna.jobs.pairs import folds_of_pairs
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
+    from torchmetrics_dna.jobs.pairs import Pairs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
@@ -67,6 +69,7 @@ class Arguments:
     confidence: float = 0.95
     num_folds: int = NUM_FOLDS
     groups: Groups | tuple[Groups, ...] | None = None
+    pairs: Pairs | None = None
     reading: Reading | None = None
     distributed: bool = False
     on: Engine | str | None = None
@@ -82,6 +85,7 @@ class Sides:
         plan: Plan of the evidence for fd, or None.
         words: Names of neurons and changes of images, as keyword arguments of :class:`Comparison`.
         few: True if sides and images are so few that loading numba would take longer than the work.
+        paired: True if the images of the sides are pairs, in the same folds.
 
     """
 
@@ -90,6 +94,7 @@ class Sides:
     plan: Plan | None
     words: dict[str, Any]
     few: bool
+    paired: bool = False
 
 
 def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
@@ -107,13 +112,22 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     dnas = [side for side in opened if isinstance(side, DNA)]
     distances = resolve_distances(arguments.metrics, dnas)
     _check_certainty(arguments.confidence, arguments.num_folds)
+    num_folds, paired = arguments.num_folds, bool(arguments.pairs)
+    folds: Sequence[Sequence[int] | None] = [None] * len(opened)
+    if arguments.pairs:
+        if arguments.groups is not None or not num_folds:
+            conflict = "groups" if num_folds else "num_folds"
+            raise ValueError(
+                f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
+            )
+        folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
     if len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
         return Sides(map(_as_measured, dnas), distances, None, _words(arguments, dnas[0]), _is_small_job(opened))
     kinds = kinds_for(distances)
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, num_folds, plan = resolved.extractor, arguments.num_folds, None
+    extractor, plan = resolved.extractor, None
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     if arguments.on is None:  # an engine keeps nothing of single images
@@ -122,21 +136,22 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     job, resolved_dnas = job.also(**_kept_for(distances, plan, network)), iter(resolved.dnas)
     grouped = _groups_of_sides(arguments.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
+    jobs = [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)]
 
     def measured() -> Iterator[Measured]:
         cached: dict[tuple[str | None, int], Measured] = {}  # cache of sides that occur again
-        for i, (side, groups) in enumerate(zip(opened, grouped, strict=True)):
+        for i, side in enumerate(opened):
             if isinstance(side, DNA):
                 yield _as_measured(next(resolved_dnas))
                 continue
             result = cached.get(keys[i])
             if result is None:
-                result = measure(replace(job, groups=groups), side, distributed=arguments.distributed, on=arguments.on)
+                result = measure(jobs[i], side, distributed=arguments.distributed, on=arguments.on)
             if keys[i][0] is not None and keys[i] in keys[i + 1 :]:
                 cached[keys[i]] = result
             yield result
 
-    return Sides(measured(), distances, plan, _words(arguments, extractor), _is_small_job(opened))
+    return Sides(measured(), distances, plan, _words(arguments, extractor), _is_small_job(opened), paired)
 
 
 def _place(side: Any) -> str | None:

@@ -71,6 +71,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
         reduction: MetricReduction,
         weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
         debias: bool = False,
+        pairs: bool = False,
         **kwargs: Any,
     ) -> None:
         reference: Any = resolved.dnas[0] if resolved.dnas else None
@@ -81,15 +82,18 @@ class DNAMetric(ImageMetric, Generic[_D]):
             raise ValueError(
                 f"Argument `reduction` expected to be {', '.join(others)} or {last}, but got {reduction!r}"
             )
-        if not isinstance(debias, bool):
-            raise ValueError("Argument `debias` expected to be a bool")
+        for name, value in (("debias", debias), ("pairs", pairs)):
+            if not isinstance(value, bool):
+                raise ValueError(f"Argument `{name}` expected to be a bool")
+        if pairs and not isinstance(statistic, FoldedStatistic):
+            raise ValueError("Argument `pairs` goes with `num_folds` or `debias`; give num_folds=20")
         self.classes = statistic.names if isinstance(statistic, ClassedStatistic) else None
         if reduction == "class" and self.classes is None:
             raise ValueError("Argument `reduction` is 'class', but there are no classes; give the metric `classes`")
         for name, value in (("debias", debias), ("reference", reference)):
             if self.classes and value:
                 raise ValueError(f"Argument `classes` does not go with `{name}`; leave one of the two out")
-        self.reduction, self.debias = reduction, debias
+        self.reduction, self.debias, self.pairs = reduction, debias, pairs
         if reference is not None:
             check_comparable(reference, self._dna("fake"))
         if self.distance.grain == "neuron":
@@ -117,7 +121,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
             imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
             real: Whether they are real images.
             groups: Group of each image, such as the name of its clip; images of one group share a fold. By default
-                images of equal pixels do.
+                images of equal pixels do. With ``pairs``, the pair of each image.
             classes: Class of each image, by number or name, if the metric has classes. A CUDA tensor forces a sync;
                 pass classes on the CPU.
 
@@ -128,6 +132,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         """
         side = self._side_of(real)
         self._check(imgs)
+        if self.pairs and groups is None:
+            raise ValueError("Argument `groups` expected to have the pair of each image, since `pairs` is True")
         self._add(side, imgs, _keys(self._statistic, imgs, groups, classes))
 
     def to_dna(self, real: bool) -> _D:
@@ -242,7 +248,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
         """Return the distance between the sides; RuntimeError if one has too few images."""
         sides = self._dna("real"), self._dna("fake")
-        return self.distance.result(*sides, self._weights, confidence=confidence, with_evidence=with_evidence)
+        options: dict[str, Any] = {"with_evidence": with_evidence, "paired": self.pairs}
+        return self.distance.result(*sides, self._weights, confidence=confidence, **options)
 
     def _reduce(self, result: Result) -> Value:
         if self.reduction == "layer":
@@ -279,7 +286,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         if not isinstance(self._statistic, FoldedStatistic):
             return None
         weights = torch.full((self._terms.total,), 1 / self._terms.total) if self._weights is None else self._weights
-        result = self.distance.result(self._dna("real"), self._dna("fake"), weights)  # of properties of images, too
+        sides = self._dna("real"), self._dna("fake")
+        result = self.distance.result(*sides, weights, paired=self.pairs)  # of properties of images, too
         return None if result.evidence is None else result.evidence.test
 
     def _evidence(self, confidence: float = 0.95) -> Evidence:

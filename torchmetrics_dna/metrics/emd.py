@@ -65,6 +65,9 @@ class DNAEMD(DNAMetric[HistogramDNA]):
             :meth:`evidence`. Twenty make the state three times as large; the distance is the same.
         debias: Whether to correct the distance for the sampling noise of finite sets. This needs folds (by default 20)
             with images in 5 of them on each side; the value is 0 if nothing is left of it.
+        pairs: Whether images of both sides correspond, such as originals and their compressed versions: ``update`` then
+            takes the pair of each image as ``groups``, the same for both, and evidence and debiased distances are those
+            of pairs. Of few pairs keep many folds, such as 100.
         classes: Number of classes of images to keep, or their names. ``update`` then takes the class of each image;
             ``reduction="class"`` returns a distance for each class, and any other the distance of all images. The state
             grows by that factor: 1,000 classes of the default extractor take 1.7 GB with ``num_bins=50``.
@@ -104,6 +107,7 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         reduction: MetricReduction = "mean",
         num_folds: int | None = None,
         debias: bool = False,
+        pairs: bool = False,
         classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -111,6 +115,6 @@ class DNAEMD(DNAMetric[HistogramDNA]):
         of_fold = replace(resolved, num_bins=bins_of_folds(resolved.num_bins)).histogram_statistic()
         statistic = in_groups(resolved.histogram_statistic(), of_fold, num_folds, debias, classes)
         super().__init__(
-            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, **kwargs
+            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )
         self.num_bins, self.neuron_weights = resolved.num_bins, self._weights

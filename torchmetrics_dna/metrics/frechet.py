@@ -66,6 +66,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
             scalars, one for each class that has two images on both sides.
         num_folds: As for :class:`DNAEMD`; with ``statistics="means"``.
         debias: As for :class:`DNAEMD`.
+        pairs: As for :class:`DNAEMD`.
         classes: As for :class:`DNAEMD`; a class of the default extractor takes 33 KB a side.
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
@@ -104,6 +105,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         reduction: MetricReduction = "mean",
         num_folds: int | None = None,
         debias: bool = False,
+        pairs: bool = False,
         classes: int | Sequence[str] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -120,6 +122,6 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
         total: DNAStatistic[Any] = resolved.histogram_statistic() if from_histograms else moments
         statistic = in_groups(total, moments, num_folds, debias, classes)
         super().__init__(
-            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, **kwargs
+            resolved, statistic, reset_real_features, normalize, reduction, neuron_weights, debias, pairs, **kwargs
         )
         self.statistics, self.neuron_weights = statistics, self._weights

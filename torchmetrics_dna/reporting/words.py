@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.files.visible import ends_in_words, in_words, number, p_in_words
+from torchmetrics_dna.files.visible import in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
 from torchmetrics_dna.version import __version__
 
@@ -34,7 +34,7 @@ def verdict(comparison: Comparison) -> str:
             f"A and B are {number(emd)} bins apart. Whether that is more than noise can't be said: that takes"
             f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
-    ends = f"{interval.confidence:.0%} interval {ends_in_words(interval.low, interval.high)}"
+    ends = f"{interval.confidence:.0%} interval {interval.ends}"
     debiased = f"without what noise adds, {number(interval.value)} ({ends})"
     if p is None:
         return (
@@ -44,15 +44,10 @@ def verdict(comparison: Comparison) -> str:
     if p > SIGNIFICANT:
         return (
             f"No difference between A and B can be shown ({p_in_words(p)}): {plain}, and chance alone would give"
-            f" {number(comparison.null)} to equal sets of this size."
+            f" {number(comparison.null)} to equal sets of this size. Without what noise adds, it is at most"
+            f" {number(interval.high)} ({interval.confidence:.0%} interval)."
         )
-    lead = f"B differs from A ({p_in_words(p)}), {_where(comparison)}"
-    if interval.value == 0:
-        return (
-            f"{lead}. How large the difference is over all neurons can't be said from these images: without what noise"
-            f" adds, nothing is left of dna-emd ({ends})."
-        )
-    return f"{lead}: {plain}; {debiased}."
+    return f"B differs from A ({p_in_words(p)}), {_where(comparison)}: {plain}; {debiased}."
 
 
 def _where(comparison: Comparison) -> str:
@@ -72,7 +67,7 @@ def made_with(comparison: Comparison) -> str:
         comparison.extractor,
         f"{comparison.neurons.total:,} neurons in {len(comparison.neurons)} layers",
         f"{comparison.num_bins:,} bins" if comparison.num_bins else "",
-        f"{interval.num_folds} folds" if interval else "",
+        f"{interval.num_folds} folds{' of pairs' * comparison.paired}" if interval else "",
     ]
     return ", ".join(filter(None, parts))
 

@@ -1,0 +1,204 @@
+"""Pairs of images that correspond: against tests and jackknives of pairs written out, on photographs."""
+
+from __future__ import annotations
+
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from networks import pixels
+from PIL import Image
+
+from torchmetrics_dna import DNAEMD, DNAFrechet, compare, make_dna
+from torchmetrics_dna.demo import jpeg, photographs
+from torchmetrics_dna.images import Reading
+
+PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
+COPIES = [jpeg(photo, strength=4) for photo in PHOTOS]
+EXTRACTOR, RANGES = pixels()
+OPTIONS = {"ranges": RANGES, "num_bins": 40, "metrics": ["dna-emd"]}
+
+
+def histograms(pictures: list[np.ndarray]) -> np.ndarray:
+    """Of each image alone, ``(images, N, bins)``."""
+    alone = [make_dna(picture[None], EXTRACTOR, ranges=RANGES, num_bins=40) for picture in pictures]
+    return np.stack([dna.counts.numpy() for dna in alone])
+
+
+def emd(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of each neuron, between sums of histograms of images."""
+    a, b = (x.sum(0).cumsum(1) / x.sum((0, 2))[:, None] for x in (a, b))
+    return np.abs(a - b).sum(1)
+
+
+def test_against_exchanges_and_a_jackknife_written_out() -> None:
+    found = compare(PHOTOS, COPIES, EXTRACTOR, pairs=True, **OPTIONS)
+    a, b = histograms(PHOTOS), histograms(COPIES)
+    values, n = emd(a, b), len(a)
+    assert found["dna-emd"].value == pytest.approx(values.mean(), rel=1e-9)
+
+    def square(rows: np.ndarray, others: np.ndarray) -> float:
+        return emd(rows, others).mean() ** 2
+
+    left = np.array([square(np.delete(a, k, 0), np.delete(b, k, 0)) for k in range(n)])
+    bias = (n - 1) * (left.mean() - square(a, b))
+    jackknife = found["dna-emd"].evidence.jackknife
+    assert jackknife.left == pytest.approx(square(a, b) - bias, rel=1e-9)
+    assert jackknife.variance == pytest.approx((n - 1) / n * np.square(left - left.mean()).sum(), rel=1e-9)
+    assert jackknife.freedom == pytest.approx(n - 1)
+
+    rows, shifts, overlap = [], [], []
+    middles = np.arange(40)
+    for keeps in product([True, False], repeat=n):
+        keep = np.array(keeps)[:, None, None]
+        sides = np.where(keep, a, b), np.where(keep, b, a)
+        rows.append(emd(*sides))
+        shifts.append(np.subtract(*(x.sum(0) @ middles / x.sum((0, 2)) for x in sides)))
+        overlap.append((2 * np.mean(keeps) - 1) ** 2)
+    rows, shifts = np.array(rows), np.array(shifts)
+
+    def standard(x: np.ndarray) -> np.ndarray:
+        return np.divide(x - x.mean(0), x.std(0), out=np.zeros_like(x), where=x.std(0) > 1e-9)
+
+    squares = np.divide(shifts**2, (shifts**2).mean(0), out=np.zeros_like(shifts), where=abs(shifts).max(0) > 1e-9)
+    z = standard(rows)
+    columns = EXTRACTOR.neurons.slices.values()
+    kinds = [
+        standard(np.stack([z[:, c].mean(1) for c in columns], 1)).max(1),
+        standard(np.stack([squares[:, c].mean(1) for c in columns], 1)).max(1),
+        z.max(1),
+    ]
+    overall = np.max([standard(kind) for kind in kinds], 0)
+    assert found.p_value == np.mean(overall >= overall[0] - 1e-9)
+    assert found["dna-emd"].evidence.test.exact
+    assert found.least_p_value == 2 / 2**n
+    share = np.mean(overlap)
+
+    def debiased(x: np.ndarray) -> np.ndarray:
+        return x[0] ** 2 - np.maximum(0, np.mean(x**2, 0) - share * x[0] ** 2) / (1 - share)
+
+    belief = max(0, 1 - found.p_value / 0.2)
+    expected = max(debiased(rows.mean(1)), (belief * np.maximum(0, debiased(rows)) ** 0.5).mean() ** 2)
+    assert found["dna-emd"].evidence.centre == pytest.approx(expected, rel=1e-9)
+
+
+def test_pairs_find_what_independent_sides_do_not() -> None:
+    slight = [np.clip(photo.astype(int) + 1, 0, 255).astype(np.uint8) for photo in PHOTOS]
+    assert compare(PHOTOS, slight, EXTRACTOR, **OPTIONS).p_value > 0.05
+    found = compare(PHOTOS, slight, EXTRACTOR, pairs=True, **OPTIONS)
+    assert found.p_value == found.least_p_value == 2 / 256
+    assert found.interval.value > 0
+    assert not any("independent" in notice or "nearly like images of A" in notice for notice in found.notices)
+    equal = compare(PHOTOS, PHOTOS, EXTRACTOR, pairs=True, **OPTIONS)
+    assert (equal["dna-emd"].value, equal.p_value, equal.interval.value) == (0, 1, 0)
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Originals, and copies in another format and of names that sort otherwise below a folder."""
+    folder = tmp_path_factory.mktemp("pairs")
+    for name, pictures, end in (("originals", PHOTOS, "png"), ("copies", COPIES, "jpeg")):
+        for i, picture in enumerate(pictures):
+            path = folder / name / f"{'ab'[i % 2]}" / f"photo {i}.{end}"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(picture).save(path, **({"quality": 100, "subsampling": 0} if end == "jpeg" else {}))
+    return folder / "originals", folder / "copies"
+
+
+def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
+    found = compare(*folders, EXTRACTOR, pairs="name", **OPTIONS)
+    by_function = compare(*folders, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
+    listed = sorted(folders[1].rglob("*.jpeg"), key=lambda path: path.stem, reverse=True)
+    in_another_order = compare(folders[0], listed, EXTRACTOR, pairs=lambda name: Path(name).stem, **OPTIONS)
+    for other in (by_function, in_another_order):
+        assert (other.p_value, other.interval) == (found.p_value, found.interval)
+    assert found.p_value < compare(*folders, EXTRACTOR, **OPTIONS).p_value
+    assert found.to_dict()["paired"]
+    several = compare(folders[0], {"same": folders[0], "copies": folders[1]}, EXTRACTOR, pairs="name", **OPTIONS)
+    assert several["copies"].interval == found.interval
+
+
+def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    copies = compare(*folders, EXTRACTOR, **OPTIONS)
+    assert any("no independent samples" in notice and "compare them as `pairs`" in notice for notice in copies.notices)
+    assert not copies.paired
+    for name in ("photo", "0"):
+        for i, photo in enumerate(PHOTOS):  # others than those of their names
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(255 - photo.transpose(1, 0, 2)).save(tmp_path / name / f"{name} {i}.png".replace("0 ", "0"))
+    offered = "8 images of B have names of images of A; if these show the same, compare them as `pairs`"
+    assert any(offered in notice for notice in compare(folders[0], tmp_path / "photo", EXTRACTOR, **OPTIONS).notices)
+    numbered = compare(tmp_path / "0", tmp_path / "0", EXTRACTOR, pairs="name", **OPTIONS)
+    assert numbered.paired
+    for sides in ((tmp_path / "0", list((tmp_path / "0").iterdir())), (PHOTOS, [255 - photo for photo in PHOTOS])):
+        assert not any("have names of" in notice for notice in compare(*sides, EXTRACTOR, **OPTIONS).notices)
+
+
+def test_many_pairs_share_folds() -> None:
+    photos = [PHOTOS[i % 8] // (1 + i // 8) for i in range(56)]
+    found = compare(photos, [photo // 2 for photo in photos], EXTRACTOR, pairs=True, num_folds=10, **OPTIONS)
+    assert found.interval.num_folds == 10
+    assert found.p_value <= 0.05
+
+
+@pytest.mark.parametrize(
+    ("pairs", "options", "message"),
+    [
+        (True, {"b": COPIES[:7]}, "has 8 images and .* 7 images; leave out those without a partner"),
+        ("names", {}, "expected to be True, 'name' or a function of an image's name, but got 'names'"),
+        ("name", {"b": COPIES[:7]}, "finds no partner in .* for 1 image of .*, such as 'image 7'; leave them out"),
+        (lambda _: "x", {}, "gives 'x' to 8 images of .*; give one that tells them apart"),
+        (True, {"groups": "folder"}, "`pairs` does not go with `groups`"),
+        (True, {"num_folds": 0}, "`pairs` does not go with `num_folds`"),
+        (True, {"by": "folder"}, "`pairs` is for whole sets"),
+    ],
+)
+def test_mistakes(pairs: object, options: dict[str, object], message: str) -> None:
+    b = options.pop("b", COPIES)
+    with pytest.raises(ValueError, match=message):
+        compare(PHOTOS, b, EXTRACTOR, pairs=pairs, **OPTIONS, **options)
+
+
+def test_a_dna_has_no_pairs() -> None:
+    with pytest.raises(ValueError, match="takes images by number on all sides, but got a DNA"):
+        compare(make_dna(PHOTOS, EXTRACTOR, ranges=RANGES, num_bins=40), COPIES, pairs=True)
+
+
+def test_a_pair_of_which_one_cannot_be_read(folders: tuple[Path, Path], tmp_path: Path) -> None:
+    for i, copy in enumerate(sorted(folders[1].rglob("*.jpeg"))):
+        (tmp_path / f"{copy.stem}.jpeg").write_bytes(copy.read_bytes() if i else b"damaged")
+    by_stem = {"pairs": lambda name: Path(name).stem, "reading": Reading(skip_unreadable=True)}
+    with pytest.raises(RuntimeError, match="leave both out if one can't be read"):
+        compare(folders[0], tmp_path, EXTRACTOR, **by_stem, **OPTIONS)
+
+
+def test_five_pairs_are_too_few() -> None:
+    found = compare(PHOTOS[:5], COPIES[:5], EXTRACTOR, pairs=True, **OPTIONS)
+    assert found.least_p_value == 2 / 32
+    assert any("5 folds of pairs can't give a p-value below 0.062" in notice for notice in found.notices)
+
+
+@pytest.mark.parametrize("kind", [DNAEMD, DNAFrechet])
+def test_metrics_take_pairs_by_groups(kind: type) -> None:
+    settings = {"ranges": RANGES, "num_bins": 40} if kind is DNAEMD else {}
+    metric = kind(EXTRACTOR, num_folds=64, pairs=True, debias=True, **settings)
+    originals, copies = (torch.from_numpy(np.stack(x)).permute(0, 3, 1, 2) for x in (PHOTOS, COPIES))
+    with pytest.raises(ValueError, match="`groups` expected to have the pair of each image, since `pairs` is True"):
+        metric.update(originals, real=True)
+    names = [f"photo {i}" for i in range(8)]
+    metric.update(originals, real=True, groups=names)
+    metric.update(copies.flip(0), real=False, groups=names[::-1])
+    name = "dna-emd" if kind is DNAEMD else "dna-fd"
+    options = OPTIONS | {"metrics": [name]} if kind is DNAEMD else {"metrics": [name]}
+    expected = compare(PHOTOS, COPIES, EXTRACTOR, pairs=True, **options)
+    found = metric.evidence()
+    assert len({fold.num_images for fold in metric.to_dna(True).folds} - {0}) == 1, "each pair has a fold of its own"
+    assert found.test.p_value == pytest.approx(expected.p_value)
+    assert float(metric.compute()) == pytest.approx(expected[name].debiased)
+    metric.update(originals[:1], real=True, groups=["another"])
+    with pytest.raises(RuntimeError, match="give both images of each pair"):
+        metric.compute()
+    with pytest.raises(ValueError, match="`pairs` goes with `num_folds` or `debias`"):
+        kind(EXTRACTOR, pairs=True, **settings)
