@@ -168,7 +168,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     )
     assert run(monkeypatch, "compare", real, fake, "--by", labels, *options, "--format", "csv") == 0
     rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
-    alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=0)
+    alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=None)
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
     gate = ("--fail-above", "0.01", "--format", "markdown")
     assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options, *gate) == 1

@@ -71,7 +71,7 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert "but not surely nearer than set" in alike.verdict
     same = compare(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
     assert same.p_values == {"a": None, "b": pytest.approx(1)}
-    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
+    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **OPTIONS)
     assert untested.p_values == dict.fromkeys(SETS)
     assert untested.best == "step_2000"
     assert "without folds of images nobody knows how surely" in untested.verdict

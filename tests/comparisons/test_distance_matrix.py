@@ -43,7 +43,9 @@ def compared() -> DistanceMatrix:
 def test_figures_are_those_of_single_comparisons(compared: DistanceMatrix) -> None:
     names, metrics = list(SETS), ["dna-fd", "fd", "kid"]
     for i, j in combinations(range(4), 2):
-        pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
+        pair = compare(
+            SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=None, **FIXED
+        )
         for name in metrics:
             assert float(compared.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
             for layer, values in compared.layers[name].items():

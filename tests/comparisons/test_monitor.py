@@ -44,7 +44,7 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     windows = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, reading=Reading(batch_size=5))]
     assert [window.number for window in windows] == list(range(1, 20))  # one image is left over
     for window, first in zip(windows, range(0, len(STREAM), 7), strict=False):
-        alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
+        alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=None)
         assert window.value == pytest.approx(alone[window.distance].value, rel=1e-9)
     assert [window.evidence is None for window in windows] == [True] * 8 + [False] * 11
     assert [window.changed for window in windows[:12]] == [False] * 12

@@ -36,7 +36,7 @@ def test_what_came_and_went() -> None:
     assert len(versions.added) == 35  # an image that stands there twice was added once
     assert not set(versions.added) & set(versions.edited)
     assert ("image 0", "image 79") in versions.renamed
-    comparison = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    comparison = compare(old, new, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert torch.equal(versions.whole["dna-emd"].values, comparison["dna-emd"].values)
     assert versions.whole.p_value is None
     added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
@@ -53,9 +53,9 @@ def test_equal_and_disjoint_versions() -> None:
     same = diff(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
     assert (same.added, same.removed, same.whole, same.of_added) == ([], [], None, None)
     assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
-    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert disjoint.of_added is None
-    comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert disjoint.whole["dna-emd"].value == pytest.approx(
         comparison["dna-emd"].value, rel=1e-12
     )  # of few images, by torch alone

@@ -69,7 +69,7 @@ def compare(
         "neuron_names": neuron_names,
         "changes": changes,
         "confidence": confidence,
-        "num_folds": num_folds,
+        "num_folds": num_folds or None,
         "groups": groups,
         "pairs": pairs and pairs.pairs,
     }

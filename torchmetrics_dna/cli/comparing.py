@@ -40,6 +40,7 @@ def _of_two(result: Comparison) -> Printout:
     sentences = [verdict(result), *result.explain().sentences] if "dna-emd" in result else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
+    tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
     return Printout(result.to_dict(), result.rows(), sentences, [distances_table(result), *tables], text)
 

@@ -50,7 +50,9 @@ def diff(
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        versions = compare_versions(old, new, changes=changes, num_folds=num_folds, **with_progress(options, report))
+        versions = compare_versions(
+            old, new, changes=changes, num_folds=num_folds or None, **with_progress(options, report)
+        )
     write(_output_of(versions), form, output)
     print_unreadable(versions.unreadable)
     if fail_if_different and (versions.added or versions.removed or versions.edited):
