@@ -8,6 +8,7 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.verdict import verdict
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, distance_named, flat_figures
 from torchmetrics_dna.dna.explanation import (
@@ -270,25 +271,28 @@ class Comparison(Results["Result"]):
             for i in chosen
         ]
 
-    def explain(self, names: tuple[str, str] = ("A", "B")) -> Explanation:
+    def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and named changes that explain it.
 
         Args:
-            names: Names of A and B.
+            names: Names of A and B; by default :attr:`names`.
 
         """
+        test, p, properties = self._test, self.p_value, None
+        if self.properties is not None:
+            of_properties = self.p_value_of_properties
+            sides = [side.any for side in self.properties._sides()]
+            properties = property_differences(sides[0], sides[1], self.properties._test)
+            if of_properties is not None and of_properties > SIGNIFICANT:
+                properties = []
+        tested = test if test is None or p is None else replace(test, p_value=p)
         a, b = (side.any for side in self._sides())
-        if self.properties is None:
-            return explain(a, b, self._test, self.changes, names)
-        test, p = self._test, self.p_value
-        explanation = explain(
-            a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names
-        )
-        p = self.p_value_of_properties
-        if p is not None and p > SIGNIFICANT:
-            return replace(explanation, properties=[])
-        a, b = (side.any for side in self.properties._sides())
-        return replace(explanation, properties=property_differences(a, b, self.properties._test))
+        return explain(a, b, tested, self.changes, names or self.names, properties)
+
+    @property
+    def verdict(self) -> str:
+        """What B looks like, how far it is from A by dna-emd, and how sure that is; empty without dna-emd."""
+        return verdict(self) if "dna-emd" in self else ""
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -325,6 +329,7 @@ class Comparison(Results["Result"]):
             },
             "null": self.null,
             "notices": self.notices,
+            "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
             "num_images": self.num_images,
             "paired": self.paired,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.files.visible import images_in_words, percent
 from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.singles.nearest import COPY
 
@@ -71,8 +71,8 @@ class Ranking:
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
             notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {COPY:.0%} as far from an"
-                " image that was looked up as that image is from all others there"
+                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {percent(COPY)} as far"
+                " from an image that was looked up as that image is from all others there"
             )
         return notices
 
