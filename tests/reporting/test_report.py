@@ -63,7 +63,8 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
     assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna-emd'].value:.4g}"
-    assert f"dna-emd, corrected for sampling noise: {interval.value:.3g} bins (95 % interval {interval.low:.3g} to {interval.high:.3g})" in page.text
+    figures = f"{interval.value:.3g} bins (95 % interval {interval.low:.3g} to {interval.high:.3g})"
+    assert f"dna-emd, corrected for sampling noise: {figures}" in page.text
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
