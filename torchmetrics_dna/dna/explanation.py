@@ -45,7 +45,7 @@ _MOVES = {
     "occlusion": ("dark pixels", 1),
 }
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-_LIKE_NONE = ", but not as by blur, noise, compression or any other change known"
+_LIKE_NONE = "; no known change, such as blur or JPEG compression, explains it"
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 
 
@@ -83,8 +83,8 @@ class Explanation:
     Attributes:
         p_value: P-value of the test for any difference; None without one.
         properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little,
-            None without a dictionary of changes for the extractor, or without a shift to explain.
+        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little or
+            a property contradicts them, None without a dictionary of changes for the extractor, or without a shift.
         unexplained: Share of the shift of all neurons that these changes, or else the best available, do not explain.
         names: Names of A and B.
 
