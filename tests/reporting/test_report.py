@@ -280,7 +280,10 @@ def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -
             assert not lines[i]
             continue
         position = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
-        assert lines[i] == f"one bin, {position}, holds {share_a[place]:.0%} of A and {share_b[place]:.0%} of B"
+        assert (
+            lines[i]
+            == f"one bin, {position}, holds {share_a[place] * 100:.0f} % of A and {share_b[place] * 100:.0f} % of B"
+        )
     assert 0 < sum(map(bool, lines)) < len(lines)
     assert sorted(page.data["spike"]) == sorted(lines)
 

@@ -225,7 +225,7 @@ def short_names(labels: Sequence[str]) -> list[str]:
 
 
 def names_of(a: Any, b: Any) -> tuple[str, str]:
-    """Return the names of two sets in sentences: their short paths, or "A" and "B".
+    """Return the names of two sets in sentences: their short paths, or "A" and "B", also where paths are the same.
 
     Example:
         >>> names_of("data/photos/", "data/generated/"), names_of("photos/", [])
@@ -233,7 +233,7 @@ def names_of(a: Any, b: Any) -> tuple[str, str]:
 
     """
     first, second = short_names([label(side, letter).rstrip("/") or "/" for side, letter in ((a, "A"), (b, "B"))])
-    return first, second
+    return (first, second) if first != second else ("A", "B")
 
 
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
