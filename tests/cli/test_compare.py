@@ -12,7 +12,7 @@ from golden import GOLDEN, load
 from PIL import Image
 
 import torchmetrics_dna.cli.console as console
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import DEGRADATIONS, blur, photographs
 
 A, B = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
 OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
@@ -211,6 +211,8 @@ def test_the_demo_prints_and_plots(
 ) -> None:
     assert run(monkeypatch, "demo", "--num-images", "2", "-o", str(tmp_path / "demo.png")) == 0
     with Image.open(tmp_path / "demo.png") as figure:
-        assert figure.width > 1000
-    printed = capsys.readouterr().out
+        assert 600 < figure.width < figure.height < 1200  # upright, for a phone
+    printed, talk = capsys.readouterr()
+    assert talk.startswith(f"Comparing 2 photographs with {3 * len(DEGRADATIONS)} degraded copies\n")
+    assert "images through the network: 20 of 20\n" in talk
     assert all(name in printed for name in ("blur", "noise", "JPEG"))

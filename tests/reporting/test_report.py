@@ -280,10 +280,8 @@ def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -
             assert not lines[i]
             continue
         position = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
-        assert (
-            lines[i]
-            == f"one bin, {position}, holds {share_a[place] * 100:.0f} % of A and {share_b[place] * 100:.0f} % of B"
-        )
+        in_a, in_b = (f"{100 * share[place]:.0f} %" for share in (share_a, share_b))
+        assert lines[i] == f"one bin, {position}, holds {in_a} of A and {in_b} of B"
     assert 0 < sum(map(bool, lines)) < len(lines)
     assert sorted(page.data["spike"]) == sorted(lines)
 
