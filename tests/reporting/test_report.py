@@ -65,13 +65,12 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     interval = expected.interval
     assert f"dna-emd is {expected['dna-emd'].value:.4g} bins" in page.text
     assert f"without what noise adds, {interval.value:.4g}" in page.text
-    assert f"(95% interval {interval.low:.4g} to {interval.high:.4g})" in page.text
+    assert f"(95% interval {interval.ends})" in page.text
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
         assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
-        interval_of_layer = expected["dna-emd"].layers[layer].interval
-        ends = f"{interval_of_layer.low:.4g} to {interval_of_layer.high:.4g}"
+        ends = expected["dna-emd"].layers[layer].interval.ends
         assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
         assert row[-1] == f"{figures['dna_frechet']:.4g}"
     for neuron in expected.top_neurons(12):
