@@ -69,7 +69,7 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
         "compare nowhere anywhere": 2,
         "rank . --reference . --batch-size 0": 2,
         f"info {FILES / 'histogram.dna.npz'}": 0,
-        f"info {FILES / 'layer-gaussian.dna.npz'} --json": 0,
+        f"info {FILES / 'layer-gaussian.dna.npz'} --format json": 0,
         "info nowhere": 2,
         "extractors": 0,
     }

@@ -44,7 +44,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     a, b = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
     options = ("compare", a, b, "--layers", "block_0", "--metrics", ",".join(NAMES))
-    assert run(monkeypatch, *options, "--json") == 0
+    assert run(monkeypatch, *options, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert all(found[DISTANCES[name].key] > 0 for name in NAMES)
     assert found["kid_std"] > 0

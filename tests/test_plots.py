@@ -139,7 +139,7 @@ def test_names_of_the_user_and_axes_of_the_user(comparison: object) -> None:
 
 def test_paths_are_names(photo_folder: Path, tmp_path: Path) -> None:
     make_dna(PHOTOS[:2], layers=["block_0"]).save(tmp_path / "made.npz")
-    comparison = compare(photo_folder, tmp_path / "made.npz", num_folds=0)
+    comparison = compare(photo_folder, tmp_path / "made.npz", num_folds=None)
     assert comparison.names == ("photos", "made.npz")
     assert versus(comparison) == "photos (12 images) against made.npz (2 images), efficientnet_lite0"
 

@@ -24,7 +24,7 @@ CLASSES = ["x", "y"] * 6
 RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
     "two sets": (lambda: compare(A, B, EXTRACTOR, **FIXED), "Comparison("),
     "two sets by several distances": (
-        lambda: compare(A, B, EXTRACTOR, metrics=["fd", "kid"], num_folds=0, **FIXED),
+        lambda: compare(A, B, EXTRACTOR, metrics=["fd", "kid"], num_folds=None, **FIXED),
         "Comparison(",
     ),
     "a single image": (lambda: compare(A[:1], B, EXTRACTOR, **FIXED), "Comparison("),
@@ -33,7 +33,7 @@ RESULTS: dict[str, tuple[Callable[[], Any], str]] = {
         "Comparisons(2 sets with the reference, best ",
     ),
     "classes": (
-        lambda: compare(A, B, EXTRACTOR, by=(CLASSES, CLASSES), num_folds=0, **FIXED),
+        lambda: compare(A, B, EXTRACTOR, by=(CLASSES, CLASSES), num_folds=None, **FIXED),
         "ClassComparisons(2 classes, furthest ",
     ),
     "all with all": (

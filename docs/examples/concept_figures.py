@@ -37,7 +37,7 @@ def main() -> None:
     photos = photographs(24)
     blurred = [blur(photo, strength=3) for photo in photos]
     extractor = DNAExtractor()
-    result = compare(photos, blurred, extractor, num_folds=0)
+    result = compare(photos, blurred, extractor, num_folds=None)
     figures = {
         "neurons": neurons_of(extractor, photos[3]),
         "emd": emd_of(result),

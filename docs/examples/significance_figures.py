@@ -1,4 +1,4 @@
-"""Figures for the page on significance: no difference, a small one and a large one, between crops of photographs.
+"""Figures for the page on reading the numbers: no, a small and a large difference between crops of photographs.
 
 python significance_figures.py -o ../significance
 """

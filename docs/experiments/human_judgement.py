@@ -82,7 +82,7 @@ def of_models(
         )
     found: dict[str, list[float]] = {name: [] for name in DISTANCES}
     for model in models:
-        one = compare(real, generated / model, extractor, metrics=DISTANCES, num_folds=0)
+        one = compare(real, generated / model, extractor, metrics=DISTANCES, num_folds=None)
         for name in DISTANCES:
             found[name].append(one[name].value)
         print(model, *(f"{name} {found[name][-1]:.4g}" for name in DISTANCES), sep=", ", flush=True)

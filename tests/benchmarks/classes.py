@@ -31,7 +31,9 @@ def read_by_class(classes: int) -> Any:
 
     by = np.repeat(np.arange(classes), EACH).tolist()
     extractor, reading = DNAExtractor(input_size=SIDE), Reading(num_workers=0)
-    comparisons = compare(images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=0, reading=reading)
+    comparisons = compare(
+        images(len(by), 0), images(len(by), 1), extractor, by=(by, by), num_folds=None, reading=reading
+    )
     return f"total dna-emd {comparisons.total['dna-emd'].value:.3f}"
 
 

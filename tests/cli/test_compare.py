@@ -19,7 +19,7 @@ OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 
 def test_json_for_programs(tmp_path: Path) -> None:
-    done = in_processes(tmp_path, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--json", world=1)
+    done = in_processes(tmp_path, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json", world=1)
     found, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
     assert found["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
     assert found["dna_frechet"] == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
@@ -36,7 +36,19 @@ def test_json_for_programs(tmp_path: Path) -> None:
 def test_processes_share_the_images(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["compare", A, B, "--layers", "block_0,block_6", "--ranges", "auto", "--json", "--batch-size", "1"]
+    options = [
+        "compare",
+        A,
+        B,
+        "--layers",
+        "block_0,block_6",
+        "--ranges",
+        "auto",
+        "--format",
+        "json",
+        "--batch-size",
+        "1",
+    ]
     assert run(monkeypatch, *options) == 0
     one, two = json.loads(capsys.readouterr().out), json.loads(in_processes(tmp_path, *options).stdout)
     found, expected = _flat(two), _flat(one)
@@ -91,7 +103,7 @@ def test_how_sure_it_is(
     assert all(text in printed for text in ("without noise", "by chance", "95% interval", "of 96 significantly"))
     assert max(map(len, printed.splitlines())) <= 80
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--confidence", "0.8", "--json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--confidence", "0.8", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["p_value"] <= 0.001
     assert found["interval"]["confidence"] == 0.8
@@ -114,7 +126,7 @@ def test_names_of_neurons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert run(monkeypatch, *options) == 0
     assert "kernel" in capsys.readouterr().out.split("Neurons that differ most")[1]
 
-    assert run(monkeypatch, *options, "--json") == 0
+    assert run(monkeypatch, *options, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert all(neuron["name"] == f"kernel {neuron['neuron']}" for neuron in found["top_neurons"])
 
@@ -136,16 +148,16 @@ def test_folds_and_groups(
     assert told == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     assert "torchmetrics-dna report" not in talk
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
 
 
 def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     written, now = io.StringIO(), iter([0, 29, 31, 40, 62, 63, 64])
     monkeypatch.setattr(console, "monotonic", lambda: next(now))
-    monkeypatch.setattr(console, "talk", console._Console(file=written, force_terminal=False))
+    monkeypatch.setattr(console, "talk", console.Console(file=written, force_terminal=False))
     with console.progress() as report:
         for done in (1, 2, 3000, 3001, 9000):
             report("a", done, 9000)
@@ -154,7 +166,7 @@ def test_progress(monkeypatch: pytest.MonkeyPatch) -> None:
     assert written.getvalue() == "a: 3,000 of 9,000\na: 9,000 of 9,000\n[b]: 2 of 2\n"
 
     terminal = io.StringIO()
-    monkeypatch.setattr(console, "talk", console._Console(file=terminal, force_terminal=True, width=80))
+    monkeypatch.setattr(console, "talk", console.Console(file=terminal, force_terminal=True, width=80))
     with console.progress():
         pass
     assert terminal.getvalue() == "", "an error that comes before the first image is one line"
@@ -175,7 +187,7 @@ def test_other_distances(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert run(monkeypatch, *options, "--metrics", "kid") == 0
     assert "By layer" not in capsys.readouterr().out
 
-    assert run(monkeypatch, *options, "--metrics", "dna-emd,dna-fd,fd,kid", "--json") == 0
+    assert run(monkeypatch, *options, "--metrics", "dna-emd,dna-fd,fd,kid", "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     golden = load("endtoend/endtoend.npz")
     for layer, figures in found["layers"].items():

@@ -32,7 +32,7 @@ def test_the_list_says_what_there_is_and_what_is_here(tmp_path: Path) -> None:
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     address = hashlib.sha256(PRESETS["vgg16"].weights.encode()).hexdigest()[:16]
     (tmp_path / "hub" / "checkpoints" / f"{address}-vgg16-397923af.pth").touch()
-    found = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--json"))}
+    found = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--format", "json"))}
     assert list(found) == list(PRESETS)
     assert [name for name, entry in found.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]
     assert found["vgg16"]["layers"]["relu_5_3"] == 512

@@ -47,7 +47,7 @@ def test_files_take_the_place_of_images(
     x, y = made / "x.histogram.dna.npz", made / "y.dna.npz"
     for sides in ((x, y), (x, B), (A, y)):
         capsys.readouterr()
-        assert run(monkeypatch, "compare", *sides, "--json", "--batch-size", "4") == 0
+        assert run(monkeypatch, "compare", *sides, "--format", "json", "--batch-size", "4") == 0
         found = json.loads(capsys.readouterr().out)
         assert found["dna_emd"] == pytest.approx(expected["dna-emd"].value, rel=1e-5)
         assert list(found["layers"]) == ["block_0", "block_6"]
@@ -57,7 +57,7 @@ def test_files_take_the_place_of_images(
     assert "block_6" in printed
     assert "block_0" not in printed
     capsys.readouterr()
-    assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--json") == 0
+    assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["dna_frechet"] == pytest.approx(expected["dna-fd"].value, rel=1e-5)
     assert found["fd"] > found["dna_frechet"]
@@ -83,7 +83,7 @@ def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
     for text in (dna.digest, "histogram", "efficientnet_lite0", "block_6", "30", "margin widen", "376,320"):
         assert text in printed
     assert max(map(len, printed.splitlines())) <= 80
-    assert run(monkeypatch, "info", x, "--json") == 0
+    assert run(monkeypatch, "info", x, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["digest"] == dna.digest
     assert found["num_images"] == 30
@@ -100,7 +100,10 @@ def test_official_files_both_ways(
     assert run(monkeypatch, "convert", OFFICIAL / "hist50", ours, "--ranges", OFFICIAL / "activation_ranges.json") == 0
     assert run(monkeypatch, "convert", ours, back) == 0
     assert load_dna(back).digest == load_dna(OFFICIAL / "hist50").digest
-    assert run(monkeypatch, "compare", ours, back, "--ranges", OFFICIAL / "activation_ranges.json", "--json") == 0
+    assert (
+        run(monkeypatch, "compare", ours, back, "--ranges", OFFICIAL / "activation_ranges.json", "--format", "json")
+        == 0
+    )
     assert json.loads(capsys.readouterr().out)["dna_emd"] == 0
     assert run(monkeypatch, "convert", OFFICIAL / "act_ranges", tmp_path / "ranges.json") == 0
     expected = ActivationRanges.load(OFFICIAL / "activation_ranges.json")

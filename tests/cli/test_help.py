@@ -53,6 +53,6 @@ def test_options_are_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
         "Network": "--feature",
         "Statistics": "--folds",
         "Machine": "--on",
-        "Output": "--json",
+        "Output": "--format",
     }.items():
         assert f"  {option}" in groups[group]

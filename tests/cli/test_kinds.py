@@ -46,13 +46,13 @@ def test_other_commands_take_them(
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
     told = []
     for one, chosen in ((source, ("--column", "mask.png")), (folder, ())):
-        assert run(monkeypatch, "compare", one, other, *chosen, *FAST, "--json") == 0
+        assert run(monkeypatch, "compare", one, other, *chosen, *FAST, "--format", "json") == 0
         told.append(json.loads(capsys.readouterr().out))
     assert told[0]["dna_emd"] > told[1]["dna_emd"] == 0
     query, ranked = tmp_path / "query.npy", []
     np.save(query, PIXELS[:1] // 2)
     for one, chosen in ((source, ("--column", "png")), (folder, ())):
-        assert run(monkeypatch, "rank", one, "--reference", query, *chosen, *FAST, "--csv") == 0
+        assert run(monkeypatch, "rank", one, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
         rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
         ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
     assert ranked[0] == ranked[1]
@@ -95,7 +95,10 @@ def test_other_commands_take_them(
             "Can't read images of '{cut}' after '{cut}/img",
         ),
         (["compare", "{cut}", "{source}"], "Can't read images of '{cut}' after '{cut}/img"),
-        (["rank", "{source}", "--reference", "{cut}", "--csv"], "Can't read images of '{cut}' after '{cut}/img"),
+        (
+            ["rank", "{source}", "--reference", "{cut}", "--format=csv"],
+            "Can't read images of '{cut}' after '{cut}/img",
+        ),
         (["ranges", "{cut}", "-o", "x.json"], "Can't read images of '{cut}' after '{cut}/img"),
         (
             ["compare", "{source}", "{poor}"],

@@ -92,7 +92,7 @@ def test_commands_show_it(
 def test_json_holds_the_exact_text(
     dnas: list[Path], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "info", dnas[0], "--json") == 0
+    assert run(monkeypatch, "info", dnas[0], "--format", "json") == 0
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert SHOWN.fullmatch(printed)
@@ -120,19 +120,19 @@ def test_names_of_ranked_images(
     Path(names[-1]).write_text("no picture")
     options = ("--reference", names[0], "--layers", "block_0", "--skip-unreadable")
     printed = {}
-    for kind in ("--csv", "--json", "--exif-orientation"):
-        assert run(monkeypatch, "rank", ".", *options, kind) == 0
+    for form in ("csv", "json", "text"):
+        assert run(monkeypatch, "rank", ".", *options, "--format", form) == 0
         captured = capsys.readouterr()
         for text in captured:
             assert SHOWN.fullmatch(text), text
         assert "1 image was left out:" in captured.err
-        printed[kind] = captured.out
-    exact = {row["image"]: row["score"] for row in json.loads(printed["--json"])}
+        printed[form] = captured.out
+    exact = {row["image"]: row["score"] for row in json.loads(printed["json"])}
     assert set(exact) == set(names[:-1])
-    rows = {row["image"]: float(row["score"]) for row in csv.DictReader(io.StringIO(printed["--csv"]))}
+    rows = {row["image"]: float(row["score"]) for row in csv.DictReader(io.StringIO(printed["csv"]))}
     safe = {name: f"'{name}" for name in names[:4]} | {names[4]: names[4], names[5]: visible(names[5])}
     assert rows == {safe[name]: score for name, score in exact.items()}
-    assert all(words(visible(name)) in words(printed["--exif-orientation"]) for name in exact)
+    assert all(words(visible(name)) in words(printed["text"]) for name in exact)
 
 
 def test_what_is_not_text_is_made_visible() -> None:
@@ -146,7 +146,7 @@ def test_what_is_not_text_is_made_visible() -> None:
 def test_decimal_points_are_below_each_other() -> None:
     assert console.numbers([15.0, 11.03, 0.1468, None]) == ["15.00  ", "11.03  ", " 0.1468", " -     "]
     assert console.numbers([0.0, 123456.0], 11) == ["  0        ", "  1.235e+05"]
-    shown = console.table(["layer", "n", "dna-emd"], [["a", 1280, 15.0], ["b", 7, 0.1468]], "title")
+    shown = console.rich_table(["layer", "n", "dna-emd"], [["a", 1280, 15.0], ["b", 7, 0.1468]], "title")
     with console.out.capture() as captured:
         console.out.print(shown, Text("[x]"))
     lines = [line for line in captured.get().splitlines() if line.startswith("│")]
@@ -157,7 +157,7 @@ def test_long_names_go_on_in_the_next_line() -> None:
     """Of tables for narrow terminals, nothing is cut."""
     name = "down_blocks.0.attentions.1.transformer_blocks.0.attn1"
     terminal = Console(width=30, record=True, file=io.StringIO())
-    terminal.print(console.table(["layer", "dna-emd"], [[name, 0.5]], ""), console.listing([("extractor", name)]))
+    terminal.print(console.rich_table(["layer", "dna-emd"], [[name, 0.5]], ""), console.listing([("extractor", name)]))
     table, _, listing = terminal.export_text().rpartition("┘")
     assert "".join(line.split("│")[1].strip() for line in table.splitlines() if line.startswith("│")) == name
     assert "".join(listing.split()) == f"extractor{name}"

@@ -60,7 +60,7 @@ def test_the_file_serves_metrics_and_compare(
     metric = DNAEMD(layers=["block_0", "head"], ranges=measured)
     metric.update(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), real=True)
     assert metric.to_dna(True).ranges.digest == digest
-    assert run(monkeypatch, "compare", A, B, *FAST, "--ranges", measured, "--json") == 0
+    assert run(monkeypatch, "compare", A, B, *FAST, "--ranges", measured, "--format", "json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["ranges"] == digest
     assert found["dna_emd"] > 1

@@ -39,7 +39,7 @@ def test_a_table_csv_json_and_a_sheet(
     monkeypatch.setattr(console.out, "width", 80)
     reference = files / "fit.plain.dna.npz"
     grid = tmp_path / "grid.png"
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--csv", "--grid", grid) == 0
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "csv", "--grid", grid) == 0
     captured = capsys.readouterr()
     rows = list(csv.DictReader(io.StringIO(captured.out)))
     assert [row["rank"] for row in rows] == [str(i) for i in range(1, 8)]
@@ -47,7 +47,7 @@ def test_a_table_csv_json_and_a_sheet(
     assert "The contact sheet is in" in captured.err
     with Image.open(grid) as sheet:
         assert sheet.width > 500
-    assert run(monkeypatch, "rank", A, "--reference", reference, "--json", "--top", "2") == 0
+    assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "json", "--top", "2") == 0
     found = json.loads(capsys.readouterr().out)
     assert [row["image"] for row in found] == [row["image"] for row in rows[:2]]
     assert found[0]["score"] == pytest.approx(float(rows[0]["score"]))
@@ -72,7 +72,7 @@ def test_copies_and_a_contrast_with_a_file(
     for header in ("score", "dna-emd", "worse", "ratio", "nearest"):
         assert header in captured.out
     assert max(map(len, captured.out.splitlines())) <= 80
-    assert run(monkeypatch, *options, "--nearest", index, "--json") == 0
+    assert run(monkeypatch, *options, "--nearest", index, "--format", "json") == 0
     rows = json.loads(capsys.readouterr().out)
     assert all(row["copy"] and row["nearest"] == row["image"] for row in rows)
 
@@ -91,9 +91,9 @@ def test_selected_neurons(
     captured = capsys.readouterr()
     assert "5 most sensitive neurons" in captured.out
     assert "NeuronWeights('degradation', 5 of 128 neurons" in captured.err
-    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neurons", output, "--json") == 0
+    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neurons", output, "--format", "json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
-    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neurons", output, "--json") == 0
+    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neurons", output, "--format", "json") == 0
     weighted = json.loads(capsys.readouterr().out)["dna_emd"]
     assert weighted == pytest.approx(float(dnas[0].distances(dnas[1])[expected].mean()))
 
@@ -119,7 +119,7 @@ def test_learned_weights(
 def test_processes_rank_the_same(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    options = ["rank", A, "--reference", files / "fit.plain.dna.npz", "--csv", "--batch-size", "1"]
+    options = ["rank", A, "--reference", files / "fit.plain.dna.npz", "--format", "csv", "--batch-size", "1"]
     assert run(monkeypatch, *options) == 0
     alone = capsys.readouterr().out
     assert in_processes(tmp_path, *options)[:2] == ([0, 0], alone)
@@ -137,6 +137,6 @@ def test_compare_with_confidence(
     assert "90% interval" in printed
     assert "one side has no folds" in " ".join(printed.split())
     assert "by chance" not in printed
-    assert run(monkeypatch, "compare", photo_folder, other, *options, "--json") == 0
+    assert run(monkeypatch, "compare", photo_folder, other, *options, "--format", "json") == 0
     interval = json.loads(capsys.readouterr().out)["interval"]
     assert interval["low"] <= interval["value"] <= interval["high"]

@@ -27,7 +27,7 @@ def test_a_page_and_the_verdict(
     assert "Of 4 images drawn at random from the 5" in page.text
     assert ["bins of a histogram", "200"] in page.rows
     assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
-    assert run(monkeypatch, "compare", A, B, *options, "--json") == 0
+    assert run(monkeypatch, "compare", A, B, *options, "--format", "json") == 0
     expected = json.loads(capsys.readouterr().out)
     assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna_emd']:.4g}"
     assert next(row for row in page.rows if row[0] == "A")[1] == f"images, {A}"

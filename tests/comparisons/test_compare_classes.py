@@ -20,8 +20,9 @@ from PIL import Image
 from typer import Exit
 
 from torchmetrics_dna import DNAEMD, DNAExtractor, DNAFrechet, compare
-from torchmetrics_dna.cli.compare_classes import print_classes
+from torchmetrics_dna.cli.comparing import output_of
 from torchmetrics_dna.cli.gates import check_gates
+from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 from torchmetrics_dna.images import Reading
 
@@ -115,8 +116,8 @@ def test_a_class_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[
     by = ["many"] * 5 + ["one"]
     few = compare(*(np.full((6, 8, 8, 3), level, np.uint8) for level in (90, 120)), extractor(), by=(by, by), **OPTIONS)
     assert {row["class"]: row["dna_frechet"] is None for row in few.rows()} == {"many": False, "one": True}
-    for form in (None, "csv", "markdown", "json"):
-        print_classes(few, form)
+    for form in Format:
+        write(output_of(few), form, None)
         assert "one" in capsys.readouterr().out
 
 
@@ -133,10 +134,10 @@ def test_which_classes_differ(tested: ClassComparisons, capsys: pytest.CaptureFi
     expected = np.maximum.accumulate(np.minimum(1, [p[name] * (3 - i) for i, name in enumerate(order)])).tolist()
     assert [tested.p_holm[name] for name in order] == pytest.approx(expected)
     assert {row["class"]: (row["p_value"], row["p_holm"]) for row in rows} == {c: (p[c], tested.p_holm[c]) for c in p}
-    print_classes(tested, "markdown")
+    write(output_of(tested), Format.MARKDOWN, None)
     lines = capsys.readouterr().out.splitlines()
-    assert lines[2].endswith("| without noise | p (Holm) | q |")
-    assert lines[4].endswith("| 0.003 | 0.003 |")
+    assert lines[4].endswith("| without noise | p (Holm) | q |")
+    assert lines[6].endswith("| 0.003 | 0.003 |")
     check_gates({name: comparison for name, comparison in tested.items() if name != "b"}, 0.05, fail_if_different=True)
     with pytest.raises(Exit):
         check_gates(tested, 0.05, fail_if_different=True)
@@ -165,13 +166,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     labels.write_text(
         "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
     )
-    assert run(monkeypatch, "compare", real, fake, "--by", labels, *options, "--csv") == 0
+    assert run(monkeypatch, "compare", real, fake, "--by", labels, *options, "--format", "csv") == 0
     rows = {row["class"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
-    alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=0)
+    alone = compare(real / "cat", fake / "cat", layers=["block_0"], num_folds=None)
     assert float(rows["cat"]["dna_emd"]) == alone["dna-emd"].value
-    assert (
-        run(monkeypatch, "compare", real, fake, "--by", "folder", *options, "--fail-above", "0.01", "--markdown") == 1
-    )
+    gate = ("--fail-above", "0.01", "--format", "markdown")
+    assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options, *gate) == 1
     assert "of dog is" in capsys.readouterr().err
 
 

@@ -18,7 +18,8 @@ from PIL import Image
 from scipy import stats
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
-from torchmetrics_dna.cli.compare_many import print_comparisons
+from torchmetrics_dna.cli.comparing import output_of
+from torchmetrics_dna.cli.output import Format, write
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
@@ -46,8 +47,8 @@ def comparisons() -> Comparisons:
 def test_a_set_of_one_image_has_what_that_gives(capsys: pytest.CaptureFixture[str]) -> None:
     few = compare(REFERENCE, {"one": images(80, 2, 1), "many": images(4, 4)}, EXTRACTOR, **OPTIONS)
     assert {row["set"]: row["dna_frechet"] is None for row in few.rows()} == {"one": True, "many": False}
-    for form in (None, "csv", "markdown", "json"):
-        print_comparisons(few, form)
+    for form in Format:
+        write(output_of(few), form, None)
         assert "one" in capsys.readouterr().out
 
 
@@ -70,7 +71,7 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert "but not surely nearer than set" in alike.verdict
     same = compare(REFERENCE, {"a": SETS["step_100"], "b": SETS["step_100"]}, EXTRACTOR, **OPTIONS)
     assert same.p_values == {"a": None, "b": pytest.approx(1)}
-    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=0, **OPTIONS)
+    untested = compare(REFERENCE, SETS, EXTRACTOR, num_folds=None, **OPTIONS)
     assert untested.p_values == dict.fromkeys(SETS)
     assert untested.best == "step_2000"
     assert "without folds of images nobody knows how surely" in untested.verdict
@@ -207,7 +208,7 @@ FAST = ("--layers", "block_0", "--folds", "8")
 def test_the_command_compares_several(
     folders: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(monkeypatch, "compare", *folders, *FAST, "--csv", "--curve", tmp_path / "curve.png") == 0
+    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "csv", "--curve", tmp_path / "curve.png") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert [row["set"] for row in rows] == list(SETS)
     assert [row["best"] for row in rows] == ["False", "True", "False"]
@@ -216,13 +217,13 @@ def test_the_command_compares_several(
     assert [float(row["p_holm"]) for row in rows] == pytest.approx(corrected[p.argsort().argsort()])
     with Image.open(tmp_path / "curve.png") as picture:
         assert picture.width > 300
-    assert run(monkeypatch, "compare", *folders, *FAST, "--markdown") == 0
+    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "markdown") == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0].startswith("step_2000 is nearest to ")
-    assert lines[2].endswith("| p (Holm) | p (best nearer) |")
-    assert lines[3].startswith("| --- | --: |")
-    assert len(lines) == 4 + len(SETS)
-    assert run(monkeypatch, "compare", *folders, *FAST, "--json") == 0
+    assert lines[0].startswith(r"step\_2000 is nearest to ")
+    assert lines[4].endswith("| p (Holm) | p (best nearer) |")
+    assert lines[5].startswith("| --- | --: |")
+    assert len(lines) == 6 + len(SETS)
+    assert run(monkeypatch, "compare", *folders, *FAST, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["best"] == "step_2000"
 
 

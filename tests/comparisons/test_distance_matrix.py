@@ -43,7 +43,9 @@ def compared() -> DistanceMatrix:
 def test_figures_are_those_of_single_comparisons(compared: DistanceMatrix) -> None:
     names, metrics = list(SETS), ["dna-fd", "fd", "kid"]
     for i, j in combinations(range(4), 2):
-        pair = compare(SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=0, **FIXED)
+        pair = compare(
+            SETS[names[i]], SETS[names[j]], EXTRACTOR, metrics=metrics, ranges="auto", num_folds=None, **FIXED
+        )
         for name in metrics:
             assert float(compared.distances[name][i, j]) == pytest.approx(pair[name].value, rel=1e-12)
             for layer, values in compared.layers[name].items():
@@ -113,14 +115,14 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert output.startswith("Of 4 sets, ")
     assert "1 " in output
     assert figure.stat().st_size > 5_000
-    assert run(monkeypatch, "matrix", *sides, "--csv") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "csv") == 0
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
-    assert run(monkeypatch, "matrix", *sides, "--json") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "json") == 0
     values = json.loads(capsys.readouterr().out)
     assert len(values["linkage"]) == 3
     i, j = values["order"][:2]
     assert float(rows[0][values["sets"][j]]) == values["distances"]["dna-emd"][i][j]
-    assert run(monkeypatch, "matrix", *sides, "--markdown") == 0
+    assert run(monkeypatch, "matrix", *sides, "--format", "markdown") == 0
     assert "| --: |" in capsys.readouterr().out
     assert run(monkeypatch, "matrix", *sides[3:] * 11) == 2  # one name twice
 

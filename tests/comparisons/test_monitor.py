@@ -44,7 +44,7 @@ def test_windows_are_those_of_their_images(kind: Any) -> None:
     windows = [*monitor(reference, one_by_one(), extractor, window=7, learn=8, reading=Reading(batch_size=5))]
     assert [window.number for window in windows] == list(range(1, 20))  # one image is left over
     for window, first in zip(windows, range(0, len(STREAM), 7), strict=False):
-        alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=0)
+        alone = compare(reference, STREAM[first : first + 7], extractor, num_folds=None)
         assert window.value == pytest.approx(alone[window.distance].value, rel=1e-9)
     assert [window.evidence is None for window in windows] == [True] * 8 + [False] * 11
     assert [window.changed for window in windows[:12]] == [False] * 12
@@ -173,12 +173,12 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     assert "Failed: the stream has changed by the time of " in captured.err
     with Image.open(figure) as image:
         assert image.width > 500
-    assert run(monkeypatch, *arguments, "--in-order", "--json") == 0
+    assert run(monkeypatch, *arguments, "--in-order", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out.splitlines()[-1])["changed"] is True
     assert run(monkeypatch, *arguments, "--fail-if-changed") == 0
-    first, second, *_ = capsys.readouterr().out.splitlines()
-    assert first.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
-    assert second.startswith("window 1: dna-emd ")
+    captured = capsys.readouterr()
+    assert captured.err.startswith("Windows are drawn in random order (seed 0), so that no change over time shows")
+    assert captured.out.startswith("window 1: dna-emd ")
     assert run(monkeypatch, *arguments[:3], "--window", 100) == 2
     assert "fewer than 100 images" in capsys.readouterr().err
 

@@ -151,13 +151,13 @@ def test_pairs_by_name_and_by_a_function(folders: tuple[Path, Path]) -> None:
 
 def test_pairs_are_offered_not_assumed(folders: tuple[Path, Path], tmp_path: Path) -> None:
     copies = compare(*folders, EXTRACTOR, **OPTIONS)
-    assert any("no independent samples" in notice and "compare them as `pairs`" in notice for notice in copies.notices)
+    assert any("no independent samples" in notice and "compare them as pairs" in notice for notice in copies.notices)
     assert not copies.paired
     for name in ("photo", "0"):
         for i, photo in enumerate(PHOTOS):  # others than those of their names
             (tmp_path / name).mkdir(exist_ok=True)
             Image.fromarray(255 - photo.transpose(1, 0, 2)).save(tmp_path / name / f"{name} {i}.png".replace("0 ", "0"))
-    offered = "8 images of B have names of images of A; if these show the same, compare them as `pairs`"
+    offered = "8 images of B have names of images of A; if these show the same, compare them as pairs"
     assert any(offered in notice for notice in compare(folders[0], tmp_path / "photo", EXTRACTOR, **OPTIONS).notices)
     numbered = compare(tmp_path / "0", tmp_path / "0", EXTRACTOR, pairs="name", **OPTIONS)
     assert numbered.paired
@@ -180,7 +180,7 @@ def test_many_pairs_share_folds() -> None:
         ("name", {"b": COPIES[:7]}, "finds no partner in .* for 1 image of .*, such as 'image 7'; leave them out"),
         (lambda _: "x", {}, "gives 'x' to 8 images of .*; give one that tells them apart"),
         (True, {"groups": "folder"}, "`pairs` does not go with `groups`"),
-        (True, {"num_folds": 0}, "`pairs` does not go with `num_folds`"),
+        (True, {"num_folds": None}, "`pairs` does not go with `num_folds`"),
         (True, {"by": "folder"}, "`pairs` is for whole sets"),
     ],
 )

@@ -36,7 +36,7 @@ def test_what_came_and_went() -> None:
     assert len(versions.added) == 35  # an image that stands there twice was added once
     assert not set(versions.added) & set(versions.edited)
     assert ("image 0", "image 79") in versions.renamed
-    comparison = compare(old, new, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    comparison = compare(old, new, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert torch.equal(versions.whole["dna-emd"].values, comparison["dna-emd"].values)
     assert versions.whole.p_value is None
     added = compare(KEPT, np.concatenate([CAME, KEPT[:1]]), DNAExtractor(Pixels()), **OPTIONS)
@@ -53,9 +53,9 @@ def test_equal_and_disjoint_versions() -> None:
     same = diff(KEPT, KEPT.copy(), DNAExtractor(Pixels()), **OPTIONS)
     assert (same.added, same.removed, same.whole, same.of_added) == ([], [], None, None)
     assert same.sentences == ["40 images before, 40 images now: 40 the same, 0 added, 0 removed."]
-    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    disjoint = diff(GONE, CAME, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert disjoint.of_added is None
-    comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=0, **OPTIONS)
+    comparison = compare(GONE, CAME, DNAExtractor(Pixels()), num_folds=None, **OPTIONS)
     assert disjoint.whole["dna-emd"].value == pytest.approx(
         comparison["dna-emd"].value, rel=1e-12
     )  # of few images, by torch alone
@@ -73,11 +73,11 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     captured = capsys.readouterr().out
     assert captured.startswith("4 images before, 4 images now: 3 the same, 1 added, 1 removed.")
     assert "renamed: 2.png -> x.webp" in captured
-    assert run(monkeypatch, *arguments, "--markdown", "--fail-if-different") == 1
+    assert run(monkeypatch, *arguments, "--format", "markdown", "--fail-if-different") == 1
     captured = capsys.readouterr()
     assert "| added | 1 | 2.png |" in captured.out
     assert "Failed: 1 image added, 1 removed, 0 edited." in captured.err
-    assert run(monkeypatch, *arguments, "--json") == 0
+    assert run(monkeypatch, *arguments, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["num_images"] == {"old": 4, "new": 4}
     (tmp_path / "new" / "3.png").write_bytes((tmp_path / "new" / "2.png").read_bytes())
     (tmp_path / "new" / "2.png").unlink()

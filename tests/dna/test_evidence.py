@@ -414,6 +414,8 @@ def test_folds_change_no_distance(make: object) -> None:
         assert (after.interval, after.test.p_value, after.null) == (before.interval, before.test.p_value, before.null)
     with pytest.raises(ValueError, match="No folds of images were kept apart; give argument `num_folds`"):
         plain.evidence()
+    with pytest.raises(ValueError, match="of at least 5, but got 0; give None for no folds"):
+        compare(np.zeros((5, 8, 8, 3), np.uint8), np.ones((5, 8, 8, 3), np.uint8), num_folds=0)
     with pytest.raises(ValueError, match="`num_folds` expected to be an integer of at least 5, but got 4"):
         make(num_folds=4)
 
@@ -537,7 +539,7 @@ def test_compare_says_how_sure_it_is(tmp_path: Path) -> None:
         counts = side.dnas["histogram"].counts
         assert side.dnas["histogram"].folds == ()  # which are as large as the rest
         assert counts.untyped_storage().nbytes() < 1.001 * counts.nbytes
-    plain = compare(photos, blurred, layers=["block_4"], num_folds=0)
+    plain = compare(photos, blurred, layers=["block_4"], num_folds=None)
     assert (plain["dna-emd"].value, plain.p_value, plain.interval) == (result["dna-emd"].value, None, None)
     assert result.to_dict()["interval"]["confidence"] == 0.9
     reference = make_dna(photos, layers=["block_4"])

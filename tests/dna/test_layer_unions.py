@@ -163,7 +163,7 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
 
 def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
     assert compare(A, B, EXTRACTOR, metrics=["fd"])["fd"].evidence is not None
-    plain = compare(A, B, EXTRACTOR, metrics=["fd"], num_folds=0)
+    plain = compare(A, B, EXTRACTOR, metrics=["fd"], num_folds=None)
     assert (plain["fd"].evidence, plain.notices) == (None, [])
     few = compare(A[:4], B[:4], EXTRACTOR, metrics=["fd"])
     assert (few["fd"].evidence, [line for line in few.notices if line.startswith("fd")]) == (None, [])

@@ -58,7 +58,7 @@ def test_histograms_without_ranges_are_compared(
     assert any("ranges of official histograms are unknown" in notice for notice in comparison.notices)
     with pytest.raises(ValueError, match=r"ranges of this DNA are unknown.*load_dna\(path, ranges=...\)"):
         _ = comparison.mean_shift
-    for options in ([], ["--json"]):
+    for options in ([], ["--format", "json"]):
         assert run(monkeypatch, "compare", tmp_path / "x", tmp_path / "y", *options) == 0, capsys.readouterr().err
     capsys.readouterr()
 

@@ -174,7 +174,7 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     layers = "block_0,block_1:projected,block_1:mean"
     assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--projections", "4", "--num-bins", "50") == 0
     capsys.readouterr()
-    assert run(monkeypatch, "compare", file, b, "--json") == 0
+    assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
     content = json.loads(capsys.readouterr().out)
     assert ",".join(content["layers"]) == layers
     assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())

@@ -48,7 +48,7 @@ def check(rank: int, world: int) -> None:
     """Assert that each class is as measured by itself, however many processes share the images."""
     by = tuple(classes for _, classes in SETS.values())
     images = [images for images, _ in SETS.values()]
-    comparisons = compare(*images, extractor(), by=by, num_folds=0, distributed=world > 1, **OPTIONS)
+    comparisons = compare(*images, extractor(), by=by, num_folds=None, distributed=world > 1, **OPTIONS)
     assert list(comparisons) == ["cat", "dog", "emu"]
     assert comparisons.alone == ([], ["fox"])
     metrics = [
@@ -69,7 +69,7 @@ def check(rank: int, world: int) -> None:
                 )
     values = [metric.compute() for metric in metrics]
     for name in ("cat", "dog", "emu"):
-        single = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=0, **OPTIONS)
+        single = compare(of_class("real", name), of_class("fake", name), extractor(), num_folds=None, **OPTIONS)
         assert torch.equal(comparisons[name]["dna-emd"].values, single["dna-emd"].values)
         assert values[0][name] == pytest.approx(single["dna-emd"].value, rel=1e-12)
         if name != "emu":  # of which one is no Gaussian
@@ -78,7 +78,11 @@ def check(rank: int, world: int) -> None:
         counts = metrics[0].to_dnas(real=False)[name].counts
         assert torch.equal(counts, single.measured[1].dnas["histogram"].counts)
     joined = compare(
-        images[0], np.concatenate([of_class("fake", name) for name in NAMES[:3]]), extractor(), num_folds=0, **OPTIONS
+        images[0],
+        np.concatenate([of_class("fake", name) for name in NAMES[:3]]),
+        extractor(),
+        num_folds=None,
+        **OPTIONS,
     )
     assert torch.equal(comparisons.total["dna-emd"].values, joined["dna-emd"].values)
     assert set(values[1]) == {"0", "1"}

@@ -102,7 +102,7 @@ def test_what_can_be_wrong_is_said(extractor: DNAExtractor) -> None:
 
 def test_a_dictionary_of_ones_own_explains(dictionary: ChangeDictionary, extractor: DNAExtractor) -> None:
     grey = [change_image(photo, "less saturation", 4) for photo in PHOTOS]
-    result = compare(PHOTOS, grey, extractor, changes=dictionary, num_folds=0)
+    result = compare(PHOTOS, grey, extractor, changes=dictionary, num_folds=None)
     fit = dictionary.fit(result.mean_shift, result.neurons)
     assert (
         float(fit.alone[list(CHANGES).index("less saturation")]) < 0.05
@@ -131,7 +131,7 @@ def test_the_packaged_one_names_what_was_done() -> None:
     photos = photographs(40)
     for name, strength in (("blur", 3), ("elastic distortion", 3)):
         changed = [change_image(photo, name, strength, seed) for seed, photo in enumerate(photos)]
-        explanation = compare(photos[:20], changed[:20], num_folds=0).explain()
+        explanation = compare(photos[:20], changed[:20], num_folds=None).explain()
         assert explanation.changes[0] == (name, pytest.approx(strength, abs=0.8))
         assert 0 < explanation.unexplained < 0.5
     alike = compare(photos[:20], photos[20:]).explain()
@@ -158,6 +158,6 @@ def test_properties_come_first() -> None:
     assert by_metric.properties[0].name == explained.properties[0].name
     assert "fake looks like real after blur" in str(by_metric)
     # without a test, by size; and without a network
-    without_network = compare(photos[:20], changed, LAYER, num_folds=0).explain()
+    without_network = compare(photos[:20], changed, LAYER, num_folds=None).explain()
     assert without_network.properties[0].name in ("sharpness", "fine detail")
     assert (without_network.p_value, without_network.changes, without_network.properties[0].q) == (None, None, None)

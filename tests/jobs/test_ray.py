@@ -133,7 +133,7 @@ def test_a_command_on_a_cluster(
     results = []
     for options in ([], ["--on", "ray?actors=1"]):
         capsys.readouterr()
-        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--json", *feature, *options) == 0
+        assert run_command(monkeypatch, "compare", "a/*.tar", "b.dna.npz", "--format", "json", *feature, *options) == 0
         results.append(json.loads(capsys.readouterr().out))  # and nothing else
     assert results[0] == results[1]
     assert results[0]["num_images"] == {"a": 6, "b": 3}

@@ -109,7 +109,7 @@ def test_images_in_any_form(tmp_path: Path) -> None:
 
 def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
     checkpoints = fresh(
-        tmp_path, make_dna(REFERENCE, EXTRACTOR, kind="gaussian"), num_folds=0, ranges=None, num_bins=None
+        tmp_path, make_dna(REFERENCE, EXTRACTOR, kind="gaussian"), num_folds=None, ranges=None, num_bins=None
     )
     comparison = checkpoints.add(0, OTHERS)
     assert comparison.scalars("x/") == {

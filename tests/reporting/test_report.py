@@ -198,7 +198,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     assert {row["name"] for row in as_json["properties"]} == set(PROPERTIES)
     assert as_json["cards"][0]["called"].startswith("block_")
     assert as_json["settings"]["folds of images"] == str(comparison.interval.num_folds)
-    markdown = formats["md"](all_findings[0])
+    markdown = formats["markdown"](all_findings[0])
     plain = markdown.replace("\\", "")
     assert verdict(comparison) in plain
     assert all(sentence in plain for sentence in sentences)
@@ -224,7 +224,9 @@ def test_a_file_ends_as_its_format(tmp_path: Path) -> None:
 
 
 def test_a_format_that_there_is_not_is_told(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="^Argument `format` expected to be one of html, md, json, but got 'pdf'"):
+    with pytest.raises(
+        ValueError, match="^Argument `format` expected to be one of html, markdown, json, but got 'pdf'"
+    ):
         report(PHOTOS, BLURRED, tmp_path / "x.pdf", format="pdf", reading=Reading(progress=pytest.fail))
     with pytest.raises(TypeError, match=r"^report\(\) got an unexpected keyword argument 'batchsize'"):
         report(PHOTOS, BLURRED, tmp_path / "x.html", batchsize=3)

@@ -67,7 +67,7 @@ def test_a_crop_holds_what_excites(network: Any, size: tuple[int, int], crop: An
     extractor = DNAExtractor(Outputs(network), input_size=32, crop=crop)
     images = [with_square(*size, *place) for place in PLACES[size]]
     dark = [with_square(*size, *place, level=5) for place in PLACES[size]]
-    found = make_cards(images, dark, compare(images, dark, extractor, num_folds=0), extractor)
+    found = make_cards(images, dark, compare(images, dark, extractor, num_folds=None), extractor)
     assert len(found.cards) == 3
     height, width = size
     for card in found.cards:
@@ -89,7 +89,7 @@ def test_a_crop_holds_what_excites(network: Any, size: tuple[int, int], crop: An
 def test_a_layer_without_positions_shows_whole_images() -> None:
     extractor = DNAExtractor(Outputs(no_positions), input_size=32)
     images = [with_square(40, 80, 0, 0), with_square(40, 80, 9, 9)]
-    found = make_cards(images, images, compare(images, images, extractor, num_folds=0), extractor)
+    found = make_cards(images, images, compare(images, images, extractor, num_folds=None), extractor)
     assert {crop.box for card in found.cards for crop in card.most["a"]} == {(0, 0, 1, 1)}
 
 
@@ -198,7 +198,7 @@ def test_a_side_may_be_a_dna(made: tuple[Any, Cards], extractor: DNAExtractor) -
 
 
 def test_without_a_test_the_largest_come_first(extractor: DNAExtractor) -> None:
-    found = compare(A, B, extractor, num_folds=0)
+    found = compare(A, B, extractor, num_folds=None)
     card = make_cards(A, B, found, extractor, num_neurons=1).cards[0]
     first = found.top_neurons(1)[0]
     assert (card.layer, card.neuron) == (first["layer"], first["neuron"])
@@ -229,7 +229,7 @@ def test_what_is_wrong_is_told(made: tuple[Any, Cards], extractor: DNAExtractor)
 def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
     cats = [np.roll(PHOTOS[3], shift, 1) for shift in (-4, -2, 0, 2, 4)]
     cups = [np.roll(PHOTOS[4], shift, 1) for shift in (-4, -2, 0, 2, 4)]
-    found = compare(cats, cups, extractor, num_folds=0)
+    found = compare(cats, cups, extractor, num_folds=None)
     cards = make_cards(cats, cups, found, extractor, num_neurons=1)
     assert cards.classes is not None
     assert "cat" in cards.classes.more["a"][0].name
@@ -248,10 +248,10 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
     # a network that does not know what it sees says nothing
     noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(3)]
     noise = [np.asarray(Image.fromarray(one).resize((4, 4)).resize((64, 64))) for one in noise]
-    assert make_cards(cats, noise, compare(cats, noise, extractor, num_folds=0), extractor).classes is None
+    assert make_cards(cats, noise, compare(cats, noise, extractor, num_folds=None), extractor).classes is None
     # nor does one that was not trained on these classes
     other = DNAExtractor(layers=["block_0"])
-    assert make_cards(cats, cups, compare(cats, cups, other, num_folds=0), other).classes is None
+    assert make_cards(cats, cups, compare(cats, cups, other, num_folds=None), other).classes is None
 
 
 def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
@@ -287,7 +287,7 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
     extractor = DNAExtractor(layers=["block_0"])
-    found = compare(tmp_path, B[:4], extractor, num_folds=0, reading=Reading(skip_unreadable=True))
+    found = compare(tmp_path, B[:4], extractor, num_folds=None, reading=Reading(skip_unreadable=True))
     with pytest.raises(ValueError, match=r"Can't read image .*1\.png"):
         make_cards(tmp_path, B[:4], found, extractor)
     cards = make_cards(tmp_path, B[:4], found, extractor, num_neurons=2, reading=Reading(skip_unreadable=True))
@@ -303,7 +303,7 @@ def test_a_transformer_of_timm() -> None:
     torch.manual_seed(0)
     network = timm.create_model("vit_tiny_patch16_224")
     extractor = DNAExtractor(network, layers=["blocks.0"], input_size=224)
-    found = compare(A[:4], B[:4], extractor, num_folds=0)
+    found = compare(A[:4], B[:4], extractor, num_folds=None)
     cards = make_cards(A[:4], B[:4], found, extractor, num_neurons=3)
     sides = {round(crop.box[2] - crop.box[0], 6) for card in cards.cards for crop in card.most["a"]}
     assert sides <= {0.25, 1}  # a patch and what is around it, or all for the class token

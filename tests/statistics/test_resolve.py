@@ -174,7 +174,10 @@ def test_rank_takes_what_compare_takes(
     photo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--feature", "efficientnet_lite0", "--layers", "block_0", "--num-bins", "50", "--crop", "center"]
-    assert run(monkeypatch, "rank", photo_folder, "--reference", photo_folder / "photo0.png", *options, "--csv") == 0
+    assert (
+        run(monkeypatch, "rank", photo_folder, "--reference", photo_folder / "photo0.png", *options, "--format", "csv")
+        == 0
+    )
     rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
     expected = rank(photo_folder, photo_folder / "photo0.png", extractor, num_bins=50)

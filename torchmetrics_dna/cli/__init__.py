@@ -54,7 +54,7 @@ _FIRST: dict[Callable[..., None], str] = {
 }
 _MORE: dict[Callable[..., None], str] = {
     matrix: "torchmetrics-dna matrix photos/ generated/ paintings/ --heatmap matrix.png",
-    diff: "torchmetrics-dna diff v1/ v2/ --markdown",
+    diff: "torchmetrics-dna diff v1/ v2/ --format markdown",
     merge: "torchmetrics-dna merge a.dna.npz b.dna.npz -o both.dna.npz",
     info: "torchmetrics-dna info photos.dna.npz",
     convert: "torchmetrics-dna convert official.json photos.dna.npz",

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import csv
-import json
 import os
-import sys
 from contextlib import contextmanager
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
+import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from typing_extensions import override
 
 from torchmetrics_dna.files.visible import number, visible
 
@@ -22,28 +20,30 @@ if TYPE_CHECKING:
 
     from rich.text import Text
 
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images.reading import Progress as Report
 
 _FIGURES = (".png", ".pdf", ".svg", ".jpg", ".jpeg", ".webp", ".tif", ".tiff")  # that matplotlib writes
 _EVERY = 30  # seconds between lines of progress
-_WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
+WIDE = 1000  # columns if stdout is no terminal: lines are not wrapped, so that names can be searched for
 PROCESSES = int(os.environ.get("WORLD_SIZE", "1"))  # of this command, set by torchrun
 _QUIET = PROCESSES > 1 and os.environ.get("RANK") != "0"  # only the first process prints
 
 
-class _Console(Console):
+class Console(rich.console.Console):
     """Console that prints text from outside literally: no markup, no control characters."""
 
     def __init__(self, **settings: Any) -> None:
         super().__init__(highlight=False, markup=False, emoji=False, quiet=_QUIET, **settings)
         if not self.is_terminal and "COLUMNS" not in os.environ:
-            self.width = _WIDE
+            self.width = WIDE
 
+    @override
     def render_str(self, text: str, **settings: Any) -> Text:
         return super().render_str(visible(text), **settings)
 
 
-out, talk = _Console(), _Console(stderr=True)
+out, talk = Console(), Console(stderr=True)
 
 
 @contextmanager
@@ -87,36 +87,6 @@ def interrupted(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__context__
     return error is not None
-
-
-def print_json(value: Any) -> None:
-    """Print one json document on stdout, in ASCII."""
-    out.print_json(json.dumps(value), ensure_ascii=True)
-
-
-def print_csv(rows: Sequence[dict[str, Any]]) -> None:
-    """Print comma-separated values on stdout; cells are escaped so that none is a spreadsheet formula."""
-    if _QUIET:
-        return
-    writer = csv.DictWriter(sys.stdout, list(rows[0]), lineterminator="\n")
-    writer.writeheader()
-    for row in rows:
-        writer.writerow({key: _cell(value) if isinstance(value, str) else value for key, value in row.items()})
-
-
-def print_markdown(header: Sequence[str], rows: Sequence[Sequence[Any]], sentence: str) -> None:
-    """Print a sentence and a Markdown table on stdout."""
-    lines = [header, ["---"] + ["--:"] * (len(header) - 1)]
-    lines += [[number(cell) if isinstance(cell, (float, type(None))) else cell for cell in row] for row in rows]
-    out.print(sentence, soft_wrap=True)
-    out.print()
-    for line in lines:
-        cells = (visible(str(cell)).replace("|", "&#124;") for cell in line)
-        out.print(f"| {' | '.join(cells)} |", soft_wrap=True)
-
-
-def _cell(text: str) -> str:
-    return ("'" if text.startswith(("=", "+", "-", "@")) else "") + visible(text)
 
 
 def print_unreadable(lines: Sequence[str]) -> None:
@@ -170,9 +140,11 @@ def check_figure(path: Path) -> None:
     check_output(path, *_FIGURES)
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | float | None]], title: str) -> Table:
+def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, compact: bool = False) -> Table:
     """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
-    result = Table(*columns, title=title, title_justify="left")
+    style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
+    result = Table(*columns, title=title, title_justify="left", **style)
+    result.columns[0].no_wrap = compact
     cells = []
     for column, values in zip(result.columns, zip(*rows, strict=True), strict=True):
         if any(not isinstance(value, (str, int)) for value in values):

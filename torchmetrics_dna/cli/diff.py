@@ -10,21 +10,21 @@ import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_sources,
-    out,
-    print_json,
-    print_markdown,
     print_unreadable,
     progress,
     talk,
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.versions import Versions
 
+CHANGES = ("added", "removed", "renamed", "edited")
 _MOST = 5  # names that are listed
 
 
@@ -38,30 +38,22 @@ def diff(
         bool,
         o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),
     ] = False,
-    as_markdown: Annotated[bool, o.output_option("Print Markdown, such as for a pull request.", "--markdown")] = False,
-    as_json: o.Json = False,
+    form: FormatOption = None,
+    output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Say which images came and went between two versions of a data set, and how these differ from those kept."""
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)
-    form = o.one_form(markdown=as_markdown, json=as_json)
+    form = format_for(form, output)
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        versions = compare_versions(old, new, changes=changes, num_folds=num_folds, **with_progress(options, report))
-    if form == "json":
-        print_json(versions.to_dict())
-    elif form == "markdown":
-        rows = [[label, len(names), _few(names)] for label, names in _parts(versions).items()]
-        print_markdown(["images", "number", "such as"], rows, " ".join(versions.sentences))
-    else:
-        for sentence in versions.sentences:
-            out.print(sentence, soft_wrap=True)
-        for label, names in _parts(versions).items():
-            if names:
-                out.print(f"  {label}: {_few(names)}", soft_wrap=True)
+        versions = compare_versions(
+            old, new, changes=changes, num_folds=num_folds or None, **with_progress(options, report)
+        )
+    write(_output_of(versions), form, output)
     print_unreadable(versions.unreadable)
     if fail_if_different and (versions.added or versions.removed or versions.edited):
         added = images_in_words(len(versions.added))
@@ -69,13 +61,16 @@ def diff(
         raise typer.Exit(1)
 
 
-def _parts(versions: Versions) -> dict[str, Sequence[str]]:
-    return {
-        "added": versions.added,
-        "removed": versions.removed,
-        "renamed": [f"{old} -> {new}" for old, new in versions.renamed],
-        "edited": versions.edited,
-    }
+def _output_of(versions: Versions) -> Printout:
+    records = versions.rows()
+    names = {change: [_name(record) for record in records if record["change"] == change] for change in CHANGES}
+    table = Table(["images", "number", "such as"], [[change, len(n), _few(n)] for change, n in names.items()])
+    text = [*versions.sentences, *(f"  {change}: {_few(n)}" for change, n in names.items() if n)]
+    return Printout(versions.to_dict(), records, versions.sentences, [table], text, ("change", "image", "before"))
+
+
+def _name(record: Mapping[str, Any]) -> str:
+    return f"{record['before']} -> {record['image']}" if record["before"] else str(record["image"])
 
 
 def _few(names: Sequence[str]) -> str:

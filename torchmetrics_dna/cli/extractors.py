@@ -5,40 +5,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.table import Table
-
-import torchmetrics_dna.cli.options as o  # noqa: TC001 - typer reads annotations
-from torchmetrics_dna.cli.console import out, print_json, talk
+from torchmetrics_dna.cli.console import rich_table, talk
+from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.files.tables import Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torchmetrics_dna.extractors import Preset
 
 
-def extractors(as_json: o.Json = False) -> None:
+def extractors(form: FormatOption = None, output: ResultFile = None) -> None:
     """List the named extractors, their weights and ranges, and what of these is on this machine."""
+    form = format_for(form, output)
     from torchmetrics_dna.extractors import PRESETS
 
     descriptions = [_described(preset) for preset in PRESETS.values()]
-    if as_json:
-        print_json(descriptions)
-        return
-    shown = Table(title="Extractors", title_justify="left", box=None, padding=(0, 1, 0, 0))
-    for name in ("extractor", "layers", "neurons", "input", "weights", "ranges", "licence"):
-        number = name in ("layers", "neurons", "input")
-        shown.add_column(name, justify="right" if number else "left", no_wrap=name == "extractor", overflow="fold")
-    for preset in descriptions:
-        marks = {name: " ✓" if preset[f"{name}_here"] else "" for name in ("weights", "ranges")}
-        shown.add_row(
-            preset["name"],
-            str(len(preset["layers"])),
-            f"{sum(preset['layers'].values()):,}",
-            str(preset["input_size"][0]),
-            _place(preset["weights"]) + marks["weights"],
-            _place(preset["ranges"]) + marks["ranges"],
-            preset["licence"],
-        )
-    out.print(shown)
+    records = [_record(description) for description in descriptions]
+    table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
+    text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
+    write(Printout(descriptions, records, [], [table], text), form, output)
     talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
+
+
+def _record(description: Mapping[str, Any]) -> dict[str, Any]:
+    marks = {name: " ✓" if description[f"{name}_here"] else "" for name in ("weights", "ranges")}
+    return {
+        "extractor": description["name"],
+        "layers": len(description["layers"]),
+        "neurons": sum(description["layers"].values()),
+        "input": description["input_size"][0],
+        "weights": _place(description["weights"]) + marks["weights"],
+        "ranges": _place(description["ranges"]) + marks["ranges"],
+        "licence": description["licence"],
+    }
 
 
 def _described(preset: Preset) -> dict[str, Any]:

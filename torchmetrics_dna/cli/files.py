@@ -13,14 +13,14 @@ from torchmetrics_dna.cli.console import (
     check_sources,
     interrupted,
     listing,
-    out,
-    print_json,
     print_unreadable,
     progress,
-    table,
+    rich_table,
     talk,
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import in_words
 
 File = Annotated[str, typer.Argument(metavar="FILE", help="A DNA file: ours, official, or hub:OWNER/REPO/path.")]
@@ -84,18 +84,17 @@ def merge(files: Files, output: o.Written) -> None:
     talk.print(f"{output}: {merged!r}")
 
 
-def info(file: File, ranges: AttachedRanges = None, as_json: o.Json = False) -> None:
+def info(file: File, ranges: AttachedRanges = None, form: FormatOption = None, output: ResultFile = None) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
     from torchmetrics_dna.dna.description import describe
 
+    form = format_for(form, output)
     description = describe(file, ranges)
-    if as_json:
-        print_json(description)
-        return
-    layers = description.pop("layers")
-    summary = listing((key.replace("_", " "), in_words(value)) for key, value in description.items())
-    rows = [[layer, *values.values()] for layer, values in layers.items()]
-    out.print(summary, "", table(["layer", *next(iter(layers.values()))], rows, "Layers"))
+    records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
+    layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
+    facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
+    text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
+    write(Printout(description, records, [], [Table(["property", "value"], facts), layers], text), form, output)
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:

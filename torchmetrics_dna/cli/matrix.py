@@ -12,16 +12,14 @@ from torchmetrics_dna.cli.console import (
     PROCESSES,
     check_figure,
     check_sources,
-    out,
-    print_csv,
-    print_json,
-    print_markdown,
     print_unreadable,
     progress,
-    table,
+    rich_table,
     talk,
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.files.tables import Table
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -35,9 +33,8 @@ def matrix(
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
     heatmap: Annotated[Path | None, o.output_option("Draw all distances, and the tree of the sets.")] = None,
-    as_csv: Annotated[bool, o.output_option("Print comma-separated values.", "--csv")] = False,
-    as_markdown: Annotated[bool, o.output_option("Print a Markdown table.", "--markdown")] = False,
-    as_json: o.Json = False,
+    form: FormatOption = None,
+    output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Compare several image sets, or DNAs of them, all against all."""
@@ -45,31 +42,25 @@ def matrix(
     from torchmetrics_dna.extras import require
 
     check_sources(*sets)
-    form = o.one_form(csv=as_csv, markdown=as_markdown, json=as_json)
+    form = format_for(form, output)
     require("scipy", "plot")
     if heatmap is not None:
         check_figure(heatmap)
     with progress() as report:
         packed = with_progress(options, report) | {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
         distances = compare_all(sets, distributed=PROCESSES > 1, **packed)
-    _print(distances, form)
+    write(_output_of(distances), form, output)
     _draw(distances, heatmap)
     print_unreadable(distances.unreadable)
 
 
-def _print(distances: DistanceMatrix, form: str | None) -> None:
+def _output_of(distances: DistanceMatrix) -> Printout:
     rows = distances.rows()
-    if form == "json":
-        print_json(distances.to_dict())
-    elif form == "csv":
-        print_csv(rows)
-    elif form == "markdown":
-        print_markdown(list(rows[0]), [[*row.values()] for row in rows], distances.verdict)
-    else:
-        out.print(distances.verdict)
-        out.print()
-        columns, cells = _near(rows) if len(rows) > _WIDE else _all(rows)
-        out.print(table(columns, cells, f"{distances.distance}, {len(rows)} sets in the order of their tree"))
+    columns, cells = _near(rows) if len(rows) > _WIDE else _all(rows)
+    title = f"{distances.distance}, {len(rows)} sets in the order of their tree"
+    text = [distances.verdict, "", rich_table(columns, cells, title)]
+    table = Table(list(rows[0]), [[*row.values()] for row in rows], title)
+    return Printout(distances.to_dict(), rows, [distances.verdict], [table], text)
 
 
 def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:

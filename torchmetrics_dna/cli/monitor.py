@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import torchmetrics_dna.cli.options as o
-from torchmetrics_dna.cli.console import check_figure, check_sources, out, talk
+from torchmetrics_dna.cli.console import check_figure, check_sources, talk
 from torchmetrics_dna.cli.measuring import measures_images
+from torchmetrics_dna.cli.output import FormatOption, ResultFile, format_for, writing_lines
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
@@ -31,28 +31,31 @@ def monitor(
     fail_if_changed: Annotated[
         bool, o.output_option("Stop with code 1 as soon as the stream has changed.", "--fail-if-changed")
     ] = False,
-    as_json: Annotated[bool, o.output_option("Print a json document a line.", "--json")] = False,
+    form: FormatOption = None,
+    output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Watch a stream of images: a line for each window, and whether the stream has changed."""
     from torchmetrics_dna.comparisons.monitor import monitor as monitor_images
 
     check_sources(reference, images)
+    form = format_for(form, output, streamed=True)
     options["order"] = "source" if in_order else "random"
     if plot is not None:
         check_figure(plot)
     windows: list[Window] = []
-    for result in monitor_images(reference, images, window=window, learn=learn, level=level, **options):
-        if result.seed is not None and not windows:
-            (talk if as_json else out).print(
-                f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"
-                f" --in-order if the order of {images} is that of time.",
-                soft_wrap=True,
-            )
-        windows.append(result)
-        out.print(json.dumps(result.to_dict()) if as_json else str(result), soft_wrap=True)
-        if fail_if_changed and result.changed:
-            break
+    with writing_lines(form, output) as write_line:
+        for result in monitor_images(reference, images, window=window, learn=learn, level=level, **options):
+            if result.seed is not None and not windows:
+                talk.print(
+                    f"Windows are drawn in random order (seed {result.seed}), so that no change over time shows; give"
+                    f" --in-order if the order of {images} is that of time.",
+                    soft_wrap=True,
+                )
+            windows.append(result)
+            write_line(result.to_dict(), str(result))
+            if fail_if_changed and result.changed:
+                break
     if not windows:
         raise ValueError(f"There are fewer than {window} images in {images!r}, so no window is full; give --window")
     if plot is not None:

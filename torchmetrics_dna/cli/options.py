@@ -98,7 +98,9 @@ Projections = Annotated[
     ),
 ]
 WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
-CropOption = Annotated[Crop | None, image_option("Cut out of images before they are resized. [default: none]")]
+CropOption = Annotated[
+    Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
+]
 Column = Annotated[
     str | None,
     image_option(
@@ -113,7 +115,7 @@ SkipUnreadable = Annotated[
 BatchSize = Annotated[int, machine_option("Images in a batch.")]
 NumWorkers = Annotated[
     int | None,
-    machine_option("Processes that decode images. [default: one for each core that may be used, up to 8]"),
+    machine_option("Processes that decode images. [default: one for each core that may be used, up to 8]", rare=True),
 ]
 Device = Annotated[
     str | None, machine_option("Such as cpu or cuda:1. [default: CUDA if there is one]", callback=known_device)
@@ -161,17 +163,8 @@ Pairs = Annotated[
     statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
-Json = Annotated[bool, output_option("Print json.", "--json")]
 
 
 def names(layers: str | None) -> list[str] | None:
     """Split a comma-separated list."""
     return None if layers is None else [name.strip() for name in layers.split(",")]
-
-
-def one_form(**requested: bool) -> str | None:
-    """Return the requested output format; ValueError if more than one is."""
-    chosen = [name for name, wanted in requested.items() if wanted]
-    if len(chosen) > 1:
-        raise ValueError(f"Expected one of {' and '.join(f'--{name}' for name in chosen)}; leave the others out")
-    return chosen[0] if chosen else None

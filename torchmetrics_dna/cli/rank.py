@@ -14,19 +14,20 @@ from torchmetrics_dna.cli.console import (
     check_output,
     check_sources,
     out,
-    print_csv,
-    print_json,
     print_unreadable,
     progress,
-    table,
+    rich_table,
     talk,
 )
 from torchmetrics_dna.cli.help import Command
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
+from torchmetrics_dna.files.tables import Table
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.ranking import Ranking
 
 Output = Annotated[Path, o.option("The file of neuron weights to write.", "-o", "--output")]
@@ -63,15 +64,14 @@ def rank(
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
     neuron_weights: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
-    as_csv: Annotated[bool, o.output_option("Print all as comma-separated values.", "--csv")] = False,
     grid: Annotated[Path | None, o.output_option("Draw a contact sheet of the best, middle and worst images.")] = None,
-    as_json: o.Json = False,
+    form: FormatOption = None,
+    output: ResultFile = None,
     **options: Any,
 ) -> None:
     """Rank images by how much closer each of them is to a reference than to the pool of all."""
     check_sources(images, reference)
-    if as_csv and as_json:
-        raise ValueError("Expected --csv or --json, but got both; leave one out")
+    form = format_for(form, output)
     if grid is not None:
         check_figure(grid)
     if save_index is not None:
@@ -90,7 +90,7 @@ def rank(
         packed = with_progress(options, report)
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
-    _print_ranking(ranking, reference, contrast, top, as_csv, as_json)
+    write(_output_of(ranking, reference, contrast, top), form, output)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
@@ -139,7 +139,7 @@ def select(
     for index in chosen[:20].tolist():
         layer, number = dna.neurons.locate(index)
         rows.append([layer, name_of(layer, number), float(distances[:, index].mean())])
-    out.print(table(["layer", "neuron", "dna-emd"], rows, f"{len(chosen)} most sensitive neurons"))
+    out.print(rich_table(["layer", "neuron", "dna-emd"], rows, f"{len(chosen)} most sensitive neurons"))
     _save(chosen_weights, output)
 
 
@@ -186,31 +186,23 @@ def learn(
         [f"{with_} {without}", *(f"{float(part[i]):6.1%}" for part in parts)]
         for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
     ]
-    out.print(table(columns, rows, "Share of each distance that the weights take away"))
+    out.print(rich_table(columns, rows, "Share of each distance that the weights take away"))
     _save(NeuronWeights.like(learned, loaded[0][0], name), output)
 
 
-def _print_ranking(
-    ranking: Ranking, reference: str, contrast: str, top: int | None, as_csv: bool, as_json: bool
-) -> None:
-    rows = ranking.rows(top)
-    if as_csv:
-        print_csv(rows)
-    elif as_json:
-        print_json(rows)
-    else:
-        than = {"none": "", "pool": " than to the pool of all"}.get(contrast, f" than to {contrast}")
-        by = "how much closer they are" if than else "distance"
-        headers = [header for key, header in _HEADERS.items() if key in rows[0]]
-        if not than:
-            headers[1] = "dna-emd"
-        cells: list[list[str | float | None]] = [
-            [f"{row[key]:4.0%}" if key == "share_worse" else row[key] for key in _HEADERS if key in row] for row in rows
-        ]
-        shown = table(headers, cells, f"{len(ranking.names)} images by {by} to {reference}{than}")
-        for column in shown.columns:
-            column.overflow = "fold"
-        out.print(shown)
+def _output_of(ranking: Ranking, reference: str, contrast: str, top: int | None) -> Printout:
+    records = ranking.rows(top)
+    than = {"none": "", "pool": " than to the pool of all"}.get(contrast, f" than to {contrast}")
+    by = "how much closer they are" if than else "distance"
+    headers = [header for key, header in _HEADERS.items() if key in records[0]]
+    if not than:
+        headers[1] = "dna-emd"
+    cells: list[list[Cell]] = [
+        [f"{record[key]:4.0%}" if key == "share_worse" else record[key] for key in _HEADERS if key in record]
+        for record in records
+    ]
+    title = f"{len(ranking.names)} images by {by} to {reference}{than}"
+    return Printout(records, records, [], [Table(headers, cells, title)])
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:

@@ -19,10 +19,11 @@ class Format(Enum):
     """Format of a report."""
 
     HTML = "html"
-    MD = "md"
+    MARKDOWN = "markdown"
     JSON = "json"
 
 
+_SUFFIXES = {Format.HTML: (".html", ".htm"), Format.MARKDOWN: (".md",), Format.JSON: (".json",)}
 Scored = Annotated[
     int,
     o.option(
@@ -36,7 +37,7 @@ def report(
     a: o.SideA,
     b: o.SideB,
     output: o.Output,
-    format: Annotated[Format | None, o.option("html, md or json. [default: by the name of the file]")] = None,  # noqa: A002
+    format: Annotated[Format | None, o.option("Format of the report. [default: by the name of the file]")] = None,  # noqa: A002
     num_scored: Scored = 256,
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
@@ -49,7 +50,9 @@ def report(
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs: one page that opens offline, or a text."""
     check_sources(a, b)
-    check_output(output, *([f".{format.value}"] if format else [".html", ".htm", ".md", ".json"]))
+    check_output(
+        output, *(_SUFFIXES[format] if format else [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes])
+    )
     import torchmetrics_dna.reporting as pages
 
     with progress() as bars:

@@ -52,7 +52,7 @@ class Options(TypedDict, total=False):
     neuron_names: GivenNames | None
     changes: ChangeDictionary | str | os.PathLike[str] | None
     confidence: float
-    num_folds: int
+    num_folds: int | None
     groups: Groups | tuple[Groups, ...] | None
     pairs: Pairs | None
     reading: Reading | None
@@ -91,7 +91,7 @@ def compare(
     neuron_names: GivenNames | None = None,
     changes: ChangeDictionary | str | os.PathLike[str] | None = None,
     confidence: float = 0.95,
-    num_folds: int = NUM_FOLDS,
+    num_folds: int | None = NUM_FOLDS,
     by: ByClass | None = None,
     groups: Groups | tuple[Groups, ...] | None = None,
     pairs: Pairs | None = None,
@@ -123,9 +123,9 @@ def compare(
             path of a file of them, for :meth:`Comparison.explain`; by default those packaged with the extractor.
         confidence: Level of the confidence intervals.
         num_folds: Number of folds of images, for debiased distances, intervals, and tests of whether distances are more
-            than noise; at least 5, or 0 for none. An image's fold depends on its pixels, as in :class:`DNAEMD`; tests
-            need images in at least 5 folds. A DNA has the folds of its file; without folds it is taken as exact, and
-            there is no test.
+            than noise; at least 5, or None for none. An image's fold depends on its pixels, as in :class:`DNAEMD`;
+            tests need images in at least 5 folds. A DNA has the folds of its file; without folds it is taken as exact,
+            and there is no test.
         by: Compare class by class, such as generated cats with real cats: ``"folder"`` (the folder right below that of
             all images), the path of a ``.csv`` with an image and its class in each row, ``"column:NAME"`` of Parquet
             files, a function of an image's name, or a pair of sequences, the classes of A's images and of B's. One

@@ -62,7 +62,7 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
         resolved = resolve(*options, histograms="histogram" in kinds, to_gpu=True)
         extractor, weights = resolved.extractor, arguments.neuron_weights
         resolve_weights(weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        job = Job.for_dnas(resolved, kinds, arguments.reading, arguments.num_folds or None)
+        job = Job.for_dnas(resolved, kinds, arguments.reading, arguments.num_folds)
         compared = partial(
             compare_measured, neuron_weights=weights, distances=distances, confidence=arguments.confidence
         )

@@ -159,12 +159,12 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
     if copies and b.thumbnails is not None:
         notices.append(
             f"{_that_look(copies, 'B')} nearly like images of A; a generator that copies its training images is close"
-            " by every distance; `rank` with `nearest` shows which"
+            " by every distance; a ranking with their nearest images shows which"
         )
         if copies > SHARED * len(b.thumbnails):
             notices.append(
                 "A and B are no independent samples, since they share images; values without noise and their intervals"
-                " are too small; if each image of B belongs to one of A, compare them as `pairs`"
+                " are too small; if each image of B belongs to one of A, compare them as pairs"
             )
     return notices
 
@@ -177,7 +177,7 @@ def _namesakes(names_a: Sequence[str], names_b: Sequence[str]) -> list[str]:
         return []
     return [
         f"{images_in_words(len(common))} of B {'has the name' if len(common) == 1 else 'have names'} of images of A; if"
-        " these show the same, compare them as `pairs`, which takes far fewer images"
+        " these show the same, compare them as pairs, which takes far fewer images"
     ]
 
 

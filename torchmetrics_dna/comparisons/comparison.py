@@ -296,6 +296,14 @@ class Comparison(Results["Result"]):
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         return next(filter(None, tests), None)
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
+        return [
+            {"distance": name, "layer": layer, **figure.to_dict()}
+            for name, result in self.items()
+            for layer, figure in [(None, result.overall), *result.layers.items()]
+        ]
+
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
         overall = self._figures(None)

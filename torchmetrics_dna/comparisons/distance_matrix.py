@@ -170,7 +170,7 @@ def matrix(
     if len(named) < 2:
         raise ValueError(f"Argument `sets` expected to have two sets at least, but got {len(named)}; give more")
     options = feature, metrics, layers, num_bins, ranges, neuron_weights
-    arguments = Arguments(*options, num_folds=0, reading=reading, distributed=distributed)
+    arguments = Arguments(*options, num_folds=None, reading=reading, distributed=distributed)
     with in_step(distributed):
         sides = measure_sides(list(named.values()), arguments)
         distances = sides.distances if metrics is not None else sides.distances[:1]

@@ -81,6 +81,14 @@ class Versions:
             )
         return lines
 
+    def rows(self) -> list[dict[str, Any]]:
+        """Return one record per changed image in plain types; ``"before"`` is the old name of a renamed one."""
+        changes = {"added": self.added, "removed": self.removed, "edited": self.edited}
+        rows = [
+            {"change": change, "image": name, "before": None} for change, names in changes.items() for name in names
+        ]
+        return rows + [{"change": "renamed", "image": now, "before": before} for before, now in self.renamed]
+
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
         parts = {"whole": self.whole, "of_added": self.of_added, "of_removed": self.of_removed}
@@ -120,7 +128,7 @@ def diff(
     num_bins: int | None = None,
     ranges: ActivationRanges | str | os.PathLike[str] | None = None,
     changes: ChangeDictionary | str | os.PathLike[str] | None = None,
-    num_folds: int = NUM_FOLDS,
+    num_folds: int | None = NUM_FOLDS,
     reading: Reading | None = None,
 ) -> Versions:
     """Compare two versions of a data set: find the added and removed images, and compare them with those in both.
@@ -135,7 +143,7 @@ def diff(
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
         changes: Effects of named changes of images on the neurons.
-        num_folds: Number of folds of images, for tests; 0 for none.
+        num_folds: Number of folds of images, for tests; None for none.
         reading: Options for reading the images.
 
     Raises:
@@ -155,7 +163,7 @@ def diff(
     old_images, new_images = sides
     match = _match(old_images, new_images, reading or Reading())
     kinds = kinds_for(distances)
-    job = Job.for_dnas(resolved, kinds, reading, num_folds or None)
+    job = Job.for_dnas(resolved, kinds, reading, num_folds)
     both, removed, added = (
         measure(job, side.take(numbers)) if numbers else None
         for side, numbers in ((old_images, match.common), (old_images, match.removed), (new_images, match.added))

@@ -170,6 +170,16 @@ class Figure(NamedTuple):
             return self.debiased
         return "below noise" + (f", at most {number(self.interval.high)}" if self.interval.high > 0 else "")
 
+    @property
+    def ends(self) -> str:
+        """Ends of the interval in words; a dash without one."""
+        return "-" if self.interval is None else self.interval.ends
+
+    def to_dict(self) -> dict[str, float | None]:
+        """Return all figures in plain types."""
+        low, high = (None, None) if self.interval is None else (self.interval.low, self.interval.high)
+        return {"value": self.value, "debiased": self.debiased, "low": low, "high": high, "p_value": self.p_value}
+
 
 @dataclass(frozen=True, eq=False)
 class Result:

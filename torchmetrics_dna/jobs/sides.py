@@ -67,7 +67,7 @@ class Arguments:
     neuron_names: GivenNames | None = None
     changes: ChangeDictionary | str | os.PathLike[str] | None = None
     confidence: float = 0.95
-    num_folds: int = NUM_FOLDS
+    num_folds: int | None = NUM_FOLDS
     groups: Groups | tuple[Groups, ...] | None = None
     pairs: Pairs | None = None
     reading: Reading | None = None
@@ -115,7 +115,7 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     num_folds, paired = arguments.num_folds, bool(arguments.pairs)
     folds: Sequence[Sequence[int] | None] = [None] * len(opened)
     if arguments.pairs:
-        if arguments.groups is not None or not num_folds:
+        if arguments.groups is not None or num_folds is None:
             conflict = "groups" if num_folds else "num_folds"
             raise ValueError(
                 f"Argument `pairs` does not go with `{conflict}`, since pairs make the folds; leave one out"
@@ -132,7 +132,7 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     if arguments.on is None:  # an engine keeps nothing of single images
         plan = _plan_for_fd(opened, distances, network, num_folds)
-    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds or None)
+    job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
     job, resolved_dnas = job.also(**_kept_for(distances, plan, network)), iter(resolved.dnas)
     grouped = _groups_of_sides(arguments.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
@@ -162,9 +162,9 @@ def _place(side: Any) -> str | None:
     return path if is_address(path) else os.path.realpath(path)
 
 
-def _check_certainty(confidence: float, num_folds: int) -> None:
+def _check_certainty(confidence: float, num_folds: int | None) -> None:
     check_confidence(confidence)
-    if num_folds:
+    if num_folds is not None:
         check_num_folds(num_folds)
 
 
@@ -179,11 +179,11 @@ def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
 
 
 def _plan_for_fd(
-    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int | None
 ) -> Plan | None:
     """Plan for fd; None if fd is not requested, or a side has no single images or no folds."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
-    if not any(record.by_image for record in distances) or not num_folds or len(sizes) < len(sides):
+    if not any(record.by_image for record in distances) or num_folds is None or len(sizes) < len(sides):
         return None
     neurons = neurons.take(neurons.positions(own_layers(neurons)))
     known_sizes = [size for size in sizes if size is not None]

@@ -39,9 +39,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics.resolve import Feature
     from torchmetrics_dna.statistics.rows import ImageRows
 
-Format = Literal["html", "md", "json"]
+Format = Literal["html", "markdown", "json"]
 NUM_SCORED = 256  # images of each side
-FORMATS = {"html": as_html, "md": as_markdown, "json": as_json}
+FORMATS = {"html": as_html, "markdown": as_markdown, "json": as_json}
 
 
 def report(
@@ -62,7 +62,7 @@ def report(
         b: As ``a``.
         output: The file to write.
         feature: As for :func:`compare`.
-        format: ``"html"``, ``"md"`` (Markdown) or ``"json"``; by default from the suffix of ``output``, else html.
+        format: ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of ``output``, else html.
         names: Names of A and B; by default their paths.
         num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
             excite neurons most, and those most and least like the other side. They pass through the network once more.
@@ -119,10 +119,10 @@ def report(
 
 def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002
     """Return the function that renders findings; ValueError if the format is unknown."""
-    name = format or Path(output).suffix.lstrip(".").lower()
     if format is not None and format not in FORMATS:
         raise ValueError(f"Argument `format` expected to be one of {', '.join(FORMATS)}, but got {format!r}")
-    return FORMATS.get(name, as_html)
+    by_suffix = {".md": "markdown", ".json": "json"}.get(Path(output).suffix.lower(), "html")
+    return FORMATS[format or by_suffix]
 
 
 def _distances(comparison: Comparison, extractor: DNAExtractor, name: str) -> dict[str, ImageRows]:

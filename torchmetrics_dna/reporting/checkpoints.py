@@ -69,7 +69,7 @@ class Checkpoints:
         layers: Names of the layers.
         num_bins: Bins of each neuron's histogram.
         ranges: Activation ranges.
-        num_folds: Number of folds of images; 0 for none.
+        num_folds: Number of folds of images; None for none.
         reading: Options for reading the images.
         distributed: Share the work among the processes of torch.distributed, as above.
 
@@ -101,7 +101,7 @@ class Checkpoints:
         layers: Sequence[str] | None = None,
         num_bins: int | None = None,
         ranges: ActivationRanges | str | PathLike[str] | None = None,
-        num_folds: int = NUM_FOLDS,
+        num_folds: int | None = NUM_FOLDS,
         reading: Reading | None = None,
         distributed: bool = False,
     ) -> None:
@@ -110,7 +110,7 @@ class Checkpoints:
                 f"This is process {rank()} of {world_size()}, which would all write to {str(folder)!r}; give"
                 " distributed=True in all of them, or leave it to process 0"
             )
-        if num_folds:
+        if num_folds is not None:
             check_num_folds(num_folds)
         self._reading = reading or Reading()
         self._distributed = distributed and world_size() > 1
@@ -269,7 +269,7 @@ class Checkpoints:
 
     def _measure(self, images: Images, kind: Any, own: bool = False) -> DNA:
         check_used(self._reading, images)
-        job = Job.for_dnas(self._resolved, [kind], self._reading, self.num_folds or None)
+        job = Job.for_dnas(self._resolved, [kind], self._reading, self.num_folds)
         measured = measure(job, images, distributed=self._distributed, own=own)
         if lines := measured.unreadable:
             warnings.warn(f"{left_out_in_words(lines)}, the first: {lines[0]}", stacklevel=3)

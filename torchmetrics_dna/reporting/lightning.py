@@ -141,7 +141,7 @@ class DNACallback:
             checkpoints.extractor,
             normalize=normalize,
             reference=checkpoints.reference,
-            num_folds=checkpoints.num_folds or None,
+            num_folds=checkpoints.num_folds,
         )
         return metric.to(checkpoints.extractor.device)
 

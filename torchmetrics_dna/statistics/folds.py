@@ -95,6 +95,7 @@ def check_num_folds(num_folds: int) -> None:
     if not isinstance(num_folds, int) or num_folds < LEAST_FOLDS:
         raise ValueError(
             f"Argument `num_folds` expected to be an integer of at least {LEAST_FOLDS}, but got {num_folds!r}"
+            + "; give None for no folds" * (num_folds == 0)
         )
 
 

@@ -1,0 +1,110 @@
+"""Results in each format, on stdout and in files."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from pathlib import Path
+
+import pytest
+from commands import run
+from hypothesis import given
+from hypothesis import strategies as st
+
+from torchmetrics_dna.demo import blur, noise, photographs
+from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.files.tables import Table, as_csv
+from torchmetrics_dna.jobs.make_dna import make_dna
+
+TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder, photos = tmp_path_factory.mktemp("files"), [photo[:96, :96] for photo in photographs(8)]
+    sets = {"a": photos, "b": [blur(photo, 3) for photo in photos], "c": [noise(photo, 3) for photo in photos]}
+    for name, images in sets.items():
+        make_dna(images, layers=["block_0", "block_1"], num_folds=8).save(folder / f"{name}.dna.npz")
+    return folder
+
+
+RESULTS = {
+    "compare": ["compare", "a.dna.npz", "b.dna.npz"],
+    "compare several": ["compare", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
+    "matrix": ["matrix", "a.dna.npz", "b.dna.npz", "c.dna.npz"],
+    "info": ["info", "a.dna.npz"],
+    "extractors": ["extractors"],
+}
+
+
+@pytest.mark.parametrize("arguments", RESULTS.values(), ids=RESULTS)
+def test_each_result_in_each_format(
+    arguments: list[str],
+    files: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(files)
+    printed = {}
+    for form, suffix in (("text", "txt"), ("json", "json"), ("csv", "csv"), ("markdown", "md"), ("latex", "tex")):
+        assert run(monkeypatch, *arguments, "--format", form) == 0
+        printed[form] = capsys.readouterr().out
+        path = tmp_path / f"result.{suffix}"
+        assert run(monkeypatch, *arguments, "-o", path) == 0
+        captured = capsys.readouterr()
+        assert captured.out == ""
+        assert f"The result is in {path}" in captured.err
+        text = path.read_text(encoding="utf-8")
+        if form == "text":  # lines of a file are as long as they need be
+            assert re.sub(r"\W", "", text)[:60] == re.sub(r"\W", "", printed[form])[:60]
+        else:
+            assert text == printed[form]
+    assert json.loads(printed["json"])
+    rows = list(csv.reader(io.StringIO(printed["csv"])))
+    assert len(rows) > 1
+    assert {len(row) for row in rows} == {len(rows[0])}
+    widths = [line.count(" | ") for line in printed["markdown"].splitlines() if line.startswith("| ")]
+    assert len(widths) >= 3
+    tables = re.findall(
+        r"\\begin\{tabular\}\{([lr]+)\}\n\\toprule\n(.*?)\\bottomrule\n\\end\{tabular\}", printed["latex"], re.DOTALL
+    )
+    assert tables
+    for alignment, body in tables:
+        assert {line.count(" & ") for line in body.splitlines() if line.endswith(r"\\")} == {len(alignment) - 1}
+
+
+def test_records_of_a_comparison_are_its_figures(
+    files: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = (DNA.load(files / f"{name}.dna.npz") for name in "ab")
+    assert run(monkeypatch, "compare", files / "a.dna.npz", files / "b.dna.npz", "--format", "csv") == 0
+    rows = {row["layer"]: row for row in csv.DictReader(io.StringIO(capsys.readouterr().out))}
+    by_neuron = a.distances(b)
+    assert float(rows[""]["value"]) == pytest.approx(float(by_neuron.mean()), rel=1e-12)
+    for layer, values in a.neurons.split(by_neuron).items():
+        assert float(rows[layer]["value"]) == pytest.approx(float(values.mean()), rel=1e-12)
+        assert float(rows[layer]["low"]) <= float(rows[layer]["debiased"]) <= float(rows[layer]["high"])
+
+
+@given(st.lists(st.lists(TEXTS, min_size=2, max_size=2), min_size=1, max_size=4))
+def test_no_text_breaks_out_of_its_cell(rows: list[list[str]]) -> None:
+    table = Table(["name", "value"], rows)
+    markdown = table.markdown().splitlines()
+    assert len(markdown) == 2 + len(rows)
+    assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 for line in markdown)
+    latex = table.latex().splitlines()
+    assert len(latex) == 6 + len(rows)
+    plain = [re.sub(r"\\(textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$\\(leq|pm)\$", "", line)
+             for line in latex[4:-2]]  # fmt: skip
+    assert all(re.fullmatch(r"[^&%$#_{}~^\\]* & [^&%$#_{}~^\\]* \\\\", line) for line in plain)
+
+
+@given(st.lists(st.tuples(TEXTS, st.floats(allow_nan=False)), min_size=1, max_size=4))
+def test_csv_is_exact_and_has_no_formulas(rows: list[tuple[str, float]]) -> None:
+    text = as_csv([{"name": name, "value": value} for name, value in rows])
+    read = list(csv.DictReader(io.StringIO(text)))
+    assert [float(row["value"]) for row in read] == [value for _, value in rows]
+    assert not any(row["name"].startswith(("=", "+", "-", "@")) for row in read)
