@@ -273,9 +273,12 @@ def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | N
 def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relabeled, test: PermutationTest) -> Tensor:
     """Return the debiased squares of the whole, of each layer and of each neuron.
 
-    What relabelings give on average is subtracted. If the difference is in few neurons, the noise of all others hides
-    it from the whole, so nothing may be left of what the test finds. The mean of the neurons' own debiased distances
-    has no such gap, but is too large where nothing differs; so it counts as far as the test finds a difference.
+    What relabelings give on average is subtracted. Of pairs it is too much, since the difference is far above its noise,
+    which then adds less than where nothing differs; the jackknife is exact there.
+
+    If the difference is in few neurons, the noise of all others hides it from the whole, so nothing may be left of what
+    the test finds. The mean of the neurons' own debiased distances has no such gap, but is too large where nothing
+    differs; so it counts as far as the test finds a difference.
     """
     observed, under = weighted(values, part.weights), weighted(relabeled.distances, part.weights)
     columns = [slice(None), *unions.slices]
@@ -286,6 +289,8 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
     single = torch.stack([mean_over_neurons(root(neurons[rows], 2)) for rows in columns])
     belief = (1 - torch.tensor([test.p_value, *test.layers.tolist()]).to(single) / _DOUBTED).clamp(min=0)
     found = torch.where(belief > 0, (belief * single).square(), -torch.inf)
+    if unions.paired:
+        remaining, neurons = part.left[: len(columns)], part.left[len(columns) :]
     figures = torch.cat([torch.maximum(remaining, found), neurons])
     return torch.where(part.left.isnan(), torch.nan, figures)
 
