@@ -11,7 +11,7 @@ import pytest
 from matplotlib.figure import Figure
 from PIL import Image
 
-from torchmetrics_dna import compare, make_dna, rank
+from torchmetrics_dna import DNAExtractor, compare, make_dna, rank
 from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.demo import AMOUNTS, Demo, blur, photographs
 from torchmetrics_dna.images import open_source
@@ -167,7 +167,7 @@ def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytes
 
 def test_contact_sheet(tmp_path: Path) -> None:
     (tmp_path / "none.png").write_text("no image")
-    ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"])
+    ranking = rank([*PHOTOS[:6], *BLURRED[:6]], PHOTOS[:2], layers=["block_0"], score="contrast")
     sheet = plot_ranking(ranking, columns=3)
     references = sheet.axes[:3]
     assert [axis.get_visible() for axis in references] == [True, True, False]
@@ -180,10 +180,36 @@ def test_contact_sheet(tmp_path: Path) -> None:
     figure = plot_ranking(broken, columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == [axis.get_title() for axis in sheet.axes[3:]]
-    assert titles[0] == f"1: {float(ranking.scores[0]):.4g}"
+    assert titles[0] == f"1: {float(ranking.scores[0]):.3g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
     best = [*PHOTOS[:6], *BLURRED[:6]][ranking.numbers[0]]
     assert np.array_equal(figure.axes[0].images[0].get_array(), best)
     assert drawn(sheet).std() > 1
-    assert rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), contrast=None).reference_images is None
+    of_dna = rank(PHOTOS[:2], make_dna(PHOTOS[:2], layers=["block_0"]), score="distance")
+    assert of_dna.reference_images is None
+    title = " ".join(plot_ranking(of_dna)._suptitle.get_text().split())
+    assert title == "2 images by their distance to the reference, nearest first: rank, score in bins, name"
+
+
+def test_contact_sheet_of_outliers() -> None:
+    images = [*PHOTOS[:6], *BLURRED[:6]]
+    ranking = rank(images, PHOTOS[:4], layers=["block_0", "block_2"])
+    figure = plot_ranking(ranking, columns=4, maps=True)
+    assert [axis.get_ylabel() for axis in figure.axes[::4]] == ["reference", "worst", "where", "next", "where"]
+    titles = [axis.get_title().split(":")[0] for axis in (*figure.axes[4:8], *figure.axes[12:16])]
+    assert titles == [str(i) for i in range(1, 9)]
+    shown = ranking.maps([0, 1, 2, 3])
+    for axis, heat_map in zip(figure.axes[8:12], shown, strict=True):
+        picture, drawn_map = axis.images
+        expected = (heat_map - shown.min()) / (shown.max() - shown.min())
+        np.testing.assert_allclose(drawn_map.get_alpha(), expected)
+        height, width = picture.get_array().shape
+        assert drawn_map.get_extent() == [0, width, height, 0]
+    assert drawn(figure).std() > 1
+    square = DNAExtractor(layers=["block_2"], crop="center")
+    wide = [np.concatenate([photo, photo], 1) for photo in PHOTOS[:3]]
+    axis = plot_ranking(rank(wide, PHOTOS[:4], square), maps=True).axes[6]
+    height, width = wide[0].shape[:2]
+    assert axis.images[1].get_extent() == [(width - height) // 2, (width + height) // 2, height, 0]
+    assert len(plot_ranking(rank(PHOTOS[:1], PHOTOS[:4], square)).axes) == 2

@@ -26,8 +26,9 @@ from sklearn.datasets import load_digits
 from sklearn.metrics import roc_auc_score
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor
+from torchmetrics_dna import DNAExtractor, make_dna
 from torchmetrics_dna.functional import dna_realism
+from torchmetrics_dna.statistics.outliers import OutlierScorer
 
 sys.path.append(str(Path(__file__).parents[1] / "examples"))
 from gan_loop import NOISE, as_images, networks, train
@@ -39,7 +40,8 @@ STEPS, SEEDS = (50, 200, 800, 3200, 12_800), 5
 NUM_IMAGES, NUM_REFERENCE, FAULTY = 64, 256, 0.2
 REAL = "real"
 POOL, LAST, PLAIN = "dna-emd, contrast with the pool", "dna-emd, contrast with the last checkpoint", "dna-emd"
-COLOURS = {PLAIN: "second", POOL: "dna-emd", "nearest digit, pixels": "KID"}
+OUTLIER = "outlier score"
+COLOURS = {PLAIN: "second", POOL: "dna-emd", OUTLIER: "dna-fd", "nearest digit, pixels": "KID"}
 Scores = dict[str, dict[str, Tensor]]  # by method and group
 
 
@@ -67,6 +69,7 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
     counts, pool, latest = (dna_of(some, extractor).counts for some in (real, shown, pictures(groups[last])))
     assert extractor.ranges is not None
     bounds = extractor.ranges.bounds()
+    outliers = OutlierScorer(make_dna(list(real), extractor, kind="layer-gaussian"), extractor)
     known = [extractor(batch) for batch in real.split(BATCH)]
     means = torch.cat([one["head"].mean((2, 3)) for one in known])
     vectors = torch.cat([baselines.perceptual_vectors(one) for one in known])
@@ -75,6 +78,7 @@ def scores(groups: dict[str, Tensor], reference: Tensor, extractor: DNAExtractor
         found = extractor(batch)
         head = found["head"].mean((2, 3))
         for method, values in {
+            OUTLIER: outliers([found])[0],
             PLAIN: dna_realism(found, counts, *bounds),
             POOL: dna_realism(found, counts, *bounds, contrast_counts=pool),
             LAST: dna_realism(found, counts, *bounds, contrast_counts=latest),
@@ -132,8 +136,8 @@ def one_seed(
 
 
 def plot(every: list[Scores]) -> Figure:
-    """Plot mean scores over the moments, one line for each seed, for three methods."""
-    figure = Figure(figsize=(10, 3.6), layout="constrained")
+    """Plot mean scores over the moments, one line for each seed, for four methods."""
+    figure = Figure(figsize=(13, 3.6), layout="constrained")
     figure.suptitle("Mean score of 64 images at five moments of a GAN's training, and of real digits; five trainings")
     for axis, (method, colour) in zip(figure.subplots(1, len(COLOURS)), COLOURS.items(), strict=True):
         for found in every:
@@ -143,7 +147,7 @@ def plot(every: list[Scores]) -> Figure:
         axis.set_xticks(range(len(labels)), labels)
         axis.set_title(method, loc="left", fontsize=10)
         axis.set_xlabel("steps of training")
-        axis.set_ylabel("bins" if method.startswith("dna-emd") else "L2 of 0 to 255")
+        axis.set_ylabel("bins" if method.startswith("dna-emd") else "score" if method == OUTLIER else "L2 of 0 to 255")
         axis.spines[["top", "right"]].set_visible(False)
     return figure
 
@@ -157,11 +161,12 @@ def conclude(told: list[dict[str, dict[str, float]]]) -> str:
     order, real, fault = "order of the means", "real against the last", "fault in a fifth of the last"
     return (
         f"the rank correlation of mean scores with the truth is {each(POOL, order)} in contrast with the pool,"
-        f" {each(PLAIN, order)} for the distance alone; the area for real digits against the last checkpoint's is"
-        f" {each(POOL, real)} and {each(PLAIN, real)}, and {each(LAST, real)} in contrast with the last checkpoint"
-        f" alone. A fault in a fifth of the images that are ranked has an area of"
-        f" {each(POOL, fault)} and {each(PLAIN, fault)}: a contrast tells kinds apart, not rare faults within"
-        f" its own pool; the nearest digit in pixels has {each('nearest digit, pixels', fault)}."
+        f" {each(OUTLIER, order)} for the outlier score, {each(PLAIN, order)} for the distance alone; the area for real"
+        f" digits against the last checkpoint's is {each(POOL, real)}, {each(OUTLIER, real)} and {each(PLAIN, real)},"
+        f" and {each(LAST, real)} in contrast with the last checkpoint alone. A fault in a fifth of the images that are"
+        f" ranked has an area of {each(POOL, fault)} for the contrast, {each(OUTLIER, fault)} for the outlier score and"
+        f" {each(PLAIN, fault)} for the distance: a contrast tells kinds apart, not rare faults within its own pool;"
+        f" the nearest digit in pixels has {each('nearest digit, pixels', fault)}."
     )
 
 

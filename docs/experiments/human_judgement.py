@@ -95,7 +95,7 @@ def of_images(
     """Of each model, the correlation of its images' contrasted scores with error rates, its p, and how many images."""
     found = {}
     for model in sorted({Path(image).parts[0] for image in errors}):
-        ranking = rank(generated / model, real, extractor)
+        ranking = rank(generated / model, real, extractor, score="contrast")
         scores = dict(zip(ranking.names, ranking.scores.tolist(), strict=True))
         by_path = {Path(model, Path(name).relative_to(generated / model)).as_posix(): scores[name] for name in scores}
         judged = [image for image in errors if image in by_path]

@@ -105,7 +105,7 @@ def draw(found: dict[str, dict[str, list[float]]], sizes: Sequence[int], unpaire
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=100, help="of each cell; of exchanged pairs twice as many")
+    parser.add_argument("--draws", type=int, default=50, help="of each cell; of exchanged pairs twice as many")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     asked.NUM_RELABELINGS = 40 if quick else RELABELINGS

@@ -52,11 +52,33 @@ def test_a_table_csv_json_and_a_sheet(
     assert [row["image"] for row in found] == [row["image"] for row in rows[:2]]
     assert found[0]["score"] == pytest.approx(float(rows[0]["score"]))
     query = str(next(A.iterdir()))
-    for contrast, title in (("none", "7 images by distance to"), ("pool", "7 images by how much closer they are to")):
-        assert run(monkeypatch, "rank", A, "--reference", query, "--layers", "block_0", "--contrast", contrast) == 0
+    for score, title in (
+        ("distance", "7 images by their distance to"),
+        ("contrast", "7 images by how much closer they are to"),
+        ("outlier", "7 images by how far they are from"),
+        ("local", "7 images by the place that is least like"),
+    ):
+        reference = query if score in ("distance", "contrast") else B
+        assert run(monkeypatch, "rank", A, "--reference", reference, "--layers", "block_2", "--score", score) == 0
         printed = capsys.readouterr().out
         assert title in printed
         assert max(map(len, printed.splitlines())) <= 80
+
+
+def test_the_worst_with_maps(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    grid, options = tmp_path / "grid.png", ("rank", A, "--reference", B, "--layers", "block_2", "--format", "json")
+    assert run(monkeypatch, *options, "--grid", grid, "--maps") == 0
+    captured = capsys.readouterr()
+    rows = json.loads(captured.out)
+    assert [row["score"] for row in rows] == sorted([row["score"] for row in rows], reverse=True)
+    assert "would be expected by chance" in captured.err
+    with Image.open(grid) as sheet:
+        assert sheet.height > 500
+    for end, expected in (("--worst", rows[:2]), ("--top", rows[:-3:-1])):
+        assert run(monkeypatch, *options, end, "2") == 0
+        assert json.loads(capsys.readouterr().out) == expected
 
 
 def test_copies_and_a_contrast_with_a_file(
@@ -124,6 +146,22 @@ def test_processes_rank_the_same(
     alone = capsys.readouterr().out
     assert in_processes(tmp_path, *options)[:2] == ([0, 0], alone)
     assert alone.count("\n") == 8
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_processes_find_the_same_outliers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["rank", A, "--reference", B, "--layers", "block_0,block_2", "--format", "json", "--batch-size", "1"]
+    for score in ("outlier", "local"):
+        assert run(monkeypatch, *options, "--score", score) == 0
+        alone = json.loads(capsys.readouterr().out)
+        codes, printed, _ = in_processes(tmp_path, *options, "--score", score)
+        assert codes == [0, 0]
+        for row, expected in zip(json.loads(printed), alone, strict=True):
+            assert row["image"] == expected["image"]
+            assert row["score"] == pytest.approx(expected["score"], rel=1e-6)
+            assert row.get("share_worse") == expected.get("share_worse")
 
 
 def test_compare_with_confidence(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -10,9 +11,12 @@ import pytest
 import torch
 from networks import pixels
 from PIL import Image
+from scipy.stats import binom
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, compare, make_dna
 from torchmetrics_dna.demo import jpeg, photographs
+from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.images import Reading
 
 PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(8)]
@@ -80,8 +84,36 @@ def test_against_exchanges_and_a_jackknife_written_out() -> None:
         return x[0] ** 2 - np.maximum(0, np.mean(x**2, 0) - share * x[0] ** 2) / (1 - share)
 
     belief = max(0, 1 - found.p_value / 0.2)
-    expected = max(debiased(rows.mean(1)), (belief * np.maximum(0, debiased(rows)) ** 0.5).mean() ** 2)
+    of_neurons = emd(a, b) ** 2
+    rest = np.array([emd(np.delete(a, k, 0), np.delete(b, k, 0)) ** 2 for k in range(n)])
+    of_neurons -= (n - 1) * (rest.mean(0) - of_neurons)
+    expected = max(debiased(rows.mean(1)), (belief * np.maximum(0, of_neurons) ** 0.5).mean() ** 2)
     assert found["dna-emd"].evidence.centre == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_false_alarms_are_as_many_as_the_level_allows(paired: bool) -> None:
+    """Of pairs, original and copy are exchanged at random; of independent sides, images are shared out at random."""
+    photos = [np.ascontiguousarray(photo[:48, :48]) for photo in photographs(24)]
+    counts = torch.from_numpy(np.stack([histograms(photos), histograms([jpeg(p, strength=4) for p in photos])]))
+    random, draws, alarms = np.random.default_rng(0), 200, 0
+    for _ in range(draws):
+        chosen = torch.from_numpy(random.permutation(24))
+        if paired:
+            which = torch.from_numpy(random.integers(0, 2, 10))
+            sides = counts[which, chosen[:10]], counts[1 - which, chosen[:10]]
+        else:
+            sides = counts[0, chosen[:10]], counts[0, chosen[10:20]]
+        a, b = (in_folds(side) for side in sides)
+        alarms += DISTANCES["dna-emd"].result(a, b, paired=paired).p_value <= 0.05
+    assert binom.ppf(0.001, draws, 0.05) <= alarms <= binom.ppf(0.999, draws, 0.05)
+
+
+def in_folds(counts: torch.Tensor) -> HistogramDNA:
+    """Of single images, a fold each."""
+    single = [HistogramDNA(image, EXTRACTOR.neurons, RANGES, 1, "pixels") for image in counts]
+    whole = HistogramDNA(counts.sum(0), EXTRACTOR.neurons, RANGES, len(counts), "pixels")
+    return replace(whole, folds=tuple(single))
 
 
 def test_pairs_find_what_independent_sides_do_not() -> None:

@@ -151,7 +151,10 @@ def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
 def test_p_values_are_spread_evenly_where_nothing_differs() -> None:
     random = np.random.default_rng(0)
     layers = [slice(0, 10), slice(10, 40)]
-    found = [permutation_test(torch.from_numpy(random.gamma(2, size=(100, 40))), layers) for _ in range(400)]
+    found = []
+    for i in range(400):
+        distances, shifts = (torch.from_numpy(random.gamma(2, size=(100, count))) for count in (40, 2))
+        found.append(permutation_test(distances, layers, shifts=shifts if i % 2 else None))
     for level in (0.05, 0.25, 0.5):
         for p_values in (
             [test.p_value for test in found],

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from makers import EXTRACTOR, FAKE, ONE_SIDED, RANGES, REAL
 from networks import Outputs, Pixels, random_images
 from one_ruler import distances
 from processes import run
+from sklearn.covariance import OAS
 from torch import Tensor
 from torchmetrics import Metric, MetricCollection
 from torchmetrics.utilities.distributed import gather_all_tensors
@@ -19,6 +21,106 @@ REFERENCES = {
     ranges: make_dna(REAL, EXTRACTOR, num_bins=40, ranges=r) for ranges, r in (("fixed", RANGES), ("auto", "auto"))
 }
 IMAGES = random_images(9, 7)
+
+
+OUTLIERS = make_dna(REAL, EXTRACTOR, kind="layer-gaussian")
+
+
+def outliers_by_sklearn(images: Tensor) -> np.ndarray:
+    """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
+    squares = []
+    for layer in EXTRACTOR.neurons:
+        known, asked = (
+            EXTRACTOR(some)[layer].double().flatten(2).mean(2)
+            if EXTRACTOR(some)[layer].ndim > 2
+            else EXTRACTOR(some)[layer].double()
+            for some in (REAL, images)
+        )
+        unbiased = len(known) / (len(known) - 1)
+        squares.append(OAS().fit(known.numpy()).mahalanobis(asked.numpy()) / unbiased / known.shape[1])
+    return np.sqrt(np.mean(squares, 0))
+
+
+def test_outlier_scores_are_those_of_sklearn(tmp_path: Path) -> None:
+    OUTLIERS.save(tmp_path / "x.dna.npz")
+    for reference, options in ((OUTLIERS, {}), (tmp_path / "x.dna.npz", {"score": "outlier"})):
+        metric = DNARealism(EXTRACTOR, reference=reference, **options)
+        assert metric.score == "outlier"
+        for part in IMAGES.split(4):
+            metric.update(part)
+        np.testing.assert_allclose(metric.compute(), outliers_by_sklearn(IMAGES), rtol=1e-5)
+    assert torch.equal(metric(IMAGES[:1]), metric.compute()[:1])  # whatever the batch
+
+
+def share_outliers(rank: int, world: int, expected: str) -> None:
+    images = random_images(9, 7)
+    metric = DNARealism(EXTRACTOR, reference=make_dna(REAL, EXTRACTOR, kind="layer-gaussian"))
+    score_shard(metric, images, rank, world - 1)
+    assert torch.equal(metric.compute(), torch.load(expected))
+    summary = metric.summary(worst=3)
+    scores = torch.load(expected)
+    assert summary["indices"] == scores.argsort(descending=True, stable=True)[:3].tolist()
+
+
+def test_processes_get_all_outlier_scores_in_order(tmp_path: Path) -> None:
+    metric = DNARealism(EXTRACTOR, reference=OUTLIERS)
+    metric.update(IMAGES)
+    torch.save(metric.compute(), tmp_path / "expected")
+    run(3, share_outliers, str(tmp_path / "expected"))
+
+
+def test_a_summary_names_the_worst() -> None:
+    metric = DNARealism(EXTRACTOR, reference=OUTLIERS)
+    metric.update(IMAGES[:5], indices=[10, 11, 12, 13, 14])
+    metric.update(IMAGES[3:], indices=[13, 14, 15, 16, 17, 18])
+    scores = outliers_by_sklearn(IMAGES)
+    summary = metric.summary(worst=2)
+    order = np.argsort(-scores)[:2]
+    assert summary["indices"] == (order + 10).tolist()
+    assert summary["num_images"] == 9
+    assert summary["scores"] == pytest.approx(scores[order])
+    assert (summary["mean"], summary["median"]) == pytest.approx((scores.mean(), np.median(scores)))
+    assert summary["max"] == summary["scores"][0]
+    plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
+    with pytest.raises(RuntimeError, match="At least one image is required"):
+        plain.summary()
+    plain.update(IMAGES)
+    assert plain.summary(worst=1)["indices"] == [int(plain.compute().argmax())]
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("ranges", ["fixed", "auto"])
+def test_maps_add_up_to_the_scores(ranges: str, weighted: bool) -> None:
+    weights = torch.rand(EXTRACTOR.neurons.total).double() if weighted else None
+    other = make_dna(FAKE, EXTRACTOR, num_bins=40, ranges=RANGES if ranges == "fixed" else "auto")
+    for contrast in (None, other):
+        metric = DNARealism(EXTRACTOR, reference=REFERENCES[ranges], contrast=contrast, neuron_weights=weights)
+        maps = metric.map(IMAGES)
+        total = sum(values.reshape(9, -1).mean(1) for values in maps.values())
+        np.testing.assert_allclose(total, metric(IMAGES), rtol=0, atol=1e-9)
+    outliers = DNARealism(EXTRACTOR, reference=OUTLIERS)
+    total = sum(values.reshape(9, -1).mean(1) for values in outliers.map(IMAGES).values())
+    np.testing.assert_allclose(total.sqrt(), outliers(IMAGES), rtol=1e-9)
+    with pytest.raises(ValueError, match="give the DNA of the pool as `contrast`"):
+        DNARealism(EXTRACTOR, reference=REFERENCES["fixed"], score="contrast").map(IMAGES)
+    with pytest.raises(ValueError, match="uint8"):
+        outliers.map(IMAGES.float())
+
+
+def test_scores_that_do_not_fit() -> None:
+    histograms = REFERENCES["fixed"]
+    for options, error, message in (
+        ({"reference": histograms, "score": "best"}, ValueError, "`score` expected to be one of"),
+        ({"reference": histograms, "score": "outlier"}, TypeError, "make it by make_dna.*kind='layer-gaussian'"),
+        ({"reference": OUTLIERS, "score": "contrast"}, TypeError, "make it by make_dna.*kind='histogram'"),
+        ({"reference": OUTLIERS, "num_bins": 20}, ValueError, "`num_bins` is not for the score 'outlier'"),
+        ({"reference": OUTLIERS, "contrast": histograms}, ValueError, "`contrast` is not for the score 'outlier'"),
+        ({"reference": histograms, "score": "distance", "contrast": "pool"}, ValueError, "`contrast` is not for"),
+        ({"reference": make_dna(REAL[:1], EXTRACTOR, kind="layer-gaussian")}, RuntimeError, "More than one image"),
+        ({"reference": replace(OUTLIERS, num_images=0)}, ValueError, "expected to say of how many images it is"),
+    ):
+        with pytest.raises(error, match=message):
+            DNARealism(EXTRACTOR, **options)
 
 
 def shares(images: Tensor) -> np.ndarray:

@@ -11,6 +11,7 @@ from one_ruler import distances
 from PIL import Image
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
+from sklearn.covariance import OAS
 from sklearn.metrics import average_precision_score
 
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
@@ -39,7 +40,7 @@ def emd(one: HistogramDNA, other: HistogramDNA) -> float:
 
 
 def test_scores_are_distances_of_single_images(reference: HistogramDNA) -> None:
-    ranking = rank(MIXED, reference, contrast=None)
+    ranking = rank(MIXED, reference, score="distance")
     assert sorted(ranking.numbers) == list(range(8))
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist())
     for number, name, score in zip(ranking.numbers, ranking.names, ranking.scores, strict=True):
@@ -98,7 +99,7 @@ def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.M
 def test_self_ranging_scores_rank_as_those_of_fixed_ranges_do() -> None:
     extractor, photos = DNAExtractor(), photographs(36)
     images = [*photos[24:], *(blur(photo, strength=8) for photo in photos[24:])]
-    by_rule = [rank(images, photos[:24], extractor, ranges=ranges) for ranges in ("auto", None)]
+    by_rule = [rank(images, photos[:24], extractor, ranges=ranges, score="contrast") for ranges in ("auto", None)]
     one, other = (ranking.scores[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
     assert spearmanr(one, other).statistic > 0.99
     one, other = (ranking.shares[torch.tensor(ranking.numbers).argsort()] for ranking in by_rule)
@@ -108,11 +109,11 @@ def test_self_ranging_scores_rank_as_those_of_fixed_ranges_do() -> None:
 def test_shares_of_the_reference_that_score_worse() -> None:
     extractor = DNAExtractor(layers=LAYERS)
     typical, pool = [make_dna(photo, extractor) for photo in PHOTOS[:6]], make_dna(MIXED, extractor)
-    for contrast in (None, "pool"):
-        ranking = rank(MIXED, PHOTOS[:6], extractor, contrast=contrast)
+    for score in ("distance", "contrast"):
+        ranking = rank(MIXED, PHOTOS[:6], extractor, score=score)
         left_out = [sum(typical[:i] + typical[i + 1 :]) for i in range(6)]
         pairs = zip(left_out, typical, strict=True)
-        own = [emd(others, one) - (emd(pool, one) if contrast else 0) for others, one in pairs]
+        own = [emd(others, one) - (emd(pool, one) if score == "contrast" else 0) for others, one in pairs]
         for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
             assert share == pytest.approx(np.mean([one > score for one in own]))
         assert ranking.rows()[0]["share_worse"] == float(ranking.shares[0])
@@ -129,7 +130,7 @@ def test_copies_are_found(tmp_path: Path) -> None:
     copied = np.asarray(Image.open(file))
     extractor = DNAExtractor(layers=["block_4", "head"])
     images = [PHOTOS[7], copied, PHOTOS[8], PHOTOS[2]]
-    ranking = rank(images, folder, extractor, nearest=str(folder) + "/")
+    ranking = rank(images, folder, extractor, score="contrast", nearest=str(folder) + "/")
     rows = {row["image"]: row for row in ranking.rows()}
     assert [rows[f"image {i}"]["copy"] for i in range(4)] == [False, True, False, True]
     assert rows["image 1"]["nearest"] == str(folder / "3.png")
@@ -198,19 +199,20 @@ def test_files_that_are_no_index(damage: str, tmp_path: Path) -> None:
 
 def test_a_pool_of_the_references_own_kind_is_told() -> None:
     photos = photographs(60)
-    alike = rank(photos[:30], photos[30:], layers=["block_0"])
+    alike = rank(photos[:30], photos[30:], layers=["block_0"], score="contrast")
     assert alike.p_value > 0.05
     assert alike.notices == [
         f"Pool and reference do not differ measurably (p = {alike.p_value:.2g}), so a contrast with the pool says"
-        " nothing about single images; give other images as the contrast, or none to rank by the distance alone"
+        " nothing about single images; give other images as the contrast, or rank by another score"
     ]
-    other = rank([*photos[:10], *(blur(photo, strength=8) for photo in photos[:20])], photos[30:], layers=["block_0"])
+    mixed = [*photos[:10], *(blur(photo, strength=8) for photo in photos[:20])]
+    other = rank(mixed, photos[30:], layers=["block_0"], score="contrast")
     assert other.p_value <= 0.05
     assert other.notices == []
 
 
 def test_one_image_ranks_others_by_likeness() -> None:
-    ranking = rank([PHOTOS[3], PHOTOS[2], 255 - PHOTOS[2]], PHOTOS[2], layers=LAYERS, contrast=None)
+    ranking = rank([PHOTOS[3], PHOTOS[2], 255 - PHOTOS[2]], PHOTOS[2], layers=LAYERS, score="distance")
     assert ranking.numbers[0] == 1
     assert float(ranking.scores[0]) == pytest.approx(0, abs=1e-9)
 
@@ -220,7 +222,7 @@ def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
         torch.tensor([20]), reference.neurons, "efficientnet_lite0", reference.weights_digest
     )
     weights.save(tmp_path / "x.weights.npz")
-    ranking = rank(MIXED[:2], reference, contrast=None, neuron_weights=tmp_path / "x.weights.npz")
+    ranking = rank(MIXED[:2], reference, score="distance", neuron_weights=tmp_path / "x.weights.npz")
     one = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
     assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(one)[20]), abs=1e-9)
 
@@ -247,10 +249,140 @@ def test_what_can_not_be_read_is_left_out(reference: object, tmp_path: Path) -> 
         rank(tmp_path, reference)
 
 
-def test_references_without_histograms(reference: object) -> None:
-    with pytest.raises(TypeError, match="`reference` expected to be a HistogramDNA or images, but got GaussianDNA"):
-        rank(MIXED, make_dna(PHOTOS[:2], layers=LAYERS, kind="gaussian"))
+def test_references_of_another_kind(reference: object) -> None:
+    gaussian = make_dna(PHOTOS[:2], layers=LAYERS, kind="gaussian")
+    for score, kind in ((None, "LayerGaussianDNA"), ("contrast", "HistogramDNA"), ("distance", "HistogramDNA")):
+        with pytest.raises(TypeError, match=f"`reference` expected to be a {kind} or images, but got GaussianDNA"):
+            rank(MIXED, gaussian, score=score)
+    with pytest.raises(TypeError, match="expected to be images for the score 'local', but got GaussianDNA"):
+        rank(MIXED, gaussian, score="local")
     other = NeuronWeights(torch.ones(1), reference.neurons.take(torch.tensor([0])), "efficientnet_lite0")
     with pytest.raises(ValueError, match="can't be used here, their neurons differ"):
         rank(MIXED, reference, neuron_weights=other)
     assert isinstance(rank(np.stack(PHOTOS[:2]), PHOTOS[0], layers=["block_0"]), Ranking)
+
+
+def spatial_means(images: list[np.ndarray], extractor: DNAExtractor) -> dict[str, np.ndarray]:
+    batches = [extractor(torch.from_numpy(image.copy()).permute(2, 0, 1)[None]) for image in images]
+    return {layer: np.concatenate([a[layer].double().mean((2, 3)).numpy() for a in batches]) for layer in batches[0]}
+
+
+def outliers_by_sklearn(known: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> np.ndarray:
+    """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
+    squares = []
+    for layer, means in known.items():
+        unbiased = len(means) / (len(means) - 1)
+        squares.append(OAS().fit(means).mahalanobis(asked[layer]) / unbiased / means.shape[1])
+    return np.sqrt(np.mean(squares, 0))
+
+
+def test_outlier_scores_are_those_of_sklearn() -> None:
+    extractor = DNAExtractor(layers=["block_0", "block_2", "head"])  # the head has too many neurons
+    ranking = rank(MIXED, PHOTOS[:6], extractor)
+    assert ranking.score == "outlier"
+    means, known = (spatial_means(images, extractor) for images in (MIXED, PHOTOS[:6]))
+    del known["head"]
+    np.testing.assert_allclose(ranking.scores, outliers_by_sklearn(known, means)[ranking.numbers], rtol=1e-4)
+    assert ranking.scores.tolist() == sorted(ranking.scores.tolist(), reverse=True)
+    left_out = [
+        outliers_by_sklearn(
+            {layer: np.delete(x, i, 0) for layer, x in known.items()},
+            {layer: x[i : i + 1] for layer, x in known.items()},
+        )[0]
+        for i in range(6)
+    ]
+    np.testing.assert_allclose(ranking.typical, left_out, rtol=1e-4)
+    for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
+        assert share == pytest.approx(np.mean([own > score for own in left_out]))
+    limit = np.quantile(left_out, 0.95)
+    beyond = int((ranking.scores > limit).sum())
+    assert ranking.notices[0].startswith(f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:.3g}, as 5% of")
+    from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"))
+    assert from_dna.numbers == ranking.numbers
+    torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-12, atol=0)
+    assert (from_dna.typical, from_dna.notices) == (None, [])
+    alone = rank(MIXED[:1], PHOTOS[:6], extractor)  # needs no pool
+    assert float(alone.scores) == float(ranking.scores[ranking.numbers.index(0)])
+
+
+def test_few_ruined_images_are_found() -> None:
+    photos = photographs(90)
+    pool = photos[60:]
+    pool[4], pool[11] = blur(pool[4], strength=8), 255 - pool[11]
+    ranking = rank(pool, photos[:60])
+    assert set(ranking.numbers[:2]) == {4, 11}
+    assert [row["image"] for row in ranking.rows(worst=2)] == ranking.names[:2]
+    assert [row["image"] for row in ranking.rows(top=2)] == ranking.names[:-3:-1]
+    _, _, area = ranking.precision_recall([i in (4, 11) for i in range(30)])
+    assert area == 1
+
+
+def test_local_scores_and_maps_are_those_of_numpy() -> None:
+    extractor = DNAExtractor(layers=["block_0", "block_2", "head"])
+    spoilt = PHOTOS[7].copy()
+    spoilt[:20, -20:] = (255, 0, 255)
+    images = [PHOTOS[6], spoilt, PHOTOS[8]]
+    ranking = rank(images, PHOTOS[:6], extractor, score="local")
+
+    def places(image: np.ndarray) -> np.ndarray:
+        """Means over 3 x 3 positions of block 2, the layer whose positions are 8 pixels apart."""
+        values = extractor(torch.from_numpy(image.copy()).permute(2, 0, 1)[None])["block_2"][0].double().numpy()
+        padded = np.pad(values, ((0, 0), (1, 1), (1, 1)), constant_values=np.nan)
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
+        return np.nanmean(windows, (3, 4)).reshape(len(values), -1).T
+
+    known = np.concatenate([places(image) for image in PHOTOS[:6]])
+    inverse = np.linalg.inv(np.cov(known.T))  # of so many places that shrinking changes little
+    maps = []
+    for image in images:
+        offsets = places(image) - known.mean(0)
+        maps.append(np.sqrt(np.einsum("pi,ij,pj->p", offsets, inverse, offsets) / 40).reshape(28, 28))
+    np.testing.assert_allclose(ranking.scores, [maps[number].max() for number in ranking.numbers], rtol=0.02)
+    assert (ranking.typical, ranking.numbers[0]) == (None, 1)
+    shown = ranking.maps([0, 2])
+    assert shown.shape == (2, 56, 56)
+    for heat_map, place in zip(shown, (0, 2), strict=True):
+        expected = np.kron(maps[ranking.numbers[place]], np.ones((2, 2)))
+        np.testing.assert_allclose(heat_map, expected, rtol=0.05, atol=0.02)
+    top, left = np.unravel_index(int(shown[0].argmax()), (56, 56))
+    assert top < 14
+    assert left > 42
+    by_outlier = rank(images, PHOTOS[:6], extractor)  # shows the same maps
+    torch.testing.assert_close(by_outlier.maps([by_outlier.numbers.index(1)])[0], shown[0])
+    stream = rank(iter(images), PHOTOS[:6], extractor)
+    with pytest.raises(ValueError, match="Maps take images that can be read again"):
+        stream.maps([0])
+
+
+def test_maps_of_distances_add_up(reference: HistogramDNA) -> None:
+    for score in ("distance", "contrast"):
+        ranking = rank(MIXED, reference, score=score)
+        np.testing.assert_allclose(ranking.maps([0, 3]).mean((1, 2)), ranking.scores[[0, 3]], rtol=1e-6, atol=1e-6)
+
+
+def test_the_score_fits_the_question(reference: HistogramDNA) -> None:
+    assert rank(MIXED, PHOTOS[:3], layers=LAYERS).score == "outlier"
+    for given, options in (
+        (reference, {}),
+        (PHOTOS[0], {}),
+        (PHOTOS[:3], {"num_bins": 50}),
+        (PHOTOS[:3], {"contrast": PHOTOS}),
+    ):
+        assert (
+            rank(MIXED[:2], given, None if given is reference else DNAExtractor(layers=LAYERS), **options).score
+            == "contrast"
+        )
+    with pytest.raises(ValueError, match="`score` expected to be one of .* but got 'best'"):
+        rank(MIXED, reference, score="best")
+    with pytest.raises(ValueError, match="`num_bins` is not for the score 'outlier'; leave it out"):
+        rank(MIXED, PHOTOS, score="outlier", num_bins=50)
+    with pytest.raises(ValueError, match="`contrast` is not for the score 'distance'"):
+        rank(MIXED, reference, score="distance", contrast=MIXED)
+    with pytest.raises(
+        TypeError, match="`reference` expected to be a LayerGaussianDNA or images, but got HistogramDNA"
+    ):
+        rank(MIXED, reference, score="outlier")
+    with pytest.raises(RuntimeError, match="More than one image is required in the reference"):
+        rank(MIXED, PHOTOS[0], DNAExtractor(layers=LAYERS), score="outlier")
+    with pytest.raises(ValueError, match="takes a layer with a grid of positions, but there is none among properties"):
+        rank(MIXED, PHOTOS, DNAExtractor("properties"), score="local")

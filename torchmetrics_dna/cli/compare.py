@@ -155,10 +155,11 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
 
     if "dna-emd" not in result or not result["dna-emd"].value or (result.p_value or 0) > SIGNIFICANT or is_dna_path(b):
         return
+    which = "most like A" if is_dna_path(a) else "off"  # a DNA of histograms does not say how far its images are apart
     a, b = map(shlex.quote, (a, b))
     talk.print()
     talk.print(f"What differs, in pictures: torchmetrics-dna report {a} {b} -o report.html", soft_wrap=True)
-    talk.print(f"Which images of B are off: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
+    talk.print(f"Which images of B are {which}: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
 
 
 def _print_demo(result: Demo) -> None:

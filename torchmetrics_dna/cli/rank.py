@@ -55,25 +55,40 @@ weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_he
 def rank(
     images: o.Images,
     reference: Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")],
+    score: Annotated[
+        str | None,
+        o.option(
+            "outlier: images that are off; local: images with a place that is off; contrast: images of the reference's"
+            " kind; or distance."
+        ),
+    ] = None,
     contrast: Annotated[
-        str, o.option("What else to compare with: pool (all IMAGES), none, a DNA file, or other images.")
-    ] = "pool",
+        str | None, o.option("What else to compare with: pool (all IMAGES), a DNA file, or other images.")
+    ] = None,
     nearest: Annotated[
         str | None, o.option("Images, or a saved index: show each image's nearest among them, to find copies.")
     ] = None,
     save_index: Annotated[Path | None, o.option("Save the index of --nearest (.features.npz).")] = None,
     neuron_weights: o.NeuronWeightsFile = None,
     top: Annotated[int | None, o.option("Show so many of the best ones only.", min=1)] = None,
-    grid: Annotated[Path | None, o.output_option("Draw a contact sheet of the best, middle and worst images.")] = None,
+    worst: Annotated[int | None, o.option("Show so many of the worst ones only.", min=1)] = None,
+    grid: Annotated[Path | None, o.output_option("Draw a contact sheet, below images of the reference.")] = None,
+    maps: Annotated[bool, o.output_option("Show in the contact sheet where images are off.", "--maps")] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Rank images by how much closer each of them is to a reference than to the pool of all."""
+    """Rank images by how far each of them is from a reference's own images, or by how close it is to the reference."""
     check_sources(images, reference)
     form = format_for(form, output)
+    if top is not None and worst is not None:
+        raise ValueError("Expected --top or --worst, but got both; leave one out")
+    if score not in (None, "outlier", "local", "contrast", "distance"):
+        raise ValueError(f"Option --score expected to be outlier, local, contrast or distance, but got {score!r}")
     if grid is not None:
         check_figure(grid)
+    elif maps:
+        raise ValueError("Option --maps goes with --grid, the contact sheet that shows them; give both")
     if save_index is not None:
         if nearest is None:
             raise ValueError("Option --save-index goes with --nearest, which says of which images; give both")
@@ -82,7 +97,8 @@ def rank(
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {
-        "contrast": None if contrast == "none" else contrast,
+        "score": score,
+        "contrast": contrast,
         "nearest": nearest,
         "neuron_weights": neuron_weights,
     }
@@ -90,14 +106,14 @@ def rank(
         packed = with_progress(options, report)
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
-    write(_output_of(ranking, reference, contrast, top), form, output)
+    write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
     for notice in ranking.notices:
         talk.print(notice)
     print_unreadable(ranking.unreadable)
-    _write(ranking, save_index, grid)
+    _write(ranking, save_index, grid, maps)
 
 
-def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None:
+def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: bool) -> None:
     """Write the requested files, in the first process."""
     from torchmetrics_dna.jobs.processes import rank as process_rank
 
@@ -109,7 +125,7 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None) -> None
     if grid is not None:
         from torchmetrics_dna.plots import plot_ranking
 
-        plot_ranking(ranking).savefig(grid)
+        plot_ranking(ranking, maps=maps).savefig(grid)
         talk.print(f"The contact sheet is in {grid}")
 
 
@@ -190,19 +206,20 @@ def learn(
     _save(NeuronWeights.like(learned, loaded[0][0], name), output)
 
 
-def _output_of(ranking: Ranking, reference: str, contrast: str, top: int | None) -> Printout:
-    records = ranking.rows(top)
-    than = {"none": "", "pool": " than to the pool of all"}.get(contrast, f" than to {contrast}")
-    by = "how much closer they are" if than else "distance"
+def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:
+    question = ranking.question.replace("the contrast", contrast or "the pool of all")
     headers = [header for key, header in _HEADERS.items() if key in records[0]]
-    if not than:
+    if ranking.score == "distance":
         headers[1] = "dna-emd"
-    cells: list[list[Cell]] = [
-        [f"{record[key]:4.0%}" if key == "share_worse" else record[key] for key in _HEADERS if key in record]
-        for record in records
-    ]
-    title = f"{len(ranking.names)} images by {by} to {reference}{than}"
+    cells: list[list[Cell]] = [[_cell(key, record[key]) for key in _HEADERS if key in record] for record in records]
+    title = f"{len(ranking.names)} images {question.replace('the reference', reference)}"
     return Printout(records, records, [], [Table(headers, cells, title)])
+
+
+def _cell(key: str, value: Any) -> Any:
+    if key == "share_worse":
+        return f"{value:4.0%}"
+    return f"{value:.3g}" if isinstance(value, float) else value
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:

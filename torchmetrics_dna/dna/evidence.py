@@ -290,11 +290,15 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
 
     What relabelings give on average is subtracted. If the difference is in few neurons, the noise of all others hides
     it from the whole, so nothing may be left of what the test finds. The mean of the neurons' own debiased distances
-    has no such gap, but is too large where nothing differs; so it counts as far as the test finds a difference.
+    has no such gap, but is too large where nothing differs; so it counts as far as the test finds a difference. Neurons
+    of pairs are debiased by the jackknife: their difference is above its noise, which then adds less than where nothing
+    differs.
     """
     observed, under = weighted(values, part.weights), weighted(relabeled.distances, part.weights)
     columns = [slice(None), *unions.slices]
     neurons = observed.square() - relabeled.null(under).to(observed)
+    if unions.paired:
+        neurons = part.left[len(columns) :]
     means = torch.stack([mean_over_neurons(under[:, rows]) for rows in columns], 1)
     null = relabeled.null(means).to(observed)
     remaining = torch.stack([mean_over_neurons(observed[rows]) for rows in columns]).square() - null

@@ -156,6 +156,8 @@ class GaussianDNA(DNA):
 
 def check_finite(values: Tensor, field: str) -> None:
     """Raise ValueError if a value is not finite, or its square would overflow."""
+    if values.is_meta:  # has no values
+        return
     if not values.isfinite().all():
         raise ValueError(f"Argument `{field}` expected to be finite, but got NaN or infinity")
     if values.numel() and (largest := float(values.abs().max())) > LARGEST:

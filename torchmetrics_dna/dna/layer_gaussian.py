@@ -160,6 +160,8 @@ class LayerGaussianDNA(DNA):
 def _symmetric(cov: Tensor, layer: str) -> Tensor:
     """Return the covariance in float64, with rounding differences between its two halves averaged out."""
     cov = cov.double()
+    if cov.is_meta:  # has no values
+        return cov
     if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
         raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
     check_finite(cov, "cov")

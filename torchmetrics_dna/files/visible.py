@@ -21,6 +21,20 @@ def visible(text: str) -> str:
     return _HIDDEN.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
+def shortened(text: str, length: int) -> str:
+    """Cut the middle out of a text that is too long.
+
+    Example:
+        >>> shortened("generated/samples_017.png", 15)
+        'gener…s_017.png'
+
+    """
+    if len(text) <= length:
+        return text
+    tail = 2 * (length - 1) // 3
+    return f"{text[: length - 1 - tail]}…{text[len(text) - tail :]}"
+
+
 def number(value: float | str | None) -> str:
     """Format with four significant digits; None as a dash, text unchanged."""
     return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"

@@ -64,6 +64,15 @@ def dna_realism(
 
     """
     layers = {"activations": activations} if isinstance(activations, Tensor) else activations
+    references, bins = check_references(reference_counts, low, high, contrast_counts)
+    scores = realism_of_parts([layers], references, bins, weights)
+    return scores[0] if len(scores) == 1 else scores[0] - scores[1]
+
+
+def check_references(
+    reference_counts: Tensor, low: Tensor, high: Tensor, contrast_counts: Tensor | None
+) -> tuple[Tensor, Bins]:
+    """Return the counts of one or two references, ``(S, N, num_bins)``, and their bins; ValueError if shapes differ."""
     neurons, num_bins = reference_counts.shape
     if low.shape != (neurons,) or high.shape != (neurons,):
         raise ValueError(
@@ -72,15 +81,13 @@ def dna_realism(
         )
     bins = bins_within(low, high, num_bins)
     if contrast_counts is None:
-        return realism_of_parts([layers], reference_counts[None], bins, weights)[0]
+        return reference_counts[None], bins
     if contrast_counts.shape != reference_counts.shape:
         raise ValueError(
             f"Argument `contrast_counts` expected to have the shape {tuple(reference_counts.shape)} of"
             f" `reference_counts`, but got {tuple(contrast_counts.shape)}"
         )
-    both = torch.stack([reference_counts, contrast_counts.to(reference_counts)])
-    scores = realism_of_parts([layers], both, bins, weights)
-    return scores[0] - scores[1]
+    return torch.stack([reference_counts, contrast_counts.to(reference_counts)]), bins
 
 
 def realism_of_parts(

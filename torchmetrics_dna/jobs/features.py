@@ -9,7 +9,9 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.functional.heat import SIDE, heat
 from torchmetrics_dna.statistics.rows import ImageRows, rows_of
+from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.binning.single_rows import SingleRows
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.statistics import State
-    from torchmetrics_dna.statistics.scores import Scorer
+    from torchmetrics_dna.statistics.scores import ImageScorer
 
     Histograms = list[tuple[Tensor, SingleRows]]
 
@@ -50,26 +52,32 @@ class SpatialMeans(ImageRows):
 
 
 class Distances(ImageRows):
-    """Distances of each image to S references, and with ``pools`` to the pool of all images, in the last column.
+    """Scores of each image against S references, and with ``pools`` to the pool of all images, in the last column.
 
     Distances to the pool are NaN if the histograms of single images took too much memory to be kept until the end.
     Beside its rows, a state has ``"pool"``, the counts of all images in the scorer's bins, and these histograms.
 
     Args:
-        scorer: Computes the distances.
-        pools: Whether to use the images of the pass as a reference as well.
+        scorer: Computes the scores.
+        pools: Whether to use the images of the pass as a reference as well; takes a :class:`Scorer`.
 
     """
 
-    def __init__(self, scorer: Scorer, pools: bool = False) -> None:
+    def __init__(self, scorer: ImageScorer, pools: bool = False) -> None:
         super().__init__()
         self._scorer, self._pools = scorer, pools
+
+    @property
+    def _histograms(self) -> Scorer:
+        """Scorer that keeps histograms, for a pool."""
+        assert isinstance(self._scorer, Scorer)
+        return self._scorer
 
     @override
     def empty(self, device: torch.device | str) -> State:
         state = super().empty(device)
         if self._pools:
-            state |= {"pool": self._scorer.empty_counts(), "histograms": cast("Tensor", list[Any]())}
+            state |= {"pool": self._histograms.empty_counts(), "histograms": cast("Tensor", list[Any]())}
         return state
 
     @override
@@ -83,7 +91,7 @@ class Distances(ImageRows):
             return
         histograms = _histograms(state)
         for part in parts:
-            distances, rows, layout = self._scorer.keep([part])
+            distances, rows, layout = self._histograms.keep([part])
             rows_of(state).append(distances.T.cpu())
             rows = rows.cpu()
             layout.add_counts_(state["pool"], rows)
@@ -101,12 +109,34 @@ class Distances(ImageRows):
         distances = super().value(state)
         if not self._pools or not len(distances):
             return distances
-        to_pool = [self._scorer.distances_to(state["pool"], *histograms) for histograms in _histograms(state)]
+        to_pool = [self._histograms.distances_to(state["pool"], *histograms) for histograms in _histograms(state)]
         column = torch.cat([distances[:0, 0], *to_pool])
         if len(column) < len(distances):
             column = torch.full((len(distances),), torch.nan, dtype=torch.float64)
         _histograms(state).clear()
         return torch.cat([distances, column[:, None]], 1)
+
+
+class Heat(ImageRows):
+    """Heat map of the score of each image, by :func:`heat`, flattened: ``(images, side * side)``, float64.
+
+    Args:
+        scorer: Computes the scores.
+
+    """
+
+    def __init__(self, scorer: ImageScorer) -> None:
+        super().__init__()
+        self._scorer = scorer
+
+    @override
+    def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
+        return heat(self._scorer.maps(activations), self._scorer.extractor.input_size).flatten(1)
+
+    @staticmethod
+    def maps_of(rows: Tensor) -> Tensor:
+        """Return rows as maps, ``(images, side, side)``."""
+        return rows.view(-1, SIDE, SIDE)
 
 
 def _histograms(state: State) -> Histograms:

@@ -1,21 +1,22 @@
-"""DNARealism: distance of each image from a reference, or its contrast with that from a pool."""
+"""DNARealism: score of each image against a reference: outlier score, distance or contrast."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.load import given_dna
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.metrics.base import SEEN, ImageMetric
 from torchmetrics_dna.metrics.state import digest_of
+from torchmetrics_dna.statistics.outliers import OutlierScorer
 from torchmetrics_dna.statistics.realism import RealismStatistic
 from torchmetrics_dna.statistics.resolve import resolve
-from torchmetrics_dna.statistics.scores import POOL, Scorer, check_indices
+from torchmetrics_dna.statistics.scores import POOL, Score, Scorer, check_indices, check_left_out
 
 if TYPE_CHECKING:
     import os
@@ -23,19 +24,34 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
+    from torchmetrics_dna.statistics.scores import ImageScorer
 
 
 class DNARealism(ImageMetric):
-    r"""Distance of each image from a reference: dna-emd, or with a contrast the difference of two. Lower is closer.
+    r"""Score of each image against a reference. Lower is closer.
 
-    .. math::
-        d_i(ref) = \sum_n W^n \sum_{k=0}^{B-1} |F_{ref}^n[k] - F_i^n[k]|, \qquad
-        \text{realism}_i = d_i(ref) \;\text{ or }\; d_i(ref) - d_i(contrast)
+    There are three scores:
 
-    The first is as in sections 5.1 and 5.4 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_, with the cumulative
-    shares F of :class:`DNAEMD`. The unit is bins. A plain or low-contrast image is close to every set, so the distance
-    alone ranks it high. With a contrast, scores below 0 mean that an image is more like the reference than like the
-    pool it comes from. A contrast is meaningless if pool and reference are alike.
+    - ``"outlier"``: how far the image is from the reference's own images, the root of the mean, over L layers with
+      :math:`n_l` neurons, of squared Mahalanobis distances of its spatial means :math:`x_l`,
+
+      .. math::
+          s_i^2 = \frac{1}{L} \sum_l \frac{1}{n_l} (x_l - \mu_l)^T \Sigma_l^{-1} (x_l - \mu_l),
+
+      without unit, with the reference's means and covariances, which are shrunk (`OAS
+      <https://arxiv.org/abs/0907.4698>`_). It is about 1 for images of the reference's own kind, or somewhat more if
+      the reference has fewer images than a layer has neurons. Layers of more than 512 neurons are left out if there
+      are smaller ones. It finds images that are off, and needs no pool.
+    - ``"distance"``: dna-emd of the image to the reference, as in sections 5.1 and 5.4 of `Visual DNA
+      <https://arxiv.org/abs/2304.10036>`_, in bins, with the cumulative shares F of :class:`DNAEMD`:
+
+      .. math::
+          d_i(ref) = \sum_n W^n \sum_{k=0}^{B-1} |F_{ref}^n[k] - F_i^n[k]|
+
+      A plain or low-contrast image is close to every set, so the distance alone ranks it high.
+    - ``"contrast"``: :math:`d_i(ref) - d_i(contrast)`. Below 0, an image is more like the reference than like the pool
+      it comes from. It finds the images of the reference's kind in a mixed pool, and is meaningless if pool and
+      reference are alike.
 
     As input to ``forward`` and ``update`` the metric accepts
 
@@ -51,10 +67,13 @@ class DNARealism(ImageMetric):
     Args:
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reference: A :class:`HistogramDNA`, or a path that :func:`load_dna` accepts.
+        reference: A :class:`LayerGaussianDNA` for outlier scores, else a :class:`HistogramDNA`; or a path that
+            :func:`load_dna` accepts.
+        score: ``"outlier"``, ``"contrast"`` or ``"distance"``; by default the one that fits the reference, and for a
+            :class:`HistogramDNA` the contrast if ``contrast`` is given.
         contrast: DNA to contrast with, or its path; or ``"pool"``, all scored images, of all processes, each once. A
             pool is only known at the end, so the histograms of each image are kept until then: with the default
-            extractor 0.4 MB an image, and with ``num_bins=100`` 0.2 MB. None for the distance to the reference alone.
+            extractor 0.4 MB an image, and with ``num_bins=100`` 0.2 MB. By default the pool, if ``score`` asks for it.
         layers: Names of the layers; by default those of the reference.
         num_bins: Number of bins, if fewer than in the reference and the contrast; see :meth:`HistogramDNA.rebin`.
         ranges: Activation ranges of the reference, or the path of a file of them, if it has none.
@@ -62,8 +81,9 @@ class DNARealism(ImageMetric):
         kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
 
     Raises:
-        TypeError: If the reference or the contrast is no histogram DNA.
-        ValueError: If an argument has a wrong value, or does not fit the reference.
+        TypeError: If the reference or the contrast is a DNA of another kind.
+        ValueError: If an argument has a wrong value, or does not fit the reference or the score.
+        RuntimeError: If outlier scores are asked for, but the reference has fewer than two images.
 
     Example:
         >>> import torch
@@ -80,11 +100,15 @@ class DNARealism(ImageMetric):
         >>> metric.update(torch.cat([bright[:1], dark]))
         >>> (metric.compute() < 0).tolist()  # more like the reference than like the pool
         [True, False, False]
+        >>> metric = DNARealism(reference=make_dna(bright, layers=["block_0"], kind="layer-gaussian"))
+        >>> metric.update(torch.cat([bright[:1], dark]))
+        >>> sorted(metric.summary(worst=2)["indices"])
+        [1, 2]
 
     """
 
     plot_lower_bound: float | None = None  # a contrast goes below 0
-    reference: HistogramDNA
+    reference: HistogramDNA | LayerGaussianDNA
     _statistic: RealismStatistic
 
     def __init__(
@@ -92,7 +116,8 @@ class DNARealism(ImageMetric):
         feature: Feature | None = None,
         normalize: bool = False,
         *,
-        reference: HistogramDNA | str | os.PathLike[str],
+        reference: HistogramDNA | LayerGaussianDNA | str | os.PathLike[str],
+        score: Score | None = None,
         contrast: HistogramDNA | str | os.PathLike[str] | None = None,
         layers: Sequence[str] | None = None,
         num_bins: int | None = None,
@@ -100,22 +125,34 @@ class DNARealism(ImageMetric):
         neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        pools = isinstance(contrast, str) and contrast == POOL
-        dnas = given_dna(reference, HistogramDNA, ranges)
-        dnas += given_dna(None if pools else contrast, HistogramDNA, ranges, "contrast")
-        dnas = dnas if num_bins is None else [dna.rebin(num_bins) for dna in dnas]
-        resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
-        extractor, sides = resolved.extractor, cast("tuple[HistogramDNA, ...]", resolved.dnas)
-        contrast_dna: HistogramDNA | str | None = POOL if pools else sides[1] if len(sides) > 1 else None
-        weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
+        (dna,) = given_dna(reference, DNA, ranges)  # type: ignore[type-abstract]
+        self.score = _score_of(dna, score, contrast)
+        pools = self.score == "contrast" and contrast in (None, POOL)
+        if self.score == "outlier":
+            check_left_out("outlier", num_bins=num_bins, ranges=ranges, neuron_weights=neuron_weights)
+            resolved = resolve(feature, layers, dnas=[dna], histograms=False)
+        else:
+            dnas = [dna, *given_dna(None if pools else contrast, HistogramDNA, ranges, "contrast")]
+            histograms = cast("list[HistogramDNA]", dnas)
+            dnas = dnas if num_bins is None else [histogram.rebin(num_bins) for histogram in histograms]
+            resolved = resolve(feature, layers, ranges=ranges, dnas=dnas)
+        extractor, sides = resolved.extractor, resolved.dnas
+        self.contrast = POOL if pools else sides[1] if len(sides) > 1 else None
+        self.neuron_weights = resolve_weights(
+            neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest
+        )
         settings = {
             "references": sides[0].digest,
-            "contrasts": contrast_dna.digest if isinstance(contrast_dna, HistogramDNA) else str(contrast_dna),
-            "neuron weights (digest)": digest_of(weights),
+            "contrasts": self.contrast.digest if isinstance(self.contrast, DNA) else str(self.contrast),
+            "neuron weights (digest)": digest_of(self.neuron_weights),
         }
-        statistic = RealismStatistic(Scorer(sides, extractor, weights, wait=False), pools, **settings)
+        scorer: ImageScorer
+        if isinstance(sides[0], LayerGaussianDNA):
+            scorer = OutlierScorer(sides[0], extractor, wait=False)
+        else:
+            scorer = Scorer(cast("Sequence[HistogramDNA]", sides), extractor, self.neuron_weights, wait=False)
+        statistic = RealismStatistic(scorer, pools, **settings)
         super().__init__(extractor, statistic, (SEEN,), normalize, reference=sides[0], **kwargs)
-        self.contrast, self.neuron_weights = contrast_dna, weights
 
     def update(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> None:
         """Score images.
@@ -134,9 +171,78 @@ class DNARealism(ImageMetric):
         no_indices = torch.full((len(imgs),), -1)
         self._add(SEEN, imgs, no_indices if indices is None else check_indices(indices, len(imgs)))
 
+    def map(self, imgs: Tensor) -> dict[str, Tensor]:
+        """Compute where images are off: how much each position of each layer adds to their scores.
+
+        The means of the layers' maps over positions add up to the score, or to its square for outlier scores. A layer
+        that the score leaves out has no map. :func:`~torchmetrics_dna.functional.heat` joins the layers to a picture.
+
+        Args:
+            imgs: Shape ``(B, 3, H, W)``, uint8; with ``normalize=True`` floating point in [0, 1].
+
+        Returns:
+            ``{layer: (B, *positions)}``, float64.
+
+        Raises:
+            ValueError: If images are something else, or the contrast is the pool, which is known only at the end.
+
+        """
+        self._check(imgs)
+        if self._statistic.pools:
+            raise ValueError(
+                "A map takes a contrast that is known before, but it is the pool of all scored images; give the DNA of"
+                " the pool as `contrast`"
+            )
+        return self._statistic.scorer.maps(self.extractor(imgs))
+
+    def summary(self, worst: int = 5) -> dict[str, Any]:
+        """Summarise the scores for a log, over all processes.
+
+        Args:
+            worst: Number of images of the highest scores.
+
+        Returns:
+            ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
+            scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
+            ``"scores"``.
+
+        Raises:
+            RuntimeError: If there are no images.
+
+        """
+        with self._whole():
+            scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
+        order = scores.argsort(descending=True, stable=True)[:worst]
+        return {
+            "mean": float(scores.mean()),
+            "median": float(scores.quantile(0.5)),
+            "max": float(scores.max()),
+            "num_images": len(scores),
+            "indices": indices[order].tolist(),
+            "scores": scores[order].tolist(),
+        }
+
     @override
     def _value(self) -> Tensor:
         scores = self._statistic.value(self._state(SEEN))
         if not len(scores):
             raise RuntimeError("At least one image is required to compute DNARealism, but got 0")
         return scores
+
+
+def _score_of(reference: DNA, score: Score | None, contrast: object) -> Score:
+    """Return the score that fits the reference and the contrast; an error that names the remedy if none does."""
+    if score not in (None, *get_args(Score)):
+        raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")
+    if score is None:
+        outlier = isinstance(reference, LayerGaussianDNA)
+        score = "outlier" if outlier else "distance" if contrast is None else "contrast"
+    kind, name = (LayerGaussianDNA, "layer-gaussian") if score == "outlier" else (HistogramDNA, "histogram")
+    if not isinstance(reference, kind):
+        raise TypeError(
+            f"Argument `reference` expected to be a {kind.__name__} or the path of one for the score {score!r}, but got"
+            f" {type(reference).__name__}; make it by make_dna(images, kind={name!r})"
+        )
+    if score != "contrast":
+        check_left_out(score, contrast=contrast)
+    return score

@@ -9,14 +9,20 @@ import numpy as np
 
 from torchmetrics_dna.demo import amount_in_words
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import number, visible
+from torchmetrics_dna.files.visible import shortened, visible
+from torchmetrics_dna.images.resize import central_square
 from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes, put_title
 from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
 from torchmetrics_dna.plots.two import plot_histograms, plot_layers, plot_neurons, versus
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torch import Tensor
+
     from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.images import ImageSource
+    from torchmetrics_dna.images.resize import Crop
     from torchmetrics_dna.singles.ranking import Ranking
 
 __all__ = [
@@ -75,12 +81,15 @@ def plot_demo(demo: Demo) -> Any:
     return figure
 
 
-def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
-    """Plot a contact sheet: the best, middle and worst images of a ranking, below examples of the reference.
+def plot_ranking(ranking: Ranking, columns: int = 8, maps: bool = False) -> Any:
+    """Plot a contact sheet below examples of the reference.
+
+    Outlier and local scores have two rows of the worst images; others the best, middle and worst.
 
     Args:
         ranking: From :func:`rank`. If the reference is images, evenly spaced examples are read for the sheet.
         columns: Number of images in each row.
+        maps: Whether to show below each row where its images are off, by :meth:`Ranking.maps`.
 
     Returns:
         The matplotlib figure.
@@ -88,25 +97,45 @@ def plot_ranking(ranking: Ranking, columns: int = 8) -> Any:
     """
     count = len(ranking.scores)
     columns = min(columns, count)
-    starts = {"best": 0, "middle": (count - columns) // 2, "worst": count - columns}
+    last = count - columns
+    starts = {"best": 0, "middle": last // 2, "worst": last}
+    if ranking.worst_first:
+        starts = {"worst": 0} | ({"next": min(columns, last)} if last else {})
     examples = _some(ranking.reference_images, columns)
-    figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * (4 if examples else 3))
-    axes = figure.subplots(4 if examples else 3, columns, squeeze=False)
+    num_rows = bool(examples) + (1 + maps) * len(starts)
+    figure = new_figure(width=1.25 * columns + 0.4, height=0.4 + 1.6 * num_rows)
+    rows = iter(figure.subplots(num_rows, columns, squeeze=False))
     if examples:
-        axes[0, 0].set_ylabel("reference")
-        for axis, (name, image) in zip(axes[0], examples + [("", None)] * columns, strict=False):
+        row = next(rows)
+        row[0].set_ylabel("reference")
+        for axis, (name, image) in zip(row, examples + [("", None)] * columns, strict=False):
             _show(axis, image, "", name)
-    for (name, start), row in zip(starts.items(), axes[-3:], strict=True):
-        for position, axis in enumerate(row, start):
-            title = f"{position + 1}: {number(float(ranking.scores[position]))}"
-            _show(axis, ranking.images[ranking.numbers[position]], title, ranking.names[position])
+    for name, start in starts.items():
+        row, places = next(rows), range(start, start + columns)
         row[0].set_ylabel(name)
-    by = "their distance to the reference"
-    if ranking.contrast is not None:
-        by = "how much closer they are to the reference than to the contrast"
-    title = f"{count} images by {by}: rank, {DISTANCES['dna-emd'].label}, name"
+        pictures = [ranking.images[ranking.numbers[place]] for place in places]
+        for place, axis, picture in zip(places, row, pictures, strict=True):
+            _show(axis, picture, f"{place + 1}: {float(ranking.scores[place]):.3g}", ranking.names[place])
+        if maps:
+            _show_maps(next(rows), pictures, ranking.maps(places), ranking.mapper.extractor.crop)
+    unit = "" if ranking.worst_first else " in bins"
+    title = f"{count} images {ranking.question}: rank, score{unit}, name"
     put_title(figure, title, 1.25 * columns + 0.4)
     return figure
+
+
+def _show_maps(row: Any, pictures: Sequence[Any], maps: Tensor, crop: Crop) -> None:
+    """Draw heat maps in red over grey images, all on one scale: what is higher is less transparent."""
+    row[0].set_ylabel("where")
+    low, high = float(maps.min()), float(maps.max())
+    opacities = ((maps - low) / max(high - low, 1e-9)).numpy()
+    for axis, picture, opacity in zip(row, pictures, opacities, strict=True):
+        height, width = picture.shape[:2]
+        top, left, side = central_square(height, width) if crop == "center" else (0, 0, None)
+        extent = (left, left + (side or width), top + (side or height), top)
+        axis.imshow(picture.mean(2), cmap="gray", vmin=-255, vmax=255)
+        axis.imshow(np.ones_like(opacity), cmap="Reds", vmin=0, vmax=1.3, alpha=opacity, extent=extent)
+        axis.set(xticks=[], yticks=[], xlim=(0, width), ylim=(height, 0))
 
 
 def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
@@ -120,10 +149,26 @@ def _some(images: ImageSource | None, most: int) -> list[tuple[str, Any]]:
 
 
 def _show(axis: Any, image: Any, title: str, name: str) -> None:
-    """Draw an image with the end of its name, which is unique within a folder; hide the axes for None."""
+    """Draw an image with its name, cut in the middle; hide the axes for None."""
     axis.set_visible(image is not None)
     if image is not None:
         axis.imshow(image)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=8)
+<<<<<<< HEAD
         axis.set_xlabel(visible(name)[-22:], fontsize=6, parse_math=False)
+=======
+        axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)
+
+
+def _pictures(figure: Any, demo: Demo) -> None:
+    axes = figure.subplots(
+        len(demo.examples), len(demo.shown), gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False
+    )
+    for row, (name, examples) in enumerate(demo.examples.items()):
+        for axis, picture, strength in zip(axes[row], examples, demo.shown, strict=True):
+            axis.imshow(picture)
+            axis.set(xticks=[], yticks=[])
+            axis.set_title(demo.amount(name, strength) if strength else "original", fontsize=8)
+        axes[row, 0].set_ylabel(name)
+>>>>>>> main

@@ -1,20 +1,21 @@
-"""Rank single images by how close they are to a reference, in contrast to the pool that they come from."""
+"""Rank single images: by how far they are from a reference's own images, or by how close they are to it."""
 
 from __future__ import annotations
 
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast, get_args
 
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.dna import DNA, HistogramDNA
+from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.features import OLD_INDEX, Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
+from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
 from torchmetrics_dna.images.sources import check_used
@@ -24,20 +25,22 @@ from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import open_side
 from torchmetrics_dna.singles.nearest import check_index, find_nearest
-from torchmetrics_dna.singles.ranking import Ranking
+from torchmetrics_dna.singles.ranking import WORST_FIRST, Ranking, Score
+from torchmetrics_dna.statistics.outliers import LocalMomentStatistic, LocalScorer, OutlierScorer, local_layer
 from torchmetrics_dna.statistics.resolve import resolve
-from torchmetrics_dna.statistics.scores import POOL, Scorer
+from torchmetrics_dna.statistics.scores import POOL, Scorer, check_left_out
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna.neuron_weights import NeuronWeights
     from torchmetrics_dna.images import Images, Source
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature, Resolved
     from torchmetrics_dna.statistics.rows import ImageRows
+    from torchmetrics_dna.statistics.scores import ImageScorer
 
-_MOST_TYPICAL = 200  # images of the reference that are scored for comparison
+_MOST_TYPICAL = 200  # images of the reference whose dna-emd is measured for comparison
 
 
 def rank(
@@ -45,7 +48,8 @@ def rank(
     reference: Source | DNA,
     feature: Feature | None = None,
     *,
-    contrast: Source | DNA | None = POOL,
+    score: Score | None = None,
+    contrast: Source | DNA | None = None,
     nearest: Source | Features | None = None,
     layers: Sequence[str] | None = None,
     num_bins: int | None = None,
@@ -54,16 +58,27 @@ def rank(
     reading: Reading | None = None,
     distributed: bool = False,
 ) -> Ranking:
-    """Rank images by how much closer each of them is to a reference than to the pool that they come from.
+    """Rank images by how far each of them is from a reference's own images, or by how close they are to the reference.
+
+    The scores are those of :class:`DNARealism`, and one more:
+
+    - ``"outlier"`` answers which images are off, worst first. It needs no pool, and works for a single image.
+    - ``"local"`` answers which images have a place that is off, worst first: the largest distance of a place, the mean
+      over 3 x 3 positions of the layer whose positions are about 8 pixels apart, from the places of the reference,
+      which is images. It finds faults in images that are alike, such as textures or aligned pictures.
+    - ``"contrast"`` answers which images of a mixed pool are most like the reference, best first.
+    - ``"distance"`` is the dna-emd to the reference alone (sections 5.1 and 5.4 of the paper), best first. Plain images
+      are close to everything.
 
     Args:
         images: See :func:`make_dna`.
-        reference: A histogram DNA, or a path that :func:`load_dna` accepts; or images, even a single one. Up to 200
-            reference images are scored too, for typical scores, unless they are a stream.
+        reference: Images, even a single one; or a DNA, or a path that :func:`load_dna` accepts: of kind
+            ``"layer-gaussian"`` for outlier scores, else ``"histogram"``.
         feature: A :class:`DNAExtractor`, or its ``feature``; by default the extractor of the reference.
-        contrast: ``"pool"``: all ranked images; their histograms are kept in memory, or above 2 GB a second pass is
-            made. Or other images, a DNA or its path. None to rank by the distance to the reference alone
-            (sections 5.1 and 5.4 of the paper), by which plain images are close to everything.
+        score: By default ``"outlier"``; but ``"contrast"`` if the reference is a histogram DNA or a single image, or
+            an argument is given that only dna-emd takes: ``contrast``, ``num_bins``, ``ranges`` or ``neuron_weights``.
+        contrast: ``"pool"``, the default of a contrast: all ranked images; their histograms are kept in memory, or
+            above 2 GB a second pass is made. Or other images, a DNA or its path.
         nearest: Images, their :class:`Features`, or the path of a file of these (``ranking.index.save``), in which to
             find the nearest neighbour of each image, to detect copies; if they are the reference's images, these are
             measured only once.
@@ -76,9 +91,9 @@ def rank(
         distributed: Share the images among the processes of torch.distributed; all get the same result.
 
     Raises:
-        TypeError: If the reference or the contrast is a DNA without histograms.
+        TypeError: If the reference or the contrast is a DNA of another kind than the score takes.
         ValueError: If an argument is wrong, there are no images, one can't be read, or an argument
-            does not fit the reference.
+            does not fit the reference or the score.
 
     Example:
         >>> import numpy as np
@@ -90,32 +105,53 @@ def rank(
     reading = reading or Reading()
     with in_step(distributed):
         source = open_source(images, reading)
-        pools = isinstance(contrast, str) and contrast == POOL
-        sources: list[Any] = [reference] if pools or contrast is None else [reference, contrast]
-        sides = [
-            _of_histograms(open_side(source_of_side, layers, ranges, reading), name)
-            for source_of_side, name in zip(sources, ("reference", "contrast"), strict=False)
-        ]
+        side = open_side(reference, layers, ranges, reading)
+        of_emd = {"contrast": contrast, "num_bins": num_bins, "ranges": ranges, "neuron_weights": neuron_weights}
+        score = _score_of(side, score, of_emd)
+        pools = score == "contrast" and (contrast is None or (isinstance(contrast, str) and contrast == POOL))
+        if score == "local" and isinstance(side, DNA):
+            raise TypeError(f"Argument `reference` expected to be images for the score 'local', but got {side!r}")
+        sides = [_of_kind(side, LayerGaussianDNA if score in WORST_FIRST else HistogramDNA, "reference")]
+        if score == "contrast" and not pools:
+            sides.append(
+                _of_kind(open_side(cast("Source | DNA", contrast), layers, ranges, reading), HistogramDNA, "contrast")
+            )
         index_source = _open_nearest(nearest, reference, sides[0], reading)
         check_used(reading, source, *sides, index_source)
-        dnas = [side for side in sides if isinstance(side, HistogramDNA)]
-        resolved = resolve(feature, layers, num_bins, ranges, dnas, to_gpu=True)
+        dnas = [side for side in sides if isinstance(side, DNA)]
+        histograms = score not in WORST_FIRST
+        resolved = resolve(feature, layers, num_bins, ranges, dnas, histograms=histograms, to_gpu=True)
         extractor = resolved.extractor
         if isinstance(index_source, Features):
             check_index(index_source, extractor)
         weights = resolve_weights(neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
-        return _Run(resolved, weights, reading, distributed).rank(source, sides, pools, index_source)
+        return _Run(resolved, weights, reading, distributed).rank(source, sides, score, pools, index_source)
 
 
-def _of_histograms(side: Images | DNA, name: str) -> Images | HistogramDNA:
-    """Return the side; TypeError if it is a DNA without histograms."""
-    if isinstance(side, DNA) and not isinstance(side, HistogramDNA):
-        raise TypeError(f"Argument `{name}` expected to be a HistogramDNA or images, but got {side!r}")
+def _score_of(reference: Images | DNA, score: Score | None, of_emd: Mapping[str, object]) -> Score:
+    """Return the score to rank by; ValueError if it is unknown, or an argument is given that it does not take."""
+    if score is None:
+        is_one = isinstance(reference, ImageSource) and len(reference) == 1
+        is_for_emd = is_one or isinstance(reference, HistogramDNA) or any(x is not None for x in of_emd.values())
+        return "contrast" if is_for_emd else "outlier"
+    if score not in get_args(Score):
+        raise ValueError(f"Argument `score` expected to be one of {get_args(Score)}, but got {score!r}")
+    if score in WORST_FIRST:
+        check_left_out(score, **of_emd)
+    elif score == "distance":
+        check_left_out(score, contrast=of_emd["contrast"])
+    return score
+
+
+def _of_kind(side: Images | DNA, kind: type[DNA], name: str) -> Images | DNA:
+    """Return the side; TypeError if it is a DNA of another kind."""
+    if isinstance(side, DNA) and not isinstance(side, kind):
+        raise TypeError(f"Argument `{name}` expected to be a {kind.__name__} or images, but got {side!r}")
     return side
 
 
 def _open_nearest(
-    nearest: Source | Features | None, reference: Any, side: Images | HistogramDNA, reading: Reading
+    nearest: Source | Features | None, reference: Any, side: Images | DNA, reading: Reading
 ) -> Images | Features | None:
     """Open the images or features of the index; return the reference's own source if they are the same images."""
     if nearest is None or isinstance(nearest, Features):
@@ -134,6 +170,25 @@ def _is_index(path: str | os.PathLike[str]) -> bool:
     return Path(path).is_file() and is_container(path)
 
 
+class _Scored(NamedTuple):
+    """Scores of the ranked images.
+
+    Attributes:
+        measured: Values of the ranked images, with the rows ``"distances"``.
+        references: The DNA of the reference, and that of the contrast if there is one.
+        mapper: Scorer whose maps show where images are off.
+        typical: Scores of the reference's own images, if they are known.
+        p_value: P-value of the test that pool and reference differ.
+
+    """
+
+    measured: Measured
+    references: list[DNA]
+    mapper: ImageScorer
+    typical: Tensor | None
+    p_value: float | None = None
+
+
 class _Run:
     """Passes over images for one ranking."""
 
@@ -144,47 +199,92 @@ class _Run:
     def rank(
         self,
         source: Images,
-        sides: list[Images | HistogramDNA],
+        sides: list[Images | DNA],
+        score: Score,
         pools: bool,
         index_source: Images | Features | None,
     ) -> Ranking:
         own = index_source is sides[0]
         reference, *contrasts = (
-            self._measured(side, folds=pools, features=own and side is index_source) for side in sides
+            self._measured(side, score, folds=pools, features=own and side is index_source) for side in sides
         )
-        references = [cast("HistogramDNA", side.dnas["histogram"]) for side in (reference, *contrasts)]
         index = self._index(index_source, reference if own else None)
-        measured, scorer = self._score(source, references, pools, features=index is not None)
-        if pools:
-            references.append(cast("HistogramDNA", measured.dnas["histogram"]))
+        if score == "outlier":
+            scored = self._by_outliers(source, reference, index is not None)
+        elif score == "local":
+            scored = self._by_places(source, reference, index is not None)
+        else:
+            scored = self._by_emd(source, sides[0], [reference, *contrasts], pools, index is not None)
+        measured, references = scored.measured, scored.references
         distances = measured.rows["distances"]
-        scores, typical = contrasted(distances), self._typical(sides[0], references[0].num_images, scorer)
-        order = torch.tensor(sorted(range(len(scores)), key=lambda i: (float(scores[i]), i)))
+        scores = contrasted(distances)
+        order = scores.argsort(descending=score in WORST_FIRST, stable=True)
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         nearest = None
         if index is not None and measured.features is not None:
             nearest = find_nearest(measured.features, index).take(order)
-        p_value = self._p_value(*references) if pools else None
         return Ranking(
+            score=score,
             names=names,
             scores=scores[order],
             numbers=numbers,
             images=source,
             reference=replace(references[0], folds=()),
+            mapper=scored.mapper,
             unreadable=measured.unreadable,
             distances=distances[order, 0] if len(references) > 1 else None,
             contrast=replace(references[1], folds=()) if len(references) > 1 else None,
-            shares=None if typical is None else _shares(scores[order], typical),
+            typical=scored.typical,
             nearest=nearest,
             index=index,
-            p_value=p_value,
+            p_value=scored.p_value,
             reference_images=sides[0] if isinstance(sides[0], ImageSource) else None,
         )
 
-    def _measured(self, side: Images | HistogramDNA, folds: bool, features: bool) -> Measured:
-        if isinstance(side, HistogramDNA):
-            return Measured({"histogram": next(self.dnas)}, [])
-        job = self._job(folds)
+    def _by_outliers(self, source: Images, reference: Measured, features: bool) -> _Scored:
+        extractor = self.resolved.extractor
+        dna = cast("LayerGaussianDNA", reference.dnas["layer-gaussian"])
+        scorer = OutlierScorer(dna, extractor)
+        typical = None
+        if "means" in reference.rows and dna.num_images > 2:
+            layers = layers_for_outliers(extractor.neurons)
+            columns = torch.split(reference.rows["means"], [extractor.neurons[layer] for layer in layers], 1)
+            typical = outlier_distance(dict(zip(layers, map(left_out_distances, columns), strict=True)))
+        mapper = self._places(reference) or scorer
+        return _Scored(self._rows(source, **self._score_rows(scorer, features)), [dna], mapper, typical)
+
+    def _by_places(self, source: Images, reference: Measured, features: bool) -> _Scored:
+        scorer = self._places(reference)
+        if scorer is None:
+            raise ValueError(
+                "The score 'local' takes a layer with a grid of positions, but there is none among"
+                f" {', '.join(self.resolved.extractor.neurons)}"
+            )
+        measured = self._rows(source, **self._score_rows(scorer, features))
+        # the extreme places of the reference are part of its covariance, so its own scores would be too low to compare
+        return _Scored(measured, [reference.any], scorer, typical=None)
+
+    def _places(self, reference: Measured) -> LocalScorer | None:
+        """Return the scorer of places; None if the reference is a DNA, or no layer has a grid of positions."""
+        dna = reference.dnas.get("local")
+        return None if dna is None else LocalScorer(cast("LayerGaussianDNA", dna), self.resolved.extractor)
+
+    def _by_emd(
+        self, source: Images, side: Images | DNA, references: list[Measured], pools: bool, features: bool
+    ) -> _Scored:
+        histograms = [cast("HistogramDNA", measured.dnas["histogram"]) for measured in references]
+        measured, scorer = self._score(source, histograms, pools, features)
+        p_value = None
+        if pools:
+            histograms.append(cast("HistogramDNA", measured.dnas["histogram"]))
+            p_value = DISTANCES["dna-emd"].result(histograms[0], histograms[1], self.weights).p_value
+        typical = self._typical(side, scorer, histograms[0].num_images)
+        return _Scored(measured, list(histograms), scorer, typical, p_value)
+
+    def _measured(self, side: Images | DNA, score: Score, folds: bool, features: bool) -> Measured:
+        if isinstance(side, DNA):
+            return Measured({side.kind: next(self.dnas)}, [])
+        job = self._job_for_outliers() if score in WORST_FIRST else self._job(folds)
         return self._measure(job.also(features=self._features()) if features else job, side)
 
     def _measure(self, job: Job, images: Images) -> Measured:
@@ -194,6 +294,15 @@ class _Run:
         """Return a job that makes histograms."""
         return Job.for_dnas(self.resolved, ["histogram"], self.reading, NUM_FOLDS if folds else None)
 
+    def _job_for_outliers(self) -> Job:
+        """Return a job that makes the Gaussians of layers and of places, and keeps means to leave images out."""
+        extractor = self.resolved.extractor
+        neurons = extractor.neurons
+        chosen = neurons.take(neurons.positions(layers_for_outliers(neurons)))
+        job = Job.for_dnas(self.resolved, ["layer-gaussian"], self.reading).also(means=SpatialMeans(chosen))
+        layer = local_layer(extractor)
+        return job if layer is None else job.also(local=LocalMomentStatistic(extractor, layer))
+
     def _rows(self, images: Images, **statistics: ImageRows) -> Measured:
         """Measure only statistics of single images."""
         return self._measure(Job(self.resolved.extractor, statistics, self.reading), images)
@@ -201,6 +310,11 @@ class _Run:
     def _features(self) -> SpatialMeans:
         """Return the statistic for features of the last layer."""
         return SpatialMeans.of_last_layer(self.resolved.extractor.neurons)
+
+    def _score_rows(self, scorer: ImageScorer, features: bool, pools: bool = False) -> dict[str, ImageRows]:
+        """Return the statistics of the ranked images: their scores, and their features for an index."""
+        rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
+        return rows | ({"features": self._features()} if features else {})
 
     def _index(self, index_source: Images | Features | None, reference: Measured | None) -> Features | None:
         if index_source is None or isinstance(index_source, Features):
@@ -217,8 +331,7 @@ class _Run:
 
         """
         scorer = Scorer(references, self.resolved.extractor, self.weights)
-        rows: dict[str, ImageRows] = {"distances": Distances(scorer, pools)}
-        rows |= {"features": self._features()} if features else {}
+        rows = self._score_rows(scorer, features, pools)
         if not pools:
             return self._rows(source, **rows), scorer
         measured = self._measure(self._job(folds=True).also(**rows), source)
@@ -228,9 +341,9 @@ class _Run:
             measured = replace(measured, rows={**measured.rows, **second_pass.rows})
         return measured, scorer
 
-    def _typical(self, side: Images | HistogramDNA, count: int, scorer: Scorer) -> Tensor | None:
+    def _typical(self, side: Images | DNA, scorer: Scorer, count: int) -> Tensor | None:
         """Score images of the reference, each against the other ``count - 1``; a sample if there are many."""
-        if isinstance(side, (HistogramDNA, ImageStream)) or count < 2:
+        if isinstance(side, (DNA, ImageStream)) or count < 2:
             return None
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
@@ -238,13 +351,3 @@ class _Run:
         return contrasted(
             measured.rows["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
         )
-
-    def _p_value(self, reference: HistogramDNA, pool: HistogramDNA) -> float | None:
-        return DISTANCES["dna-emd"].result(reference, pool, self.weights).p_value
-
-
-def _shares(scores: Tensor, typical: Tensor) -> Tensor:
-    """Return the share of typical scores that are worse, counting ties by half."""
-    typical = typical.sort().values
-    below, up_to = (torch.searchsorted(typical, scores, right=right) for right in (False, True))
-    return 1 - (below + up_to).double() / (2 * len(typical))

@@ -3,40 +3,49 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor
 
 from torchmetrics_dna.files.visible import images_in_words, percent
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.jobs.features import Heat
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.images import Images
     from torchmetrics_dna.singles.nearest import Nearest
+    from torchmetrics_dna.statistics.scores import ImageScorer
+
+Score = Literal["outlier", "local", "contrast", "distance"]
+WORST_FIRST = ("outlier", "local")
+_BEYOND = 0.05  # share of the reference's own images beyond which images are counted
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Ranking:
-    """Images ranked from the best to the worst score.
+    """Ranked images: by outlier and local scores the worst first, by contrasts and distances the best first.
 
     Attributes:
+        score: ``"outlier"``, ``"local"``, ``"contrast"`` or ``"distance"``, see :func:`rank`.
         names: Names of the images.
-        scores: dna-emd of each image to the reference, minus that to the contrast if there is one; in bins, float64,
-            ascending. Below 0, an image is more like the reference than like the contrast.
+        scores: Score of each image, float64; lower is closer to the reference.
         numbers: Index of each image in the source; in a stream, running number among the readable images.
         images: Source of the ranked images.
         reference: DNA with which the images were compared.
+        mapper: Scorer whose maps show where images are off.
         unreadable: One line for each image that was left out.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
         contrast: DNA of the contrast, such as the pool of all ranked images; None without one.
-        shares: Share of the reference's own images that score worse, each left out of the reference: 0.5 for a typical
-            image. None if the reference is a DNA or a stream.
+        typical: Scores of the reference's own images, each left out of the reference: of all for outlier scores, else
+            of up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores, a stream.
         nearest: Nearest neighbours of the images in the index; None without an index.
         index: Features of the images of the index.
         p_value: P-value of the test that pool and reference differ; None without a test.
@@ -44,29 +53,61 @@ class Ranking:
 
     """
 
+    score: Score
     names: list[str]
     scores: Tensor
     numbers: list[int]
     images: Images
-    reference: HistogramDNA
+    reference: DNA
+    mapper: ImageScorer
     unreadable: list[str]
     distances: Tensor | None = None
-    contrast: HistogramDNA | None = None
-    shares: Tensor | None = None
+    contrast: DNA | None = None
+    typical: Tensor | None = None
     nearest: Nearest | None = None
     index: Features | None = None
     p_value: float | None = None
     reference_images: ImageSource | None = None
 
     @property
+    def worst_first(self) -> bool:
+        """True if the first image is the one with the highest score."""
+        return self.score in WORST_FIRST
+
+    @property
+    def shares(self) -> Tensor | None:
+        """Share of the reference's own images that score worse: 0.5 for a typical image; ties count by half."""
+        if self.typical is None:
+            return None
+        typical = self.typical.sort().values
+        below, up_to = (torch.searchsorted(typical, self.scores, right=right) for right in (False, True))
+        return 1 - (below + up_to).double() / (2 * len(typical))
+
+    @property
+    def question(self) -> str:
+        """Order of the images in words, for a title."""
+        return {
+            "outlier": "by how far they are from the reference's own images, worst first",
+            "local": "by the place that is least like the reference, worst first",
+            "distance": "by their distance to the reference, nearest first",
+            "contrast": "by how much closer they are to the reference than to the contrast, best first",
+        }[self.score]
+
+    @property
     def notices(self) -> list[str]:
         """Caveats about the scores, one line each."""
         notices = []
+        if self.worst_first and self.typical is not None:
+            limit = float(self.typical.quantile(1 - _BEYOND))
+            beyond = int((self.scores > limit).sum())
+            notices.append(
+                f"{images_in_words(beyond)} of {len(self.names)} score above {limit:.3g}, as {percent(_BEYOND)} of the"
+                f" reference's own images do; {_BEYOND * len(self.names):.3g} would be expected by chance"
+            )
         if self.p_value is not None and self.p_value > 0.05:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
-                " says nothing about single images; give other images as the contrast, or none to rank by the"
-                " distance alone"
+                " says nothing about single images; give other images as the contrast, or rank by another score"
             )
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
@@ -76,8 +117,37 @@ class Ranking:
             )
         return notices
 
-    def rows(self, top: int | None = None) -> list[dict[str, Any]]:
-        """Return a dict per image in plain types, best first, at most ``top``."""
+    def maps(self, places: Sequence[int]) -> Tensor:
+        """Compute where images are off, by one more pass over them.
+
+        Args:
+            places: Places of images in the ranking, from 0.
+
+        Returns:
+            Heat maps, see :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``: for outlier and
+            local scores the distance of each place from the places of the reference, else the part of the score that
+            each place adds.
+
+        Raises:
+            ValueError: If the ranked images are a stream.
+
+        """
+        if not isinstance(self.images, ImageSource):
+            raise ValueError(
+                f"Maps take images that can be read again, but {self.images.label!r} is a stream; rank a folder or list"
+            )
+        job = Job(self.mapper.extractor, {"heat": Heat(self.mapper)}, Reading(num_workers=0))
+        measured = measure(job, self.images.take([self.numbers[place] for place in places]))
+        return Heat.maps_of(measured.rows["heat"])
+
+    def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
+        """Return a dict per image in plain types.
+
+        Args:
+            top: Return so many of the best images only, best first.
+            worst: Return so many of the worst images only, worst first.
+
+        """
         columns: dict[str, Sequence[Any]] = {"image": self.names, "score": self.scores.tolist()}
         if self.distances is not None:
             columns["dna_emd"] = self.distances.tolist()
@@ -88,7 +158,12 @@ class Ranking:
             columns["nearest_ratio"] = [None if x != x else x for x in self.nearest.ratios.tolist()]
             columns["copy"] = self.nearest.copies.tolist()
         rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-        return [{"rank": i, **row} for i, row in enumerate(rows[:top], 1)]
+        ranked = [{"rank": i, **row} for i, row in enumerate(rows, 1)]
+        if worst is not None:
+            return (ranked if self.worst_first else ranked[::-1])[:worst]
+        if top is not None:
+            return (ranked[::-1] if self.worst_first else ranked)[:top]
+        return ranked
 
     def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
         """Compute the precision-recall curve of the ranking for relevant images.
@@ -97,8 +172,8 @@ class Ranking:
             relevant: Whether each image is relevant, in source order; for a stream, of each readable image.
 
         Returns:
-            Precision and recall at each number of images taken, closest first, and the area under the curve (average
-            precision), by torchmetrics.
+            Precision and recall at each number of images taken in the order of the ranking, and the area under the
+            curve (average precision), by torchmetrics.
 
         Raises:
             ValueError: Unless there is one entry for each image of the source.
@@ -110,11 +185,12 @@ class Ranking:
         if len(relevant) != count:
             raise ValueError(f"Expected one entry for each of {count} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])
-        span = (self.scores[-1] - self.scores[0]).clamp(min=torch.finfo(torch.float64).tiny)
-        closeness = (self.scores[-1] - self.scores) / span  # in [0, 1], so that torchmetrics applies no sigmoid
+        span = (self.scores[-1] - self.scores[0]).abs().clamp(min=torch.finfo(torch.float64).tiny)
+        closeness = (self.scores[-1] - self.scores).abs() / span  # in [0, 1], so that torchmetrics applies no sigmoid
         precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
         return precision, recall, float(classification.binary_average_precision(closeness, truth))
 
     def __repr__(self) -> str:
-        ends = f", {float(self.scores[0]):.4g} to {float(self.scores[-1]):.4g} bins"
-        return f"Ranking({images_in_words(len(self.names))}{ends})"
+        first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))
+        unit = "" if self.worst_first else " bins"
+        return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"

@@ -13,7 +13,7 @@ from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.binning.single_rows import positions_of
 from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows
 from torchmetrics_dna.statistics.nonfinite import check_scores
-from torchmetrics_dna.statistics.scores import Scorer, each_once
+from torchmetrics_dna.statistics.scores import ImageScorer, Scorer, each_once
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class RealismStatistic(Statistic):
-    """Scores of single images: distances to a reference, or differences of two distances.
+    """Scores of single images: outlier scores, distances to a reference, or differences of two distances.
 
     A state has lists with an entry for each batch, never changed in place: ``scores``, float64, ``(b,)``; ``indices``,
     int64, ``(b,)``, -1 if not given, on the CPU until they are read; with a pool ``histograms``, ``(b, cells)``. Its
@@ -32,7 +32,7 @@ class RealismStatistic(Statistic):
 
     Args:
         scorer: Scorer with a reference, or with a reference and a contrast.
-        pools: Whether to contrast scores with the pool of all images.
+        pools: Whether to contrast scores with the pool of all images, by a :class:`Scorer` with a reference.
         more: Further values that must be equal for two states to be merged.
 
     """
@@ -40,7 +40,7 @@ class RealismStatistic(Statistic):
     kind = "realism"
     additive = False
 
-    def __init__(self, scorer: Scorer, pools: bool, **more: Any) -> None:
+    def __init__(self, scorer: ImageScorer, pools: bool, **more: Any) -> None:
         super().__init__(scorer.extractor, **more)
         self.scorer, self.pools = scorer, pools
         self._positions: tuple[Tensor, list[int]] | None = None  # cache: the tensor that was read last, with its values
@@ -76,7 +76,7 @@ class RealismStatistic(Statistic):
         positions = positions_of(parts[0]) if self.pools else []
         self._check_alike(state, bool(keys[0] >= 0), positions)
         if self.pools:
-            scores, rows, _ = self.scorer.keep(parts)
+            scores, rows, _ = self._histograms.keep(parts)
             self._set_positions(state, positions)
             _rows(state, "histograms").append(rows)
         else:
@@ -107,7 +107,7 @@ class RealismStatistic(Statistic):
         state = super().unpacked(tensors)
         if self.pools:
             rows, positions = tensors["histograms"], tensors["positions"].tolist()
-            dtype = self.scorer.layout(positions).dtype if len(rows) else rows.dtype
+            dtype = self._histograms.layout(positions).dtype if len(rows) else rows.dtype
             state["histograms"] = cast(
                 "Tensor", [rows.view(dtype).view(len(tensors["scores"]), -1)] if len(rows) else []
             )
@@ -148,6 +148,18 @@ class RealismStatistic(Statistic):
         scores = self._contrasted(state, indices) if is_open else self._joined(state, "scores")
         check_scores(scores)
         return scores[each_once(indices)]
+
+    def indices(self, state: State) -> Tensor:
+        """Return the index of each image of :meth:`value`, on the CPU; without indices, its number."""
+        indices = self._joined(state, "indices").cpu()
+        once = each_once(indices)
+        return once if (indices < 0).any() else indices[once]
+
+    @property
+    def _histograms(self) -> Scorer:
+        """Scorer that keeps histograms, for a pool."""
+        assert isinstance(self.scorer, Scorer)
+        return self.scorer
 
     @property
     def _lists(self) -> list[str]:
@@ -228,14 +240,14 @@ class RealismStatistic(Statistic):
         once = torch.zeros(len(indices), dtype=torch.bool, device=device)
         once[each_once(indices)] = True
         batches = [rows.to(device) for rows in _rows(state, "histograms")]
-        counts = self.scorer.empty_counts().to(device)
-        layout = self.scorer.layout(self._read_positions(state))
+        counts = self._histograms.empty_counts().to(device)
+        layout = self._histograms.layout(self._read_positions(state))
         chosen = torch.split(once[first : first + len(scores)], [len(rows) for rows in batches])
         for rows, is_chosen in zip(batches, chosen, strict=True):
             layout.add_counts_(counts, rows if is_chosen.all() else rows[is_chosen])
         if is_shared:
             dist.all_reduce(counts, group=group)
-        pool = [self.scorer.distances_to(counts, rows, layout) for rows in batches]
+        pool = [self._histograms.distances_to(counts, rows, layout) for rows in batches]
         return scores - torch.cat([scores[:0], *pool])
 
 

@@ -2,29 +2,59 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from copy import copy
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
+from typing_extensions import override
 
 from torchmetrics_dna.binning.bins import bins_within, clipping_bounds
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
 from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
+from torchmetrics_dna.functional.realism_map import realism_maps
 from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.binning.layouts import Parts
     from torchmetrics_dna.extractors import DNAExtractor
 
 POOL = "pool"  # a contrast with all images that are scored
+Score = Literal["outlier", "contrast", "distance"]
 
 
-class Scorer:
+class ImageScorer(ABC):
+    """Base class of functions that score single images.
+
+    Args:
+        extractor: Extractor of the activations.
+        num_references: Number of references, the S of scores.
+
+    """
+
+    def __init__(self, extractor: DNAExtractor, num_references: int) -> None:
+        self.extractor, self.num_references = extractor, num_references
+
+    @abstractmethod
+    def __call__(self, parts: Parts) -> Tensor:
+        """Score a batch against each reference: float64, shape ``(S, B)``, on its device.
+
+        Args:
+            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
+
+        """
+
+    @abstractmethod
+    def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Split the scores of a batch ``{layer: (B, n, *positions)}`` among positions, ``{layer: (B, *positions)}``."""
+
+
+class Scorer(ImageScorer):
     """Function that computes dna-emd of single images to references (sections 5.1 and 5.4 of the paper).
 
     All references and images are counted in the same bins. For self-ranging references these are the bins of the finest
@@ -58,8 +88,8 @@ class Scorer:
             check_comparable(reference, statistic.value(statistic.empty("cpu")))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
-        self.num_references = len(references)
-        self.extractor, self.self_ranging, self._wait = extractor, first.self_ranging, wait
+        super().__init__(extractor, len(references))
+        self.self_ranging, self._wait = first.self_ranging, wait
         self._layouts: dict[tuple[int, ...], SingleRows] = {}
         self.weights = weights_or_mean(weights, extractor.neurons.total)
         if first.self_ranging:
@@ -78,15 +108,17 @@ class Scorer:
         scorer._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
         return scorer
 
+    @override
     def __call__(self, parts: Parts) -> Tensor:
-        """Compute distances of a batch to each reference, in bins: float64, shape ``(S, B)``, on its device.
-
-        Args:
-            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
-
-        """
         self._move(parts)
         return realism_of_parts(parts, self._counts, self._bins, self.weights, wait=self._wait)
+
+    @override
+    def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Split distances, or the difference of two, among positions; the means of the layers' maps add up to them."""
+        self._move([activations])
+        maps = realism_maps(activations, self._counts, self._bins, self.weights)
+        return {layer: values[0] if len(values) == 1 else values[0] - values[1] for layer, values in maps.items()}
 
     def keep(self, parts: Parts) -> tuple[Tensor, Tensor, SingleRows]:
         """Return distances, the histograms of the images, one row each, and their layout."""
@@ -135,6 +167,15 @@ def _counts_on(grid: Grid, reference: HistogramDNA) -> Tensor:
     counts = reference.counts.cpu().clone()
     regrid_(counts, reference.to("cpu").grid, grid)
     return counts
+
+
+def check_left_out(score: str, **arguments: object) -> None:
+    """Raise ValueError if an argument is given that a score does not take."""
+    for name, value in arguments.items():
+        if value is not None:
+            raise ValueError(
+                f"Argument `{name}` is not for the score {score!r}; leave it out, or ask for another `score`"
+            )
 
 
 def check_indices(indices: Tensor | Sequence[int], count: int) -> Tensor:

@@ -1,0 +1,159 @@
+"""Outlier scores of single images, and of places in them, against Gaussians of a reference."""
+
+from __future__ import annotations
+
+from math import log
+from typing import TYPE_CHECKING
+
+import torch
+from typing_extensions import override
+
+from torchmetrics_dna.binning.histogram import check_finite, finite_layers
+from torchmetrics_dna.binning.moments import spatial_means
+from torchmetrics_dna.dna.base import TooFewImagesError
+from torchmetrics_dna.functional.outliers import (
+    LARGEST,
+    LayerGaussian,
+    layers_for_outliers,
+    neighbourhoods,
+    outlier_distance,
+)
+from torchmetrics_dna.statistics.moments import CrossMomentStatistic
+from torchmetrics_dna.statistics.scores import ImageScorer
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from torch import Tensor
+
+    from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.dna import LayerGaussianDNA
+    from torchmetrics_dna.extractors import DNAExtractor
+    from torchmetrics_dna.statistics.base import State
+
+_STRIDE = 8  # pixels of the network's input between positions of the layer for local scores
+_SIZE = (224, 224)  # of an input, for networks without a size of their own
+
+
+class OutlierScorer(ImageScorer):
+    """Function that computes the outlier distance of single images: how far each is from a reference's own images.
+
+    The distance is the root of the mean, over layers and neurons, of squared Mahalanobis distances of spatial means.
+    It is about 1 for images of the reference's own kind if the reference has many more images than a layer has neurons,
+    and somewhat above 1 if it has fewer. Layers of more than 512 neurons are left out if there are smaller ones.
+
+    Args:
+        reference: Means and covariances of the layers.
+        extractor: Extractor of the activations.
+        wait: Whether to sync with the device for errors. If not, scores are NaN where activations are not finite.
+
+    Raises:
+        ValueError: If the reference does not say of how many images it is.
+        TooFewImagesError: If the reference has fewer than two images.
+
+    """
+
+    def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor, wait: bool = True) -> None:
+        super().__init__(extractor, 1)
+        if reference.has_unknown_size:
+            raise ValueError(
+                "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
+                " make_dna(images, kind='layer-gaussian')"
+            )
+        if reference.num_images < 2:
+            raise TooFewImagesError(
+                "More than one image is required in the reference to compute outlier scores, but got"
+                f" {reference.num_images}"
+            )
+        by_layer = reference.by_layer()
+        self._wait = wait
+        self._gaussians = {
+            layer: LayerGaussian.of(*by_layer[layer], reference.num_images)
+            for layer in layers_for_outliers(reference.neurons)
+        }
+
+    @override
+    def __call__(self, parts: Parts) -> Tensor:
+        device = next(iter(parts[0].values())).device
+        self._gaussians = {layer: gaussian.to(device) for layer, gaussian in self._gaussians.items()}
+        wait = self._wait or device.type == "cpu"
+        if wait:
+            check_finite(parts)
+        distances = {
+            layer: gaussian.distances(spatial_means([part[layer] for part in parts]).T)
+            for layer, gaussian in self._gaussians.items()
+        }
+        scores = outlier_distance(distances)
+        return (scores if wait else torch.where(finite_layers(parts).all(), scores, torch.nan))[None]
+
+    @override
+    def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Split squared distances among positions; the means of the layers' maps add up to them."""
+        check_finite([activations])
+        maps = {
+            layer: gaussian.to(activations[layer].device).map(activations[layer])
+            for layer, gaussian in self._gaussians.items()
+        }
+        return {layer: values / len(maps) for layer, values in maps.items()}
+
+
+class LocalMomentStatistic(CrossMomentStatistic):
+    """Mean and covariance, over all places of all images, of a layer's means over 3 x 3 positions.
+
+    Its value is a :class:`LayerGaussianDNA` whose images are places.
+
+    Args:
+        extractor: Extractor of the activations.
+        layer: The layer, see :func:`local_layer`.
+
+    """
+
+    kind = "local-gaussian"
+
+    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
+        super().__init__(extractor)
+        self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
+
+    @override
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        (layer,) = self.neurons
+        places = [{layer: neighbourhoods(part[layer]).movedim(1, 3).flatten(0, 2)} for part in parts]
+        super().add_(state, places, sum(len(part[layer]) for part in places))
+
+
+class LocalScorer(ImageScorer):
+    """Function that computes the largest distance of a place of single images from the places of a reference.
+
+    Args:
+        reference: Value of a :class:`LocalMomentStatistic`.
+        extractor: Extractor of the activations.
+
+    """
+
+    def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor) -> None:
+        super().__init__(extractor, 1)
+        ((self._layer, moments),) = reference.by_layer().items()
+        self._gaussian = LayerGaussian.of(*moments, reference.num_images)
+
+    @override
+    def __call__(self, parts: Parts) -> Tensor:
+        return torch.cat([self.maps(part)[self._layer].flatten(1).amax(1) for part in parts])[None]
+
+    @override
+    def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Compute the distance of each place; an image's score is the largest."""
+        values = activations[self._layer]
+        check_finite([{self._layer: values}])
+        return {self._layer: self._gaussian.to(values.device).local_map(neighbourhoods(values))}
+
+
+def local_layer(extractor: DNAExtractor) -> str | None:
+    """Return the layer of up to 512 neurons whose positions are nearest to 8 pixels apart; None if none has a grid."""
+    size = extractor.input_size or _SIZE
+    image = torch.zeros(1, extractor.allowed_channels[0], *size, dtype=torch.uint8, device=extractor.device)
+    heights = {
+        layer: values.shape[2]
+        for layer, values in extractor(image).items()
+        if values.ndim == 4 and values.shape[1] <= LARGEST
+    }
+    return min(heights, key=lambda layer: abs(log(size[0] / heights[layer] / _STRIDE))) if heights else None
