@@ -62,15 +62,8 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     page, _, _ = reported
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
-<<<<<<< HEAD
     assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna-emd'].value:.4g}"
-    figures = f"{interval.value:.3g} bins (95 % interval {interval.low:.3g} to {interval.high:.3g})"
-    assert f"dna-emd, corrected for sampling noise: {figures}" in page.text
-=======
-    assert f"dna-emd is {expected['dna-emd'].value:.4g} bins" in page.text
-    assert f"without what noise adds, {interval.value:.4g}" in page.text
-    assert f"(95% interval {interval.ends})" in page.text
->>>>>>> main
+    assert f"dna-emd, corrected for sampling noise: {interval.value:.3g} bins ({interval.in_words})" in page.text
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)

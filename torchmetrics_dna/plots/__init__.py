@@ -155,20 +155,4 @@ def _show(axis: Any, image: Any, title: str, name: str) -> None:
         axis.imshow(image)
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=8)
-<<<<<<< HEAD
-        axis.set_xlabel(visible(name)[-22:], fontsize=6, parse_math=False)
-=======
         axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)
-
-
-def _pictures(figure: Any, demo: Demo) -> None:
-    axes = figure.subplots(
-        len(demo.examples), len(demo.shown), gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False
-    )
-    for row, (name, examples) in enumerate(demo.examples.items()):
-        for axis, picture, strength in zip(axes[row], examples, demo.shown, strict=True):
-            axis.imshow(picture)
-            axis.set(xticks=[], yticks=[])
-            axis.set_title(demo.amount(name, strength) if strength else "original", fontsize=8)
-        axes[row, 0].set_ylabel(name)
->>>>>>> main
