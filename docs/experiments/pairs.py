@@ -105,7 +105,7 @@ def draw(found: dict[str, dict[str, list[float]]], sizes: Sequence[int], unpaire
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=50, help="of each cell; of exchanged pairs twice as many")
+    parser.add_argument("--draws", type=int, default=50, help="of each cell; of exchanged pairs four times as many")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
     asked.NUM_RELABELINGS = 40 if quick else RELABELINGS
@@ -122,7 +122,7 @@ def main() -> None:
         name = f"{change}, {kind}, {size}"
         file = kept / f"{name}.json"
         if quick or not file.exists():
-            figures = draw_many(tables, change, kind, size, draws * (1 + (kind == "exchanged")))
+            figures = draw_many(tables, change, kind, size, draws * (4 if kind == "exchanged" else 1))
             if not quick:
                 file.write_text(json.dumps(figures), encoding="utf-8")
                 print(name, share(figures["p"]), flush=True)
@@ -158,7 +158,7 @@ def main() -> None:
             ),
             results.table(
                 ["pairs, exchanged at random", "p ≤ 0.05", "draws"],
-                [[n, f"{level:.1f} %", 2 * draws] for n, level in zip(exchanged, levels, strict=True)],
+                [[n, f"{level:.1f} %", 4 * draws] for n, level in zip(exchanged, levels, strict=True)],
             ),
             results.table(
                 [

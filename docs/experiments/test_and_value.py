@@ -210,17 +210,17 @@ def cells(tables: Tables, draws: int) -> dict[str, Cell]:
         "one class of five gone": (gone, truth_gone),
     }
     made = {
-        f"{name}, {size}": Cell(draw, truth, (size, size), draws * (1 + (name == "no difference")))
+        f"{name}, {size}": Cell(draw, truth, (size, size), draws * (4 if name == "no difference" else 1))
         for name, (draw, truth) in kinds.items()
         for size in sizes
     }
     unequal = ((10, 12),) if quick else ((50, 100), (50, 200), (100, 400))
-    made |= {f"no difference, {a} and {b}": Cell(other("apple"), None, (a, b), 2 * draws) for a, b in unequal}
+    made |= {f"no difference, {a} and {b}": Cell(other("apple"), None, (a, b), 4 * draws) for a, b in unequal}
     for size in (10,) if quick else (50, 100):
         name = f"no difference, weights of both signs, {size}"
-        made[name] = Cell(other("apple"), None, (size, size), 2 * draws, signed=True)
+        made[name] = Cell(other("apple"), None, (size, size), 4 * draws, signed=True)
     size = 40 if quick else 200
-    made[f"no difference, groups of {len(VERSIONS)}, {size}"] = Cell(grouped, None, (size, size), 2 * draws)
+    made[f"no difference, groups of {len(VERSIONS)}, {size}"] = Cell(grouped, None, (size, size), 4 * draws)
     return made
 
 
@@ -348,7 +348,7 @@ def summary(found: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=50, help="of each cell; level takes twice as many")
+    parser.add_argument("--draws", type=int, default=50, help="of each cell; level takes four times as many")
     parser.add_argument("--cells", help="draw those of this number of this many, such as 0/2, and write no page")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
@@ -378,7 +378,7 @@ def main() -> None:
         here=summary(found),
         tables=tables_of(found),
         figures={"": draw(found)},
-        seeds=f"of draws: the number of the cell; {draws} draws of each, {2 * draws} of levels",
+        seeds=f"of draws: the number of the cell; {draws} draws of each, {4 * draws} of levels",
         data=["scikit-image", "scikit-learn"]
         if quick
         else [data.EMOJI["apple"], data.EMOJI["google"], data.PHOTOGRAPHS],
