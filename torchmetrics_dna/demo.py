@@ -67,11 +67,11 @@ class Demo:
     comparisons: dict[str, list[Comparison]]
     examples: dict[str, list[Picture]]
 
-
-def amount_in_words(degradation: str, strength: int) -> str:
-    """Format a strength of a degradation in its unit, such as ``"2 px"``."""
-    unit, amount = AMOUNTS[degradation]
-    return unit.format(f"{amount(strength):g}")
+    @staticmethod
+    def amount(degradation: str, strength: int) -> str:
+        """Format a strength of a degradation in its unit, such as ``"2 px"``."""
+        unit, amount = AMOUNTS[degradation]
+        return unit.format(f"{amount(strength):g}")
 
 
 def photographs(num_images: int) -> list[Picture]:
@@ -127,7 +127,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     images = photographs(num_images)
     keys = [(name, strength) for name in DEGRADATIONS for strength in _COMPARED]
     sets = {
-        f"{name}, {amount_in_words(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
+        f"{name}, {Demo.amount(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
         for name, strength in keys
     }
     finished, total = 0, num_images * (1 + len(sets))
