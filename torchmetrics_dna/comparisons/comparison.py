@@ -275,7 +275,7 @@ class Comparison(Results["Result"]):
         """Describe what differs in words: properties of images if measured, and named changes that explain it.
 
         Args:
-            names: Names of A and B; by default :attr:`names`.
+            names: Names of A and B; by default ``names``.
 
         """
         test, p, properties = self._test, self.p_value, None
