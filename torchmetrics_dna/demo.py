@@ -67,9 +67,12 @@ class Demo:
     comparisons: dict[str, list[Comparison]]
     examples: dict[str, list[Picture]]
 
+    def amount(self, degradation: str, strength: int) -> str:
+        """Format a strength of a degradation in its unit, such as ``"2 px"``."""
+        return _amount(degradation, strength)
 
-def amount_in_words(degradation: str, strength: int) -> str:
-    """Format a strength of a degradation in its unit, such as ``"2 px"``."""
+
+def _amount(degradation: str, strength: int) -> str:
     unit, amount = AMOUNTS[degradation]
     return unit.format(f"{amount(strength):g}")
 
@@ -127,7 +130,7 @@ def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
     images = photographs(num_images)
     keys = [(name, strength) for name in DEGRADATIONS for strength in _COMPARED]
     sets = {
-        f"{name}, {amount_in_words(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
+        f"{name}, {_amount(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
         for name, strength in keys
     }
     finished, total = 0, num_images * (1 + len(sets))

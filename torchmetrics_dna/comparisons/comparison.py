@@ -8,7 +8,6 @@ from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.comparisons.verdict import verdict
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.distances import DISTANCES, distance_named, flat_figures
 from torchmetrics_dna.dna.explanation import (
@@ -20,8 +19,8 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
+from torchmetrics_dna.files.visible import figure, number, p_in_words
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
+_MOST_LAYERS = 3  # that a verdict names
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -292,7 +292,7 @@ class Comparison(Results["Result"]):
     @property
     def verdict(self) -> str:
         """What B looks like, how far it is from A by dna-emd, and how sure that is; empty without dna-emd."""
-        return verdict(self) if "dna-emd" in self else ""
+        return _verdict(self) if "dna-emd" in self else ""
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -342,3 +342,63 @@ class Comparison(Results["Result"]):
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Say what B looks like, how far it is from A by dna-emd, and how sure that is."""
+    a, b = comparison.names
+    emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
+    if emd == 0:
+        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."
+    if p is not None and interval is not None:
+        return _tested(comparison)
+    headline = comparison.explain().headline if comparison.measured else ""
+    start = f"{headline}. " if headline else ""
+    if interval is None:
+        return (
+            f"{start}{a} and {b} are {figure(emd)} bins apart by dna-emd. Whether that is more than noise can't be"
+            f" said: that takes images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs"
+            " made with folds."
+        )
+    return (
+        f"{start}{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
+        f" ({interval.in_words}). Whether they differ can't be tested, since one side has no folds; give its images, or"
+        " a DNA that was made with folds."
+    )
+
+
+def _tested(comparison: Comparison) -> str:
+    a, b = comparison.names
+    emd, interval, p = comparison["dna-emd"], comparison["dna-emd"].interval, comparison.p_value
+    assert interval is not None
+    assert p is not None
+    if p > SIGNIFICANT:
+        of_properties = comparison.p_value_of_properties
+        shown = f"No difference between {a} and {b} can be shown"
+        if of_properties is not None and of_properties <= SIGNIFICANT:
+            shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
+        chance = "" if comparison.null is None else f", where equal sets of this size give {figure(comparison.null)}"
+        most = (
+            f"it is at most {figure(interval.high)} bins ({interval.level} interval)"
+            if interval.high
+            else "nothing is left"
+        )
+        value = f"dna-emd is {figure(emd.value)} bins{chance}"
+        return f"{shown}. {value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+    headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
+    distance = f"{figure(interval.value)} bins ({interval.in_words})"
+    if not interval.value:
+        distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
+    return f"{headline}. dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+
+
+def _where(comparison: Comparison) -> str:
+    """Name the layers in which the test finds a difference, if they are few."""
+    p_values = {layer: result.p_value or 0 for layer, result in comparison["dna-emd"].layers.items()}
+    significant = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
+    if not significant:
+        return ", in a few neurons and in no layer as a whole"
+    if len(significant) == len(p_values) or len(significant) > _MOST_LAYERS:
+        return ""
+    *others, last = significant
+    return f", most clearly in {', '.join(others)}{' and ' * bool(others)}{last}"

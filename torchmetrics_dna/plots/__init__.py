@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from torchmetrics_dna.demo import amount_in_words
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import shortened, visible
 from torchmetrics_dna.images.resize import central_square
@@ -73,7 +72,7 @@ def plot_demo(demo: Demo) -> Any:
     grid = below.subplots(num_rows, num_columns, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False)
     for row, (name, examples) in zip(grid, demo.examples.items(), strict=True):
         row[0].set_ylabel(name, fontsize=13)
-        titles = ["original", *(amount_in_words(name, strength) for strength in demo.strengths)]
+        titles = ["original", *(demo.amount(name, strength) for strength in demo.strengths)]
         for cell, picture, title in zip(row, examples, titles, strict=True):
             cell.imshow(picture)
             cell.set(xticks=[], yticks=[])
