@@ -60,11 +60,11 @@ def test_layer_profile(comparison: object) -> None:
     assert frechet.get_ylabel() == "dna-fd\n(squared activations)"
     assert [text.get_text() for text in emd.get_legend().get_texts()] == [
         f"all: {comparison['dna-emd'].value:.4g}",
-        f"all, without noise: {interval.value:.4g}\n(95% interval {interval.low:.4g} to {interval.high:.4g})",
+        f"all, without noise: {interval.value:.4g}\n(95 % interval {interval.low:.4g} to {interval.high:.4g})",
         f"all, by chance: {comparison.null:.4g}",
         "with noise",
         "without noise",
-        "95% interval of each",
+        "95 % interval of each",
     ]
     assert "A (20 images) against B (20 images), efficientnet_lite0" in figure.get_suptitle()
     untested = plot_layers(without_evidence(comparison)).axes[0]
@@ -153,9 +153,9 @@ def test_what_is_not_a_comparison(plot: object) -> None:
 def test_every_curve_is_drawn_and_differs_by_more_than_colour(monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"curve {i}" for i in range(12)]
     single = compare(PHOTOS[:2], BLURRED[:2], layers=["block_0"])
-    examples = dict.fromkeys(names, PHOTOS[:1])
+    examples = dict.fromkeys(names, PHOTOS[:2])
     monkeypatch.setattr("torchmetrics_dna.demo.AMOUNTS", dict.fromkeys(names, AMOUNTS["blur"]))
-    axis = plot_demo(Demo(2, (1,), {name: [single] for name in names}, examples, (0,))).axes[0]
+    axis = plot_demo(Demo(2, (1,), {name: [single] for name in names}, examples)).axes[0]
     lines = [line for line in axis.lines if line.get_label() in names]
     assert len(lines) == len(axis.get_legend().get_texts()) == 12
     for colour in {line.get_color() for line in lines}:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFilter
 
-from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.compare import compare
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.images.reading import Reading
 from torchmetrics_dna.images.sources import open_indexed
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.statistics.resolve import resolve
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -40,13 +38,14 @@ PHOTOGRAPHS = (
     "rocket.jpg",
 )
 STRENGTHS = (1, 2, 3, 4)
+_COMPARED = STRENGTHS[1:]
 _SIDE = 192  # side of a crop, in pixels
 _EXAMPLE = 3  # the cat
 Picture = NDArray[np.uint8]
 #: Unit of each degradation, and its amount by strength.
 AMOUNTS: dict[str, tuple[str, Callable[[int], float]]] = {
-    "blur": ("sigma {} px", lambda strength: 2.0 ** (strength - 2)),
-    "noise": ("deviation {} of 255", lambda strength: 3 * 2**strength),
+    "blur": ("{} px", lambda strength: 2.0 ** (strength - 2)),
+    "noise": ("{} grey levels", lambda strength: 3 * 2**strength),
     "JPEG": ("quality {}", lambda strength: 100 // 2**strength),
 }
 
@@ -59,8 +58,7 @@ class Demo:
         num_images: Number of photographs.
         strengths: Strengths of degradation.
         comparisons: For each degradation, one comparison per strength.
-        examples: For each degradation, one photograph at the strengths ``shown``.
-        shown: Strengths of the examples; 0 is the original photograph.
+        examples: For each degradation, one photograph: as it is, and at each strength.
 
     """
 
@@ -68,12 +66,12 @@ class Demo:
     strengths: tuple[int, ...]
     comparisons: dict[str, list[Comparison]]
     examples: dict[str, list[Picture]]
-    shown: tuple[int, ...]
 
-    def amount(self, degradation: str, *strengths: int) -> str:
-        """Format strengths of a degradation in its unit, such as ``"sigma 0.5, 1 px"``."""
+    @staticmethod
+    def amount(degradation: str, strength: int) -> str:
+        """Format a strength of a degradation in its unit, such as ``"2 px"``."""
         unit, amount = AMOUNTS[degradation]
-        return unit.format(", ".join(f"{amount(strength):g}" for strength in strengths))
+        return unit.format(f"{amount(strength):g}")
 
 
 def photographs(num_images: int) -> list[Picture]:
@@ -118,30 +116,43 @@ def jpeg(image: Picture, strength: int) -> Picture:
 DEGRADATIONS = {"blur": blur, "noise": noise, "JPEG": jpeg}
 
 
-def run_demo(num_images: int = 32, progress: Progress | None = None) -> Demo:
-    """Compare photographs with degraded copies of themselves.
+def run_demo(num_images: int = 8, progress: Progress | None = None) -> Demo:
+    """Compare photographs with degraded copies of themselves, as pairs.
 
     Args:
-        num_images: Number of photographs, 2 or more.
-        progress: Callback after each set of images, with a label, the number of sets done, and the total.
+        num_images: Number of photographs, 2 or more; tests, and so words, take 6.
+        progress: Callback with a label, the number of images that went through the network, and their total.
 
     """
     images = photographs(num_images)
-    extractor = DNAExtractor("efficientnet_lite0")
-    sets = {(name, s): [f(image, s) for image in images] for name, f in DEGRADATIONS.items() for s in STRENGTHS}
-    job = Job.for_dnas(resolve(extractor), ("histogram", "gaussian"))
-    measured: dict[tuple[str, int], Measured] = {}
-    for key, pictures in {("original", 0): images, **sets}.items():
-        measured[key] = measure(job, pictures)
+    keys = [(name, strength) for name in DEGRADATIONS for strength in _COMPARED]
+    sets = {
+        f"{name}, {Demo.amount(name, strength)}": [DEGRADATIONS[name](image, strength) for image in images]
+        for name, strength in keys
+    }
+    finished, total = 0, num_images * (1 + len(sets))
+
+    def count(_: str, done: int, of: int | None) -> None:
+        nonlocal finished
         if progress:
-            progress("demo", len(measured), len(sets) + 1)
-    original = measured["original", 0]
-    shown = (0, STRENGTHS[1], STRENGTHS[-1])
+            progress("images through the network", finished + done, total)
+        finished += done if done == of else 0
+
+    compared = compare(
+        images, sets, DNAExtractor("efficientnet_lite0"), metrics=["dna-emd", "dna-fd"], pairs=True,
+        reading=Reading(progress=count),
+    )  # fmt: skip
+    by_key = {
+        key: replace(comparison, names=("photographs", name))
+        for key, (name, comparison) in zip(keys, compared.items(), strict=True)
+    }
     example = images[_EXAMPLE % num_images]
     return Demo(
         num_images,
-        STRENGTHS,
-        {name: [compare_measured(original, measured[name, s]) for s in STRENGTHS] for name in DEGRADATIONS},
-        {name: [f(example, s) if s else example for s in shown] for name, f in DEGRADATIONS.items()},
-        shown,
+        _COMPARED,
+        {name: [by_key[name, strength] for strength in _COMPARED] for name in DEGRADATIONS},
+        {
+            name: [example, *(change(example, strength) for strength in _COMPARED)]
+            for name, change in DEGRADATIONS.items()
+        },
     )

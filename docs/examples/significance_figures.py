@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.files.visible import p_in_words
 from torchmetrics_dna.functional.permutation import relabelings
-from torchmetrics_dna.reporting.words import p_in_words, verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,7 +50,7 @@ def main() -> None:
         b = [change(photo) for photo in rest]
         dnas = folded, make_dna(b, extractor, num_folds=FOLDS)
         result = compare(*dnas)
-        print(f"{name}: {verdict(result)}")
+        print(f"{name}: {result.verdict}")
         drawn = figure(result, *dnas, (a[:SHOWN], b[:SHOWN]), title)
         drawn.savefig(folder / f"{name}.png", dpi=90, pil_kwargs={"optimize": True})
 

@@ -172,7 +172,7 @@ def test_compare_with_confidence(
     assert run(monkeypatch, "compare", photo_folder, other, *options) == 0
     printed = capsys.readouterr().out
     assert "without noise" in printed
-    assert "90% interval" in printed
+    assert "90 % interval" in printed
     assert "one side has no folds" in " ".join(printed.split())
     assert "by chance" not in printed
     assert run(monkeypatch, "compare", photo_folder, other, *options, "--format", "json") == 0

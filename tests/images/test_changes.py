@@ -51,3 +51,19 @@ def test_what_is_wrong_is_said() -> None:
         change_image(PHOTO, "fuzz", 1)
     with pytest.raises(ValueError, match="^Argument `strength` expected to be an integer from 1 to 5, but got 6"):
         change_image(PHOTO, "blur", 6)
+
+
+@pytest.mark.parametrize(
+    ("name", "strength", "words"),
+    [
+        ("noise", 5, "noise of at least 50 grey levels"),
+        ("blur", 5, "a blur of at least 4 px"),
+        ("blur", 0.5, "a blur of under 0.36 px"),  # 4 * 0.2 ** 1.5
+        ("darker", 2.5, "darkening by about 30 %"),
+        ("JPEG compression", 3.5, "JPEG compression of quality about 27"),  # between 32.8 and 20.4
+        ("JPEG compression", 0.5, "JPEG compression of quality over 58"),
+        ("fewer colours", 3, "a reduction to about 6 levels per channel"),
+    ],
+)
+def test_amounts_in_words(name: str, strength: float, words: str) -> None:
+    assert CHANGES[name].in_words(strength) == words

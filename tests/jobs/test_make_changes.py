@@ -109,7 +109,7 @@ def test_a_dictionary_of_ones_own_explains(dictionary: ChangeDictionary, extract
     )  # few others can be told from it by 3 neurons
     explanation = result.explain(("mine", "yours"))
     assert 1 - explanation.unexplained > 0.95
-    assert f"yours looks like mine after {explanation.changes[0].name} (strength" in str(explanation)
+    assert f"yours looks like mine after {explanation.changes[0].in_words}" in str(explanation)
     metric = DNAEMD(extractor)
     images, changed = (torch.from_numpy(np.stack(photos)).permute(0, 3, 1, 2) for photos in (PHOTOS, grey))
     metric.update(images, real=True)
@@ -147,8 +147,9 @@ def test_properties_come_first() -> None:
     explained = comparison.explain(("A", "B"))
     assert explained.properties[0].name in ("sharpness", "fine detail")
     assert explained.properties[0].effect < 0
-    assert explained.sentences[0].startswith("Images of B against those of A: ")
-    assert "sharpness lower (" in explained.sentences[0]
+    assert explained.sentences[0].startswith("B looks like A after a blur of about ")
+    assert explained.sentences[1].startswith("Images of B against those of A: ")
+    assert "sharpness lower (" in explained.sentences[1]
     assert comparison.to_dict()["words"] == explained.sentences
     # a metric finds the same ones
     metric = DNAEMD(DNAExtractor(properties=True), num_folds=20)
@@ -156,7 +157,7 @@ def test_properties_come_first() -> None:
         metric.update(torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), real)
     by_metric = metric.explain()
     assert by_metric.properties[0].name == explained.properties[0].name
-    assert "fake looks like real after blur" in str(by_metric)
+    assert "it looks like real after a blur of about " in str(by_metric)
     # without a test, by size; and without a network
     without_network = compare(photos[:20], changed, LAYER, num_folds=None).explain()
     assert without_network.properties[0].name in ("sharpness", "fine detail")

@@ -31,7 +31,6 @@ from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes,
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
-from torchmetrics_dna.reporting.words import verdict
 from torchmetrics_dna.version import __version__
 
 LAYERS = ["block_0", "block_3"]
@@ -63,9 +62,8 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     page, _, _ = reported
     expected = compare(PHOTOS, BLURRED, extractor, confidence=0.95)
     interval = expected.interval
-    assert f"dna-emd is {expected['dna-emd'].value:.4g} bins" in page.text
-    assert f"without what noise adds, {interval.value:.4g}" in page.text
-    assert f"(95% interval {interval.ends})" in page.text
+    assert next(row for row in page.rows if row[0] == "dna-emd")[1] == f"{expected['dna-emd'].value:.4g}"
+    assert f"dna-emd, corrected for sampling noise: {interval.value:.3g} bins ({interval.in_words})" in page.text
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
@@ -121,15 +119,18 @@ def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
         evidence = comparison["dna-emd"].evidence
         test = replace(evidence.test, p_value=p, layers=torch.tensor(layers))
         interval = replace(evidence.interval, value=3, low=0, high=4, excludes_zero=p <= 0.05)
-        return verdict(with_evidence(comparison, replace(evidence, test=test, interval=interval)))
+        return with_evidence(comparison, replace(evidence, test=test, interval=interval)).verdict
 
-    assert verdict_of(0.001, [0.01, 0.02]).startswith("B differs from A (p ≤ 0.001), in all layers: dna-emd is ")
-    assert verdict_of(0.02, [0.5, 0.04]).startswith("B differs from A (p = 0.02), most clearly in block_3: ")
-    assert ", in a few neurons and in no layer as a whole: " in verdict_of(0.02, [0.5, 0.5])
-    assert verdict_of(0.02, [0.5, 0.5]).endswith("; without what noise adds, 3 (95% interval above 0 to 4).")
+    assert verdict_of(0.001, [0.01, 0.02]).startswith(
+        "made differs from real & true: it looks like real & true after a"
+    )
+    figures = "dna-emd, corrected for sampling noise: 3 bins (95 % interval above 0 to 4)"
+    assert verdict_of(0.001, [0.01, 0.02]).endswith(f". {figures}; p ≤ 0.001.")
+    assert verdict_of(0.02, [0.5, 0.04]).endswith(f". {figures}, most clearly in block_3; p = 0.02.")
+    assert verdict_of(0.02, [0.5, 0.5]).endswith(f". {figures}, in a few neurons and in no layer as a whole; p = 0.02.")
     nothing_shown = verdict_of(0.051, [0.5, 0.5])
-    assert nothing_shown.startswith("No difference between A and B can be shown (p = 0.051): dna-emd is ")
-    assert nothing_shown.endswith("Without what noise adds, it is at most 4 (95% interval).")
+    assert nothing_shown.startswith("No difference between real & true and made can be shown. dna-emd is ")
+    assert nothing_shown.endswith("; corrected for sampling noise, it is at most 4 bins (95 % interval); p = 0.051.")
 
 
 @pytest.fixture(scope="module")
@@ -159,9 +160,7 @@ def check_two_tests(comparison: Comparison) -> None:
         tested = replace(with_p(comparison, network), properties=with_p(comparison.properties, properties))
         assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
         assert tested["dna-emd"].p_value == network
-        assert (
-            verdict(tested).startswith("No difference") == (expected[0] > 0.05) == (tested.explain().differs is False)
-        )
+        assert tested.verdict.startswith("No difference") == (expected[0] > 0.05) == (tested.explain().differs is False)
         findings = Findings(tested, ("A", "B"), {}, None, {})
         assert (
             bool(tested.explain().properties)
@@ -180,12 +179,12 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     # properties are watched where both sides are images, and the distance is none of theirs
     assert list(comparison.neurons) == LAYERS
     assert comparison["dna-emd"].value == pytest.approx(compare(*folders, layers=LAYERS)["dna-emd"].value)
-    sentences = comparison.explain().sentences
-    assert sentences[0].startswith("Images of B against those of A: ")
+    sentences = comparison.explain().property_sentences
+    assert sentences[0].startswith("Images of <c> against those of a|b: ")
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     check_two_tests(comparison)
     summary = (
-        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {verdict(comparison)} {' '.join(sentences)}"
+        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {comparison.verdict} {' '.join(sentences)}"
         f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
         f" {comparison.interval.num_folds} folds.)"
     )
@@ -200,7 +199,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     assert as_json["settings"]["folds of images"] == str(comparison.interval.num_folds)
     markdown = formats["markdown"](all_findings[0])
     plain = markdown.replace("\\", "")
-    assert verdict(comparison) in plain
+    assert comparison.verdict in plain
     assert all(sentence in plain for sentence in sentences)
     assert r"a\|b (24 images)" in markdown  # nothing that it is given acts as Markdown or html
     assert r"\<c\>" in markdown
@@ -278,7 +277,8 @@ def test_the_fullest_bin_is_told_apart(reported: tuple[Page, Comparison, str]) -
             assert not lines[i]
             continue
         position = "of 0" if edges[place] <= 0 < edges[place + 1] else f"from {edges[place]:.3g}"
-        assert lines[i] == f"one bin, {position}, holds {share_a[place]:.0%} of A and {share_b[place]:.0%} of B"
+        in_a, in_b = (f"{100 * share[place]:.0f} %" for share in (share_a, share_b))
+        assert lines[i] == f"one bin, {position}, holds {in_a} of A and {in_b} of B"
     assert 0 < sum(map(bool, lines)) < len(lines)
     assert sorted(page.data["spike"]) == sorted(lines)
 

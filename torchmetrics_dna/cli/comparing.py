@@ -35,9 +35,8 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
 
 def _of_two(result: Comparison) -> Printout:
     from torchmetrics_dna.reporting.tables import distances_table, layers_table, neurons_table
-    from torchmetrics_dna.reporting.words import verdict
 
-    sentences = [verdict(result), *result.explain().sentences] if "dna-emd" in result else []
+    sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
@@ -53,17 +52,17 @@ def _summary(result: Comparison) -> RichTable:
         if evidence := distance.evidence:
             interval, p = evidence.interval, distance.p_value
             if interval is not None:
-                sure = f"{interval.confidence:.0%} interval {distance.overall.ends}"
+                sure = f"{interval.level} interval {interval.ends}"
                 figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
-                about = f"95% of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
+                about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
                 figures.append(("  by chance", evidence.null, about))
     values = numbers([value for _, value, _ in figures])
     rows: list[tuple[str, str | Text, str]] = [
         (name, Text(value, "" if name.startswith(" ") else "bold"), what)
         for (name, _, what), value in zip(figures, values, strict=True)
     ]
-    where = "in A and B" + ", as pairs" * result.paired
+    where = f"in {' and '.join(result.names)}" + ", as pairs" * result.paired
     rows.append(("images", " and ".join(str(n or "unknown") for n in result.num_images.values()), where))
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))

@@ -76,10 +76,7 @@ def report(
 
 
 def _tell(result: Comparison, output: Path) -> None:
-    from torchmetrics_dna.reporting.words import verdict
-
-    out.print(verdict(result))
-    for sentence in result.explain().sentences:
+    for sentence in (result.verdict, *result.explain().property_sentences):
         out.print(sentence)
     talk.print(f"The report is in {output}")
     print_unreadable(result.unreadable)

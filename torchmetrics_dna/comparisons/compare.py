@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypedDict, overload
 
 from torchmetrics_dna.comparisons.compare_classes import compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import Comparisons, label, short_names
+from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.dna.distances import check_distances
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
@@ -174,8 +174,7 @@ def compare(
             raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
         return compare_classes(a, b, by, arguments)
     if sets is None:
-        names = short_names([label(a, "A"), label(b, "B")])
-        return replace(_compare_sides((a, b), arguments)[0], names=(names[0], names[1]))
+        return replace(_compare_sides((a, b), arguments)[0], names=names_of(a, b))
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(metrics, "A comparison of several sets")

@@ -19,8 +19,8 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.visible import number
-from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
+from torchmetrics_dna.files.visible import figure, number, p_in_words
+from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.neurons.index import Neurons
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
+_MOST_LAYERS = 3  # that a verdict names
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -270,25 +271,28 @@ class Comparison(Results["Result"]):
             for i in chosen
         ]
 
-    def explain(self, names: tuple[str, str] = ("A", "B")) -> Explanation:
+    def explain(self, names: tuple[str, str] | None = None) -> Explanation:
         """Describe what differs in words: properties of images if measured, and named changes that explain it.
 
         Args:
-            names: Names of A and B.
+            names: Names of A and B; by default ``names``.
 
         """
+        test, p, properties = self._test, self.p_value, None
+        if self.properties is not None:
+            of_properties = self.p_value_of_properties
+            sides = [side.any for side in self.properties._sides()]
+            properties = property_differences(sides[0], sides[1], self.properties._test)
+            if of_properties is not None and of_properties > SIGNIFICANT:
+                properties = []
+        tested = test if test is None or p is None else replace(test, p_value=p)
         a, b = (side.any for side in self._sides())
-        if self.properties is None:
-            return explain(a, b, self._test, self.changes, names)
-        test, p = self._test, self.p_value
-        explanation = explain(
-            a, b, test if test is None or p is None else replace(test, p_value=p), self.changes, names
-        )
-        p = self.p_value_of_properties
-        if p is not None and p > SIGNIFICANT:
-            return replace(explanation, properties=[])
-        a, b = (side.any for side in self.properties._sides())
-        return replace(explanation, properties=property_differences(a, b, self.properties._test))
+        return explain(a, b, tested, self.changes, names or self.names, properties)
+
+    @property
+    def verdict(self) -> str:
+        """What B looks like, how far it is from A by dna-emd, and how sure that is; empty without dna-emd."""
+        return _verdict(self) if "dna-emd" in self else ""
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -325,6 +329,7 @@ class Comparison(Results["Result"]):
             },
             "null": self.null,
             "notices": self.notices,
+            "verdict": self.verdict if self.measured else "",
             "words": self.explain().sentences if self.measured else [],
             "num_images": self.num_images,
             "paired": self.paired,
@@ -337,3 +342,68 @@ class Comparison(Results["Result"]):
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
+
+
+def _verdict(comparison: Comparison) -> str:
+    """Say what B looks like, how far it is from A by dna-emd, and how sure that is.
+
+    Args:
+        comparison: A comparison of histograms.
+
+    """
+    a, b = comparison.names
+    emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
+    if emd == 0:
+        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."
+    if p is not None and interval is not None:
+        return _tested(comparison)
+    headline = comparison.explain().headline if comparison.measured else ""
+    start = f"{headline}. " if headline else ""
+    if interval is None:
+        return (
+            f"{start}{a} and {b} are {figure(emd)} bins apart by dna-emd. Whether that is more than noise can't be"
+            f" said: that takes images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs"
+            " made with folds."
+        )
+    return (
+        f"{start}{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
+        f" ({interval.in_words}). Whether they differ can't be tested, since one side has no folds; give its images, or"
+        " a DNA that was made with folds."
+    )
+
+
+def _tested(comparison: Comparison) -> str:
+    a, b = comparison.names
+    emd, interval, p = comparison["dna-emd"], comparison["dna-emd"].interval, comparison.p_value
+    assert interval is not None
+    assert p is not None
+    if p > SIGNIFICANT:
+        of_properties = comparison.p_value_of_properties
+        shown = f"No difference between {a} and {b} can be shown"
+        if of_properties is not None and of_properties <= SIGNIFICANT:
+            shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
+        chance = "" if comparison.null is None else f", where equal sets of this size give {figure(comparison.null)}"
+        most = (
+            f"it is at most {figure(interval.high)} bins ({interval.level} interval)"
+            if interval.high
+            else "nothing is left"
+        )
+        value = f"dna-emd is {figure(emd.value)} bins{chance}"
+        return f"{shown}. {value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+    headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
+    distance = f"{figure(interval.value)} bins ({interval.in_words})"
+    if not interval.value:
+        distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
+    return f"{headline}. dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+
+
+def _where(comparison: Comparison) -> str:
+    """Name the layers in which the test finds a difference, if they are few."""
+    p_values = {layer: result.p_value or 0 for layer, result in comparison["dna-emd"].layers.items()}
+    significant = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
+    if not significant:
+        return ", in a few neurons and in no layer as a whole"
+    if len(significant) == len(p_values) or len(significant) > _MOST_LAYERS:
+        return ""
+    *others, last = significant
+    return f", most clearly in {', '.join(others)}{' and ' * bool(others)}{last}"

@@ -224,6 +224,18 @@ def short_names(labels: Sequence[str]) -> list[str]:
     return shortened if depth and len(set(shortened)) == len(labels) > 1 else list(labels)
 
 
+def names_of(a: Any, b: Any) -> tuple[str, str]:
+    """Return the names of two sets in sentences: their short paths, or "A" and "B", also where paths are the same.
+
+    Example:
+        >>> names_of("data/photos/", "data/generated/"), names_of("photos/", [])
+        (('photos', 'generated'), ('photos', 'B'))
+
+    """
+    first, second = short_names([label(side, letter).rstrip("/") or "/" for side, letter in ((a, "A"), (b, "B"))])
+    return (first, second) if first != second else ("A", "B")
+
+
 def by_name(sets: Sequence[Any]) -> dict[str, Any]:
     """Map sets by their short paths; ValueError if two have the same path."""
     labels = [label(side, f"set {i}") for i, side in enumerate(sets, 1)]

@@ -64,7 +64,7 @@ class Window:
         if self.evidence is None:
             return f"{figure}, learning"
         state = "changed" if self.changed else "no change"
-        return f"{figure} (95% before below {number(self.high)}), evidence {self.evidence:.3g}: {state}"
+        return f"{figure} (95 % before below {number(self.high)}), evidence {self.evidence:.3g}: {state}"
 
     def to_dict(self) -> dict[str, Any]:
         """Return the fields in plain types."""

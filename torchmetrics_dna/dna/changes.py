@@ -16,6 +16,7 @@ from torchmetrics_dna.dna.identity import check_same, identity
 from torchmetrics_dna.extractors.presets import PRESETS
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.functional.changes import ChangeFit, fit_changes
+from torchmetrics_dna.images.changes import CHANGES
 
 if TYPE_CHECKING:
     import os
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.neurons.index import Neurons
 
-LEAST_EXPLAINED = 0.2  # of a shift, below which no change is named
+LEAST_EXPLAINED = 0.5  # of a shift, below which no change is named; shifts between kinds of pictures reach 0.49
 
 
 class NamedChange(NamedTuple):
@@ -31,6 +32,12 @@ class NamedChange(NamedTuple):
 
     name: str
     strength: float
+
+    @property
+    def in_words(self) -> str:
+        """Description with the amount; the name alone for a change that is not one of ``CHANGES``."""
+        change = CHANGES.get(self.name)
+        return self.name if change is None else change.in_words(self.strength)
 
 
 @dataclass(frozen=True, eq=False, repr=False)

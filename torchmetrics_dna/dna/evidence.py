@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from torchmetrics_dna.dna.jackknife import Jackknife, correlation, difference_of, overall, parts_by_sign, root, weighted
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.visible import figure, number, percent
 from torchmetrics_dna.functional.permutation import (
     LEAST_FOLDS,
     NUM_RELABELINGS,
@@ -25,6 +25,8 @@ from torchmetrics_dna.functional.reduction import mean_over_neurons
 from torchmetrics_dna.functional.student import student_quantile, student_tail
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
     from torchmetrics_dna.dna.jackknife import Part
@@ -59,7 +61,20 @@ class Interval:
     @property
     def ends(self) -> str:
         """Both ends as text: "0.5 to 2", or "above 0 to 2" if 0 does not belong to the interval."""
-        low, high = number(self.low), number(self.high)
+        return self._ends(number)
+
+    @property
+    def in_words(self) -> str:
+        """Level and ends for running text, as in "95 % interval 0.5 to 2"."""
+        return f"{self.level} interval {self._ends(figure)}"
+
+    @property
+    def level(self) -> str:
+        """The confidence in per cent."""
+        return percent(self.confidence)
+
+    def _ends(self, form: Callable[[float], str]) -> str:
+        low, high = form(self.low), form(self.high)
         if self.excludes_zero and self.low == 0:
             low = "above 0"
         if self.excludes_zero and self.high == 0:

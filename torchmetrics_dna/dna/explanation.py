@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
-from torchmetrics_dna.files.visible import p_in_words
+from torchmetrics_dna.files.visible import p_in_words, percent
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
+from torchmetrics_dna.images.changes import CHANGES
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES, property_in_words
 
 if TYPE_CHECKING:
@@ -20,6 +21,31 @@ if TYPE_CHECKING:
 
 _MAX_PROPERTIES = 6  # that are named
 _MIN_EFFECT = 0.5  # standard deviations between means, for a property to be named without a test
+#: Property of images that a named change moves most plainly, and its direction.
+_MOVES = {
+    "noise": ("noise", 1),
+    "salt-and-pepper noise": ("noise", 1),
+    "speckle noise": ("noise", 1),
+    "blur": ("sharpness", -1),
+    "motion blur": ("sharpness", -1),
+    "JPEG compression": ("blockiness", 1),
+    "pixelation": ("pixelation", 1),
+    "brighter": ("brightness", 1),
+    "darker": ("brightness", -1),
+    "more contrast": ("contrast", 1),
+    "less contrast": ("contrast", -1),
+    "more saturation": ("saturation", 1),
+    "less saturation": ("saturation", -1),
+    "warmer": ("blue against yellow", -1),
+    "cooler": ("blue against yellow", 1),
+    "fog": ("contrast", -1),
+    "vignette": ("dark corners", 1),
+    "sharpening": ("sharpness", 1),
+    "fewer colours": ("colours", -1),
+    "occlusion": ("dark pixels", 1),
+}
+_LEAST_UNTESTED = 10  # images on a side, for words without a test
+_LIKE_NONE = "; no known change, such as blur or JPEG compression, explains it"
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 
 
@@ -57,8 +83,8 @@ class Explanation:
     Attributes:
         p_value: P-value of the test for any difference; None without one.
         properties: Properties of images that differ, the clearest first; empty if they were not measured.
-        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little,
-            None without a dictionary of changes for the extractor, or without a shift to explain.
+        changes: Changes that would turn A into something like B, the largest first; empty if they explain too little or
+            a property contradicts them, None without a dictionary of changes for the extractor, or without a shift.
         unexplained: Share of the shift of all neurons that these changes, or else the best available, do not explain.
         names: Names of A and B.
 
@@ -76,31 +102,45 @@ class Explanation:
         return None if self.p_value is None else self.p_value <= SIGNIFICANT
 
     @property
+    def headline(self) -> str:
+        """Clause: do the sets differ, and what does B look like? Empty if no test was made and no change is named."""
+        a, b = self.names
+        if self.differs is False:
+            return f"No difference between {a} and {b} can be shown"
+        if self.differs is None:
+            return f"{b} looks like {self._changed}; whether they differ was not tested" if self.changes else ""
+        if self.changes is None:
+            return f"{b} differs from {a}"
+        looks = f": it looks like {self._changed}" if self.changes else _LIKE_NONE
+        return f"{b} differs from {a}{looks}"
+
+    @property
     def sentences(self) -> list[str]:
         """One sentence for each kind of finding; empty if no difference is found."""
-        (a, b), sentences = self.names, []
-        if self.properties:
-            sentences.append(
-                f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}."
-            )
-        if self.changes:
-            network = "Untested: to the network" if self.p_value is None else "To the network"
-            sentences.append(
-                f"{network}, {b} looks like {a} after {_changes_in_words(self.changes)};"
-                f" {self.unexplained:.0%} of the shift of its neurons is unexplained."
-            )
-        elif self.unexplained is not None:
-            sentences.append(
-                "No named change of images, such as blur, explains the shift of the neurons:"
-                f" {self.unexplained:.0%} of it is unexplained."
-            )
-        return sentences
+        looks = [f"{self.names[1]} looks like {self._changed}."] if self.changes else []
+        return [*looks, *self.property_sentences]
+
+    @property
+    def property_sentences(self) -> list[str]:
+        """Sentence on the properties of images that differ, or nothing."""
+        if not self.properties:
+            return []
+        a, b = self.names
+        return [f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}."]
+
+    @property
+    def _changed(self) -> str:
+        """A after the changes, and the share of the difference that they account for."""
+        assert self.changes
+        assert self.unexplained is not None
+        share = percent(round(1 - self.unexplained, 2))
+        return f"{self.names[0]} after {_changes_in_words(self.changes)}, which accounts for {share} of the difference"
 
     def __str__(self) -> str:
-        (a, b), sentences = self.names, self.sentences
-        if self.p_value is not None:
-            differs = f"{b} differs from {a}" if self.differs else f"No difference between {a} and {b} can be shown"
-            sentences = [f"{differs} ({p_in_words(self.p_value)}).", *sentences]
+        (a, b), sentences = self.names, self.property_sentences
+        if headline := self.headline:
+            p_value = "" if self.p_value is None else f" ({p_in_words(self.p_value)})"
+            sentences = [f"{headline}{p_value}.", *sentences]
         return " ".join(sentences) or f"No words are known for what differs between {a} and {b}."
 
 
@@ -110,27 +150,36 @@ def explain(
     test: PermutationTest | None = None,
     changes: ChangeDictionary | None = None,
     names: tuple[str, str] = ("A", "B"),
+    properties: list[PropertyDifference] | None = None,
 ) -> Explanation:
     """Explain how two DNAs of the same extractor differ.
+
+    Nothing is named where the test finds no difference or, without a test, for fewer than 10 images on a side.
 
     Args:
         a: DNA of A, of any kind.
         b: DNA of B.
-        test: Test of a per-neuron distance between them; if it finds no difference, none is explained.
+        test: Test of a per-neuron distance between them.
         changes: Dictionary of the shifts of neurons under named changes.
         names: Names of A and B.
+        properties: Properties of images that differ, if they were not measured as neurons of these DNAs.
 
     """
     p_value = None if test is None else test.p_value
     if not (has_means(a) and has_means(b)):
         return Explanation(p_value, [], None, None, names)
     if p_value is not None and p_value > SIGNIFICANT:
-        return Explanation(p_value, [], None if changes is None else [], None, names)
-    properties = property_differences(a, b, test)
+        return Explanation(p_value, properties or [], None if changes is None else [], None, names)
+    if p_value is None and any(not dna.has_unknown_size and dna.num_images < _LEAST_UNTESTED for dna in (a, b)):
+        return Explanation(p_value, [], None, None, names)
+    if properties is None:
+        properties = property_differences(a, b, test)
     gaussian_a, gaussian_b = (as_gaussian(dna.to("cpu")) for dna in (a, b))
     shift = gaussian_b.mean - gaussian_a.mean
     explained = None if changes is None or not shift.any() else changes.explain(shift, gaussian_a.neurons)
     named, unexplained = (None, None) if explained is None else explained
+    if any(_is_contradicted(change, properties) for change in named or ()):
+        named = []
     return Explanation(p_value, properties, named, unexplained, names)
 
 
@@ -187,8 +236,17 @@ def _compared(name: str, more: bool) -> str:
     )
 
 
+def _is_contradicted(change: NamedChange, properties: list[PropertyDifference]) -> bool:
+    """True if a property of the images differs in the other direction than the change would move it."""
+    name, direction = _MOVES.get(change.name, ("", 0))
+    return any(
+        difference.name == name and difference.effect * direction < 0 and abs(difference.effect) >= _MIN_SHIFT
+        for difference in properties
+    )
+
+
 def _changes_in_words(changes: list[NamedChange]) -> str:
-    """List changes, as in "blur (strength 2.1 of 5) and some noise (0.4)"."""
-    first, *others = changes
-    strongest = f"{first.name} (strength {first.strength:.1f} of 5)"
-    return " and some ".join([strongest, *(f"{change.name} ({change.strength:.1f})" for change in others)])
+    """List changes, as in "a blur of about 2.1 px and noise of about 4 grey levels (at 224 px)"."""
+    depends_on_size = any(change.name in CHANGES and CHANGES[change.name].depends_on_size for change in changes)
+    *others, last = [change.in_words for change in changes]
+    return f"{', '.join(others)}{' and ' * bool(others)}{last}{' (at 224 px)' * depends_on_size}"

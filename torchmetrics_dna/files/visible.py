@@ -40,6 +40,28 @@ def number(value: float | str | None) -> str:
     return "-" if value is None else value if isinstance(value, str) else f"{value:.4g}"
 
 
+def figure(value: float) -> str:
+    """Format with three significant digits, for running text.
+
+    Example:
+        >>> figure(8.5824), figure(12345.6)
+        ('8.58', '12,346')
+
+    """
+    return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
+
+
+def percent(share: float) -> str:
+    """Format a share.
+
+    Example:
+        >>> percent(0.95), percent(0.999)
+        ('95 %', '99.9 %')
+
+    """
+    return f"{100 * share:.3g} %"
+
+
 def images_in_words(count: int) -> str:
     """Format a number of images.
 

@@ -42,7 +42,7 @@ __all__ = [
 
 
 def plot_demo(demo: Demo) -> Any:
-    """Plot the demonstration: distances over strength, and examples of the degradations.
+    """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
 
     Args:
         demo: From :func:`run_demo`.
@@ -54,22 +54,29 @@ def plot_demo(demo: Demo) -> Any:
         ModuleNotFoundError: If matplotlib is missing.
 
     """
-    figure = new_figure(width=10, height=5.4)
-    curves, pictures = figure.subfigures(1, 2, width_ratios=(1, 1))
-    axes = curves.subplots(2, 1, sharex=True)
-    strengths = (0, *demo.strengths)
+    num_rows, num_columns = len(demo.comparisons), 1 + len(demo.strengths)
+    figure = new_figure(width=6, height=2.8 + 1.75 * num_rows)
+    above, below = figure.subfigures(2, 1, height_ratios=(2.8, 1.75 * num_rows))
+    axis = above.subplots()
     for i, (name, comparisons) in enumerate(demo.comparisons.items()):
-        for axis, distance in zip(axes, ("dna-emd", "dna-fd"), strict=True):
-            axis.plot(strengths, [0, *(c[distance].value for c in comparisons)], label=name, **curve_style(i))
-            axis.set_ylabel(DISTANCES[distance].label)
-    axes[0].set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=11)
-    amounts = [f"{name}: {demo.amount(name, *demo.strengths)}" for name in demo.comparisons]
-    axes[1].set(xlabel="\n".join(["strength of the degradation", *amounts]), xticks=strengths)
-    axes[0].legend(frameon=False)
-    for axis in axes:
-        axis.set_ylim(bottom=0)
-        plain_axes(axis)
-    _pictures(pictures, demo)
+        values = [0, *(comparison["dna-emd"].value for comparison in comparisons)]
+        axis.plot(range(num_columns), values, label=name, linewidth=2.5, markersize=8, **curve_style(i))
+    axis.set_title(f"{demo.num_images} photographs against degraded copies", loc="left", fontsize=14)
+    axis.set_ylabel(DISTANCES["dna-emd"].label, fontsize=13)
+    axis.set_xticks(range(num_columns), ["original", *"123456789"[: num_columns - 1]])
+    axis.set_xlabel("strength of the degradation", fontsize=13)
+    axis.set_ylim(bottom=0)
+    axis.tick_params(labelsize=13)
+    axis.legend(frameon=False, fontsize=13)
+    plain_axes(axis)
+    grid = below.subplots(num_rows, num_columns, gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False)
+    for row, (name, examples) in zip(grid, demo.examples.items(), strict=True):
+        row[0].set_ylabel(name, fontsize=13)
+        titles = ["original", *(demo.amount(name, strength) for strength in demo.strengths)]
+        for cell, picture, title in zip(row, examples, titles, strict=True):
+            cell.imshow(picture)
+            cell.set(xticks=[], yticks=[])
+            cell.set_title(title, fontsize=12)
     return figure
 
 
@@ -148,15 +155,3 @@ def _show(axis: Any, image: Any, title: str, name: str) -> None:
         axis.set(xticks=[], yticks=[])
         axis.set_title(title, fontsize=8)
         axis.set_xlabel(shortened(visible(name), 22), fontsize=6, parse_math=False)
-
-
-def _pictures(figure: Any, demo: Demo) -> None:
-    axes = figure.subplots(
-        len(demo.examples), len(demo.shown), gridspec_kw={"wspace": 0.03, "hspace": 0.03}, squeeze=False
-    )
-    for row, (name, examples) in enumerate(demo.examples.items()):
-        for axis, picture, strength in zip(axes[row], examples, demo.shown, strict=True):
-            axis.imshow(picture)
-            axis.set(xticks=[], yticks=[])
-            axis.set_title(demo.amount(name, strength) if strength else "original", fontsize=8)
-        axes[row, 0].set_ylabel(name)

@@ -95,7 +95,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
     axis.bar(x - 0.2, values, color=colour, alpha=0.4, width=0.38, label="with noise")
     axis.bar(x + 0.2, evidence.layers.numpy(), color=colour, width=0.38, label="without noise")
     if interval := evidence.interval:
-        sure = f"{interval.confidence:.0%} interval"
+        sure = f"{interval.level} interval"
         ends = [(ci.value - ci.low, ci.high - ci.value) if ci else (nan, nan) for ci in evidence.layer_intervals]
         style = {"linestyle": "", "color": "black", "elinewidth": 1, "capsize": 2, "label": f"{sure} of each"}
         axis.errorbar(x + 0.2, evidence.layers.numpy(), np.array(ends).T, **style)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.compare import Options, compare
+from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
 from torchmetrics_dna.extractors.network import Network
@@ -103,18 +104,19 @@ def report(
             extractor = resolve(feature, layers, options.get("num_bins"), ranges, dnas, to_gpu=True).extractor
             feature, options["layers"] = extractor, None
         comparison = compare(sides["a"], sides["b"], feature, **options)
+        labels = names or (label(a, sides["a"]), label(b, sides["b"]))
+        comparison = replace(comparison, names=names or names_of(a, b))
         scored, cards = {}, None
         if extractor is not None:
             alone = without_properties(extractor) if comparison.properties else extractor
             keep = partial(_distances, comparison, alone)
             cards = make_cards(sides["a"], sides["b"], comparison, alone, num_images=num_scored, keep=keep, **shared)
             scored = {name: Scored.of(images[name], sample) for name, sample in cards.looked_at.items()}
-        names = names or (label(a, sides["a"]), label(b, sides["b"]))
         if rank() == 0:
-            findings = Findings(comparison, names, scored, cards, _settings(sides, comparison, extractor, num_scored))
+            findings = Findings(comparison, labels, scored, cards, _settings(sides, comparison, extractor, num_scored))
             with replacing(output) as temporary:
                 temporary.write_text(write(findings), encoding="utf-8")
-        return replace(comparison, names=names)
+        return comparison
 
 
 def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002

@@ -11,6 +11,7 @@ import torch
 from PIL import Image
 
 from torchmetrics_dna.dna.histogram import grouped
+from torchmetrics_dna.files.visible import percent
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,7 +70,8 @@ def spikes(a: HistogramDNA, b: HistogramDNA) -> list[str]:
     ends = zip(edges.gather(1, fullest), edges.gather(1, fullest + 1), strict=True)
     heights = shares.gather(2, fullest.expand(2, -1, 1))[..., 0].T.tolist()
     return [
-        f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'}, holds {in_a:.0%} of A and {in_b:.0%} of B"
+        f"one bin, {'of 0' if low <= 0 < high else f'from {float(low):.3g}'},"
+        f" holds {percent(round(in_a, 2))} of A and {percent(round(in_b, 2))} of B"
         if max(in_a, in_b) >= _SPIKE
         else ""
         for (low, high), (in_a, in_b) in zip(ends, heights, strict=True)

@@ -11,7 +11,7 @@ from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
-from torchmetrics_dna.reporting.words import made_with, verdict
+from torchmetrics_dna.reporting.words import made_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,14 +58,9 @@ class Findings:
         return describe_classes(classes) if classes else None
 
     @property
-    def verdict(self) -> str:
-        """One or two sentences: do the sets differ, and how far?"""
-        return verdict(self.comparison)
-
-    @property
     def sentences(self) -> list[str]:
-        """Sentences on the differences: properties of images, named changes, and predicted classes."""
-        sentences = self.explanation.sentences
+        """Sentences after the verdict: properties of images that differ, and predicted classes."""
+        sentences = self.explanation.property_sentences
         return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
 
     @property
@@ -75,7 +70,7 @@ class Findings:
             f"{letter.upper()}: {name} ({images_in_words(self.comparison.num_images[letter])})"
             for letter, name in zip("ab", self.names, strict=True)
         )
-        return " ".join([f"{sides}.", self.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
+        return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
 
     @property
     def properties(self) -> list[dict[str, Any]]:

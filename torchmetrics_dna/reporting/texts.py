@@ -23,7 +23,7 @@ def as_markdown(findings: Findings) -> str:
     parts = [
         "# What differs between A and B?",
         f"A: {a} ({num_images['a']:,} images)  \nB: {b} ({num_images['b']:,} images)",
-        f"**{escaped_markdown(findings.verdict)}**",
+        f"**{escaped_markdown(comparison.verdict)}**",
         *map(escaped_markdown, findings.sentences),
         *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
         "## Is it real, and how large?",

@@ -7,8 +7,8 @@ from datetime import datetime, timezone
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.files.visible import in_words, number, p_in_words
-from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT
+from torchmetrics_dna.files.visible import in_words
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
@@ -16,47 +16,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import HistogramDNA
-
-
-def verdict(comparison: Comparison) -> str:
-    """Say whether and how far the two sets differ, in one or two sentences.
-
-    Args:
-        comparison: A comparison of histograms.
-
-    """
-    emd, interval, p = comparison["dna-emd"].value, comparison.interval, comparison.p_value
-    plain = f"dna-emd is {number(emd)} bins"
-    if emd == 0:
-        return "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
-    if interval is None:
-        return (
-            f"A and B are {number(emd)} bins apart. Whether that is more than noise can't be said: that takes"
-            f" images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
-        )
-    ends = f"{interval.confidence:.0%} interval {interval.ends}"
-    debiased = f"without what noise adds, {number(interval.value)} ({ends})"
-    if p is None:
-        return (
-            f"A and B are {number(emd)} bins apart; {debiased}. Whether they differ can't be tested,"
-            " since one side has no folds; give its images, or a DNA that was made with folds."
-        )
-    if p > SIGNIFICANT:
-        return (
-            f"No difference between A and B can be shown ({p_in_words(p)}): {plain}, and chance alone would give"
-            f" {number(comparison.null)} to equal sets of this size. Without what noise adds, it is at most"
-            f" {number(interval.high)} ({interval.confidence:.0%} interval)."
-        )
-    return f"B differs from A ({p_in_words(p)}), {_where(comparison)}: {plain}; {debiased}."
-
-
-def _where(comparison: Comparison) -> str:
-    """Name the layers in which the test finds a difference."""
-    p_values = {layer: figure.p_value or 0 for layer, figure in comparison["dna-emd"].layers.items()}
-    significant = [layer for layer, p in p_values.items() if p <= SIGNIFICANT]
-    if len(significant) == len(p_values):
-        return "in all layers"
-    return f"most clearly in {', '.join(significant)}" if significant else "in a few neurons and in no layer as a whole"
 
 
 def made_with(comparison: Comparison) -> str:

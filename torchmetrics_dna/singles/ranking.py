@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.files.visible import images_in_words, percent
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
@@ -101,7 +101,7 @@ class Ranking:
             limit = float(self.typical.quantile(1 - _BEYOND))
             beyond = int((self.scores > limit).sum())
             notices.append(
-                f"{images_in_words(beyond)} of {len(self.names)} score above {limit:.3g}, as {_BEYOND:.0%} of the"
+                f"{images_in_words(beyond)} of {len(self.names)} score above {limit:.3g}, as {percent(_BEYOND)} of the"
                 f" reference's own images do; {_BEYOND * len(self.names):.3g} would be expected by chance"
             )
         if self.p_value is not None and self.p_value > 0.05:
@@ -112,8 +112,8 @@ class Ranking:
         copies = 0 if self.nearest is None else int(self.nearest.copies.sum())
         if copies:
             notices.append(
-                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {COPY:.0%} as far from an"
-                " image that was looked up as that image is from all others there"
+                f"{images_in_words(copies)} of {len(self.names)} look like copies: less than {percent(COPY)} as far"
+                " from an image that was looked up as that image is from all others there"
             )
         return notices
 

@@ -1,0 +1,41 @@
+"""Words for a difference: silent rather than wrong."""
+
+from __future__ import annotations
+
+import pytest
+
+from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna.changes import NamedChange
+from torchmetrics_dna.dna.explanation import Explanation, PropertyDifference, explain
+
+PHOTOS = photographs(24)
+
+
+def test_headlines() -> None:
+    changes = [NamedChange("blur", 2.5), NamedChange("darker", 2.5)]
+    words = "B differs from A: it looks like A after a blur of about 1.4 px and darkening by about 30 % (at 224 px),"
+    assert Explanation(0.01, [], changes, 0.38).headline == f"{words} which accounts for 62 % of the difference"
+    untested = Explanation(None, [], changes[1:], 0.38, ("x", "y")).headline
+    assert untested.startswith(
+        "y looks like x after darkening by about 30 %, which accounts for 62 % of the difference;"
+    )
+    assert Explanation(0.3, [], [], None).headline == "No difference between A and B can be shown"
+    assert Explanation(0.01, [], [], 0.9).headline.startswith("B differs from A; no known change, such as blur ")
+    assert Explanation(0.01, [], None, None).headline == "B differs from A"
+
+
+def test_few_images_get_no_story() -> None:
+    single = compare(PHOTOS[:12], PHOTOS[3:4], DNAExtractor(properties=True))
+    assert (single.explain().changes, single.explain().properties) == (None, [])
+    assert single.verdict.startswith("A and B are ")
+    assert "looks like" not in single.verdict
+
+
+@pytest.mark.parametrize("sharper", [False, True])
+def test_a_measured_property_can_contradict(sharper: bool) -> None:
+    result = compare(PHOTOS[:12], [blur(photo, 3) for photo in PHOTOS[:12]], num_folds=None)
+    a, b = (side.any for side in result.measured)
+    measured = PropertyDifference("sharpness", 0.2, 0.3 if sharper else 0.1, 0.05, 0.05, None)
+    explanation = explain(a, b, None, result.changes, properties=[measured])
+    assert [change.name for change in explanation.changes] == ([] if sharper else ["blur"])
