@@ -12,6 +12,7 @@ import torch
 from networks import pixels
 from PIL import Image
 from scipy.stats import binom
+from scipy.stats import t as student
 
 from torchmetrics_dna import DNAEMD, DNAFrechet, compare, make_dna
 from torchmetrics_dna.demo import jpeg, photographs
@@ -89,6 +90,10 @@ def test_against_exchanges_and_a_jackknife_written_out() -> None:
     of_neurons -= (n - 1) * (rest.mean(0) - of_neurons)
     expected = max(debiased(rows.mean(1)), (belief * np.maximum(0, of_neurons) ** 0.5).mean() ** 2)
     assert found["dna-emd"].evidence.centre == pytest.approx(expected, rel=1e-9)
+    reach = student.ppf(0.975, n - 1) * jackknife.variance**0.5
+    interval = found.interval
+    ends = [max(0, expected - reach) ** 0.5, (max(expected, jackknife.left) + reach) ** 0.5]
+    assert [interval.low, interval.high] == pytest.approx(ends, rel=1e-2)
 
 
 @pytest.mark.parametrize("paired", [True, False])

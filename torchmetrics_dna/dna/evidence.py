@@ -100,6 +100,8 @@ class Evidence:
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
         centre: Debiased distance on the scale of ``power``, before it is clipped at 0.
+        upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
+            larger, else ``centre``.
         power: Power of the distance on which noise is additive.
 
     """
@@ -114,6 +116,7 @@ class Evidence:
     least_p_value: float | None
     jackknife: Jackknife
     centre: float
+    upper: float
     power: int
 
     @property
@@ -130,7 +133,7 @@ class Evidence:
         variance = self.jackknife.variance
         if self.interval is None or isnan(variance):
             return None
-        beyond = distance**self.power - self.centre
+        beyond = distance**self.power - self.upper
         if not variance:
             return float(beyond <= 0)
         return student_tail(beyond / variance**0.5, self.jackknife.freedom)
@@ -213,17 +216,22 @@ def weigh_evidence(
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
             centres = [_without_noise(values, part, unions, relabeled, test) for part in parts]
+    # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
+    uppers = [
+        torch.maximum(centre, part.left) if unions.paired else centre
+        for part, centre in zip(parts, centres, strict=True)
+    ]
     p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
     num_folds = max(map(len, sides))
     interval, *of_layers = (
-        _interval(parts, centres, i, power, confidence, num_folds, p) for i, p in enumerate(p_values)
+        _interval(parts, centres, uppers, i, power, confidence, num_folds, p) for i, p in enumerate(p_values)
     )
     debiased = torch.stack([part.sign * root(c, power) for part, c in zip(parts, centres, strict=True)]).sum(0)
     layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
-    centre = parts[0].sign * float(centres[0][0])
+    centre, upper = (parts[0].sign * float(estimates[0][0]) for estimates in (centres, uppers))
     return Evidence(
         interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, overall(parts, power), centre,
-        power,
+        upper, power,
     )  # fmt: skip
 
 
@@ -310,8 +318,8 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
 
 
 def _interval(
-    parts: list[Part], centres: list[Tensor], figure: int, power: int, confidence: float, num_folds: int,
-    p_value: float | None,
+    parts: list[Part], centres: list[Tensor], uppers: list[Tensor], figure: int, power: int, confidence: float,
+    num_folds: int, p_value: float | None,
 ) -> Interval | None:  # fmt: skip
     """Return the interval around a debiased figure; None where a variance is unknown.
 
@@ -321,8 +329,8 @@ def _interval(
     if any(isnan(jackknife.variance) for jackknife in jackknives):
         return None
     ends = [
-        _ends(float(centre[figure]), jackknife, power, confidence)
-        for centre, jackknife in zip(centres, jackknives, strict=True)
+        _ends(float(centre[figure]), float(upper[figure]), jackknife, power, confidence)
+        for centre, upper, jackknife in zip(centres, uppers, jackknives, strict=True)
     ]
     if len(parts) == 2:
         value, low, high = _difference(ends[0], ends[1], correlation(jackknives[0], jackknives[1]))
@@ -336,11 +344,13 @@ def _interval(
     return Interval(value, low, high, confidence, num_folds, differs)
 
 
-def _ends(centre: float, jackknife: Jackknife, power: int, confidence: float) -> tuple[float, float, float]:
+def _ends(
+    centre: float, upper: float, jackknife: Jackknife, power: int, confidence: float
+) -> tuple[float, float, float]:
     """Return a debiased figure and the ends of its interval."""
     spread = student_quantile((1 + confidence) / 2, jackknife.freedom) * jackknife.variance**0.5
-    ends = torch.tensor([0, -spread, spread], dtype=torch.float64)
-    value, low, high = root(centre + ends, power).tolist()
+    ends = torch.tensor([centre, centre - spread, upper + spread], dtype=torch.float64)
+    value, low, high = root(ends, power).tolist()
     return value, low, high
 
 
