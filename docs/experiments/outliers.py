@@ -548,8 +548,9 @@ def plot(found: dict[str, Found]) -> Figure:
         "PatchCore": "KID",
     }  # fmt: skip
     for score, colour in shown.items():
-        areas = [mean(found, score, fault, 0.05) for fault in FAULTS]
-        axis.plot(range(len(FAULTS)), areas, marker="o", color=results.COLOURS[colour], label=score)
+        faults = WHOLE if score == "contrast" else FAULTS
+        areas = [mean(found, score, fault, 0.05) for fault in faults]
+        axis.plot(range(len(faults)), areas, marker="o", color=results.COLOURS[colour], label=score)
     axis.axhline(0.5, color="0.6", linewidth=0.8)
     axis.set_xticks(range(len(FAULTS)), [fault.replace(" ", "\n", 1) for fault in FAULTS])
     axis.spines[["top", "right"]].set_visible(False)
