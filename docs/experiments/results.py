@@ -120,7 +120,7 @@ def write(
 
 def provenance() -> tuple[str, str]:
     """Command, without ``--output``; and versions and processor time."""
-    kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output"}]
+    kept = [word for before, word in pairwise(sys.argv) if not {before, word} & {"-o", "--output", "--activations"}]
     command = shlex.join(["python", f"docs/experiments/{Path(sys.argv[0]).name}", *kept])
     versions = ", ".join(f"{library} {version(library)}" for library in LIBRARIES)
     minutes = time.process_time() / 60
