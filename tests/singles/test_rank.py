@@ -296,7 +296,7 @@ def test_outlier_scores_are_those_of_sklearn() -> None:
         assert share == pytest.approx(np.mean([own > score for own in left_out]))
     limit = np.quantile(left_out, 0.95)
     beyond = int((ranking.scores > limit).sum())
-    assert ranking.notices[0].startswith(f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:.3g}, as 5% of")
+    assert ranking.notices[0].startswith(f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:.3g}, as 5 % of")
     from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"))
     assert from_dna.numbers == ranking.numbers
     torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-12, atol=0)
