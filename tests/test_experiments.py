@@ -74,7 +74,7 @@ def test_quick_runs_write_tables_and_figures(names: list[str], tmp_path: Path) -
         page = (tmp_path / f"{name}.md").read_text(encoding="utf-8")
         assert re.search(r"^\| --- \|", (tmp_path / f"{name}.txt").read_text(encoding="utf-8"), re.MULTILINE)
         figures = re.findall(r"!\[.+\]\((.+\.png)\)", page)
-        assert figures
+        assert bool(figures) == (FOLDER / f"{name}.png").exists()
         for figure in figures:
             with Image.open(tmp_path / figure) as image:
                 assert image.width > 500
