@@ -130,9 +130,9 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
 
 def check_tables(scale: str, guidance: str) -> None:
     """Both have the rows of their pages, and digits are further from photographs than photographs are."""
-    for output, page in ((scale, "reading"), (guidance, "diffusion")):
+    for output, page in ((scale, "reading"), (guidance, "loops")):
         text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")
-        head = next(line for line in output.splitlines() if line.startswith("| "))
+        head = re.findall(r"^\| [^|]+ \|", output, re.MULTILINE)[0]  # a page may have fewer columns
         rows = re.findall(r"^\| ([^|]+) \| +[\d.]", output, re.MULTILINE)
         committed = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
         assert [row for row in committed if row in rows] == rows
