@@ -50,7 +50,7 @@ def options(name: str) -> set[str]:
 
 
 def named_options() -> dict[str, set[str]]:
-    """What the page's tables say: options in the first column, of the section's command or of those in the last."""
+    """Return the options in the first column of the page's tables, by the section's command or those in the last."""
     options = {name: set() for name in COMMANDS}
     for section in PAGE.removeprefix("## ").split("\n## "):
         title = section.partition("\n")[0]
@@ -102,7 +102,7 @@ def test_what_is_mistyped_is_not_understood() -> None:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory, of_any_value: None) -> Path:
-    """What the pages' commands speak of."""
+    """Make the files that the pages' commands name."""
     folder = tmp_path_factory.mktemp("pages")
     photos = photographs(6)
     blurred = [blur(photo, 3) for photo in photos]

@@ -22,7 +22,7 @@ NO_SOURCE = "There is no file or folder 'nowhere'"
 
 @pytest.fixture(scope="module")
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """What the commands speak of, beside the images."""
+    """Write the files that the commands name, beside the images."""
     folder = tmp_path_factory.mktemp("files")
     (folder / "empty").mkdir()
     (folder / "folder.npz").mkdir()

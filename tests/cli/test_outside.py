@@ -1,4 +1,4 @@
-"""What comes from outside (notes, names of layers, extractors and files) is shown, and does nothing."""
+"""Text from outside (notes, names of layers, extractors and files) is shown, and does nothing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How sure a distance is: its laws against plain numpy, and how often intervals hold the truth on real activations."""
+"""Evidence for a distance: its laws against plain numpy, and how often intervals hold the truth on real activations."""
 
 from __future__ import annotations
 

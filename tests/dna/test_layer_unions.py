@@ -1,4 +1,4 @@
-"""How sure fd is: its test, its value without noise, and what is refused, in words."""
+"""Evidence for fd: its test, its value without noise, and what is refused, in words."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_processes_get_all_scores_in_order(tmp_path: Path) -> None:
 
 
 def share_pool(rank: int, world: int, expected: str) -> None:
-    """Likewise, contrasted with all images of all ranks, each once."""
+    """Score a share of the images on each rank, contrasted with all images of all ranks, each once."""
     images = random_images(9, 7)
     make = ONE_SIDED["contrasted_realism"]
     metric = make()

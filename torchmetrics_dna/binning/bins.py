@@ -1,4 +1,4 @@
-"""Which bin an activation falls in: one formula for bounds and for grids that grow with the data."""
+"""Bin of an activation: one formula for bounds and for grids that grow with the data."""
 
 from __future__ import annotations
 

@@ -14,8 +14,9 @@ from torchmetrics_dna.cli.help import Command, Commands
 from torchmetrics_dna.cli.matrix import matrix
 from torchmetrics_dna.cli.monitor import monitor
 from torchmetrics_dna.cli.ranges import ranges
-from torchmetrics_dna.cli.rank import rank, weights
+from torchmetrics_dna.cli.rank import rank
 from torchmetrics_dna.cli.report import report
+from torchmetrics_dna.cli.weights import weights
 from torchmetrics_dna.version import __version__
 
 app = typer.Typer(

@@ -30,7 +30,7 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout
         return _of_two(compared)
     is_by_set = isinstance(compared, Comparisons)
     table = _sets_table(compared) if is_by_set else _classes_table(compared)  # type: ignore[arg-type]
-    return Printout(compared.to_dict(), compared.rows(), [compared.verdict], [table])
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [table])
 
 
 def _of_two(result: Comparison) -> Printout:
@@ -41,7 +41,7 @@ def _of_two(result: Comparison) -> Printout:
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict(), result.rows(), sentences, [distances_table(result), *tables], text)
+    return Printout(result.to_dict, result.rows, sentences, [distances_table(result), *tables], text)
 
 
 def _summary(result: Comparison) -> RichTable:

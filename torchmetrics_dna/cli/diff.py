@@ -66,7 +66,7 @@ def _output_of(versions: Versions) -> Printout:
     names = {change: [_name(record) for record in records if record["change"] == change] for change in CHANGES}
     table = Table(["images", "number", "such as"], [[change, len(n), _few(n)] for change, n in names.items()])
     text = [*versions.sentences, *(f"  {change}: {_few(n)}" for change, n in names.items() if n)]
-    return Printout(versions.to_dict(), records, versions.sentences, [table], text, ("change", "image", "before"))
+    return Printout(versions.to_dict, versions.rows, versions.sentences, [table], text, ("change", "image", "before"))
 
 
 def _name(record: Mapping[str, Any]) -> str:

@@ -24,7 +24,7 @@ def extractors(form: FormatOption = None, output: ResultFile = None) -> None:
     records = [_record(description) for description in descriptions]
     table = Table(list(records[0]), [[*record.values()] for record in records], "Extractors")
     text = [rich_table(table.header, table.rows, table.title, compact=True)]  # 80 columns wide
-    write(Printout(descriptions, records, [], [table], text), form, output)
+    write(Printout(lambda: descriptions, lambda: records, [], [table], text), form, output)
     talk.print("✓ is on this machine; the rest is downloaded on first use. Any timm model's name works, too.")
 
 

@@ -94,7 +94,8 @@ def info(file: File, ranges: AttachedRanges = None, form: FormatOption = None, o
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]
     text = [listing(facts), "", rich_table(layers.header, layers.rows, layers.title)]
-    write(Printout(description, records, [], [Table(["property", "value"], facts), layers], text), form, output)
+    tables = [Table(["property", "value"], facts), layers]
+    write(Printout(lambda: description, lambda: records, [], tables, text), form, output)
 
 
 def convert(file: File, output: Converted, ranges: AttachedRanges = None) -> None:

@@ -60,7 +60,7 @@ def _output_of(distances: DistanceMatrix) -> Printout:
     title = f"{distances.distance}, {len(rows)} sets in the order of their tree"
     text = [distances.verdict, "", rich_table(columns, cells, title)]
     table = Table(list(rows[0]), [[*row.values()] for row in rows], title)
-    return Printout(distances.to_dict(), rows, [distances.verdict], [table], text)
+    return Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text)
 
 
 def _all(rows: list[dict[str, Any]]) -> tuple[list[str], list[list[Any]]]:

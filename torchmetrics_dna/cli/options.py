@@ -18,7 +18,7 @@ class Crop(Enum):
 
 
 class Partner(Enum):
-    """How images of two sides correspond."""
+    """Correspondence of the images of two sides."""
 
     ORDER = "order"
     NAME = "name"

@@ -49,8 +49,8 @@ class Printout:
     """A result, ready for all formats.
 
     Attributes:
-        document: All of it, in json's types.
-        records: Rows for csv.
+        document: Function that returns all of it, in json's types.
+        records: Function that returns rows for csv.
         sentences: What it says in words.
         tables: What it says in tables.
         text: Text for a terminal, of sentences and tables of rich; by default ``sentences`` and ``tables``.
@@ -58,8 +58,8 @@ class Printout:
 
     """
 
-    document: Any
-    records: Sequence[Mapping[str, Any]]
+    document: Callable[[], Any]
+    records: Callable[[], Sequence[Mapping[str, Any]]]
     sentences: Sequence[str]
     tables: Sequence[Table]
     text: Sequence[Any] = ()
@@ -120,7 +120,7 @@ def writing_lines(form: Format, path: Path | None) -> Iterator[Callable[[Mapping
 
 def _print(result: Printout, form: Format, console: Console) -> None:
     if form is Format.JSON:
-        console.print_json(json.dumps(result.document), ensure_ascii=True)
+        console.print_json(json.dumps(result.document()), ensure_ascii=True)
     elif form is Format.TEXT:
         for part in result.text or [*result.sentences, *terminal_tables(result.tables)]:
             console.print(part)
@@ -137,7 +137,7 @@ def terminal_tables(tables: Sequence[Table]) -> list[Any]:
 def _rendered(result: Printout, form: Format) -> str:
     """Return what does not depend on a terminal: csv, Markdown or LaTeX."""
     if form is Format.CSV:
-        return as_csv(result.records, result.columns)
+        return as_csv(result.records(), result.columns)
     if form is Format.MARKDOWN:
         titled = [part for table in result.tables for part in (escaped_markdown(table.title), table.markdown()) if part]
         return "\n\n".join([*map(escaped_markdown, result.sentences), *titled]) + "\n"

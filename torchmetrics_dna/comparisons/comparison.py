@@ -278,6 +278,10 @@ class Comparison(Results["Result"]):
             names: Names of A and B; by default ``names``.
 
         """
+        return replace(self._explanation, names=names or self.names)
+
+    @cached_property
+    def _explanation(self) -> Explanation:
         test, p, properties = self._test, self.p_value, None
         if self.properties is not None:
             of_properties = self.p_value_of_properties
@@ -287,11 +291,11 @@ class Comparison(Results["Result"]):
                 properties = []
         tested = test if test is None or p is None else replace(test, p_value=p)
         a, b = (side.any for side in self._sides())
-        return explain(a, b, tested, self.changes, names or self.names, properties)
+        return explain(a, b, tested, self.changes, self.names, properties)
 
     @property
     def verdict(self) -> str:
-        """What B looks like, how far it is from A by dna-emd, and how sure that is; empty without dna-emd."""
+        """Sentences: likeness of B to A, distance by dna-emd, and certainty; empty without dna-emd."""
         return _verdict(self) if "dna-emd" in self else ""
 
     @property

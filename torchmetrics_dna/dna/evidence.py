@@ -312,8 +312,8 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
     remaining = torch.stack([mean_over_neurons(observed[rows]) for rows in columns]).square() - null
     single = torch.stack([mean_over_neurons(root(neurons[rows], 2)) for rows in columns])
     belief = (1 - torch.tensor([test.p_value, *test.layers.tolist()]).to(single) / _DOUBTED).clamp(min=0)
-    found = torch.where(belief > 0, (belief * single).square(), -torch.inf)
-    figures = torch.cat([torch.maximum(remaining, found), neurons])
+    believed = torch.where(belief > 0, (belief * single).square(), -torch.inf)
+    figures = torch.cat([torch.maximum(remaining, believed), neurons])
     return torch.where(part.left.isnan(), torch.nan, figures)
 
 

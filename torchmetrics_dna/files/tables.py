@@ -43,8 +43,8 @@ class Table:
 
     def without(self, column: str) -> Table:
         """Return the table without a column, if it has it."""
-        kept = [i for i, name in enumerate(self.header) if name != column]
-        return Table([self.header[i] for i in kept], [[row[i] for i in kept] for row in self.rows], self.title)
+        columns = [i for i, name in enumerate(self.header) if name != column]
+        return Table([self.header[i] for i in columns], [[row[i] for i in columns] for row in self.rows], self.title)
 
     def markdown(self) -> str:
         r"""Render as Markdown, numbers to the right.

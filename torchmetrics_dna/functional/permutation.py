@@ -131,11 +131,11 @@ def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS, seed: int = 
 
     """
     if 2**num_folds <= most:
-        kept = torch.tensor(list(product([True, False], repeat=num_folds)))
+        unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
-        kept = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(seed)) < 0.5
-        kept[0] = True
-    return torch.cat([kept, ~kept], 1)
+        unchanged = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(seed)) < 0.5
+        unchanged[0] = True
+    return torch.cat([unchanged, ~unchanged], 1)
 
 
 def permutation_test(

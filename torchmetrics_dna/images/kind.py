@@ -1,4 +1,4 @@
-"""What a kind of image file is: one record, of which each kind has one, in a file of its own."""
+"""Record of a kind of image file; each kind has one, in a file of its own."""
 
 from __future__ import annotations
 

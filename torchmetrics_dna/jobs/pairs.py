@@ -89,10 +89,10 @@ def _check_partners(a: ImageSource, b: ImageSource, keys_a: Sequence[object], ke
             raise ValueError(
                 f"Argument `pairs` gives {key!r} to {count} images of {side.label!r}; give one that tells them apart"
             )
-    for side, other, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
+    for side, opposite, keys, partners in ((a, b, keys_a, set(keys_b)), (b, a, keys_b, set(keys_a))):
         alone = [name for name, key in zip(side.names, keys, strict=True) if key not in partners]
         if alone:
             raise ValueError(
-                f"Argument `pairs` finds no partner in {other.label!r} for {images_in_words(len(alone))} of"
+                f"Argument `pairs` finds no partner in {opposite.label!r} for {images_in_words(len(alone))} of"
                 f" {side.label!r}, such as {alone[0]!r}; leave them out"
             )

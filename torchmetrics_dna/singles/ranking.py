@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.files.visible import images_in_words, percent
+from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
@@ -104,7 +105,7 @@ class Ranking:
                 f"{images_in_words(beyond)} of {len(self.names)} score above {limit:.3g}, as {percent(_BEYOND)} of the"
                 f" reference's own images do; {_BEYOND * len(self.names):.3g} would be expected by chance"
             )
-        if self.p_value is not None and self.p_value > 0.05:
+        if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
                 f"Pool and reference do not differ measurably (p = {self.p_value:.2g}), so a contrast with the pool"
                 " says nothing about single images; give other images as the contrast, or rank by another score"
