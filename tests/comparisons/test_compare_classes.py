@@ -47,7 +47,7 @@ def test_total_of_a_metric_is_that_of_all_images() -> None:
     assert set(by_class(dogs[1], False, classes=["dog"] * 11)) == {"dog"}
     by_class.reset()
     by_class.update(dogs[0], True, classes=["dog"] * 11)
-    with pytest.raises(RuntimeError, match="No class has 1 images on both sides"):
+    with pytest.raises(RuntimeError, match="No class has 1 image on both sides"):
         by_class.compute()
 
 

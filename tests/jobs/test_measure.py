@@ -71,7 +71,7 @@ def test_images_that_can_not_be_read(broken: Path) -> None:
     measured = measure_ranges([broken], extractor, "widen", reading=Reading(skip_unreadable=True))
     assert (measured.num_images, len(measured.unreadable)) == (2, 1)
     assert float(measured.ranges.maximum[2]) == pytest.approx(200 / 255)
-    with pytest.raises(ValueError, match="None of the 1 images could be read"):
+    with pytest.raises(ValueError, match="The only image could not be read: "):
         measure_ranges([broken / "1.png"], extractor, "widen", reading=Reading(skip_unreadable=True))
 
 

@@ -106,7 +106,7 @@ def test_an_empty_side_is_an_error(form: str) -> None:
     metric = FORMS[form].make()
     FORMS[form].feed(metric, REAL, True)
     with pytest.raises(
-        RuntimeError, match="required for both sides .* but got 6 and 0|No class has 1 images on both sides"
+        RuntimeError, match="required for both sides .* but got 6 and 0|No class has 1 image on both sides"
     ):
         metric.compute()
 

@@ -129,6 +129,8 @@ def count_images(images: Images, parts: Sequence[range] | None) -> int | None:
 
 def check_any_read(num_images: int, unreadable: Sequence[str], label: str = "") -> None:
     """Raise ValueError if all images were left out, or there were none."""
+    if unreadable and num_images == 1:
+        raise ValueError(f"The only image could not be read: {unreadable[0]}")
     if unreadable and len(unreadable) == num_images:
         raise ValueError(f"None of the {num_images} images could be read; the first: {unreadable[0]}")
     if not num_images:

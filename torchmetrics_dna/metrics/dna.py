@@ -263,7 +263,8 @@ class DNAMetric(ImageMetric, Generic[_D]):
         real, fake = (statistic.to_dnas(self._state(side)) for side in ("real", "fake"))
         enough = [name for name in real if min(real[name].num_images, fake[name].num_images) >= least]
         if not enough:
-            raise TooFewImagesError(f"No class has {least} images on both sides; give more images")
+            images = "1 image" if least == 1 else f"{least} images"
+            raise TooFewImagesError(f"No class has {images} on both sides; give more images")
         sides = {name: (self._as_taken(real[name]), self._as_taken(fake[name])) for name in enough}
         return {
             name: self.distance.result(*pair, self._weights, with_evidence=False).mean for name, pair in sides.items()
