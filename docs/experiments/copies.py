@@ -124,13 +124,14 @@ def main() -> None:
     found = {name: look_up(pictures, extractor) for name, pictures in load(arguments.quick).items()}
     shares = {name: {kind: float(one.copies.float().mean()) for kind, one in of.items()} for name, of in found.items()}
     wrong = [of[OTHERS] for of in shares.values()]
-    rows = [[kind, *(f"{of[kind]:.0%}" for of in shares.values())] for kind in (OTHERS, *CHANGES)]
+    rows = [[kind, *(results.percent(of[kind]) for of in shares.values())] for kind in (OTHERS, *CHANGES)]
     lost = [kind for kind in CHANGES if min(of[kind] for of in shares.values()) < 0.9]
     results.write(
         folder,
         "copies",
         paper="does not look for copies.",
-        here=f"of pictures that are no copies {min(wrong):.0%} to {max(wrong):.0%} are called copies; of copies at"
+        here=f"of pictures that are no copies {results.percent(min(wrong))} to {results.percent(max(wrong))}"
+        " are called copies; of copies at"
         f" least 90 % are found in every domain, except for: {'; '.join(lost) or 'none'}.",
         tables=[results.table(["called copies", *shares], rows)],
         figures={"": plot(found)},

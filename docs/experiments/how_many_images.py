@@ -137,7 +137,7 @@ def differences(measure: Measure, given: Pictures, plain: Images) -> dict[str, C
         "JPEG of quality 90": partial(changed, lambda: [jpeg(picture) for picture in given.emoji]),
         "blur of 0.5 pixels": partial(changed, lambda: [blur(picture) for picture in given.emoji]),
         "emoji of another maker": partial(changed, lambda: given.others),
-        **{f"{share:.0%} photographs".replace("%", " %"): partial(contaminated, share) for share in SHARES},
+        **{f"{results.percent(share)} photographs": partial(contaminated, share) for share in SHARES},
     }
 
 

@@ -128,7 +128,7 @@ def property_orders(measured: Measured, draws: int, size: int) -> dict[str, Coun
 
 
 def share(values: list[bool]) -> str:
-    return f"{np.mean(values):.0%}"
+    return results.percent(np.mean(values))
 
 
 def plot(same: list[Named], other: list[Named]) -> Figure:
@@ -186,10 +186,10 @@ def main() -> None:
         "named_changes",
         paper="does not name changes.",
         here=f"of pairs of the same photographs, {rows[0][1]} are named right ({rows[0][2]} among the first three), of"
-        f" other photographs {rows[1][1]} ({rows[1][2]}); chance is 4.5%. Strengths are off by"
+        f" other photographs {rows[1][1]} ({rows[1][2]}); chance is 4.5 %. Strengths are off by"
         f" {np.mean(off) if off else 0:.2f} of 5 on average. Mistakes for other photographs: {mistakes}. Of {len(null)}"
-        f" pairs of photographs to which nothing was done, {silent:.0%} get no change named. Among the two properties"
-        f" that differ most is one that a person would name for {sum(named.values())} of {len(named)} changes; not for"
+        f" pairs of photographs to which nothing was done, {results.percent(silent)} get no change named. Among the"
+        f" two properties that differ most is one that a person would name for {sum(named.values())} of {len(named)} changes; not for"
         f" {', '.join(name for name, right in named.items() if not right) or 'none'}.",
         tables=[
             results.table(

@@ -500,7 +500,7 @@ def whole_table(found: dict[str, Found], share: float) -> str:
         areas = [mean(found, score, fault, share) for fault in WHOLE]
         precision = np.mean([mean(found, score, fault, share, "precision") for fault in WHOLE])
         rows.append([score, *(f"{area:.2f}" for area in areas), f"**{np.mean(areas):.3f}**", f"{precision:.2f}"])
-    return results.table([f"{share:.0%} faulty: area", *WHOLE, "mean", "precision"], rows)
+    return results.table([f"{results.percent(share)} faulty: area", *WHOLE, "mean", "precision"], rows)
 
 
 def blocks_table(found: dict[str, Found]) -> str:

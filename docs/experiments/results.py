@@ -64,6 +64,11 @@ def span(values: Sequence[float], form: str = ".2f") -> str:
     return " to ".join(dict.fromkeys(format(end, form) for end in (min(values), max(values))))
 
 
+def percent(share: float) -> str:
+    """A share in per cent, without decimals."""
+    return f"{share:.0%}".replace("%", " %")
+
+
 def table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     """A Markdown table."""
     lines = [header, ["---"] * len(header), *rows]
