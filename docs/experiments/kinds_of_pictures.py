@@ -140,10 +140,10 @@ def main() -> None:
         folder,
         "kinds_of_pictures",
         paper="does not name changes.",
-        here=f"among the kinds that set the threshold, changes explain at most {results.percent(largest['that set it'][0])}"
-        f" of the difference between two kinds, so below {results.percent(LEAST_EXPLAINED)} none is named. Of pairs of the"
-        f" other kinds, {rows[1][-1]} are then silent; the most that is explained is {results.percent(share)}, of {a} against"
-        f" {b}, by {name}.",
+        here="among the kinds that set the threshold, changes explain at most"
+        f" {results.percent(largest['that set it'][0])} of the difference between two kinds, so below"
+        f" {results.percent(LEAST_EXPLAINED)} none is named. Of pairs of the other kinds, {rows[1][-1]} are then silent;"
+        f" the most that is explained is {results.percent(share)}, of {a} against {b}, by {name}.",
         tables=[
             results.table(["kinds", "which", "explained, median", "95 % below", "most", "silent"], rows),
             results.table(

@@ -189,8 +189,8 @@ def main() -> None:
         f" other photographs {rows[1][1]} ({rows[1][2]}); chance is 4.5 %. Strengths are off by"
         f" {np.mean(off) if off else 0:.2f} of 5 on average. Mistakes for other photographs: {mistakes}. Of {len(null)}"
         f" pairs of photographs to which nothing was done, {results.percent(silent)} get no change named. Among the"
-        f" two properties that differ most is one that a person would name for {sum(named.values())} of {len(named)} changes; not for"
-        f" {', '.join(name for name, right in named.items() if not right) or 'none'}.",
+        f" two properties that differ most is one that a person would name for {sum(named.values())} of {len(named)}"
+        f" changes; not for {', '.join(name for name, right in named.items() if not right) or 'none'}.",
         tables=[
             results.table(
                 ["named right", "first", "among three", *strengths, "spoken of", "right then"],

@@ -1,4 +1,4 @@
-"""Load images of files, arrays and datasets as tensors."""
+"""Load images from files, arrays and datasets as tensors."""
 
 from typing import TYPE_CHECKING
 

@@ -88,7 +88,7 @@ def _motion_blur(image: Picture, length: float, rng: np.random.Generator) -> Pic
 
 
 def _displaced(picture: Image.Image, right: float, down: float) -> NDArray[np.float64]:
-    """Translate an image; pixels from outside are those of the original."""
+    """Translate an image; uncovered pixels keep the values of the original."""
     moved = np.asarray(
         picture.transform(picture.size, Image.Transform.AFFINE, (1, 0, right, 0, 1, down), Image.Resampling.BILINEAR)
     ).astype(np.float64)

@@ -131,7 +131,7 @@ class Job:
         size: int | None = None,
         whole: Images | None = None,
     ) -> Iterator[Split]:
-        """Yield measured splits, one after the other; delete each before the next, or two are in memory.
+        """Yield the measured splits one by one. Drop each before the next, or both stay in memory.
 
         Args:
             images: The images.

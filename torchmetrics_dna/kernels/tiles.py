@@ -467,7 +467,7 @@ def _expect_tile(
 
 @compiled
 def _sum_cells(cells: Any, low: Any, high: Any, sums: Any) -> None:
-    """Write the running sums of the cells from ``low`` to ``high``, and reset these to zero."""
+    """Write the running sums of the cells from ``low`` to ``high``, then reset the cells to zero."""
     total: Any = np.int32(0)
     for k in range(low, high + 1):
         total = np.int32(total + cells[np.uint64(k)])

@@ -27,7 +27,7 @@ REMEDY = (
 
 @contextmanager
 def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | None]:
-    """Count a batch in the tail of a state, as added or refused; add the batch inside this context.
+    """Count a batch as added or refused in the tail of its state, around the code that adds it.
 
     Args:
         tail: Number of images refused by each layer, followed by the number of images added.
