@@ -142,8 +142,8 @@ def main() -> None:
         paper="does not name changes.",
         here="among the kinds that set the threshold, changes explain at most"
         f" {results.percent(largest['that set it'][0])} of the difference between two kinds, so below"
-        f" {results.percent(LEAST_EXPLAINED)} none is named. Of pairs of the other kinds, {rows[1][-1]} are then silent;"
-        f" the most that is explained is {results.percent(share)}, of {a} against {b}, by {name}.",
+        f" {results.percent(LEAST_EXPLAINED)} none is named. Of pairs of the other kinds, {rows[1][-1]} are then"
+        f" silent; the most that is explained is {results.percent(share)}, of {a} against {b}, by {name}.",
         tables=[
             results.table(["kinds", "which", "explained, median", "95 % below", "most", "silent"], rows),
             results.table(
