@@ -99,7 +99,7 @@ class Evidence:
         null_high: 95 % quantile over relabelings; None without a test.
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
-        centre: Debiased distance on the scale of ``power``, negative if smaller than its noise: what sets are ordered by.
+        centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
         upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
             larger, else ``centre``.
         power: Power of the distance on which noise is additive.
