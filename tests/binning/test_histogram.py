@@ -116,7 +116,7 @@ finite = st.floats(-1e6, 1e6, width=32)
     arrays(np.float64, 5, elements=st.floats(0, 1e5)),
     st.sampled_from([1, 2, 7, 1000, 65536]),
 )
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span: np.ndarray, num_bins: int) -> None:
     counts = histogram_by(way, *map(torch.from_numpy, (values, low, low + span)), num_bins)
     np.testing.assert_array_equal(counts.numpy(), by_numpy(values, low, low + span, num_bins))
@@ -124,7 +124,7 @@ def test_counts_equal_numpy(way: str, values: np.ndarray, low: np.ndarray, span:
 
 @every_way
 @given(st.data(), st.sampled_from([1, 2, 7, 1000, 65536]), st.booleans())
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_values_on_and_beside_edges(way: str, data: st.DataObject, num_bins: int, dead: bool) -> None:
     low = data.draw(st.floats(-1e3, 1e3, width=32))
     high = low if dead else low + data.draw(st.floats(2**-10, 1e3, width=32))
