@@ -93,7 +93,7 @@ class Comparison(Results["Result"]):
         return {DISTANCES[name].key: self[name].value if name in self else None for name in distances}
 
     def of_grain(self, *grains: Grain) -> list[Result]:
-        """Return the results of distances between neurons, layers or sets, whichever of these grains are given."""
+        """Return the results of these grains: ``"neuron"``, ``"layer"`` or ``"set"``."""
         return [result for result in self.values() if result.distance.grain in grains]
 
     @property

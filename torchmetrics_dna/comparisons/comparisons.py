@@ -47,7 +47,7 @@ class Comparisons(Results["Comparison"]):
 
     @property
     def p_values(self) -> dict[str, float | None]:
-        """P-value of the paired test, over folds of images, that the best set is nearer than each other set.
+        """P-values of the paired test, over folds of images, that the best set is nearer than each of the others.
 
         Corrected for the number of sets (Holm, 1979). None for the best itself, and without folds. The best was chosen
         by the same figures, which the test ignores; if all sets are alike, it still rejects in less than 5 % of draws

@@ -131,7 +131,7 @@ class Job:
         size: int | None = None,
         whole: Images | None = None,
     ) -> Iterator[Split]:
-        """Yield the measured splits one by one. Drop each before the next, or both stay in memory.
+        """Yield the measured splits one by one. Release each before taking the next, or two are in memory.
 
         Args:
             images: The images.

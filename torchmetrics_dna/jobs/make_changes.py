@@ -65,7 +65,7 @@ def make_changes(
     reading: Reading | None = None,
     distributed: bool = False,
 ) -> ChangeDictionary:
-    """Make a dictionary of changes from 111 versions of each image: unchanged, and in each change and strength.
+    """Make a dictionary of changes from 111 versions of each image: unchanged, and with each change in each strength.
 
     Args:
         source: At least 20 images, better a hundred, similar to those to be compared; see
