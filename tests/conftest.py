@@ -48,8 +48,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
     gpu = torch.cuda.is_available()
     for item in items:
-        if getattr(getattr(item, "callspec", None), "params", {}).get("way") == "triton":
-            item.add_marker(pytest.mark.outer)  # interpreted, where there is no GPU
         if not gpu and item.get_closest_marker("cuda"):
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
     items.sort(key=lambda item: not (item.get_closest_marker("slow") or item.get_closest_marker("outer")))
