@@ -296,7 +296,12 @@ class Comparison(Results["Result"]):
     @property
     def verdict(self) -> str:
         """Sentences: likeness of B to A, distance by dna-emd, and certainty; empty without dna-emd."""
-        return _verdict(self) if "dna-emd" in self else ""
+        return " ".join(filter(None, self.headline_and_figures))
+
+    @property
+    def headline_and_figures(self) -> tuple[str, str]:
+        """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
+        return _verdict(self) if "dna-emd" in self else ("", "")
 
     @property
     def _test(self) -> PermutationTest | None:
@@ -348,8 +353,8 @@ class Comparison(Results["Result"]):
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
 
 
-def _verdict(comparison: Comparison) -> str:
-    """Say what B looks like, how far it is from A by dna-emd, and how sure that is.
+def _verdict(comparison: Comparison) -> tuple[str, str]:
+    """Say what B looks like, and how far it is from A by dna-emd and how sure that is.
 
     Args:
         comparison: A comparison of histograms.
@@ -358,25 +363,29 @@ def _verdict(comparison: Comparison) -> str:
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
     if emd == 0:
-        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."
+        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are.", ""
     if p is not None and interval is not None:
         return _tested(comparison)
     headline = comparison.explain().headline if comparison.measured else ""
-    start = f"{headline}. " if headline else ""
     if interval is None:
-        return (
-            f"{start}{a} and {b} are {figure(emd)} bins apart by dna-emd. Whether that is more than noise can't be"
-            f" said: that takes images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs"
-            " made with folds."
+        distance = f"{a} and {b} are {figure(emd)} bins apart by dna-emd."
+        doubt = (
+            "Whether that is more than noise can't be said: that takes images in"
+            f" {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
-    return (
-        f"{start}{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
-        f" ({interval.in_words}). Whether they differ can't be tested, since one side has no folds; give its images, or"
-        " a DNA that was made with folds."
-    )
+    else:
+        distance = (
+            f"{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
+            f" ({interval.in_words})."
+        )
+        doubt = (
+            "Whether they differ can't be tested, since one side has no folds; give its images, or a DNA that was made"
+            " with folds."
+        )
+    return (f"{headline}.", f"{distance} {doubt}") if headline else (distance, doubt)
 
 
-def _tested(comparison: Comparison) -> str:
+def _tested(comparison: Comparison) -> tuple[str, str]:
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"], comparison["dna-emd"].interval, comparison.p_value
     assert interval is not None
@@ -393,12 +402,13 @@ def _tested(comparison: Comparison) -> str:
             else "nothing is left"
         )
         value = f"dna-emd is {figure(emd.value)} bins{chance}"
-        return f"{shown}. {value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+        return f"{shown}.", f"{value}; corrected for sampling noise, {most}; {p_in_words(p)}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
     distance = f"{figure(interval.value)} bins ({interval.in_words})"
     if not interval.value:
         distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
-    return f"{headline}. dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+    figures = f"dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+    return f"{headline}.", figures
 
 
 def _where(comparison: Comparison) -> str:

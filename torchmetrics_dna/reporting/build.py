@@ -17,6 +17,7 @@ from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.jobs.features import Distances
+from torchmetrics_dna.jobs.pairs import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
 from torchmetrics_dna.jobs.sides import open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
@@ -113,7 +114,10 @@ def report(
             cards = make_cards(sides["a"], sides["b"], comparison, alone, num_images=num_scored, keep=keep, **shared)
             scored = {name: Scored.of(images[name], sample) for name, sample in cards.looked_at.items()}
         if rank() == 0:
-            findings = Findings(comparison, labels, scored, cards, _settings(sides, comparison, extractor, num_scored))
+            settings = _settings(sides, comparison, extractor, num_scored)
+            pairs = options.get("pairs")
+            paired = partners(images["a"], images["b"], pairs) if pairs else None
+            findings = Findings(comparison, labels, scored, cards, settings, paired)
             with replacing(output) as temporary:
                 temporary.write_text(write(findings), encoding="utf-8")
         return comparison
@@ -185,5 +189,4 @@ def _settings(
         "turned by their EXIF tag": "yes"
         if any(getattr(s, "exif_orientation", False) for s in sides.values())
         else "no",
-        "ran on": str(extractor.device),
     }

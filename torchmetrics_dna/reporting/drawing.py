@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
 _SPIKE = 0.1  # of all activations, in one bin
-_THUMBNAIL = 128  # pixels
+_THUMBNAIL = 160  # pixels
 # dark blue, grey, yellow: lightness rises throughout, so the scale suits every kind of colour vision
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
 
@@ -108,12 +108,16 @@ def colour_bar() -> str:
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
 
 
+def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image, uint8 or in [0, 1], as uint8."""
+    return image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
+
+
 def thumbnail(image: NDArray[Any]) -> str:
     """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
-    pixels = image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
-    picture = Image.fromarray(pixels)
+    picture = Image.fromarray(as_bytes(image))
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _uri(picture, "JPEG", quality=75)
+    return _uri(picture, "JPEG", quality=85)
 
 
 def as_base64(values: Tensor) -> str:

@@ -6,19 +6,24 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
+from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import name_of
+from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
+from torchmetrics_dna.reporting.drawing import GROUPS, step_path
+from torchmetrics_dna.reporting.strips import make_strips
 from torchmetrics_dna.reporting.words import made_with
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.reporting.scored import Scored
+    from torchmetrics_dna.reporting.strips import Strips
     from torchmetrics_dna.singles.cards import Cards
 
 
@@ -32,6 +37,7 @@ class Findings:
         scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
         cards: Cards of the neurons with most evidence; None if neither side has images.
         settings: Settings to list beside those of the comparison.
+        partners: Index in B of the partner of each image of A; None unless images correspond.
 
     """
 
@@ -40,6 +46,7 @@ class Findings:
     scored: Mapping[str, Scored]
     cards: Cards | None
     settings: Mapping[str, str]
+    partners: Sequence[int] | None = None
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -47,9 +54,36 @@ class Findings:
         return self.comparison.explain()
 
     @cached_property
+    def strips(self) -> Strips | None:
+        """Images for the first screen; reads them. None if neither side has images."""
+        return None if self.cards is None else make_strips(self.cards, self.partners)
+
+    @property
+    def may_differ(self) -> bool:
+        """True unless the test shows no difference, where single images and neurons have nothing to show."""
+        return self.explanation.differs is not False
+
+    @cached_property
     def shown(self) -> dict[str, Any] | None:
-        """Cards as input of the template; reads their pictures."""
-        return None if self.cards is None else describe_cards(self.cards)
+        """Cards as input of the template; reads their pictures. None where no difference is shown."""
+        if self.cards is None or not self.may_differ:
+            return None
+        return describe_cards(self.cards, explained=bool(self.explanation.changes))
+
+    @cached_property
+    def scale(self) -> dict[str, Any] | None:
+        """Value of this comparison, corrected for sampling noise, among those of known changes; None without both."""
+        result = self.comparison["dna-emd"]
+        scale = scale_for(self.comparison.aligned()[0]) if result.weights is None else None
+        if scale is None:
+            return None
+        if self.comparison.shares_images and not self.comparison.paired:  # correction assumes independent sides
+            value, low, high = result.value, result.value, result.value
+        elif result.interval is None:
+            return None
+        else:
+            value, low, high = result.interval.value, result.interval.low, result.interval.high
+        return {"value": value, "low": low, "high": high, **scale._asdict()}
 
     @property
     def classes(self) -> dict[str, Any] | None:
@@ -79,11 +113,14 @@ class Findings:
         if comparison is None:
             return []
         a, b = comparison.means
+        shares, used, _ = grouped(*comparison.aligned(), GROUPS)
+        heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int().tolist()
         p = self.comparison.p_value_of_properties
         rows = []
         for row in comparison.top_neurons(comparison.neurons.total):
             name, place = name_of(row["layer"], row["neuron"]), comparison.neurons.index(row["layer"], row["neuron"])
             values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
             clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
-            rows.append({"name": name, **values, "higher": row["shift"] > 0, "q": row["q"], "clear": clear})
+            paths = [step_path(side, int(used[place]), 160, 24) for side in heights[place]]
+            rows.append({"name": name, **values, "q": row["q"], "clear": clear, "paths": paths})
         return rows
