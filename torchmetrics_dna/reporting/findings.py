@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import name_of
 from torchmetrics_dna.dna.scale import scale_for
-from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.files.visible import figure, images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
@@ -22,9 +22,40 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
+    from torchmetrics_dna.dna.scale import Scale
     from torchmetrics_dna.reporting.scored import Scored
     from torchmetrics_dna.reporting.strips import Strips
     from torchmetrics_dna.singles.cards import Cards
+
+
+class Place(NamedTuple):
+    """Place of a distance on the scale of known changes.
+
+    Attributes:
+        scale: The scale.
+        value: The distance, in bins.
+        low: Lower end of its interval.
+        high: Upper end.
+        shown: The distance in words.
+        is_debiased: True if it is corrected for sampling noise.
+
+    """
+
+    scale: Scale
+    value: float
+    low: float
+    high: float
+    shown: str
+    is_debiased: bool
+
+    @property
+    def sentence(self) -> str:
+        """The distance beside all known changes."""
+        marks = [
+            f"{mark.name} {figure(mark.mean)} ({figure(mark.least)} to {figure(mark.most)})"
+            for mark in self.scale.marks
+        ]
+        return f"dna-emd {self.shown}; on the same scale, of {self.scale.images}: {', '.join(marks)}."
 
 
 @dataclass(frozen=True)
@@ -33,7 +64,6 @@ class Findings:
 
     Attributes:
         comparison: The comparison, with histograms of known ranges.
-        names: Names of A and B.
         scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
         cards: Cards of the neurons with most evidence; None if neither side has images.
         settings: Settings to list beside those of the comparison.
@@ -42,7 +72,6 @@ class Findings:
     """
 
     comparison: Comparison
-    names: tuple[str, str]
     scored: Mapping[str, Scored]
     cards: Cards | None
     settings: Mapping[str, str]
@@ -71,19 +100,20 @@ class Findings:
         return describe_cards(self.cards, explained=bool(self.explanation.changes))
 
     @cached_property
-    def scale(self) -> dict[str, Any] | None:
-        """Value of this comparison, corrected for sampling noise, among those of known changes; None without both."""
+    def place_on_scale(self) -> Place | None:
+        """This comparison's dna-emd on the scale of known changes; None if that was not measured in the same way."""
         result = self.comparison["dna-emd"]
         scale = scale_for(self.comparison.aligned()[0]) if result.weights is None else None
         if scale is None:
             return None
         if self.comparison.shares_images and not self.comparison.paired:  # correction assumes independent sides
-            value, low, high = result.value, result.value, result.value
-        elif result.interval is None:
+            return Place(scale, result.value, result.value, result.value, f"{figure(result.value)} bins", False)
+        interval = result.interval
+        if interval is None:
             return None
-        else:
-            value, low, high = result.interval.value, result.interval.low, result.interval.high
-        return {"value": value, "low": low, "high": high, **scale._asdict()}
+        shown = result.overall.debiased_shown
+        text = shown if isinstance(shown, str) else f"{figure(interval.value)} bins"
+        return Place(scale, interval.value, interval.low, interval.high, text, True)
 
     @property
     def classes(self) -> dict[str, Any] | None:
@@ -98,12 +128,18 @@ class Findings:
         return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
 
     @property
+    def sides(self) -> dict[str, str]:
+        """Name and number of images of ``"a"`` and ``"b"``."""
+        names, counts = self.comparison.names, self.comparison.num_images
+        return {
+            side: images_in_words(counts[side]) if name == side.upper() else f"{name} ({images_in_words(counts[side])})"
+            for side, name in zip("ab", names, strict=True)
+        }
+
+    @property
     def summary(self) -> str:
         """One paragraph, for a paper or a pull request."""
-        sides = ", ".join(
-            f"{letter.upper()}: {name} ({images_in_words(self.comparison.num_images[letter])})"
-            for letter, name in zip("ab", self.names, strict=True)
-        )
+        sides = ", ".join(f"{side.upper()}: {text}" for side, text in self.sides.items())
         return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
 
     @property

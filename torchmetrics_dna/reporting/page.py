@@ -58,7 +58,7 @@ def as_html(findings: Findings) -> str:
         .render(
             findings=findings,
             comparison=comparison,
-            names=dict(zip("ab", findings.names, strict=True)),
+            names=dict(zip("ab", comparison.names, strict=True)),
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
             strips=findings.strips,
@@ -82,14 +82,26 @@ def as_html(findings: Findings) -> str:
 
 
 def _scale(findings: Findings) -> dict[str, Any] | None:
-    """Return the scale of known changes with its largest value and a note, or None."""
-    scale = findings.scale
-    if scale is None:
+    """Return the scale of known changes with its largest value and its texts, or None."""
+    place = findings.place_on_scale
+    if place is None:
         return None
-    largest = max(scale["high"], *(mark.most for mark in scale["marks"]))
-    kind = "corrected for sampling noise" if scale["low"] < scale["high"] else "as it is, since the sets share images"
-    note = f"dna-emd {kind}, among known changes: means and ranges of {scale['num_draws']} draws of {scale['images']}."
-    return {**scale, "largest": 1.06 * largest, "note": note}
+    marks, scale = place.scale.marks, place.scale
+    largest = max(place.high, *(mark.most for mark in marks))
+    as_it_is = "" if place.is_debiased else " dna-emd is shown as it is, since the sets share images."
+    note = (
+        f"Known changes of photographs on the same scale: means and ranges of {scale.num_draws} draws of"
+        f" {scale.images}.{as_it_is}"
+    )
+    texts = {"shown": place.shown, "label": place.sentence, "note": note}
+    return {
+        "marks": marks,
+        "value": place.value,
+        "low": place.low,
+        "high": place.high,
+        "largest": 1.06 * largest,
+        **texts,
+    }
 
 
 def _axis(comparison: Comparison) -> dict[str, Any]:
@@ -178,4 +190,4 @@ def _side(side: str, scored: Scored) -> dict[str, Any]:
         name = scored.names[place].removeprefix(folder)
         picture = thumbnail(scored.images[scored.numbers[place]])
         images.append({"name": name, "parts": re.findall(r"[^/_.-]*[/_.-]?", name), "picture": picture})
-    return {"letter": side.upper(), "count": len(scored.names), "whole": len(scored.images), "images": images}
+    return {"letter": side, "count": len(scored.names), "whole": len(scored.images), "images": images}
