@@ -4,8 +4,8 @@
     python scale_of_distances.py [--images 100] [--seeds 0 1 2] [--json efficientnet_lite0.scale.json]
 
 Both sides are crops of the photographs that scikit-image ships, shared out at random; each row changes B's alone. The
-table gives the mean over the draws and, in brackets, the least and the most. The package holds five of the rows as json,
-for the scale that reports show.
+table gives the mean over the draws and, in brackets, the least and the most. The package holds five of the rows
+as json, for the scale that reports show.
 """
 
 from __future__ import annotations

@@ -336,7 +336,7 @@ def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
     for mark in scale.marks:
         assert f"{mark.name} {mark.mean:.3g} ({mark.least:.3g} to {mark.most:.3g})" in label
     # where the value stands, of the width: as the mark of the largest distance does
-    at = [float(re.search(r"--at: ([\d.]+)%", div["style"])[1]) for div in page.all("div") if "style" in div][0]
+    at = next(float(re.search(r"--at: ([\d.]+)%", div["style"])[1]) for div in page.all("div") if "style" in div)
     marks = [float(re.search(r"--at: ([\d.]+)%", item["style"])[1]) for item in page.all("li") if "style" in item]
     assert at / marks[-1] == pytest.approx(comparison.interval.value / scale.marks[-1].mean, abs=0.002)
     for options in ({"num_bins": 100}, {"layers": LAYERS}, {"ranges": "auto"}):
