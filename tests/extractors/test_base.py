@@ -156,17 +156,17 @@ def test_entries_of_a_dict_output_can_be_chosen() -> None:
     "network",
     [
         nn.Conv2d(3, 4, 3),
-        nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 2)),
-        nn.Sequential(nn.BatchNorm2d(3)),
-        nn.Sequential(nn.LayerNorm(8)),
+        nn.BatchNorm2d(3),
+        nn.LayerNorm(224),
         nn.AdaptiveAvgPool2d(1),
         Outputs(lambda x: x.mean((2, 3))),
+        Outputs(lambda x: nn.functional.linear(x.flatten(1)[:, :6], torch.ones(2, 6))),
     ],
     ids=lambda network: type(network).__name__,
 )
 def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) -> None:
-    images = IMAGES[:2, :, :8, :8]
-    extractor = DNAExtractor(network, input_size=None)
+    images = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
+    extractor = DNAExtractor(network)
     with pytest.raises(ValueError, match=r" takes floats, but got uint8 images; give `mean` and `std`, such as mean="):
         extractor(images)
     assert extractor(images / 255)
@@ -180,7 +180,7 @@ def test_other_errors_of_a_module_stay_as_they_are() -> None:
         return x.float()
 
     with pytest.raises(RuntimeError, match="^out of memory$"):
-        DNAExtractor(Outputs(fail))(IMAGES[:2])
+        DNAExtractor(Outputs(fail))(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
 
 
 def test_submodules_are_listed_where_none_has_the_name_of_a_layer() -> None:

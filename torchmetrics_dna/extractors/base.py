@@ -341,8 +341,8 @@ class DNAExtractor(Shareable):
         except RuntimeError as err:
             if prepared.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
                 raise ValueError(
-                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5) for"
-                    " both, with which images become floats, or a module that takes uint8"
+                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
+                    " for both, with which images become floats, or a module that takes uint8"
                 ) from err
             raise
 
