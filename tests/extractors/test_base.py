@@ -167,7 +167,7 @@ def test_entries_of_a_dict_output_can_be_chosen() -> None:
 def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) -> None:
     images = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
     extractor = DNAExtractor(network)
-    with pytest.raises(ValueError, match=r" takes floats, but got uint8 images; give `mean` and `std`, such as mean="):
+    with pytest.raises(ValueError, match=r" takes floats, but got uint8 images; give `mean` and `std`, such as "):
         extractor(images)
     assert extractor(images / 255)
     assert DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3)(images)

@@ -19,8 +19,10 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.visible import figure, number, p_in_words
+from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.visible import figure, number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
+from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.names import NeuronNames
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
@@ -309,6 +312,20 @@ class Comparison(Results["Result"]):
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         return next(filter(None, tests), None)
 
+    @property
+    def table(self) -> Table:
+        """The distances, each with its interval and test."""
+        rows: list[list[Cell]] = []
+        for name, result in self.items():
+            overall, chance = result.overall, None if result.evidence is None else result.evidence.null
+            evidence = [overall.debiased_shown, overall.ends, chance, p_figure(overall.p_value)]
+            rows.append([name, overall.value, *evidence, self.about(result)])
+        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
+
+    def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
+        """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
+        return plot_layers(self, distance, ax=ax)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
         return [
@@ -347,6 +364,9 @@ class Comparison(Results["Result"]):
             "ranges": self.ranges,
             "unreadable": self.unreadable,
         }
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.files.tables import Table, escaped_markdown
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.reporting.cards import describe_card
-from torchmetrics_dna.reporting.tables import distances_table, layers_table, neurons_table
+from torchmetrics_dna.reporting.tables import layers_table, neurons_table
 from torchmetrics_dna.reporting.words import describe_settings
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def as_markdown(findings: Findings) -> str:
         "## Where in the network",
         layers_table(comparison).markdown(),
         "## Over all layers",
-        distances_table(comparison).markdown(),
+        comparison.table.markdown(),
         "## Which neurons",
         neurons_table(comparison).markdown(),
         "## What was done",
