@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ from PIL import Image
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.images.properties import PROPERTIES, image_properties
-from torchmetrics_dna.reporting.drawing import as_bytes, data_uri
+from torchmetrics_dna.reporting.drawing import as_bytes, data_uri, name_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,11 +57,10 @@ def describe_cards(cards: Cards, explained: bool) -> dict[str, Any]:
 
     """
     pictures = _pictures(cards)
-    folders = {side: f"{Path(source.label)}/" for side, source in cards.images.items()}
     chosen = [card for card in cards.cards if _has_name(card) or (not explained and look_different(card, pictures))][
         :_MOST_CARDS
     ]
-    described = [describe_card(card) | {"sides": _sides(card, pictures, folders)} for card in cards.cards]
+    described = [describe_card(card) | {"sides": _sides(card, pictures, cards.images)} for card in cards.cards]
     is_chosen = [any(card is other for other in chosen) for card in cards.cards]
     return {
         "how": _how(cards),
@@ -117,13 +115,13 @@ def describe_card(card: Card) -> dict[str, Any]:
     }
 
 
-def _sides(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
+def _sides(card: Card, pictures: Pictures, images: Mapping[str, ImageSource]) -> dict[str, Any]:
     """Return the crops of a card that excite the neuron most and least, by side."""
 
     def entries(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
-                "image": crop.image.removeprefix(folders[side]),
+                "image": name_within(images[side], crop.image),
                 "activation": crop.activation,
                 "picture": pictures[side, crop.number, crop.box].uri,
             }

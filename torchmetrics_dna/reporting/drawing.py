@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.images import ImageSource
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
@@ -106,6 +108,11 @@ def neuron_map(distances: Tensor, largest: float, columns: int) -> str:
 def colour_bar() -> str:
     """Draw the colour scale of the map as the data URI of a PNG."""
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
+
+
+def name_within(source: ImageSource, name: str) -> str:
+    """Return the name of an image without the folder of its source."""
+    return name.removeprefix(f"{Path(source.label)}/")
 
 
 def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:

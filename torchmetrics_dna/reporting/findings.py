@@ -142,7 +142,7 @@ class Findings:
         sides = ", ".join(f"{side.upper()}: {text}" for side, text in self.sides.items())
         return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
 
-    @property
+    @cached_property
     def properties(self) -> list[dict[str, Any]]:
         """Rows of all properties of images, clearest difference first; empty if they were not measured."""
         comparison = self.comparison.properties

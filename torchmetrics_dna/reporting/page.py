@@ -7,7 +7,6 @@ import hashlib
 import math
 import re
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -19,6 +18,7 @@ from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
     colour_bar,
+    name_within,
     neuron_map,
     small_histograms,
     spikes,
@@ -184,10 +184,9 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
     """Return the images of a side that are least like the other side."""
-    folder = f"{Path(scored.images.label)}/"
     images = []
     for place in scored.least_like(_PICTURES):
-        name = scored.names[place].removeprefix(folder)
+        name = name_within(scored.images, scored.names[place])
         picture = thumbnail(scored.images[scored.numbers[place]])
         images.append({"name": name, "parts": re.findall(r"[^/_.-]*[/_.-]?", name), "picture": picture})
     return {"letter": side, "count": len(scored.names), "whole": len(scored.images), "images": images}

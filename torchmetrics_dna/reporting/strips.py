@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 import torch
 from PIL import Image
 
-from torchmetrics_dna.reporting.drawing import as_bytes, thumbnail
+from torchmetrics_dna.reporting.drawing import as_bytes, name_within, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -65,7 +66,7 @@ def make_strips(cards: Cards, partners: Sequence[int] | None) -> Strips:
         }
         return Strips({side: _thumbnails(strip) for side, strip in strips.items()}, [], 1)
     a, b = cards.images["a"], cards.images["b"]
-    pairs = [pair for pair, _ in zip(_read_pairs(a, b, order, readable["a"], partners), range(_MOST), strict=False)]
+    pairs = list(islice(_read_pairs(a, b, order, readable["a"], partners), _MOST))
     sides = {side: _thumbnails([pair[i] for pair in pairs]) for i, side in enumerate("ab")}
     differences = [_difference(first, second) for (_, first), (_, second) in pairs]
     gain = _gain(differences)
@@ -81,7 +82,11 @@ def _read_pairs(
     for i in order:
         if i in readable:
             with suppress(ValueError):
-                yield (a.names[i], as_bytes(a[i])), (b.names[partners[i]], as_bytes(b[partners[i]]))
+                yield _read(a, i), _read(b, partners[i])
+
+
+def _read(source: ImageSource, number: int) -> tuple[str, Pixels]:
+    return name_within(source, source.names[number]), as_bytes(source[number])
 
 
 def _thumbnails(images: Sequence[tuple[str, Pixels]]) -> list[StripImage]:
