@@ -61,10 +61,8 @@ def make_strips(cards: Cards, partners: Sequence[int] | None) -> Strips:
     readable = {side: set(sample.numbers) for side, sample in cards.looked_at.items()}
     if partners is None:
         drawn = {side: [i for i in order if i in readable[side]][:_MOST] for side in cards.images}
-        strips = {
-            side: [(source.names[i], as_bytes(source[i])) for i in drawn[side]] for side, source in cards.images.items()
-        }
-        return Strips({side: _thumbnails(strip) for side, strip in strips.items()}, [], 1)
+        sides = {side: _thumbnails([_read(cards.images[side], i) for i in numbers]) for side, numbers in drawn.items()}
+        return Strips(sides, [], 1)
     a, b = cards.images["a"], cards.images["b"]
     pairs = list(islice(_read_pairs(a, b, order, readable["a"], partners), _MOST))
     sides = {side: _thumbnails([pair[i] for pair in pairs]) for i, side in enumerate("ab")}
