@@ -63,6 +63,6 @@ def _properties(findings: Findings) -> list[str]:
     rows = [
         [row["name"], row["a"], row["b"], p_figure(row["q"])]
         for row in findings.properties
-        if row["clear"] is not False
+        if row["clear"]
     ]
     return ["## What differs", Table(["property of images", "A", "B", "q"], rows).markdown()] if rows else []
