@@ -353,6 +353,17 @@ def test_copies_are_placed_by_the_plain_distance(folders: tuple[Path, Path]) -> 
     assert (place.value, place.is_debiased) == (copies["dna-emd"].value, False)
 
 
+def test_nothing_is_named_without_a_test(tmp_path: Path) -> None:
+    comparison = report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.html", layers=["block_0"])
+    assert comparison.p_value is None
+    words = " ".join(Page((tmp_path / "x.html").read_text(encoding="utf-8")).text.split())
+    assert "21 properties; whether they differ was not tested" in words
+    assert "looks like" not in words
+    assert "significantly" not in words
+    report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.md", layers=["block_0"])
+    assert "property of images" not in (tmp_path / "x.md").read_text(encoding="utf-8")
+
+
 def test_no_single_image_is_shown_where_nothing_differs(extractor: DNAExtractor, tmp_path: Path) -> None:
     photos = photographs(48)
     comparison = report(photos[:24], photos[24:], tmp_path / "x.html", extractor)
