@@ -15,7 +15,7 @@ from types import ModuleType
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from PIL import Image
@@ -130,7 +130,6 @@ def test_a_package_that_is_not_there_is_one_line(data: ModuleType, monkeypatch: 
 
 
 @given(arrays("float64", (2, 5), elements=st.floats(0, 1)), arrays("float64", (2, 5), elements=st.floats(0, 9)))
-@settings(deadline=None)
 def test_discrepancy_is_eq_8(discrepancy: Discrepancy, scores: object, distances: object) -> None:
     value = discrepancy(torch.from_numpy(scores), torch.from_numpy(distances))
     lost = 0.0

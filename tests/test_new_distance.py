@@ -38,6 +38,7 @@ def _registered(monkeypatch: pytest.MonkeyPatch) -> None:
     kinds = ("gaussian", "layer-gaussian")
     record = Distance("dna-hellinger", "dna_hellinger", "", sentence, "neuron", kinds, 2, hellinger)
     monkeypatch.setitem(DISTANCES, record.name, record)
+    monkeypatch.setattr(options, "METRICS", tuple(DISTANCES))
 
 
 @pytest.mark.usefixtures("_registered")
@@ -94,6 +95,9 @@ def test_in_a_report(tmp_path: Path) -> None:
 
 
 def test_pages_and_help_name_all() -> None:
+    assert tuple(DISTANCES) == options.METRICS
+    for record in DISTANCES.values():
+        assert options.known_metrics(f"{record.name},{record.key}")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
     assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options.Metrics)[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]

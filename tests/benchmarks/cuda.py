@@ -55,7 +55,7 @@ def machine(dry: bool) -> dict[str, object]:
 
 
 def compile_kernels(dry: bool) -> dict[str, object]:
-    """Compile the kernels to machine code, in a process that does not interpret them."""
+    """Compile the kernel to machine code, in a process that does not interpret it."""
     import subprocess
 
     script = ROOT / "tests" / "helpers" / "compile_kernels.py"
@@ -63,7 +63,7 @@ def compile_kernels(dry: bool) -> dict[str, object]:
     environment["PYTHONPATH"] = str(ROOT)
     process = subprocess.run([sys.executable, script], env=environment, capture_output=True, text=True, timeout=200)
     assert process.returncode == 0, process.stderr[-1000:]
-    return {"name, type, shared memory, bytes, divisions": process.stdout.splitlines()}
+    return {"GPU, type, layout, shared, registers, local, instructions, of float64": process.stdout.splitlines()}
 
 
 class Report:

@@ -92,18 +92,21 @@ def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
 
 
 def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
-    """The kernels with other sizes of blocks, and either kernel for this layout: what to choose them by."""
+    """The kernel with other sizes of tiles and programs: what to choose them by."""
     figures: Figures = {}
-    usual = {name: getattr(cuda, name) for name in ("_BLOCK", "_BLOCKS", "_COLUMNS", "_MOST_SHARED_BINS")}
+    usual = {name: getattr(cuda, name) for name in ("_TILE", "_PROGRAMS", "_LEAST_TILES", "_CELLS", "_REGISTERS")}
     all_changes = [
-        {"_MOST_SHARED_BINS": 0},
-        {"_BLOCK": 512},
-        {"_BLOCK": 2048},
-        {"_BLOCKS": 4},
-        {"_BLOCKS": 64},
-        {"_COLUMNS": 8},
+        {"_TILE": 2048},
+        {"_TILE": 8192},
+        {"_PROGRAMS": 256},
+        {"_PROGRAMS": 2048},
+        {"_LEAST_TILES": 8},
+        {"_CELLS": 4096},
+        {"_CELLS": 16384},
+        {"_REGISTERS": 80},
+        {"_REGISTERS": 255},
     ]
-    for changes in all_changes[:: 5 if dry else 1]:
+    for changes in all_changes[:: 8 if dry else 1]:
         with suppress(Exception):  # a variant may not compile
             for name, value in (usual | changes).items():
                 setattr(cuda, name, value)

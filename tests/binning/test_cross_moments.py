@@ -71,7 +71,7 @@ def test_sums_about_0_would_lose_them() -> None:
     st.randoms(use_true_random=False),
     st.floats(-1e3, 1e3),
 )
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 def test_merging_is_adding_in_any_grouping(sizes: list[int], random: object, offset: float) -> None:
     ends = np.cumsum(sizes)
     if ends[-1] < 2:

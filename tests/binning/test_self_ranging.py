@@ -38,7 +38,6 @@ def counted(values: np.ndarray, num_bins: int) -> tuple[Grid, Tensor]:
 
 
 @given(samples, bins)
-@settings(deadline=None)
 def test_counts_equal_numpy_on_the_finest_grid_that_holds_the_data(values: np.ndarray, num_bins: int) -> None:
     grid, counts = counted(values, num_bins)
     for neuron in range(3):
@@ -54,7 +53,6 @@ def test_counts_equal_numpy_on_the_finest_grid_that_holds_the_data(values: np.nd
 
 
 @given(samples, bins, st.data())
-@settings(deadline=None)
 def test_any_split_in_any_order_gives_the_same(values: np.ndarray, num_bins: int, data: st.DataObject) -> None:
     grid, counts = counted(values, num_bins)
     order = data.draw(st.permutations(range(len(values))))
@@ -77,7 +75,7 @@ class Echo(torch.nn.Module):
 
 @given(st.lists(samples, min_size=1, max_size=4), bins)
 @example([np.zeros((1, 3, 1), np.float32), -np.zeros((1, 3, 1), np.float32)], 2)
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_a_statistic_depends_on_the_data_alone(parts: list[np.ndarray], num_bins: int) -> None:
     statistic = SelfRangingStatistic(DNAExtractor(Echo(), input_size=4), num_bins)
     batches = [{"output": torch.from_numpy(part)} for part in parts]
@@ -107,7 +105,6 @@ def test_bad_batches_change_nothing() -> None:
     arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all()),
     arrays(np.int64, (2, 8), elements=st.integers(0, 9)).filter(lambda c: c.sum(1).all()),
 )
-@settings(deadline=None)
 def test_the_distance_on_a_grid_is_the_area_between_the_shares(way: str, a: np.ndarray, b: np.ndarray) -> None:
     grid = Grid(torch.tensor([-2, 1]), torch.tensor([-3, 5]))
     low, high = np.array([-0.6, 10.3]), np.array([0.7, 25.0])

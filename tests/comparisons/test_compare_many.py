@@ -6,6 +6,7 @@ import csv
 import io
 import json
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from scipy import stats
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna
 from torchmetrics_dna.cli.comparing import output_of
 from torchmetrics_dna.cli.output import Format, write
+from torchmetrics_dna.comparisons.comparison import Comparison
 from torchmetrics_dna.comparisons.comparisons import Comparisons, by_name, short_names
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
@@ -78,6 +80,27 @@ def test_sets_that_are_alike_are_not_told_apart() -> None:
     assert compare(REFERENCE, {"set 1": SETS["step_100"]}, EXTRACTOR, **OPTIONS).verdict.startswith(
         "set 1 is the only set"
     )
+
+
+def test_the_order_is_that_of_the_values_shown(comparisons: Comparisons) -> None:
+    """The paired test is of jackknife estimates; where these have another order, it shows nothing."""
+
+    def with_estimates(name: str, shown: float, jackknifed: float) -> Comparison:
+        result = comparisons[name]["dna-emd"]
+        jackknife = replace(result.evidence.jackknife, left=jackknifed)
+        evidence = replace(result.evidence, centre=shown, jackknife=jackknife)
+        return replace(comparisons[name], results={"dna-emd": replace(result, evidence=evidence)})
+
+    sets = {
+        "near": with_estimates("step_2000", -2.0, 900.0),
+        "nearer": with_estimates("step_100", -3.0, 500.0),
+        "far": with_estimates("step_30000", 4.0, -90000.0),
+    }
+    estimated = Comparisons("reference", sets)
+    assert estimated.best == "nearer"
+    assert estimated.p_values["far"] == 1
+    assert estimated.p_values["near"] < 0.05
+    assert "nearer than near (p" in estimated.verdict
 
 
 def test_the_reference_itself_is_nearest() -> None:

@@ -8,7 +8,7 @@ import dnas
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import wasserstein_distance
@@ -61,7 +61,6 @@ def test_merging_histograms_is_associative_and_commutative(a: Tensor, b: Tensor,
 
 
 @given(samples, samples, samples)
-@settings(deadline=None)
 def test_merging_gaussians_gives_the_gaussian_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     merged = gaussian(a).merge(gaussian(b), gaussian(c))
     joined = np.concatenate([a, b, c])
@@ -180,7 +179,6 @@ def test_repr_says_what_it_is() -> None:
 
 
 @given(samples, samples, samples)
-@settings(deadline=None)
 def test_merging_layer_gaussians_gives_that_of_all(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     joined = np.concatenate([a, b, c])
     merged = layer_gaussian(a).merge(layer_gaussian(b), layer_gaussian(c))
@@ -223,7 +221,6 @@ def test_bad_covariances(cov: dict[str, Tensor], message: str) -> None:
 
 
 @given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9)), st.sampled_from([1, 2, 3, 6]))
-@settings(deadline=None)
 def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor: int) -> None:
     activations = torch.from_numpy(values)[None]
     counted = {
@@ -234,7 +231,6 @@ def test_fewer_bins_are_what_counting_into_them_gives(values: np.ndarray, factor
 
 # the quotient of a subnormal and a bin's width may round to zero
 @given(arrays(np.float64, (5, 30), elements=st.floats(-3, 9, allow_subnormal=False)), st.sampled_from([1, 2, 3, 6]))
-@settings(deadline=None)
 def test_fewer_bins_of_self_ranging_histograms(values: np.ndarray, factor: int) -> None:
     ends = torch.from_numpy(values.min(1)), torch.from_numpy(values.max(1))
     ranges = ActivationRanges(*ends, NEURONS, "auto")
@@ -254,7 +250,6 @@ def test_bins_that_do_not_divide(num_bins: int) -> None:
 
 
 @given(arrays(np.float64, (5, 60), elements=st.floats(0, 5)))
-@settings(deadline=None)
 def test_moments_of_histograms_are_as_good_as_stated(values: np.ndarray) -> None:
     wide = ActivationRanges(torch.zeros(5), torch.full((5,), 5.0), NEURONS)
     low, high = wide.bounds()

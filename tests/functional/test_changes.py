@@ -22,7 +22,7 @@ def at(change: int, strength: float) -> np.ndarray:
     return np.stack([np.interp(strength, range(4), column) for column in path.T])
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 3), st.floats(0.1, 3))
 def test_a_change_is_found_with_its_strength(change: int, strength: float) -> None:
     fit = fit_changes(torch.from_numpy(at(change, strength)), PATHS, NONE)
@@ -31,7 +31,7 @@ def test_a_change_is_found_with_its_strength(change: int, strength: float) -> No
     assert fit.alone.argmin() == change
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 1000))
 def test_each_alone_is_the_best_by_brute_force(seed: int) -> None:
     shift = np.random.default_rng(seed).normal(size=12)

@@ -5,7 +5,7 @@ import ot
 import pytest
 import torch
 from golden import load
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import wasserstein_distance
@@ -36,7 +36,6 @@ histograms = arrays(np.int64, st.tuples(st.just(3), st.just(9)), elements=st.int
 
 
 @given(histograms, histograms)
-@settings(deadline=None)
 def test_scipy_and_pot_agree(a: np.ndarray, b: np.ndarray) -> None:
     bins = np.arange(9.0)
     distances = dna_emd(torch.from_numpy(a), torch.from_numpy(b), reduction="none")
@@ -47,7 +46,6 @@ def test_scipy_and_pot_agree(a: np.ndarray, b: np.ndarray) -> None:
 
 
 @given(histograms, histograms, histograms)
-@settings(deadline=None)
 def test_it_is_a_distance(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> None:
     a, b, c = map(torch.from_numpy, (a, b, c))
     ab, bc, ac = (dna_emd(x, y, reduction="none") for x, y in ((a, b), (b, c), (a, c)))

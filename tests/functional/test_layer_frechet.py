@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from golden import load
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 from torch import Tensor, nn
@@ -132,7 +132,6 @@ class Features(nn.Identity):
 
 
 @given(st.integers(0, 10**6), st.integers(1, 12))
-@settings(deadline=None)
 def test_against_scipys_matrix_square_root(seed: int, width: int) -> None:
     (mean_a, cov_a), (mean_b, cov_b) = moments(samples(seed, 40, width)), moments(samples(seed + 1, 50, width))
     root = np.real(sqrtm((cov_a @ cov_b).numpy()))
@@ -142,7 +141,6 @@ def test_against_scipys_matrix_square_root(seed: int, width: int) -> None:
 
 @given(st.integers(0, 10**6), st.integers(2, 30), st.integers(1, 40))
 @example(19, 2, 2)
-@settings(deadline=None)
 def test_identity_symmetry_and_bounds(seed: int, count: int, width: int) -> None:
     a, b = moments(samples(seed, count, width)), moments(samples(seed + 1, count + 1, width))
     scale = float(a[1].trace() + b[1].trace())

@@ -40,7 +40,7 @@ def test_digits(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
         assert 0.2 < values["precision"] < 1
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**32), st.integers(6, 12), st.integers(6, 12), st.integers(1, 5))
 def test_laws(seed: int, real_images: int, fake_images: int, k: int) -> None:
     random = np.random.default_rng(seed)

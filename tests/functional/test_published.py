@@ -70,7 +70,7 @@ def test_mind_along_one_neuron_is_a_wasserstein_distance() -> None:
     assert float(mind(a, far)) == pytest.approx(3 * moved**2, rel=1e-3)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(_seeds, st.integers(1, 12), st.integers(1, 12), st.floats(0.1, 100))
 def test_laws(seed: int, images_a: int, images_b: int, scale: float) -> None:
     a, b = features(seed, images_a), features(seed + 1, images_b)

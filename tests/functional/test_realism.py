@@ -5,7 +5,7 @@ import pytest
 import torch
 from cuts import every_cut, in_parts
 from golden import channels_first, load
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from layouts import laid_out
 from torch import Tensor
@@ -64,7 +64,6 @@ def test_all_layers_and_weights_at_once() -> None:
 
 
 @given(st.integers(0, 10**6), st.integers(1, 5), st.integers(1, 4), st.integers(1, 9), st.integers(1, 12))
-@settings(deadline=None)
 def test_batches_and_chunks_change_nothing(seed: int, images: int, neurons: int, positions: int, bins: int) -> None:
     random = torch.Generator().manual_seed(seed)
     activations = torch.rand(images, neurons, positions, generator=random)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from scipy.spatial.distance import cdist
 from torch import Tensor
@@ -32,7 +32,6 @@ def memberships(seed: int, rest: bool) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(sides == 0), torch.from_numpy(sides == 1)
 
 
-@settings(deadline=None)  # torch takes long for what it does first
 @given(st.integers(0, 1000), st.booleans())
 def test_histograms(seed: int, rest: bool) -> None:
     random = np.random.default_rng(seed)

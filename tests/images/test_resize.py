@@ -83,7 +83,7 @@ def square(image: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(image[:side, :side])
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(0, 2**32), st.booleans())
 def test_bytes_are_resized_as_by_pillow_to_the_last_bit(sizes: tuple[int, ...], seed: int, extreme: bool) -> None:
     height, width, *size = sizes
@@ -122,7 +122,7 @@ def test_torch_does_not_clip(floating: bool) -> None:
     torch.testing.assert_close(actual.clamp(0, 1), resize_tensor(batch, (30, 60)), rtol=0, atol=1e-6)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.tuples(*[st.integers(1, 90)] * 4), st.integers(0, 2**32))
 def test_tensorflow_is_as_torch_fidelity_has_it(sizes: tuple[int, ...], seed: int) -> None:
     height, width, *size = sizes

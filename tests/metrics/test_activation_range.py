@@ -89,7 +89,7 @@ def test_official_ranges_end_to_end(default_extractor: DNAExtractor) -> None:
 
 
 @given(st.permutations(range(11)), st.integers(1, 11), st.integers(0, 11))
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 def test_batches_order_and_merging_do_not_matter(order: list[int], size: int, cut: int) -> None:
     images = torch.cat([REAL // 2, BRIGHT])
     expected = learned(images)

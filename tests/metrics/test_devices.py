@@ -5,15 +5,17 @@ The accelerator is one that the CPU stands in for, and where there is a GPU, tha
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 
 import pytest
 import torch
 from accelerator import Accelerator
 from forms import FORMS, values
-from makers import FAKE, REAL
+from makers import FAKE, REAL, emd, frechet, self_ranging_emd
+from shards import CROWD, CROWD_FAKE
 from torch import Tensor
+from torchmetrics import Metric
 
 every_form = pytest.mark.parametrize("form", FORMS)
 
@@ -77,3 +79,23 @@ def test_bad_images_are_left_out_and_told_when_the_state_is_read(form: str, devi
         feed(metric, (imgs / 255).to("cuda"), real)
     for value, expected in zip(values(metric), good, strict=True):
         assert torch.equal(value, expected)
+
+
+@pytest.mark.parametrize("make", [emd, self_ranging_emd, frechet])
+@pytest.mark.parametrize("weighted", [False, True])
+def test_evidence_is_that_of_the_cpu(
+    make: Callable[..., Metric], weighted: bool, device: Accelerator | Gpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Distances between unions of folds, the jackknife and the test, with weights of both signs too."""
+    monkeypatch.setattr("torchmetrics_dna.dna.evidence.NUM_RELABELINGS", 99)
+    weights = torch.linspace(-1, 2, make().neurons.total) if weighted else None
+    on_device, on_cpu = make(num_folds=5, neuron_weights=weights).to("cuda"), make(num_folds=5, neuron_weights=weights)
+    for metric in (on_device, on_cpu):
+        for imgs, real in ((CROWD, True), (CROWD_FAKE, False)):
+            metric.update(imgs.to(metric.device), real=real)
+    evidence, expected = on_device.evidence(), on_cpu.evidence()
+    assert evidence.test.p_value == expected.test.p_value
+    for name in ("low", "high", "value"):
+        assert getattr(evidence.interval, name) == pytest.approx(getattr(expected.interval, name), rel=1e-9)
+    torch.testing.assert_close(evidence.neurons.cpu(), expected.neurons, rtol=1e-9, atol=1e-12)
+    torch.testing.assert_close(evidence.layers.cpu(), expected.layers, rtol=1e-9, atol=1e-12)

@@ -51,7 +51,7 @@ def test_frechet_equals_numpy() -> None:
 
 
 @given(st.permutations(range(6)), st.integers(1, 6))
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 def test_batches_and_order_do_not_matter(order: list[int], size: int) -> None:
     for make, rtol in ((emd, 0), (frechet, 1e-9), (layer_frechet, 1e-10)):
         metric = make()

@@ -28,9 +28,10 @@ class Command(TyperCommand):
         parameters: list[Any] = self.get_params(ctx)
         for parameter in parameters:
             is_argument = parameter.param_type_name == "argument"
+            group = getattr(parameter, "rich_help_panel", None)  # older versions of typer leave --help to click
             record = parameter.get_help_record(ctx)
             if record is not None:
-                sections["Arguments" if is_argument else parameter.rich_help_panel or "Options"].append(record)
+                sections["Arguments" if is_argument else group or "Options"].append(record)
         if any(getattr(parameter, "hidden", False) for parameter in parameters):
             sections["Options"].append((_ALL, "Show the options that few people need, too."))
         for title, records in sections.items():

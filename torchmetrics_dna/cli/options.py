@@ -9,6 +9,10 @@ from typing import Annotated, Any
 
 import typer
 
+from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+
+METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
+
 
 class Crop(Enum):
     """Crop of images before they are resized."""
@@ -37,6 +41,15 @@ def option(text: str, *names: str, group: str | None = None, rare: bool = False,
 image_option, network_option, statistic_option, output_option, machine_option = (
     partial(option, group=group) for group in ("Images", "Network", "Statistics", "Output", "Machine")
 )
+
+
+def known_metrics(metrics: str | None) -> str | None:
+    """Return the metrics if all are distances; ValueError, naming the distances there are, if not."""
+    known = set(map(plain_name, (*METRICS, "dna-frechet")))
+    unknown = [name for name in names(metrics) or () if plain_name(name) not in known]
+    if unknown:  # told here, since the registry of distances takes seconds to load
+        raise ValueError(unknown_metrics(unknown, METRICS))
+    return metrics
 
 
 def known_device(device: str | None) -> str | None:
@@ -131,8 +144,8 @@ On = Annotated[
 Metrics = Annotated[
     str | None,
     statistic_option(
-        "Any of dna-emd, dna-fd, fd, kid, mind, cmmd, precision, recall, density, coverage, with commas."
-        " [default: dna-emd,dna-fd, or what DNAs allow]",
+        f"Any of {', '.join(METRICS)}, with commas. [default: dna-emd,dna-fd, or what DNAs allow]",
+        callback=known_metrics,
     ),
 ]
 NeuronWeightsFile = Annotated[

@@ -208,14 +208,17 @@ class Comparisons(Results["Comparison"]):
         if self[name].same_images or not self[name][self.distance].value:
             return -inf
         evidence = self[name][self.distance].evidence
-        debiased = nan if evidence is None else evidence.jackknife.left
+        debiased = nan if evidence is None else evidence.centre
         return self._figure(name) ** DISTANCES[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
         if self[best].shares_images or self[name].shares_images:
             return None
-        best_evidence, evidence = (self[set_name][self.distance].evidence for set_name in (best, name))
-        return None if best_evidence is None or evidence is None else paired_p_value(best_evidence, evidence)
+        near, far = (self[set_name][self.distance].evidence for set_name in (best, name))
+        if near is None or far is None:
+            return None
+        # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
+        return paired_p_value(near, far) if near.jackknife.left <= far.jackknife.left else 1.0
 
     def _repr_html_(self) -> str:
         return notebook_html(self.verdict, self.table)

@@ -8,6 +8,7 @@ from torchmetrics_dna.dna.distance import Distance, Kind
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
@@ -88,12 +89,10 @@ def distance_named(name: str) -> Distance | None:
         ('dna-fd', None)
 
     """
-    plain = _plain(name)
-    return next((record for record in DISTANCES.values() if plain in (_plain(record.name), _plain(record.key))), None)
-
-
-def _plain(name: str) -> str:
-    return name.lower().replace("-", "").replace("_", "")
+    plain = plain_name(name)
+    return next(
+        (record for record in DISTANCES.values() if plain in (plain_name(record.name), plain_name(record.key))), None
+    )
 
 
 def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
@@ -115,11 +114,7 @@ def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tup
     names = {name: distance_named(name) for name in ([metrics] if isinstance(metrics, str) else metrics)}
     unknown = [name for name, record in names.items() if record is None]
     if unknown or not names:
-        raise ValueError(
-            f"Argument `metrics` expected to be of {', '.join(DISTANCES)}, but got"
-            f" {', '.join(map(repr, unknown)) or 'none'}"
-            + ("; FID is fd of the feature inception_fid" if "fid" in map(str.lower, unknown) else "")
-        )
+        raise ValueError(unknown_metrics(unknown, DISTANCES))
     chosen = tuple(record for record in DISTANCES.values() if record in names.values())
     for record in chosen:
         for dna in dnas:

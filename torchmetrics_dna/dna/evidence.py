@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from math import comb, isnan
+from math import comb, copysign, isnan
 from typing import TYPE_CHECKING
 
 import torch
@@ -99,7 +99,7 @@ class Evidence:
         null_high: 95 % quantile over relabelings; None without a test.
         least_p_value: Smallest p-value that the test can give; None without a test.
         jackknife: Jackknife of the distance; ``left`` is negative below noise, so that means over draws are unbiased.
-        centre: Debiased distance on the scale of ``power``, before it is clipped at 0.
+        centre: Debiased distance on the scale of ``power``, negative if smaller than its noise; the order of sets.
         upper: Estimate on the same scale that the upper end of the interval is from: of pairs the jackknife's if it is
             larger, else ``centre``.
         power: Power of the distance on which noise is additive.
@@ -229,6 +229,8 @@ def weigh_evidence(
     debiased = torch.stack([part.sign * root(c, power) for part, c in zip(parts, centres, strict=True)]).sum(0)
     layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
     centre, upper = (parts[0].sign * float(estimates[0][0]) for estimates in (centres, uppers))
+    if len(parts) == 2:  # no scale makes the noise of a difference additive
+        centre = copysign(abs(float(debiased[0])) ** power, float(debiased[0]))
     return Evidence(
         interval, layers, tuple(of_layers), single, test, null, null_high, least_p_value, overall(parts, power), centre,
         upper, power,

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import re
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
 
 LEAST_P = 0.001  # resolution of a thousand relabelings
 # control characters, line separators, bidirectional overrides, and surrogates, which UTF-8 can't encode
@@ -98,3 +101,15 @@ def p_figure(p: float | None) -> str:
     if p is None:
         return "-"
     return f"{p:.2g}" if p > LEAST_P else f"≤ {LEAST_P:g}"
+
+
+def plain_name(name: str) -> str:
+    """Return what all spellings of a distance have in common: "dna-emd", "dna_emd" and "DNAEMD" are one."""
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
+    """Return the error text for names that are no distances, or for none at all."""
+    hint = "; FID is fd of the feature inception_fid" if "fid" in map(str.lower, unknown) else ""
+    got = ", ".join(map(repr, unknown)) or "none"
+    return f"Argument `metrics` expected to be of {', '.join(known)}, but got {got}{hint}"

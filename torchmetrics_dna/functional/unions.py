@@ -131,12 +131,13 @@ def frechet_of_unions(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Ten
         Distances, float64, shape ``(P, N)``; NaN where a side has fewer than two images.
 
     """
-    counts = sizes.double()[:, None]
+    means, variances = means.double(), variances.double()
+    counts = sizes.to(means)[:, None]
     shifted = means - (counts * means).sum(0) / counts.sum()  # centred to avoid cancellation in sums of squares
     sums, squares = counts * shifted, variances * (counts - 1).clamp(min=0) + counts * shifted.square()
-    distances = torch.zeros(len(in_a), means.shape[1], dtype=torch.float64, device=means.device)
+    distances = means.new_zeros(len(in_a), means.shape[1])
     sides = []
-    for side in (in_a.double(), in_b.double()):
+    for side in (in_a.to(means), in_b.to(means)):
         images = side @ counts
         mean = (side @ sums) / images
         variance = ((side @ squares) - images * mean.square()).clamp(min=0) / (images - 1)

@@ -145,7 +145,8 @@ def _members(path: str) -> Iterator[tuple[tarfile.TarInfo, _Forwards]]:
     with open_file(path, forwards=True) as opened:
         file = _Forwards(opened, seeks=not is_address(path))
         with tarfile.open(fileobj=cast("BinaryIO", file), mode="r:", tarinfo=_Header) as archive:
-            while (info := archive.next()) is not None:
+            # of a tar without files, Python 3.10 raises an error at the second call
+            for info in iter(archive.next, None) if archive.firstmember else ():  # type: ignore[attr-defined]
                 archive.members = []  # type: ignore[attr-defined]  # tarfile would keep all headers
                 if info.size < 0 or archive.offset <= info.offset:  # some versions of tarfile loop forever
                     raise ValueError("it is damaged: a file ends before it begins; copy it anew")

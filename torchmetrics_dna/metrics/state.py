@@ -22,15 +22,16 @@ if TYPE_CHECKING:
 
 def outside_graphs(call: Callable[..., Any]) -> Callable[..., Any]:
     """Break the graph of a compiled loop around a call, since it uses locks and weak references."""
-    disabled: list[Callable[..., Any]] = []
+    disabled: Callable[..., Any] | None = None
 
     @wraps(call)
     def checked(*args: Any, **kwargs: Any) -> Any:
+        nonlocal disabled
         if "torch._dynamo" not in sys.modules:  # torch would load its compiler, which takes a second
             return call(*args, **kwargs)
-        if not disabled:
-            disabled.append(torch.compiler.disable(call))  # type: ignore[no-untyped-call]
-        return disabled[0](*args, **kwargs)
+        if disabled is None:
+            disabled = torch.compiler.disable(call)  # type: ignore[no-untyped-call]
+        return disabled(*args, **kwargs)
 
     return checked
 

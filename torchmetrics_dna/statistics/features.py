@@ -82,7 +82,7 @@ class FeatureStatistic(Statistic):
         if isinstance(parts, Tensor):
             return parts
         if not parts:
-            return torch.zeros(0, self.width)
+            return torch.zeros(0, self.width, device=self.extractor.device)
         if len(parts) > 1:
             parts[:] = [torch.cat(parts)]  # replaces the parts, which would take the memory twice
         return parts[0]
