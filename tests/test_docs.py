@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
+import json
 import re
 import runpy
 import textwrap
@@ -10,7 +12,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-from pages import PAGES, ROOT
+from pages import PAGES, ROOT, Page
 
 import torchmetrics_dna
 from torchmetrics_dna import functional
@@ -28,6 +30,36 @@ def test_python_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.Monke
     names: dict[str, object] = {"__name__": page.stem}
     for _, block in blocks:
         exec(compile(textwrap.dedent(block), str(page), "exec"), names)
+
+
+@pytest.mark.slow
+def test_the_notebook_runs_and_shows_results() -> None:
+    """Each last expression of a cell is a table in html, or a figure."""
+    notebook = json.loads((ROOT / "docs" / "examples" / "first_look.ipynb").read_text(encoding="utf-8"))
+    names: dict[str, object] = {}
+    shown = []
+    for cell in notebook["cells"]:
+        if cell["cell_type"] != "code":
+            continue
+        tree = ast.parse("".join(cell["source"]))
+        last = tree.body.pop() if isinstance(tree.body[-1], ast.Expr) else None
+        exec(compile(tree, "notebook", "exec"), names)
+        if last is not None:
+            shown.append(eval(compile(ast.Expression(last.value), "notebook", "eval"), names))
+    kinds = [type(value).__name__ for value in shown]
+    assert kinds == [
+        *("Comparison", "Figure", "NoneType", "Comparisons", "Figure", "DistanceMatrix"),
+        *("Ranking", "Figure", "HistogramDNA"),
+    ]
+    for value in shown:
+        if hasattr(value, "_repr_html_"):
+            page = Page(value._repr_html_())
+            assert len(page.rows) > 1
+            assert len({len(row) for row in page.rows}) == 1
+    assert any(
+        row[0] == "dna-emd" and row[1] == f"{shown[0]['dna-emd'].value:.4g}"
+        for row in Page(shown[0]._repr_html_()).rows
+    )
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

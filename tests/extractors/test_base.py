@@ -152,6 +152,45 @@ def test_entries_of_a_dict_output_can_be_chosen() -> None:
         DNAExtractor(Pixels(), layers=["edges"])
 
 
+@pytest.mark.parametrize(
+    "network",
+    [
+        nn.Conv2d(3, 4, 3),
+        nn.BatchNorm2d(3),
+        nn.LayerNorm(224),
+        nn.AdaptiveAvgPool2d(1),
+        Outputs(lambda x: x.mean((2, 3))),
+        Outputs(lambda x: nn.functional.linear(x.flatten(1)[:, :6], torch.ones(2, 6))),
+    ],
+    ids=lambda network: type(network).__name__,
+)
+def test_a_module_that_takes_floats_says_how_to_give_them(network: nn.Module) -> None:
+    images = torch.zeros(2, 3, 224, 224, dtype=torch.uint8)
+    extractor = DNAExtractor(network)
+    with pytest.raises(ValueError, match=r" takes floats, but got uint8 images; give `mean` and `std`, such as "):
+        extractor(images)
+    assert extractor(images / 255)
+    assert DNAExtractor(network, mean=(0.5,) * 3, std=(0.5,) * 3)(images)
+
+
+def test_other_errors_of_a_module_stay_as_they_are() -> None:
+    def fail(x: torch.Tensor) -> torch.Tensor:
+        if len(x) > 1:
+            raise RuntimeError("out of memory")
+        return x.float()
+
+    with pytest.raises(RuntimeError, match="^out of memory$"):
+        DNAExtractor(Outputs(fail))(torch.zeros(2, 3, 8, 8, dtype=torch.uint8))
+
+
+def test_submodules_are_listed_where_none_has_the_name_of_a_layer() -> None:
+    with pytest.raises(ValueError, match="'nonsense'; the network's outputs are: output; its submodules: 0, 1$"):
+        DNAExtractor(nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU()), layers=["nonsense"])
+    large = timm.create_model("resnet18", pretrained=False)
+    with pytest.raises(ValueError, match=r"'layer9'.* are: conv1, bn1, act1, maxpool, layer1, .* within them"):
+        DNAExtractor(large, layers=["layer1", "layer9"])
+
+
 def test_submodules_of_any_module() -> None:
     network = Convolutions()
     extractor = DNAExtractor(network, layers=["stem", "body.1"])
@@ -378,7 +417,11 @@ class Repeats(nn.Module):
         (lambda: DNAExtractor(crop="random"), ValueError, "'none' or 'center', but got 'random'"),
         (lambda: DNAExtractor(Pixels(), crop="center"), ValueError, "`crop` goes with an `input_size`"),
         (lambda: DNAExtractor(Pixels(), mean=[0.5]), ValueError, r"expected to have 3 numbers, but got \(0.5,\)"),
-        (lambda: DNAExtractor(Convolutions(), layers=["stem", "bod"]), ValueError, "Unknown layer 'bod'.*body"),
+        (
+            lambda: DNAExtractor(Convolutions(), layers=["stem", "bod"]),
+            ValueError,
+            "'bod'; did you mean 'body'.*: stem, body",
+        ),
         (lambda: DNAExtractor(Convolutions(), weights_path="x"), ValueError, "load the weights into the module"),
         (lambda: DNAExtractor(Repeats(), layers=["act"]), ValueError, "runs 2 times in a forward pass"),
         (lambda: DNAExtractor(Repeats(), layers=["unused"]), ValueError, "runs 0 times in a forward pass"),

@@ -83,10 +83,11 @@ def test_pictures_are_shown_and_names_are_text(chromium: Any, report_and_compari
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
         crops = page.locator("article img").count()
         assert crops >= 12 * 12
-        assert len(widths) == 1 + 8 + 24 + crops
+        assert len(widths) == 1 + 8 + 16 + 16 + crops
         assert min(widths) > 0
         assert page.locator("figcaption", has_text=NAME).count() == 1
-        assert page.locator("header dd").nth(1).inner_text().startswith("<img src=x onerror=alert(2)>")
+        caption = page.locator(".strip figcaption").nth(1).inner_text()
+        assert caption == "B <img src=x onerror=alert(2)> (12 images)"
         assert page.locator("[onerror]").count() == 0
         assert page.locator("#verdict").inner_text().startswith("<img src=x onerror=alert(2)> differs from photos")
 
@@ -147,10 +148,10 @@ def test_the_map_answers_to_the_keyboard(chromium: Any, report_and_comparison: t
 def test_the_map_is_reached_with_tab(chromium: Any, report_and_comparison: tuple[Path, Comparison]) -> None:
     with opened(chromium, report_and_comparison[0]) as page:
         reached = []
-        for _ in range(10):
+        for _ in range(7):
             page.keyboard.press("Tab")
             reached.append(page.evaluate("document.activeElement.id || document.activeElement.tagName"))
-        assert reached == ["SUMMARY", *["A"] * 6, "SUMMARY", "neurons", "SUMMARY"]
+        assert reached[:7] == [*["A"] * 4, "SUMMARY", "SUMMARY", "neurons"]
 
 
 @pytest.mark.parametrize(
@@ -194,7 +195,7 @@ def test_it_prints(chromium: Any, report_and_comparison: tuple[Path, Comparison]
         page.emulate_media(media="print", color_scheme="dark")
         may_break = "heads => heads.filter(head => getComputedStyle(head).breakAfter != 'avoid').length"
         outside = ":is(h2, h3, h4, h5):not(.card *)"
-        assert page.locator(outside).count() > 10
+        assert page.locator(outside).count() >= 10
         assert page.eval_on_selector_all(outside, may_break) == 0, "no heading stays alone at the foot of a page"
         assert (
             page.eval_on_selector_all(".card *", may_break) == page.locator(".card *").count()

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from pages import Page
+from pages import ROOT, Page
 from PIL import Image
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
@@ -21,6 +21,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.evidence import Evidence
+from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.images import ImageSource, Reading, open_source
 from torchmetrics_dna.images.properties import PROPERTIES
@@ -67,13 +68,16 @@ def test_figures_are_those_of_compare(reported: tuple[Page, Comparison, str], ex
     assert next(row for row in page.rows if row[0] == "by chance")[1] == f"{expected.null:.4g}"
     for layer, figures in expected.layers.items():
         row = next(row for row in page.rows if row[0] == layer)
-        assert row[1:3] == [str(expected.neurons[layer]), f"{figures['dna_emd']:.4g}"]
+        assert row[1] == str(expected.neurons[layer])
         ends = expected["dna-emd"].layers[layer].interval.ends
-        assert row[3:6] == [f"{figures['dna_emd_debiased']:.4g}", ends, p_figure(figures["dna_emd_p_value"])]
-        assert row[-1] == f"{figures['dna_frechet']:.4g}"
+        assert row[3:] == [
+            f"{figures['dna_emd_debiased']:.4g}",
+            ends,
+            p_figure(figures["dna_emd_p_value"]),
+            f"{figures['dna_emd']:.4g}",
+            f"{figures['dna_frechet']:.4g}",
+        ]
     for neuron in expected.top_neurons(12):
-        row = [neuron["layer"], str(neuron["neuron"]), f"{neuron['dna_emd']:.4g}", f"{neuron['dna_frechet']:.4g}"]
-        assert [*row, f"{neuron['shift']:+.4g}", p_figure(neuron["p_value"]), p_figure(neuron["q"])] in page.rows
         line = f"{neuron['dna_emd']:.4g} bins, mean {neuron['shift']:+.3g}, q {p_figure(neuron['q'])}"
         assert f"{neuron['layer']} neuron {neuron['neuron']}: {line}" in page.text
     assert "Histograms of the neurons that differ most clearly" in page.text
@@ -101,15 +105,20 @@ def test_the_map_holds_every_neuron(reported: tuple[Page, Comparison, str]) -> N
 
 
 def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extractor: DNAExtractor) -> None:
+    """Those least like the other side, by the distance to it less that to their own, from two rankings."""
     page, comparison, _ = reported
     assert "Of 9 images drawn at random from the 12" in page.text
     assert "Of 9 images drawn at random from the 14" in page.text
-    words = " ".join(page.text.split())
-    for images, side in ((PHOTOS, 1), (BLURRED, 0)):
-        ranking = rank(images, comparison.measured[side].any, extractor)
-        is_shown = [f"{score:.4g} {name}" in words for name, score in zip(ranking.names, ranking.scores, strict=True)]
-        assert sum(is_shown) == 9
-    assert len([image for image in page.all("img") if (image["alt"] or "").startswith("Image ")]) == 18
+    shown = [(image["alt"] or "").removeprefix("Image ") for image in page.all("img")]
+    shown = [name for name in shown if name.startswith("image ")]
+    assert len(shown) == 16
+    for images, side, names in ((PHOTOS, 0, shown[:8]), (BLURRED, 1, shown[8:])):
+        scores = dict.fromkeys(names, 0.0)
+        for sign, other in ((1, 1 - side), (-1, side)):
+            ranking = rank(images, comparison.measured[other].any, extractor, score="distance")
+            distances = dict(zip(ranking.names, ranking.scores.tolist(), strict=True))
+            scores = {name: score + sign * distances[name] for name, score in scores.items()}
+        assert list(scores.values()) == sorted(scores.values(), reverse=True)
 
 
 def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
@@ -161,7 +170,7 @@ def check_two_tests(comparison: Comparison) -> None:
         assert (tested.p_value, tested.p_value_of_properties) == pytest.approx(expected)
         assert tested["dna-emd"].p_value == network
         assert tested.verdict.startswith("No difference") == (expected[0] > 0.05) == (tested.explain().differs is False)
-        findings = Findings(tested, ("A", "B"), {}, None, {})
+        findings = Findings(tested, {}, None, {})
         assert (
             bool(tested.explain().properties)
             == (expected[1] <= 0.05)
@@ -184,7 +193,7 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     assert "more JPEG files (0 % to 100 %)" in sentences[0]
     check_two_tests(comparison)
     summary = (
-        f"A: {folders[0]} (24 images), B: {folders[1]} (28 images). {comparison.verdict} {' '.join(sentences)}"
+        f"A: a|b (24 images), B: <c> (28 images). {comparison.verdict} {' '.join(sentences)}"
         f" (torchmetrics-dna {__version__}, efficientnet_lite0, 96 neurons in 2 layers, 1,000 bins,"
         f" {comparison.interval.num_folds} folds.)"
     )
@@ -199,21 +208,26 @@ def test_all_formats_say_the_same(folders: tuple[Path, Path], tmp_path: Path, mo
     assert as_json["settings"]["folds of images"] == str(comparison.interval.num_folds)
     markdown = formats["markdown"](all_findings[0])
     plain = markdown.replace("\\", "")
-    assert comparison.verdict in plain
-    assert all(sentence in plain for sentence in sentences)
+    assert plain.startswith(f"# {comparison.verdict.partition('. ')[0]}")
+    assert all(part in plain for part in comparison.headline_and_figures)
     assert r"a\|b (24 images)" in markdown  # nothing that it is given acts as Markdown or html
     assert r"\<c\>" in markdown
     assert "| blockiness |" in markdown
     assert all(len(re.findall(r"(?<!\\)\|", line)) >= 3 for line in markdown.splitlines() if line.startswith("|"))
     html = (tmp_path / "report.html").read_text(encoding="utf-8")
     page = Page(html)
-    assert summary in page.text
     words = " ".join(page.text.split())
-    parts = ["Is it real, and how large?", "What differs, in words", "What differs, in pictures", "Where in the"]
-    places = [words.index(part) for part in [*parts, "Which neurons?", "What was done?"]]
+    headline, figures = comparison.headline_and_figures
+    parts = [headline, "A a|b (24 images)", "B <c> (28 images)", figures, "Properties of the images"]
+    parts += ["Parts of images that excite", "Images least like", "Where in the network", "Which neurons"]
+    places = [words.index(part) for part in [*parts, "What was done"]]
     assert places == sorted(places)
-    assert next(row for row in page.rows if row[0] == "JPEG files")[1:4] == ["0 %", "100 %", "higher"]
-    assert len(html.encode()) < 5e6
+    assert [words.count(part) for part in (headline, figures)] == [1, 1], "each fact once"
+    names = [row[0] for row in page.rows if row and row[0] in PROPERTIES]
+    assert sorted(names) == sorted(PROPERTIES)
+    assert next(row for row in page.rows if row[0] == "JPEG files")[1:3] == ["0 %", "100 %"]
+    assert not any(row[0] in ("made on", "ran on") for row in page.rows if row), "nothing of the machine"
+    assert len(html.encode()) < 2e6
 
 
 def test_a_file_ends_as_its_format(tmp_path: Path) -> None:
@@ -238,14 +252,126 @@ def test_notices_are_shown(extractor: DNAExtractor, tmp_path: Path) -> None:
     assert f"{comparison.notices[0]}." in page.text
 
 
-def test_the_ends_of_a_ranking() -> None:
-    def ends(count: int, most: int) -> tuple[list[int], list[int]]:
-        names = [str(i) for i in range(count)]
-        return Scored(ImageSource(names, int, ""), names, range(count), torch.arange(float(count))).ends(most)
+def strip_of(page: Page, letter: str) -> list[str]:
+    """Names of the images in the strip of a side."""
+    return [image["alt"][2:] for image in page.all("img") if (image["alt"] or "").startswith(f"{letter} ")]
 
-    assert ends(5, 8) == ([0, 1, 2], [4, 3])
-    assert ends(5, 1) == ([0], [4])
-    assert ends(1, 8) == ([0], [])
+
+def pixels_of(page: Page, alt: str) -> np.ndarray:
+    """Pixels of the first image of the page with this description."""
+    uri = next(image["src"] for image in page.all("img") if image["alt"] == alt)
+    return np.asarray(Image.open(io.BytesIO(base64.b64decode(uri.partition(",")[2]))), dtype=float)
+
+
+def test_the_strips_show_the_same_random_numbers(extractor: DNAExtractor, tmp_path: Path) -> None:
+    photos = photographs(24)
+    report(photos[:12], photos[12:], tmp_path / "x.html", extractor)
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    a, b = strip_of(page, "A"), strip_of(page, "B")
+    assert a == b
+    assert len(set(a)) == 8
+    assert a != sorted(a, key=lambda name: int(name.split()[1])), "in random order"
+    for letter, sources in (("A", photos[:12]), ("B", photos[12:])):
+        for name in a:
+            expected = np.asarray(Image.fromarray(sources[int(name.split()[1])]).resize((160, 160)), float)
+            shown = pixels_of(page, f"{letter} {name}")
+            assert shown.shape == (160, 160, 3)
+            assert np.abs(shown - expected).mean() < 12
+    assert "by the same numbers on both sides" in " ".join(page.text.split())
+    assert not any((image["alt"] or "").startswith("Difference") for image in page.all("img"))
+    report(photos[:12], photos[12:15], tmp_path / "x.html", extractor)
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert sorted(strip_of(page, "B")) == ["image 0", "image 1", "image 2"]
+    assert "same numbers" not in page.text
+
+
+def test_pairs_are_shown_with_their_difference(extractor: DNAExtractor, tmp_path: Path) -> None:
+    """Partners stand below each other, though their files are in another order and of another size."""
+    photos = photographs(12)
+    for i, photo in enumerate(photos):
+        for name, number, picture in (("a", i, photo), ("b", i, np.clip(photo.astype(int) + 20, 0, 255))):
+            (tmp_path / name).mkdir(exist_ok=True)
+            Image.fromarray(picture.astype(np.uint8)).save(tmp_path / name / f"{number:02}.png")
+
+    def key(name: str) -> int:
+        return int(Path(name).stem)
+
+    backwards = [str(tmp_path / "b" / f"{i:02}.png") for i in reversed(range(12))]
+    report(tmp_path / "a", backwards, tmp_path / "x.html", extractor, pairs=key)
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    a, b = (list(map(key, strip_of(page, letter))) for letter in "AB")
+    assert a == b
+    assert len(a) == 8
+    gain = int(re.search(r"Difference of each pair, (\d+) times as bright", page.text)[1])
+    assert gain == 8, "a difference of 20 grey levels can be doubled three times"
+    alt = next(image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("Difference"))
+    photo = photos[key(alt)]
+    expected = gain * (np.clip(photo.astype(int) + 20, 0, 255) - photo)
+    assert pixels_of(page, alt).mean() == pytest.approx(expected.clip(0, 255).mean(), abs=3)
+
+
+def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
+    """The marks of the report are rows of the table in the guide, and it is shown for no other bins or layers."""
+    text = (ROOT / "docs" / "reading.md").read_text(encoding="utf-8")
+    table = {
+        cells[1].strip(): [float(figure) for figure in re.findall(r"[\d.]+", cells[2])]
+        for cells in (line.split("|") for line in text.splitlines() if line.count("|") == 4)
+        if re.fullmatch(r" [\d.]+ \([\d.]+ to [\d.]+\) ", cells[2])
+    }
+    rows = {
+        "nothing": "other photographs",
+        "JPEG of quality 50": "JPEG of quality 50",
+        "JPEG of quality 12": "JPEG of quality 12",
+        "blur of 4 px": "blurred by 4 pixels",
+        "another kind of picture": "digits",
+    }
+    comparison = report(photographs(12), BLURRED, tmp_path / "x.html")
+    scale = scale_for(comparison.aligned()[0])
+    assert [mark.name for mark in scale.marks] == list(rows)
+    for mark in scale.marks:
+        assert [round(figure, 1) for figure in mark[1:]] == table[rows[mark.name]], mark.name
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    label = next(figure["aria-label"] for figure in page.all("figure") if figure.get("class") == "known")
+    assert label.startswith(f"dna-emd {comparison.interval.value:.3g} bins; on the same scale, of 100 photographs")
+    for mark in scale.marks:
+        assert f"{mark.name} {mark.mean:.3g} ({mark.least:.3g} to {mark.most:.3g})" in label
+    # where the value stands, of the width: as the mark of the largest distance does
+    at = next(float(re.search(r"--at: ([\d.]+)%", div["style"])[1]) for div in page.all("div") if "style" in div)
+    marks = [float(re.search(r"--at: ([\d.]+)%", item["style"])[1]) for item in page.all("li") if "style" in item]
+    assert at / marks[-1] == pytest.approx(comparison.interval.value / scale.marks[-1].mean, abs=0.002)
+    for options in ({"num_bins": 100}, {"layers": LAYERS}, {"ranges": "auto"}):
+        other = compare(PHOTOS[:2], BLURRED[:2], **options)
+        assert scale_for(other.aligned()[0]) is None
+    assert scale_for(compare(PHOTOS[:2], BLURRED[:2], DNAExtractor(crop="center")).aligned()[0]) is None
+
+
+def test_copies_are_placed_by_the_plain_distance(folders: tuple[Path, Path]) -> None:
+    """The correction for noise takes too much from sets that share images."""
+    copies = compare(PHOTOS, [np.clip(photo.astype(int) + 9, 0, 255).astype(np.uint8) for photo in PHOTOS])
+    place = Findings(copies, {}, None, {}).place_on_scale
+    assert copies.shares_images
+    assert (place.value, place.is_debiased) == (copies["dna-emd"].value, False)
+
+
+def test_nothing_is_named_without_a_test(tmp_path: Path) -> None:
+    comparison = report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.html", layers=["block_0"])
+    assert comparison.p_value is None
+    words = " ".join(Page((tmp_path / "x.html").read_text(encoding="utf-8")).text.split())
+    assert "21 properties; whether they differ was not tested" in words
+    assert "looks like" not in words
+    assert "significantly" not in words
+    report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.md", layers=["block_0"])
+    assert "property of images" not in (tmp_path / "x.md").read_text(encoding="utf-8")
+
+
+def test_no_single_image_is_shown_where_nothing_differs(extractor: DNAExtractor, tmp_path: Path) -> None:
+    photos = photographs(48)
+    comparison = report(photos[:24], photos[24:], tmp_path / "x.html", extractor)
+    assert comparison.p_value > 0.05
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    assert not page.all("article")
+    assert "least like" not in page.text
+    assert len(strip_of(page, "A")) == 8
 
 
 def test_small_histograms_hold_the_shares(reported: tuple[Page, Comparison, str]) -> None:
@@ -362,7 +488,7 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
     scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000))
-    html = as_html(Findings(comparison, ("a", "b"), {"a": scored, "b": scored}, None, {}))
+    html = as_html(Findings(comparison, {"a": scored, "b": scored}, None, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
 
@@ -401,18 +527,19 @@ def test_a_dna_and_few_images(extractor: DNAExtractor, tmp_path: Path) -> None:
     assert not any(row[0] == "by chance" for row in page.rows)
     assert "Images of B" in page.text
     assert "Images of A" not in page.text
+    assert (len(strip_of(page, "A")), len(strip_of(page, "B"))) == (0, 5)
     report(dna, BLURRED[:1], tmp_path / "x.html", extractor, neuron_weights=torch.full((96,), 1 / 96))
     page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
     assert "Furthest from" not in page.text
-    assert "(1 image)" in " ".join(page.text.split())
+    assert "B 1 image" in " ".join(page.text.split())
     assert ["weights of neurons", "96 neurons other than 0"] in page.rows
 
 
-def test_images_most_like_the_other_side_come_first() -> None:
+def test_images_are_ordered_by_their_likeness_to_the_other_side() -> None:
     """dna-emd to the other side less that to their own: -3, 2, -1 and 1."""
     distances = torch.tensor([[4.0, 7], [6, 4], [3, 4], [6, 5]])
     measured = Measured({}, [], [5, 6, 8, 9], ["f", "g", "i", "j"], {"distances": distances})
     scored = Scored.of(open_source(np.zeros((10, 4, 4, 3), np.uint8)), measured)
     assert (list(scored.names), list(scored.numbers)) == (["f", "i", "j", "g"], [5, 8, 9, 6])
     assert scored.scores.tolist() == [-3, -1, 1, 2]
-    assert scored.ends(1) == ([0], [3])
+    assert scored.least_like(2) == [3, 2]

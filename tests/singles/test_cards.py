@@ -18,8 +18,8 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.reporting.cards import crop_picture, describe_cards
-from torchmetrics_dna.singles.cards import Cards, make_cards
+from torchmetrics_dna.reporting.cards import crop_picture, describe_cards, look_different
+from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, make_cards
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
 LAYERS = ["block_0", "block_2", "block_4", "head"]
@@ -192,7 +192,7 @@ def test_a_side_may_be_a_dna(made: tuple[Any, Cards], extractor: DNAExtractor) -
     cards = make_cards(dna, B, compare(dna, B, extractor), extractor, num_neurons=2)
     assert [set(card.most) for card in cards.cards] == [{"b"}, {"b"}]
     assert cards.classes is None
-    assert "among 12 images of B." in describe_cards(cards)["how"]
+    assert "among 12 images of B." in describe_cards(cards, explained=False)["how"]
     with pytest.raises(ValueError, match="A and B are both DNAs; give the images of at least one side"):
         make_cards(dna, dna, compare(dna, dna), extractor)
 
@@ -239,7 +239,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
         assert all((one.a > one.b) == (side == "a") for one in some)
         assert [abs(one.a - one.b) for one in some] == sorted((abs(one.a - one.b) for one in some), reverse=True)
     assert min(cards.classes.top.values()) > 0.3
-    shown = describe_cards(cards)["classes"]
+    shown = describe_cards(cards, explained=False)["classes"]
     assert shown["sentence"].startswith(
         f"The network's own classifier sees more in A of {cards.classes.more['a'][0].name}"
     )
@@ -256,30 +256,51 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
 
 def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
     _, cards = made
-    shown = describe_cards(cards)
-    crops = [
-        crop for card in shown["cards"] for side in card["sides"].values() for part in side.values() for crop in part
-    ]
+    shown = describe_cards(cards, explained=True)
+    # a named change explains the difference, so only neurons with names are not folded
+    named = [card for card in cards.cards if card.layer == "block_0"]
+    assert len(shown["shown"]) == min(3, len(named))
+    described = shown["shown"] + shown["folded"]
+    crops = [crop for card in described for side in card["sides"].values() for part in side.values() for crop in part]
     assert len(crops) == 6 * 2 * 9
     assert all(crop["picture"].startswith("data:image/jpeg;base64,") and crop["image"] for crop in crops)
     with Image.open(io.BytesIO(base64.b64decode(crops[0]["picture"].partition(",")[2]))) as picture:
         assert max(picture.size) <= 96
     assert "among 12 images of A and 12 images of B." in shown["how"]
-    named = [card for card in cards.cards if card.layer == "block_0"]
-    told = [card["called"] for card in shown["cards"]]
+    told = [card["called"] for card in described]
     assert all(f"kernel <{card.neuron}> (block_0 neuron {card.neuron})" in told for card in named)
 
 
 def test_pictures_stay_small_and_show_their_box() -> None:
     pixels = np.zeros((50, 80, 3), np.uint8)
     pixels[20:30, 40:60] = 255
-    src = crop_picture(pixels, (0.5, 0.4, 0.75, 0.6))
+    src = crop_picture(pixels, (0.5, 0.4, 0.75, 0.6)).uri
     with Image.open(io.BytesIO(base64.b64decode(src.partition(",")[2]))) as picture:
         assert picture.size == (20, 10)
         assert np.asarray(picture).min() > 240
     noise = np.random.default_rng(0).integers(0, 255, (300, 300, 3), dtype=np.uint8)
-    assert len(crop_picture(noise, (0, 0, 1, 1))) < 8500
-    assert crop_picture(pixels, (1, 1, 1, 1)).startswith("data:")  # at least a pixel
+    assert len(crop_picture(noise, (0, 0, 1, 1)).uri) < 8500
+    assert crop_picture(pixels, (1, 1, 1, 1)).uri.startswith("data:")  # at least a pixel
+
+
+def test_cards_are_shown_whose_crops_look_different() -> None:
+    whole = (0.0, 0.0, 1.0, 1.0)
+
+    def card_of(a: list[int], b: list[int]) -> bool:
+        """Whether crops of these grey levels look different."""
+        levels = {"a": a, "b": b}
+        crops = {side: [ImageCrop("", i, whole, 1.0) for i in range(len(greys))] for side, greys in levels.items()}
+        pictures = {
+            (side, i, whole): crop_picture(np.full((32, 32, 3), grey, np.uint8), whole)
+            for side, greys in levels.items()
+            for i, grey in enumerate(greys)
+        }
+        return look_different(Card("head", 0, "0", None, None, None, "b", [], crops, {}), pictures)
+
+    assert card_of([10, 20, 30, 40], [60, 70, 80, 90])
+    assert card_of([60, 70, 80, 90], [10, 20, 30, 40])
+    assert not card_of([10, 20, 30, 60], [50, 70, 80, 90]), "one crop of A is brighter than one of B"
+    assert not card_of([10, 20, 30], [60, 70, 80, 90]), "three crops tell nothing"
 
 
 def test_unreadable_images_are_left_out(tmp_path: Path) -> None:

@@ -98,7 +98,7 @@ def compare(
     _comment(compared, curve)
     if not more and by is None and form is Format.TEXT:
         _say_what_next(compared, a, b)
-    by_set = compared if more or by else {"B": compared}
+    by_set = compared if more or by else {compared.names[1]: compared}
     limits = {"fail_above": fail_above, "fail_unless_below": fail_unless_below}
     check_gates(by_set, 1 - confidence, **limits, fail_if_different=fail_if_different)
 
@@ -116,7 +116,8 @@ def _comment(compared: Any, curve: Path | None) -> None:
 
     for notice in getattr(compared, "notices", ()):
         talk.print(f"{notice}.")
-    for side, names in zip("AB", getattr(compared, "alone", ((), ())), strict=True):
+    alone = getattr(compared, "alone", ())
+    for side, names in zip(compared.total.names if alone else (), alone, strict=True):
         if names:
             talk.print(f"Only {side} has {len(names)} more: {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}.")
     print_unreadable(compared.unreadable)

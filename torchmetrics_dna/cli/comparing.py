@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
 from torchmetrics_dna.cli.console import listing, numbers
 from torchmetrics_dna.cli.output import Printout, terminal_tables
-from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words
+from torchmetrics_dna.files.visible import number, p_in_words
 
 if TYPE_CHECKING:
     from rich.table import Table as RichTable
@@ -18,30 +16,26 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.files.tables import Cell
 
 
 def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
     """Return what the command writes of a result of :func:`compare`."""
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
 
     if isinstance(compared, Comparison):
         return _of_two(compared)
-    is_by_set = isinstance(compared, Comparisons)
-    table = _sets_table(compared) if is_by_set else _classes_table(compared)  # type: ignore[arg-type]
-    return Printout(compared.to_dict, compared.rows, [compared.verdict], [table])
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
 
 
 def _of_two(result: Comparison) -> Printout:
-    from torchmetrics_dna.reporting.tables import distances_table, layers_table, neurons_table
+    from torchmetrics_dna.reporting.tables import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict, result.rows, sentences, [distances_table(result), *tables], text)
+    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text)
 
 
 def _summary(result: Comparison) -> RichTable:
@@ -67,43 +61,3 @@ def _summary(result: Comparison) -> RichTable:
     ranges = f", ranges {result.ranges}" if result.ranges else ""
     rows.append(("extractor", result.extractor, f"{result.neurons.total:,} neurons{ranges}"))
     return listing(rows)
-
-
-def _sets_table(comparisons: Comparisons) -> Table:
-    """Return a table of the sets, with a mark on the best."""
-    key = DISTANCES[comparisons.distance].key
-    names = {DISTANCES[name].key: name for comparison in comparisons.values() for name in comparison}
-    records = comparisons.rows()
-    has_folds = any(record[f"{key}_debiased"] is not None for record in records)
-    has_test = any(record["p_value"] is not None for record in records)
-    header = ["set", "images", *names.values(), *["without noise", "interval"] * has_folds]
-    header += ["p (Holm)", "p (best nearer)"] * has_test
-    rows: list[list[Cell]] = []
-    for record in records:
-        figure = comparisons[record["set"]][comparisons.distance].overall
-        row = [f"{record['set']}{' (best)' if record['best'] else ''}", record["num_images"]]
-        row += [record[name] for name in names] + [figure.debiased_shown, figure.ends] * has_folds
-        rows.append(row + [p_figure(record["p_holm"]), p_figure(record["p_best_is_nearer"])] * has_test)
-    return Table(header, rows, f"{len(rows)} sets against {comparisons.reference}")
-
-
-def _classes_table(comparisons: ClassComparisons) -> Table:
-    """Return a table of the classes, furthest first, and of all together."""
-    names = {result.distance.key: name for name, result in comparisons.total.items()}
-    distance, p = comparisons.distance, comparisons.total[comparisons.distance].p_value
-    records = [*comparisons.rows(), comparisons.row("all together", comparisons.total, p, None)]
-    results = [*(comparisons[name] for name in comparisons.order), comparisons.total]
-    tests = {
-        key: name
-        for key, name in {"p_holm": "p (Holm)", "q_value": "q"}.items()
-        if any(record[key] is not None for record in records)
-    }
-    has_folds = any(result[distance].interval for result in results)
-    header = ["class", "images of A", "of B", *names.values(), *["without noise"] * has_folds, *tests.values()]
-    rows: list[list[Any]] = [
-        [record["class"], record["images_a"], record["images_b"], *(record[key] for key in names)]
-        + [result[distance].overall.debiased_shown] * has_folds
-        + [p_figure(record[key]) for key in tests]
-        for record, result in zip(records, results, strict=True)
-    ]
-    return Table(header, rows, f"{len(comparisons)} classes")

@@ -57,8 +57,8 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
     for name, comparison in compared.items():
         if comparison.shares_images and not comparison.same_images:
             raise ValueError(
-                f"Option --fail-unless-below takes independent images, but {name} shares images with A, or has copies"
-                " of them; give other images"
+                f"Option --fail-unless-below takes independent images, but {name} shares images with"
+                f" {comparison.names[0]}, or has copies of them; give other images"
             )
         p = comparison[distance].p_value_of_at_least(limit)
         if p is None:

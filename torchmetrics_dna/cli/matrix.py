@@ -19,7 +19,6 @@ from torchmetrics_dna.cli.console import (
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
-from torchmetrics_dna.files.tables import Table
 
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
@@ -55,11 +54,9 @@ def matrix(
 
 
 def _output_of(distances: DistanceMatrix) -> Printout:
-    rows = distances.rows()
+    rows, table = distances.rows(), distances.table
     columns, cells = _near(rows) if len(rows) > _WIDE else _all(rows)
-    title = f"{distances.distance}, {len(rows)} sets in the order of their tree"
-    text = [distances.verdict, "", rich_table(columns, cells, title)]
-    table = Table(list(rows[0]), [[*row.values()] for row in rows], title)
+    text = [distances.verdict, "", rich_table(columns, cells, table.title)]
     return Printout(distances.to_dict, distances.rows, [distances.verdict], [table], text)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path  # noqa: TC003 - typer reads it
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,22 +18,9 @@ from torchmetrics_dna.cli.console import (
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
-from torchmetrics_dna.files.tables import Table
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.singles.ranking import Ranking
-
-# columns of the table, in order
-_HEADERS = {
-    "rank": "rank",
-    "score": "score",
-    "dna_emd": "dna-emd",
-    "share_worse": "worse",
-    "image": "image",
-    "nearest_ratio": "ratio",
-    "nearest": "nearest",
-}
 
 
 @measures_images()
@@ -114,16 +102,6 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: b
 
 
 def _output_of(ranking: Ranking, reference: str, contrast: str | None, records: list[dict[str, Any]]) -> Printout:
-    question = ranking.question.replace("the contrast", contrast or "the pool of all")
-    headers = [header for key, header in _HEADERS.items() if key in records[0]]
-    if ranking.score == "distance":
-        headers[1] = "dna-emd"
-    cells: list[list[Cell]] = [[_cell(key, record[key]) for key in _HEADERS if key in record] for record in records]
-    title = f"{len(ranking.names)} images {question.replace('the reference', reference)}"
-    return Printout(lambda: records, lambda: records, [], [Table(headers, cells, title)])
-
-
-def _cell(key: str, value: Any) -> Any:
-    if key == "share_worse":
-        return f"{value:4.0%}"
-    return f"{value:.3g}" if isinstance(value, float) else value
+    table = ranking.table(records)
+    title = table.title.replace("the contrast", contrast or "the pool of all").replace("the reference", reference)
+    return Printout(lambda: records, lambda: records, [], [replace(table, title=title)])

@@ -9,7 +9,8 @@ import torch
 
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import number
+from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm, rates_of_sorted
 
 if TYPE_CHECKING:
@@ -82,6 +83,28 @@ class ClassComparisons(Results["Comparison"]):
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
 
+    @property
+    def table(self) -> Table:
+        """The classes, furthest first, and all together."""
+        names = {result.distance.key: name for name, result in self.total.items()}
+        distance, p = self.distance, self.total[self.distance].p_value
+        records = [*self.rows(), self.row("all together", self.total, p, None)]
+        results = [*(self[name] for name in self.order), self.total]
+        tests = {
+            key: name
+            for key, name in {"p_holm": "p (Holm)", "q_value": "q"}.items()
+            if any(record[key] is not None for record in records)
+        }
+        has_folds = any(result[distance].interval for result in results)
+        header = ["class", "images of A", "of B", *names.values(), *["without noise"] * has_folds, *tests.values()]
+        rows: list[list[Any]] = [
+            [record["class"], record["images_a"], record["images_b"], *(record[key] for key in names)]
+            + [result[distance].overall.debiased_shown] * has_folds
+            + [p_figure(record[key]) for key in tests]
+            for record, result in zip(records, results, strict=True)
+        ]
+        return Table(header, rows, f"{len(self)} classes")
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per class in plain types, furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
@@ -120,6 +143,9 @@ class ClassComparisons(Results["Comparison"]):
             "p_holm": p_holm,
             "q_value": q,
         }
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"

@@ -174,17 +174,24 @@ def compare(
             raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
         return compare_classes(a, b, by, arguments)
     if sets is None:
-        return replace(_compare_sides((a, b), arguments)[0], names=names_of(a, b))
+        return compare_with_first((a, b), names_of(a, b), arguments)[0]
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(metrics, "A comparison of several sets")
-    reference = label(a, "the reference")
-    compared = zip(sets, _compare_sides((a, *sets.values()), arguments), strict=True)
-    return Comparisons(reference, {name: replace(comparison, names=(reference, name)) for name, comparison in compared})
+    names = label(a, "the reference"), *sets
+    compared = compare_with_first((a, *sets.values()), names, arguments)
+    return Comparisons(names[0], dict(zip(sets, compared, strict=True)))
 
 
-def _compare_sides(sides: Sequence[Any], arguments: Arguments) -> list[Comparison]:
-    """Compare the first side with each of the others; each is measured once."""
+def compare_with_first(sides: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
+    """Compare the first side with each of the others; each is measured once.
+
+    Args:
+        sides: Images, DNAs or paths of them.
+        names: Name of each side.
+        arguments: The arguments of the comparison.
+
+    """
     with in_step(arguments.distributed):
         opened = measure_sides(sides, arguments)
         with without_numba(opened.few):
@@ -199,8 +206,9 @@ def _compare_sides(sides: Sequence[Any], arguments: Arguments) -> list[Compariso
                         arguments.confidence,
                         opened.plan,
                         opened.paired,
+                        (names[0], name),
                     ),
                     **opened.words,
                 )
-                for measured in opened.measured
+                for measured, name in zip(opened.measured, names[1:], strict=True)
             ]

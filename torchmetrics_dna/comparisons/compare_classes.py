@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
+from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
@@ -64,7 +65,11 @@ def compare_classes(a: Any, b: Any, by: Any, arguments: Arguments) -> ClassCompa
         resolve_weights(weights, extractor.neurons, extractor.name, extractor.weights_digest)
         job = Job.for_dnas(resolved, kinds, arguments.reading, arguments.num_folds)
         compared = partial(
-            compare_measured, neuron_weights=weights, distances=distances, confidence=arguments.confidence
+            compare_measured,
+            neuron_weights=weights,
+            distances=distances,
+            confidence=arguments.confidence,
+            names=names_of(a, b),
         )
         # processes share whole classes, so that results do not depend on the number of processes
         mine = common[rank() :: world_size()] if arguments.distributed else common

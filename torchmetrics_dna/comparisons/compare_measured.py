@@ -41,8 +41,9 @@ def compare_measured(
     confidence: float = 0.95,
     plan: Plan | None = None,
     paired: bool = False,
+    names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
-    """Compare two measured sets by those of the distances that both support.
+    """Compare two measured sets, which ``names`` call, by those of the distances that both support.
 
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
@@ -52,7 +53,7 @@ def compare_measured(
         RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
-    options = confidence, plan, paired
+    options = confidence, plan, paired, names
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
         return _compare(a, b, neuron_weights, distances, *options)
@@ -64,7 +65,7 @@ def compare_measured(
     if not by_neuron:
         return comparison
     return replace(
-        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired)
+        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired, names)
     )
 
 
@@ -76,6 +77,7 @@ def _compare(
     confidence: float,
     plan: Plan | None,
     paired: bool,
+    names: tuple[str, str],
 ) -> Comparison:
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)
@@ -99,9 +101,9 @@ def _compare(
         )
     sides = a.without_folds(), b.without_folds()
     copies = 0 if paired else _copies(a, b)
-    notices = _notices(a, b, copies)
+    notices = _notices(a, b, copies, names)
     if not paired and a is not b and copies <= SHARED * (b.any.num_images or 0):
-        notices += _namesakes(a.names, b.names)
+        notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
@@ -115,6 +117,7 @@ def _compare(
         a.unreadable + b.unreadable,
         (sides[0], sides[0]) if a is b else sides,
         notices,
+        names=names,
         copies=copies,
         paired=paired,
     )
@@ -132,7 +135,7 @@ def _copies(a: Measured, b: Measured) -> int:
     return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
-def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
+def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str]) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
@@ -141,14 +144,19 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
             "The activation ranges of official histograms are unknown, so shifts of neurons and named changes are left"
             " out; give them when loading: load_dna(path, ranges=...)"
         )
-    large = [name for name, side in (("A", a), ("B", b)) if side.thumbnails is not None and len(side.thumbnails) > MOST]
+    of_a, of_b = names
+    large = [
+        name
+        for name, side in zip(names, (a, b), strict=True)
+        if side.thumbnails is not None and len(side.thumbnails) > MOST
+    ]
     if large:
         have = "has" if len(large) == 1 else "have"
         notices.append(
             f"{' and '.join(large)} {have} more than {MOST:,} images, too many to look for nearly equal ones; if some"
             " belong together (frames of a clip, crops of a picture), group them, or p-values are too small"
         )
-    for name, side in (("A", a), ("B", b)):
+    for name, side in zip(names, (a, b), strict=True):
         if side.thumbnails is not None and side.folds is not None:
             near = near_duplicates(side.thumbnails, side.thumbnails, torch.cat([side.folds, side.folds]))
             if near:
@@ -158,26 +166,26 @@ def _notices(a: Measured, b: Measured, copies: int) -> list[str]:
                 )
     if copies and b.thumbnails is not None:
         notices.append(
-            f"{_that_look(copies, 'B')} nearly like images of A; a generator that copies its training images is close"
-            " by every distance; a ranking with their nearest images shows which"
+            f"{_that_look(copies, of_b)} nearly like images of {of_a}; a generator that copies its training images is"
+            " close by every distance; a ranking with their nearest images shows which"
         )
         if copies > SHARED * len(b.thumbnails):
             notices.append(
-                "A and B are no independent samples, since they share images; values without noise and their intervals"
-                " are too small; if each image of B belongs to one of A, compare them as pairs"
+                f"{of_a} and {of_b} are no independent samples, since they share images; values without noise and their"
+                f" intervals are too small; if each image of {of_b} belongs to one of {of_a}, compare them as pairs"
             )
     return notices
 
 
-def _namesakes(names_a: Sequence[str], names_b: Sequence[str]) -> list[str]:
+def _namesakes(names_a: Sequence[str], names_b: Sequence[str], names: tuple[str, str]) -> list[str]:
     """Offer pairs if nearly all images have the names of images on the other side; mere numbers do not count."""
     a, b = ({PurePath(name).stem for name in names} for names in (names_a, names_b))
     common = {name for name in a & b if not _NUMBERED.fullmatch(name)}
     if not common or len(common) < _NAMESAKES * max(len(names_a), len(names_b)):
         return []
     return [
-        f"{images_in_words(len(common))} of B {'has the name' if len(common) == 1 else 'have names'} of images of A; if"
-        " these show the same, compare them as pairs, which takes far fewer images"
+        f"{images_in_words(len(common))} of {names[1]} {'has the name' if len(common) == 1 else 'have names'} of images"
+        f" of {names[0]}; if these show the same, compare them as pairs, which takes far fewer images"
     ]
 
 

@@ -19,8 +19,10 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.visible import figure, number, p_in_words
+from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.visible import figure, number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
+from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +33,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.names import NeuronNames
+    from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.functional.permutation import PermutationTest
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.neurons.index import Neurons
@@ -296,13 +299,32 @@ class Comparison(Results["Result"]):
     @property
     def verdict(self) -> str:
         """Sentences: likeness of B to A, distance by dna-emd, and certainty; empty without dna-emd."""
-        return _verdict(self) if "dna-emd" in self else ""
+        return " ".join(filter(None, self.headline_and_figures))
+
+    @property
+    def headline_and_figures(self) -> tuple[str, str]:
+        """The verdict in two parts: what B looks like, and how far it is and how surely; empty without dna-emd."""
+        return _verdict(self) if "dna-emd" in self else ("", "")
 
     @property
     def _test(self) -> PermutationTest | None:
         """Permutation test of the first distance of neurons that has one."""
         tests = (result.evidence.test for result in self.of_grain("neuron") if result.evidence is not None)
         return next(filter(None, tests), None)
+
+    @property
+    def table(self) -> Table:
+        """The distances, each with its interval and test."""
+        rows: list[list[Cell]] = []
+        for name, result in self.items():
+            overall, chance = result.overall, None if result.evidence is None else result.evidence.null
+            evidence = [overall.debiased_shown, overall.ends, chance, p_figure(overall.p_value)]
+            rows.append([name, overall.value, *evidence, self.about(result)])
+        return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
+
+    def plot(self, distance: str | None = None, *, ax: Any = None) -> Any:
+        """Plot the distances of the layers, see :func:`~torchmetrics_dna.plots.plot_layers`."""
+        return plot_layers(self, distance, ax=ax)
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per distance, over all neurons (no layer) and then for each layer, in plain types."""
@@ -343,13 +365,16 @@ class Comparison(Results["Result"]):
             "unreadable": self.unreadable,
         }
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
+
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
         return f"Comparison({figures}num_images={self.num_images}, extractor={self.extractor!r})"
 
 
-def _verdict(comparison: Comparison) -> str:
-    """Say what B looks like, how far it is from A by dna-emd, and how sure that is.
+def _verdict(comparison: Comparison) -> tuple[str, str]:
+    """Say what B looks like, and how far it is from A by dna-emd and how sure that is.
 
     Args:
         comparison: A comparison of histograms.
@@ -358,25 +383,29 @@ def _verdict(comparison: Comparison) -> str:
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
     if emd == 0:
-        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are."
+        return f"{a} and {b} are 0 bins apart: their histograms are equal, as those of the same images are.", ""
     if p is not None and interval is not None:
         return _tested(comparison)
     headline = comparison.explain().headline if comparison.measured else ""
-    start = f"{headline}. " if headline else ""
     if interval is None:
-        return (
-            f"{start}{a} and {b} are {figure(emd)} bins apart by dna-emd. Whether that is more than noise can't be"
-            f" said: that takes images in {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs"
-            " made with folds."
+        distance = f"{a} and {b} are {figure(emd)} bins apart by dna-emd."
+        doubt = (
+            "Whether that is more than noise can't be said: that takes images in"
+            f" {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
         )
-    return (
-        f"{start}{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
-        f" ({interval.in_words}). Whether they differ can't be tested, since one side has no folds; give its images, or"
-        " a DNA that was made with folds."
-    )
+    else:
+        distance = (
+            f"{a} and {b} are {figure(interval.value)} bins apart by dna-emd, corrected for sampling noise"
+            f" ({interval.in_words})."
+        )
+        doubt = (
+            "Whether they differ can't be tested, since one side has no folds; give its images, or a DNA that was made"
+            " with folds."
+        )
+    return (f"{headline}.", f"{distance} {doubt}") if headline else (distance, doubt)
 
 
-def _tested(comparison: Comparison) -> str:
+def _tested(comparison: Comparison) -> tuple[str, str]:
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"], comparison["dna-emd"].interval, comparison.p_value
     assert interval is not None
@@ -393,12 +422,13 @@ def _tested(comparison: Comparison) -> str:
             else "nothing is left"
         )
         value = f"dna-emd is {figure(emd.value)} bins{chance}"
-        return f"{shown}. {value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+        return f"{shown}.", f"{value}; corrected for sampling noise, {most}; {p_in_words(p)}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
     distance = f"{figure(interval.value)} bins ({interval.in_words})"
     if not interval.value:
         distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
-    return f"{headline}. dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+    figures = f"dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
+    return f"{headline}.", figures
 
 
 def _where(comparison: Comparison) -> str:

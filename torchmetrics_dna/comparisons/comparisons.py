@@ -12,13 +12,16 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
-from torchmetrics_dna.files.visible import number, p_in_words
+from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.visible import number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
+from torchmetrics_dna.plots import plot_curve
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.files.tables import Cell
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -126,6 +129,28 @@ class Comparisons(Results["Comparison"]):
             f"{best} is nearest to {self.reference} ({figure}), but not surely nearer than {_listed(ties, second, p)}."
         )
 
+    @property
+    def table(self) -> Table:
+        """The sets, with a mark on the best."""
+        key = DISTANCES[self.distance].key
+        names = {DISTANCES[name].key: name for comparison in self.values() for name in comparison}
+        records = self.rows()
+        has_folds = any(record[f"{key}_debiased"] is not None for record in records)
+        has_test = any(record["p_value"] is not None for record in records)
+        header = ["set", "images", *names.values(), *["without noise", "interval"] * has_folds]
+        header += ["p (Holm)", "p (best nearer)"] * has_test
+        rows: list[list[Cell]] = []
+        for record in records:
+            figure = self[record["set"]][self.distance].overall
+            row = [f"{record['set']}{' (best)' if record['best'] else ''}", record["num_images"]]
+            row += [record[name] for name in names] + [figure.debiased_shown, figure.ends] * has_folds
+            rows.append(row + [p_figure(record["p_holm"]), p_figure(record["p_best_is_nearer"])] * has_test)
+        return Table(header, rows, f"{len(rows)} sets against {self.reference}")
+
+    def plot(self) -> Any:
+        """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""
+        return plot_curve(self)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per set in plain types."""
         name, p_values, p_holm = self.distance, self.p_values, self.p_holm
@@ -194,6 +219,9 @@ class Comparisons(Results["Comparison"]):
             return None
         # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
         return paired_p_value(near, far) if near.jackknife.left <= far.jackknife.left else 1.0
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"

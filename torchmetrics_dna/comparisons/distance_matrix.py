@@ -15,11 +15,13 @@ from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.pairwise import pairwise_of
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
+from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.jobs.sides import Arguments, measure_sides
+from torchmetrics_dna.plots import plot_matrix
 
 if TYPE_CHECKING:
     import os
@@ -99,6 +101,17 @@ class DistanceMatrix:
             " furthest apart."
         )
 
+    @property
+    def table(self) -> Table:
+        """The matrix, one row per set in the order of the tree."""
+        rows = self.rows()
+        title = f"{self.distance}, {len(rows)} sets in the order of their tree"
+        return Table(list(rows[0]), [[*row.values()] for row in rows], title)
+
+    def plot(self) -> Any:
+        """Plot a heat map and the tree of the sets, see :func:`~torchmetrics_dna.plots.plot_matrix`."""
+        return plot_matrix(self)
+
     def rows(self) -> list[dict[str, Any]]:
         """Return the matrix in plain types, one row per set in the order of the tree."""
         values, order = self.distances[self.distance], self.order
@@ -123,6 +136,9 @@ class DistanceMatrix:
             "order": self.order,
             "linkage": self.linkage.tolist(),
         }
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"

@@ -18,6 +18,7 @@ from torchmetrics_dna.dna.codec import Encoded, Joined, Stored
 from torchmetrics_dna.dna.identity import check_same, differences, identity
 from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.files.damage import check_type
+from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words
 
 if TYPE_CHECKING:
@@ -193,6 +194,9 @@ class DNA(_Counted, Stored, ABC):
     def _identity(self, **more: Any) -> dict[str, Any]:
         """Return the properties that must be equal in DNAs that are merged or compared."""
         return identity(self.extractor, self.weights_digest, self.preparation, self.neurons, self.kind, **more)
+
+    def _repr_html_(self) -> str:
+        return notebook_html(repr(self), Table(["layer", "neurons"], list(self.neurons.items())))
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({images_in_words(self.num_images)}, {self.extractor!r}, {self.neurons!r})"

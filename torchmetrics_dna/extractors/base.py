@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from dataclasses import replace
 from functools import cached_property
 from itertools import chain
@@ -34,6 +35,8 @@ PROPERTY_RANGES = ActivationRanges(
     torch.zeros(len(PROPERTIES)), torch.ones(len(PROPERTIES)), Neurons({LAYER: len(PROPERTIES)}), name=LAYER
 )
 _SAMPLES = 16  # values of each tensor of a user's module, to detect changes of weights
+# what torch says of inputs of another type than the weights
+_ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
 # on the CPU, the buffers of more images are so large that the system maps their pages anew for each batch
 _AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
 
@@ -329,11 +332,19 @@ class DNAExtractor(Shareable):
 
     def _outputs(self, imgs: Tensor) -> dict[str, Tensor]:
         prepared = self._prepare(imgs)
-        with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
-            if self._compiled is not None:
-                return self._compiled(prepared)
-            with alike_convolutions(imgs.device):
-                return capture(self.network, self._submodules, prepared)
+        try:
+            with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
+                if self._compiled is not None:
+                    return self._compiled(prepared)
+                with alike_convolutions(imgs.device):
+                    return capture(self.network, self._submodules, prepared)
+        except RuntimeError as err:
+            if prepared.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
+                raise ValueError(
+                    f"{self.name} takes floats, but got uint8 images; give `mean` and `std`, such as (0.5, 0.5, 0.5)"
+                    " for both, with which images become floats, or a module that takes uint8"
+                ) from err
+            raise
 
     def _prepare(self, imgs: Tensor) -> Tensor:
         if self.input_size is None and self.mean is None and self.std is None:

@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.capture import submodules_in_words
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
 from torchmetrics_dna.extractors.timm_models import data_config, default_layers, is_timm_model, is_timm_name
@@ -179,8 +180,12 @@ def _check_submodules(network: nn.Module, layers: Sequence[str]) -> None:
     names = [name for name, _ in network.named_modules() if name]
     for layer in layers:
         if layer not in names:
-            close = difflib.get_close_matches(layer, names, n=3) or names[:3]
-            raise ValueError(f"Unknown layer {layer!r}; {type(network).__name__} has, for example: {', '.join(close)}")
+            close = difflib.get_close_matches(layer, names, n=1)
+            meant = f"; did you mean {close[0]!r}?" if close else ""
+            name = type(network).__name__
+            raise ValueError(
+                f"Unknown layer {layer!r}{meant}; the submodules of {name} are: {submodules_in_words(network)}"
+            )
 
 
 def _timm_name(network: nn.Module) -> str:

@@ -30,6 +30,8 @@ _ATTEMPTS = (
     (False, torch.uint8),
 )
 
+_MOST_LISTED = 40  # submodules
+
 
 class _Reached(Exception):  # noqa: N818 - control flow: all outputs are captured
     pass
@@ -149,6 +151,23 @@ def shapes_reached(
         if seen:
             return {layer: shapes[-1] for layer, shapes in seen.items()}
     return {}
+
+
+def submodules_in_words(network: nn.Module) -> str:
+    """List the submodules of a network; of a large one only those at the top.
+
+    Example:
+        >>> submodules_in_words(nn.Sequential(nn.Sequential(nn.ReLU()), nn.Flatten()))
+        '0, 0.0, 1'
+
+    """
+    names = [name for name, _ in network.named_modules() if name]
+    if len(names) <= _MOST_LISTED:
+        return ", ".join(names) or "none"
+    top = [name for name, _ in network.named_children()]
+    return (
+        f"{', '.join(top[:_MOST_LISTED])}, and {len(names) - len(top[:_MOST_LISTED])} within them (`named_modules()`)"
+    )
 
 
 def named_outputs(output: Any) -> dict[str, Tensor]:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.extractors.axes import neuron_axes
-from torchmetrics_dna.extractors.capture import probe
+from torchmetrics_dna.extractors.capture import probe, submodules_in_words
 from torchmetrics_dna.extractors.projections import STEP as PROJECTED
 from torchmetrics_dna.extractors.views import View, with_projected
 from torchmetrics_dna.images.properties import LAYER, PROPERTIES
@@ -60,7 +60,10 @@ class Layout:
         shapes = probe(plan.network, plan.submodules, size, channels)
         for source in plan.outputs or []:
             if source not in shapes:
-                raise ValueError(f"Unknown layer {source!r}; the network's outputs are: {', '.join(shapes)}")
+                raise ValueError(
+                    f"Unknown layer {source!r}; the network's outputs are: {', '.join(shapes)}; its submodules:"
+                    f" {submodules_in_words(plan.network)}"
+                )
         shapes = {source: shapes[source] for source in plan.outputs or shapes}
         views = plan.views or {source: View(source) for source in shapes}
         views = with_projected(views) if projections else views

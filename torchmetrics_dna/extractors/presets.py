@@ -41,6 +41,7 @@ class Preset:
         options: Keyword arguments of the architecture.
         ranges: Packaged file of activation ranges, or a reference for ``download.py``; None for none.
         changes: Packaged dictionary of changes of images; None for none.
+        scale: Packaged file of distances that known changes make; None for none.
 
     """
 
@@ -62,6 +63,7 @@ class Preset:
     options: Mapping[str, Any] = field(default_factory=dict)
     ranges: Path | str | None = None
     changes: Path | None = None
+    scale: Path | None = None
 
 
 def _vit(
@@ -155,6 +157,7 @@ _RECORDS = (
         by_order=True,
         ranges=Path(__file__).parent / "efficientnet_lite0.ranges.json",
         changes=Path(__file__).parent / "efficientnet_lite0.changes.npz",
+        scale=Path(__file__).parent / "efficientnet_lite0.scale.json",
     ),
     _vit(
         "mugs_vit_base",

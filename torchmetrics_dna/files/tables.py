@@ -1,4 +1,4 @@
-"""Tables of results as comma-separated values, Markdown and LaTeX."""
+"""Tables of results as comma-separated values, Markdown, LaTeX and html."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.visible import number, visible
@@ -79,6 +80,27 @@ class Table:
         begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
         return "\n".join([begin, r"\toprule", header, r"\midrule", *rows, r"\bottomrule", end])
 
+    def html(self) -> str:
+        """Render as an html table with its title as the caption, numbers to the right; all text is escaped.
+
+        Example:
+            >>> print(Table(["set"], [["<i>a"]]).html())
+            <table><thead><tr><th style="text-align: left">set</th></tr></thead><tbody>
+            <tr><td style="text-align: left">&lt;i&gt;a</td></tr>
+            </tbody></table>
+
+        """
+        sides = ["right" if are_numbers else "left" for are_numbers in self._are_numbers()]
+
+        def row(line: list[str], tag: str) -> str:
+            cells = zip(line, sides, strict=True)
+            return "".join(f'<{tag} style="text-align: {side}">{escape(visible(cell))}</{tag}>' for cell, side in cells)
+
+        header, *rows = self._lines()
+        caption = f"<caption>{escape(visible(self.title))}</caption>" if self.title else ""
+        body = "\n".join(f"<tr>{row(line, 'td')}</tr>" for line in rows)
+        return f"<table>{caption}<thead><tr>{row(header, 'th')}</tr></thead><tbody>\n{body}\n</tbody></table>"
+
     def _lines(self) -> list[list[str]]:
         """Return the cells of the header and of all rows as texts."""
         return [[*self.header], *([_text(cell) for cell in row] for row in self.rows)]
@@ -87,6 +109,11 @@ class Table:
         """Return whether all cells of each column are numbers, dashes or p-values such as "≤ 0.001"."""
         columns = zip(*self._lines()[1:], strict=True)
         return [all(map(_NUMBER.fullmatch, column)) for column in columns] or [False] * len(self.header)
+
+
+def notebook_html(sentence: str, table: Table) -> str:
+    """Return what a notebook shows of a result: a sentence above a table."""
+    return f"<p>{escape(visible(sentence))}</p>\n{table.html()}"
 
 
 def as_csv(records: Sequence[Mapping[str, Any]], columns: Sequence[str] = ()) -> str:

@@ -49,6 +49,12 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
     return [[numbers[key] for key in of_side] for of_side in keys], max(LEAST_FOLDS, len(numbers))
 
 
+def partners(a: ImageSource, b: ImageSource, pairs: Pairs) -> list[int]:
+    """Return the index of each image's partner in B, for all images of A in order; for sides that were checked."""
+    numbers = {key: number for number, key in enumerate(_keys(b, pairs))}
+    return [numbers[key] for key in _keys(a, pairs)]
+
+
 def _keys(images: ImageSource, pairs: Pairs) -> Sequence[object]:
     if pairs is True:
         return range(len(images))

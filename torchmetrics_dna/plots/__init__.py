@@ -1,4 +1,7 @@
-"""Figures; the only subpackage that uses matplotlib."""
+"""Figures; the only subpackage that uses matplotlib.
+
+Functions take results as ``Any``: results draw themselves by these functions, so their classes are in rooms above.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +22,8 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.demo import Demo
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.resize import Crop
-    from torchmetrics_dna.singles.ranking import Ranking
 
 __all__ = [
     "STYLES",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 
-def plot_demo(demo: Demo) -> Any:
+def plot_demo(demo: Any) -> Any:
     """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
 
     Args:
@@ -80,7 +81,7 @@ def plot_demo(demo: Demo) -> Any:
     return figure
 
 
-def plot_ranking(ranking: Ranking, columns: int = 8, maps: bool = False) -> Any:
+def plot_ranking(ranking: Any, columns: int = 8, maps: bool = False) -> Any:
     """Plot a contact sheet below examples of the reference.
 
     Outlier and local scores have two rows of the worst images; others the best, middle and worst.

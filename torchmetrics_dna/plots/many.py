@@ -13,14 +13,11 @@ from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.comparisons.distance_matrix import DistanceMatrix
-    from torchmetrics_dna.comparisons.monitor import Window
 
 _WRITTEN = 12  # sets; figures of more do not fit into the cells
 
 
-def plot_curve(comparisons: Comparisons) -> Any:
+def plot_curve(comparisons: Any) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
@@ -56,7 +53,7 @@ def plot_curve(comparisons: Comparisons) -> Any:
     return figure
 
 
-def plot_matrix(matrix: DistanceMatrix) -> Any:
+def plot_matrix(matrix: Any) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
     Returns:
@@ -94,7 +91,7 @@ def plot_matrix(matrix: DistanceMatrix) -> Any:
     return figure
 
 
-def plot_monitor(windows: Sequence[Window], level: float = 0.05) -> Any:
+def plot_monitor(windows: Sequence[Any], level: float = 0.05) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:

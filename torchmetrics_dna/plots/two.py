@@ -16,7 +16,6 @@ from torchmetrics_dna.plots.figure import STYLES, curve_style, given_axes, new_f
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.distance import Result
 
 _LEGEND = 30  # characters of a name
@@ -29,7 +28,7 @@ def _check(comparison: Any) -> None:
 
 
 def plot_layers(
-    comparison: Comparison, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
+    comparison: Any, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
     """Plot a layer profile: the distance of the two sets in each layer, from the first layer to the last.
 
@@ -78,7 +77,7 @@ def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence
     return chosen
 
 
-def _title_axes(axis: Any, comparison: Comparison, names: tuple[str, str] | None) -> None:
+def _title_axes(axis: Any, comparison: Any, names: tuple[str, str] | None) -> None:
     put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
@@ -107,7 +106,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
 
 
 def plot_neurons(
-    comparison: Comparison,
+    comparison: Any,
     distance: str | None = None,
     by: Literal["evidence", "distance"] = "evidence",
     *,
@@ -160,7 +159,7 @@ def plot_neurons(
 
 
 def plot_histograms(
-    comparison: Comparison,
+    comparison: Any,
     neurons: Sequence[tuple[str, int]] | None = None,
     *,
     names: tuple[str, str] | None = None,
@@ -207,7 +206,7 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+def _pair(axis: Any, comparison: Any, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
     index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
     shares, used, ends = (values[0] for values in grouped(*comparison.aligned([index]), 40))
@@ -227,7 +226,7 @@ def _pair(axis: Any, comparison: Comparison, neuron: tuple[str, int], names: tup
     plain_axes(axis)
 
 
-def versus(comparison: Comparison, names: tuple[str, str] | None = None) -> str:
+def versus(comparison: Any, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"

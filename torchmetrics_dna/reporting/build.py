@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.compare import Options, compare
+from torchmetrics_dna.comparisons.compare import Options, compare_with_first
 from torchmetrics_dna.comparisons.comparisons import names_of
 from torchmetrics_dna.dna import DNA, HistogramDNA
 from torchmetrics_dna.dna.distances import resolve_distances
@@ -17,12 +17,12 @@ from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.extractors.without_properties import without_properties
 from torchmetrics_dna.files.atomic import check_folder, replacing
 from torchmetrics_dna.jobs.features import Distances
+from torchmetrics_dna.jobs.pairs import partners
 from torchmetrics_dna.jobs.processes import in_step, rank
-from torchmetrics_dna.jobs.sides import open_indexed_sides
+from torchmetrics_dna.jobs.sides import Arguments, open_indexed_sides
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
 from torchmetrics_dna.reporting.scored import Scored
-from torchmetrics_dna.reporting.sides import label
 from torchmetrics_dna.reporting.texts import as_json, as_markdown
 from torchmetrics_dna.singles.cards import make_cards
 from torchmetrics_dna.statistics.resolve import resolve
@@ -103,9 +103,8 @@ def report(
         if images:
             extractor = resolve(feature, layers, options.get("num_bins"), ranges, dnas, to_gpu=True).extractor
             feature, options["layers"] = extractor, None
-        comparison = compare(sides["a"], sides["b"], feature, **options)
-        labels = names or (label(a, sides["a"]), label(b, sides["b"]))
-        comparison = replace(comparison, names=names or names_of(a, b))
+        arguments = Arguments(feature, **options)
+        comparison = compare_with_first((sides["a"], sides["b"]), names or names_of(a, b), arguments)[0]
         scored, cards = {}, None
         if extractor is not None:
             alone = without_properties(extractor) if comparison.properties else extractor
@@ -113,7 +112,10 @@ def report(
             cards = make_cards(sides["a"], sides["b"], comparison, alone, num_images=num_scored, keep=keep, **shared)
             scored = {name: Scored.of(images[name], sample) for name, sample in cards.looked_at.items()}
         if rank() == 0:
-            findings = Findings(comparison, labels, scored, cards, _settings(sides, comparison, extractor, num_scored))
+            settings = _settings(sides, comparison, extractor, num_scored)
+            pairs = options.get("pairs")
+            paired = partners(images["a"], images["b"], pairs) if pairs else None
+            findings = Findings(comparison, scored, cards, settings, paired)
             with replacing(output) as temporary:
                 temporary.write_text(write(findings), encoding="utf-8")
         return comparison
@@ -185,5 +187,4 @@ def _settings(
         "turned by their EXIF tag": "yes"
         if any(getattr(s, "exif_orientation", False) for s in sides.values())
         else "no",
-        "ran on": str(extractor.device),
     }

@@ -3,20 +3,22 @@
 from __future__ import annotations
 
 from io import BytesIO
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+import torch
 from PIL import Image
 
 from torchmetrics_dna.dna.names import in_words
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.reporting.drawing import data_uri
+from torchmetrics_dna.images.properties import PROPERTIES, image_properties
+from torchmetrics_dna.reporting.drawing import as_bytes, data_uri, name_within
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.boxes import Box
@@ -28,23 +30,62 @@ _LARGEST = 6000  # bytes of a crop, so that a page of twelve cards stays under 2
 _QUALITIES = (75, 50, 25, 10)
 _NAMED = 6  # neurons that move together with that of a card
 
-Pictures = dict[tuple[str, int, "Box"], str]
+_MOST_CARDS = 3  # that are not folded
+_LEAST_CROPS = 4  # of a side, to say that sides look different
+# by which crops of two sides look different
+_VISIBLE = ("brightness", "contrast", "saturation", "red against green", "blue against yellow", "sharpness")
 
 
-def describe_cards(cards: Cards) -> dict[str, Any]:
+class CropPicture(NamedTuple):
+    """Picture of a crop: a data URI, and its visible properties, shape ``(6,)``."""
+
+    uri: str
+    properties: Tensor
+
+
+Pictures = dict[tuple[str, int, "Box"], CropPicture]
+
+
+def describe_cards(cards: Cards, explained: bool) -> dict[str, Any]:
     """Return the input of the macro ``cards`` of ``cards.html``: texts, numbers, and pictures as data URIs.
+
+    At most three cards are to be shown, the others folded. One is shown if a neuron of its group has a name, or if the
+    crops of A and of B look different, unless a named change explains the difference.
 
     Args:
         cards: Cards from :func:`~torchmetrics_dna.singles.cards.make_cards`; their images are read once more.
+        explained: Whether a named change, such as blur, explains the difference.
 
     """
     pictures = _pictures(cards)
-    folders = {side: f"{Path(source.label)}/" for side, source in cards.images.items()}
+    chosen = [card for card in cards.cards if _has_name(card) or (not explained and look_different(card, pictures))][
+        :_MOST_CARDS
+    ]
+    described = [describe_card(card) | {"sides": _sides(card, pictures, cards.images)} for card in cards.cards]
+    is_chosen = [any(card is other for other in chosen) for card in cards.cards]
     return {
         "how": _how(cards),
-        "cards": [describe_card(card) | {"sides": _sides(card, pictures, folders)} for card in cards.cards],
+        "shown": [card for card, shown in zip(described, is_chosen, strict=True) if shown],
+        "folded": [card for card, shown in zip(described, is_chosen, strict=True) if not shown],
         "classes": None if cards.classes is None else describe_classes(cards.classes),
     }
+
+
+def look_different(card: Card, pictures: Pictures) -> bool:
+    """True if a visible property separates all crops of A that excite the neuron most from all those of B."""
+    sides = [
+        torch.stack([pictures[side, crop.number, crop.box].properties for crop in crops])
+        for side, crops in card.most.items()
+        if len(crops) >= _LEAST_CROPS
+    ]
+    if len(sides) < 2:
+        return False
+    (low_a, high_a), (low_b, high_b) = ((values.amin(0), values.amax(0)) for values in sides)
+    return bool(((high_a < low_b) | (high_b < low_a)).any())
+
+
+def _has_name(card: Card) -> bool:
+    return any(neuron.name != str(neuron.neuron) for neuron in (card, *card.others))
 
 
 def _how(cards: Cards) -> str:
@@ -54,8 +95,8 @@ def _how(cards: Cards) -> str:
         for side, count in cards.num_images.items()
     )
     return (
-        "Each card is of one neuron. It shows the parts of images that excite the neuron most, the strongest first, and"
-        f" those that excite it least, among {samples}."
+        "A card shows the parts of images that excite one neuron most, the strongest first, and those that excite it"
+        f" least, among {samples}."
     )
 
 
@@ -75,15 +116,15 @@ def describe_card(card: Card) -> dict[str, Any]:
     }
 
 
-def _sides(card: Card, pictures: Pictures, folders: Mapping[str, str]) -> dict[str, Any]:
+def _sides(card: Card, pictures: Pictures, images: Mapping[str, ImageSource]) -> dict[str, Any]:
     """Return the crops of a card that excite the neuron most and least, by side."""
 
     def entries(side: str, crops: list[ImageCrop]) -> list[dict[str, Any]]:
         return [
             {
-                "image": crop.image.removeprefix(folders[side]),
+                "image": name_within(images[side], crop.image),
                 "activation": crop.activation,
-                "picture": pictures[side, crop.number, crop.box],
+                "picture": pictures[side, crop.number, crop.box].uri,
             }
             for crop in crops
         ]
@@ -122,18 +163,13 @@ def _pictures(cards: Cards) -> Pictures:
                     wanted.setdefault((side, crop.number), set()).add(crop.box)
     pictures: Pictures = {}
     for (side, number), boxes in wanted.items():
-        pixels = _read(cards.images, side, number)
+        pixels = as_bytes(cards.images[side][number])
         pictures |= {(side, number, box): crop_picture(pixels, box) for box in boxes}
     return pictures
 
 
-def _read(images: Mapping[str, ImageSource], side: str, number: int) -> NDArray[np.uint8]:
-    pixels = images[side][number]
-    return np.asarray(pixels if pixels.dtype == np.uint8 else 255 * pixels).round().astype(np.uint8)
-
-
-def crop_picture(pixels: NDArray[np.uint8], box: Box) -> str:
-    """Draw a part of an image, at most 96 pixels wide and high, as the data URI of a JPEG of about 6,000 bytes or less.
+def crop_picture(pixels: NDArray[np.uint8], box: Box) -> CropPicture:
+    """Draw a part of an image, at most 96 pixels wide and high, as a JPEG of about 6,000 bytes or less.
 
     Args:
         pixels: Shape ``(H, W, 3)``.
@@ -150,7 +186,8 @@ def crop_picture(pixels: NDArray[np.uint8], box: Box) -> str:
         picture.save(file, "JPEG", quality=quality)
         if file.tell() <= _LARGEST:
             break
-    return data_uri(file.getvalue(), "jpeg")
+    properties = image_properties(torch.tensor(np.asarray(picture)).permute(2, 0, 1)[None])[0]
+    return CropPicture(data_uri(file.getvalue(), "jpeg"), properties[[PROPERTIES.index(name) for name in _VISIBLE]])
 
 
 def _pixels(begin: float, end: float, length: int) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -18,11 +19,12 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna import HistogramDNA
+    from torchmetrics_dna.images import ImageSource
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
 _SPIKE = 0.1  # of all activations, in one bin
-_THUMBNAIL = 128  # pixels
+_THUMBNAIL = 160  # pixels
 # dark blue, grey, yellow: lightness rises throughout, so the scale suits every kind of colour vision
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
 
@@ -108,12 +110,21 @@ def colour_bar() -> str:
     return _uri(Image.fromarray(_palette(np.linspace(0, 1, 128))[None]), "PNG")
 
 
+def name_within(source: ImageSource, name: str) -> str:
+    """Return the name of an image without the folder of its source."""
+    return name.removeprefix(f"{Path(source.label)}/")
+
+
+def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
+    """Return an image, uint8 or in [0, 1], as uint8."""
+    return image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
+
+
 def thumbnail(image: NDArray[Any]) -> str:
     """Return a small JPEG of an image, ``(H, W, 3)``, uint8 or in [0, 1], as a data URI."""
-    pixels = image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
-    picture = Image.fromarray(pixels)
+    picture = Image.fromarray(as_bytes(image))
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
-    return _uri(picture, "JPEG", quality=75)
+    return _uri(picture, "JPEG", quality=85)
 
 
 def as_base64(values: Tensor) -> str:

@@ -4,22 +4,58 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.visible import images_in_words
+from torchmetrics_dna.dna.scale import scale_for
+from torchmetrics_dna.files.visible import figure, images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
+from torchmetrics_dna.reporting.drawing import GROUPS, step_path
+from torchmetrics_dna.reporting.strips import make_strips
 from torchmetrics_dna.reporting.words import made_with
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
+    from torchmetrics_dna.dna.scale import Scale
     from torchmetrics_dna.reporting.scored import Scored
+    from torchmetrics_dna.reporting.strips import Strips
     from torchmetrics_dna.singles.cards import Cards
+
+
+class Place(NamedTuple):
+    """Place of a distance on the scale of known changes.
+
+    Attributes:
+        scale: The scale.
+        value: The distance, in bins.
+        low: Lower end of its interval.
+        high: Upper end.
+        shown: The distance in words.
+        is_debiased: True if it is corrected for sampling noise.
+
+    """
+
+    scale: Scale
+    value: float
+    low: float
+    high: float
+    shown: str
+    is_debiased: bool
+
+    @property
+    def sentence(self) -> str:
+        """The distance beside all known changes."""
+        marks = [
+            f"{mark.name} {figure(mark.mean)} ({figure(mark.least)} to {figure(mark.most)})"
+            for mark in self.scale.marks
+        ]
+        return f"dna-emd {self.shown}; on the same scale, of {self.scale.images}: {', '.join(marks)}."
 
 
 @dataclass(frozen=True)
@@ -28,18 +64,18 @@ class Findings:
 
     Attributes:
         comparison: The comparison, with histograms of known ranges.
-        names: Names of A and B.
         scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
         cards: Cards of the neurons with most evidence; None if neither side has images.
         settings: Settings to list beside those of the comparison.
+        partners: Index in B of the partner of each image of A; None unless images correspond.
 
     """
 
     comparison: Comparison
-    names: tuple[str, str]
     scored: Mapping[str, Scored]
     cards: Cards | None
     settings: Mapping[str, str]
+    partners: Sequence[int] | None = None
 
     @cached_property
     def explanation(self) -> Explanation:
@@ -47,9 +83,37 @@ class Findings:
         return self.comparison.explain()
 
     @cached_property
+    def strips(self) -> Strips | None:
+        """Images for the first screen; reads them. None if neither side has images."""
+        return None if self.cards is None else make_strips(self.cards, self.partners)
+
+    @property
+    def may_differ(self) -> bool:
+        """True unless the test shows no difference, where single images and neurons have nothing to show."""
+        return self.explanation.differs is not False
+
+    @cached_property
     def shown(self) -> dict[str, Any] | None:
-        """Cards as input of the template; reads their pictures."""
-        return None if self.cards is None else describe_cards(self.cards)
+        """Cards as input of the template; reads their pictures. None where no difference is shown."""
+        if self.cards is None or not self.may_differ:
+            return None
+        return describe_cards(self.cards, explained=bool(self.explanation.changes))
+
+    @cached_property
+    def place_on_scale(self) -> Place | None:
+        """This comparison's dna-emd on the scale of known changes; None if that was not measured in the same way."""
+        result = self.comparison["dna-emd"]
+        scale = scale_for(self.comparison.aligned()[0]) if result.weights is None else None
+        if scale is None:
+            return None
+        if self.comparison.shares_images and not self.comparison.paired:  # correction assumes independent sides
+            return Place(scale, result.value, result.value, result.value, f"{figure(result.value)} bins", False)
+        interval = result.interval
+        if interval is None:
+            return None
+        shown = result.overall.debiased_shown
+        text = shown if isinstance(shown, str) else f"{figure(interval.value)} bins"
+        return Place(scale, interval.value, interval.low, interval.high, text, True)
 
     @property
     def classes(self) -> dict[str, Any] | None:
@@ -64,26 +128,35 @@ class Findings:
         return [*sentences, self.classes["sentence"]] if self.classes and self.classes["rows"] else sentences
 
     @property
-    def summary(self) -> str:
-        """One paragraph, for a paper or a pull request."""
-        sides = ", ".join(
-            f"{letter.upper()}: {name} ({images_in_words(self.comparison.num_images[letter])})"
-            for letter, name in zip("ab", self.names, strict=True)
-        )
-        return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
+    def sides(self) -> dict[str, str]:
+        """Name and number of images of ``"a"`` and ``"b"``."""
+        names, counts = self.comparison.names, self.comparison.num_images
+        return {
+            side: images_in_words(counts[side]) if name == side.upper() else f"{name} ({images_in_words(counts[side])})"
+            for side, name in zip("ab", names, strict=True)
+        }
 
     @property
+    def summary(self) -> str:
+        """One paragraph, for a paper or a pull request."""
+        sides = ", ".join(f"{side.upper()}: {text}" for side, text in self.sides.items())
+        return " ".join([f"{sides}.", self.comparison.verdict, *self.sentences, f"({made_with(self.comparison)}.)"])
+
+    @cached_property
     def properties(self) -> list[dict[str, Any]]:
         """Rows of all properties of images, clearest difference first; empty if they were not measured."""
         comparison = self.comparison.properties
         if comparison is None:
             return []
         a, b = comparison.means
+        shares, used, _ = grouped(*comparison.aligned(), GROUPS)
+        heights = (255 * shares / shares.amax((1, 2), keepdim=True)).round().int().tolist()
         p = self.comparison.p_value_of_properties
         rows = []
         for row in comparison.top_neurons(comparison.neurons.total):
             name, place = name_of(row["layer"], row["neuron"]), comparison.neurons.index(row["layer"], row["neuron"])
             values = {side: property_in_words(name, float(means[place])) for side, means in (("a", a), ("b", b))}
             clear = None if row["q"] is None or p is None else row["q"] <= SIGNIFICANT >= p
-            rows.append({"name": name, **values, "higher": row["shift"] > 0, "q": row["q"], "clear": clear})
+            paths = [step_path(side, int(used[place]), 160, 24) for side in heights[place]]
+            rows.append({"name": name, **values, "q": row["q"], "clear": clear, "paths": paths})
         return rows

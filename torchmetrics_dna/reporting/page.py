@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import math
+import re
 from importlib.resources import files
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -17,6 +18,7 @@ from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
     colour_bar,
+    name_within,
     neuron_map,
     small_histograms,
     spikes,
@@ -34,7 +36,8 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting.scored import Scored
 
 _TOP = 12  # neurons whose histograms are shown at once
-_PICTURES = 8  # at either end
+_PICTURES = 8  # of a side
+_TICKS = 5  # of an axis
 _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
 
@@ -48,21 +51,27 @@ def as_html(findings: Findings) -> str:
     # within each layer, neurons that differ most come first
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
     script = files(_HERE).joinpath("page.js").read_text(encoding="utf-8")
+    headline, figures = comparison.headline_and_figures
     return (
         environment()
         .get_template("page.html")
         .render(
             findings=findings,
             comparison=comparison,
-            names=dict(zip("ab", findings.names, strict=True)),
+            names=dict(zip("ab", comparison.names, strict=True)),
+            headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
+            figures=figures,
+            strips=findings.strips,
+            scale=_scale(findings),
+            explained=bool(findings.explanation.changes),
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
-            largest_layer=max(figure.value for figure in comparison["dna-emd"].layers.values()),
+            axis=_axis(comparison),
             map=_map(comparison, order),
             colour_bar=colour_bar(),
             data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
             top=_top(comparison, histograms, spike_texts),
-            sides=[_side(side, scored) for side, scored in findings.scored.items()],
+            sides=[_side(side, scored) for side, scored in findings.scored.items()] if findings.may_differ else [],
             unreadable=comparison.unreadable[:_NAMED],
             settings=describe_settings(comparison, a, findings.settings),
             style=styles("page.css", "cards.css"),
@@ -70,6 +79,38 @@ def as_html(findings: Findings) -> str:
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
         )
     )
+
+
+def _scale(findings: Findings) -> dict[str, Any] | None:
+    """Return the scale of known changes with its largest value and its texts, or None."""
+    place = findings.place_on_scale
+    if place is None:
+        return None
+    marks, scale = place.scale.marks, place.scale
+    largest = max(place.high, *(mark.most for mark in marks))
+    as_it_is = "" if place.is_debiased else " dna-emd is shown as it is, since the sets share images."
+    note = (
+        f"Known changes of photographs on the same scale: means and ranges of {scale.num_draws} draws of"
+        f" {scale.images}.{as_it_is}"
+    )
+    texts = {"shown": place.shown, "label": place.sentence, "note": note}
+    return {
+        "marks": marks,
+        "value": place.value,
+        "low": place.low,
+        "high": place.high,
+        "largest": 1.06 * largest,
+        **texts,
+    }
+
+
+def _axis(comparison: Comparison) -> dict[str, Any]:
+    """Return round ticks from 0, and the end of the axis, for the distance of each layer."""
+    layers = comparison.of_grain("neuron", "layer")[0].layers.values()
+    largest = max((figure.interval.high if figure.interval else figure.value) for figure in layers) or 1.0
+    power = 10 ** math.floor(math.log10(largest))
+    step = next(step for step in (0.2 * power, 0.5 * power, power, 2 * power, 5 * power) if largest / step <= _TICKS)
+    return {"ticks": [step * i for i in range(int(largest / step) + 1)], "largest": 1.04 * largest}
 
 
 def _map(comparison: Comparison, order: Tensor) -> dict[str, Any]:
@@ -142,24 +183,10 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[
 
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
-    """Return the images of a side that are most and least like the other side."""
-    folder = f"{Path(scored.images.label)}/"
-    most, least = (
-        [
-            {
-                "name": scored.names[position].removeprefix(folder),
-                "score": float(scored.scores[position]),
-                "picture": thumbnail(scored.images[scored.numbers[position]]),
-            }
-            for position in positions
-        ]
-        for positions in scored.ends(_PICTURES)
-    )
-    return {
-        "letter": side.upper(),
-        "other": "B" if side == "a" else "A",
-        "count": len(scored.names),
-        "whole": len(scored.images),
-        "median": float(scored.scores.median()),
-        "groups": {"Most like": most, "Least like": least},
-    }
+    """Return the images of a side that are least like the other side."""
+    images = []
+    for place in scored.least_like(_PICTURES):
+        name = name_within(scored.images, scored.names[place])
+        picture = thumbnail(scored.images[scored.numbers[place]])
+        images.append({"name": name, "parts": re.findall(r"[^/_.-]*[/_.-]?", name), "picture": picture})
+    return {"letter": side, "count": len(scored.names), "whole": len(scored.images), "images": images}

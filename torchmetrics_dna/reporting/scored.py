@@ -43,8 +43,6 @@ class Scored:
         names, numbers = ([values[i] for i in order.tolist()] for values in (measured.names, measured.numbers))
         return cls(images, names, numbers, scores[order])
 
-    def ends(self, most: int) -> tuple[list[int], list[int]]:
-        """Return positions of the images most like the other side, and of those least like it, least first."""
-        places = list(range(len(self.names)))
-        half = (len(places) + 1) // 2
-        return places[:half][:most], places[half:][::-1][:most]
+    def least_like(self, most: int) -> list[int]:
+        """Return positions of the images least like the other side, those first."""
+        return list(range(len(self.names)))[::-1][:most]

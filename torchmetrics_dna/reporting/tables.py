@@ -1,4 +1,4 @@
-"""Tables of a comparison: its distances, its layers, and the neurons that differ most."""
+"""Tables of a comparison: its layers, and the neurons that differ most."""
 
 from __future__ import annotations
 
@@ -12,16 +12,6 @@ from torchmetrics_dna.reporting.words import clearly
 if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.files.tables import Cell
-
-
-def distances_table(comparison: Comparison) -> Table:
-    """Return a table of the distances, each with its interval and test."""
-    rows: list[list[Cell]] = []
-    for name, result in comparison.items():
-        figure, chance = result.overall, None if result.evidence is None else result.evidence.null
-        evidence = [figure.debiased_shown, figure.ends, chance, p_figure(figure.p_value)]
-        rows.append([name, figure.value, *evidence, comparison.about(result)])
-    return Table(["distance", "value", "without noise", "interval", "by chance", "p", "unit"], rows)
 
 
 def layers_table(comparison: Comparison) -> Table:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.files.tables import Table, escaped_markdown
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.reporting.cards import describe_card
-from torchmetrics_dna.reporting.tables import distances_table, layers_table, neurons_table
+from torchmetrics_dna.reporting.tables import layers_table, neurons_table
 from torchmetrics_dna.reporting.words import describe_settings
 
 if TYPE_CHECKING:
@@ -17,20 +17,21 @@ if TYPE_CHECKING:
 
 def as_markdown(findings: Findings) -> str:
     """Render a report as Markdown: the words and tables of the page, without pictures."""
-    comparison, num_images = findings.comparison, findings.comparison.num_images
-    a, b = map(escaped_markdown, findings.names)
+    comparison, sides = findings.comparison, map(escaped_markdown, findings.sides.values())
     settings = describe_settings(comparison, comparison.aligned()[0], findings.settings)
+    headline, figures = map(escaped_markdown, comparison.headline_and_figures)
+    place = findings.place_on_scale
     parts = [
-        "# What differs between A and B?",
-        f"A: {a} ({num_images['a']:,} images)  \nB: {b} ({num_images['b']:,} images)",
-        f"**{escaped_markdown(comparison.verdict)}**",
-        *map(escaped_markdown, findings.sentences),
+        f"# {headline}",
+        "A: {}  \nB: {}".format(*sides),
+        *filter(None, [figures, place and escaped_markdown(place.sentence)]),
+        *([escaped_markdown(findings.classes["sentence"])] if findings.classes else []),
         *(f"Note: {escaped_markdown(notice)}." for notice in comparison.notices),
-        "## Is it real, and how large?",
-        distances_table(comparison).markdown(),
-        *_words(findings),
+        *_properties(findings),
         "## Where in the network",
         layers_table(comparison).markdown(),
+        "## Over all layers",
+        comparison.table.markdown(),
         "## Which neurons",
         neurons_table(comparison).markdown(),
         "## What was done",
@@ -43,11 +44,13 @@ def as_markdown(findings: Findings) -> str:
 def as_json(findings: Findings) -> str:
     """Render a report as json: that of ``compare`` with the summary, classes, cards and settings."""
     comparison, classes, cards = findings.comparison, findings.classes, findings.cards
+    place = findings.place_on_scale
     record = {
         "summary": findings.summary,
         "sentences": findings.sentences,
-        "names": dict(zip("ab", findings.names, strict=True)),
+        "names": dict(zip("ab", comparison.names, strict=True)),
         **comparison.to_dict(),
+        "scale": [mark._asdict() for mark in place.scale.marks] if place else [],
         "classes": classes and classes["rows"],
         "cards": [describe_card(card) for card in cards.cards] if cards else [],
         "settings": describe_settings(comparison, comparison.aligned()[0], findings.settings),
@@ -55,11 +58,11 @@ def as_json(findings: Findings) -> str:
     return json.dumps(record, indent=2, ensure_ascii=False) + "\n"
 
 
-def _words(findings: Findings) -> list[str]:
+def _properties(findings: Findings) -> list[str]:
     """Return the section on properties of images that differ, or nothing."""
     rows = [
         [row["name"], row["a"], row["b"], p_figure(row["q"])]
         for row in findings.properties
-        if row["clear"] is not False
+        if row["clear"]
     ]
-    return ["## What differs, in words", Table(["property of images", "A", "B", "q"], rows).markdown()] if rows else []
+    return ["## What differs", Table(["property of images", "A", "B", "q"], rows).markdown()] if rows else []

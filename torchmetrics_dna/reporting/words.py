@@ -68,5 +68,4 @@ def describe_settings(comparison: Comparison, dna: HistogramDNA, more: Mapping[s
         "weights of neurons": weights,
         "made": f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC",
         "made by": f"torchmetrics-dna {__version__}, {versions}, Python {platform.python_version()}",
-        "made on": platform.platform(),
     }

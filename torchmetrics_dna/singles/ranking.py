@@ -8,16 +8,18 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, percent
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.plots import plot_ranking
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.dna.features import Features
@@ -27,6 +29,17 @@ if TYPE_CHECKING:
 
 Score = Literal["outlier", "local", "contrast", "distance"]
 WORST_FIRST = ("outlier", "local")
+_SHOWN = 10  # images, in a notebook
+# columns of the table, in order
+_COLUMNS = {
+    "rank": "rank",
+    "score": "score",
+    "dna_emd": "dna-emd",
+    "share_worse": "worse",
+    "image": "image",
+    "nearest_ratio": "ratio",
+    "nearest": "nearest",
+}
 _BEYOND = 0.05  # share of the reference's own images beyond which images are counted
 
 
@@ -166,6 +179,24 @@ class Ranking:
             return (ranked[::-1] if self.worst_first else ranked)[:top]
         return ranked
 
+    def table(self, rows: Sequence[Mapping[str, Any]] | None = None) -> Table:
+        """Return a table of images.
+
+        Args:
+            rows: Rows of :meth:`rows`; by default all.
+
+        """
+        records = self.rows() if rows is None else rows
+        header = [name for key, name in _COLUMNS.items() if key in records[0]]
+        if self.score == "distance":
+            header[1] = "dna-emd"
+        cells = [[_cell(key, record[key]) for key in _COLUMNS if key in record] for record in records]
+        return Table(header, cells, f"{images_in_words(len(self.names))} {self.question}")
+
+    def plot(self, columns: int = 8, maps: bool = False) -> Any:
+        """Plot a contact sheet, see :func:`~torchmetrics_dna.plots.plot_ranking`."""
+        return plot_ranking(self, columns, maps)
+
     def precision_recall(self, relevant: Sequence[bool]) -> tuple[Tensor, Tensor, float]:
         """Compute the precision-recall curve of the ranking for relevant images.
 
@@ -191,7 +222,16 @@ class Ranking:
         precision, recall, _ = classification.binary_precision_recall_curve(closeness, truth)
         return precision, recall, float(classification.binary_average_precision(closeness, truth))
 
+    def _repr_html_(self) -> str:
+        return notebook_html("; ".join(self.notices), self.table(self.rows()[:_SHOWN]))
+
     def __repr__(self) -> str:
         first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))
         unit = "" if self.worst_first else " bins"
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
+
+
+def _cell(key: str, value: Any) -> Any:
+    if key == "share_worse":
+        return f"{value:4.0%}"
+    return f"{value:.3g}" if isinstance(value, float) else value
