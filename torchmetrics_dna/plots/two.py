@@ -209,7 +209,8 @@ def plot_histograms(
 def _pair(axis: Any, comparison: Any, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
     index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
-    shares, used, ends = (values[0] for values in grouped(*comparison.aligned([index]), 40))
+    a, b = comparison.aligned([index])
+    shares, used, ends = (values[0] for values in grouped(a, b, 40))
     low, high = ends.tolist()
     edges = np.linspace(low, high, int(used) + 1)
     for share, name, (colour, _), style in zip(

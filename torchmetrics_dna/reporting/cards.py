@@ -85,7 +85,8 @@ def look_different(card: Card, pictures: Pictures) -> bool:
 
 
 def _has_name(card: Card) -> bool:
-    return any(neuron.name != str(neuron.neuron) for neuron in (card, *card.others))
+    names = [(card.name, card.neuron), *((other.name, other.neuron) for other in card.others)]
+    return any(name != str(number) for name, number in names)
 
 
 def _how(cards: Cards) -> str:

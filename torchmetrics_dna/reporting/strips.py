@@ -98,7 +98,8 @@ def _difference(a: Pixels, b: Pixels) -> Pixels:
         np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BICUBIC), dtype=int)
         for image in (a, b)
     ]
-    return np.abs(resized[1] - resized[0]).astype(np.uint8)
+    difference: Pixels = np.abs(resized[1] - resized[0]).astype(np.uint8)
+    return difference
 
 
 def _gain(differences: Sequence[NDArray[Any]]) -> int:

@@ -60,9 +60,5 @@ def as_json(findings: Findings) -> str:
 
 def _properties(findings: Findings) -> list[str]:
     """Return the section on properties of images that differ, or nothing."""
-    rows = [
-        [row["name"], row["a"], row["b"], p_figure(row["q"])]
-        for row in findings.properties
-        if row["clear"]
-    ]
+    rows = [[row["name"], row["a"], row["b"], p_figure(row["q"])] for row in findings.properties if row["clear"]]
     return ["## What differs", Table(["property of images", "A", "B", "q"], rows).markdown()] if rows else []
