@@ -18,7 +18,7 @@ from PIL import Image
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.demo import blur, jpeg, photographs
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.evidence import Evidence
 from torchmetrics_dna.dna.scale import scale_for
@@ -345,9 +345,9 @@ def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
     assert scale_for(compare(PHOTOS[:2], BLURRED[:2], DNAExtractor(crop="center")).aligned()[0]) is None
 
 
-def test_copies_are_placed_by_the_plain_distance(folders: tuple[Path, Path]) -> None:
+def test_copies_are_placed_by_the_plain_distance() -> None:
     """The correction for noise takes too much from sets that share images."""
-    copies = compare(PHOTOS, [np.clip(photo.astype(int) + 9, 0, 255).astype(np.uint8) for photo in PHOTOS])
+    copies = compare(PHOTOS, [jpeg(photo, strength=1) for photo in PHOTOS])
     place = Findings(copies, {}, None, {}).place_on_scale
     assert copies.shares_images
     assert (place.value, place.is_debiased) == (copies["dna-emd"].value, False)
