@@ -52,7 +52,9 @@ def test_a_set_must_be_shown_to_be_near(
         assert code == (not passes)
         assert (p <= 0.05) is passes
         assert line.startswith("Passed" if passes else "Failed")
-        assert float(re.search(r"more has p (?:= |≤ )([0-9.]+[0-9])", line)[1]) == pytest.approx(max(p, 0.001), rel=0.06)
+        assert float(re.search(r"more has p (?:= |≤ )([0-9.]+[0-9])", line)[1]) == pytest.approx(
+            max(p, 0.001), rel=0.06
+        )
     code, line = outcome(sets, monkeypatch, capsys, "near", "far", "--fail-unless-below", f"{limits[0]:.9g}")
     assert (code, "far" in line) == (1, True)
 

@@ -146,6 +146,7 @@ class DNAExtractor(Shareable):
         # bypasses __setattr__, so that torch does not register it as a submodule
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
+        self._memory_format = torch.contiguous_format  # of images and of convolution weights
         self._known_weights: tuple[Any, str] | None = None  # fingerprint, digest
         self._submodules = built.submodules
         self._projections = Projections.of(built.outputs, projections, projection_seed)
@@ -265,6 +266,8 @@ class DNAExtractor(Shareable):
         imgs = imgs.expand(-1, self._channels, -1, -1)  # repeats grey channels
         if self.device != imgs.device:  # another owner may have moved it
             self.network.to(imgs.device)
+        if self._own and self._compiled is None:
+            self._arrange(imgs.device)
         with evaluating(self.network, forever=self._own), torch.inference_mode():
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
@@ -280,6 +283,17 @@ class DNAExtractor(Shareable):
                     " first tried with; give the extractor an `input_size`"
                 )
         return parts
+
+    def _arrange(self, device: torch.device) -> None:
+        """Arrange a named network's weights: channels last on the CPU, where convolutions are then a quarter faster.
+
+        A user's module stays as it is, since it may take views of activations that channels last do not have.
+        """
+        memory_format = torch.channels_last if device.type == "cpu" else torch.contiguous_format
+        if memory_format is not self._memory_format:
+            with torch.inference_mode(False):  # or weights would be fit for inference alone
+                self.network.to(memory_format=memory_format)
+            self._memory_format = memory_format
 
     def _run_or_nan(self, imgs: Tensor) -> list[dict[str, Tensor]]:
         return or_nan(self._run(imgs), in_unit_range(imgs))
