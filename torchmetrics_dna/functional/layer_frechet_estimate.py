@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 TENTHS, HALVINGS = 10, 2  # parts that are left out one by one, and ways to halve a sample
 _ROWS = 4096  # images at a time in float64
+_ROUNDING = 1e-10  # relative to the variance of all neurons; a smaller bias is 0 up to rounding
 
 
 class FrechetEstimate(NamedTuple):
@@ -36,8 +37,9 @@ class FrechetEstimate(NamedTuple):
 
     @property
     def debiased(self) -> Tensor:
-        """fd between the populations: ``value - bias``; negative if nothing is left of a small distance."""
-        return self.value - self.bias
+        """Fd between the populations: ``value - bias``; negative if nothing is left of a small distance."""
+        debiased: Tensor = self.value - self.bias
+        return debiased
 
     @property
     def standard_error(self) -> Tensor:
@@ -89,30 +91,22 @@ def layer_frechet_estimate(
 
     """
     sides = [
-        _Sample(side, of_side) if isinstance(side, Tensor) else _Exact(*side)
+        _Sample(side, of_side) if isinstance(side, Tensor) else (side[0].double(), side[1].double())
         for side, of_side in zip((a, b), folds, strict=True)
     ]
     samples = [side for side in sides if isinstance(side, _Sample)]
     if not samples:
         raise ValueError("Expected features of one side at least, but got means and covariances only; give images")
-    moments = [side.moments() for side in sides]
+    moments = [side.moments() if isinstance(side, _Sample) else side for side in sides]
     value = layer_frechet_distance(*moments[0], *moments[1])
-    for sample, own, other in zip(sides, moments, moments[::-1], strict=True):
-        if isinstance(sample, _Sample):
-            sample.influence = _influence(sample, own, other)
+    for side, own, other in zip(sides, moments, moments[::-1], strict=True):
+        if isinstance(side, _Sample):
+            side.influence = _influence(side, own, other)
     bias = _bias(value, sides, samples)
+    variance = sum(cov.trace() for _, cov in moments)
+    bias = torch.where(bias.abs() > _ROUNDING * variance, bias, 0)
     influences = [side.influence if isinstance(side, _Sample) else None for side in sides]
     return FrechetEstimate(value, bias, (influences[0], influences[1]))
-
-
-class _Exact:
-    """Side whose mean and covariance are not estimated."""
-
-    def __init__(self, mean: Tensor, cov: Tensor) -> None:
-        self._moments = mean.double(), cov.double()
-
-    def moments(self, left_out: Tensor | None = None) -> Moments:
-        return self._moments
 
 
 class _Sample:
@@ -157,7 +151,8 @@ class _Sample:
 
     def chunks(self, rows: Tensor | slice = slice(None)) -> Iterator[Tensor]:
         """Yield the features of some images in float64, a few thousand at a time."""
-        return (chunk.double() for chunk in self.features[rows].split(_ROWS))
+        features = self.features[rows]
+        return (features[i : i + _ROWS].double() for i in range(0, len(features), _ROWS))
 
     def _sums_of(self, rows: Tensor | slice) -> tuple[int, Tensor, Tensor]:
         """Return the number of some images, and the sums of their features and of products of these."""
@@ -186,7 +181,7 @@ def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
     return influence - influence.mean()
 
 
-def _bias(value: Tensor, sides: list[_Sample | _Exact], samples: list[_Sample]) -> Tensor:
+def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
     """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x."""
     tenths = [[sample.tenth == k for sample in samples] for k in range(TENTHS)]
     halves = [[sample.halves(way) == k for sample in samples] for way in range(HALVINGS) for k in range(2)]
@@ -197,7 +192,7 @@ def _bias(value: Tensor, sides: list[_Sample | _Exact], samples: list[_Sample]) 
             if not all(mask.any() for mask in masks):
                 continue
             left_out = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
-            moments = [side.moments(left_out.get(id(side))) for side in sides]
+            moments = [side.moments(left_out[id(side)]) if isinstance(side, _Sample) else side for side in sides]
             kept = [int((~mask).sum()) for mask in masks]
             # the change that influences foretell has mean 0, and would add noise
             linear = sum(-sample.influence[m].sum() / n for sample, m, n in zip(samples, masks, kept, strict=True))
@@ -206,4 +201,5 @@ def _bias(value: Tensor, sides: list[_Sample | _Exact], samples: list[_Sample]) 
         x = torch.tensor(shares, dtype=torch.float64)
         rises.append(torch.stack(curvatures).mean())
         terms.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))
-    return torch.linalg.solve(torch.stack(terms).to(value), torch.stack(rises)).sum()
+    bias: Tensor = torch.linalg.solve(torch.stack(terms).to(value), torch.stack(rises)).sum()
+    return bias

@@ -43,8 +43,8 @@ def plan_for(neurons: Neurons, num_images: Sequence[int], *, tested: bool = True
     if lacking:
         scope = f"of {_named(lacking)} and of the whole" if debiased else "here"
         limits.append(
-            f"fd has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each neuron,"
-            f" {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
+            f"fd has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
+            f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
     seconds = _DISTANCES * _SECONDS * sum(neurons[layer] ** 3 for layer in debiased)
     if seconds > _LONGEST_ESTIMATE:
