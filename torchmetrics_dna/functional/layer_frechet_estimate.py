@@ -134,12 +134,9 @@ class _Sample:
         self.features = features
         # centred to avoid cancellation in products; tenths are pairs of folds, which both halvings cross or keep whole
         self._centre = features.mean(0, dtype=torch.float64)
-        self.tenth, self._halves = numbers // 2 % TENTHS, (numbers % 2, numbers // 2 % 2)
+        self.tenth: Tensor = numbers // 2 % TENTHS
+        self.halves: tuple[Tensor, ...] = (numbers % 2, numbers // 2 % 2)
         self._sums = self._sums_of(slice(None))
-
-    def halves(self, halving: int) -> Tensor:
-        """Return the half of each image, 0 or 1."""
-        return self._halves[halving]
 
     def moments(self, left_out: Tensor | None = None) -> Moments:
         """Return the mean and unbiased covariance without the images of a mask."""
@@ -184,7 +181,7 @@ def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
 def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
     """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x."""
     tenths = [[sample.tenth == k for sample in samples] for k in range(TENTHS)]
-    halves = [[sample.halves(way) == k for sample in samples] for way in range(HALVINGS) for k in range(2)]
+    halves = [[sample.halves[way] == k for sample in samples] for way in range(HALVINGS) for k in range(2)]
     rises, terms = [], []
     for parts in (tenths, halves):
         curvatures, shares = [], []
