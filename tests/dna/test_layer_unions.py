@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.stats
 import torch
 from numpy.typing import NDArray
 from pixel_sets import EXTRACTOR, A, B
 from scipy.linalg import sqrtm
 from torch import Tensor
 
-from torchmetrics_dna import DNAExtractor, compare
+from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.functional import layer_frechet_distance
+from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
+from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.dna.load import load_dna
+from torchmetrics_dna.functional import layer_frechet_distance, layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import relabelings
+from torchmetrics_dna.functional.student import student_quantile
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.neurons import Neurons
@@ -67,18 +73,43 @@ def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
     return sides, folds, found, value
 
 
-def test_the_jackknife_against_the_formula() -> None:
+def test_noise_is_that_of_the_estimate_of_each_layer() -> None:
     sides, folds, found, value = two_sides()
-    bias = 0
-    for side in (0, 1):
-        for k, size in enumerate(SIZES):
-            rest = list(sides)
-            rest[side] = sides[side][folds != k]
-            bias = bias + (1 - size / 23) * (fd(*rest) - value)
-    np.testing.assert_allclose(found.layers, np.maximum(0, value - bias), rtol=1e-6)
-    assert found.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-6)
+    estimates = [
+        layer_frechet_estimate(*(torch.from_numpy(side[:, rows]) for side in sides), (torch.from_numpy(folds),) * 2)
+        for rows in NEURONS.slices.values()
+    ]
+    left = [plain - float(estimate.bias) for plain, estimate in zip(value, estimates, strict=True)]
+    np.testing.assert_allclose(found.layers, np.maximum(0, left), rtol=1e-6)
+    assert found.jackknife.left == pytest.approx(np.mean(left), rel=1e-6)
+    by_side = [np.mean(phi, 0) for phi in zip(*(estimate.influences for estimate in estimates), strict=True)]
+    assert found.jackknife.variance == pytest.approx(sum(phi.var(ddof=1) / len(phi) for phi in by_side), rel=1e-6)
     assert found.interval.low <= found.debiased <= found.interval.high
     assert torch.equal(found.neurons, found.layers)
+
+
+def test_images_that_belong_together_count_once() -> None:
+    """Twelve images, each of them ten times: the error is that of twelve, and not of 120."""
+    images = np.repeat(colours(12), 10, 0)
+    reference = colours(30) * 0.9
+    moments = [torch.from_numpy(x) for x in (reference.mean(0), np.cov(reference[:, :3].T), np.cov(reference[:, 3:].T))]
+    cov = {"colour": moments[1], "light": moments[2].reshape(1, 1)}
+    exact = LayerGaussianDNA(moments[0], cov, NEURONS, 0, "colours")
+    side, folds = features_of(images, np.repeat(np.arange(12), 10))
+    variances = []
+    for by_fold in (True, False):
+        plan = plan_for(NEURONS, [120], tested=False, by_fold=by_fold)
+        found = weigh_evidence(torch.zeros(2), DISTANCES["fd"].unions(exact, side, (None, folds), plan))
+        assert found.test is None
+        variances.append(found.jackknife.variance)
+        estimates = [
+            layer_frechet_estimate(tuple(exact.by_layer()[layer]), side.select([layer]).values, (None, folds))
+            for layer in NEURONS
+        ]
+        phi = np.mean([estimate.influences[1] for estimate in estimates], 0)
+        units = phi.reshape(12, 10).mean(1) if by_fold else phi
+        assert variances[-1] == pytest.approx(units.var(ddof=1) / len(units), rel=1e-6)
+    assert variances[0] == pytest.approx(variances[1] * 119 / 11, rel=1e-6)
 
 
 def test_the_permutation_test_against_one_written_out() -> None:
@@ -114,18 +145,19 @@ def test_copies_of_one_set() -> None:
 @pytest.mark.parametrize(
     ("widths", "num_images", "tested", "debiased", "told"),
     [
-        ({"a": 20, "b": 30}, (60, 60), True, ("a", "b"), []),
-        ({"a": 20, "b": 30}, (60, 40), True, ("a",), ["value without noise of b and of the whole: .* 60 .* are 40"]),
-        ({"a": 20, "b": 30}, (39, 39), True, (), ["value without noise here: that takes 2 images .* 60 .* are 39"]),
+        ({"a": 20, "b": 30}, (90, 90), True, ("a", "b"), []),
+        ({"a": 20, "b": 30}, (90, 60), True, ("a",), ["no interval of b and of the whole: .* 90 .* are 60"]),
+        ({"a": 20, "b": 30}, (59, 59), True, (), ["no interval here: that takes 3 images .* 90 .* are 59"]),
         (
             {"a": 20},
-            (61, 40),
+            (91, 60),
             False,
             ("a",),
-            ["no test .* of 40 and 61 images finds too much; .* or test dna-emd"],
+            ["no test .* of 60 and 91 images finds too much; .* or test dna-emd"],
         ),
-        ({"a": 1280}, (2560, 2560), False, ("a",), ["no test .* take about 210 s; .* at most 464 images"]),
-        ({"a": 2048}, (4096, 4096), False, (), ["no test here", "since that would take about 176 s; watch"]),
+        ({"a": 1280}, (3840, 3840), False, ("a",), ["no test .* take about 210 s; .* at most 464 images"]),
+        ({"a": 2048}, (6144, 6144), False, ("a",), ["no test here"]),
+        ({"a": 4096}, (12288, 12288), False, (), ["no test here", "since that would take about 790 s; watch"]),
         ({"a": 10}, (10**8, 10**8), False, (), ["no test and no value without noise .*, since that keeps 10 numbers"]),
     ],
 )
@@ -139,10 +171,10 @@ def test_what_would_be_wrong_or_too_dear_is_refused(
 
 
 def test_compare_says_what_it_can_and_what_it_can_not() -> None:
-    photos = photographs(44)
-    blurred = [blur(photo, strength=6) for photo in photos[:34]]
+    photos = photographs(60)
+    blurred = [blur(photo, strength=6) for photo in photos[:50]]
     extractor = DNAExtractor(layers=["block_0", "block_5"])  # 16 and 192 neurons
-    found = compare(photos[:34], blurred, extractor, metrics=["fd"])
+    found = compare(photos[:50], blurred, extractor, metrics=["fd"])
     assert found.p_value == found["fd"].p_value <= 0.05
     assert min(found["fd"].layers[layer].p_value for layer in found.neurons) == found.p_value
     assert (found["fd"].debiased, found["fd"].layers["block_5"].debiased, found.interval) == (None, None, None)
@@ -151,13 +183,13 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     assert (told["fd_debiased"], told["p_values"]["fd"]) == (None, found.p_value)
     assert told["layers"]["block_0"]["fd_debiased"] == found["fd"].layers["block_0"].debiased
     assert [line for line in found.notices if line.startswith("fd")] == [
-        "fd has no value without noise of block_5 and of the whole: that takes 2 images a side for each neuron of a"
-        " layer, 384 for the widest, but there are 34"
+        "fd has no value without noise and no interval of block_5 and of the whole: that takes 3 images a side for each"
+        " neuron, 576 for the widest, but there are 50"
     ]
     assert "without noise" in [text.get_text() for text in plot_layers(found).axes[0].get_legend().get_texts()]
     uneven = compare(photos, blurred[:16], extractor, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
-    assert any("no test here, since a test of 16 and 44 images" in line for line in uneven.notices)
+    assert any("no test here, since a test of 16 and 60 images" in line for line in uneven.notices)
     assert uneven["fd"].value > 0
 
 
@@ -167,6 +199,45 @@ def test_spatial_means_are_kept_only_for_fd_with_folds() -> None:
     assert (plain["fd"].evidence, plain.notices) == (None, [])
     few = compare(A[:4], B[:4], EXTRACTOR, metrics=["fd"])
     assert (few["fd"].evidence, [line for line in few.notices if line.startswith("fd")]) == (None, [])
+
+
+def test_published_statistics_give_an_error_bar(tmp_path: Path) -> None:
+    extractor = DNAExtractor(layers=["block_0"])
+    photos = photographs(150)
+    save_fid_statistics(make_dna(photos[:50], extractor, kind="layer-gaussian"), tmp_path / "real.npz")
+    sets = {"blurred": [blur(photo, strength=2) for photo in photos[50:100]], "dark": [p // 2 for p in photos[100:]]}
+    found = compare(tmp_path / "real.npz", sets, extractor, metrics=["fd"])
+    reference = load_dna(tmp_path / "real.npz")
+    estimates = {}
+    for name, images in sets.items():
+        features = torch.cat(
+            [extractor(torch.from_numpy(p.copy()).permute(2, 0, 1)[None])["block_0"].mean((2, 3)) for p in images]
+        )
+        estimate = layer_frechet_estimate((reference.mean, *reference.cov.values()), features)
+        figure, interval = found[name]["fd"].overall, found[name]["fd"].interval
+        assert figure.value == pytest.approx(float(estimate.value), rel=1e-4)
+        assert figure.p_value is None
+        reach = student_quantile(0.975, 49) * float(estimate.standard_error)
+        left = found[name]["fd"].evidence.jackknife.left
+        assert interval.high == pytest.approx(left + reach, rel=1e-4)
+        assert interval.low == pytest.approx(max(0, left - reach), rel=1e-4)
+        assert not any(line.startswith("fd") for line in found[name].notices)
+        estimates[name] = left, float(estimate.standard_error)
+    (near, near_error), (far, far_error) = sorted(estimates.values())
+    p = found.p_values[max(sets, key=lambda name: estimates[name])]
+    assert p == pytest.approx(2 * scipy.stats.t.sf((far - near) / np.hypot(near_error, far_error), 98), rel=0.1)
+
+
+def test_the_references_own_images_and_too_few_are_told(tmp_path: Path) -> None:
+    extractor = DNAExtractor(layers=["block_0"])
+    photos = photographs(50)
+    reference = make_dna(photos, extractor, kind="layer-gaussian")
+    own = compare(reference, photos, extractor, metrics=["fd"])
+    assert own["fd"].debiased == 0
+    assert any(re.fullmatch(r"fd is 0, but equal sets of this size give .*; these may be .*", x) for x in own.notices)
+    few = compare(reference, photos[:40], extractor, metrics=["fd"])
+    assert few["fd"].interval is None
+    assert any("takes 3 images a side for each neuron, 48 for the widest, but there are 40" in x for x in few.notices)
 
 
 @pytest.mark.outer
@@ -180,7 +251,7 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
     for picture in [*photos, *(blur(photo, strength=2) for photo in photos)]:
         features.add_(side, [extractor(torch.from_numpy(picture.copy()).permute(2, 0, 1)[None])], 1)
     real, fake = features.value(side).double().split(160)
-    neurons, size, record = extractor.neurons, 60, DISTANCES["fd"]
+    neurons, size, record = extractor.neurons, 75, DISTANCES["fd"]
     generator = torch.Generator().manual_seed(0)
     plan = plan_for(neurons, [size, size])
 

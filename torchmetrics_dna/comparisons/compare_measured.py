@@ -200,6 +200,8 @@ def _unions_by_image(
     if record.unions is None:
         return None
     if record.by_image:
-        has_folds = plan is not None and a.folds is not None and b.folds is not None
-        return record.unions(a.features, b.features, (a.folds, b.folds), plan) if has_folds else None
+        if plan is None or (a.folds is None and b.folds is None):
+            return None
+        sides = [side.dnas["layer-gaussian"] if side.folds is None else side.features for side in (a, b)]
+        return record.unions(*sides, (a.folds, b.folds), plan)
     return None if record.kinds else record.unions(*inputs, (a.folds, b.folds))

@@ -34,6 +34,13 @@ _UNTESTABLE = (
 )
 
 
+def _below_noise(name: str, value: float, debiased: float) -> str:
+    return (
+        f"{name} is {number(value)}, but equal sets of this size give {number(value - debiased)}; these may be the"
+        " reference's own images, or features that hardly vary"
+    )
+
+
 def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
     return (
         f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
@@ -303,6 +310,8 @@ class Result:
         least_p_value = evidence.least_p_value
         if unions.paired and least_p_value is not None and least_p_value > SIGNIFICANT:
             limits = (*limits, _too_few_pairs(len(unions.sizes_a), least_p_value))
+        if self.distance.by_image and any(unions.exact) and evidence.is_below_noise:
+            limits = (*limits, _below_noise(self.distance.name, self.value, evidence.centre))
         return replace(self, evidence=evidence, limits=tuple(limits))
 
     @property

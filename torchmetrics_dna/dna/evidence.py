@@ -124,6 +124,14 @@ class Evidence:
         """Distance corrected for sampling noise; 0 where nothing is left, None without an interval."""
         return None if self.interval is None else self.interval.value
 
+    @property
+    def is_below_noise(self) -> bool:
+        """True if the distance is surely below that of equal sets of independent images (p < 0.001)."""
+        variance = self.jackknife.variance
+        if self.centre >= 0 or isnan(variance):
+            return False
+        return not variance or student_tail(-self.centre / variance**0.5, self.jackknife.freedom) < 0.001
+
     def p_value_of_at_least(self, distance: float) -> float | None:
         """P-value of the hypothesis that the populations are at least so far apart, one-sided.
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.dna.unions import Noise, Unions
 
     Pseudo = tuple[Tensor, Tensor]  # pseudo-values of folds; number of all images divided by those of each fold
 
@@ -63,7 +63,10 @@ class Part:
     @classmethod
     def of(cls, values: Tensor, unions: Unions, power: int, sign: int, weights: Tensor | None) -> Part:
         """Compute the part of the neurons with these absolute weights."""
-        bias, sides = _delete_one(unions, power, weights)
+        if unions.noise is None:
+            bias, sides = _delete_one(unions, power, weights)
+        else:
+            bias, sides = _known_noise(unions.noise(), unions, weights)
         return cls(sign, weights, figures_of(values[None], unions.slices, weights)[0].pow(power) - bias, sides)
 
     def jackknife(self, figure: int) -> Jackknife:
@@ -103,7 +106,7 @@ def _delete_one(
     if unions.paired:  # a fold is left out of both sides at once, so that what its pairs share cancels
         out, sides = torch.eye(len(sides[0]), dtype=torch.bool).repeat(1, 2), sides[:1]
     rows = torch.cat([first[None], first & ~out]), torch.cat([~first[None], ~first & ~out])
-    distances = (unions.jackknifed or unions.distances)(*rows)
+    distances = unions.distances(*rows)
     value, *left = figures_of(distances, unions.slices, weights).pow(power)
     bias = torch.zeros_like(value)
     pseudo_values: list[Pseudo | None] = []
@@ -117,6 +120,22 @@ def _delete_one(
         bias += value - (pseudo / times[:, None]).sum(0)
         pseudo_values.append((pseudo[:, : 1 + len(unions.slices)], times))
     return bias, (pseudo_values[0], None if unions.paired else pseudo_values[1])
+
+
+def _known_noise(
+    noise: Noise, unions: Unions, weights: Tensor | None
+) -> tuple[Tensor, tuple[Pseudo | None, Pseudo | None]]:
+    """Return the bias of all figures, and influences in the place of pseudo-values, whose variance is the same."""
+
+    def figures(influence: Pseudo | None) -> Pseudo | None:
+        if influence is None:
+            return None
+        return figures_of(influence[0], unions.slices, weights)[:, : 1 + len(unions.slices)], influence[1]
+
+    a, b = map(figures, noise.influences)
+    if unions.paired and a is not None and b is not None:  # units of both sides hold the same pairs
+        a, b = (a[0] + b[0], a[1]), None
+    return figures_of(noise.bias[None], unions.slices, weights)[0], (a, b)
 
 
 def variance_of(sides: Sequence[Pseudo]) -> tuple[float, float]:

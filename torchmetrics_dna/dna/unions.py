@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 
@@ -31,6 +31,20 @@ if TYPE_CHECKING:
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
 
 
+class Noise(NamedTuple):
+    """What sampling does to the distances of all columns; NaN where it is unknown.
+
+    Attributes:
+        bias: What noise adds to each distance, float64, shape ``(N,)``.
+        influences: For A and B, the influence of each unit on the distances, ``(units, N)``, and the number of all
+            images divided by those of the unit; None for a side that is taken as exact. Units are images, or folds.
+
+    """
+
+    bias: Tensor
+    influences: tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]
+
+
 @dataclass(frozen=True, eq=False)
 class Unions:
     """Folds of two sides, and the distances between unions of them.
@@ -43,8 +57,8 @@ class Unions:
         sizes_b: Number of images of each non-empty fold of B.
         slices: Columns of each layer.
         exact: True for A, and for B, if it has no folds. A single fold, of images of one group, is not exact.
-        jackknifed: Variant of ``distances`` that is NaN where noise is not proportional to 1/images, so no jackknife
-            removes it; None if there is no such case.
+        noise: Function that returns the :class:`Noise` of the distances; None for a delete-one-fold jackknife of
+            ``distances``.
         num_relabelings: Maximum number of relabelings of a test; 0 for no test, None for the default.
         limits: One line for each part of the evidence that is missing, with the reason.
         shifts: Function of the same masks that returns the signed difference of the means of each neuron, float64,
@@ -59,7 +73,7 @@ class Unions:
     sizes_b: Tensor
     slices: Sequence[slice]
     exact: tuple[bool, bool]
-    jackknifed: Callable[[Tensor, Tensor], Tensor] | None = None
+    noise: Callable[[], Noise] | None = None
     num_relabelings: int | None = None
     limits: tuple[str, ...] = ()
     shifts: Callable[[Tensor, Tensor], Tensor] | None = None
@@ -144,19 +158,23 @@ def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
 def _unions_of_images(
     of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
-    filled = (
+    filled = [
         torch.zeros(side.num_images, dtype=torch.int64) if of_side is None else of_side
         for side, of_side in zip((a, b), folds, strict=True)
-    )
-    numbers, sizes_a, sizes_b = numbered_folds(*filled)
+    ]
+    numbers, sizes_a, sizes_b = numbered_folds(filled[0], filled[1])
     distances = partial(of_unions, torch.cat([a.values, b.values]), numbers, len(sizes_a) + len(sizes_b))
     return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 
-def numbered_folds(a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B."""
+def numbered_folds(a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B.
+
+    A side without images has one fold of size 1.
+    """
     numbers, sizes, first = [], [], 0
-    for folds in (a, b):
+    for of_side in (a, b):
+        folds = torch.zeros(1, dtype=torch.int64) if of_side is None else of_side
         _, number, size = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
         numbers.append(number + first)
         sizes.append(size)

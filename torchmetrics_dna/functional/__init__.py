@@ -5,6 +5,7 @@ from torchmetrics_dna.functional.emd import dna_emd
 from torchmetrics_dna.functional.frechet import dna_frechet
 from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
+from torchmetrics_dna.functional.layer_frechet_estimate import FrechetEstimate, layer_frechet_estimate
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
 from torchmetrics_dna.functional.neighbours import prdc
@@ -13,6 +14,7 @@ from torchmetrics_dna.functional.realism_map import dna_realism_map
 from torchmetrics_dna.functional.sensitivity import learn_neuron_weights, select_neurons, sensitivity_deviation
 
 __all__ = [
+    "FrechetEstimate",
     "activation_histogram",
     "cmmd",
     "dna_emd",
@@ -21,6 +23,7 @@ __all__ = [
     "dna_realism_map",
     "heat",
     "layer_frechet_distance",
+    "layer_frechet_estimate",
     "learn_neuron_weights",
     "mind",
     "prdc",

@@ -54,7 +54,7 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
         squares = torch.linalg.eigvalsh(root_a.T @ cov_b @ root_a).clamp(min=0)
         distance: Tensor = spread - 2 * squares.sqrt().sum()
         # n rounding errors add up like a random walk
-        error = _rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
+        error = eigenvalue_rounding(cov_a) / n**0.5 * cov_a.norm() * cov_b.norm() * squares.rsqrt().sum()
         if error <= _TOLERANCE * distance:
             return distance.clamp(min=0)
     distance = spread - 2 * torch.linalg.svdvals(root_a.T @ _root(cov_b)).sum()
@@ -63,20 +63,20 @@ def layer_frechet_distance(mean_a: Tensor, cov_a: Tensor, mean_b: Tensor, cov_b:
 
 def _root(cov: Tensor) -> Tensor:
     """Return R with ``R @ R.T = cov``, without columns of rounding, by the cheapest exact method."""
-    rounding = _rounding(cov)
+    rounding = eigenvalue_rounding(cov)
     for method in (_cholesky, _few_columns):
         root = method(cov, rounding)
         if root is not None:
             return root
-    return _eigen_root(cov, rounding)[0]
+    return eigen_root(cov, rounding)[0]
 
 
-def _rounding(cov: Tensor) -> float:
+def eigenvalue_rounding(cov: Tensor) -> float:
     """Return an upper bound on the rounding error of eigenvalues, relative to the largest."""
     return len(cov) * torch.finfo(cov.dtype).eps
 
 
-def _eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
+def eigen_root(cov: Tensor, rounding: float) -> tuple[Tensor, Tensor]:
     """Return a root with a column for each eigenvalue above rounding, and the rounding error of eigenvalues."""
     values, vectors = torch.linalg.eigh(cov)
     noise = values.abs().max() * rounding
@@ -106,7 +106,7 @@ def _few_columns(cov: Tensor, rounding: float) -> Tensor | None:
     basis = torch.linalg.qr(cov @ directions.to(cov.device)).Q
     image = cov @ basis
     inner = basis.T @ image
-    root, noise = _eigen_root((inner + inner.T) / 2, rounding)
+    root, noise = eigen_root((inner + inner.T) / 2, rounding)
     missed = torch.maximum(cov.trace() - inner.trace(), (image - basis @ inner).norm())
     # without spare directions, they may not span the range
     if missed > noise or root.shape[1] > n // 4 - _SPARE:

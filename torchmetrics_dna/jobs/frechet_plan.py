@@ -5,26 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from torchmetrics_dna.dna.layer_unions import NUM_RELABELINGS, Plan
-from torchmetrics_dna.functional.permutation import NUM_FOLDS, UNEQUAL
+from torchmetrics_dna.functional.layer_frechet_estimate import HALVINGS, TENTHS
+from torchmetrics_dna.functional.permutation import UNEQUAL
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.neurons.index import Neurons
 
-_IMAGES = 2  # of a side per neuron of a layer; with fewer, noise does not yet fall with 1/images
+_IMAGES = 3  # of a side per neuron of a layer; with fewer, intervals cover too little
 _SECONDS = 5e-10  # of one core per unit of work, which is the sum over layers of the cube of the matrix size
-_LONGEST_TEST, _LONGEST_JACKKNIFE = 10, 60  # seconds; a jackknife is of thousands of images, which take longer
+_DISTANCES = 1 + TENTHS + 2 * HALVINGS + 2 * 4  # of an estimate; eigenvectors of two matrices take four times as long
+_LONGEST_TEST, _LONGEST_ESTIMATE = 10, 120  # seconds; an estimate is of thousands of images, which take longer
 _BYTES = 1 << 30  # of spatial means of both sides
 
 
-def plan_for(neurons: Neurons, num_images: Sequence[int], num_folds: int = NUM_FOLDS) -> Plan:
+def plan_for(neurons: Neurons, num_images: Sequence[int], *, tested: bool = True, by_fold: bool = False) -> Plan:
     """Plan fd of some layers between two sets.
 
     Args:
         neurons: The layers.
-        num_images: Numbers of images of both sides.
-        num_folds: Number of folds of a side.
+        num_images: Numbers of images of the sides that are not taken as exact.
+        tested: False if a side is taken as exact, so that there is no test.
+        by_fold: True if images of a fold belong together.
 
     """
     few = min(num_images)
@@ -33,22 +36,22 @@ def plan_for(neurons: Neurons, num_images: Sequence[int], num_folds: int = NUM_F
         return Plan(
             neurons, False, (), (f"fd has no test and no value without noise here, since {reason}; watch fewer layers",)
         )
-    limits = _limits_of_test(neurons, few, max(num_images))
-    has_test = not limits
+    limits = _limits_of_test(neurons, few, max(num_images)) if tested else []
+    has_test = tested and not limits
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     lacking = [layer for layer in neurons if layer not in debiased]
     if lacking:
         scope = f"of {_named(lacking)} and of the whole" if debiased else "here"
         limits.append(
-            f"fd has no value without noise {scope}: that takes {_IMAGES} images a side for each neuron of a layer,"
-            f" {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
+            f"fd has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
+            f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
-    seconds = (2 * num_folds + 1) * _SECONDS * sum(neurons[layer] ** 3 for layer in debiased)
-    if seconds > _LONGEST_JACKKNIFE:
+    seconds = _DISTANCES * _SECONDS * sum(neurons[layer] ** 3 for layer in debiased)
+    if seconds > _LONGEST_ESTIMATE:
         reason = f"that would take about {seconds:.0f} s"
         limits.append(f"fd has no value without noise here, since {reason}; watch fewer or narrower layers")
         debiased = []
-    return Plan(neurons, has_test, tuple(debiased), tuple(limits))
+    return Plan(neurons, has_test, tuple(debiased), tuple(limits), by_fold)
 
 
 def _limits_of_test(neurons: Neurons, few: int, many: int) -> list[str]:

@@ -131,7 +131,8 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
     if arguments.on is None:  # an engine keeps nothing of single images
-        plan = _plan_for_fd(opened, distances, network, num_folds)
+        by_fold = paired or arguments.groups is not None
+        plan = None if num_folds is None else _plan_for_fd(opened, distances, network, by_fold)
     job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
     job, resolved_dnas = job.also(**_kept_for(distances, plan, network)), iter(resolved.dnas)
     grouped = _groups_of_sides(arguments.groups, len(opened))
@@ -179,11 +180,11 @@ def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
 
 
 def _plan_for_fd(
-    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, num_folds: int | None
+    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, by_fold: bool
 ) -> Plan | None:
-    """Plan for fd; None if fd is not requested, or a side has no single images or no folds."""
+    """Plan for fd of images, with DNAs taken as exact; None if fd is not requested."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
-    if not any(record.by_image for record in distances) or num_folds is None or len(sizes) < len(sides):
+    if not any(record.by_image for record in distances):
         return None
     neurons = neurons.take(neurons.positions(own_layers(neurons)))
     known_sizes = [size for size in sizes if size is not None]
@@ -194,7 +195,8 @@ def _plan_for_fd(
             (),
             ("fd has no test and no value without noise here, since a stream does not say how long it is",),
         )
-    return plan_for(neurons, known_sizes, num_folds)
+    tested = not isinstance(sides[0], DNA) and len(sizes) > 1
+    return plan_for(neurons, known_sizes, tested=tested, by_fold=by_fold)
 
 
 def _is_small_job(sides: Sequence[Images | DNA]) -> bool:

@@ -1,0 +1,153 @@
+"""fd of populations, estimated from samples: its bias, and the influence of each image."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.linalg import sqrtm
+
+from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.functional import FrechetEstimate, layer_frechet_estimate
+
+Array = NDArray[np.float64]
+EPSILON = 1e-5
+
+
+def colours(count: int) -> Array:
+    """Of each photograph its mean colour, and how bright its upper half is, from 0 to 1."""
+    photos = np.stack(photographs(count)).astype(np.float64) / 255
+    return np.concatenate([photos.mean((1, 2)), photos[:, : photos.shape[1] // 2].mean((1, 2, 3))[:, None]], 1)
+
+
+def fd(mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
+    root = np.real(sqrtm(cov_a @ cov_b)).trace()
+    return float(np.square(mean_a - mean_b).sum() + cov_a.trace() + cov_b.trace() - 2 * root)
+
+
+def moments(images: Array) -> tuple[Array, Array]:
+    return images.mean(0), np.cov(images.T)
+
+
+def estimate(a: Any, b: Any, *folds: Any) -> FrechetEstimate:
+    sides = [
+        torch.from_numpy(side) if isinstance(side, np.ndarray) else tuple(map(torch.from_numpy, side))
+        for side in (a, b)
+    ]
+    return layer_frechet_estimate(sides[0], sides[1], *folds)
+
+
+def derivative(images: Array, image: int, other: tuple[Array, Array]) -> float:
+    """Of fd by the weight of one image, by finite differences."""
+    unbiased = np.cov(images.T) - np.cov(images.T, ddof=0)
+
+    def at(epsilon: float) -> float:
+        weights = np.full(len(images), (1 - epsilon) / len(images))
+        weights[image] += epsilon
+        cov = np.cov(images.T, aweights=weights, ddof=0)
+        return fd(weights @ images, cov + unbiased, *other)
+
+    return (at(EPSILON) - at(-EPSILON)) / (2 * EPSILON)
+
+
+@pytest.mark.parametrize("both", [False, True], ids=["statistics", "samples"])
+def test_influence_is_the_derivative_by_an_images_weight(both: bool) -> None:
+    images = colours(70)
+    a, b = images[:40], images[40:] * 0.8
+    found = estimate(a, b if both else moments(b))
+    assert float(found.value) == pytest.approx(fd(*moments(a), *moments(b)), rel=1e-8)
+    for influence, own, other in zip(found.influences, (a, b), (b, a), strict=True):
+        if own is b and not both:
+            assert influence is None
+            continue
+        expected = np.array([derivative(own, i, moments(other)) for i in range(len(own))])
+        np.testing.assert_allclose(influence, expected - expected.mean(), rtol=1e-4, atol=1e-6 * abs(expected).max())
+
+
+def test_standard_error_against_a_delete_one_jackknife() -> None:
+    images = colours(400)
+    a, reference = images[:300], moments(images[300:] * 0.8)
+    left_out = np.array([fd(*moments(np.delete(a, i, 0)), *reference) for i in range(len(a))])
+    expected = np.sqrt((len(a) - 1) / len(a) * np.square(left_out - left_out.mean()).sum())
+    assert float(estimate(a, reference).standard_error) == pytest.approx(expected, rel=0.05)
+
+
+def test_bias_against_a_fit_written_out() -> None:
+    images = colours(120)
+    sides = [images[:50], images[50:] * 0.8]
+    folds = [np.arange(len(side)) * 7 % 20 for side in sides]
+    value = fd(*moments(sides[0]), *moments(sides[1]))
+    found = estimate(*sides, tuple(map(torch.from_numpy, folds)))
+    rises: list[tuple[int, float, float]] = []
+    for group, parts in (
+        (0, [[2 * k, 2 * k + 1] for k in range(10)]),
+        (1, [range(0, 20, 2), range(1, 20, 2)]),
+        (1, [[k for k in range(20) if k // 2 % 2 == half] for half in (0, 1)]),
+    ):
+        for part in parts:
+            out = [np.isin(of_side, list(part)) for of_side in folds]
+            rest = [side[~mask] for side, mask in zip(sides, out, strict=True)]
+            linear = [float(phi[mask].sum()) / (~mask).sum() for phi, mask in zip(found.influences, out, strict=True)]
+            more = np.mean([len(mask) / (~mask).sum() - 1 for mask in out])
+            rises.append((group, more, fd(*moments(rest[0]), *moments(rest[1])) - value + sum(linear)))
+    rows = [[np.mean([f(x) for group, x, _ in rises if group == k]) for f in (lambda x: x, lambda x: x * x + 2 * x)]
+            for k in (0, 1)]  # fmt: skip
+    first, second = np.linalg.solve(rows, [np.mean([y for group, _, y in rises if group == k]) for k in (0, 1)])
+    assert float(found.bias) == pytest.approx(first + second, rel=1e-6)
+
+
+def test_draws_of_known_populations() -> None:
+    """Values are far off, estimates are not, and intervals cover the distance of the populations."""
+    generator = np.random.default_rng(0)
+    scales = np.linspace(0.5, 1.5, 12)
+    truth = fd(np.full(12, 0.1), np.diag(scales**2), np.zeros(12), np.eye(12))
+    reference = np.zeros(12), np.eye(12)
+    found = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(200)]
+    values, left, errors = (
+        np.array([float(getattr(one, name)) for one in found]) for name in ("value", "debiased", "standard_error")
+    )
+    assert values.mean() > truth + 2 * errors.mean()
+    assert left.mean() == pytest.approx(truth, abs=0.2 * errors.mean())
+    assert 0.92 <= np.mean(np.abs(left - truth) < 1.984 * errors) <= 0.99
+    assert np.mean(np.abs(values - truth) < 1.984 * errors) < 0.5
+
+
+@given(st.floats(-100, 100), st.floats(0.01, 100))
+@settings(deadline=None, max_examples=20)
+def test_a_shift_of_both_sides_changes_nothing_and_a_scale_squares(shift: float, scale: float) -> None:
+    images = colours(60)
+    plain = estimate(images[:30], images[30:] * 0.8)
+    moved = estimate((images[:30] + shift) * scale, (images[30:] * 0.8 + shift) * scale)
+    for name in ("value", "debiased", "standard_error"):
+        assert float(getattr(moved, name)) == pytest.approx(scale**2 * float(getattr(plain, name)), rel=1e-4)
+
+
+def test_sides_can_be_exchanged_and_constant_neurons_added() -> None:
+    images = colours(60)
+    a, b = images[:30], images[30:] * 0.8
+    one, other = estimate(a, b), estimate(b, a)
+    constant = estimate(*(np.concatenate([side, np.full((30, 2), 0.5)], 1) for side in (a, b)))
+    for turned in (other, constant):
+        assert float(turned.debiased) == pytest.approx(float(one.debiased), rel=1e-6)
+        assert float(turned.standard_error) == pytest.approx(float(one.standard_error), rel=1e-6)
+    torch.testing.assert_close(one.influences[0], other.influences[1], rtol=1e-6, atol=1e-9)
+
+
+def test_what_can_not_be_estimated_is_refused() -> None:
+    images = torch.rand(20, 3)
+    statistics = images.mean(0), images.T.cov()
+    with pytest.raises(ValueError, match="features of one side at least"):
+        layer_frechet_estimate(statistics, statistics)
+    with pytest.raises(ValueError, match=r"more images than neurons, but got \(3, 3\)"):
+        layer_frechet_estimate(images[:3], statistics)
+    with pytest.raises(ValueError, match="finite features"):
+        layer_frechet_estimate(images / 0, statistics)
+    with pytest.raises(ValueError, match="5 or more, one for each of 20 images, but got 4 of 20"):
+        layer_frechet_estimate(images, statistics, (torch.arange(20) % 4, None))
+    with pytest.raises(ValueError, match="means \\(n,\\) and covariances"):
+        layer_frechet_estimate(images, (statistics[0][:2], statistics[1]))
