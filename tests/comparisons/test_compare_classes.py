@@ -161,7 +161,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     captured = capsys.readouterr()
     assert captured.out.startswith("Of 2 classes, dog is furthest (dna-emd ")
     assert "all together" in captured.out
-    assert "Only B has 1 more: yak." in captured.err
+    assert "Only fake has 1 more: yak." in captured.err
     labels = tmp_path / "labels.csv"
     labels.write_text(
         "file,class\n" + "".join(f"{c}/{i}.png,{c}\n" for c in NAMES[:2] for i in range(5)) + "yak/1.png,y\n"
