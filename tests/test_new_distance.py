@@ -91,7 +91,6 @@ def test_in_a_report(tmp_path: Path) -> None:
     others = ["fd(squared activations)", "dna-hellinger"]
     (header,) = (row for row in rows if row[:2] == ["layer", "neurons"])
     assert header[3:] == ["withoutnoise", "95 %interval", "p", "dna-emd(bins)", *others]
-    assert ["layer", "neuron", "dna-emd(bins)", "dna-hellinger", "mean activation,B less A", "p", "q"] in rows
 
 
 def test_pages_and_help_name_all() -> None:
