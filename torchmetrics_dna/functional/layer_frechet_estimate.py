@@ -64,8 +64,7 @@ def layer_frechet_estimate(
     :math:`\sqrt{n}`. The bias is that of a jackknife of second order: fd without each tenth, and of halves, of the
     images shows how it falls with 1/images and with its square; influences take the linear part out of these values.
 
-    With at least 3 images per neuron, 95 % intervals cover the populations' fd in about 95 % of draws
-    (docs/experiments/evidence.md).
+    Intervals take at least 3 images per neuron.
 
     Args:
         a: Sample: spatial means of the layer's neurons, shape ``(images, n)``; or its mean ``(n,)`` and covariance
