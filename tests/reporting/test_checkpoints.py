@@ -23,6 +23,7 @@ from torchmetrics import MetricCollection
 
 from torchmetrics_dna import DNAEMD, Checkpoints, DNAExtractor, DNAFrechet, compare, load_dna, make_dna
 from torchmetrics_dna.demo import photographs
+from torchmetrics_dna.images import Reading
 
 EXTRACTOR = DNAExtractor(Pixels(), input_size=8)
 OPTIONS: dict[str, Any] = {"ranges": "auto", "num_bins": 100}
@@ -105,6 +106,20 @@ def test_images_in_any_form(tmp_path: Path) -> None:
     )
     scalars = [checkpoints.add(step, images).scalars() for step, images in enumerate(forms)]
     assert scalars == [scalars[0]] * len(forms)
+
+
+def test_images_that_can_not_be_read_are_left_out_with_a_warning(tmp_path: Path) -> None:
+    folder, reading = tmp_path / "images", Reading(skip_unreadable=True)
+    folder.mkdir()
+    (folder / "broken.png").write_bytes(b"no image")
+    for i, image in enumerate(REFERENCE):
+        Image.fromarray(image).save(folder / f"{i}.png")
+    with pytest.warns(UserWarning, match=r"left out, the first: .*broken\.png"):
+        checkpoints = fresh(tmp_path / "run", folder, reading=reading)
+    assert checkpoints.reference.num_images == len(REFERENCE)
+    with pytest.warns(UserWarning, match=r"left out, the first: .*broken\.png"):
+        assert checkpoints.add(1, folder)["dna-emd"].value == 0
+    assert len(fresh(tmp_path / "run", folder, reading=reading).comparisons) == 1  # known by its pixels
 
 
 def test_other_kinds_and_no_folds(tmp_path: Path) -> None:
