@@ -68,7 +68,8 @@ def main() -> None:
     for make in (copies, emoji, digits):
         folder = arguments.folder / make.__name__
         a, b = make(folder, arguments.quick)
-        found = report(a, b, f"{folder}.html", names=(a.name, b.name))
+        pairs = "name" if make is copies else None
+        found = report(a, b, f"{folder}.html", names=(a.name, b.name), pairs=pairs)
         print(f"{folder}.html: {found.explain((a.name, b.name))}")
 
 

@@ -88,11 +88,10 @@ def _scale(findings: Findings) -> dict[str, Any] | None:
         return None
     marks, scale = place.scale.marks, place.scale
     largest = max(place.high, *(mark.most for mark in marks))
-    as_it_is = "" if place.is_debiased else " dna-emd is shown as it is, since the sets share images."
-    note = (
-        f"Known changes of photographs on the same scale: means and ranges of {scale.num_draws} draws of"
-        f" {scale.images}.{as_it_is}"
-    )
+    draws = f"means and ranges of {scale.num_draws} draws of {scale.images}"
+    note = f"Known changes of photographs on the same scale: {draws}."
+    if not place.is_debiased:
+        note += " dna-emd is shown without the correction, which takes too much from sets that share images."
     texts = {"shown": place.shown, "label": place.sentence, "note": note}
     return {
         "marks": marks,
