@@ -27,7 +27,7 @@ def torchrun(*arguments: object, script: Path | None = None, check: bool = True)
     launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone", *program]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     command = [*launch, *map(str, arguments)]
-    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, timeout=300)
     assert not (check and result.returncode), result.stderr
     return result
 
