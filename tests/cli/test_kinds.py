@@ -16,7 +16,7 @@ from torchmetrics_dna import load_dna
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
-FAST = ("--layers", "block_0", "--num-bins", "50")
+FAST = ("--layers", "block_0")
 
 
 @pytest.fixture(scope="module")

@@ -63,10 +63,10 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         (["info", "B"], 0, ("layer", "net", "ranges", "notes")),
         (["compare", "A", "B"], 0, ("layer", "net")),
         (["merge", "A", "B", "-o", "m.npz"], 0, ("layer", "net", "ranges")),
-        (["weights", "select", "A", "B", "-k", "5", "-o", "w.npz", "--name", HOSTILE], 0, ("layer",)),
+        (["weights", "select", "A", "B", "-k", "5", "-o", "w.npz"], 0, ("layer",)),
         (["convert", "B", "official"], 0, ("layer", "net", "ranges")),
         (["report", "A", "B", "-o", "r.html"], 0, ()),
-        (["info", "A", "--ranges", "nowhere\x1b[2J"], 2, ()),
+        (["convert", "A", "official", "--ranges", "nowhere\x1b[2J"], 2, ()),
         (["compare", "A", "B", "--layers", HOSTILE], 2, ()),
     ],
 )

@@ -103,8 +103,8 @@ def test_selected_neurons(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = [files / f"fit.{name}.dna.npz" for name in ("plain", "blur", "plain", "noise")]
-    output = tmp_path / "x.weights.npz"
-    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5", "--name", "degradation") == 0
+    output = tmp_path / "degradation.weights.npz"
+    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5") == 0
     found = NeuronWeights.load(output)
     dnas = [load_dna(path) for path in pairs]
     expected = select_neurons(torch.stack([dnas[0].distances(dnas[1]), dnas[2].distances(dnas[3])]), 5)

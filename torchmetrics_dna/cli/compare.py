@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
-@measures_images(anywhere=True)
+@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
 def compare(
     a: o.SideA,
     b: o.SideB,

@@ -35,7 +35,7 @@ KeptFolds = Annotated[
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
-@measures_images(anywhere=True)
+@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
 def make(
     images: o.Images,
     output: o.Written,
@@ -84,12 +84,12 @@ def merge(files: Files, output: o.Written) -> None:
     talk.print(f"{output}: {merged!r}")
 
 
-def info(file: File, ranges: AttachedRanges = None, form: FormatOption = None, output: ResultFile = None) -> None:
+def info(file: File, form: FormatOption = None, output: ResultFile = None) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
     from torchmetrics_dna.dna.description import describe
 
     form = format_for(form, output)
-    description = describe(file, ranges)
+    description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]

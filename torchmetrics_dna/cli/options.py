@@ -102,14 +102,6 @@ Properties = Annotated[
     bool | None,
     network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties"),
 ]
-Projections = Annotated[
-    int | None,
-    network_option(
-        "Watch projections of each layer's neurons on so many random directions, too, such as 64.",
-        "--projections",
-        rare=True,
-    ),
-]
 WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
 CropOption = Annotated[
     Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
@@ -118,10 +110,10 @@ Column = Annotated[
     str | None,
     image_option(
         "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        rare=True,
     ),
 ]
 Fps = Annotated[float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)]
-ExifOrientation = Annotated[bool, image_option("Turn images as their EXIF tag says.", "--exif-orientation", rare=True)]
 SkipUnreadable = Annotated[
     bool, image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
 ]
