@@ -138,21 +138,21 @@ def test_folds_and_groups(
 ) -> None:
     a, blurred, _ = folders
     options = ("--layers", "block_0")
-    assert run(monkeypatch, "compare", a, blurred, *options, "--folds", "0") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--num-folds", "0") == 0
     printed = capsys.readouterr().out
     assert "Whether that is more than noise can't be said" in " ".join(printed.split())
     assert "without noise" not in printed
     assert "clearly" not in printed
 
-    assert run(monkeypatch, "compare", A, A, *options, "--folds", "0") == 0
+    assert run(monkeypatch, "compare", A, A, *options, "--num-folds", "0") == 0
     printed, talk = capsys.readouterr()
     told = " ".join(printed.partition("\n\n")[0].split())  # and of no shift is anything said
     assert told == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     assert "torchmetrics-dna report" not in talk
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--format", "json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "prefix:..", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--format", "json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "folder", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
 
 

@@ -113,9 +113,9 @@ def test_selected_neurons(
     captured = capsys.readouterr()
     assert "5 most sensitive neurons" in captured.out
     assert "NeuronWeights('degradation', 5 of 128 neurons" in captured.err
-    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neurons", output, "--format", "json") == 0
+    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neuron-weights", output, "--format", "json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
-    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neurons", output, "--format", "json") == 0
+    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neuron-weights", output, "--format", "json") == 0
     weighted = json.loads(capsys.readouterr().out)["dna_emd"]
     assert weighted == pytest.approx(float(dnas[0].distances(dnas[1])[expected].mean()))
 

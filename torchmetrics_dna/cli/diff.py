@@ -32,7 +32,7 @@ _MOST = 5  # names that are listed
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
-    num_folds: Annotated[int, o.statistic_option("Folds of images for tests; 0 for none.", "--folds")] = 20,
+    num_folds: Annotated[int, o.statistic_option("Folds of images for tests; 0 for none.")] = 20,
     fail_if_different: Annotated[
         bool,
         o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),

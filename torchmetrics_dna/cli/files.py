@@ -30,7 +30,7 @@ Converted = Annotated[
 ]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 KeptFolds = Annotated[
-    int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.", "--folds")
+    int, o.option("Folds of images to keep apart, such as 20, so that the file can be tested; 0 for none.")
 ]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
@@ -40,7 +40,7 @@ def make(
     images: o.Images,
     output: o.Written,
     kind: Kinds = "histogram",
-    num_folds: KeptFolds = None,
+    num_folds: KeptFolds = 0,
     groups: o.Groups = None,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
     notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
@@ -63,7 +63,7 @@ def make(
             packed = with_progress(options, report)
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
-            job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)
+            job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)
             paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():

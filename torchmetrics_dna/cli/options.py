@@ -129,7 +129,6 @@ On = Annotated[
     str | None,
     machine_option(
         "Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.",
-        "--on",
         rare=True,
     ),
 ]
@@ -142,17 +141,16 @@ Metrics = Annotated[
 ]
 NeuronWeightsFile = Annotated[
     str | None,
-    statistic_option("File of neuron weights, from weights select or weights learn.", "--neurons", rare=True),
+    statistic_option("File of neuron weights, from weights select or weights learn.", rare=True),
 ]
 NeuronNamesFile = Annotated[
     Path | None,
-    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names", rare=True),
+    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', rare=True),
 ]
 ChangesFile = Annotated[
     str | None,
     statistic_option(
         "Dictionary of changes, from the command changes. [default: packaged, if there is one]",
-        "--changes",
         rare=True,
     ),
 ]
@@ -160,12 +158,11 @@ Groups = Annotated[
     str | None,
     statistic_option(
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
-        "--group-by",
     ),
 ]
 Pairs = Annotated[
     Partner | None,
-    statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
+    statistic_option("Images of A and B correspond, by their order or their names."),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
 
