@@ -58,7 +58,7 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize(
-    ("command", "code", "found"),
+    ("command", "code", "shown"),
     [
         (["info", "B"], 0, ("layer", "net", "ranges", "notes")),
         (["compare", "A", "B"], 0, ("layer", "net")),
@@ -73,7 +73,7 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 def test_commands_show_it(
     command: list[str],
     code: int,
-    found: tuple[str, ...],
+    shown: tuple[str, ...],
     dnas: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -85,7 +85,7 @@ def test_commands_show_it(
     captured = capsys.readouterr()
     for text in captured:
         assert SHOWN.fullmatch(text), text
-    for what in found:
+    for what in shown:
         assert words(f"{what} {visible(HOSTILE)}") in words(captured.out + captured.err).replace("\\\\", "\\"), what
 
 
@@ -96,9 +96,9 @@ def test_json_holds_the_exact_text(
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert SHOWN.fullmatch(printed)
-    found = json.loads(printed)
-    assert (found["notes"], found["extractor"]) == (f"notes {HOSTILE}", f"net {HOSTILE}")
-    assert list(found["layers"]) == [f"layer {HOSTILE}", "plain"]
+    description = json.loads(printed)
+    assert (description["notes"], description["extractor"]) == (f"notes {HOSTILE}", f"net {HOSTILE}")
+    assert list(description["layers"]) == [f"layer {HOSTILE}", "plain"]
 
 
 @pytest.mark.usefixtures("wide")

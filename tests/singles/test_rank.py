@@ -73,11 +73,13 @@ def test_a_contrast_is_the_difference_of_two_distances(reference: HistogramDNA, 
 def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
     kept = rank(MIXED, reference)
     monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
-    told: list[int] = []
+    reported: list[int] = []
     again = rank(
-        MIXED, reference, reading=Reading(progress=lambda _, done, images: told.append(done == images), batch_size=8)
+        MIXED,
+        reference,
+        reading=Reading(progress=lambda _, done, images: reported.append(done == images), batch_size=8),
     )
-    assert sum(told) == 2
+    assert sum(reported) == 2
     assert again.numbers == kept.numbers
     torch.testing.assert_close(again.scores, kept.scores, rtol=0, atol=1e-9)
 
@@ -88,7 +90,7 @@ def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.M
     if not kept:
         monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
     ranking = rank(MIXED, make_dna(PHOTOS[:6], extractor, ranges="auto"), extractor)
-    mixed, typical = (torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2) for some in (MIXED, PHOTOS[:6]))
+    mixed, typical = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in (MIXED, PHOTOS[:6]))
     to_reference, to_pool = distances(extractor, mixed, [typical], 1000, pool=mixed).mean(2)
     np.testing.assert_allclose(
         ranking.scores, (to_reference - to_pool)[ranking.numbers], rtol=0, atol=1e-3
@@ -223,8 +225,8 @@ def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
     )
     weights.save(tmp_path / "x.weights.npz")
     ranking = rank(MIXED[:2], reference, score="distance", neuron_weights=tmp_path / "x.weights.npz")
-    one = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
-    assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(one)[20]), abs=1e-9)
+    nearest_dna = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
+    assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(nearest_dna)[20]), abs=1e-9)
 
 
 def test_area_under_precision_recall_is_scikit_learns(reference: object) -> None:
@@ -267,12 +269,12 @@ def spatial_means(images: list[np.ndarray], extractor: DNAExtractor) -> dict[str
     return {layer: np.concatenate([a[layer].double().mean((2, 3)).numpy() for a in batches]) for layer in batches[0]}
 
 
-def outliers_by_sklearn(known: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> np.ndarray:
+def outliers_by_sklearn(reference_means: dict[str, np.ndarray], scored_means: dict[str, np.ndarray]) -> np.ndarray:
     """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
     squares = []
-    for layer, means in known.items():
+    for layer, means in reference_means.items():
         unbiased = len(means) / (len(means) - 1)
-        squares.append(OAS().fit(means).mahalanobis(asked[layer]) / unbiased / means.shape[1])
+        squares.append(OAS().fit(means).mahalanobis(scored_means[layer]) / unbiased / means.shape[1])
     return np.sqrt(np.mean(squares, 0))
 
 
@@ -362,14 +364,19 @@ def test_maps_of_distances_add_up(reference: HistogramDNA) -> None:
 
 def test_the_score_fits_the_question(reference: HistogramDNA) -> None:
     assert rank(MIXED, PHOTOS[:3], layers=LAYERS).score == "outlier"
-    for given, options in (
+    for reference_side, options in (
         (reference, {}),
         (PHOTOS[0], {}),
         (PHOTOS[:3], {"num_bins": 50}),
         (PHOTOS[:3], {"contrast": PHOTOS}),
     ):
         assert (
-            rank(MIXED[:2], given, None if given is reference else DNAExtractor(layers=LAYERS), **options).score
+            rank(
+                MIXED[:2],
+                reference_side,
+                None if reference_side is reference else DNAExtractor(layers=LAYERS),
+                **options,
+            ).score
             == "contrast"
         )
     with pytest.raises(ValueError, match="`score` expected to be one of .* but got 'best'"):
