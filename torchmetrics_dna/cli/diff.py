@@ -41,7 +41,7 @@ def diff(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Say which images came and went between two versions of a data set, and how these differ from those kept."""
+    """List the images added, removed and edited between two versions of a data set, and say how they differ."""
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)

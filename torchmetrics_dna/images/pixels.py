@@ -154,7 +154,7 @@ def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
 
 
 def _shades_to_rgb(image: Image.Image) -> RGBImage:
-    """Convert grey of 16 bits or floating point, which Pillow would clip at 255."""
+    """Convert 16-bit or floating-point grey to RGB; Pillow would clip it at 255."""
     shades = np.asarray(image)
     white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
     low, high = shades.min(), shades.max()
