@@ -130,7 +130,7 @@ MISTAKES = [
     (("rank", A, "--reference", B, "--maps"), "Option --maps goes with --grid"),
     (("rank", A, "--reference", B, "--top", "-1"), "Invalid value for '--top'"),
     (("rank", A, "--reference", B, "--save-index", "i.safetensors"), "Option --save-index goes with --nearest"),
-    (("report", A, B, "-o", "r.html", "--scored", "0"), "Option --scored expected to be at least 1, but got 0"),
+    (("report", A, B, "-o", "r.html", "--num-scored", "0"), "Option --num-scored expected to be at least 1, but got 0"),
     (("report", A, B, "-o", "r.html", "--metrics", "dna-fd"), "add it to --metrics, which got dna-fd"),
     (("demo", "--num-images", "1"), "Option --num-images expected to be an integer larger than 1, but got 1"),
     (("weights", "select", "x.dna.npz", "-o", "y.npz"), "Expected pairs of DNA files, but got 1 files"),

@@ -18,7 +18,7 @@ def test_a_page_and_the_verdict(
 ) -> None:
     output = tmp_path / "report.html"
     options = ("--layers", "block_0,block_3")
-    assert run(monkeypatch, "report", A, B, "-o", output, *options, "--scored", "4") == 0
+    assert run(monkeypatch, "report", A, B, "-o", output, *options, "--num-scored", "4") == 0
     captured = capsys.readouterr()
     assert f"The report is in {output}" in "".join(captured.err.splitlines())
     page = Page(output.read_text(encoding="utf-8"))
