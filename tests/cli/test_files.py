@@ -68,10 +68,10 @@ def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     x = made / "x.histogram.dna.npz"
     with pytest.warns(UserWarning, match=f"{x}' and '{x}' hold equal DNAs: are their 30 images the same"):
         assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
-    merged, one = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
-    assert isinstance(one, HistogramDNA)
+    merged, once = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
+    assert isinstance(once, HistogramDNA)
     assert merged.num_images == 90
-    assert (merged.counts == 3 * one.counts).all()
+    assert (merged.counts == 3 * once.counts).all()
 
 
 def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

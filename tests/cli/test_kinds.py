@@ -45,14 +45,14 @@ def test_other_commands_take_them(
 ) -> None:
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
     outputs = []
-    for one, chosen in ((source, ("--column", "mask.png")), (folder, ())):
-        assert run(monkeypatch, "compare", one, other, *chosen, *FAST, "--format", "json") == 0
+    for images, chosen in ((source, ("--column", "mask.png")), (folder, ())):
+        assert run(monkeypatch, "compare", images, other, *chosen, *FAST, "--format", "json") == 0
         outputs.append(json.loads(capsys.readouterr().out))
     assert outputs[0]["dna_emd"] > outputs[1]["dna_emd"] == 0
     query, ranked = tmp_path / "query.npy", []
     np.save(query, PIXELS[:1] // 2)
-    for one, chosen in ((source, ("--column", "png")), (folder, ())):
-        assert run(monkeypatch, "rank", one, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
+    for images, chosen in ((source, ("--column", "png")), (folder, ())):
+        assert run(monkeypatch, "rank", images, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
         rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
         ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
     assert ranked[0] == ranked[1]

@@ -111,7 +111,8 @@ def test_draws_of_known_populations() -> None:
     reference = np.zeros(12), np.eye(12)
     estimates = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(200)]
     values, left, errors = (
-        np.array([float(getattr(one, name)) for one in estimates]) for name in ("value", "debiased", "standard_error")
+        np.array([float(getattr(sample, name)) for sample in estimates])
+        for name in ("value", "debiased", "standard_error")
     )
     assert values.mean() > truth + 2 * errors.mean()
     assert left.mean() == pytest.approx(truth, abs=0.2 * errors.mean())

@@ -30,14 +30,16 @@ def outliers_by_sklearn(images: Tensor) -> np.ndarray:
     """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
     squares = []
     for layer in EXTRACTOR.neurons:
-        known, asked = (
-            EXTRACTOR(some)[layer].double().flatten(2).mean(2)
-            if EXTRACTOR(some)[layer].ndim > 2
-            else EXTRACTOR(some)[layer].double()
-            for some in (REAL, images)
+        reference_means, scored_means = (
+            EXTRACTOR(side)[layer].double().flatten(2).mean(2)
+            if EXTRACTOR(side)[layer].ndim > 2
+            else EXTRACTOR(side)[layer].double()
+            for side in (REAL, images)
         )
-        unbiased = len(known) / (len(known) - 1)
-        squares.append(OAS().fit(known.numpy()).mahalanobis(asked.numpy()) / unbiased / known.shape[1])
+        unbiased = len(reference_means) / (len(reference_means) - 1)
+        squares.append(
+            OAS().fit(reference_means.numpy()).mahalanobis(scored_means.numpy()) / unbiased / reference_means.shape[1]
+        )
     return np.sqrt(np.mean(squares, 0))
 
 
@@ -299,8 +301,8 @@ def test_weights_layers_and_files(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.weights.npz")
     metric = DNARealism(EXTRACTOR, reference=tmp_path / "x.dna.npz", neuron_weights=tmp_path / "x.weights.npz")
     metric.update(IMAGES[:1])
-    one = make_dna(IMAGES[:1], EXTRACTOR, num_bins=40, ranges=RANGES)
-    assert float(metric.compute()) == pytest.approx(float(reference.distances(one)[1]), abs=1e-9)
+    single = make_dna(IMAGES[:1], EXTRACTOR, num_bins=40, ranges=RANGES)
+    assert float(metric.compute()) == pytest.approx(float(reference.distances(single)[1]), abs=1e-9)
     fewer = DNARealism(EXTRACTOR, reference=reference, num_bins=20)
     assert fewer.reference.num_bins == 20
     with pytest.raises(ValueError, match="their extractors differ"):

@@ -150,9 +150,9 @@ def test_those_that_move_together_share_a_card() -> None:
         return np.concatenate([side - side.mean() for side in sides])
 
     shown = [largest(card.layer, card.neuron) for card in cards.cards]
-    for i, one in enumerate(shown):
+    for i, window in enumerate(shown):
         for other in shown[:i]:
-            assert abs(np.corrcoef(one, other)[0, 1]) < 0.8
+            assert abs(np.corrcoef(window, other)[0, 1]) < 0.8
     pairs = [(card, other) for card in cards.cards for other in card.others]
     for card, other in pairs:
         r = np.corrcoef(largest(card.layer, card.neuron), largest(other.layer, other.neuron))[0, 1]
@@ -236,8 +236,10 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
     assert cards.classes.more["b"][0].name == "espresso"
     for side, classes in cards.classes.more.items():
         assert 1 <= len(classes) <= 5
-        assert all((one.a > one.b) == (side == "a") for one in classes)
-        assert [abs(one.a - one.b) for one in classes] == sorted((abs(one.a - one.b) for one in classes), reverse=True)
+        assert all((share.a > share.b) == (side == "a") for share in classes)
+        assert [abs(share.a - share.b) for share in classes] == sorted(
+            (abs(share.a - share.b) for share in classes), reverse=True
+        )
     assert min(cards.classes.top.values()) > 0.3
     shown = describe_cards(cards, explained=False)["classes"]
     assert shown["sentence"].startswith(
@@ -247,7 +249,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
 
     # a network that does not know what it sees says nothing
     noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(3)]
-    noise = [np.asarray(Image.fromarray(one).resize((4, 4)).resize((64, 64))) for one in noise]
+    noise = [np.asarray(Image.fromarray(image).resize((4, 4)).resize((64, 64))) for image in noise]
     assert make_cards(cats, noise, compare(cats, noise, extractor, num_folds=None), extractor).classes is None
     # nor does one that was not trained on these classes
     other = DNAExtractor(layers=["block_0"])
