@@ -100,7 +100,7 @@ class Seeds(Results["Sequence[str]"]):
         nearest, second, *_ = self.order
         p = self.p_values[second]
         assert p is not None
-        figures = f"{self.comparisons.distance} {number(self.mean(nearest))}, of {len(self[nearest])} seeds"
+        figures = f"{self.comparisons.distance} {self._shown(nearest)}, of {len(self[nearest])} seeds"
         further = (
             f"and nearer than {second} by more than seeds differ"
             if p <= SIGNIFICANT
@@ -113,7 +113,15 @@ class Seeds(Results["Sequence[str]"]):
         """The models, nearest first."""
         header = ["model", "seeds", self.comparisons.distance, "between seeds", "by sampling", "p (nearest nearer)"]
         cells: list[list[Cell]] = [
-            [*figures, p_figure(p_value)] for *figures, p_value in (record.values() for record in self.rows())
+            [
+                row["model"],
+                row["seeds"],
+                self._shown(row["model"]),
+                row["between"],
+                row["within"],
+                p_figure(row["p_value"]),
+            ]
+            for row in self.rows()
         ]
         return Table(header, cells, f"{len(self)} models against {self.comparisons.reference}, without noise")
 
@@ -139,6 +147,10 @@ class Seeds(Results["Sequence[str]"]):
     @property
     def _power(self) -> int:
         return DISTANCES[self.comparisons.distance].power
+
+    def _shown(self, model: str) -> str:
+        mean = self.mean(model)
+        return number(mean) if mean else "below noise"
 
     def _centres(self, model: str) -> list[float]:
         """Return the debiased distances of the seeds on the scale where they are unbiased."""
