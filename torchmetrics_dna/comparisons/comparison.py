@@ -19,7 +19,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import figure, number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_layers
@@ -364,9 +364,6 @@ class Comparison(Results["Result"]):
             "ranges": self.ranges,
             "unreadable": self.unreadable,
         }
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
