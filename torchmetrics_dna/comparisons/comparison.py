@@ -409,11 +409,14 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     assert p is not None
     if p > SIGNIFICANT:
         of_properties = comparison.p_value_of_properties
+        if comparison.shares_images:
+            hidden = f"{a} and {b} share images, so this test can't show whether they differ"
+            if of_properties is not None and of_properties <= SIGNIFICANT:
+                hidden += f", but properties of their images do ({p_in_words(of_properties)})"
+            return f"{hidden}.", f"{_uncorrected(emd)}; {p_in_words(p)}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
-        if comparison.shares_images:
-            return f"{shown}.", f"{_uncorrected(emd)}; {p_in_words(p)}."
         assert comparison.null is not None
         value, chance = f"dna-emd is {figure(emd.value)} bins", figure(comparison.null)
         if not interval.high:
