@@ -232,7 +232,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / name) for name in ("real", *SETS)]
 
 
-FAST = ("--layers", "block_0", "--folds", "8")
+FAST = ("--layers", "block_0", "--num-folds", "8")
 
 
 def test_the_command_compares_several(
@@ -264,7 +264,11 @@ def test_the_command_compares_several(
         (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
         (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
         (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
-        (["--fail-if-different", "--folds", "0"], 2, "--fail-if-different takes a test, but there is none of step_100"),
+        (
+            ["--fail-if-different", "--num-folds", "0"],
+            2,
+            "--fail-if-different takes a test, but there is none of step_100",
+        ),
     ],
 )
 def test_exit_codes(

@@ -1,4 +1,4 @@
-"""Tell DNA files of ours from files of the official implementation."""
+"""Distinguish our DNA files from those of the official implementation."""
 
 from __future__ import annotations
 
