@@ -22,7 +22,7 @@ from torchmetrics_dna.jobs.measure import Measured
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -39,7 +39,7 @@ def compare_measured(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
-    plan: Plan | None = None,
+    plans: Mapping[str, Plan] | None = None,
     paired: bool = False,
     names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
@@ -53,7 +53,7 @@ def compare_measured(
         RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
-    options = confidence, plan, paired, names
+    options = confidence, plans or {}, paired, names
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
         return _compare(a, b, neuron_weights, distances, *options)
@@ -65,7 +65,7 @@ def compare_measured(
     if not by_neuron:
         return comparison
     return replace(
-        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired, names)
+        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, {}, paired, names)
     )
 
 
@@ -75,7 +75,7 @@ def _compare(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
     distances: Sequence[Distance],
     confidence: float,
-    plan: Plan | None,
+    plans: Mapping[str, Plan],
     paired: bool,
     names: tuple[str, str],
 ) -> Comparison:
@@ -95,7 +95,7 @@ def _compare(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=confidence,
-            unions=_unions_by_image(record, inputs, a, b, plan),
+            unions=_unions_by_image(record, inputs, a, b, plans.get(record.name)),
             paired=paired,
             cache=cache,
         )

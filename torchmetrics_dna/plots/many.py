@@ -27,7 +27,8 @@ def plot_curve(comparisons: ComparisonsLike) -> Any:
         highlighted.
 
     """
-    record, names = DISTANCES[comparisons.distance], list(comparisons)
+    names = list(comparisons)
+    record = comparisons[names[0]][comparisons.distance].distance
     positions, best = comparisons.positions, names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = comparisons.rows()
