@@ -9,7 +9,6 @@ from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
@@ -146,7 +145,7 @@ class Seeds(Results["Sequence[str]"]):
 
     @property
     def _power(self) -> int:
-        return DISTANCES[self.comparisons.distance].power
+        return next(iter(self.comparisons.values()))[self.comparisons.distance].distance.power
 
     def _shown(self, model: str) -> str:
         mean = self.mean(model)
