@@ -348,8 +348,10 @@ def test_the_scale_is_that_of_the_page(tmp_path: Path) -> None:
 def test_copies_are_placed_by_the_plain_distance() -> None:
     """The correction for noise takes too much from sets that share images."""
     copies = compare(PHOTOS, [jpeg(photo, strength=1) for photo in PHOTOS])
-    place = Findings(copies, {}, None, {}).place_on_scale
+    findings = Findings(copies, {}, None, {})
+    place = findings.place_on_scale
     assert copies.shares_images
+    assert "dna-emd is shown without the correction" in as_html(findings)
     assert (place.value, place.is_debiased) == (copies["dna-emd"].value, False)
 
 

@@ -108,14 +108,6 @@ Properties = Annotated[
     bool | None,
     network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties"),
 ]
-Projections = Annotated[
-    int | None,
-    network_option(
-        "Watch projections of each layer's neurons on so many random directions, too, such as 64.",
-        "--projections",
-        rare=True,
-    ),
-]
 WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
 CropOption = Annotated[
     Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
@@ -124,10 +116,10 @@ Column = Annotated[
     str | None,
     image_option(
         "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        rare=True,
     ),
 ]
 Fps = Annotated[float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)]
-ExifOrientation = Annotated[bool, image_option("Turn images as their EXIF tag says.", "--exif-orientation", rare=True)]
 SkipUnreadable = Annotated[
     bool, image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
 ]
@@ -143,7 +135,6 @@ On = Annotated[
     str | None,
     machine_option(
         "Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.",
-        "--on",
         rare=True,
     ),
 ]
@@ -164,17 +155,16 @@ AllMetrics = Annotated[
 ]
 NeuronWeightsFile = Annotated[
     str | None,
-    statistic_option("File of neuron weights, from weights select or weights learn.", "--neurons", rare=True),
+    statistic_option("File of neuron weights, from weights select or weights learn.", rare=True),
 ]
 NeuronNamesFile = Annotated[
     Path | None,
-    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names", rare=True),
+    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', rare=True),
 ]
 ChangesFile = Annotated[
     str | None,
     statistic_option(
         "Dictionary of changes, from the command changes. [default: packaged, if there is one]",
-        "--changes",
         rare=True,
     ),
 ]
@@ -182,12 +172,11 @@ Groups = Annotated[
     str | None,
     statistic_option(
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
-        "--group-by",
     ),
 ]
 Pairs = Annotated[
     Partner | None,
-    statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
+    statistic_option("Images of A and B correspond, by their order or their names."),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
 

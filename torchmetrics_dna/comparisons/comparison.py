@@ -395,8 +395,8 @@ def _verdict(comparison: Comparison) -> tuple[str, str]:
     if interval is None:
         distance = f"{a} and {b} are {figure(emd)} bins apart by dna-emd."
         doubt = (
-            "Whether that is more than noise can't be said: that takes images in"
-            f" {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
+            "Whether that is more than noise can't be said: a test takes images in"
+            f" {LEAST_FOLDS} folds on each side; give about 20 images, or DNAs made with folds."
         )
     else:
         distance = (
@@ -417,23 +417,34 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     assert p is not None
     if p > SIGNIFICANT:
         of_properties = comparison.p_value_of_properties
+        if comparison.shares_images:
+            hidden = f"{a} and {b} share images, so this test can't show whether they differ"
+            if of_properties is not None and of_properties <= SIGNIFICANT:
+                hidden += f", but properties of their images do ({p_in_words(of_properties)})"
+            return f"{hidden}.", f"{_uncorrected(emd)}; {p_in_words(p)}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
-        chance = "" if comparison.null is None else f", where equal sets of this size give {figure(comparison.null)}"
-        most = (
-            f"it is at most {figure(interval.high)} bins ({interval.level} interval)"
-            if interval.high
-            else "nothing is left"
-        )
-        value = f"dna-emd is {figure(emd.value)} bins{chance}"
-        return f"{shown}.", f"{value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+        assert comparison.null is not None
+        value, chance = f"dna-emd is {figure(emd.value)} bins", figure(comparison.null)
+        if not interval.high:
+            least = f"{value}, less than the {chance} that chance alone gives at this size"
+            return f"{shown}.", f"{least}; {p_in_words(p)}."
+        value += f", and chance alone gives {chance} at this size"
+        most = f"at most {figure(interval.high)} bins ({interval.level} interval)"
+        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_in_words(p)}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
-    distance = f"{figure(interval.value)} bins ({interval.in_words})"
+    where, distance = _where(comparison), f"{figure(interval.value)} bins ({interval.in_words})"
+    if comparison.shares_images:
+        return f"{headline}.", f"{_uncorrected(emd)}{where}; {p_in_words(p)}."
     if not interval.value:
         distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
-    figures = f"dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
-    return f"{headline}.", figures
+    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_in_words(p)}."
+
+
+def _uncorrected(emd: Result) -> str:
+    """Give the distance of sides that share images, for which the correction takes too much."""
+    return f"dna-emd is {figure(emd.value)} bins, not corrected for sampling noise, since the sets share images"
 
 
 def _where(comparison: Comparison) -> str:

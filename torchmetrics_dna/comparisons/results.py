@@ -6,6 +6,7 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
+from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import notebook_html
 
 if TYPE_CHECKING:
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Results(Mapping[str, _T]):
+class Results(Saved, Mapping[str, _T]):
     """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
 
     results: Mapping[str, _T]

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Options of a :class:`DNAExtractor` that is built once the DNAs that it must fit are known; see there."""
+    """Arguments of a :class:`DNAExtractor` that is built later, once the DNAs that it must fit are known."""
 
     feature: str | nn.Module | None = None
     weights_path: str | os.PathLike[str] | None = None

@@ -149,7 +149,7 @@ _INCEPTION = Preset(
 _RECORDS = (
     Preset(
         "efficientnet_lite0",
-        "timm:tf_efficientnet_lite0",
+        "own:efficientnet_lite0",
         submodules={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
         neurons={f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280},
         mean=_HALF,

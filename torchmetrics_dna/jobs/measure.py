@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
+from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State
 
 
+@part_of_results
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Values measured in one pass over an image set.
@@ -44,6 +46,8 @@ class Measured:
         states: States of per-image statistics without their rows, by name.
 
     """
+
+    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features", "states")  # not of any result
 
     dnas: dict[str, DNA]
     unreadable: list[str]

@@ -13,11 +13,13 @@ from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torchmetrics_dna.plots.protocols import ComparisonsLike, MatrixLike, WindowLike
+
 
 _WRITTEN = 12  # sets; figures of more do not fit into the cells
 
 
-def plot_curve(comparisons: Any) -> Any:
+def plot_curve(comparisons: ComparisonsLike) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
@@ -54,7 +56,7 @@ def plot_curve(comparisons: Any) -> Any:
     return figure
 
 
-def plot_matrix(matrix: Any) -> Any:
+def plot_matrix(matrix: MatrixLike) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
     Returns:
@@ -92,7 +94,7 @@ def plot_matrix(matrix: Any) -> Any:
     return figure
 
 
-def plot_monitor(windows: Sequence[Any], level: float = 0.05) -> Any:
+def plot_monitor(windows: Sequence[WindowLike], level: float = 0.05) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:
