@@ -303,5 +303,6 @@ def test_the_curve_shows_every_set(comparisons: Comparisons) -> None:
     (axis,) = figure.axes
     assert axis.get_ylabel() == f"{DISTANCES['dna-emd'].label}, without noise"
     assert axis.get_xscale() == "symlog"
+    assert axis.get_xlabel() == "number in the name of the set"
     assert "best: step_2000" in figure.get_suptitle()
     assert len(axis.containers) == len(SETS)
