@@ -18,7 +18,7 @@ import torchmetrics_dna.cli.options as options
 from torchmetrics_dna import compare, report
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.plots import plot_layers, plot_neurons
 
 ROOT = Path(__file__).parents[1]
@@ -94,9 +94,10 @@ def test_in_a_report(tmp_path: Path) -> None:
 
 
 def test_pages_and_help_name_all() -> None:
-    assert tuple(DISTANCES) == options.METRICS
+    assert (tuple(DISTANCES), tuple(PROTOCOLS)) == (options.METRICS, options.PROTOCOLS)
     for record in DISTANCES.values():
         assert options.known_metrics(f"{record.name},{record.key}")
+    assert options.known_or_published("dna-emd,fid,fd_dinov2")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
     assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options.Metrics)[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]

@@ -91,8 +91,14 @@ MISTAKES = [
     (("compare", A, B, "--feature", "efficientnet_lite00"), "did you mean 'efficientnet_lite0'?"),
     (("compare", A, B, "--num-bins", "0"), "Option --num-bins expected to be integer larger than 0, but got 0"),
     (
-        ("compare", A, B, "--metrics", "fd,fid"),
+        ("matrix", A, B, "--metrics", "fd,fid"),
         f"of {', '.join(DISTANCES)}, but got 'fid'; FID is fd of the feature inception_fid",
+    ),
+    (("compare", A, B, "--metrics", "fid,lpips"), "sfid, fd-dinov2, fd-dinov2-edm2, but got 'lpips'"),
+    (("compare", A, B, "--metrics", "sfid", "--feature", "inception_fid"), "Metric 'sfid' brings its own network"),
+    (
+        ("compare", A, B, "--metrics", "fid", "--crop", "center"),
+        "Option --crop is 'center', but fid brings the crop of its publication",
     ),
     (("compare", A, B, "--metrics", "recall", "--fail-above", "1"), "Option --fail-above takes a distance, but got"),
     (("compare", A, B, "--fail-unless-below", "0"), "Option --fail-unless-below expected to be above 0, but got 0"),

@@ -18,6 +18,7 @@ from torch import Tensor
 
 from torchmetrics_dna import compare, load_dna, make_dna, report
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.container import read_container, write_container
 from torchmetrics_dna.reporting import write_report
@@ -72,6 +73,15 @@ def test_a_set_with_itself_stays_one_set(tmp_path: Path) -> None:
     assert loaded.measured is not None
     assert loaded.measured[0] is loaded.measured[1]
     assert loaded.verdict == result.verdict
+
+
+def test_published_metrics_stay_published(tmp_path: Path) -> None:
+    result = compare(A, B, EXTRACTOR, metrics=["kid"], **FIXED)
+    published = replace(result["kid"], distance=PROTOCOLS["kid"])
+    replace(result, results={"kid": published}).save(tmp_path / "a.result.npz")
+    assert Comparison.load(tmp_path / "a.result.npz")["kid"].distance is PROTOCOLS["kid"]
+    result.save(tmp_path / "b.result.npz")
+    assert Comparison.load(tmp_path / "b.result.npz")["kid"].distance is DISTANCES["kid"]
 
 
 @pytest.mark.parametrize("suffix", ["html", "md", "json"])

@@ -34,7 +34,7 @@ def compare(
     a: o.SideA,
     b: o.SideB,
     more: o.MoreSides = None,
-    metrics: o.Metrics = None,
+    metrics: o.AllMetrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
     num_folds: Annotated[int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.")] = 20,

@@ -12,6 +12,7 @@ import typer
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 
 METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
+PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
 
 
 class Crop(Enum):
@@ -45,10 +46,19 @@ image_option, network_option, statistic_option, output_option, machine_option = 
 
 def known_metrics(metrics: str | None) -> str | None:
     """Return the metrics if all are distances; ValueError, naming the distances there are, if not."""
-    known = set(map(plain_name, (*METRICS, "dna-frechet")))
-    unknown = [name for name in names(metrics) or () if plain_name(name) not in known]
+    return _known(metrics, METRICS)
+
+
+def known_or_published(metrics: str | None) -> str | None:
+    """Return the metrics if all are distances or published metrics; ValueError if not."""
+    return _known(metrics, tuple(dict.fromkeys((*METRICS, *PROTOCOLS))))
+
+
+def _known(metrics: str | None, allowed: tuple[str, ...]) -> str | None:
+    plain = set(map(plain_name, (*allowed, "dna-frechet")))
+    unknown = [name for name in names(metrics) or () if plain_name(name) not in plain]
     if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, METRICS))
+        raise ValueError(unknown_metrics(unknown, allowed))
     return metrics
 
 
@@ -137,6 +147,14 @@ Metrics = Annotated[
     statistic_option(
         f"Any of {', '.join(METRICS)}, with commas. [default: dna-emd,dna-fd, or what DNAs allow]",
         callback=known_metrics,
+    ),
+]
+AllMetrics = Annotated[
+    str | None,
+    statistic_option(
+        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
+        " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+        callback=known_or_published,
     ),
 ]
 NeuronWeightsFile = Annotated[

@@ -13,9 +13,10 @@ from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Distance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -110,8 +111,8 @@ class ClassComparisons(ManyComparisons):
         }
 
     @property
-    def _distances(self) -> Iterable[str]:
-        return self.total
+    def _distances(self) -> dict[str, Distance]:
+        return {name: result.distance for name, result in self.total.items()}
 
     def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
         """Return the record of one class."""

@@ -10,7 +10,6 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.many import ManyComparisons
-from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words
@@ -117,8 +116,8 @@ class Comparisons(ManyComparisons):
     @property
     def table(self) -> Table:
         """The sets, with a mark on the best."""
-        key = DISTANCES[self.distance].key
-        names = {DISTANCES[name].key: name for comparison in self.values() for name in comparison}
+        key = self._distances[self.distance].key
+        names = {record.key: name for name, record in self._distances.items()}
         records = self.rows()
         has_folds = any(record[f"{key}_debiased"] is not None for record in records)
         has_test = any(record["p_value"] is not None for record in records)
@@ -179,7 +178,7 @@ class Comparisons(ManyComparisons):
             return -inf
         evidence = self[name][self.distance].evidence
         debiased = nan if evidence is None else evidence.centre
-        return self._figure(name) ** DISTANCES[self.distance].power if isnan(debiased) else debiased
+        return self._figure(name) ** self._distances[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
         if self[best].shares_images or self[name].shares_images:

@@ -5,13 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.functional.permutation import holm
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Distance
 
 
 class ManyComparisons(Results["Comparison"]):
@@ -22,8 +20,8 @@ class ManyComparisons(Results["Comparison"]):
         """Name of the distance that gives the order: dna-emd if it was measured, else the first."""
         return next(
             name
-            for name, record in DISTANCES.items()
-            if not record.higher_is_better and all(name in comparison for comparison in self.values())
+            for name, result in next(iter(self.values())).items()
+            if not result.distance.higher_is_better and all(name in comparison for comparison in self.values())
         )
 
     @property
@@ -40,17 +38,17 @@ class ManyComparisons(Results["Comparison"]):
         return result.value if result.debiased is None else result.debiased
 
     @property
-    def _distances(self) -> Iterable[str]:
-        """Names of all distances that were measured; too few images can leave one out of some comparisons."""
-        return dict.fromkeys(name for comparison in self.values() for name in comparison)
+    def _distances(self) -> dict[str, Distance]:
+        """All distances that were measured, by name; too few images can leave one out of some comparisons."""
+        return {name: result.distance for comparison in self.values() for name, result in comparison.items()}
 
     def _record(self, comparison: Comparison, p_holm: float | None) -> dict[str, Any]:
         """Return values, interval and test of one comparison in plain types."""
         result = comparison[self.distance]
         interval = result.interval
         return {
-            **comparison.values_of(self._distances),
-            f"{DISTANCES[self.distance].key}_debiased": result.debiased,
+            **comparison.values_of(self._distances.values()),
+            f"{result.distance.key}_debiased": result.debiased,
             "low": interval and interval.low,
             "high": interval and interval.high,
             "p_value": result.p_value,

@@ -17,7 +17,7 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.dna.codec import Joined, Stored
 from torchmetrics_dna.dna.distance import Distance, Result
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.dna.evidence import Evidence, Interval
 from torchmetrics_dna.dna.jackknife import Jackknife
 from torchmetrics_dna.files.container import Arrays, read_container, write_container
@@ -142,7 +142,7 @@ class _Encoder:
         if isinstance(value, Neurons):
             return {"neurons": value.to_list()}
         if isinstance(value, Distance):
-            return {"distance": value.name}
+            return {"distance": value.name, "published": value.protocol is not None}
         if isinstance(value, Stored):
             described, arrays, remarks = value._encode_all()
             place = f"objects/{len(self.objects)}/"
@@ -197,7 +197,7 @@ class _Decoder:
         if "neurons" in entry:
             return Neurons.from_list(entry["neurons"])
         if "distance" in entry:
-            return DISTANCES[entry["distance"]]
+            return (PROTOCOLS if entry["published"] else DISTANCES)[entry["distance"]]
         if "stored" in entry:
             described, place = entry["stored"], f"objects/{len(self.objects)}/"
             own = {name.removeprefix(place): array for name, array in self._arrays.items() if name.startswith(place)}

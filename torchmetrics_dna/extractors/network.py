@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import torch
     from torch import nn
@@ -23,6 +24,7 @@ class Network:
     crop: Crop | None = None
     properties: bool | None = None
     projections: int | None = None
+    layers: Sequence[str] | None = None
     device: str | torch.device | None = None
 
     @property

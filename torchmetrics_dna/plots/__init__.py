@@ -1,7 +1,4 @@
-"""Figures; the only subpackage that uses matplotlib.
-
-Functions take results as ``Any``: results draw themselves by these functions, so their classes are in rooms above.
-"""
+"""Figures; the only subpackage that uses matplotlib."""
 
 from __future__ import annotations
 
@@ -11,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import shortened, visible
+from torchmetrics_dna.files.visible import shortened, three_digits, visible
 from torchmetrics_dna.images.resize import central_square
 from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes, put_title
 from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.plots.protocols import DemoLike, RankingLike
 
 __all__ = [
     "STYLES",
@@ -42,7 +40,7 @@ __all__ = [
 ]
 
 
-def plot_demo(demo: Any) -> Any:
+def plot_demo(demo: DemoLike) -> Any:
     """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
 
     Args:
@@ -81,7 +79,7 @@ def plot_demo(demo: Any) -> Any:
     return figure
 
 
-def plot_ranking(ranking: Any, columns: int = 8, maps: bool = False) -> Any:
+def plot_ranking(ranking: RankingLike, columns: int = 8, maps: bool = False) -> Any:
     """Plot a contact sheet below examples of the reference.
 
     Outlier and local scores have two rows of the worst images; others the best, middle and worst.
@@ -115,7 +113,7 @@ def plot_ranking(ranking: Any, columns: int = 8, maps: bool = False) -> Any:
         row[0].set_ylabel(name)
         pictures = [ranking.images[ranking.numbers[place]] for place in places]
         for place, axis, picture in zip(places, row, pictures, strict=True):
-            _show(axis, picture, f"{place + 1}: {float(ranking.scores[place]):.3g}", ranking.names[place])
+            _show(axis, picture, f"{place + 1}: {three_digits(float(ranking.scores[place]))}", ranking.names[place])
         if maps:
             _show_maps(next(rows), pictures, ranking.maps(places), ranking.mapper.extractor.crop)
     unit = "" if ranking.worst_first else " in bins"
