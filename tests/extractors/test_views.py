@@ -173,13 +173,14 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
     layers = "block_0,block_1:projected,block_1:mean"
-    make_dna(a, DNAExtractor(layers=layers.split(","), projections=4), num_bins=50).save(file)
+    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--num-bins", "50") == 0
+    capsys.readouterr()
     assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
     content = json.loads(capsys.readouterr().out)
     assert ",".join(content["layers"]) == layers
     assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
     assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
-    with pytest.raises(ValueError, match=r"\(projections\) differ: 4 and 5"):
+    with pytest.raises(ValueError, match=r"\(projections\) differ: 64 and 5"):
         compare(file, b, Network(projections=5))
     assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
     assert (
