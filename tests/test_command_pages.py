@@ -35,11 +35,11 @@ TAKES_A_NETWORK = ("hub:", "hf://", "--feature", "s3://", "--on ")
 
 def commands() -> dict[str, Any]:
     """All commands by their full names."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for name, command in typer.main.get_command(app).commands.items():
         inner = getattr(command, "commands", None)
-        found |= {f"{name} {each}": sub for each, sub in inner.items()} if inner else {name: command}
-    return found
+        by_name |= {f"{name} {each}": sub for each, sub in inner.items()} if inner else {name: command}
+    return by_name
 
 
 COMMANDS = commands()
@@ -68,7 +68,7 @@ def blocks(page: Path) -> list[str]:
 
 
 def command_lines(block: str) -> list[list[str]]:
-    return [shlex.split(found) for found in COMMAND_LINE.findall(block)]
+    return [shlex.split(words) for words in COMMAND_LINE.findall(block)]
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import importlib
 import importlib.util
 import json
 import re
@@ -99,18 +100,57 @@ def test_every_public_name_is_on_an_api_page() -> None:
     assert all(getattr(functional, name).__doc__ for name in functional.__all__)
 
 
+def names_of_the_api() -> dict[str, object]:
+    """Return each class and function on a page of the API by the address that the page gives."""
+    api = "\n".join(path.read_text(encoding="utf-8") for path in (ROOT / "docs" / "api").glob("*.rst"))
+    documented: dict[str, object] = {}
+    for name in re.findall(r"^\.\. auto(?:class|function):: ([\w.]+)$", api, re.MULTILINE):
+        address = name if "." in name else f"torchmetrics_dna.{name}"
+        module, _, attribute = address.rpartition(".")
+        documented[address] = getattr(importlib.import_module(module), attribute)
+    return documented
+
+
 def test_names_of_the_api_say_how_stable_they_are() -> None:
     pytest.importorskip("ziamath", reason="needs the extra docs")
     conf = runpy.run_path(str(ROOT / "docs/conf.py"))
-    for name, status in (
-        ("compare", "core"),
-        ("comparisons.matrix", "extra"),
-        ("jobs.on_ray.RayEngine", "experimental"),
-    ):
+    by_status: dict[str, set[str]] = {"core": set(), "extra": set(), "experimental": set()}
+    for address in names_of_the_api():
         lines = ["A sentence."]
-        conf["_mark"](None, "function", f"torchmetrics_dna.{name}", None, None, lines)
-        assert lines == [f".. container:: status {status}", "", f"   {status}", "", "A sentence."]
+        conf["_mark"](None, "function", address, None, None, lines)
+        container, *rest = lines
+        status = container.removeprefix(".. container:: status ")
+        assert rest == ["", f"   {status}", "", "A sentence."]
+        by_status[status].add(address)
+    assert by_status["core"] == {f"torchmetrics_dna.{name}" for name in torchmetrics_dna.__all__}
+    assert by_status["experimental"] == {
+        f"torchmetrics_dna.{name}"
+        for name in (
+            "dna.changes.ChangeDictionary",
+            "images.changes.change_image",
+            "jobs.elsewhere.engine_of",
+            "jobs.engine.Engine",
+            "jobs.engine.Work",
+            "jobs.make_changes.make_changes",
+            "jobs.on_ray.RayEngine",
+        )
+    }
     assert all(importlib.util.find_spec(module.rstrip(".")) for module in conf["_EXPERIMENTAL"])
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "contributing.md"], ids=lambda page: page.name)
+def test_names_that_pages_import_are_on_a_page_of_the_api(page: Path) -> None:
+    whole = {"torchmetrics_dna.demo", "torchmetrics_dna.functional", "torchmetrics_dna.plots"}  # all their names are
+    blocks = re.findall(r"^( *)```python\n(.*?)^\1```", page.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
+    imported = {
+        f"{node.module}.{alias.name}"
+        for _, block in blocks
+        for node in ast.walk(ast.parse(textwrap.dedent(block)))
+        if isinstance(node, ast.ImportFrom) and str(node.module).startswith("torchmetrics_dna")
+        for alias in node.names
+        if node.module not in whole and f"{node.module}.{alias.name}" not in whole
+    }
+    assert imported <= names_of_the_api().keys()
 
 
 def test_lines_of_code_break_without_a_change_of_text() -> None:

@@ -90,7 +90,7 @@ def test_pages_hold_what_the_committed_command_wrote(name: str) -> None:
         )
         for page in FOLDER.glob("*.md")
     }
-    [(page, [written])] = [(page, found) for page, found in blocks.items() if found]
+    [(page, [written])] = [(page, programs) for page, programs in blocks.items() if programs]
     figure = [f"]({name}.png)"] if (FOLDER / f"{name}.png").exists() else []
     for part in ("**The paper:**", "**Here:**", *figure, f"]({name}.txt)"):
         assert part in written

@@ -67,7 +67,7 @@ def test_what_needs_no_network_starts_without_torch(tmp_path: Path) -> None:
         "compare a b --nonsense": 2,
         "make a -o x.txt": 2,
         "compare nowhere anywhere": 2,
-        "compare . . --metrics fid": 2,
+        "compare . . --metrics lpips": 2,
         "rank . --reference . --batch-size 0": 2,
         f"info {FILES / 'histogram.dna.npz'}": 0,
         f"info {FILES / 'layer-gaussian.dna.npz'} --format json": 0,

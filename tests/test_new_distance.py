@@ -18,7 +18,7 @@ import torchmetrics_dna.cli.options as options
 from torchmetrics_dna import compare, report
 from torchmetrics_dna.dna import GaussianDNA
 from torchmetrics_dna.dna.distance import Distance
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.plots import plot_layers, plot_neurons
 
 ROOT = Path(__file__).parents[1]
@@ -46,19 +46,19 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
     a, b = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b")
     options = ("compare", a, b, "--layers", "block_0", "--metrics", ",".join(NAMES))
     assert run(monkeypatch, *options, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert all(found[DISTANCES[name].key] > 0 for name in NAMES)
-    assert found["kid_std"] > 0
-    assert found["layers"]["block_0"]["dna_hellinger"] == found["dna_hellinger"] < 1
-    assert all(0 < neuron["dna_hellinger"] < 1 for neuron in found["top_neurons"])
+    result = json.loads(capsys.readouterr().out)
+    assert all(result[DISTANCES[name].key] > 0 for name in NAMES)
+    assert result["kid_std"] > 0
+    assert result["layers"]["block_0"]["dna_hellinger"] == result["dna_hellinger"] < 1
+    assert all(0 < neuron["dna_hellinger"] < 1 for neuron in result["top_neurons"])
 
     assert run(monkeypatch, *options) == 0
     summary, layers, neurons = re.split(r"\n(?=By layer|Neurons)", capsys.readouterr().out)
-    value = {name: f"{found[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
-    told = dict(
+    value = {name: f"{result[DISTANCES[name].key]:#.4g}".rstrip(".") for name in NAMES}
+    listed = dict(
         line.split()[:2] for line in summary.splitlines() if line.startswith(tuple(f" {name} " for name in NAMES))
     )
-    assert told == value
+    assert listed == value
     names, _, row = (line.replace("┃", " ").replace("│", " ").split() for line in layers.splitlines()[2:5])
     assert names == ["layer", "neurons", PARTS[0], "without", "noise", "p", *PARTS[1:]]
     assert [row[0], *row[2:3], *row[5:]] == ["block_0", *(value[name] for name in PARTS)]
@@ -67,38 +67,39 @@ def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
 @pytest.mark.usefixtures("_registered")
 def test_in_figures() -> None:
-    found = compare(A, B, EXTRACTOR, metrics=NAMES)
-    axes = {axis.get_ylabel(): axis for axis in plot_layers(found).axes}
+    comparison = compare(A, B, EXTRACTOR, metrics=NAMES)
+    axes = {axis.get_ylabel(): axis for axis in plot_layers(comparison).axes}
     assert set(axes) == {"dna-emd\n(bins)", "dna-hellinger", "fd\n(squared activations)"}
     heights = [bar.get_height() for bar in axes["dna-hellinger"].patches]
-    assert heights == [found["dna-hellinger"].layers[layer].value for layer in found.layers]
-    rows, bar = plot_neurons(found, "dna-hellinger").axes
+    assert heights == [comparison["dna-hellinger"].layers[layer].value for layer in comparison.layers]
+    rows, bar = plot_neurons(comparison, "dna-hellinger").axes
     assert bar.get_ylabel() == "dna-hellinger"
-    assert float(rows.images[0].get_array().max()) == float(found["dna-hellinger"].values.max())
+    assert float(rows.images[0].get_array().max()) == float(comparison["dna-hellinger"].values.max())
     with pytest.raises(ValueError, match="of neurons: dna-emd, dna-hellinger; got 'fd'"):
-        plot_neurons(found, "fd")
+        plot_neurons(comparison, "fd")
 
 
 @pytest.mark.usefixtures("_registered")
 def test_in_a_report(tmp_path: Path) -> None:
-    found = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
+    comparison = report(A, B, tmp_path / "x.html", EXTRACTOR, metrics=NAMES)
     rows = Page((tmp_path / "x.html").read_text(encoding="utf-8")).rows
-    value = {name: f"{found[name].value:.4g}" for name in NAMES}
-    told = {row[0]: row[1:] for row in rows}
+    value = {name: f"{comparison[name].value:.4g}" for name in NAMES}
+    shown = {row[0]: row[1:] for row in rows}
     for name in NAMES:
-        assert told[name][0] == value[name]
-        assert DISTANCES[name].sentence in told[name][1]
+        assert shown[name][0] == value[name]
+        assert DISTANCES[name].sentence in shown[name][1]
     others = ["fd(squared activations)", "dna-hellinger"]
     (header,) = (row for row in rows if row[:2] == ["layer", "neurons"])
     assert header[3:] == ["withoutnoise", "95 %interval", "p", "dna-emd(bins)", *others]
 
 
 def test_pages_and_help_name_all() -> None:
-    assert tuple(DISTANCES) == options.METRICS
+    assert (tuple(DISTANCES), tuple(PROTOCOLS)) == (options.METRICS, options.PROTOCOLS)
     for record in DISTANCES.values():
         assert options.known_metrics(f"{record.name},{record.key}")
+    assert options.known_or_published("dna-emd,fid,fd_dinov2")
     concepts = (ROOT / "docs" / "concepts.md").read_text("utf-8")
     assert f"any of {', '.join(DISTANCES)}, with commas" in get_args(options.Metrics)[1].help.lower()
     rows = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in concepts.splitlines() if "|" in line]
-    told = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
-    assert told == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]
+    described = [(name, key, unit, least[0]) for name, key, _, unit, least in rows[2:]]
+    assert described == [(r.name, f"`{r.key}`", r.unit or "none", str(r.least)) for r in DISTANCES.values()]

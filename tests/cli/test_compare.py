@@ -20,15 +20,15 @@ OFFICIAL_RANGES = str(GOLDEN / "endtoend" / "activation_ranges.json")
 
 def test_json_for_programs(tmp_path: Path) -> None:
     done = in_processes(tmp_path, "compare", A, B, "--ranges", OFFICIAL_RANGES, "--format", "json", world=1)
-    found, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
-    assert found["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
-    assert found["dna_frechet"] == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
-    for layer, figures in found["layers"].items():
+    printed, golden = json.loads(done.stdout), load("endtoend/endtoend.npz")
+    assert printed["dna_emd"] == pytest.approx(float(golden["emd_avg"]), abs=1e-3)
+    assert printed["dna_frechet"] == pytest.approx(float(golden["nfd64_avg"]), rel=1e-5)
+    for layer, figures in printed["layers"].items():
         assert figures["dna_emd"] == pytest.approx(float(golden[f"emd_layer-{layer}"]), abs=2e-3)
         assert figures["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
-    assert set(found) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
-    assert (found["num_images"], found["num_bins"]) == ({"a": 7, "b": 5}, 1000)
-    assert len(found["top_neurons"]) == 10
+    assert set(printed) >= {"top_neurons", "num_images", "extractor", "num_bins", "ranges"}
+    assert (printed["num_images"], printed["num_bins"]) == ({"a": 7, "b": 5}, 1000)
+    assert len(printed["top_neurons"]) == 10
     assert done.stderr == f"{A}: 7 of 7\n{B}: 5 of 5\n"
 
 
@@ -51,19 +51,19 @@ def test_processes_share_the_images(
     ]
     assert run(monkeypatch, *options) == 0
     one, two = json.loads(capsys.readouterr().out), json.loads(in_processes(tmp_path, *options).stdout)
-    found, expected = _flat(two), _flat(one)
-    assert len(found) > 100
+    shared, expected = _flat(two), _flat(one)
+    assert len(shared) > 100
     # sums of floating point may differ in their last digits, counts do not
     sums = {key for key, value in expected.items() if "frechet" in key and isinstance(value, float)}
-    assert found == {key: pytest.approx(v, rel=1e-9) if key in sums else v for key, v in expected.items()}
+    assert shared == {key: pytest.approx(v, rel=1e-9) if key in sums else v for key, v in expected.items()}
 
 
-def _flat(found: object, key: str = "") -> dict[str, object]:
+def _flat(content: object, key: str = "") -> dict[str, object]:
     """The figures of nested dicts and lists, by the names on the way to them."""
-    if isinstance(found, (dict, list)):
-        items = found.items() if isinstance(found, dict) else enumerate(found)
+    if isinstance(content, (dict, list)):
+        items = content.items() if isinstance(content, dict) else enumerate(content)
         return {name: value for k, inner in items for name, value in _flat(inner, f"{key}/{k}").items()}
-    return {key: found}
+    return {key: content}
 
 
 def test_a_table_for_people(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,12 +106,12 @@ def test_how_sure_it_is(
     assert max(map(len, printed.splitlines())) <= 80
 
     assert run(monkeypatch, "compare", a, blurred, *options, "--confidence", "0.8", "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["p_value"] <= 0.001
-    assert found["interval"]["confidence"] == 0.8
-    assert found["layers"]["block_0"]["dna_emd_p_value"] <= 0.05
-    assert 0 < found["dna_emd_debiased"] < found["dna_emd"]
-    q = [neuron["q"] for neuron in found["top_neurons"]]
+    result = json.loads(capsys.readouterr().out)
+    assert result["p_value"] <= 0.001
+    assert result["interval"]["confidence"] == 0.8
+    assert result["layers"]["block_0"]["dna_emd_p_value"] <= 0.05
+    assert 0 < result["dna_emd_debiased"] < result["dna_emd"]
+    q = [neuron["q"] for neuron in result["top_neurons"]]
     assert q == sorted(q)
 
     assert run(monkeypatch, "compare", a, others, *options) == 0
@@ -129,8 +129,8 @@ def test_names_of_neurons(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsy
     assert "kernel" in capsys.readouterr().out.split("Neurons that differ most")[1]
 
     assert run(monkeypatch, *options, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert all(neuron["name"] == f"kernel {neuron['neuron']}" for neuron in found["top_neurons"])
+    result = json.loads(capsys.readouterr().out)
+    assert all(neuron["name"] == f"kernel {neuron['neuron']}" for neuron in result["top_neurons"])
 
 
 def test_folds_and_groups(
@@ -138,21 +138,21 @@ def test_folds_and_groups(
 ) -> None:
     a, blurred, _ = folders
     options = ("--layers", "block_0")
-    assert run(monkeypatch, "compare", a, blurred, *options, "--folds", "0") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--num-folds", "0") == 0
     printed = capsys.readouterr().out
     assert "Whether that is more than noise can't be said" in " ".join(printed.split())
     assert "without noise" not in printed
     assert "clearly" not in printed
 
-    assert run(monkeypatch, "compare", A, A, *options, "--folds", "0") == 0
+    assert run(monkeypatch, "compare", A, A, *options, "--num-folds", "0") == 0
     printed, talk = capsys.readouterr()
-    told = " ".join(printed.partition("\n\n")[0].split())  # and of no shift is anything said
-    assert told == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
+    verdict = " ".join(printed.partition("\n\n")[0].split())  # and of no shift is anything said
+    assert verdict == "A and B are 0 bins apart: their histograms are equal, as those of the same images are."
     assert "torchmetrics-dna report" not in talk
 
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "prefix:..", "--format", "json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "prefix:..", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] <= 0.05
-    assert run(monkeypatch, "compare", a, blurred, *options, "--group-by", "folder", "--format", "json") == 0
+    assert run(monkeypatch, "compare", a, blurred, *options, "--groups", "folder", "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["p_value"] is None  # all images of a side are in one fold
 
 
@@ -190,12 +190,12 @@ def test_other_distances(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     assert "By layer" not in capsys.readouterr().out
 
     assert run(monkeypatch, *options, "--metrics", "dna-emd,dna-fd,fd,kid", "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
+    result = json.loads(capsys.readouterr().out)
     golden = load("endtoend/endtoend.npz")
-    for layer, figures in found["layers"].items():
+    for layer, figures in result["layers"].items():
         assert figures["fd"] == pytest.approx(float(golden[f"fd_layer_exact-{layer}"]), rel=1e-5)
         assert figures["dna_frechet"] == pytest.approx(float(golden[f"nfd64_layer-{layer}"]), rel=1e-5)
-    assert found["kid_std"] > 0
+    assert result["kid_std"] > 0
 
 
 def test_one_image_each(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,9 +32,9 @@ def test_the_list_says_what_there_is_and_what_is_here(tmp_path: Path) -> None:
     (tmp_path / "hub" / "checkpoints").mkdir(parents=True)
     address = hashlib.sha256(PRESETS["vgg16"].weights.encode()).hexdigest()[:16]
     (tmp_path / "hub" / "checkpoints" / f"{address}-vgg16-397923af.pth").touch()
-    found = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--format", "json"))}
-    assert list(found) == list(PRESETS)
-    assert [name for name, entry in found.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]
-    assert found["vgg16"]["layers"]["relu_5_3"] == 512
-    assert found["vgg16"]["ranges"] == "hub:bramtoula/visual-dna-models/VGG/vgg16/activation_ranges.json"
-    assert not found["vgg16"]["ranges_here"]
+    by_name = {entry["name"]: entry for entry in json.loads(listed(tmp_path, "--format", "json"))}
+    assert list(by_name) == list(PRESETS)
+    assert [name for name, entry in by_name.items() if entry["weights_here"]] == ["efficientnet_lite0", "vgg16"]
+    assert by_name["vgg16"]["layers"]["relu_5_3"] == 512
+    assert by_name["vgg16"]["ranges"] == "hub:bramtoula/visual-dna-models/VGG/vgg16/activation_ranges.json"
+    assert not by_name["vgg16"]["ranges_here"]

@@ -48,30 +48,30 @@ def test_files_take_the_place_of_images(
     for sides in ((x, y), (x, B), (A, y)):
         capsys.readouterr()
         assert run(monkeypatch, "compare", *sides, "--format", "json", "--batch-size", "4") == 0
-        found = json.loads(capsys.readouterr().out)
-        assert found["dna_emd"] == pytest.approx(expected["dna-emd"].value, rel=1e-5)
-        assert list(found["layers"]) == ["block_0", "block_6"]
-        assert found["dna_frechet"] is None
+        result = json.loads(capsys.readouterr().out)
+        assert result["dna_emd"] == pytest.approx(expected["dna-emd"].value, rel=1e-5)
+        assert list(result["layers"]) == ["block_0", "block_6"]
+        assert result["dna_frechet"] is None
     assert run(monkeypatch, "compare", x, y, "--layers", "block_6") == 0
     printed = capsys.readouterr().out
     assert "block_6" in printed
     assert "block_0" not in printed
     capsys.readouterr()
     assert run(monkeypatch, "compare", made / "x.layer-gaussian.dna.npz", B, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["dna_frechet"] == pytest.approx(expected["dna-fd"].value, rel=1e-5)
-    assert found["fd"] > found["dna_frechet"]
-    assert found["dna_emd"] is None
+    result = json.loads(capsys.readouterr().out)
+    assert result["dna_frechet"] == pytest.approx(expected["dna-fd"].value, rel=1e-5)
+    assert result["fd"] > result["dna_frechet"]
+    assert result["dna_emd"] is None
 
 
 def test_merging(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     x = made / "x.histogram.dna.npz"
     with pytest.warns(UserWarning, match=f"{x}' and '{x}' hold equal DNAs: are their 30 images the same"):
         assert run(monkeypatch, "merge", x, x, x, "-o", tmp_path / "three.dna.npz") == 0
-    merged, one = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
-    assert isinstance(one, HistogramDNA)
+    merged, once = load_dna(tmp_path / "three.dna.npz"), load_dna(x)
+    assert isinstance(once, HistogramDNA)
     assert merged.num_images == 90
-    assert (merged.counts == 3 * one.counts).all()
+    assert (merged.counts == 3 * once.counts).all()
 
 
 def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -84,11 +84,15 @@ def test_what_is_in_a_file(made: Path, monkeypatch: pytest.MonkeyPatch, capsys: 
         assert text in printed
     assert max(map(len, printed.splitlines())) <= 80
     assert run(monkeypatch, "info", x, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["digest"] == dna.digest
-    assert found["num_images"] == 30
-    assert found["layers"]["block_0"] == {"neurons": 16, "values": 376_320, "largest count": int(dna.counts.max())}
-    assert found["preparation"]["input_size"] == [224, 224]
+    description = json.loads(capsys.readouterr().out)
+    assert description["digest"] == dna.digest
+    assert description["num_images"] == 30
+    assert description["layers"]["block_0"] == {
+        "neurons": 16,
+        "values": 376_320,
+        "largest count": int(dna.counts.max()),
+    }
+    assert description["preparation"]["input_size"] == [224, 224]
 
 
 def test_official_files_both_ways(
@@ -163,8 +167,8 @@ def test_interrupted_and_resumed(
         process.send_signal(signal.SIGINT)
         said = process.communicate()[1]
     assert process.returncode == 130, said
-    told = f"Finished parts are in {parts}; --resume goes on from them.\ntorchmetrics-dna: interrupted\n"
-    assert said.endswith(told)
+    expected = f"Finished parts are in {parts}; --resume goes on from them.\ntorchmetrics-dna: interrupted\n"
+    assert said.endswith(expected)
     assert list(cut.iterdir()) == [parts]
     assert not list(parts.glob(".*"))
     assert run(monkeypatch, *command) == 2

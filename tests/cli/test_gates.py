@@ -64,7 +64,7 @@ def test_it_takes_an_interval_and_independent_images(
 ) -> None:
     monkeypatch.chdir(sets)
     for arguments, message in (
-        (("near", "--folds", "0"), "takes an interval, but there is none of"),
+        (("near", "--num-folds", "0"), "takes an interval, but there is none of"),
         (("a", "near"), None),  # the reference itself is as near as can be
     ):
         code = run(monkeypatch, "compare", "a", *arguments, "--fail-unless-below", "900", *OPTIONS)

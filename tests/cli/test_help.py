@@ -51,7 +51,7 @@ def test_options_are_in_groups(capsys: pytest.CaptureFixture[str]) -> None:
     for group, option in {
         "Images": "--fps",
         "Network": "--feature",
-        "Statistics": "--folds",
+        "Statistics": "--num-folds",
         "Machine": "--on",
         "Output": "--format",
     }.items():

@@ -16,7 +16,7 @@ from torchmetrics_dna import load_dna
 
 # servers, Arrow and fsspec have threads, which Python 3.12 and later warn of where workers are forked
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded, use of fork:DeprecationWarning")
-FAST = ("--layers", "block_0", "--num-bins", "50")
+FAST = ("--layers", "block_0")
 
 
 @pytest.fixture(scope="module")
@@ -44,21 +44,21 @@ def test_other_commands_take_them(
     folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     source, other = kinds.shards(tmp_path, mask=True), kinds.npy(tmp_path)
-    told = []
-    for one, chosen in ((source, ("--column", "mask.png")), (folder, ())):
-        assert run(monkeypatch, "compare", one, other, *chosen, *FAST, "--format", "json") == 0
-        told.append(json.loads(capsys.readouterr().out))
-    assert told[0]["dna_emd"] > told[1]["dna_emd"] == 0
+    outputs = []
+    for images, chosen in ((source, ("--column", "mask.png")), (folder, ())):
+        assert run(monkeypatch, "compare", images, other, *chosen, *FAST, "--format", "json") == 0
+        outputs.append(json.loads(capsys.readouterr().out))
+    assert outputs[0]["dna_emd"] > outputs[1]["dna_emd"] == 0
     query, ranked = tmp_path / "query.npy", []
     np.save(query, PIXELS[:1] // 2)
-    for one, chosen in ((source, ("--column", "png")), (folder, ())):
-        assert run(monkeypatch, "rank", one, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
+    for images, chosen in ((source, ("--column", "png")), (folder, ())):
+        assert run(monkeypatch, "rank", images, "--reference", query, *chosen, *FAST, "--format", "csv") == 0
         rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
         ranked.append([(score, int("".join(filter(str.isdigit, Path(name).stem)))) for _, name, score, *_ in rows])
     assert ranked[0] == ranked[1]
     ranges = tmp_path / "x.json", tmp_path / "y.json"
-    for path, given in zip(ranges, ([source, "--column", "png"], [folder]), strict=True):
-        assert run(monkeypatch, "ranges", *given, "-o", path, "--layers", "block_0") == 0
+    for path, arguments in zip(ranges, ([source, "--column", "png"], [folder]), strict=True):
+        assert run(monkeypatch, "ranges", *arguments, "-o", path, "--layers", "block_0") == 0
     assert ranges[0].read_text() == ranges[1].read_text()
     np.savez(tmp_path / "two.npz", fake=PIXELS, real=255 - PIXELS)
     page = tmp_path / "report.html"
@@ -120,14 +120,14 @@ def test_what_is_wrong_is_one_line_and_nothing_is_written(
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
     monkeypatch.setenv("COLUMNS", "1000")
-    given = {"source": tar(tmp_path / "x.tgz", FILES, "w:gz"), "folder": str(folder), "cut": str(tmp_path / "cut.tgz")}
-    Path(given["cut"]).write_bytes(Path(given["source"]).read_bytes()[:-3000])
-    given["poor"] = str(tmp_path / "poor.parquet")
-    pq.write_table(pa.table({"label": [1]}), given["poor"])
+    paths = {"source": tar(tmp_path / "x.tgz", FILES, "w:gz"), "folder": str(folder), "cut": str(tmp_path / "cut.tgz")}
+    Path(paths["cut"]).write_bytes(Path(paths["source"]).read_bytes()[:-3000])
+    paths["poor"] = str(tmp_path / "poor.parquet")
+    pq.write_table(pa.table({"label": [1]}), paths["poor"])
     fast = ("--layers", "block_0")
-    assert run(monkeypatch, *[word.format(**given) for word in command], *fast) == 2
+    assert run(monkeypatch, *[word.format(**paths) for word in command], *fast) == 2
     (line,) = [line for line in capsys.readouterr().err.splitlines() if "torchmetrics-dna:" in line]
-    assert message.format(**given) in line
+    assert message.format(**paths) in line
     assert list(Path().iterdir()) == []
 
 

@@ -58,22 +58,22 @@ def dnas(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 @pytest.mark.usefixtures("wide")
 @pytest.mark.parametrize(
-    ("command", "code", "found"),
+    ("command", "code", "shown"),
     [
         (["info", "B"], 0, ("layer", "net", "ranges", "notes")),
         (["compare", "A", "B"], 0, ("layer", "net")),
         (["merge", "A", "B", "-o", "m.npz"], 0, ("layer", "net", "ranges")),
-        (["weights", "select", "A", "B", "-k", "5", "-o", "w.npz", "--name", HOSTILE], 0, ("layer",)),
+        (["weights", "select", "A", "B", "-k", "5", "-o", "w.npz"], 0, ("layer",)),
         (["convert", "B", "official"], 0, ("layer", "net", "ranges")),
         (["report", "A", "B", "-o", "r.html"], 0, ()),
-        (["info", "A", "--ranges", "nowhere\x1b[2J"], 2, ()),
+        (["convert", "A", "official", "--ranges", "nowhere\x1b[2J"], 2, ()),
         (["compare", "A", "B", "--layers", HOSTILE], 2, ()),
     ],
 )
 def test_commands_show_it(
     command: list[str],
     code: int,
-    found: tuple[str, ...],
+    shown: tuple[str, ...],
     dnas: list[Path],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -85,7 +85,7 @@ def test_commands_show_it(
     captured = capsys.readouterr()
     for text in captured:
         assert SHOWN.fullmatch(text), text
-    for what in found:
+    for what in shown:
         assert words(f"{what} {visible(HOSTILE)}") in words(captured.out + captured.err).replace("\\\\", "\\"), what
 
 
@@ -96,9 +96,9 @@ def test_json_holds_the_exact_text(
     printed = capsys.readouterr().out
     assert printed.isascii()
     assert SHOWN.fullmatch(printed)
-    found = json.loads(printed)
-    assert (found["notes"], found["extractor"]) == (f"notes {HOSTILE}", f"net {HOSTILE}")
-    assert list(found["layers"]) == [f"layer {HOSTILE}", "plain"]
+    description = json.loads(printed)
+    assert (description["notes"], description["extractor"]) == (f"notes {HOSTILE}", f"net {HOSTILE}")
+    assert list(description["layers"]) == [f"layer {HOSTILE}", "plain"]
 
 
 @pytest.mark.usefixtures("wide")

@@ -39,18 +39,18 @@ def test_they_are_those_of_the_metric(measured: Path) -> None:
     for side in (A, B):
         images = [resize_image(image, (224, 224)) for image in open_source(side)]
         metric.update(torch.from_numpy(np.stack(images)))
-    found, expected = ActivationRanges.load(measured), metric.to_ranges()
-    assert (found.neurons, found.margin) == (expected.neurons, expected.margin)
-    torch.testing.assert_close(found.minimum, expected.minimum, rtol=1e-5, atol=1e-5)
-    torch.testing.assert_close(found.maximum, expected.maximum, rtol=1e-5, atol=1e-5)
+    loaded, expected = ActivationRanges.load(measured), metric.to_ranges()
+    assert (loaded.neurons, loaded.margin) == (expected.neurons, expected.margin)
+    torch.testing.assert_close(loaded.minimum, expected.minimum, rtol=1e-5, atol=1e-5)
+    torch.testing.assert_close(loaded.maximum, expected.maximum, rtol=1e-5, atol=1e-5)
 
 
 def test_the_file_has_the_official_form(measured: Path) -> None:
-    found, official = (json.loads(path.read_text()) for path in (measured, OFFICIAL))
-    assert set(found) == {*official, "margin"}
+    ours, official = (json.loads(path.read_text()) for path in (measured, OFFICIAL))
+    assert set(ours) == {*official, "margin"}
     for key in official:
-        assert list(found[key]) == ["block_0", "head"]
-        assert list(found[key]["block_0"]) == list(official[key]["block_0"])
+        assert list(ours[key]) == ["block_0", "head"]
+        assert list(ours[key]["block_0"]) == list(official[key]["block_0"])
 
 
 def test_the_file_serves_metrics_and_compare(
@@ -61,9 +61,9 @@ def test_the_file_serves_metrics_and_compare(
     metric.update(torch.zeros(1, 3, 32, 32, dtype=torch.uint8), real=True)
     assert metric.to_dna(True).ranges.digest == digest
     assert run(monkeypatch, "compare", A, B, *FAST, "--ranges", measured, "--format", "json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["ranges"] == digest
-    assert found["dna_emd"] > 1
+    result = json.loads(capsys.readouterr().out)
+    assert result["ranges"] == digest
+    assert result["dna_emd"] > 1
 
 
 def test_official_ranges_and_a_union_with_earlier_ones(
@@ -73,23 +73,23 @@ def test_official_ranges_and_a_union_with_earlier_ones(
     assert run(monkeypatch, "ranges", A, "-o", first, "--margin", "scale") == 0
     assert run(monkeypatch, "ranges", first, B, "-o", both, "--margin", "scale") == 0
     assert "margin 'scale'), 5 images" in " ".join(capsys.readouterr().err.split())
-    found, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
-    assert (found.neurons, found.margin) == (official.neurons, official.margin)
+    loaded, official = ActivationRanges.load(both), ActivationRanges.load(OFFICIAL)
+    assert (loaded.neurons, loaded.margin) == (official.neurons, official.margin)
     for layer, where in official.neurons.slices.items():
         # another processor's float32 arithmetic
         rounding = 1e-5 * float(official.maximum[where].abs().max())
-        for mine, theirs in ((found.minimum, official.minimum), (found.maximum, official.maximum)):
+        for mine, theirs in ((loaded.minimum, official.minimum), (loaded.maximum, official.maximum)):
             np.testing.assert_allclose(mine[where], theirs[where], rtol=0, atol=rounding, err_msg=layer)
 
 
 def test_options_reach_the_extractor(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = {}
+    by_name = {}
     for name, options in (("plain", []), ("crop", ["--crop", "center"]), ("cpu", ["--device", "cpu"])):
         arguments = ["--layers", "block_0", "--batch-size", "3", "--num-workers", "0", *options]
         assert run(monkeypatch, "ranges", A, "-o", tmp_path / f"{name}.json", *arguments) == 0
-        found[name] = ActivationRanges.load(tmp_path / f"{name}.json")
-    assert torch.equal(found["plain"].maximum, found["cpu"].maximum)
-    assert not torch.equal(found["plain"].maximum, found["crop"].maximum)
+        by_name[name] = ActivationRanges.load(tmp_path / f"{name}.json")
+    assert torch.equal(by_name["plain"].maximum, by_name["cpu"].maximum)
+    assert not torch.equal(by_name["plain"].maximum, by_name["crop"].maximum)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -97,8 +97,8 @@ def test_processes_write_the_same_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["ranges", A, B, "--layers", "block_0,block_6", "--batch-size", "1"]
-    one, two = tmp_path / "one.json", tmp_path / "two.json"
-    assert run(monkeypatch, *options, "-o", one) == 0
+    single, two = tmp_path / "one.json", tmp_path / "two.json"
+    assert run(monkeypatch, *options, "-o", single) == 0
     for said in (capsys.readouterr().err, in_processes(tmp_path, *options, "-o", two).stderr):
         assert said.count("12 images") == 1
-    assert one.read_bytes() == two.read_bytes()
+    assert single.read_bytes() == two.read_bytes()

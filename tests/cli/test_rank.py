@@ -27,9 +27,9 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """DNAs of photographs, and of what was done to them, for learning and of others."""
     folder = tmp_path_factory.mktemp("dnas")
     photos = photographs(16)
-    for half, some in (("fit", photos[:8]), ("new", photos[8:])):
+    for half, images in (("fit", photos[:8]), ("new", photos[8:])):
         for name, change in (("plain", lambda p: p), ("blur", lambda p: blur(p, 4)), ("noise", lambda p: noise(p, 4))):
-            make_dna([change(photo) for photo in some], layers=LAYERS).save(folder / f"{half}.{name}.dna.npz")
+            make_dna([change(photo) for photo in images], layers=LAYERS).save(folder / f"{half}.{name}.dna.npz")
     return folder
 
 
@@ -48,9 +48,9 @@ def test_a_table_csv_json_and_a_sheet(
     with Image.open(grid) as sheet:
         assert sheet.width > 500
     assert run(monkeypatch, "rank", A, "--reference", reference, "--format", "json", "--top", "2") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert [row["image"] for row in found] == [row["image"] for row in rows[:2]]
-    assert found[0]["score"] == pytest.approx(float(rows[0]["score"]))
+    best = json.loads(capsys.readouterr().out)
+    assert [row["image"] for row in best] == [row["image"] for row in rows[:2]]
+    assert best[0]["score"] == pytest.approx(float(rows[0]["score"]))
     query = str(next(A.iterdir()))
     for score, title in (
         ("distance", "7 images by their distance to"),
@@ -103,19 +103,19 @@ def test_selected_neurons(
     files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pairs = [files / f"fit.{name}.dna.npz" for name in ("plain", "blur", "plain", "noise")]
-    output = tmp_path / "x.weights.npz"
-    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5", "--name", "degradation") == 0
-    found = NeuronWeights.load(output)
+    output = tmp_path / "degradation.weights.npz"
+    assert run(monkeypatch, "weights", "select", *pairs, "-o", output, "-k", "5") == 0
+    weights = NeuronWeights.load(output)
     dnas = [load_dna(path) for path in pairs]
     expected = select_neurons(torch.stack([dnas[0].distances(dnas[1]), dnas[2].distances(dnas[3])]), 5)
-    assert found.weights.nonzero().flatten().tolist() == sorted(expected.tolist())
-    assert found.name == "degradation"
+    assert weights.weights.nonzero().flatten().tolist() == sorted(expected.tolist())
+    assert weights.name == "degradation"
     captured = capsys.readouterr()
     assert "5 most sensitive neurons" in captured.out
     assert "NeuronWeights('degradation', 5 of 128 neurons" in captured.err
-    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neurons", output, "--format", "json") == 0
+    assert run(monkeypatch, "rank", B, "--reference", pairs[0], "--neuron-weights", output, "--format", "json") == 0
     assert len(json.loads(capsys.readouterr().out)) == 5
-    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neurons", output, "--format", "json") == 0
+    assert run(monkeypatch, "compare", pairs[0], pairs[1], "--neuron-weights", output, "--format", "json") == 0
     weighted = json.loads(capsys.readouterr().out)["dna_emd"]
     assert weighted == pytest.approx(float(dnas[0].distances(dnas[1])[expected].mean()))
 

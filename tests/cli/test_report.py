@@ -17,8 +17,8 @@ def test_a_page_and_the_verdict(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     output = tmp_path / "report.html"
-    options = ("--layers", "block_0,block_3", "--num-bins", "200")
-    assert run(monkeypatch, "report", A, B, "-o", output, *options, "--scored", "4") == 0
+    options = ("--layers", "block_0,block_3")
+    assert run(monkeypatch, "report", A, B, "-o", output, *options, "--num-scored", "4") == 0
     captured = capsys.readouterr()
     assert f"The report is in {output}" in "".join(captured.err.splitlines())
     page = Page(output.read_text(encoding="utf-8"))
@@ -28,7 +28,7 @@ def test_a_page_and_the_verdict(
     assert rest.partition(" Images of b against")[0] in words
     assert "A a (7 images)" in words
     assert "Of 4 images drawn at random from the 5" in page.text
-    assert ["bins of a histogram", "200"] in page.rows
+    assert ["bins of a histogram", "1000"] in page.rows
     assert not any(A in (image["alt"] or "") for image in page.all("img")), "names are told within their folder"
     assert run(monkeypatch, "compare", A, B, *options, "--format", "json") == 0
     expected = json.loads(capsys.readouterr().out)

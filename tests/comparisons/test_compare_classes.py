@@ -156,7 +156,7 @@ def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: py
     real, fake = (save(tmp_path, side) for side in SETS)
     (fake / "yak").mkdir()
     Image.new("RGB", (32, 32)).save(fake / "yak" / "1.png")
-    options = ["--layers", "block_0", "--folds", "0"]
+    options = ["--layers", "block_0", "--num-folds", "0"]
     assert run(monkeypatch, "compare", real, fake, "--by", "folder", *options) == 0
     captured = capsys.readouterr()
     assert captured.out.startswith("Of 2 classes, dog is furthest (dna-emd ")

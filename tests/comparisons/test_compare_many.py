@@ -128,6 +128,10 @@ def test_the_reference_itself_is_nearest() -> None:
     assert compare(REFERENCE, {"set 1": REFERENCE}, EXTRACTOR, **OPTIONS).verdict == (
         "set 1: the same images as the reference, dna-emd 0."
     )
+    alone = compare(REFERENCE, copies, EXTRACTOR, **OPTIONS)
+    assert f"dna-emd, not corrected for sampling noise, since the sets share images: {value:.3g} bins" in alone.verdict
+    saved_again = compare(REFERENCE, REFERENCE.copy(), EXTRACTOR, **OPTIONS)
+    assert (saved_again.copies, saved_again.notices) == (40, [])
 
 
 def jackknifed(a: Sequence[Any], b: Sequence[Any], c: Sequence[Any]) -> float:
@@ -227,7 +231,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [str(folder / name) for name in ("real", *SETS)]
 
 
-FAST = ("--layers", "block_0", "--folds", "8")
+FAST = ("--layers", "block_0", "--num-folds", "8")
 
 
 def test_the_command_compares_several(
@@ -259,7 +263,11 @@ def test_the_command_compares_several(
         (["--fail-above", "5"], 1, "Failed: dna-emd without noise of step_100 is "),
         (["--fail-if-different"], 1, "Failed: step_100 differs, p (Holm) = 0.003, not above 0.05."),
         (["--fail-if-different", "--confidence", "0.999"], 2, "can't find one of 3 that differs: its p would be 0.001"),
-        (["--fail-if-different", "--folds", "0"], 2, "--fail-if-different takes a test, but there is none of step_100"),
+        (
+            ["--fail-if-different", "--num-folds", "0"],
+            2,
+            "--fail-if-different takes a test, but there is none of step_100",
+        ),
     ],
 )
 def test_exit_codes(

@@ -79,7 +79,7 @@ def test_fixed_bounds_against_numpy(weights: torch.Tensor | None) -> None:
     weights = None if weights is None else weights.repeat(-(-neurons.total // 6))[: neurons.total]
     learned = make_dna(np.concatenate(list(SETS.values())), extractor, ranges="auto", **FIXED).known_ranges
     ranges = ActivationRanges(learned.minimum, learned.maximum, neurons)
-    dnas = [make_dna(one, extractor, ranges=ranges, **FIXED) for one in SETS.values()]
+    dnas = [make_dna(images, extractor, ranges=ranges, **FIXED) for images in SETS.values()]
     weighted = matrix(dict(zip(SETS, dnas, strict=True)), neuron_weights=weights)
     shares = [dna.counts.numpy().cumsum(1) / dna.counts.numpy().sum(1, keepdims=True) for dna in dnas]
     for i, j in combinations(range(4), 2):
@@ -103,9 +103,9 @@ def test_tree(compared: DistanceMatrix) -> None:
 
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    for name, one in SETS.items():
+    for name, images in SETS.items():
         (tmp_path / "sets" / name).mkdir(parents=True)
-        for i, image in enumerate(one[:4]):
+        for i, image in enumerate(images[:4]):
             Image.fromarray(image).resize((32, 32)).save(tmp_path / "sets" / name / f"{i}.png")
     make_dna(tmp_path / "sets" / "d", layers=["block_0"]).save(tmp_path / "sets" / "d.dna.npz")
     sides = [tmp_path / "sets" / name for name in ("a", "b", "c'2", "d.dna.npz")]

@@ -79,9 +79,9 @@ def test_against_the_formulas_written_out(changed: int, seed: int) -> None:
             variances[side] += (h * value[0] - (h - 1) * v[0] - estimate[0]) ** 2 / (h - 1) / g
     variance = sum(variances)
     reach = student.ppf(0.95, variance**2 / sum(v**2 / (g - 1) for v in variances)) * variance**0.5
-    folded = [in_folds([dna(fold, m) for fold, m in zip(some, sizes, strict=True)]) for some in sides]
-    found, untested = evidence(*folded, confidence=0.9), evidence(*folded, confidence=0.9, tested=False)
-    assert found.jackknife.left == pytest.approx(value[0] - bias[0], rel=1e-12)
+    folded = [in_folds([dna(fold, m) for fold, m in zip(fold_counts, sizes, strict=True)]) for fold_counts in sides]
+    weighed, untested = evidence(*folded, confidence=0.9), evidence(*folded, confidence=0.9, tested=False)
+    assert weighed.jackknife.left == pytest.approx(value[0] - bias[0], rel=1e-12)
     figures = value - bias
     interval = untested.interval
     expected = [max(0.0, figures[0] + shift) ** 0.5 for shift in (0, -reach, reach)]
@@ -104,18 +104,18 @@ def test_against_the_formulas_written_out(changed: int, seed: int) -> None:
     left, of_neurons = (
         x[0] - np.maximum(0, np.mean(x, 0) - share * x[0]) / (1 - share) for x in (np.array(whole), np.array(single))
     )
-    belief = max(0, 1 - found.test.p_value / 0.2)
+    belief = max(0, 1 - weighed.test.p_value / 0.2)
     assert belief > 0.7
     centre = max(left, (belief * np.maximum(0, of_neurons) ** 0.5).mean() ** 2)
     assert (centre > left) == (changed == 1), "both terms are checked"
-    assert found.centre == pytest.approx(centre, rel=1e-9)
-    interval = found.interval
+    assert weighed.centre == pytest.approx(centre, rel=1e-9)
+    interval = weighed.interval
     expected = [max(0.0, centre + shift) ** 0.5 for shift in (0, -reach, reach)]
     assert [interval.value, interval.low, interval.high] == pytest.approx(expected, rel=1e-3)
     assert interval.excludes_zero
-    np.testing.assert_allclose(found.neurons, np.maximum(0, of_neurons) ** 0.5, rtol=1e-9)
-    assert float(found.layers[0]) == pytest.approx(interval.value, rel=1e-12)
-    assert found.least_p_value == 2 / 924
+    np.testing.assert_allclose(weighed.neurons, np.maximum(0, of_neurons) ** 0.5, rtol=1e-9)
+    assert float(weighed.layers[0]) == pytest.approx(interval.value, rel=1e-12)
+    assert weighed.least_p_value == 2 / 924
 
 
 def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
@@ -124,30 +124,32 @@ def test_the_interval_of_a_layer_is_that_of_the_layer_alone() -> None:
     sides = []
     for order in (np.asarray, np.sort):
         counts = [order(random.integers(0, 9, (5, 8))) * size + 1 for size in (3, 4, 1, 2, 5, 3)]
-        parts = [HistogramDNA(torch.from_numpy(one), neurons, ranges(neurons), 2, "x") for one in counts]
+        parts = [
+            HistogramDNA(torch.from_numpy(fold_counts), neurons, ranges(neurons), 2, "x") for fold_counts in counts
+        ]
         sides.append(in_folds(parts))
-    found = evidence(*sides)
-    for layer, interval in zip("ab", found.layer_intervals, strict=True):
+    weighed = evidence(*sides)
+    for layer, interval in zip("ab", weighed.layer_intervals, strict=True):
         alone = [replace(side.select([layer]), folds=tuple(f.select([layer]) for f in side.folds)) for side in sides]
         assert interval == evidence(*alone).interval
         assert interval.low < interval.value < interval.high
-    assert [one.value for one in found.layer_intervals] == found.layers.tolist()
+    assert [fold_counts.value for fold_counts in weighed.layer_intervals] == weighed.layers.tolist()
 
 
 def test_a_test_that_two_sets_are_near() -> None:
     """By Student's t of scipy; the hypothesis of a distance that is 0 after noise is taken out has p = 0.5 there."""
     random = np.random.default_rng(0)
     a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), np.full(6, 0.05)))
-    found = DISTANCES["dna-emd"].result(a, b)
-    jackknife, value = found.evidence.jackknife, found.debiased
+    result = DISTANCES["dna-emd"].result(a, b)
+    jackknife, value = result.evidence.jackknife, result.debiased
     for limit in (0.5, value, 1.2 * value, 2 * value):
         t = (limit**2 - value**2) / jackknife.variance**0.5
-        assert found.p_value_of_at_least(limit) == pytest.approx(student.sf(t, jackknife.freedom), rel=1e-6)
-    assert found.p_value_of_at_least(value) == pytest.approx(0.5)
+        assert result.p_value_of_at_least(limit) == pytest.approx(student.sf(t, jackknife.freedom), rel=1e-6)
+    assert result.p_value_of_at_least(value) == pytest.approx(0.5)
     assert DISTANCES["dna-emd"].result(a, a).p_value_of_at_least(1e-9) == 0
-    assert replace(found, evidence=None).p_value_of_at_least(1) is None
+    assert replace(result, evidence=None).p_value_of_at_least(1) is None
     with pytest.raises(ValueError, match="`distance` expected to be above 0, but got 0"):
-        found.p_value_of_at_least(0)
+        result.p_value_of_at_least(0)
     mixed = DISTANCES["dna-emd"].result(a, b, torch.tensor([-0.5, -0.1, 0, 0.2, 0.3, 0.4]))
     assert mixed.p_value_of_at_least(1) is None
 
@@ -157,8 +159,11 @@ def test_the_interval_holds_0_if_the_test_finds_nothing() -> None:
     seen = set()
     for factor in [0.0, 0.3, 1.0] * 10:
         a, b = (sampled(draws(shift, 60, random), random) for shift in (np.zeros(6), factor * np.linspace(0, 0.1, 6)))
-        found = evidence(a, b)
-        figures = [(found.interval, found.test.p_value), *zip(found.layer_intervals, found.test.layers, strict=True)]
+        weighed = evidence(a, b)
+        figures = [
+            (weighed.interval, weighed.test.p_value),
+            *zip(weighed.layer_intervals, weighed.test.layers, strict=True),
+        ]
         for interval, p in figures:
             differs = bool(p <= 0.05)
             seen.add(differs)
@@ -170,8 +175,8 @@ def test_the_interval_holds_0_if_the_test_finds_nothing() -> None:
 
 
 def weighted(sides: list[HistogramDNA], weights: np.ndarray | None) -> Evidence:
-    record, given = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
-    return weigh_evidence(record.between(*sides), record.unions(*sides), record.power, given)
+    record, given_weights = DISTANCES["dna-emd"], None if weights is None else torch.from_numpy(weights)
+    return weigh_evidence(record.between(*sides), record.unions(*sides), record.power, given_weights)
 
 
 def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.ndarray:
@@ -184,8 +189,8 @@ def draws(shift: np.ndarray, images: int, random: np.random.Generator) -> np.nda
 def sampled(images: np.ndarray, random: np.random.Generator) -> HistogramDNA:
     """A sample of 40 images in 8 folds."""
     neurons = Neurons({"a": images.shape[1]})
-    some = images[random.integers(0, len(images), 40)]
-    folds_ = [HistogramDNA(torch.from_numpy(some[k::8].sum(0)), neurons, ranges(neurons), 5, "x") for k in range(8)]
+    drawn = images[random.integers(0, len(images), 40)]
+    folds_ = [HistogramDNA(torch.from_numpy(drawn[k::8].sum(0)), neurons, ranges(neurons), 5, "x") for k in range(8)]
     return in_folds(folds_)
 
 
@@ -208,8 +213,8 @@ def test_weights_below_0_are_debiased_apart() -> None:
     torch.testing.assert_close(both.neurons, positive.neurons - negative.neurons)
     assert (both.neurons.sign().numpy() == np.sign(mixed) * (plain.neurons > 0).numpy()).all()
     # the two sums hardly go together here, so that the interval is about as wide as both of theirs
-    reach, one, other = (e.interval.high - e.interval.low for e in (both, positive, negative))
-    assert reach == pytest.approx(np.hypot(one, other), rel=0.4)
+    reach, upward, downward = (e.interval.high - e.interval.low for e in (both, positive, negative))
+    assert reach == pytest.approx(np.hypot(upward, downward), rel=0.4)
     assert paired_p_value(both, both) is None
 
 
@@ -223,8 +228,8 @@ def test_intervals_of_weights_of_any_sign_hold_the_truth() -> None:
         for _ in range(60):
             record, sides = DISTANCES["dna-emd"], [sampled(images, random) for images in populations]
             unions = replace(record.unions(*sides), num_relabelings=0)
-            found = weigh_evidence(sides[0].distances(sides[1]), unions, record.power, torch.tensor(weights))
-            interval = found.interval
+            weighed = weigh_evidence(sides[0].distances(sides[1]), unions, record.power, torch.tensor(weights))
+            interval = weighed.interval
             held += interval.low <= (weights * truth).sum() <= interval.high
         assert held >= 52  # of 57 by the level
 
@@ -246,12 +251,12 @@ def test_a_neuron_that_is_constant_in_a_counts_as_in_the_value() -> None:
             parts.append(HistogramDNA(counts, neurons, ActivationRanges(*extremes, neurons, "auto"), 2, "x"))
         sides.append(in_folds(parts))
     for a, b in (sides, sides[::-1]):
-        values, found = a.distances(b), evidence(a, b)
+        values, weighed = a.distances(b), evidence(a, b)
         observed = DISTANCES["dna-emd"].unions(a, b)
         rows = [torch.arange(12)[None] < 6, torch.arange(12)[None] >= 6]
         torch.testing.assert_close(observed.distances(*rows)[0], values, rtol=0.1, atol=0.05)  # read at edges
-        assert 0 <= found.null < 40
-        assert found.interval.low <= found.debiased <= found.interval.high < 40
+        assert 0 <= weighed.null < 40
+        assert weighed.interval.low <= weighed.debiased <= weighed.interval.high < 40
 
 
 def test_unequal_folds_of_gaussians_against_the_formula() -> None:
@@ -276,9 +281,9 @@ def test_unequal_folds_of_gaussians_against_the_formula() -> None:
         )
         for side in parts
     ]
-    found = evidence(*folded, name="dna-fd")
-    np.testing.assert_allclose(found.neurons, np.maximum(0, value - bias), rtol=1e-10)
-    assert found.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
+    weighed = evidence(*folded, name="dna-fd")
+    np.testing.assert_allclose(weighed.neurons, np.maximum(0, value - bias), rtol=1e-10)
+    assert weighed.debiased == pytest.approx(max(0, (value - bias).mean()), rel=1e-10)
 
 
 @pytest.mark.parametrize("freedom", [4, 9, 18, 1000])
@@ -291,11 +296,11 @@ def test_what_is_exact_adds_no_doubt() -> None:
     random = np.random.default_rng(0)
     folded = in_folds([dna(random.integers(1, 9, (3, 8)), 2) for _ in range(6)])
     other = dna(np.sort(random.integers(1, 30, (3, 8))), 3)
-    one, both = evidence(folded, other), evidence(folded, in_folds([other] * 5))
-    assert one.interval.low < one.debiased < one.interval.high
-    assert both.jackknife.left == pytest.approx(one.jackknife.left)
-    assert both.jackknife.variance == pytest.approx(one.jackknife.variance)  # folds that are all alike vary nothing
-    assert one.test is None  # since what is exact can't be shared out anew
+    exact, both = evidence(folded, other), evidence(folded, in_folds([other] * 5))
+    assert exact.interval.low < exact.debiased < exact.interval.high
+    assert both.jackknife.left == pytest.approx(exact.jackknife.left)
+    assert both.jackknife.variance == pytest.approx(exact.jackknife.variance)  # folds that are all alike vary nothing
+    assert exact.test is None  # since what is exact can't be shared out anew
     assert both.test.p_value < 0.05
     assert both.test.exact
     assert both.test.num_relabelings == 462
@@ -306,23 +311,23 @@ def test_what_is_exact_adds_no_doubt() -> None:
 
 
 def test_too_few_folds() -> None:
-    some, none = dna(np.ones((3, 8), np.int64), 2), dna(np.zeros((3, 8), np.int64), 0)
-    folded = in_folds([some] * 4 + [none])
-    assert evidence(folded, in_folds([some] * 5)) is None
-    assert evidence(some, some) is None
+    full, empty = dna(np.ones((3, 8), np.int64), 2), dna(np.zeros((3, 8), np.int64), 0)
+    folded = in_folds([full] * 4 + [empty])
+    assert evidence(folded, in_folds([full] * 5)) is None
+    assert evidence(full, full) is None
     # all images of a side in one group: that is not a side without folds, which is taken for exact
-    one_group = in_folds([some, *[none] * 9])
-    assert evidence(one_group, in_folds([some] * 6)) is None
-    assert evidence(some, in_folds([some] * 6)) is not None
+    one_group = in_folds([full, *[empty] * 9])
+    assert evidence(one_group, in_folds([full] * 6)) is None
+    assert evidence(full, in_folds([full] * 6)) is not None
 
 
 def test_copies_of_one_set_have_no_distance_left() -> None:
     random = np.random.default_rng(0)
     folded = in_folds([dna(random.integers(1, 9, (3, 8)), 2) for _ in range(6)])
-    found = evidence(folded, folded)
-    assert found.debiased == found.interval.low == 0
-    assert found.test.p_value == 1
-    assert found.null > 0
+    weighed = evidence(folded, folded)
+    assert weighed.debiased == weighed.interval.low == 0
+    assert weighed.test.p_value == 1
+    assert weighed.null > 0
 
 
 def test_wider_bins_of_folds_hardly_matter() -> None:
@@ -339,12 +344,12 @@ def test_wider_bins_of_folds_hardly_matter() -> None:
         return replace(merged(parts), folds=tuple(part.rebin(bins) for part in parts))
 
     state = random.bit_generator.state
-    found = []
+    fine_and_coarse = []
     for bins in (1000, 100):
         random.bit_generator.state = state
         a, b = side(0, bins), side(60, bins)
-        found.append((evidence(a, b), evidence(a, replace(b, folds=()))))
-    for fine, coarse in zip(*found, strict=True):
+        fine_and_coarse.append((evidence(a, b), evidence(a, replace(b, folds=()))))
+    for fine, coarse in zip(*fine_and_coarse, strict=True):
         assert coarse.debiased == pytest.approx(fine.debiased, rel=0.01)
         assert coarse.interval.high == pytest.approx(fine.interval.high, rel=0.02)
 
@@ -379,7 +384,7 @@ def test_coverage_on_real_activations() -> None:
     extractor = DNAExtractor(layers=["block_1"])
     photos = photographs(120)
     pictures = [photos, [blur(p, strength=6) for p in photos], [jpeg(p, strength=3) for p in photos]]
-    real, *fakes = (images_alone(some, extractor) for some in pictures)
+    real, *fakes = (images_alone(images, extractor) for images in pictures)
     generator, draws, record = torch.Generator().manual_seed(0), 360, DISTANCES["dna-emd"]
 
     def whole(counts: Tensor) -> HistogramDNA:
@@ -388,7 +393,7 @@ def test_coverage_on_real_activations() -> None:
     for fake in (*fakes, real[:60]):
         truth, intervals = float(whole(real).distances(whole(fake)).mean()), []
         for _ in range(draws):
-            sides = [some[torch.randint(len(some), (60,), generator=generator)] for some in (real, fake)]
+            sides = [images[torch.randint(len(images), (60,), generator=generator)] for images in (real, fake)]
             a, b = (in_folds([whole(side[k::10]) for k in range(10)]) for side in sides)
             intervals.append(weigh_evidence(a.distances(b), record.unions(a, b), record.power).interval)
         covered = np.mean([interval.low <= truth <= interval.high for interval in intervals])
@@ -401,8 +406,8 @@ def test_coverage_on_real_activations() -> None:
 @pytest.mark.parametrize("make", [emd, self_ranging_emd, frechet])
 def test_folds_change_no_distance(make: object) -> None:
     metric, plain = make(num_folds=5), make()
-    for one in (metric, plain):
-        fed(one, CROWD, CROWD_FAKE)
+    for each in (metric, plain):
+        fed(each, CROWD, CROWD_FAKE)
     assert float(metric.compute()) == float(plain.compute())
     assert metric.to_dna(True).digest == plain.to_dna(True).digest
     before = metric.evidence()
@@ -428,13 +433,13 @@ def test_folds_change_no_distance(make: object) -> None:
 @pytest.mark.parametrize("make", [emd, frechet])
 def test_debiased_metrics(make: object) -> None:
     metric = fed(make(debias=True, num_folds=5), CROWD, CROWD_FAKE)
-    found = metric.evidence()
-    assert float(metric.compute()) == found.debiased < float(fed(make(), CROWD, CROWD_FAKE).compute())
+    weighed = metric.evidence()
+    assert float(metric.compute()) == weighed.debiased < float(fed(make(), CROWD, CROWD_FAKE).compute())
     by_layer = fed(make(debias=True, num_folds=5, reduction="layer"), CROWD, CROWD_FAKE).compute()
     assert list(by_layer) == list(metric.neurons)
-    assert torch.equal(torch.stack(list(by_layer.values())), found.layers)
+    assert torch.equal(torch.stack(list(by_layer.values())), weighed.layers)
     neurons = fed(make(debias=True, num_folds=5, reduction="none"), CROWD, CROWD_FAKE).compute()
-    assert torch.equal(neurons, found.neurons)
+    assert torch.equal(neurons, weighed.neurons)
     few = make(debias=True)
     assert few(CROWD[:2], True).isnan()
     few.update(CROWD[2:4], real=False)
@@ -474,28 +479,38 @@ def share_folds(rank: int, world: int, expected: str) -> None:
         mine = shard(images, rank, world)
         if len(mine):
             metric.update(mine, real=real)
-    one = torch.load(expected, weights_only=False)
-    found = metric.evidence()
-    told = {"value": float(metric.compute()), "interval": found.interval, "null": found.null, "p": found.test.p_value}
-    assert told == one[0]
-    assert torch.equal(found.neurons, one[1])
-    assert torch.equal(found.test.z, one[2])
+    saved = torch.load(expected, weights_only=False)
+    weighed = metric.evidence()
+    figures = {
+        "value": float(metric.compute()),
+        "interval": weighed.interval,
+        "null": weighed.null,
+        "p": weighed.test.p_value,
+    }
+    assert figures == saved[0]
+    assert torch.equal(weighed.neurons, saved[1])
+    assert torch.equal(weighed.test.z, saved[2])
 
 
 def test_processes_agree_with_one(tmp_path: Path) -> None:
     metric = fed(emd(num_folds=5), CROWD, CROWD_FAKE)
-    found = metric.evidence()
-    told = {"value": float(metric.compute()), "interval": found.interval, "null": found.null, "p": found.test.p_value}
-    torch.save((told, found.neurons, found.test.z), tmp_path / "expected")
+    weighed = metric.evidence()
+    figures = {
+        "value": float(metric.compute()),
+        "interval": weighed.interval,
+        "null": weighed.null,
+        "p": weighed.test.p_value,
+    }
+    torch.save((figures, weighed.neurons, weighed.test.z), tmp_path / "expected")
     run(3, share_folds, str(tmp_path / "expected"))
 
 
 def test_folds_are_about_equal_and_of_pixels_alone() -> None:
     images = torch.randint(0, 256, (600, 3, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
-    found = content_folds(images, 10)
-    assert found.bincount(minlength=10).min() > 30
-    assert torch.equal(content_folds(images.flip(0), 10).flip(0), found)
-    assert torch.equal(content_folds(images.float() / 255, 10), found)
+    folds = content_folds(images, 10)
+    assert folds.bincount(minlength=10).min() > 30
+    assert torch.equal(content_folds(images.flip(0), 10).flip(0), folds)
+    assert torch.equal(content_folds(images.float() / 255, 10), folds)
     assert content_folds(images[:0], 10).shape == (0,)
     flat = torch.arange(200, dtype=torch.uint8)[:, None, None, None].expand(-1, 3, 8, 8)
     assert content_folds(flat, 10).bincount(minlength=10).min() > 5
@@ -508,16 +523,20 @@ def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_worke
     extractor, bounds = pixels()
     images = torch.stack([torch.from_numpy(image.copy()) for image in open_source(photo_folder)]).permute(0, 3, 1, 2)
     metric = DNAEMD(extractor, ranges=bounds, num_bins=40, num_folds=10)
-    for real, some in ((True, images.flip(0)), (False, images // 2)):
-        for batch in some.split(5):
+    for real, images_of_side in ((True, images.flip(0)), (False, images // 2)):
+        for batch in images_of_side.split(5):
             metric.update(batch, real=real)
     sources = (photo_folder, images // 2) if form == "files" else (images / 255, (images // 2) / 255)
     reading = Reading(num_workers=num_workers, batch_size=7)
     options = {"ranges": bounds, "num_bins": 40, "metrics": ["dna-emd"], "reading": reading}
-    found = compare(*sources, extractor, confidence=0.9, num_folds=10, **options)
+    comparison = compare(*sources, extractor, confidence=0.9, num_folds=10, **options)
     if form == "files":
-        told = metric.evidence(0.9)
-        assert (found.interval, found.null, found.p_value) == (told.interval, told.null, told.test.p_value)
+        expected = metric.evidence(0.9)
+        assert (comparison.interval, comparison.null, comparison.p_value) == (
+            expected.interval,
+            expected.null,
+            expected.test.p_value,
+        )
     notes = ImageNotes(10)
     folds = torch.stack([notes(image)["folds"] for image in open_source(sources[0])])
     assert torch.equal(folds, content_folds(images, 10))
@@ -564,8 +583,12 @@ def test_files_with_folds_are_tested_as_images_are(kind: str, tmp_path: Path, ph
     expected = compare(photo_folder, images // 2, extractor, metrics=metrics, **counting)
     for name, source in (("a", photo_folder), ("b", images // 2)):
         make_dna(source, extractor, kind=kind, num_folds=20, **counting).save(tmp_path / f"{name}.dna.npz")
-    found = compare(tmp_path / "a.dna.npz", tmp_path / "b.dna.npz")
+    comparison = compare(tmp_path / "a.dna.npz", tmp_path / "b.dna.npz")
     mixed = compare(photo_folder, tmp_path / "b.dna.npz", extractor)
     assert expected.p_value is not None
-    for one in (found, mixed):
-        assert (one.p_value, one.interval, one.null) == (expected.p_value, expected.interval, expected.null)
+    for compared in (comparison, mixed):
+        assert (compared.p_value, compared.interval, compared.null) == (
+            expected.p_value,
+            expected.interval,
+            expected.null,
+        )

@@ -21,8 +21,17 @@ def test_headlines() -> None:
         "y looks like x after darkening by about 30 %, which accounts for 62 % of the difference;"
     )
     assert Explanation(0.3, [], [], None).headline == "No difference between A and B can be shown"
-    assert Explanation(0.01, [], [], 0.9).headline.startswith("B differs from A; no known change, such as blur ")
+    assert Explanation(0.01, [], [], 0.9).headline.endswith(" accounts for half of the difference")
     assert Explanation(0.01, [], None, None).headline == "B differs from A"
+    assert Explanation(0.01, [], [], 0.2).headline == "B differs from A"  # a property contradicts the change
+
+
+def test_another_format_is_told_once() -> None:
+    more, fewer = (PropertyDifference(f"{name} files", a, 1 - a, 0, 0, 0.01) for name, a in (("JPEG", 0), ("PNG", 1)))
+    both = Explanation(0.01, [fewer, more], None, None).property_sentences
+    assert both == ["Images of B against those of A: more JPEG files (0 % to 100 %)."]
+    mixed = Explanation(0.01, [fewer], None, None).property_sentences
+    assert mixed == ["Images of B against those of A: fewer PNG files (100 % to 0 %)."]
 
 
 def test_few_images_get_no_story() -> None:

@@ -48,13 +48,13 @@ def features_of(values: Array, folds: Array | list[int]) -> Side:
 
 def fd(a: Array, b: Array) -> Array:
     """Of each layer."""
-    found = []
+    distances = []
     for rows in NEURONS.slices.values():
         x, y = a[:, rows], b[:, rows]
         covs = [np.cov(side.T).reshape(x.shape[1], -1) for side in (x, y)]
         root = np.real(sqrtm(covs[0] @ covs[1])).trace()
-        found.append(np.square(x.mean(0) - y.mean(0)).sum() + covs[0].trace() + covs[1].trace() - 2 * root)
-    return np.array(found)
+        distances.append(np.square(x.mean(0) - y.mean(0)).sum() + covs[0].trace() + covs[1].trace() - 2 * root)
+    return np.array(distances)
 
 
 def evidence(sides: list[Side], values: Array) -> Evidence | None:
@@ -68,24 +68,24 @@ def two_sides() -> tuple[list[Array], list[int], Evidence, Array]:
     sides = [images[:23], images[23:] * 0.9]
     folds = np.repeat(range(6), SIZES)
     value = fd(*sides)
-    found = evidence([features_of(side, folds) for side in sides], value)
-    assert found is not None
-    return sides, folds, found, value
+    weighed = evidence([features_of(side, folds) for side in sides], value)
+    assert weighed is not None
+    return sides, folds, weighed, value
 
 
 def test_noise_is_that_of_the_estimate_of_each_layer() -> None:
-    sides, folds, found, value = two_sides()
+    sides, folds, weighed, value = two_sides()
     estimates = [
         layer_frechet_estimate(*(torch.from_numpy(side[:, rows]) for side in sides), (torch.from_numpy(folds),) * 2)
         for rows in NEURONS.slices.values()
     ]
     left = [plain - float(estimate.bias) for plain, estimate in zip(value, estimates, strict=True)]
-    np.testing.assert_allclose(found.layers, np.maximum(0, left), rtol=1e-6)
-    assert found.jackknife.left == pytest.approx(np.mean(left), rel=1e-6)
+    np.testing.assert_allclose(weighed.layers, np.maximum(0, left), rtol=1e-6)
+    assert weighed.jackknife.left == pytest.approx(np.mean(left), rel=1e-6)
     by_side = [np.mean(phi, 0) for phi in zip(*(estimate.influences for estimate in estimates), strict=True)]
-    assert found.jackknife.variance == pytest.approx(sum(phi.var(ddof=1) / len(phi) for phi in by_side), rel=1e-6)
-    assert found.interval.low <= found.debiased <= found.interval.high
-    assert torch.equal(found.neurons, found.layers)
+    assert weighed.jackknife.variance == pytest.approx(sum(phi.var(ddof=1) / len(phi) for phi in by_side), rel=1e-6)
+    assert weighed.interval.low <= weighed.debiased <= weighed.interval.high
+    assert torch.equal(weighed.neurons, weighed.layers)
 
 
 def test_images_that_belong_together_count_once() -> None:
@@ -99,9 +99,9 @@ def test_images_that_belong_together_count_once() -> None:
     variances = []
     for by_fold in (True, False):
         plan = plan_for(NEURONS, [120], tested=False, by_fold=by_fold)
-        found = weigh_evidence(torch.zeros(2), DISTANCES["fd"].unions(exact, side, (None, folds), plan))
-        assert found.test is None
-        variances.append(found.jackknife.variance)
+        weighed = weigh_evidence(torch.zeros(2), DISTANCES["fd"].unions(exact, side, (None, folds), plan))
+        assert weighed.test is None
+        variances.append(weighed.jackknife.variance)
         estimates = [
             layer_frechet_estimate(tuple(exact.by_layer()[layer]), side.select([layer]).values, (None, folds))
             for layer in NEURONS
@@ -113,7 +113,7 @@ def test_images_that_belong_together_count_once() -> None:
 
 
 def test_the_permutation_test_against_one_written_out() -> None:
-    sides, folds, found, _ = two_sides()
+    sides, folds, weighed, _ = two_sides()
     pool, number = np.concatenate(sides), np.concatenate([folds, folds + 6])
     labels = relabelings(6, 6, 200).numpy()
     rows, values, shifts = [], [], []
@@ -128,22 +128,22 @@ def test_the_permutation_test_against_one_written_out() -> None:
     kinds = np.stack([z.max(1), shift.max(1)], 1)
     overall = ((kinds - kinds.mean(0)) / kinds.std(0)).max(1)
     either = np.maximum(z, shift)
-    assert found.test.num_relabelings == 200
-    assert found.test.p_value == np.mean(overall >= overall[0] - 1e-9)
-    np.testing.assert_allclose(found.test.layers, [np.mean(either.max(1) >= x - 1e-9) for x in either[0]])
+    assert weighed.test.num_relabelings == 200
+    assert weighed.test.p_value == np.mean(overall >= overall[0] - 1e-9)
+    np.testing.assert_allclose(weighed.test.layers, [np.mean(either.max(1) >= x - 1e-9) for x in either[0]])
     under = np.mean(values[1:], 1)
-    assert found.null == pytest.approx(under.mean(), rel=1e-6)
-    assert found.null_high == pytest.approx(np.quantile(under, 0.95), rel=1e-6)
+    assert weighed.null == pytest.approx(under.mean(), rel=1e-6)
+    assert weighed.null_high == pytest.approx(np.quantile(under, 0.95), rel=1e-6)
 
 
 def test_copies_of_one_set() -> None:
     side = features_of(colours(24), [k % 6 for k in range(24)])
-    found = evidence([side, side], np.zeros(2))
-    assert (found.debiased, found.test.p_value) == (0, 1)
+    weighed = evidence([side, side], np.zeros(2))
+    assert (weighed.debiased, weighed.test.p_value) == (0, 1)
 
 
 @pytest.mark.parametrize(
-    ("widths", "num_images", "tested", "debiased", "told"),
+    ("widths", "num_images", "tested", "debiased", "limits"),
     [
         ({"a": 20, "b": 30}, (90, 90), True, ("a", "b"), []),
         ({"a": 20, "b": 30}, (90, 60), True, ("a",), ["no interval of b and of the whole: .* 90 .* are 60"]),
@@ -162,11 +162,11 @@ def test_copies_of_one_set() -> None:
     ],
 )
 def test_what_would_be_wrong_or_too_dear_is_refused(
-    widths: dict[str, int], num_images: tuple[int, int], tested: bool, debiased: tuple[str, ...], told: list[str]
+    widths: dict[str, int], num_images: tuple[int, int], tested: bool, debiased: tuple[str, ...], limits: list[str]
 ) -> None:
     plan = plan_for(Neurons(widths), num_images)
     assert (plan.tested, plan.debiased, plan.needs_features) == (tested, debiased, tested or bool(debiased))
-    for line, pattern in zip(plan.limits, told, strict=True):
+    for line, pattern in zip(plan.limits, limits, strict=True):
         assert re.search(pattern, line), line
 
 
@@ -174,19 +174,23 @@ def test_compare_says_what_it_can_and_what_it_can_not() -> None:
     photos = photographs(60)
     blurred = [blur(photo, strength=6) for photo in photos[:50]]
     extractor = DNAExtractor(layers=["block_0", "block_5"])  # 16 and 192 neurons
-    found = compare(photos[:50], blurred, extractor, metrics=["fd"])
-    assert found.p_value == found["fd"].p_value <= 0.05
-    assert min(found["fd"].layers[layer].p_value for layer in found.neurons) == found.p_value
-    assert (found["fd"].debiased, found["fd"].layers["block_5"].debiased, found.interval) == (None, None, None)
-    assert found["fd"].layers["block_0"].debiased < found["fd"].layers["block_0"].value
-    told = found.to_dict()
-    assert (told["fd_debiased"], told["p_values"]["fd"]) == (None, found.p_value)
-    assert told["layers"]["block_0"]["fd_debiased"] == found["fd"].layers["block_0"].debiased
-    assert [line for line in found.notices if line.startswith("fd")] == [
+    comparison = compare(photos[:50], blurred, extractor, metrics=["fd"])
+    assert comparison.p_value == comparison["fd"].p_value <= 0.05
+    assert min(comparison["fd"].layers[layer].p_value for layer in comparison.neurons) == comparison.p_value
+    assert (comparison["fd"].debiased, comparison["fd"].layers["block_5"].debiased, comparison.interval) == (
+        None,
+        None,
+        None,
+    )
+    assert comparison["fd"].layers["block_0"].debiased < comparison["fd"].layers["block_0"].value
+    as_json = comparison.to_dict()
+    assert (as_json["fd_debiased"], as_json["p_values"]["fd"]) == (None, comparison.p_value)
+    assert as_json["layers"]["block_0"]["fd_debiased"] == comparison["fd"].layers["block_0"].debiased
+    assert [line for line in comparison.notices if line.startswith("fd")] == [
         "fd has no value without noise and no interval of block_5 and of the whole: that takes 3 images a side for each"
         " neuron, 576 for the widest, but there are 50"
     ]
-    assert "without noise" in [text.get_text() for text in plot_layers(found).axes[0].get_legend().get_texts()]
+    assert "without noise" in [text.get_text() for text in plot_layers(comparison).axes[0].get_legend().get_texts()]
     uneven = compare(photos, blurred[:16], extractor, metrics=["fd"])
     assert (uneven.p_value, uneven["fd"].debiased) == (None, None)
     assert any("no test here, since a test of 16 and 60 images" in line for line in uneven.notices)
@@ -206,7 +210,7 @@ def test_published_statistics_give_an_error_bar(tmp_path: Path) -> None:
     photos = photographs(150)
     save_fid_statistics(make_dna(photos[:50], extractor, kind="layer-gaussian"), tmp_path / "real.npz")
     sets = {"blurred": [blur(photo, strength=2) for photo in photos[50:100]], "dark": [p // 2 for p in photos[100:]]}
-    found = compare(tmp_path / "real.npz", sets, extractor, metrics=["fd"])
+    by_set = compare(tmp_path / "real.npz", sets, extractor, metrics=["fd"])
     reference = load_dna(tmp_path / "real.npz")
     estimates = {}
     for name, images in sets.items():
@@ -214,17 +218,17 @@ def test_published_statistics_give_an_error_bar(tmp_path: Path) -> None:
             [extractor(torch.from_numpy(p.copy()).permute(2, 0, 1)[None])["block_0"].mean((2, 3)) for p in images]
         )
         estimate = layer_frechet_estimate((reference.mean, *reference.cov.values()), features)
-        figure, interval = found[name]["fd"].overall, found[name]["fd"].interval
+        figure, interval = by_set[name]["fd"].overall, by_set[name]["fd"].interval
         assert figure.value == pytest.approx(float(estimate.value), rel=1e-4)
         assert figure.p_value is None
         reach = student_quantile(0.975, 49) * float(estimate.standard_error)
-        left = found[name]["fd"].evidence.jackknife.left
+        left = by_set[name]["fd"].evidence.jackknife.left
         assert interval.high == pytest.approx(left + reach, rel=1e-4)
         assert interval.low == pytest.approx(max(0, left - reach), rel=1e-4)
-        assert not any(line.startswith("fd") for line in found[name].notices)
+        assert not any(line.startswith("fd") for line in by_set[name].notices)
         estimates[name] = left, float(estimate.standard_error)
     (near, near_error), (far, far_error) = sorted(estimates.values())
-    p = found.p_values[max(sets, key=lambda name: estimates[name])]
+    p = by_set.p_values[max(sets, key=lambda name: estimates[name])]
     assert p == pytest.approx(2 * scipy.stats.t.sf((far - near) / np.hypot(near_error, far_error), 98), rel=0.1)
 
 
@@ -271,12 +275,12 @@ def test_level_and_value_on_real_activations(monkeypatch: pytest.MonkeyPatch) ->
             a, b = drawn(real), drawn(others)
             values = of_layers(a[0].values.double(), b[0].values.double(), 1)
             unions = record.unions(a[0], b[0], (a[1], b[1]), plan)
-            found = weigh_evidence(values, unions, record.power)
+            weighed = weigh_evidence(values, unions, record.power)
             if others is real:
-                p_values.append(found.test.p_value)
+                p_values.append(weighed.test.p_value)
             else:
                 plain.append(float(values.mean()))
-                left.append(found.debiased)
+                left.append(weighed.debiased)
     assert 0.01 <= np.mean(np.array(p_values) <= 0.05) <= 0.12
     truth = float(of_layers(real, fake, 0).mean())
     assert np.mean(plain) > 1.1 * truth

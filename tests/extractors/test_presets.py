@@ -43,7 +43,12 @@ FACTS = {
     "dino_resnet50": (RESNET50, 15104, 224, IMAGENET),
     "clip_im_vit_b16": (tokens(12, 768), 9984, 224, CLIP),
     "inception": ({"block_0": 64, "block_1": 192, "block_2": 768, "block_3": 2048}, 3072, 299, HALF),
-    "inception_fid": ({"block_3": 2048}, 2048, 299, ((128 / 255,) * 3, (128 / 255,) * 3)),
+    "inception_fid": (
+        {"spatial": 2023, "block_3": 2048, "logits": 1008},
+        5079,
+        299,
+        ((128 / 255,) * 3, (128 / 255,) * 3),
+    ),
     "vgg16": (VGG16, 4224, 224, IMAGENET),
     "rand_resnet50": (RESNET50, 15104, 224, IMAGENET),
     "sd_vae_encoder": ({"latent": 4}, 4, 512, HALF),

@@ -30,6 +30,7 @@ from torchmetrics_dna import (
     make_dna,
 )
 from torchmetrics_dna.dna.origin import extractor_of
+from torchmetrics_dna.extractors.network import Network
 
 IMAGES = random_images(6, 0, (30, 40))
 
@@ -172,15 +173,15 @@ def test_in_metrics_and_files(vit: nn.Module, tmp_path: Path) -> None:
 def test_in_the_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     a, b, file = str(GOLDEN / "endtoend" / "a"), str(GOLDEN / "endtoend" / "b"), str(tmp_path / "a.dna.npz")
     layers = "block_0,block_1:projected,block_1:mean"
-    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--projections", "4", "--num-bins", "50") == 0
+    assert run(monkeypatch, "make", a, "-o", file, "--layers", layers, "--num-bins", "50") == 0
     capsys.readouterr()
     assert run(monkeypatch, "compare", file, b, "--format", "json") == 0
     content = json.loads(capsys.readouterr().out)
     assert ",".join(content["layers"]) == layers
     assert all(layer["dna_emd"] > 0 for layer in content["layers"].values())
     assert list(extractor_of(load_dna(file), ["block_0"]).neurons) == ["block_0"]
-    assert run(monkeypatch, "compare", file, b, "--projections", "5") == 2
-    assert "(projections) differ: 4 and 5" in capsys.readouterr().err
+    with pytest.raises(ValueError, match=r"\(projections\) differ: 64 and 5"):
+        compare(file, b, Network(projections=5))
     assert run(monkeypatch, "compare", a, b, "--layers", "block_1:middle") == 2
     assert (
         "Unknown view 'middle' of layer 'block_1'; the views are: class, mean, unit, projected"

@@ -500,6 +500,8 @@ def test_what_can_only_be_unpacked_as_a_whole_is_not(method: int, tmp_path: Path
     (tmp_path / "x").write_bytes(zipped(unzipped((tmp_path / "x").read_bytes()), method))
     with pytest.raises(ValueError, match="its member 'dna.json' is neither stored nor deflated"):
         load_dna(tmp_path / "x")
+    with pytest.raises(FileNotFoundError, match="is a folder, not a DNA file; make the DNA of its images first"):
+        load_dna(tmp_path)
 
 
 def test_notes_that_no_reader_would_take_are_not_written(tmp_path: Path) -> None:

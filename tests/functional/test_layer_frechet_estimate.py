@@ -59,9 +59,9 @@ def derivative(images: Array, image: int, other: tuple[Array, Array]) -> float:
 def test_influence_is_the_derivative_by_an_images_weight(both: bool) -> None:
     images = colours(70)
     a, b = images[:40], images[40:] * 0.8
-    found = estimate(a, b if both else moments(b))
-    assert float(found.value) == pytest.approx(fd(*moments(a), *moments(b)), rel=1e-8)
-    for influence, own, other in zip(found.influences, (a, b), (b, a), strict=True):
+    estimated = estimate(a, b if both else moments(b))
+    assert float(estimated.value) == pytest.approx(fd(*moments(a), *moments(b)), rel=1e-8)
+    for influence, own, other in zip(estimated.influences, (a, b), (b, a), strict=True):
         if own is b and not both:
             assert influence is None
             continue
@@ -82,7 +82,7 @@ def test_bias_against_a_fit_written_out() -> None:
     sides = [images[:50], images[50:] * 0.8]
     folds = [np.arange(len(side)) * 7 % 20 for side in sides]
     value = fd(*moments(sides[0]), *moments(sides[1]))
-    found = estimate(*sides, tuple(map(torch.from_numpy, folds)))
+    estimated = estimate(*sides, tuple(map(torch.from_numpy, folds)))
     rises: list[tuple[int, float, float]] = []
     for group, parts in (
         (0, [[2 * k, 2 * k + 1] for k in range(10)]),
@@ -92,13 +92,15 @@ def test_bias_against_a_fit_written_out() -> None:
         for part in parts:
             out = [np.isin(of_side, list(part)) for of_side in folds]
             rest = [side[~mask] for side, mask in zip(sides, out, strict=True)]
-            linear = [float(phi[mask].sum()) / (~mask).sum() for phi, mask in zip(found.influences, out, strict=True)]
+            linear = [
+                float(phi[mask].sum()) / (~mask).sum() for phi, mask in zip(estimated.influences, out, strict=True)
+            ]
             more = np.mean([len(mask) / (~mask).sum() - 1 for mask in out])
             rises.append((group, more, fd(*moments(rest[0]), *moments(rest[1])) - value + sum(linear)))
     rows = [[np.mean([f(x) for group, x, _ in rises if group == k]) for f in (lambda x: x, lambda x: x * x + 2 * x)]
             for k in (0, 1)]  # fmt: skip
     first, second = np.linalg.solve(rows, [np.mean([y for group, _, y in rises if group == k]) for k in (0, 1)])
-    assert float(found.bias) == pytest.approx(first + second, rel=1e-6)
+    assert float(estimated.bias) == pytest.approx(first + second, rel=1e-6)
 
 
 def test_draws_of_known_populations() -> None:
@@ -107,9 +109,10 @@ def test_draws_of_known_populations() -> None:
     scales = np.linspace(0.5, 1.5, 12)
     truth = fd(np.full(12, 0.1), np.diag(scales**2), np.zeros(12), np.eye(12))
     reference = np.zeros(12), np.eye(12)
-    found = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(200)]
+    estimates = [estimate(0.1 + generator.normal(size=(100, 12)) * scales, reference) for _ in range(200)]
     values, left, errors = (
-        np.array([float(getattr(one, name)) for one in found]) for name in ("value", "debiased", "standard_error")
+        np.array([float(getattr(sample, name)) for sample in estimates])
+        for name in ("value", "debiased", "standard_error")
     )
     assert values.mean() > truth + 2 * errors.mean()
     assert left.mean() == pytest.approx(truth, abs=0.2 * errors.mean())

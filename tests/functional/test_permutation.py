@@ -25,29 +25,29 @@ from torchmetrics_dna.functional.permutation import (
 
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_few_ways_are_all_tried(a: int, b: int) -> None:
-    found = relabelings(a, b)
-    assert {tuple(row.nonzero().flatten().tolist()) for row in found} == set(combinations(range(a + b), a))
-    assert found[0].tolist() == [True] * a + [False] * b
+    labels = relabelings(a, b)
+    assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == set(combinations(range(a + b), a))
+    assert labels[0].tolist() == [True] * a + [False] * b
 
 
 def test_many_ways_are_drawn() -> None:
-    found = relabelings(12, 20, most=3000)
-    assert found.shape == (3000, 32)
-    assert found[0].tolist() == [True] * 12 + [False] * 20
-    assert (found.sum(1) == 12).all()
-    assert len(found.unique(dim=0)) > 2990
-    share = found[1:].double().mean(0)
+    labels = relabelings(12, 20, most=3000)
+    assert labels.shape == (3000, 32)
+    assert labels[0].tolist() == [True] * 12 + [False] * 20
+    assert (labels.sum(1) == 12).all()
+    assert len(labels.unique(dim=0)) > 2990
+    share = labels[1:].double().mean(0)
     assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
-    assert torch.equal(found, relabelings(12, 20, most=3000))
-    assert not torch.equal(found, relabelings(12, 20, most=3000, seed=1))
+    assert torch.equal(labels, relabelings(12, 20, most=3000))
+    assert not torch.equal(labels, relabelings(12, 20, most=3000, seed=1))
 
 
 @given(st.lists(st.integers(1, 9), min_size=3, max_size=8), st.lists(st.integers(1, 40), min_size=3, max_size=8))
 def test_sides_keep_their_numbers_of_images(a: list[int], b: list[int]) -> None:
-    found = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=200)
-    images = found.long() @ torch.tensor(a + b)
-    assert found[0].tolist() == [True] * len(a) + [False] * len(b)
-    assert len(found.unique(dim=0)) == len(found) <= 200
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b), most=200)
+    images = labels.long() @ torch.tensor(a + b)
+    assert labels[0].tolist() == [True] * len(a) + [False] * len(b)
+    assert len(labels.unique(dim=0)) == len(labels) <= 200
     assert ((sum(a) - images) * 10 <= sum(a)).all()
     assert (images <= sum(a)).all()
 
@@ -55,23 +55,23 @@ def test_sides_keep_their_numbers_of_images(a: list[int], b: list[int]) -> None:
 def test_every_way_that_keeps_the_numbers_may_be_drawn() -> None:
     a, b = [2, 2, 2], [4, 4, 4, 2]
     ways = {row for k in range(8) for row in combinations(range(7), k) if sum((a + b)[i] for i in row) == sum(a)}
-    found = relabelings_of_size(torch.tensor(a), torch.tensor(b))
-    assert {tuple(row.nonzero().flatten().tolist()) for row in found} == ways
+    labels = relabelings_of_size(torch.tensor(a), torch.tensor(b))
+    assert {tuple(row.nonzero().flatten().tolist()) for row in labels} == ways
 
 
 @given(st.lists(st.sampled_from([0.001, 0.01, 0.02, 0.04, 0.3, 1.0]), max_size=6), st.integers(0, 6))
 def test_holm_steps_down(p_values: list[float], none: int) -> None:
     """Against its definition: rejected one after the other, the k-th at level / (n - k), until one is not."""
     named: dict[str, float | None] = dict(enumerate(p_values)) | {f"none {i}": None for i in range(none)}  # type: ignore[assignment]
-    found = holm(named)
-    assert list(found) == list(named)
+    corrected = holm(named)
+    assert list(corrected) == list(named)
     for level in (0.0099, 0.0301, 0.0501, 0.0799, 0.2):
         rejected = set()
         for k, i in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
             if p_values[i] > level / (len(p_values) - k):
                 break
             rejected.add(i)
-        assert {name for name, p in found.items() if p is not None and p <= level} == rejected
+        assert {name for name, p in corrected.items() if p is not None and p <= level} == rejected
 
 
 def written_out(
@@ -105,15 +105,15 @@ def test_against_loops(seed: int) -> None:
     distances[:, 5] = 0  # a dead neuron
     layers = [slice(0, 4), slice(4, 12)]
     shifts = random.normal(size=(200, 2)) if seed % 2 else None
-    found = permutation_test(
+    test = permutation_test(
         torch.from_numpy(distances), layers, shifts=None if shifts is None else torch.from_numpy(shifts)
     )
     whole, of_layers, of_neurons = written_out(distances, layers, shifts)
-    assert found.p_value == pytest.approx(whole)
-    np.testing.assert_allclose(found.layers, of_layers)
-    np.testing.assert_allclose(found.neurons, of_neurons)
-    assert found.z[5] == 0
-    assert found.num_relabelings == 200
+    assert test.p_value == pytest.approx(whole)
+    np.testing.assert_allclose(test.layers, of_layers)
+    np.testing.assert_allclose(test.neurons, of_neurons)
+    assert test.z[5] == 0
+    assert test.num_relabelings == 200
 
 
 def test_shifts_of_layers_against_loops() -> None:
@@ -122,7 +122,7 @@ def test_shifts_of_layers_against_loops() -> None:
     signed[:, 5] = 0  # a dead neuron
     layers, weights = [slice(0, 4), slice(4, 12)], random.normal(size=12)
     for given_weights in (None, weights):
-        found = layer_shifts(
+        moved = layer_shifts(
             torch.from_numpy(signed), layers, None if given_weights is None else torch.from_numpy(given_weights)
         )
         for k, rows in enumerate(layers):
@@ -134,32 +134,32 @@ def test_shifts_of_layers_against_loops() -> None:
                     for j in range(rows.start, rows.stop)
                     if j != 5
                 ]
-                assert float(found[i, k]) == pytest.approx(sum(terms) / (rows.stop - rows.start))
+                assert float(moved[i, k]) == pytest.approx(sum(terms) / (rows.stop - rows.start))
 
 
 @given(st.integers(1, 12))
 def test_pairs_are_exchanged_within_folds(num_folds: int) -> None:
-    found = exchanges_of_pairs(num_folds, most=100)
-    assert (found[:, :num_folds] ^ found[:, num_folds:]).all()
-    assert found[0].tolist() == [True] * num_folds + [False] * num_folds
-    assert len(found) == min(100, 2**num_folds)
+    exchanges = exchanges_of_pairs(num_folds, most=100)
+    assert (exchanges[:, :num_folds] ^ exchanges[:, num_folds:]).all()
+    assert exchanges[0].tolist() == [True] * num_folds + [False] * num_folds
+    assert len(exchanges) == min(100, 2**num_folds)
     if 2**num_folds <= 100:
-        assert len(found.unique(dim=0)) == 2**num_folds
-    assert torch.equal(found, exchanges_of_pairs(num_folds, most=100))
+        assert len(exchanges.unique(dim=0)) == 2**num_folds
+    assert torch.equal(exchanges, exchanges_of_pairs(num_folds, most=100))
 
 
 def test_p_values_are_spread_evenly_where_nothing_differs() -> None:
     random = np.random.default_rng(0)
     layers = [slice(0, 10), slice(10, 40)]
-    found = []
+    tests = []
     for i in range(400):
         distances, shifts = (torch.from_numpy(random.gamma(2, size=(100, count))) for count in (40, 2))
-        found.append(permutation_test(distances, layers, shifts=shifts if i % 2 else None))
+        tests.append(permutation_test(distances, layers, shifts=shifts if i % 2 else None))
     for level in (0.05, 0.25, 0.5):
         for p_values in (
-            [test.p_value for test in found],
-            [float(test.layers.min()) for test in found],
-            [float(test.neurons.min()) for test in found],
+            [test.p_value for test in tests],
+            [float(test.layers.min()) for test in tests],
+            [float(test.neurons.min()) for test in tests],
         ):
             share = np.mean(np.array(p_values) <= level)
             assert abs(share - level) < 4 * (level * (1 - level) / 400) ** 0.5

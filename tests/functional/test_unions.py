@@ -65,13 +65,13 @@ def test_shifts_are_differences_of_means(seed: int, rest: bool, clipped: bool) -
     counts[:, 3] = np.eye(7, dtype=int)[2] * random.integers(1, 9, (FOLDS, 1))  # a dead neuron
     in_a, in_b = memberships(seed, rest)
     within = (torch.zeros(4).double(), torch.full((4,), 7.0).double()) if clipped else None
-    found = shift_of_unions(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
+    shifts = shift_of_unions(*sums_of_histograms(torch.from_numpy(counts), within), in_a, in_b)
     distances = emd_of_unions(torch.from_numpy(counts), in_a, in_b)
-    for row, a, b in zip(found.numpy(), in_a.numpy(), in_b.numpy(), strict=True):
+    for row, a, b in zip(shifts.numpy(), in_a.numpy(), in_b.numpy(), strict=True):
         means = [counts[side].sum(0) @ np.arange(7) / counts[side].sum((0, 2)) for side in (a, b)]
         np.testing.assert_allclose(row, means[1] - means[0], atol=1e-12)
-    assert (found.abs() <= distances + 1e-12).all()
-    assert not found[:, 3].any()
+    assert (shifts.abs() <= distances + 1e-12).all()
+    assert not shifts[:, 3].any()
 
 
 @given(st.integers(0, 1000))

@@ -6,10 +6,11 @@ The networks are built by another library than the package uses, wherever there 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import timm
 import torch
 import transformers
@@ -277,13 +278,7 @@ def vgg16() -> Official:
 
 def inception(folder: Path) -> Official:
     """torch-fidelity's network of FID, which takes its weights from the same kind of file."""
-    torch.save({}, folder / "empty.pth")
-    strict, FeatureExtractorInceptionV3.load_state_dict = FeatureExtractorInceptionV3.load_state_dict, _nothing
-    try:
-        network = FeatureExtractorInceptionV3("x", ["64", "192", "768", "2048"], str(folder / "empty.pth"))
-    finally:
-        FeatureExtractorInceptionV3.load_state_dict = strict
-    randomised(network)
+    network = randomised(_without_weights(folder, ["64", "192", "768", "2048"]))
     layers = {"block_0": "MaxPool_1", "block_1": "MaxPool_2", "block_2": "Mixed_6e", "block_3": "AvgPool"}
     run = watched(network, layers)
 
@@ -295,6 +290,31 @@ def inception(folder: Path) -> Official:
         return outputs
 
     return Official(network.state_dict(), activations)
+
+
+def inception_of_fid(folder: Path, images: Sequence[np.ndarray]) -> FeatureExtractorInceptionV3:
+    """torch-fidelity's network, with random weights and norms that fit images, so that features and classes vary."""
+    network = _without_weights(folder, ["2048", "logits_unbiased"])
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            module.momentum = None
+            module.train()
+    nn.init.normal_(network.fc.weight, std=0.2)
+    with torch.inference_mode():
+        network(torch.from_numpy(np.stack(images)).movedim(3, 1))
+    return network.eval()
+
+
+def _without_weights(folder: Path, features: list[str]) -> FeatureExtractorInceptionV3:
+    torch.save({}, folder / "empty.pth")
+    strict, FeatureExtractorInceptionV3.load_state_dict = FeatureExtractorInceptionV3.load_state_dict, _nothing
+    try:
+        return FeatureExtractorInceptionV3("x", features, str(folder / "empty.pth"))
+    finally:
+        FeatureExtractorInceptionV3.load_state_dict = strict
 
 
 def _nothing(*args: object, **kwargs: object) -> None: ...

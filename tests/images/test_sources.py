@@ -211,6 +211,8 @@ def test_sources_without_images(tmp_path: Path) -> None:
         open_source([])
     with pytest.raises(FileNotFoundError, match="There is no file or folder 'nowhere'"):
         open_source("nowhere")
+    with pytest.raises(FileNotFoundError, match=r"There is no file or folder '.*EMPTY'; there is '.*empty'"):
+        open_source(tmp_path / "EMPTY")
     (tmp_path / "bad.zip").write_text("no archive")
     with pytest.raises(ValueError, match="is not a readable zip archive"):
         open_source(tmp_path / "bad.zip")

@@ -129,7 +129,7 @@ def test_a_command_on_a_cluster(
     monkeypatch.chdir(tmp_path)
     shards(tmp_path / "a", 2, 3)
     feature = ["--feature", "properties"]
-    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--folds", "20", *feature) == 0
+    assert run_command(monkeypatch, "make", "a/000.tar", "-o", "b.dna.npz", "--num-folds", "20", *feature) == 0
     results = []
     for options in ([], ["--on", "ray?actors=1"]):
         capsys.readouterr()

@@ -30,14 +30,16 @@ def outliers_by_sklearn(images: Tensor) -> np.ndarray:
     """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
     squares = []
     for layer in EXTRACTOR.neurons:
-        known, asked = (
-            EXTRACTOR(some)[layer].double().flatten(2).mean(2)
-            if EXTRACTOR(some)[layer].ndim > 2
-            else EXTRACTOR(some)[layer].double()
-            for some in (REAL, images)
+        reference_means, scored_means = (
+            EXTRACTOR(side)[layer].double().flatten(2).mean(2)
+            if EXTRACTOR(side)[layer].ndim > 2
+            else EXTRACTOR(side)[layer].double()
+            for side in (REAL, images)
         )
-        unbiased = len(known) / (len(known) - 1)
-        squares.append(OAS().fit(known.numpy()).mahalanobis(asked.numpy()) / unbiased / known.shape[1])
+        unbiased = len(reference_means) / (len(reference_means) - 1)
+        squares.append(
+            OAS().fit(reference_means.numpy()).mahalanobis(scored_means.numpy()) / unbiased / reference_means.shape[1]
+        )
     return np.sqrt(np.mean(squares, 0))
 
 
@@ -218,7 +220,7 @@ def share_pool(rank: int, world: int, expected: str) -> None:
 def test_processes_share_a_pool(world: int, tmp_path: Path) -> None:
     dnas = [make_dna(image[None], EXTRACTOR, num_bins=40, ranges=RANGES) for image in IMAGES]
     reference, pool = REFERENCES["fixed"], sum(dnas)
-    expected = torch.stack([(reference.distances(one) - pool.distances(one)).mean() for one in dnas])
+    expected = torch.stack([(reference.distances(dna) - pool.distances(dna)).mean() for dna in dnas])
     torch.save(expected, tmp_path / "expected")
     run(world, share_pool, str(tmp_path / "expected"))
 
@@ -227,10 +229,10 @@ def test_processes_share_a_pool(world: int, tmp_path: Path) -> None:
 def test_self_ranging_references_and_pools_share_bins(weighted: bool) -> None:
     weights = torch.rand(EXTRACTOR.neurons.total).double() if weighted else None
     by_neuron = 1 / EXTRACTOR.neurons.total if weights is None else weights.numpy()
-    given = {"reference": REFERENCES["auto"], "neuron_weights": weights}
+    arguments = {"reference": REFERENCES["auto"], "neuron_weights": weights}
     other = make_dna(FAKE, EXTRACTOR, num_bins=40, ranges="auto")
     for contrast, sides, pool in ((None, [REAL], None), (other, [REAL, FAKE], None), ("pool", [REAL], IMAGES)):
-        metric = DNARealism(EXTRACTOR, contrast=contrast, **given)
+        metric = DNARealism(EXTRACTOR, contrast=contrast, **arguments)
         for part in IMAGES.split(4):
             metric.update(part)
         to_reference, *to_contrast = distances(EXTRACTOR, IMAGES, sides, 40, pool)
@@ -245,7 +247,7 @@ def test_a_contrast_is_the_difference_of_two_distances(tmp_path: Path) -> None:
     weights = torch.rand(reference.neurons.total).double()
     weights[0] = 0
     for kwargs in ({}, {"neuron_weights": weights}):
-        both = [DNARealism(EXTRACTOR, reference=one, **kwargs)(IMAGES) for one in (reference, pool)]
+        both = [DNARealism(EXTRACTOR, reference=reference_dna, **kwargs)(IMAGES) for reference_dna in (reference, pool)]
         metric = DNARealism(EXTRACTOR, reference=reference, contrast=tmp_path / "pool.dna.npz", **kwargs)
         torch.testing.assert_close(metric(IMAGES), both[0] - both[1], rtol=0, atol=1e-9)
     with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or the path of one, but got int"):
@@ -267,12 +269,12 @@ def test_a_pool_is_all_that_is_scored() -> None:
     torch.testing.assert_close(metric.compute(), expected, rtol=0, atol=1e-9)
     # a row holds no more numbers than an image has activations, and none for a neuron of weight 0
     rows = metric.seen_histograms
-    assert {some.dtype for some in rows} == {torch.int16}
+    assert {row.dtype for row in rows} == {torch.int16}
     activations = EXTRACTOR(IMAGES[:1])
     every = torch.tensor([values[0, 0].numel() for values in activations.values() for _ in range(values.shape[1])])
     assert rows[0].shape[1] == int(every.clamp(max=40)[weights > 0].sum())
     fewer = DNARealism(EXTRACTOR, reference=reference, contrast="pool", num_bins=20)
-    coarse = [make_dna(some, EXTRACTOR, num_bins=20, ranges=RANGES) for some in (REAL, IMAGES)]
+    coarse = [make_dna(images, EXTRACTOR, num_bins=20, ranges=RANGES) for images in (REAL, IMAGES)]
     fine = DNARealism(EXTRACTOR, reference=coarse[0], contrast=coarse[1])
     torch.testing.assert_close(fewer(IMAGES), fine(IMAGES), rtol=0, atol=1e-9)
 
@@ -302,8 +304,8 @@ def test_weights_layers_and_files(tmp_path: Path) -> None:
     weights.save(tmp_path / "x.weights.npz")
     metric = DNARealism(EXTRACTOR, reference=tmp_path / "x.dna.npz", neuron_weights=tmp_path / "x.weights.npz")
     metric.update(IMAGES[:1])
-    one = make_dna(IMAGES[:1], EXTRACTOR, num_bins=40, ranges=RANGES)
-    assert float(metric.compute()) == pytest.approx(float(reference.distances(one)[1]), abs=1e-9)
+    single = make_dna(IMAGES[:1], EXTRACTOR, num_bins=40, ranges=RANGES)
+    assert float(metric.compute()) == pytest.approx(float(reference.distances(single)[1]), abs=1e-9)
     fewer = DNARealism(EXTRACTOR, reference=reference, num_bins=20)
     assert fewer.reference.num_bins == 20
     with pytest.raises(ValueError, match="their extractors differ"):
@@ -326,9 +328,9 @@ def test_in_collections_metrics_share_states_only_if_all_is_equal() -> None:
     for _ in range(2):
         metrics.update(REAL[:1])
     assert sorted(map(sorted, metrics.compute_groups.values())) == [["a", "same"], ["b"]]
-    found = metrics.compute()
-    assert torch.equal(found["a"], found["same"])
-    assert not torch.equal(found["a"], found["b"])
+    values = metrics.compute()
+    assert torch.equal(values["a"], values["same"])
+    assert not torch.equal(values["a"], values["b"])
 
 
 def score_shard(metric: Metric, images: Tensor, rank: int, busy: int) -> Tensor:

@@ -106,6 +106,19 @@ def test_mistakes(tmp_path: Path) -> None:
         fit(package, tmp_path, 1, callback)
 
 
+def test_the_reference_is_measured_for_a_fit_alone(tmp_path: Path) -> None:
+    package = import_module("lightning.pytorch")
+    callback = DNACallback(REFERENCE, "images", tmp_path / "dna", **OPTIONS)
+    trainer = package.Trainer(accelerator="cpu", default_root_dir=tmp_path, logger=False, enable_checkpointing=False)
+    callback.setup(trainer, package.LightningModule(), "validate")
+    assert callback.checkpoints is None
+    assert not (tmp_path / "dna").exists()
+    callback.setup(trainer, package.LightningModule(), "fit")
+    checkpoints = callback.checkpoints
+    callback.setup(trainer, package.LightningModule(), "fit")
+    assert callback.checkpoints is checkpoints
+
+
 def test_without_lightning_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("lightning.pytorch", "pytorch_lightning"):
         monkeypatch.setitem(sys.modules, name, None)

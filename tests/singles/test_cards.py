@@ -67,10 +67,10 @@ def test_a_crop_holds_what_excites(network: Any, size: tuple[int, int], crop: An
     extractor = DNAExtractor(Outputs(network), input_size=32, crop=crop)
     images = [with_square(*size, *place) for place in PLACES[size]]
     dark = [with_square(*size, *place, level=5) for place in PLACES[size]]
-    found = make_cards(images, dark, compare(images, dark, extractor, num_folds=None), extractor)
-    assert len(found.cards) == 3
+    cards = make_cards(images, dark, compare(images, dark, extractor, num_folds=None), extractor)
+    assert len(cards.cards) == 3
     height, width = size
-    for card in found.cards:
+    for card in cards.cards:
         assert card.higher == "a"
         assert len(card.most["a"]) == 2
         assert len(card.least["a"]) == 1
@@ -89,8 +89,8 @@ def test_a_crop_holds_what_excites(network: Any, size: tuple[int, int], crop: An
 def test_a_layer_without_positions_shows_whole_images() -> None:
     extractor = DNAExtractor(Outputs(no_positions), input_size=32)
     images = [with_square(40, 80, 0, 0), with_square(40, 80, 9, 9)]
-    found = make_cards(images, images, compare(images, images, extractor, num_folds=None), extractor)
-    assert {crop.box for card in found.cards for crop in card.most["a"]} == {(0, 0, 1, 1)}
+    cards = make_cards(images, images, compare(images, images, extractor, num_folds=None), extractor)
+    assert {crop.box for card in cards.cards for crop in card.most["a"]} == {(0, 0, 1, 1)}
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +100,8 @@ def extractor() -> DNAExtractor:
 
 @pytest.fixture(scope="module")
 def made(extractor: DNAExtractor) -> tuple[Any, Cards]:
-    found = compare(A, B, extractor, neuron_names={"block_0": {i: f"kernel <{i}>" for i in range(16)}})
-    return found, make_cards(A, B, found, extractor, num_neurons=6)
+    comparison = compare(A, B, extractor, neuron_names={"block_0": {i: f"kernel <{i}>" for i in range(16)}})
+    return comparison, make_cards(A, B, comparison, extractor, num_neurons=6)
 
 
 def activations(extractor: DNAExtractor, images: list[NDArray[np.uint8]], layer: str, neuron: int) -> NDArray[Any]:
@@ -128,8 +128,8 @@ def test_crops_are_of_the_images_that_excite_most_and_least(made: tuple[Any, Car
 
 
 def test_figures_are_those_of_the_comparison(made: tuple[Any, Cards]) -> None:
-    found, cards = made
-    top = {(neuron["layer"], neuron["neuron"]): neuron for neuron in found.top_neurons(found.neurons.total)}
+    comparison, cards = made
+    top = {(neuron["layer"], neuron["neuron"]): neuron for neuron in comparison.top_neurons(comparison.neurons.total)}
     places = []
     for card in cards.cards:
         neuron = top[card.layer, card.neuron]
@@ -150,9 +150,9 @@ def test_those_that_move_together_share_a_card() -> None:
         return np.concatenate([side - side.mean() for side in sides])
 
     shown = [largest(card.layer, card.neuron) for card in cards.cards]
-    for i, one in enumerate(shown):
+    for i, window in enumerate(shown):
         for other in shown[:i]:
-            assert abs(np.corrcoef(one, other)[0, 1]) < 0.8
+            assert abs(np.corrcoef(window, other)[0, 1]) < 0.8
     pairs = [(card, other) for card in cards.cards for other in card.others]
     for card, other in pairs:
         r = np.corrcoef(largest(card.layer, card.neuron), largest(other.layer, other.neuron))[0, 1]
@@ -177,9 +177,9 @@ def test_groups_and_mixtures() -> None:
 
 
 def test_draws_and_batches(made: tuple[Any, Cards], extractor: DNAExtractor) -> None:
-    found, cards = made
-    assert make_cards(A, B, found, extractor, num_neurons=6, reading=Reading(batch_size=5)).cards == cards.cards
-    few, other = (make_cards(A, B, found, extractor, num_images=4, num_neurons=2, seed=seed) for seed in (0, 1))
+    comparison, cards = made
+    assert make_cards(A, B, comparison, extractor, num_neurons=6, reading=Reading(batch_size=5)).cards == cards.cards
+    few, other = (make_cards(A, B, comparison, extractor, num_images=4, num_neurons=2, seed=seed) for seed in (0, 1))
     drawn = torch.randperm(12, generator=torch.Generator().manual_seed(0))[:4].tolist()
     numbers = {crop.number for card in few.cards for part in (card.most, card.least) for crop in part["a"]}
     assert numbers == set(drawn)
@@ -198,9 +198,9 @@ def test_a_side_may_be_a_dna(made: tuple[Any, Cards], extractor: DNAExtractor) -
 
 
 def test_without_a_test_the_largest_come_first(extractor: DNAExtractor) -> None:
-    found = compare(A, B, extractor, num_folds=None)
-    card = make_cards(A, B, found, extractor, num_neurons=1).cards[0]
-    first = found.top_neurons(1)[0]
+    comparison = compare(A, B, extractor, num_folds=None)
+    card = make_cards(A, B, comparison, extractor, num_neurons=1).cards[0]
+    first = comparison.top_neurons(1)[0]
     assert (card.layer, card.neuron) == (first["layer"], first["neuron"])
     assert (card.z, card.p_value, card.q) == (None, None, None)
 
@@ -216,28 +216,30 @@ def test_properties_are_left_out() -> None:
 
 
 def test_what_is_wrong_is_told(made: tuple[Any, Cards], extractor: DNAExtractor) -> None:
-    found, _ = made
+    comparison, _ = made
     for name in ("num_neurons", "num_images"):
         with pytest.raises(ValueError, match=f"Argument `{name}` expected to be at least 1, but got 0"):
-            make_cards(A, B, found, extractor, **{name: 0})
+            make_cards(A, B, comparison, extractor, **{name: 0})
     with pytest.raises(ValueError, match="but the comparison has kid; add dna-emd to its `metrics`"):
         make_cards(A, B, compare(A, B, extractor, metrics=["kid"]), extractor)
     with pytest.raises(ValueError, match="has layer 'block_0', but the extractor has colours, contrast, mean"):
-        make_cards(A, B, found, DNAExtractor(Pixels()))
+        make_cards(A, B, comparison, DNAExtractor(Pixels()))
 
 
 def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
     cats = [np.roll(PHOTOS[3], shift, 1) for shift in (-4, -2, 0, 2, 4)]
     cups = [np.roll(PHOTOS[4], shift, 1) for shift in (-4, -2, 0, 2, 4)]
-    found = compare(cats, cups, extractor, num_folds=None)
-    cards = make_cards(cats, cups, found, extractor, num_neurons=1)
+    comparison = compare(cats, cups, extractor, num_folds=None)
+    cards = make_cards(cats, cups, comparison, extractor, num_neurons=1)
     assert cards.classes is not None
     assert "cat" in cards.classes.more["a"][0].name
     assert cards.classes.more["b"][0].name == "espresso"
-    for side, some in cards.classes.more.items():
-        assert 1 <= len(some) <= 5
-        assert all((one.a > one.b) == (side == "a") for one in some)
-        assert [abs(one.a - one.b) for one in some] == sorted((abs(one.a - one.b) for one in some), reverse=True)
+    for side, classes in cards.classes.more.items():
+        assert 1 <= len(classes) <= 5
+        assert all((share.a > share.b) == (side == "a") for share in classes)
+        assert [abs(share.a - share.b) for share in classes] == sorted(
+            (abs(share.a - share.b) for share in classes), reverse=True
+        )
     assert min(cards.classes.top.values()) > 0.3
     shown = describe_cards(cards, explained=False)["classes"]
     assert shown["sentence"].startswith(
@@ -247,7 +249,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
 
     # a network that does not know what it sees says nothing
     noise = [np.random.default_rng(i).integers(0, 255, (64, 64, 3), dtype=np.uint8) for i in range(3)]
-    noise = [np.asarray(Image.fromarray(one).resize((4, 4)).resize((64, 64))) for one in noise]
+    noise = [np.asarray(Image.fromarray(image).resize((4, 4)).resize((64, 64))) for image in noise]
     assert make_cards(cats, noise, compare(cats, noise, extractor, num_folds=None), extractor).classes is None
     # nor does one that was not trained on these classes
     other = DNAExtractor(layers=["block_0"])
@@ -267,8 +269,8 @@ def test_what_a_page_shows_of_cards(made: tuple[Any, Cards]) -> None:
     with Image.open(io.BytesIO(base64.b64decode(crops[0]["picture"].partition(",")[2]))) as picture:
         assert max(picture.size) <= 96
     assert "among 12 images of A and 12 images of B." in shown["how"]
-    told = [card["called"] for card in described]
-    assert all(f"kernel <{card.neuron}> (block_0 neuron {card.neuron})" in told for card in named)
+    captions = [card["called"] for card in described]
+    assert all(f"kernel <{card.neuron}> (block_0 neuron {card.neuron})" in captions for card in named)
 
 
 def test_pictures_stay_small_and_show_their_box() -> None:
@@ -308,10 +310,10 @@ def test_unreadable_images_are_left_out(tmp_path: Path) -> None:
         Image.fromarray(photo).save(tmp_path / f"{i}.png")
     (tmp_path / "1.png").write_text("no picture")
     extractor = DNAExtractor(layers=["block_0"])
-    found = compare(tmp_path, B[:4], extractor, num_folds=None, reading=Reading(skip_unreadable=True))
+    comparison = compare(tmp_path, B[:4], extractor, num_folds=None, reading=Reading(skip_unreadable=True))
     with pytest.raises(ValueError, match=r"Can't read image .*1\.png"):
-        make_cards(tmp_path, B[:4], found, extractor)
-    cards = make_cards(tmp_path, B[:4], found, extractor, num_neurons=2, reading=Reading(skip_unreadable=True))
+        make_cards(tmp_path, B[:4], comparison, extractor)
+    cards = make_cards(tmp_path, B[:4], comparison, extractor, num_neurons=2, reading=Reading(skip_unreadable=True))
     assert cards.num_images == {"a": 3, "b": 4}
     for card in cards.cards:
         for crop in card.most["a"]:
@@ -324,7 +326,7 @@ def test_a_transformer_of_timm() -> None:
     torch.manual_seed(0)
     network = timm.create_model("vit_tiny_patch16_224")
     extractor = DNAExtractor(network, layers=["blocks.0"], input_size=224)
-    found = compare(A[:4], B[:4], extractor, num_folds=None)
-    cards = make_cards(A[:4], B[:4], found, extractor, num_neurons=3)
+    comparison = compare(A[:4], B[:4], extractor, num_folds=None)
+    cards = make_cards(A[:4], B[:4], comparison, extractor, num_neurons=3)
     sides = {round(crop.box[2] - crop.box[0], 6) for card in cards.cards for crop in card.most["a"]}
     assert sides <= {0.25, 1}  # a patch and what is around it, or all for the class token

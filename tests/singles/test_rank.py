@@ -44,8 +44,8 @@ def test_scores_are_distances_of_single_images(reference: HistogramDNA) -> None:
     assert sorted(ranking.numbers) == list(range(8))
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist())
     for number, name, score in zip(ranking.numbers, ranking.names, ranking.scores, strict=True):
-        one = make_dna(MIXED[number], DNAExtractor(layers=LAYERS))
-        assert float(score) == pytest.approx(emd(reference, one), abs=1e-9)
+        single = make_dna(MIXED[number], DNAExtractor(layers=LAYERS))
+        assert float(score) == pytest.approx(emd(reference, single), abs=1e-9)
         assert name == f"image {number}"
     assert ranking.rows(2)[0] == {"rank": 1, "image": ranking.names[0], "score": float(ranking.scores[0])}
     assert len(ranking.rows()) == 8
@@ -83,15 +83,17 @@ def test_six_spoilt_crops_of_eighty_are_among_the_worst_eight() -> None:
 
 
 def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
-    kept = rank(MIXED, reference)
+    ranking = rank(MIXED, reference)
     monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
-    told: list[int] = []
+    reported: list[int] = []
     again = rank(
-        MIXED, reference, reading=Reading(progress=lambda _, done, images: told.append(done == images), batch_size=8)
+        MIXED,
+        reference,
+        reading=Reading(progress=lambda _, done, images: reported.append(done == images), batch_size=8),
     )
-    assert sum(told) == 2
-    assert again.numbers == kept.numbers
-    torch.testing.assert_close(again.scores, kept.scores, rtol=0, atol=1e-9)
+    assert sum(reported) == 2
+    assert again.numbers == ranking.numbers
+    torch.testing.assert_close(again.scores, ranking.scores, rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("kept", [True, False])
@@ -100,7 +102,7 @@ def test_histograms_that_find_their_own_ranges(kept: bool, monkeypatch: pytest.M
     if not kept:
         monkeypatch.setattr("torchmetrics_dna.jobs.features._MOST_KEPT", 500_000)
     ranking = rank(MIXED, make_dna(PHOTOS[:6], extractor, ranges="auto"), extractor)
-    mixed, typical = (torch.from_numpy(np.stack(some)).permute(0, 3, 1, 2) for some in (MIXED, PHOTOS[:6]))
+    mixed, typical = (torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2) for images in (MIXED, PHOTOS[:6]))
     to_reference, to_pool = distances(extractor, mixed, [typical], 1000, pool=mixed).mean(2)
     np.testing.assert_allclose(
         ranking.scores, (to_reference - to_pool)[ranking.numbers], rtol=0, atol=1e-3
@@ -125,9 +127,9 @@ def test_shares_of_the_reference_that_score_worse() -> None:
         ranking = rank(MIXED, PHOTOS[:6], extractor, score=score)
         left_out = [sum(typical[:i] + typical[i + 1 :]) for i in range(6)]
         pairs = zip(left_out, typical, strict=True)
-        own = [emd(others, one) - (emd(pool, one) if score == "contrast" else 0) for others, one in pairs]
+        own = [emd(others, own_dna) - (emd(pool, own_dna) if score == "contrast" else 0) for others, own_dna in pairs]
         for score, share in zip(ranking.scores.tolist(), ranking.shares.tolist(), strict=True):
-            assert share == pytest.approx(np.mean([one > score for one in own]))
+            assert share == pytest.approx(np.mean([distance > score for distance in own]))
         assert ranking.rows()[0]["share_worse"] == float(ranking.shares[0])
     assert rank(MIXED, PHOTOS[0], extractor).shares is None  # of one image, none is left
 
@@ -235,8 +237,8 @@ def test_chosen_neurons(reference: object, tmp_path: Path) -> None:
     )
     weights.save(tmp_path / "x.weights.npz")
     ranking = rank(MIXED[:2], reference, score="distance", neuron_weights=tmp_path / "x.weights.npz")
-    one = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
-    assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(one)[20]), abs=1e-9)
+    nearest_dna = make_dna(MIXED[ranking.numbers[0]], layers=LAYERS)
+    assert float(ranking.scores[0]) == pytest.approx(float(reference.distances(nearest_dna)[20]), abs=1e-9)
 
 
 def test_area_under_precision_recall_is_scikit_learns(reference: object) -> None:
@@ -279,12 +281,12 @@ def spatial_means(images: list[np.ndarray], extractor: DNAExtractor) -> dict[str
     return {layer: np.concatenate([a[layer].double().mean((2, 3)).numpy() for a in batches]) for layer in batches[0]}
 
 
-def outliers_by_sklearn(known: dict[str, np.ndarray], asked: dict[str, np.ndarray]) -> np.ndarray:
+def outliers_by_sklearn(reference_means: dict[str, np.ndarray], scored_means: dict[str, np.ndarray]) -> np.ndarray:
     """Root of the mean over layers of squared distances per neuron, with the unbiased covariance."""
     squares = []
-    for layer, means in known.items():
+    for layer, means in reference_means.items():
         unbiased = len(means) / (len(means) - 1)
-        squares.append(OAS().fit(means).mahalanobis(asked[layer]) / unbiased / means.shape[1])
+        squares.append(OAS().fit(means).mahalanobis(scored_means[layer]) / unbiased / means.shape[1])
     return np.sqrt(np.mean(squares, 0))
 
 
@@ -292,14 +294,14 @@ def test_outlier_scores_are_those_of_sklearn() -> None:
     extractor = DNAExtractor(layers=["block_0", "block_2", "head"])  # the head has too many neurons
     ranking = rank(MIXED, PHOTOS[:6], extractor)
     assert ranking.score == "outlier"
-    means, known = (spatial_means(images, extractor) for images in (MIXED, PHOTOS[:6]))
-    del known["head"]
-    np.testing.assert_allclose(ranking.scores, outliers_by_sklearn(known, means)[ranking.numbers], rtol=1e-4)
+    means, reference_means = (spatial_means(images, extractor) for images in (MIXED, PHOTOS[:6]))
+    del reference_means["head"]
+    np.testing.assert_allclose(ranking.scores, outliers_by_sklearn(reference_means, means)[ranking.numbers], rtol=1e-4)
     assert ranking.scores.tolist() == sorted(ranking.scores.tolist(), reverse=True)
     left_out = [
         outliers_by_sklearn(
-            {layer: np.delete(x, i, 0) for layer, x in known.items()},
-            {layer: x[i : i + 1] for layer, x in known.items()},
+            {layer: np.delete(x, i, 0) for layer, x in reference_means.items()},
+            {layer: x[i : i + 1] for layer, x in reference_means.items()},
         )[0]
         for i in range(6)
     ]
@@ -345,11 +347,11 @@ def test_local_scores_and_maps_are_those_of_numpy() -> None:
         windows = np.lib.stride_tricks.sliding_window_view(padded, (3, 3), (1, 2))
         return np.nanmean(windows, (3, 4)).reshape(len(values), -1).T
 
-    known = np.concatenate([places(image) for image in PHOTOS[:6]])
-    inverse = np.linalg.inv(np.cov(known.T))  # of so many places that shrinking changes little
+    reference_places = np.concatenate([places(image) for image in PHOTOS[:6]])
+    inverse = np.linalg.inv(np.cov(reference_places.T))  # of so many places that shrinking changes little
     maps = []
     for image in images:
-        offsets = places(image) - known.mean(0)
+        offsets = places(image) - reference_places.mean(0)
         maps.append(np.sqrt(np.einsum("pi,ij,pj->p", offsets, inverse, offsets) / 40).reshape(28, 28))
     np.testing.assert_allclose(ranking.scores, [maps[number].max() for number in ranking.numbers], rtol=0.02)
     assert (ranking.typical, ranking.numbers[0]) == (None, 1)
@@ -376,14 +378,19 @@ def test_maps_of_distances_add_up(reference: HistogramDNA) -> None:
 
 def test_the_score_fits_the_question(reference: HistogramDNA) -> None:
     assert rank(MIXED, PHOTOS[:3], layers=LAYERS).score == "outlier"
-    for given, options in (
+    for reference_side, options in (
         (reference, {}),
         (PHOTOS[0], {}),
         (PHOTOS[:3], {"num_bins": 50}),
         (PHOTOS[:3], {"contrast": PHOTOS}),
     ):
         assert (
-            rank(MIXED[:2], given, None if given is reference else DNAExtractor(layers=LAYERS), **options).score
+            rank(
+                MIXED[:2],
+                reference_side,
+                None if reference_side is reference else DNAExtractor(layers=LAYERS),
+                **options,
+            ).score
             == "contrast"
         )
     with pytest.raises(ValueError, match="`score` expected to be one of .* but got 'best'"):

@@ -170,14 +170,13 @@ def test_arguments_for_images_are_refused_where_there_are_only_dnas(
     assert "is for images, but only DNAs are given" in capsys.readouterr().err
 
 
-def test_rank_takes_what_compare_takes(
-    photo_folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_rank_takes_the_settings_of_the_reference(
+    photo_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     options = ["--feature", "efficientnet_lite0", "--layers", "block_0", "--num-bins", "50", "--crop", "center"]
-    assert (
-        run(monkeypatch, "rank", photo_folder, "--reference", photo_folder / "photo0.png", *options, "--format", "csv")
-        == 0
-    )
+    made = tmp_path / "x.dna.npz"
+    assert run(monkeypatch, "make", photo_folder / "photo0.png", "-o", made, *options) == 0
+    assert run(monkeypatch, "rank", photo_folder, "--reference", made, "--format", "csv") == 0
     rows = [line.split(",") for line in capsys.readouterr().out.splitlines()[1:]]
     extractor = DNAExtractor("efficientnet_lite0", layers=["block_0"], crop="center")
     expected = rank(photo_folder, photo_folder / "photo0.png", extractor, num_bins=50)

@@ -50,7 +50,7 @@ _FIRST: dict[Callable[..., None], str] = {
     compare: "torchmetrics-dna compare photos/ generated/",
     report: "torchmetrics-dna report photos/ generated/ -o report.html",
     rank: "torchmetrics-dna rank generated/ --reference photos/ --grid sheet.png",
-    make: "torchmetrics-dna make photos/ -o photos.dna.npz --folds 20",
+    make: "torchmetrics-dna make photos/ -o photos.dna.npz --num-folds 20",
     monitor: "torchmetrics-dna monitor photos.dna.npz camera/ --window 100",
 }
 _MORE: dict[Callable[..., None], str] = {

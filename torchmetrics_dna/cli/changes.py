@@ -9,7 +9,7 @@ from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources,
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 
-@measures_images(without=("num_bins", "ranges", "properties", "projections"))
+@measures_images()
 def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     """Measure what blur, noise, compression and others do to each neuron, and write it to a .npz file."""
     check_sources(images)

@@ -29,17 +29,15 @@ if TYPE_CHECKING:
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
 
-@measures_images(anywhere=True)
+@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
 def compare(
     a: o.SideA,
     b: o.SideB,
     more: o.MoreSides = None,
-    metrics: o.Metrics = None,
+    metrics: o.AllMetrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
     neuron_names: o.NeuronNamesFile = None,
-    num_folds: Annotated[
-        int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.", "--folds")
-    ] = 20,
+    num_folds: Annotated[int, o.statistic_option("Folds of images for intervals and tests; 0 for neither.")] = 20,
     groups: o.Groups = None,
     pairs: o.Pairs = None,
     confidence: o.Confidence = 0.95,

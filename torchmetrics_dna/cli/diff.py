@@ -28,12 +28,11 @@ CHANGES = ("added", "removed", "renamed", "edited")
 _MOST = 5  # names that are listed
 
 
-@measures_images()
+@measures_images("properties")
 def diff(
     old: Annotated[str, typer.Argument(metavar="OLD", help="The version before; images that have an index.")],
     new: Annotated[str, typer.Argument(metavar="NEW", help="The version now.")],
-    changes: o.ChangesFile = None,
-    num_folds: Annotated[int, o.statistic_option("Folds of images for tests; 0 for none.", "--folds")] = 20,
+    num_folds: Annotated[int, o.statistic_option("Folds of images for tests; 0 for none.")] = 20,
     fail_if_different: Annotated[
         bool,
         o.output_option("Exit with code 1 if an image was added, removed or edited.", "--fail-if-different"),
@@ -42,7 +41,7 @@ def diff(
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Say which images came and went between two versions of a data set, and how these differ from those kept."""
+    """List the images added, removed and edited between two versions of a data set, and say how they differ."""
     from torchmetrics_dna.comparisons import diff as compare_versions
 
     check_sources(old, new)
@@ -50,9 +49,7 @@ def diff(
     if PROCESSES > 1:
         raise ValueError("Versions are compared by one process, but torchrun has started several; leave it out")
     with progress() as report:
-        versions = compare_versions(
-            old, new, changes=changes, num_folds=num_folds or None, **with_progress(options, report)
-        )
+        versions = compare_versions(old, new, num_folds=num_folds or None, **with_progress(options, report))
     write(_output_of(versions), form, output)
     print_unreadable(versions.unreadable)
     if fail_if_different and (versions.added or versions.removed or versions.edited):

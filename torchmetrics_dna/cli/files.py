@@ -30,17 +30,17 @@ Converted = Annotated[
 ]
 Kinds = Annotated[str, o.option("Which of histogram, gaussian, layer-gaussian; several with commas, in one pass.")]
 KeptFolds = Annotated[
-    int | None, o.option("Keep so many folds of images apart, such as 20: the file can be tested then.", "--folds")
+    int, o.option("Folds of images to keep apart, such as 20, so that the file can be tested; 0 for none.")
 ]
 AttachedRanges = Annotated[str | None, o.option("File of activation ranges, for official files, which have none.")]
 
 
-@measures_images(anywhere=True)
+@measures_images("num_bins", "ranges", "properties", "crop", "fps", "on")
 def make(
     images: o.Images,
     output: o.Written,
     kind: Kinds = "histogram",
-    num_folds: KeptFolds = None,
+    num_folds: KeptFolds = 0,
     groups: o.Groups = None,
     resume: Annotated[bool, o.option("Resume from the finished parts of an interrupted run.", "--resume")] = False,
     notes: Annotated[str, o.option("A remark to keep in the file.")] = "",
@@ -63,7 +63,7 @@ def make(
             packed = with_progress(options, report)
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
-            job = Job.for_dnas(resolved, kinds, reading, num_folds, groups)
+            job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)
             paths, unreadable = make_files(images, output, job, on=on, resume=resume, notes=notes)
     except BaseException as err:
         if interrupted(err) and (folder := parts_folder(output)).is_dir():
@@ -84,12 +84,12 @@ def merge(files: Files, output: o.Written) -> None:
     talk.print(f"{output}: {merged!r}")
 
 
-def info(file: File, ranges: AttachedRanges = None, form: FormatOption = None, output: ResultFile = None) -> None:
+def info(file: File, form: FormatOption = None, output: ResultFile = None) -> None:
     """Say what a DNA file holds, after checking that it is whole."""
     from torchmetrics_dna.dna.description import describe
 
     form = format_for(form, output)
-    description = describe(file, ranges)
+    description = describe(file)
     records = [{"layer": layer, **values} for layer, values in description["layers"].items()]
     layers = Table(list(records[0]), [[*record.values()] for record in records], "Layers")
     facts = [[key.replace("_", " "), in_words(value)] for key, value in description.items() if key != "layers"]

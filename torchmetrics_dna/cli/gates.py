@@ -63,8 +63,8 @@ def _not_near(compared: Mapping[str, Comparison], limit: float, level: float) ->
         p = comparison[distance].p_value_of_at_least(limit)
         if p is None:
             raise ValueError(
-                f"Option --fail-unless-below takes an interval, but there is none of {name}; keep folds (--folds 20),"
-                " with images in at least 5 of them, and no weights of both signs"
+                f"Option --fail-unless-below takes an interval, but there is none of {name}; keep folds"
+                " (--num-folds 20), with images in at least 5 of them, and no weights of both signs"
             )
         p_values[name] = p
     lines = {
@@ -99,8 +99,8 @@ def _different(compared: Mapping[str, Comparison], level: float) -> list[str]:
     for name, comparison in compared.items():
         if comparison.p_value is None:
             raise ValueError(
-                f"Option --fail-if-different takes a test, but there is none of {name}; keep folds (--folds 20) on both"
-                " sides, with images in at least 5 of them"
+                f"Option --fail-if-different takes a test, but there is none of {name}; keep folds (--num-folds 20)"
+                " on both sides, with images in at least 5 of them"
             )
         least_p = max(least_p, comparison.least_p_value or 0)
     count = len(compared)

@@ -47,7 +47,7 @@ class Command(TyperCommand):
 
 
 class Commands(TyperGroup):
-    """The commands: each with a whole sentence, those that most people need first."""
+    """Group of the commands: its help lists each with a whole sentence, the most needed first."""
 
     @override
     def format_commands(self, ctx: Any, formatter: Any) -> None:

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _WIDE = 10  # sets; a full matrix of more is too wide for a terminal
 
 
-@measures_images()
+@measures_images("properties")
 def matrix(
     sets: Annotated[list[str], typer.Argument(metavar="SETS", help=f"Two sets or more; each: {o.SIDE}")],
     metrics: o.Metrics = None,

@@ -12,7 +12,7 @@ from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.images.reading import Reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from torchmetrics_dna.images.reading import Progress
 
@@ -26,32 +26,32 @@ _OPTIONS = {
     "weights_path": (o.WeightsPath, None),
     "crop": (o.CropOption, None),
     "properties": (o.Properties, None),
-    "projections": (o.Projections, None),
     "column": (o.Column, None),
     "fps": (o.Fps, None),
-    "exif_orientation": (o.ExifOrientation, False),
     "skip_unreadable": (o.SkipUnreadable, False),
     "batch_size": (o.BatchSize, 32),
     "num_workers": (o.NumWorkers, None),
     "device": (o.Device, None),
+    "on": (o.On, None),
 }
-_NETWORK = ("feature", "weights_path", "crop", "properties", "projections", "device")
-_READING = ("batch_size", "num_workers", "column", "fps", "exif_orientation", "skip_unreadable")
+_OF_SOME = {"num_bins", "ranges", "crop", "properties", "fps", "on"}  # options that not all of these commands have
+_NETWORK = ("feature", "weights_path", "crop", "properties", "device")
+_READING = ("batch_size", "num_workers", "column", "fps", "skip_unreadable")
 
 
-def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> Callable[[Command], Command]:
+def measures_images(*more: str) -> Callable[[Command], Command]:
     """Replace ``**options`` of a command by the shared options, packed as Python functions take them.
 
     Args:
-        without: Options that the command does not have.
-        anywhere: Whether to add the option ``--on``, to measure on other machines.
+        more: Names of the options that this command has beside those that all have.
 
     """
+    allowed = (_OPTIONS.keys() - _OF_SOME) | set(more)
 
     def with_options(command: Command) -> Command:
         @wraps(command)
         def run(
-            layers: str | None, crop: o.Crop | None, device: str | None, on: str | None = None, **options: Any
+            layers: str | None, device: str | None, crop: o.Crop | None = None, on: str | None = None, **options: Any
         ) -> None:
             if on is not None and device is not None:
                 raise ValueError(
@@ -63,7 +63,7 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
             network, reading = (
                 {name: options.pop(name) for name in names if name in options} for names in (_NETWORK, _READING)
             )
-            if anywhere:
+            if "on" in allowed:
                 options["on"] = on
             command(layers=o.names(layers), feature=Network(**network), reading=Reading(**reading), **options)
 
@@ -71,10 +71,8 @@ def measures_images(*, without: Sequence[str] = (), anywhere: bool = False) -> C
         shared = [
             Parameter(name, Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
             for name, (annotation, default) in _OPTIONS.items()
-            if name not in without
+            if name in allowed
         ]
-        if anywhere:
-            shared.append(Parameter("on", Parameter.KEYWORD_ONLY, default=None, annotation=o.On))
         run.__signature__ = own_signature.replace(parameters=[*list(own_signature.parameters.values())[:-1], *shared])  # type: ignore[attr-defined]
         return run
 

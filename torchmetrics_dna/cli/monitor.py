@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.monitor import Window
 
 
-@measures_images()
+@measures_images("properties", "fps")
 def monitor(
     reference: Annotated[str, typer.Argument(metavar="REFERENCE", help=o.SIDE)],
     images: o.Images,

@@ -12,6 +12,7 @@ import typer
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 
 METRICS = ("dna-emd", "dna-fd", "fd", "kid", "mind", "cmmd", "precision", "recall", "density", "coverage")
+PROTOCOLS = ("fid", "kid", "is", "sfid", "precision", "recall", "fd-dinov2", "fd-dinov2-edm2", "cmmd")
 
 
 class Crop(Enum):
@@ -45,10 +46,19 @@ image_option, network_option, statistic_option, output_option, machine_option = 
 
 def known_metrics(metrics: str | None) -> str | None:
     """Return the metrics if all are distances; ValueError, naming the distances there are, if not."""
-    known = set(map(plain_name, (*METRICS, "dna-frechet")))
-    unknown = [name for name in names(metrics) or () if plain_name(name) not in known]
+    return _known(metrics, METRICS)
+
+
+def known_or_published(metrics: str | None) -> str | None:
+    """Return the metrics if all are distances or published metrics; ValueError if not."""
+    return _known(metrics, tuple(dict.fromkeys((*METRICS, *PROTOCOLS))))
+
+
+def _known(metrics: str | None, allowed: tuple[str, ...]) -> str | None:
+    plain = set(map(plain_name, (*allowed, "dna-frechet")))
+    unknown = [name for name in names(metrics) or () if plain_name(name) not in plain]
     if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, METRICS))
+        raise ValueError(unknown_metrics(unknown, allowed))
     return metrics
 
 
@@ -102,14 +112,6 @@ Properties = Annotated[
     bool | None,
     network_option("Watch sharpness, noise, size and other properties of images, too.", "--properties"),
 ]
-Projections = Annotated[
-    int | None,
-    network_option(
-        "Watch projections of each layer's neurons on so many random directions, too, such as 64.",
-        "--projections",
-        rare=True,
-    ),
-]
 WeightsPath = Annotated[Path | None, network_option("Local file of the extractor's weights.", rare=True)]
 CropOption = Annotated[
     Crop | None, image_option("Cut out of images before they are resized. [default: none]", rare=True)
@@ -118,10 +120,10 @@ Column = Annotated[
     str | None,
     image_option(
         "Where images are in datasets' rows, .parquet, .npz and samples of a .tar. [default: it is found]",
+        rare=True,
     ),
 ]
 Fps = Annotated[float | None, image_option("Frames of a video to take for each second. [default: all]", rare=True)]
-ExifOrientation = Annotated[bool, image_option("Turn images as their EXIF tag says.", "--exif-orientation", rare=True)]
 SkipUnreadable = Annotated[
     bool, image_option("Leave out, and name at the end, images that can't be read.", "--skip-unreadable")
 ]
@@ -137,7 +139,6 @@ On = Annotated[
     str | None,
     machine_option(
         "Measure on other machines: ray, or ray://HOST:PORT; ?actors=8&gpus=1 may follow.",
-        "--on",
         rare=True,
     ),
 ]
@@ -148,19 +149,26 @@ Metrics = Annotated[
         callback=known_metrics,
     ),
 ]
+AllMetrics = Annotated[
+    str | None,
+    statistic_option(
+        f"Any of {', '.join(METRICS)}, with commas. Without --feature and --layers, {', '.join(PROTOCOLS)} are as"
+        " published, by networks of their own. [default: dna-emd,dna-fd, or what DNAs allow]",
+        callback=known_or_published,
+    ),
+]
 NeuronWeightsFile = Annotated[
     str | None,
-    statistic_option("File of neuron weights, from weights select or weights learn.", "--neurons", rare=True),
+    statistic_option("File of neuron weights, from weights select or weights learn.", rare=True),
 ]
 NeuronNamesFile = Annotated[
     Path | None,
-    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', "--neuron-names", rare=True),
+    output_option('What to call neurons: a json file of {layer: {"number": "text"}}.', rare=True),
 ]
 ChangesFile = Annotated[
     str | None,
     statistic_option(
         "Dictionary of changes, from the command changes. [default: packaged, if there is one]",
-        "--changes",
         rare=True,
     ),
 ]
@@ -168,12 +176,11 @@ Groups = Annotated[
     str | None,
     statistic_option(
         "Which images belong together: folder, or prefix:REGEX of their names. [default: equal ones]",
-        "--group-by",
     ),
 ]
 Pairs = Annotated[
     Partner | None,
-    statistic_option("Images of A and B correspond, by their order or their names.", "--pairs"),
+    statistic_option("Images of A and B correspond, by their order or their names."),
 ]
 Confidence = Annotated[float, statistic_option("Level of the confidence intervals.", rare=True)]
 

@@ -23,7 +23,7 @@ class Rule(Enum):
 _SOURCES = "Folders, and files of images as for compare; also .json of earlier ranges."
 
 
-@measures_images(without=("num_bins", "ranges"), anywhere=True)
+@measures_images("properties", "crop", "on")
 def ranges(
     sources: Annotated[list[str], typer.Argument(metavar="IMAGES", help=_SOURCES)],
     output: o.Written,

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.singles.ranking import Ranking
 
 
-@measures_images()
+@measures_images("properties", "fps")
 def rank(
     images: o.Images,
     reference: Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")],

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from enum import Enum
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import torchmetrics_dna.cli.options as o
@@ -10,34 +10,22 @@ from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources,
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from torchmetrics_dna.comparisons.comparison import Comparison
 
 
-class Format(Enum):
-    """Format of a report."""
-
-    HTML = "html"
-    MARKDOWN = "markdown"
-    JSON = "json"
-
-
-_SUFFIXES = {Format.HTML: (".html", ".htm"), Format.MARKDOWN: (".md",), Format.JSON: (".json",)}
+_SUFFIXES = (".html", ".htm", ".md", ".json")
+Report = Annotated[Path, o.output_option("The file to write: .html, .md or .json.", "-o", "--output")]
 Scored = Annotated[
     int,
-    o.option(
-        "Images of each side, drawn at random, among which to look for those most and least like the other.", "--scored"
-    ),
+    o.option("Images of each side, drawn at random, among which to look for those most and least like the other."),
 ]
 
 
-@measures_images()
+@measures_images("properties", "crop")
 def report(
     a: o.SideA,
     b: o.SideB,
-    output: o.Output,
-    format: Annotated[Format | None, o.option("Format of the report. [default: by the name of the file]")] = None,  # noqa: A002
+    output: Report,
     num_scored: Scored = 256,
     metrics: o.Metrics = None,
     neuron_weights: o.NeuronWeightsFile = None,
@@ -45,14 +33,11 @@ def report(
     changes: o.ChangesFile = None,
     groups: o.Groups = None,
     pairs: o.Pairs = None,
-    confidence: o.Confidence = 0.95,
     **options: Any,
 ) -> None:
     """Compare two image sets, or DNAs of them, and write what differs: one page that opens offline, or a text."""
     check_sources(a, b)
-    check_output(
-        output, *(_SUFFIXES[format] if format else [suffix for suffixes in _SUFFIXES.values() for suffix in suffixes])
-    )
+    check_output(output, *_SUFFIXES)
     import torchmetrics_dna.reporting as pages
 
     with progress() as bars:
@@ -60,11 +45,9 @@ def report(
             a,
             b,
             output,
-            format=format and format.value,
             num_scored=num_scored,
             groups=groups,
             pairs=pairs and pairs.pairs,
-            confidence=confidence,
             metrics=o.names(metrics),
             neuron_weights=neuron_weights,
             neuron_names=neuron_names,

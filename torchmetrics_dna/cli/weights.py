@@ -20,7 +20,6 @@ Pairs = Annotated[
     list[str],
     typer.Argument(metavar="FILES", help="Pairs of histogram DNA files: with, without, with, without and so on."),
 ]
-Name = Annotated[str, o.option("What to call the weights.")]
 
 weights = typer.Typer(help="Choose or learn which neurons count.", no_args_is_help=True)
 
@@ -32,7 +31,6 @@ def select(
     pairs: Pairs,
     output: Output,
     k: Annotated[int, o.option("How many neurons.", "-k")] = 10,
-    name: Name = "",
 ) -> None:
     """Choose the neurons that differ most between two DNAs, or most consistently between several pairs."""
     check_output(output, ".npz")
@@ -46,7 +44,7 @@ def select(
     dna = loaded[0][0]
     distances = torch.stack([a.distances(b) for a, b in loaded])
     chosen = select_neurons(distances, k)
-    chosen_weights = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, name)
+    chosen_weights = NeuronWeights.of_neurons(chosen, dna.neurons, dna.extractor, dna.weights_digest, _name(output))
     rows: list[list[str | float | None]] = []
     for index in chosen[:20].tolist():
         layer, number = dna.neurons.locate(index)
@@ -65,9 +63,6 @@ def learn(
     held_out: Annotated[
         list[str] | None, o.option("DNA files of other images, for all pairs in the same order; say it once a file.")
     ] = None,
-    nonnegative: Annotated[bool, o.option("Keep weights from going below 0.", "--nonnegative")] = False,
-    seed: Annotated[int, o.option("Of the draws.")] = 0,
-    name: Name = "",
 ) -> None:
     """Learn weights that ignore the first pair's difference and keep to those of the others."""
     check_output(output, ".npz")
@@ -88,18 +83,16 @@ def learn(
             distances[0],
             distances[1:],
             held_out=None if held_out_distances is None else (held_out_distances[0], held_out_distances[1:]),
-            nonnegative=nonnegative,
-            seed=seed,
             progress=lambda done, steps: report("learning", done, steps),
         )
     columns = ["pair", "taken away"] + (["on held-out images"] if held_out_distances is not None else [])
     parts = [sensitivity_deviation(side, learned) for side in (distances, held_out_distances) if side is not None]
     rows = [
-        [f"{with_} {without}", *(f"{float(part[i]):6.1%}" for part in parts)]
+        [f"{with_} {without}", *(f"{100 * float(part[i]):5.1f} %" for part in parts)]
         for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
     ]
     out.print(rich_table(columns, rows, "Share of each distance that the weights take away"))
-    _save(NeuronWeights.like(learned, loaded[0][0], name), output)
+    _save(NeuronWeights.like(learned, loaded[0][0], _name(output)), output)
 
 
 def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
@@ -116,6 +109,11 @@ def _load_pairs(paths: list[str]) -> list[tuple[HistogramDNA, HistogramDNA]]:
             raise ValueError(f"{path!r} is {dna!r}, expected a DNA of kind 'histogram'")
         dnas.append(dna)
     return list(zip(dnas[::2], dnas[1::2], strict=True))
+
+
+def _name(output: Path) -> str:
+    """Name weights by their file, without its suffixes."""
+    return output.name.partition(".")[0]
 
 
 def _save(neuron_weights: NeuronWeights, output: Path) -> None:

@@ -7,20 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.comparisons.many import ManyComparisons
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
-from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm, rates_of_sorted
+from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.distance import Distance
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class ClassComparisons(Results["Comparison"]):
+class ClassComparisons(ManyComparisons):
     """Distances between the same classes of two image sets: a mapping of comparisons by class.
 
     Attributes:
@@ -33,11 +33,6 @@ class ClassComparisons(Results["Comparison"]):
     results: Mapping[str, Comparison]
     total: Comparison
     alone: tuple[Sequence[str], ...]
-
-    @property
-    def distance(self) -> str:
-        """Name of the distance that orders classes: dna-emd if it was measured, else the first."""
-        return next(name for name in DISTANCES if name in self.total)
 
     @property
     def unreadable(self) -> list[str]:
@@ -54,14 +49,6 @@ class ClassComparisons(Results["Comparison"]):
         order = sorted(tested, key=tested.__getitem__)
         rates = rates_of_sorted(torch.tensor([tested[name] for name in order], dtype=torch.float64)).tolist()
         return dict.fromkeys(self) | dict(zip(order, rates, strict=True)) if order else dict.fromkeys(self)
-
-    @property
-    def p_holm(self) -> dict[str, float | None]:
-        """P-value of each class, corrected for the number of classes (Holm, 1979); None without a test.
-
-        If no class differs between the sides, any of them ends at or below 0.05 in at most 5 % of calls.
-        """
-        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
 
     @property
     def order(self) -> list[str]:
@@ -88,7 +75,7 @@ class ClassComparisons(Results["Comparison"]):
         """The classes, furthest first, and all together."""
         names = {result.distance.key: name for name, result in self.total.items()}
         distance, p = self.distance, self.total[self.distance].p_value
-        records = [*self.rows(), self.row("all together", self.total, p, None)]
+        records = [*self.rows(), self._row("all together", self.total, p, None)]
         results = [*(self[name] for name in self.order), self.total]
         tests = {
             key: name
@@ -109,7 +96,7 @@ class ClassComparisons(Results["Comparison"]):
         """Return one record per class in plain types, furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
         classes = [(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        return [self.row(*entry) for entry in classes]
+        return [self._row(*entry) for entry in classes]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -123,29 +110,19 @@ class ClassComparisons(Results["Comparison"]):
             "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
         }
 
-    def _figure(self, name: str) -> float:
-        result = self[name][self.distance]
-        return result.value if result.debiased is None else result.debiased
+    @property
+    def _distances(self) -> dict[str, Distance]:
+        return {name: result.distance for name, result in self.total.items()}
 
-    def row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
+    def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
         """Return the record of one class."""
-        result = comparison[self.distance]
-        interval = result.interval
         return {
             "class": name,
             "images_a": comparison.num_images["a"],
             "images_b": comparison.num_images["b"],
-            **comparison.values_of(self.total),
-            f"{DISTANCES[self.distance].key}_debiased": result.debiased,
-            "low": interval and interval.low,
-            "high": interval and interval.high,
-            "p_value": result.p_value,
-            "p_holm": p_holm,
+            **self._record(comparison, p_holm),
             "q_value": q,
         }
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"ClassComparisons({len(self)} classes, furthest {self.order[0]})"

@@ -14,7 +14,8 @@ from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
 from torchmetrics_dna.images.rows import is_file
 from torchmetrics_dna.jobs.processes import in_step
-from torchmetrics_dna.jobs.sides import Arguments, measure_sides
+from torchmetrics_dna.jobs.protocols import by_network, only_published
+from torchmetrics_dna.jobs.sides import Arguments, Sides, measure_sides
 
 if TYPE_CHECKING:
     import os
@@ -107,10 +108,13 @@ def compare(
         b: As ``a``; or several by name, such as checkpoints: each is compared with ``a``, and measured once.
         feature: A :class:`DNAExtractor`, or its ``feature``; a name runs on CUDA if there is a GPU.
         metrics: Any of ``"dna-emd"``, ``"dna-fd"``, ``"fd"``, ``"kid"``, ``"mind"``, ``"cmmd"``,
-            ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. By
-            default the first two, or those that the given DNAs support. Of several sets, dna-emd decides which is
-            nearest, or else the first distance. Those from ``"kid"`` on are of the last layer's spatial means, which
-            are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers are.
+            ``"precision"``, ``"recall"``, ``"density"`` and ``"coverage"``, all from one pass over the images. Without
+            ``feature`` and ``layers``, ``"fid"``, ``"kid"``, ``"is"``, ``"sfid"``, ``"precision"``, ``"recall"``,
+            ``"fd-dinov2"``, ``"fd-dinov2-edm2"`` and ``"cmmd"`` are as published, by networks of their own, with a
+            pass for each. By default the first two, or those that the given DNAs support. Of several sets, dna-emd
+            decides which is nearest, or else the first distance. Those from ``"kid"`` on are of the last layer's
+            spatial means, which are kept for them, ``(images, n)`` in float32; for evidence of fd, those of all layers
+            are.
         layers: Names of the layers, if ``feature`` is not an extractor; also selects from a DNA.
         num_bins: Bins of each neuron's histogram; 1000 by default.
         ranges: Activation ranges, the path of a file of them, or ``"auto"`` for histograms that find their own; by
@@ -172,43 +176,65 @@ def compare(
             raise ValueError("Argument `by` is for two sets; leave it out, or compare each pair by itself")
         if pairs:
             raise ValueError("Argument `pairs` is for whole sets; leave it out, or compare the classes one by one")
+        if (alone := only_published(metrics)) is not None and alone.protocol is not None:
+            raise ValueError(
+                f"Argument `by` is for metrics of one network, but got {alone.name!r}; leave it out, or give the"
+                f" feature {alone.protocol.feature!r} and a distance"
+            )
         return compare_classes(a, b, by, arguments)
     if sets is None:
-        return compare_with_first((a, b), names_of(a, b), arguments)[0]
+        return compare_with_first((a, b), names_of(a, b), *by_network(arguments, (a, b)))[0]
     if not sets:
         raise ValueError("Argument `b` expected to have one set at least, but got none")
     check_distances(metrics, "A comparison of several sets")
     names = label(a, "the reference"), *sets
-    compared = compare_with_first((a, *sets.values()), names, arguments)
+    sides = a, *sets.values()
+    compared = compare_with_first(sides, names, *by_network(arguments, sides))
     return Comparisons(names[0], dict(zip(sets, compared, strict=True)))
 
 
-def compare_with_first(sides: Sequence[Any], names: Sequence[str], arguments: Arguments) -> list[Comparison]:
-    """Compare the first side with each of the others; each is measured once.
+def compare_with_first(sides: Sequence[Any], names: Sequence[str], *arguments: Arguments) -> list[Comparison]:
+    """Compare the first side with each of the others; each is measured once by each network.
 
     Args:
         sides: Images, DNAs or paths of them.
         names: Name of each side.
-        arguments: The arguments of the comparison.
+        arguments: The arguments of the comparison; of several networks, those of each.
 
     """
-    with in_step(arguments.distributed):
-        opened = measure_sides(sides, arguments)
-        with without_numba(opened.few):
-            first = next(opened.measured)
-            return [
-                replace(
-                    compare_measured(
-                        first,
-                        measured,
-                        arguments.neuron_weights,
-                        opened.distances,
-                        arguments.confidence,
-                        opened.plan,
-                        opened.paired,
-                        (names[0], name),
-                    ),
-                    **opened.words,
-                )
-                for measured, name in zip(opened.measured, names[1:], strict=True)
-            ]
+    with in_step(arguments[0].distributed):
+        opened = [measure_sides(sides, of_network) for of_network in arguments]
+        compared = [_compare_opened(*of_network, names) for of_network in zip(opened, arguments, strict=True)]
+    return [_united(of_networks) for of_networks in zip(*compared, strict=True)]
+
+
+def _compare_opened(opened: Sides, arguments: Arguments, names: Sequence[str]) -> list[Comparison]:
+    """Compare the first side with each of the others by one network."""
+    with without_numba(opened.few):
+        first = next(opened.measured)
+        return [
+            replace(
+                compare_measured(
+                    first,
+                    measured,
+                    arguments.neuron_weights,
+                    opened.distances,
+                    arguments.confidence,
+                    opened.plans,
+                    opened.paired,
+                    (names[0], name),
+                ),
+                **opened.words,
+            )
+            for measured, name in zip(opened.measured, names[1:], strict=True)
+        ]
+
+
+def _united(comparisons: Sequence[Comparison]) -> Comparison:
+    """Add the distances of other networks to the comparison of the first one."""
+    first, *others = comparisons
+    if not others:
+        return first
+    results = {name: result for comparison in comparisons for name, result in comparison.items()}
+    notices = dict.fromkeys(notice for comparison in comparisons for notice in comparison.notices)
+    return replace(first, results=results, notices=list(notices))

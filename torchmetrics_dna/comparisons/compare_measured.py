@@ -22,7 +22,7 @@ from torchmetrics_dna.jobs.measure import Measured
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -39,7 +39,7 @@ def compare_measured(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None = None,
     distances: Sequence[Distance] = tuple(DISTANCES.values()),
     confidence: float = 0.95,
-    plan: Plan | None = None,
+    plans: Mapping[str, Plan] | None = None,
     paired: bool = False,
     names: tuple[str, str] = ("A", "B"),
 ) -> Comparison:
@@ -53,7 +53,7 @@ def compare_measured(
         RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
 
     """
-    options = confidence, plan, paired, names
+    options = confidence, plans or {}, paired, names
     network = network_of(a.any.neurons) if neuron_weights is None else None
     if network is None:
         return _compare(a, b, neuron_weights, distances, *options)
@@ -65,7 +65,7 @@ def compare_measured(
     if not by_neuron:
         return comparison
     return replace(
-        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, None, paired, names)
+        comparison, properties=_compare(properties[0], properties[1], None, by_neuron, confidence, {}, paired, names)
     )
 
 
@@ -75,7 +75,7 @@ def _compare(
     neuron_weights: NeuronWeights | Tensor | str | os.PathLike[str] | None,
     distances: Sequence[Distance],
     confidence: float,
-    plan: Plan | None,
+    plans: Mapping[str, Plan],
     paired: bool,
     names: tuple[str, str],
 ) -> Comparison:
@@ -95,14 +95,17 @@ def _compare(
             inputs[1],
             weights if record.grain == "neuron" else None,
             confidence=confidence,
-            unions=_unions_by_image(record, inputs, a, b, plan),
+            unions=_unions_by_image(record, inputs, a, b, plans.get(record.name)),
             paired=paired,
             cache=cache,
         )
     sides = a.without_folds(), b.without_folds()
     copies = 0 if paired else _copies(a, b)
-    notices = _notices(a, b, copies, names)
-    if not paired and a is not b and copies <= SHARED * (b.any.num_images or 0):
+    by_neuron = [result for result in results.values() if result.distance.grain == "neuron"]
+    identical = a is b or any(not result.values.any() for result in by_neuron)
+    tested = any(result.evidence is not None for result in results.values())
+    notices = _notices(a, b, 0 if identical else copies, names, tested)
+    if not paired and not identical and copies <= SHARED * (b.any.num_images or 0):
         notices += _namesakes(a.names, b.names, names)
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
@@ -135,7 +138,7 @@ def _copies(a: Measured, b: Measured) -> int:
     return 0 if a.thumbnails is None or b.thumbnails is None else near_duplicates(b.thumbnails, a.thumbnails) or 0
 
 
-def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str]) -> list[str]:
+def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str], tested: bool) -> list[str]:
     """Return caveats about unknown ranges and near-duplicate images, one line each."""
     notices = []
     histograms = [side.dnas.get("histogram") for side in (a, b)]
@@ -169,10 +172,11 @@ def _notices(a: Measured, b: Measured, copies: int, names: tuple[str, str]) -> l
             f"{_that_look(copies, of_b)} nearly like images of {of_a}; a generator that copies its training images is"
             " close by every distance; a ranking with their nearest images shows which"
         )
-        if copies > SHARED * len(b.thumbnails):
+        if tested and copies > SHARED * len(b.thumbnails):
             notices.append(
                 f"{of_a} and {of_b} are no independent samples, since they share images; values without noise and their"
-                f" intervals are too small; if each image of {of_b} belongs to one of {of_a}, compare them as pairs"
+                f" intervals are too small, and p is too large; if each image of {of_b} belongs to one of {of_a},"
+                " compare them as pairs; for two versions of a data set, use diff"
             )
     return notices
 

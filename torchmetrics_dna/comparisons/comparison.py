@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.distances import DISTANCES, distance_named, flat_figures
+from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
     Explanation,
     as_gaussian,
@@ -19,7 +19,7 @@ from torchmetrics_dna.dna.explanation import (
 )
 from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.names import name_of
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import figure, number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_layers
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.changes import ChangeDictionary
-    from torchmetrics_dna.dna.distance import Grain, Result
+    from torchmetrics_dna.dna.distance import Distance, Grain, Result
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.names import NeuronNames
     from torchmetrics_dna.files.tables import Cell
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 _MOST_LAYERS = 3  # that a verdict names
+_UNCORRECTED = "dna-emd, not corrected for sampling noise, since the sets share images"
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -86,18 +87,24 @@ class Comparison(Results["Result"]):
 
     def __getitem__(self, distance: str) -> Result:
         """Return one distance by its name (``"dna-emd"``), key (``"dna_emd"``) or metric (``"DNAEMD"``)."""
-        record = distance_named(distance)
+        record = named_in(self._records, distance)
         if record is None or record.name not in self.results:
             raise KeyError(f"There is no {distance!r} in this comparison, which has {', '.join(self)}")
         return self.results[record.name]
 
-    def values_of(self, distances: Iterable[str]) -> dict[str, float | None]:
+    @property
+    def _records(self) -> dict[str, Distance]:
+        """All distances by name, and the published metrics of this comparison, which may take their place."""
+        return DISTANCES | {name: result.distance for name, result in self.results.items()}
+
+    def values_of(self, distances: Iterable[Distance]) -> dict[str, float | None]:
         """Return values by key; None for a distance that takes more images than there are."""
-        return {DISTANCES[name].key: self[name].value if name in self else None for name in distances}
+        return {record.key: self[record.name].value if record.name in self else None for record in distances}
 
     def of_grain(self, *grains: Grain) -> list[Result]:
-        """Return the results of these grains: ``"neuron"``, ``"layer"`` or ``"set"``."""
-        return [result for result in self.values() if result.distance.grain in grains]
+        """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
+        results = (result for result in self.values() if result.distance.protocol is None)
+        return [result for result in results if result.distance.grain in grains]
 
     @property
     def same_images(self) -> bool:
@@ -116,7 +123,7 @@ class Comparison(Results["Result"]):
     @property
     def _in_order(self) -> list[Result]:
         """The distances that have evidence, dna-emd first."""
-        return [self[name] for name in DISTANCES if name in self and self[name].evidence is not None]
+        return [result for result in self.values() if result.evidence is not None]
 
     @property
     def p_value(self) -> float | None:
@@ -165,14 +172,15 @@ class Comparison(Results["Result"]):
         """Return the unit of a distance, and what its value averages over."""
         record, weights = result.distance, self.neuron_weights
         unit = f"bins of {self.num_bins}" if record.unit == "bins" else record.unit
-        reduction = {
-            "neuron": f"{'mean' if weights is None else 'weighted sum'} over neurons",
-            "layer": "mean over layers",
-            "set": f"of layer {list(self.neurons)[-1]}" + ", higher is better" * record.higher_is_better,
-        }[record.grain]
-        return ", ".join(
-            filter(None, (unit, reduction, f"± {number(result.spread)} over subsets" if result.spread else ""))
-        )
+        of_layer = f"of layer {record.layer or list(self.neurons)[-1]}"
+        if record.protocol is not None:
+            reduction = f"{of_layer} of {record.protocol.feature}"
+        else:
+            mean = "mean" if weights is None else "weighted sum"
+            reduction = {"neuron": f"{mean} over neurons", "layer": "mean over layers", "set": of_layer}[record.grain]
+        better = "higher is better" if record.higher_is_better else ""
+        spread = f"± {number(result.spread)} over subsets" if result.spread else ""
+        return ", ".join(filter(None, (unit, reduction, better, spread)))
 
     @property
     def layers(self) -> dict[str, dict[str, float | None]]:
@@ -186,8 +194,8 @@ class Comparison(Results["Result"]):
     def _figures(self, layer: str | None) -> dict[str, float | None]:
         """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""
         figures: dict[str, float | None] = {}
-        for name, record in DISTANCES.items():
-            if layer is not None and record.grain == "set":
+        for name, record in self._records.items():
+            if layer is not None and (record.grain == "set" or record.protocol is not None):
                 continue
             result = self.get(name)
             figure = None if result is None else result.overall if layer is None else result.layers[layer]
@@ -332,20 +340,21 @@ class Comparison(Results["Result"]):
             {"distance": name, "layer": layer, **figure.to_dict()}
             for name, result in self.items()
             for layer, figure in [(None, result.overall), *result.layers.items()]
+            if layer is None or result.distance.protocol is None
         ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return everything but the per-neuron tensors in plain types, ready for json."""
-        overall = self._figures(None)
+        overall, records = self._figures(None), self._records.values()
         return {
-            **{record.key: overall[record.key] for record in DISTANCES.values()},
-            **{f"{r.key}_std": self[r.key].spread if r.name in self else None for r in DISTANCES.values() if r.subsets},
+            **{record.key: overall[record.key] for record in records},
+            **{f"{r.key}_std": self[r.key].spread if r.name in self else None for r in records if r.subsets},
             "layers": self.layers,
-            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in DISTANCES.values() if r.unions},
+            **{f"{r.key}_debiased": overall[f"{r.key}_debiased"] for r in records if r.unions},
             "top_neurons": self.top_neurons(),
             "properties": [] if self.properties is None else self.properties.top_neurons(self.properties.neurons.total),
             "p_value": self.p_value,
-            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in DISTANCES.values() if r.unions},
+            "p_values": {r.key: overall[f"{r.key}_p_value"] for r in records if r.unions},
             "interval": self.interval and asdict(self.interval),
             "layer_intervals": {
                 result.distance.key: {
@@ -364,9 +373,6 @@ class Comparison(Results["Result"]):
             "ranges": self.ranges,
             "unreadable": self.unreadable,
         }
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         figures = "".join(f"{result.distance.key}={result.value}, " for result in self.values())
@@ -390,8 +396,8 @@ def _verdict(comparison: Comparison) -> tuple[str, str]:
     if interval is None:
         distance = f"{a} and {b} are {figure(emd)} bins apart by dna-emd."
         doubt = (
-            "Whether that is more than noise can't be said: that takes images in"
-            f" {LEAST_FOLDS} folds on a side; give at least {LEAST_FOLDS} images, or DNAs made with folds."
+            "Whether that is more than noise can't be said: a test takes images in"
+            f" {LEAST_FOLDS} folds on each side; give about 20 images, or DNAs made with folds."
         )
     else:
         distance = (
@@ -412,23 +418,29 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     assert p is not None
     if p > SIGNIFICANT:
         of_properties = comparison.p_value_of_properties
+        if comparison.shares_images:
+            hidden = f"{a} and {b} share images, so this test can't show whether they differ"
+            if of_properties is not None and of_properties <= SIGNIFICANT:
+                hidden += f", but properties of their images do ({p_in_words(of_properties)})"
+            return f"{hidden}.", f"{_UNCORRECTED}: {figure(emd.value)} bins; {p_in_words(p)}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
-        chance = "" if comparison.null is None else f", where equal sets of this size give {figure(comparison.null)}"
-        most = (
-            f"it is at most {figure(interval.high)} bins ({interval.level} interval)"
-            if interval.high
-            else "nothing is left"
-        )
-        value = f"dna-emd is {figure(emd.value)} bins{chance}"
-        return f"{shown}.", f"{value}; corrected for sampling noise, {most}; {p_in_words(p)}."
+        assert comparison.null is not None
+        value, chance = f"dna-emd is {figure(emd.value)} bins", figure(comparison.null)
+        if not interval.high:
+            least = f"{value}, less than the {chance} that chance alone gives at this size"
+            return f"{shown}.", f"{least}; {p_in_words(p)}."
+        value += f", and chance alone gives {chance} at this size"
+        most = f"at most {figure(interval.high)} bins ({interval.level} interval)"
+        return f"{shown}.", f"{value}; corrected for sampling noise, it is {most}; {p_in_words(p)}."
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
-    distance = f"{figure(interval.value)} bins ({interval.in_words})"
+    where, distance = _where(comparison), f"{figure(interval.value)} bins ({interval.in_words})"
+    if comparison.shares_images:
+        return f"{headline}.", f"{_UNCORRECTED}: {figure(emd.value)} bins{where}; {p_in_words(p)}."
     if not interval.value:
         distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
-    figures = f"dna-emd, corrected for sampling noise: {distance}{_where(comparison)}; {p_in_words(p)}."
-    return f"{headline}.", figures
+    return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_in_words(p)}."
 
 
 def _where(comparison: Comparison) -> str:

@@ -9,10 +9,9 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Results
-from torchmetrics_dna.dna.distances import DISTANCES
+from torchmetrics_dna.comparisons.many import ManyComparisons
 from torchmetrics_dna.dna.evidence import paired_p_value
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_curve
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparisons(Results["Comparison"]):
+class Comparisons(ManyComparisons):
     """Distances of several sets from one reference, and the nearest set: a mapping of comparisons by name.
 
     Attributes:
@@ -36,12 +35,6 @@ class Comparisons(Results["Comparison"]):
 
     reference: str
     results: Mapping[str, Comparison]
-
-    @property
-    def distance(self) -> str:
-        """Name of the distance that orders the sets: dna-emd if it was measured, else the first."""
-        first = next(iter(self.values()))
-        return next(name for name, record in DISTANCES.items() if name in first and not record.higher_is_better)
 
     @property
     def best(self) -> str:
@@ -63,15 +56,6 @@ class Comparisons(Results["Comparison"]):
             return dict.fromkeys(self) | (self._apart.p_values if self._apart else {})
         best = self.best
         return holm({name: None if name == best else self._paired(best, name) for name in self})
-
-    @property
-    def p_holm(self) -> dict[str, float | None]:
-        """P-value of each set against the reference, corrected for the number of sets (Holm, 1979).
-
-        If no set differs from the reference, any of them ends at or below 0.05 in at most 5 % of calls. None without
-        folds.
-        """
-        return holm({name: comparison[self.distance].p_value for name, comparison in self.items()})
 
     @property
     def positions(self) -> list[float] | None:
@@ -132,8 +116,8 @@ class Comparisons(Results["Comparison"]):
     @property
     def table(self) -> Table:
         """The sets, with a mark on the best."""
-        key = DISTANCES[self.distance].key
-        names = {DISTANCES[name].key: name for comparison in self.values() for name in comparison}
+        key = self._distances[self.distance].key
+        names = {record.key: name for name, record in self._distances.items()}
         records = self.rows()
         has_folds = any(record[f"{key}_debiased"] is not None for record in records)
         has_test = any(record["p_value"] is not None for record in records)
@@ -153,27 +137,17 @@ class Comparisons(Results["Comparison"]):
 
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per set in plain types."""
-        name, p_values, p_holm = self.distance, self.p_values, self.p_holm
-        key, rows = DISTANCES[name].key, []
-        names = dict.fromkeys(each for comparison in self.values() for each in comparison)
-        for label, comparison in self.items():
-            result = comparison[name]
-            interval = result.interval
-            rows.append(
-                {
-                    "set": label,
-                    "num_images": comparison.num_images["b"],
-                    **comparison.values_of(names),
-                    f"{key}_debiased": result.debiased,
-                    "low": interval and interval.low,
-                    "high": interval and interval.high,
-                    "p_value": result.p_value,
-                    "p_holm": p_holm[label],
-                    "p_best_is_nearer": p_values[label],
-                    "best": label == self.best,
-                }
-            )
-        return rows
+        p_values, p_holm = self.p_values, self.p_holm
+        return [
+            {
+                "set": name,
+                "num_images": comparison.num_images["b"],
+                **self._record(comparison, p_holm[name]),
+                "p_best_is_nearer": p_values[name],
+                "best": name == self.best,
+            }
+            for name, comparison in self.items()
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -185,11 +159,6 @@ class Comparisons(Results["Comparison"]):
             "sets": self.rows(),
             "comparisons": {name: comparison.to_dict() for name, comparison in self.items()},
         }
-
-    def _figure(self, name: str) -> float:
-        """Return the debiased distance if there is one, else the plain one."""
-        result = self[name][self.distance]
-        return result.value if result.debiased is None else result.debiased
 
     def _shown(self, name: str) -> float | str | None:
         """Return the figure to print: debiased, unless the set shares images with the reference."""
@@ -209,7 +178,7 @@ class Comparisons(Results["Comparison"]):
             return -inf
         evidence = self[name][self.distance].evidence
         debiased = nan if evidence is None else evidence.centre
-        return self._figure(name) ** DISTANCES[self.distance].power if isnan(debiased) else debiased
+        return self._figure(name) ** self._distances[self.distance].power if isnan(debiased) else debiased
 
     def _paired(self, best: str, name: str) -> float | None:
         if self[best].shares_images or self[name].shares_images:
@@ -219,9 +188,6 @@ class Comparisons(Results["Comparison"]):
             return None
         # the test is of jackknife estimates; where these have the other order, nothing shows that the best is nearer
         return paired_p_value(near, far) if near.jackknife.left <= far.jackknife.left else 1.0
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"

@@ -13,6 +13,7 @@ from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.pairwise import pairwise_of
+from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table, notebook_html
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DistanceMatrix:
+class DistanceMatrix(Saved):
     """Distances between several sets, all against all.
 
     Attributes:

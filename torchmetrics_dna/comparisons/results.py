@@ -2,16 +2,33 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+from torchmetrics_dna.dna.saving import Saved
+from torchmetrics_dna.files.tables import notebook_html
+
+if TYPE_CHECKING:
+    from torchmetrics_dna.files.tables import Table
 
 _T = TypeVar("_T")
 
 
-class Results(Mapping[str, _T]):
+class Results(Saved, Mapping[str, _T]):
     """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
 
     results: Mapping[str, _T]
+
+    @property
+    @abstractmethod
+    def verdict(self) -> str:
+        """The result in sentences."""
+
+    @property
+    @abstractmethod
+    def table(self) -> Table:
+        """The result as a table."""
 
     def __getitem__(self, name: str) -> _T:
         return self.results[name]
@@ -21,5 +38,8 @@ class Results(Mapping[str, _T]):
 
     def __len__(self) -> int:
         return len(self.results)
+
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
 
     __eq__, __hash__ = object.__eq__, object.__hash__

@@ -10,6 +10,7 @@ from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
+from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Versions:
+class Versions(Saved):
     """Differences between two versions of a data set.
 
     Attributes:

@@ -20,12 +20,11 @@ if TYPE_CHECKING:
 _KINDS = ("histogram", "gaussian", "layer-gaussian")
 
 
-def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
+def describe(path: str) -> dict[str, Any]:
     """Check a DNA file of any kind and return a JSON-serializable description of it.
 
     Args:
         path: File, stem or address that :func:`load_dna` reads.
-        ranges: File of activation ranges, for official histograms.
 
     Raises:
         FileNotFoundError: If there is no such file.
@@ -35,14 +34,14 @@ def describe(path: str, ranges: str | None = None) -> dict[str, Any]:
     """
     if not is_address(path) and not path.startswith(PREFIX):
         check_there(path)
-        if ranges is None and Path(path).is_file() and is_container(path):
+        if Path(path).is_file() and is_container(path):
             header, arrays = read_container(path)
             with refusing(path, "a DNA file"):
                 if header["dna"]["kind"] in _KINDS:
                     return _described(header["dna"], arrays, header)
     from torchmetrics_dna.dna.load import load_dna
 
-    dna = load_dna(path, ranges)
+    dna = load_dna(path)
     with refusing(path, "a DNA file"):
         return _described(*dna._encode_all())
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.images import Crop
 
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Grain = Literal["neuron", "layer", "set"]
@@ -32,6 +33,21 @@ _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
 )
+
+
+class Protocol(NamedTuple):
+    """Network and images of a published metric.
+
+    Attributes:
+        feature: Name of the preset, which brings resize, mean and standard deviation.
+        layer: Layer of it.
+        crop: Crop of images before they are resized.
+
+    """
+
+    feature: str
+    layer: str
+    crop: Crop = "none"
 
 
 def _below_noise(name: str, value: float, debiased: float) -> str:
@@ -71,6 +87,7 @@ class Distance:
         pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
             ``between`` for each pair.
         higher_is_better: True for scores where higher is better; they are not symmetric and never order sets.
+        protocol: Network and layer of a published metric; None for a distance of any network.
 
     """
 
@@ -88,6 +105,12 @@ class Distance:
     by_image: bool = False
     pairwise: Callable[[Sequence[Any]], Tensor] | None = None
     higher_is_better: bool = False
+    protocol: Protocol | None = None
+
+    @property
+    def layer(self) -> str | None:
+        """The layer of a published metric; None for a distance of any layers."""
+        return None if self.protocol is None else self.protocol.layer
 
     @property
     def label(self) -> str:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distance import Distance, Kind
+from torchmetrics_dna.dna.distance import Distance, Kind, Protocol
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import cmmd_unions, emd_unions, frechet_unions, kernel_unions
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
+from torchmetrics_dna.functional.inception_score import SPLITS, inception_score
 from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
@@ -39,6 +41,14 @@ def _cmmd(a: Features, b: Features) -> tuple[float, None]:
 
 def _prdc(a: Features, b: Features) -> dict[str, tuple[float, None]]:
     return {key: (float(value), None) for key, value in prdc(a.values, b.values).items()}
+
+
+def _prdc_of_adm(a: Features, b: Features) -> dict[str, tuple[float, None]]:
+    return {key: (float(value), None) for key, value in prdc(a.values, b.values, _NEAREST_OF_ADM).items()}
+
+
+def _inception_score(_: Features, b: Features) -> tuple[float, float]:
+    return inception_score(b.values)
 
 
 _PRDC = {
@@ -79,6 +89,47 @@ _RECORDS = (
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}
 _DEFAULT = ("dna-emd", "dna-fd")
+_NEAREST_OF_ADM = 3
+_POOLED, _CLASS_TOKEN = Protocol("inception_fid", "block_3"), "class token of DINOv2 ViT-L/14, resized as in"
+
+
+def _published(base: str, protocol: Protocol, sentence: str, **fields: Any) -> Distance:
+    return replace(DISTANCES[base], protocol=protocol, sentence=sentence, **fields)
+
+
+_PUBLISHED = (
+    _published("fd", _POOLED, "FID: fd of Inception's pooled features", name="fid", key="fid"),
+    _published("kid", _POOLED, "KID: kernel distance of Inception's pooled features"),
+    Distance(
+        "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), SPLITS,
+        _inception_score, subsets=True, higher_is_better=True, protocol=Protocol("inception_fid", "logits"),
+    ),
+    _published(
+        "fd", Protocol("inception_fid", "spatial"), "sFID: fd of seven channels of Inception at all positions",
+        name="sfid", key="sfid",
+    ),
+    *(
+        _published(
+            name, _POOLED, f"{_PRDC[name].partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
+            least=_NEAREST_OF_ADM + 1, between=_prdc_of_adm,
+        )
+        for name in ("precision", "recall")
+    ),
+    *(
+        _published(
+            "fd", Protocol(preset, "class_token"), f"fd of the {_CLASS_TOKEN} {code}", name=name, key=plain_key
+        )
+        for name, plain_key, preset, code in (
+            ("fd-dinov2", "fd_dinov2", "dinov2_dgm_eval", "dgm-eval"),
+            ("fd-dinov2-edm2", "fd_dinov2_edm2", "dinov2_edm2", "EDM2"),
+        )
+    ),
+    _published(
+        "cmmd", Protocol("clip_vit_large_336", "projected", "center"),
+        "CMMD: maximum mean discrepancy of CLIP's embeddings",
+    ),
+)  # fmt: skip
+PROTOCOLS = {record.name: record for record in _PUBLISHED}
 
 
 def distance_named(name: str) -> Distance | None:
@@ -89,17 +140,33 @@ def distance_named(name: str) -> Distance | None:
         ('dna-fd', None)
 
     """
+    return named_in(DISTANCES, name)
+
+
+def protocol_named(name: str) -> Distance | None:
+    """Look up a published metric by its name or its key in json.
+
+    Example:
+        >>> protocol_named("FID").protocol, protocol_named("dna-emd")
+        (Protocol(feature='inception_fid', layer='block_3', crop='none'), None)
+
+    """
+    return named_in(PROTOCOLS, name)
+
+
+def named_in(records: Mapping[str, Distance], name: str) -> Distance | None:
+    """Look up a record by its name, its key in json, or its metric."""
     plain = plain_name(name)
     return next(
-        (record for record in DISTANCES.values() if plain in (plain_name(record.name), plain_name(record.key))), None
+        (record for record in records.values() if plain in (plain_name(record.name), plain_name(record.key))), None
     )
 
 
-def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
+def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
     """Return the distances for an argument ``metrics``; by default all that the DNAs allow.
 
     Args:
-        metrics: Names of distances; None for the default.
+        metrics: Names of distances, or published metrics; None for the default.
         dnas: The sides of a comparison that are DNAs, not images.
 
     Raises:
@@ -111,11 +178,13 @@ def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tup
         if not supported:
             raise ValueError(f"Can't compare a {dnas[0].kind} DNA with a {dnas[-1].kind} DNA; make both of one kind")
         return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
-    names = {name: distance_named(name) for name in ([metrics] if isinstance(metrics, str) else metrics)}
-    unknown = [name for name, record in names.items() if record is None]
-    if unknown or not names:
-        raise ValueError(unknown_metrics(unknown, DISTANCES))
-    chosen = tuple(record for record in DISTANCES.values() if record in names.values())
+    chosen = tuple(metric for metric in metrics if isinstance(metric, Distance))
+    if not chosen:
+        names = {str(name): distance_named(str(name)) for name in ([metrics] if isinstance(metrics, str) else metrics)}
+        unknown = [name for name, record in names.items() if record is None]
+        if unknown or not names:
+            raise ValueError(unknown_metrics(unknown, DISTANCES))
+        chosen = tuple(record for record in DISTANCES.values() if record in names.values())
     for record in chosen:
         for dna in dnas:
             if dna.kind not in record.kinds:
@@ -130,7 +199,7 @@ def resolve_distances(metrics: Sequence[str] | None, dnas: Sequence[DNA]) -> tup
 def check_distances(metrics: Sequence[str] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
     names = [metrics] if isinstance(metrics, str) else metrics
-    records = [distance_named(name) for name in names or ()]
+    records = [distance_named(name) or protocol_named(name) for name in names or ()]
     if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
 

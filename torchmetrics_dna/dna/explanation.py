@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
+from torchmetrics_dna.dna.changes import LEAST_EXPLAINED
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
@@ -45,7 +46,8 @@ _MOVES = {
     "occlusion": ("dark pixels", 1),
 }
 _LEAST_UNTESTED = 10  # images on a side, for words without a test
-_LIKE_NONE = "; no known change, such as blur or JPEG compression, explains it"
+_LIKE_NONE = "; no known change, such as blur or JPEG compression, accounts for half of the difference"
+_FILES = " files"  # the end of the names of shares of formats
 _MIN_SHIFT = 0.2  # standard deviations between means, for a property to be called higher or lower
 
 
@@ -109,10 +111,10 @@ class Explanation:
             return f"No difference between {a} and {b} can be shown"
         if self.differs is None:
             return f"{b} looks like {self._changed}; whether they differ was not tested" if self.changes else ""
-        if self.changes is None:
-            return f"{b} differs from {a}"
-        looks = f": it looks like {self._changed}" if self.changes else _LIKE_NONE
-        return f"{b} differs from {a}{looks}"
+        if self.changes:
+            return f"{b} differs from {a}: it looks like {self._changed}"
+        is_like_none = self.unexplained is not None and 1 - self.unexplained < LEAST_EXPLAINED
+        return f"{b} differs from {a}{_LIKE_NONE * is_like_none}"
 
     @property
     def sentences(self) -> list[str]:
@@ -126,7 +128,13 @@ class Explanation:
         if not self.properties:
             return []
         a, b = self.names
-        return [f"Images of {b} against those of {a}: {'; '.join(map(_property_in_words, self.properties))}."]
+        files = [difference.effect for difference in self.properties if difference.name.endswith(_FILES)]
+        told = [  # fewer files of one format are more of another
+            _property_in_words(difference)
+            for difference in self.properties
+            if not (difference.name.endswith(_FILES) and difference.effect < 0 < max(files))
+        ]
+        return [f"Images of {b} against those of {a}: {'; '.join(told)}."]
 
     @property
     def _changed(self) -> str:
@@ -222,18 +230,21 @@ def _property_in_words(difference: PropertyDifference) -> str:
     if abs(difference.effect) >= _MIN_SHIFT:
         values = (property_in_words(difference.name, value) for value in (difference.a, difference.b))
         return f"{_compared(difference.name, difference.b > difference.a)} ({' to '.join(values)})"
-    return f"{difference.name} {'varies more' if difference.spread_b > difference.spread_a else 'varies less'}"
+    verb = "vary" if _is_plural(difference.name) else "varies"
+    return f"{difference.name} {verb} {'more' if difference.spread_b > difference.spread_a else 'less'}"
 
 
 def _compared(name: str, more: bool) -> str:
     """Compare a property, as in "sharpness lower", "larger width" or "fewer dark pixels"."""
     if name in ("width", "height"):
         return f"{'larger' if more else 'smaller'} {name}"
-    return (
-        f"{'more' if more else 'fewer'} {name}"
-        if name.endswith("s") and not name.endswith("ss")
-        else (f"{name} {'higher' if more else 'lower'}")
-    )
+    if _is_plural(name):
+        return f"{'more' if more else 'fewer'} {name}"
+    return f"{name} {'higher' if more else 'lower'}"
+
+
+def _is_plural(name: str) -> bool:
+    return name.endswith("s") and not name.endswith("ss")
 
 
 def _is_contradicted(change: NamedChange, properties: list[PropertyDifference]) -> bool:

@@ -1,4 +1,4 @@
-"""Tell DNA files of ours from files of the official implementation."""
+"""Distinguish our DNA files from those of the official implementation."""
 
 from __future__ import annotations
 
@@ -31,6 +31,8 @@ def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
 def check_there(path: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError unless a file or an official pair exists."""
     if not Path(path).is_file() and not is_official(path):
+        if Path(path).is_dir():
+            raise FileNotFoundError(f"{str(path)!r} is a folder, not a DNA file; make the DNA of its images first")
         raise FileNotFoundError(
             f"There is no DNA file {str(path)!r}, nor an official {Path(path).name}.json with {Path(path).name}.npz"
         )

@@ -56,6 +56,10 @@ def _torchvision(name: str, **options: Any) -> Callable[[], nn.Module]:
 
 
 def _own(name: str) -> Callable[[], nn.Module]:
+    if name == "efficientnet_lite0":
+        from torchmetrics_dna.extractors.efficientnet import EfficientNetLite0
+
+        return EfficientNetLite0
     if name == "inception":
         from torchmetrics_dna.extractors.inception import fid_inception
 

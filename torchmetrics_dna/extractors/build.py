@@ -115,7 +115,7 @@ def _plan(feature: str | nn.Module, layers: Sequence[str] | None, weights_path: 
 
 
 def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str | os.PathLike[str] | None) -> Plan:
-    chosen = list(preset.submodules) if layers is None else layers
+    chosen = (preset.default_layers or list(preset.submodules)) if layers is None else layers
     for layer in chosen:
         if layer not in preset.submodules:
             layer_names = ", ".join(preset.submodules)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import avg_pool2d, max_pool2d
-from torchvision.models.inception import Inception3, InceptionA, InceptionC, InceptionE
+from torchvision.models.inception import BasicConv2d, Inception3, InceptionA, InceptionC, InceptionE
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -15,14 +15,16 @@ if TYPE_CHECKING:
 
 
 def fid_inception() -> nn.Module:
-    """Build torchvision's Inception-v3 with the pooling of TensorFlow's, up to the features."""
+    """Build torchvision's Inception-v3 with the pooling and classes of TensorFlow's, and logits without bias."""
     network = Inception3(aux_logits=False, init_weights=False)
+    network.fc = nn.Linear(2048, 1008, bias=False)
     network.Mixed_5b = _A(192, pool_features=32)
     network.Mixed_5c = _A(256, pool_features=64)
     network.Mixed_5d = _A(288, pool_features=64)
     network.Mixed_6b = _C(768, channels_7x7=128)
     network.Mixed_6c = _C(768, channels_7x7=160)
     network.Mixed_6d = _C(768, channels_7x7=160)
+    network.Mixed_6d.branch1x1 = _Spatial(768, 192, kernel_size=1)
     network.Mixed_6e = _C(768, channels_7x7=192)
     network.Mixed_7b = _E(1280, _average)
     network.Mixed_7c = _E(2048, _maximum)
@@ -36,6 +38,20 @@ def _average(x: Tensor) -> Tensor:
 
 def _maximum(x: Tensor) -> Tensor:
     return max_pool2d(x, 3, stride=1, padding=1)
+
+
+class _Spatial(BasicConv2d):  # type: ignore[misc]
+    """Convolution that shows its first seven channels, position by position, as ADM's evaluator takes them for sFID."""
+
+    def __init__(self, in_channels: int, out_channels: int, **kwargs: int) -> None:
+        super().__init__(in_channels, out_channels, **kwargs)
+        self.first_channels = nn.Identity()
+
+    @override
+    def forward(self, x: Tensor) -> Tensor:
+        output: Tensor = super().forward(x)
+        self.first_channels(output[:, :7].flatten(1))
+        return output
 
 
 class _A(InceptionA):  # type: ignore[misc]

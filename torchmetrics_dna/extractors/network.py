@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import os
+    from collections.abc import Sequence
 
     import torch
     from torch import nn
@@ -16,13 +17,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Network:
-    """Options of a :class:`DNAExtractor` that is built once the DNAs that it must fit are known; see there."""
+    """Arguments of a :class:`DNAExtractor` that is built later, once the DNAs that it must fit are known."""
 
     feature: str | nn.Module | None = None
     weights_path: str | os.PathLike[str] | None = None
     crop: Crop | None = None
     properties: bool | None = None
     projections: int | None = None
+    layers: Sequence[str] | None = None
     device: str | torch.device | None = None
 
     @property

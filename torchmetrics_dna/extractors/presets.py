@@ -26,6 +26,7 @@ class Preset:
         architecture: Library and name of the network; see ``architectures.py``.
         submodules: Submodule, or view of its output, of each layer, in order.
         neurons: Number of neurons of each layer.
+        default_layers: Layers that are taken by default; empty for all.
         weights: Source of the weights: a reference for ``download.py``, with the revision of a hub repository if known,
             or the name of a package.
         licence: Licence of the weights.
@@ -61,6 +62,7 @@ class Preset:
     renames: Mapping[str, str] = field(default_factory=dict)
     by_order: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
+    default_layers: tuple[str, ...] = ()
     ranges: Path | str | None = None
     changes: Path | None = None
     scale: Path | None = None
@@ -147,7 +149,7 @@ _INCEPTION = Preset(
 _RECORDS = (
     Preset(
         "efficientnet_lite0",
-        "timm:tf_efficientnet_lite0",
+        "own:efficientnet_lite0",
         submodules={f"block_{i}": f"blocks.{i}" for i in range(7)} | {"head": "bn2"},
         neurons={f"block_{i}": n for i, n in enumerate((16, 24, 40, 80, 112, 192, 320))} | {"head": 1280},
         mean=_HALF,
@@ -207,8 +209,10 @@ _RECORDS = (
     replace(
         _INCEPTION,
         name="inception_fid",
-        submodules={"block_3": "avgpool"},
-        neurons={"block_3": 2048},
+        submodules={"spatial": "Mixed_6d.branch1x1.first_channels", "block_3": "avgpool", "logits": "fc"},
+        neurons={"spatial": 7 * 17 * 17, "block_3": 2048, "logits": 1008},
+        default_layers=("block_3",),
+        unused=("fc.bias", "AuxLogits."),  # inception scores take logits without the bias
         resize="tensorflow",
         mean=(128 / 255,) * 3,
         std=(128 / 255,) * 3,

@@ -106,7 +106,7 @@ class Extractor(Protocol):
     neurons: Neurons
 
     def in_parts(self, imgs: Tensor) -> Activations:
-        """Compute activations, as a list of consecutive parts of the batch."""
+        """Return the activations as a list of consecutive parts of the batch."""
 
     def share_with(self, consumer: object) -> None:
         """Register a consumer; the network runs once for all consumers that get the same images in a row."""

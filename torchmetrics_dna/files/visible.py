@@ -121,6 +121,6 @@ def plain_name(name: str) -> str:
 
 def unknown_metrics(unknown: Sequence[str], known: Iterable[str]) -> str:
     """Return the error text for names that are no distances, or for none at all."""
-    hint = "; FID is fd of the feature inception_fid" if "fid" in map(str.lower, unknown) else ""
+    hint = "; FID is fd of the feature inception_fid, or fid of compare" if "fid" in map(str.lower, unknown) else ""
     got = ", ".join(map(repr, unknown)) or "none"
     return f"Argument `metrics` expected to be of {', '.join(known)}, but got {got}{hint}"

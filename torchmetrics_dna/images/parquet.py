@@ -61,7 +61,7 @@ def _values(table: Any, column: str) -> Iterator[Any]:
 
 
 def _unpacked(table: Any, group: int, column: str | None) -> int:
-    """Return the unpacked bytes of a column, or all, of a row group: an upper bound for each value.
+    """Return the uncompressed size of a column of a row group, or of all columns: an upper bound for each value.
 
     Raises:
         ValueError: If that is implausible for the size in the file.

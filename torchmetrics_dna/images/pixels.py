@@ -106,7 +106,7 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
 
 
 def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
-    """Raise ValueError with a remedy unless shape and dtype are those of an image, or of several with four axes."""
+    """Raise ValueError with a remedy unless shape and dtype are those of an image, or of a 4-D batch of images."""
     tensor, shape = isinstance(images, Tensor), tuple(images.shape)
     got = f"but got shape {shape} and type {images.dtype}"
     channels = 1 if len(shape) == 2 else shape[-3 if tensor else -1] if len(shape) > 2 else 0
@@ -154,7 +154,7 @@ def _array_to_rgb(image: NDArray[Any] | Tensor) -> RGBImage:
 
 
 def _shades_to_rgb(image: Image.Image) -> RGBImage:
-    """Convert grey of 16 bits or floating point, which Pillow would clip at 255."""
+    """Convert 16-bit or floating-point grey to RGB; Pillow would clip it at 255."""
     shades = np.asarray(image)
     white, kind = (1, "floating point") if image.mode == "F" else (65535, "integer")
     low, high = shades.min(), shades.max()

@@ -6,6 +6,7 @@ import itertools
 import os
 import re
 import sys
+from contextlib import suppress
 from glob import glob
 from math import prod
 from pathlib import Path, PurePosixPath
@@ -23,7 +24,11 @@ _RANGE = re.compile(r"(\d{1,18})\.\.(\d{1,18})")
 
 
 def missing(path: str) -> FileNotFoundError:
-    """Return the error for a local path that does not exist."""
+    """Return the error for a local path that does not exist; it names one beside it that differs by case alone."""
+    with suppress(OSError):
+        alike = sorted(p for p in Path(path).parent.iterdir() if p.name.lower() == Path(path).name.lower())
+        if alike:
+            return FileNotFoundError(f"There is no file or folder {path!r}; there is {str(alike[0])!r}")
     return FileNotFoundError(f"There is no file or folder {path!r}")
 
 

@@ -139,7 +139,7 @@ def run_elsewhere(
 
 
 class _SplitWork(Work):
-    """Work that runs splits like a single process."""
+    """Work that runs splits as a single process would."""
 
     def __init__(self, images: Images, job: Job, splits: Sequence[range], value: Callable[[Job, Split], Any]) -> None:
         self.label = images.label

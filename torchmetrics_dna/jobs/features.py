@@ -43,7 +43,7 @@ class SpatialMeans(ImageRows):
 
     @classmethod
     def of_last_layer(cls, neurons: Neurons) -> SpatialMeans:
-        """Make the statistic of the last layer of an extractor with these neurons."""
+        """Build the statistic that keeps the last layer of ``neurons``."""
         return cls(neurons.take(neurons.positions([list(neurons)[-1]])))
 
     @override

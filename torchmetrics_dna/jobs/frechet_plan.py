@@ -20,7 +20,9 @@ _LONGEST_TEST, _LONGEST_ESTIMATE = 10, 120  # seconds; an estimate is of thousan
 _BYTES = 1 << 30  # of spatial means of both sides
 
 
-def plan_for(neurons: Neurons, num_images: Sequence[int], *, tested: bool = True, by_fold: bool = False) -> Plan:
+def plan_for(
+    neurons: Neurons, num_images: Sequence[int], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
+) -> Plan:
     """Plan fd of some layers between two sets.
 
     Args:
@@ -28,38 +30,43 @@ def plan_for(neurons: Neurons, num_images: Sequence[int], *, tested: bool = True
         num_images: Numbers of images of the sides that are not taken as exact.
         tested: False if a side is taken as exact, so that there is no test.
         by_fold: True if images of a fold belong together.
+        name: Name of the distance, for the reasons.
 
     """
     few = min(num_images)
     if 4 * neurons.total * sum(num_images) > _BYTES:
         reason = f"that keeps {neurons.total:,} numbers of each of {sum(num_images):,} images"
         return Plan(
-            neurons, False, (), (f"fd has no test and no value without noise here, since {reason}; watch fewer layers",)
+            neurons,
+            False,
+            (),
+            (f"{name} has no test and no value without noise here, since {reason}; watch fewer layers",),
         )
-    limits = _limits_of_test(neurons, few, max(num_images)) if tested else []
+    limits = _limits_of_test(neurons, few, max(num_images), name) if tested else []
     has_test = tested and not limits
     debiased = [layer for layer, width in neurons.items() if few >= _IMAGES * width]
     lacking = [layer for layer in neurons if layer not in debiased]
     if lacking:
         scope = f"of {_named(lacking)} and of the whole" if debiased else "here"
         limits.append(
-            f"fd has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
+            f"{name} has no value without noise and no interval {scope}: that takes {_IMAGES} images a side for each"
             f" neuron, {_IMAGES * max(neurons[layer] for layer in lacking):,} for the widest, but there are {few:,}"
         )
     seconds = _DISTANCES * _SECONDS * sum(neurons[layer] ** 3 for layer in debiased)
     if seconds > _LONGEST_ESTIMATE:
         reason = f"that would take about {seconds:.0f} s"
-        limits.append(f"fd has no value without noise here, since {reason}; watch fewer or narrower layers")
+        limits.append(f"{name} has no value without noise here, since {reason}; watch fewer or narrower layers")
         debiased = []
     return Plan(neurons, has_test, tuple(debiased), tuple(limits), by_fold)
 
 
-def _limits_of_test(neurons: Neurons, few: int, many: int) -> list[str]:
+def _limits_of_test(neurons: Neurons, few: int, many: int, name: str) -> list[str]:
     """Return why sets of ``few`` and ``many`` images have no test, in one line; an empty list if they have one."""
     if many > UNEQUAL * few:  # with 50 and 100 images the test rejects a true null hypothesis too often
         why = f"a test of {few:,} and {many:,} images finds too much"
         return [
-            f"fd has no test here, since {why}; give sets of which one is at most half as large again, or test dna-emd"
+            f"{name} has no test here, since {why}; give sets of which one is at most half as large again, or test"
+            " dna-emd"
         ]
     seconds = _seconds_of_test(neurons, few)
     if seconds <= _LONGEST_TEST:
@@ -68,7 +75,8 @@ def _limits_of_test(neurons: Neurons, few: int, many: int) -> list[str]:
     most = next(n for n in sizes if _seconds_of_test(neurons, n) <= _LONGEST_TEST)
     reason = f"that would take about {seconds:.0f} s"
     return [
-        f"fd has no test here, since {reason}; test dna-emd, watch fewer layers, or give at most {most:,} images a side"
+        f"{name} has no test here, since {reason}; test dna-emd, watch fewer layers, or give at most {most:,} images a"
+        " side"
     ]
 
 

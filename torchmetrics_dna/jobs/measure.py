@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
 
 from torchmetrics_dna.dna import LayerGaussianDNA
 from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.dna.fid_statistics import is_unnamed
+from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.statistics import State
 
 
+@part_of_results
 @dataclass(frozen=True, eq=False)
 class Measured:
     """Values measured in one pass over an image set.
@@ -43,6 +46,8 @@ class Measured:
         states: States of per-image statistics without their rows, by name.
 
     """
+
+    UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features", "states")  # not of any result
 
     dnas: dict[str, DNA]
     unreadable: list[str]
@@ -68,13 +73,15 @@ class Measured:
         return next(iter(self.dnas.values()))
 
     def input_of(self, distance: Distance) -> Any:
-        """Return the input a distance needs, a DNA or features of the last layer; None if it was not measured."""
+        """Return what a distance needs: a DNA, or features of its or the last layer; None if it was not measured."""
         if not distance.kinds:
-            return None if self.features is None else self.features.select(list(self.any.neurons)[-1:])
+            layer = distance.layer or list(self.any.neurons)[-1]
+            return None if self.features is None else self.features.select([layer])
         layers = self.dnas.get("layer-gaussian")
         if distance.kinds[0] == "gaussian" and isinstance(layers, LayerGaussianDNA):
             return self.dnas.get("gaussian", layers.to_gaussian())
-        return self.dnas.get(distance.kinds[0])
+        dna = self.dnas.get(distance.kinds[0])
+        return dna if dna is None or distance.layer is None or is_unnamed(dna) else dna.select([distance.layer])
 
     def select(self, layers: Sequence[str]) -> Measured:
         """Return a copy with DNAs of these layers only; per-image values are unchanged."""

@@ -68,7 +68,7 @@ def _keys(images: ImageSource, pairs: Pairs) -> Sequence[object]:
 
 
 def names_in_pairs(names: Sequence[str], root: str) -> list[str]:
-    """Return names below the root, or else without folders, and without their endings.
+    """Return names by which images are paired: paths below the root, or file names elsewhere, without suffix.
 
     Example:
         >>> names_in_pairs(["a/x/1.png", "a/x/2.png"], "a"), names_in_pairs(["b/x/1.jpg"], "list.txt")

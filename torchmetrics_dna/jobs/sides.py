@@ -36,7 +36,7 @@ from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from torch import Tensor
 
@@ -59,7 +59,7 @@ class Arguments:
     """Arguments of a comparison of image sets; attributes are the arguments of :func:`compare`."""
 
     feature: Feature | None = None
-    metrics: Sequence[str] | None = None
+    metrics: Sequence[str | Distance] | None = None
     layers: Sequence[str] | None = None
     num_bins: int | None = None
     ranges: ActivationRanges | str | os.PathLike[str] | None = None
@@ -82,7 +82,7 @@ class Sides:
     Attributes:
         measured: Iterator over the measured sides, each measured lazily.
         distances: Distances that all sides support.
-        plan: Plan of the evidence for fd, or None.
+        plans: Plans of the evidence for fd and for published metrics that are fd of a layer, by name.
         words: Names of neurons and changes of images, as keyword arguments of :class:`Comparison`.
         few: True if sides and images are so few that loading numba would take longer than the work.
         paired: True if the images of the sides are pairs, in the same folds.
@@ -91,7 +91,7 @@ class Sides:
 
     measured: Iterator[Measured]
     distances: Sequence[Distance]
-    plan: Plan | None
+    plans: Mapping[str, Plan]
     words: dict[str, Any]
     few: bool
     paired: bool = False
@@ -123,18 +123,18 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
         folds, num_folds = folds_of_pairs(opened, arguments.pairs, num_folds)
     if len(dnas) == len(opened):
         check_of_dnas(dnas, arguments.feature, arguments.num_bins)
-        return Sides(map(_as_measured, dnas), distances, None, _words(arguments, dnas[0]), _is_small_job(opened))
+        return Sides(map(_as_measured, dnas), distances, {}, _words(arguments, dnas[0]), _is_small_job(opened))
     kinds = kinds_for(distances)
     options = arguments.feature, arguments.layers, arguments.num_bins, arguments.ranges
     resolved = resolve(*options, dnas, histograms="histogram" in kinds, to_gpu=True)
-    extractor, plan = resolved.extractor, None
+    extractor, plans = resolved.extractor, dict[str, Plan]()
     resolve_weights(arguments.neuron_weights, extractor.neurons, extractor.name, extractor.weights_digest)
     network = (arguments.neuron_weights is None and network_of(extractor.neurons)) or extractor.neurons
-    if arguments.on is None:  # an engine keeps nothing of single images
+    if arguments.on is None and num_folds is not None:  # an engine keeps nothing of single images
         by_fold = paired or arguments.groups is not None
-        plan = None if num_folds is None else _plan_for_fd(opened, distances, network, by_fold)
+        plans = {r.name: _plan_for_fd(opened, r, network, by_fold) for r in distances if r.by_image}
     job = Job.for_dnas(resolved, kinds, arguments.reading, num_folds)
-    job, resolved_dnas = job.also(**_kept_for(distances, plan, network)), iter(resolved.dnas)
+    job, resolved_dnas = job.also(**_kept_for(distances, plans, network)), iter(resolved.dnas)
     grouped = _groups_of_sides(arguments.groups, len(opened))
     keys = [(_place(side), id(groups)) for side, groups in zip(sides, grouped, strict=True)]
     jobs = [replace(job, groups=groups, folds=of_side) for groups, of_side in zip(grouped, folds, strict=True)]
@@ -152,7 +152,7 @@ def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
                 cached[keys[i]] = result
             yield result
 
-    return Sides(measured(), distances, plan, _words(arguments, extractor), _is_small_job(opened), paired)
+    return Sides(measured(), distances, plans, _words(arguments, extractor), _is_small_job(opened), paired)
 
 
 def _place(side: Any) -> str | None:
@@ -179,37 +179,35 @@ def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
     }
 
 
-def _plan_for_fd(
-    sides: Sequence[Images | DNA], distances: Sequence[Distance], neurons: Neurons, by_fold: bool
-) -> Plan | None:
-    """Plan for fd of images, with DNAs taken as exact; None if fd is not requested."""
+def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
+    """Plan for fd of images, with DNAs taken as exact."""
     sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
-    if not any(record.by_image for record in distances):
-        return None
-    neurons = neurons.take(neurons.positions(own_layers(neurons)))
+    layers = own_layers(neurons) if distance.layer is None else [distance.layer]
+    neurons = neurons.take(neurons.positions(layers))
     known_sizes = [size for size in sizes if size is not None]
     if len(known_sizes) < len(sizes):
         return Plan(
             neurons,
             False,
             (),
-            ("fd has no test and no value without noise here, since a stream does not say how long it is",),
+            (
+                f"{distance.name} has no test and no value without noise here, since a stream does not say how long"
+                " it is",
+            ),
         )
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
-    return plan_for(neurons, known_sizes, tested=tested, by_fold=by_fold)
+    return plan_for(neurons, known_sizes, tested=tested, by_fold=by_fold, name=distance.name)
 
 
 def _is_small_job(sides: Sequence[Images | DNA]) -> bool:
     return len(sides) <= _FEW_SIDES and all(isinstance(side, DNA) or is_small_job(side) for side in sides)
 
 
-def _kept_for(distances: Sequence[Distance], plan: Plan | None, neurons: Neurons) -> dict[str, SpatialMeans]:
-    """Return the per-image statistics that distances need: features of the last layer, and of those planned for fd."""
-    layers = set[str]()
-    if any(not record.kinds for record in distances):
-        layers.add(list(neurons)[-1])
-    if plan is not None and plan.needs_features:
-        layers.update(plan.neurons)
+def _kept_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons: Neurons) -> dict[str, SpatialMeans]:
+    """Return the per-image statistics of distances: features of their or the last layer, and of those of plans."""
+    layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
+    for plan in plans.values():
+        layers.update(plan.neurons if plan.needs_features else ())
     return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
 
 

@@ -136,7 +136,7 @@ class ActivationRanges:
     def select(
         self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
     ) -> ActivationRanges:
-        """Select the ranges of layers or flat neuron indices."""
+        """Return the ranges of some layers, or of neurons by flat index."""
         positions = self.neurons.positions(layers, neurons)
         return self.take(positions, self.neurons.take(positions))
 

@@ -1,7 +1,4 @@
-"""Figures; the only subpackage that uses matplotlib.
-
-Functions take results as ``Any``: results draw themselves by these functions, so their classes are in rooms above.
-"""
+"""Figures; the only subpackage that uses matplotlib."""
 
 from __future__ import annotations
 
@@ -24,6 +21,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.plots.protocols import DemoLike, RankingLike
 
 __all__ = [
     "STYLES",
@@ -42,7 +40,7 @@ __all__ = [
 ]
 
 
-def plot_demo(demo: Any) -> Any:
+def plot_demo(demo: DemoLike) -> Any:
     """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
 
     Args:
@@ -81,7 +79,7 @@ def plot_demo(demo: Any) -> Any:
     return figure
 
 
-def plot_ranking(ranking: Any, columns: int = 8, maps: bool = False) -> Any:
+def plot_ranking(ranking: RankingLike, columns: int = 8, maps: bool = False) -> Any:
     """Plot a contact sheet below examples of the reference.
 
     Outlier and local scores have two rows of the worst images; others the best, middle and worst.

@@ -13,11 +13,13 @@ from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from torchmetrics_dna.plots.protocols import ComparisonsLike, MatrixLike, WindowLike
+
 
 _WRITTEN = 12  # sets; figures of more do not fit into the cells
 
 
-def plot_curve(comparisons: Any) -> Any:
+def plot_curve(comparisons: ComparisonsLike) -> Any:
     """Plot distances of several sets from one reference, over the numbers in their names, or side by side.
 
     Returns:
@@ -25,7 +27,8 @@ def plot_curve(comparisons: Any) -> Any:
         highlighted.
 
     """
-    record, names = DISTANCES[comparisons.distance], list(comparisons)
+    names = list(comparisons)
+    record = comparisons[names[0]][comparisons.distance].distance
     positions, best = comparisons.positions, names.index(comparisons.best)
     x = positions or list(range(len(names)))
     rows = comparisons.rows()
@@ -55,7 +58,7 @@ def plot_curve(comparisons: Any) -> Any:
     return figure
 
 
-def plot_matrix(matrix: Any) -> Any:
+def plot_matrix(matrix: MatrixLike) -> Any:
     """Plot a heat map of all distances, ordered by hierarchical clustering, with the tree above it.
 
     Returns:
@@ -93,7 +96,7 @@ def plot_matrix(matrix: Any) -> Any:
     return figure
 
 
-def plot_monitor(windows: Sequence[Any], level: float = 0.05) -> Any:
+def plot_monitor(windows: Sequence[WindowLike], level: float = 0.05) -> Any:
     """Plot windows of a stream: the distance of each from the reference, and below, the evidence for a change.
 
     Args:

@@ -17,18 +17,19 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.distance import Result
+    from torchmetrics_dna.plots.protocols import ComparisonLike
 
 _LEGEND = 30  # characters of a name
 
 
-def _check(comparison: Any) -> None:
+def _check(comparison: object) -> None:
     """Raise TypeError unless it is a comparison, such as for two DNAs."""
     if not hasattr(comparison, "of_grain"):
         raise TypeError(f"Expected a comparison, as compare(a, b) gives it, but got {type(comparison).__name__}")
 
 
 def plot_layers(
-    comparison: Any, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
+    comparison: ComparisonLike, distance: str | None = None, *, names: tuple[str, str] | None = None, ax: Any = None
 ) -> Any:
     """Plot a layer profile: the distance of the two sets in each layer, from the first layer to the last.
 
@@ -77,7 +78,7 @@ def _asked(results: Sequence[Result], distance: str | None, of: str) -> Sequence
     return chosen
 
 
-def _title_axes(axis: Any, comparison: Any, names: tuple[str, str] | None) -> None:
+def _title_axes(axis: Any, comparison: ComparisonLike, names: tuple[str, str] | None) -> None:
     put_title(axis, versus(comparison, names), axis.get_window_extent().width / axis.figure.dpi, size=9)
 
 
@@ -106,7 +107,7 @@ def _profile(axis: Any, result: Result, colour: str) -> None:
 
 
 def plot_neurons(
-    comparison: Any,
+    comparison: ComparisonLike,
     distance: str | None = None,
     by: Literal["evidence", "distance"] = "evidence",
     *,
@@ -159,7 +160,7 @@ def plot_neurons(
 
 
 def plot_histograms(
-    comparison: Any,
+    comparison: ComparisonLike,
     neurons: Sequence[tuple[str, int]] | None = None,
     *,
     names: tuple[str, str] | None = None,
@@ -206,7 +207,7 @@ def plot_histograms(
     return axes[0].figure
 
 
-def _pair(axis: Any, comparison: Any, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
+def _pair(axis: Any, comparison: ComparisonLike, neuron: tuple[str, int], names: tuple[str, str] | None) -> None:
     """Draw the two histograms of one neuron."""
     index, emd = comparison.neurons.index(*neuron), comparison["dna-emd"]
     a, b = comparison.aligned([index])
@@ -227,7 +228,7 @@ def _pair(axis: Any, comparison: Any, neuron: tuple[str, int], names: tuple[str,
     plain_axes(axis)
 
 
-def versus(comparison: Any, names: tuple[str, str] | None = None) -> str:
+def versus(comparison: ComparisonLike, names: tuple[str, str] | None = None) -> str:
     """Return a title that names both sets, their numbers of images and the extractor."""
     a, b = (
         f"{visible(name)} ({images_in_words(count) if count else 'unknown images'})"

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.reporting.build import report
+    from torchmetrics_dna.reporting.build import report, write_report
 
-__all__ = ["report"]
+__all__ = ["report", "write_report"]
 
-_HOME = {"report": "reporting.build"}
+_HOME = {"report": "reporting.build", "write_report": "reporting.build"}
 __getattr__ = lazily(__name__, _HOME)

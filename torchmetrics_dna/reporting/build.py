@@ -115,10 +115,35 @@ def report(
             settings = _settings(sides, comparison, extractor, num_scored)
             pairs = options.get("pairs")
             paired = partners(images["a"], images["b"], pairs) if pairs else None
-            findings = Findings(comparison, scored, cards, settings, paired)
-            with replacing(output) as temporary:
-                temporary.write_text(write(findings), encoding="utf-8")
+            _write(Findings(comparison, scored, cards, settings, paired), write, output)
         return comparison
+
+
+def write_report(comparison: Comparison, output: str | os.PathLike[str], *, format: Format | None = None) -> None:  # noqa: A002
+    """Write the report of a comparison that was made before, such as a loaded one; it shows no images.
+
+    Args:
+        comparison: A comparison by dna-emd.
+        output: The file to write.
+        format: As for :func:`report`.
+
+    Raises:
+        FileNotFoundError: If the folder of ``output`` does not exist.
+        ValueError: If the comparison is without dna-emd, or without histograms of known ranges.
+
+    """
+    write = _writer(format, output)
+    check_folder(Path(output))
+    if "dna-emd" not in comparison:
+        raise ValueError(f"A report shows dna-emd, but got a comparison by {', '.join(comparison)}; compare by it")
+    for dna in comparison.aligned():
+        _ = dna.known_ranges
+    _write(Findings(comparison, {}, None, {}), write, output)
+
+
+def _write(findings: Findings, write: Callable[[Findings], str], output: str | os.PathLike[str]) -> None:
+    with replacing(output) as temporary:
+        temporary.write_text(write(findings), encoding="utf-8")
 
 
 def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[Findings], str]:  # noqa: A002

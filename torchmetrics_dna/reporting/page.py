@@ -89,9 +89,7 @@ def _scale(findings: Findings) -> dict[str, Any] | None:
     marks, scale = place.scale.marks, place.scale
     largest = max(place.high, *(mark.most for mark in marks))
     draws = f"means and ranges of {scale.num_draws} draws of {scale.images}"
-    note = (
-        f"Known changes of photographs on the same scale: {draws}. Whether a difference is real is said by p, not here."
-    )
+    note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
     if not place.is_debiased:
         note += " dna-emd is shown without the correction, which takes too much from sets that share images."
     texts = {"shown": place.shown, "label": place.sentence, "note": note}

@@ -234,5 +234,5 @@ class Ranking:
 
 def _cell(key: str, value: Any) -> Any:
     if key == "share_worse":
-        return f"{value:4.0%}"
+        return f"{100 * value:3.0f} %"
     return three_digits(value) if isinstance(value, float) else value

@@ -93,7 +93,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
         return LayerGaussianDNA(*mean_and_covariance(self._moments(state)), self.neurons, num_images, **self.origin)
 
     def _moments(self, state: State) -> CrossMoments:
-        """Return views of a state."""
+        """Return the moments in a state, as views."""
         widths, tail = self.neurons.items(), self._tail(state)
         sums, *products = torch.split(
             state["cross_moments"][: -len(tail)], [self.neurons.total, *(width**2 for _, width in widths)]

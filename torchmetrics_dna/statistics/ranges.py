@@ -76,7 +76,7 @@ class RangeStatistic(Statistic):
         return ActivationRanges(*self.minimum_and_maximum(state), self.neurons, self.margin)
 
     def num_images(self, state: State) -> int:
-        """Return the number of images; ValueError if some were refused, since their activations are not finite."""
+        """Return the number of images; ValueError if some were refused for non-finite activations."""
         return read_tail(state["images"], self.neurons)
 
     def minimum_and_maximum(self, state: State) -> tuple[Tensor, Tensor]:

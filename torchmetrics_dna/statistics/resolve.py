@@ -102,9 +102,9 @@ def check_of_dnas(dnas: Sequence[DNA], feature: Feature | None, num_bins: int | 
     feature = feature.feature if isinstance(feature, Network) else feature
     name = feature.name if isinstance(feature, DNAExtractor) else feature
     for dna in dnas:
-        if name not in (None, dna.extractor):
+        if name not in (None, dna.extractor) and not is_unnamed(dna):
             raise ValueError(f"Argument `feature` is {name!r}, but the given DNA was made by {dna.extractor!r}")
-    for setting in settings.keys() - {"device"}:
+    for setting in settings.keys() - {"device", "layers"}:
         raise ValueError(f"Argument `{setting}` is for images, but only DNAs are given; leave it out")
 
 
@@ -118,6 +118,7 @@ def _extractor(
         return feature
     network = feature if isinstance(feature, Network) else Network(feature)
     feature, settings = network.feature, network.settings
+    layers = settings.pop("layers", layers)
     if to_gpu and torch.cuda.is_available():
         settings = {"device": "cuda"} | settings
     if not dnas:

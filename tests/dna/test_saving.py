@@ -1,0 +1,166 @@
+"""Saved results: files give back what was saved, and damaged or forged ones are refused."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from all_results import EXTRACTOR, FIXED, RESULTS, A, B
+from mutations import mutated, mutated_json
+from torch import Tensor
+
+from torchmetrics_dna import compare, load_dna, make_dna, report
+from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
+from torchmetrics_dna.dna.saving import Saved
+from torchmetrics_dna.files.container import read_container, write_container
+from torchmetrics_dna.reporting import write_report
+
+SAVED = (
+    "two sets", "two sets by several distances", "a single image", "several sets", "classes", "all with all",
+    "versions",
+)  # fmt: skip
+
+
+def tensors_of(value: Any) -> dict[str, Tensor]:
+    """All tensors that a result holds, by the way to each."""
+    if isinstance(value, Tensor):
+        return {"": value}
+    items: Any = ()
+    if isinstance(value, dict):
+        items = value.items()
+    elif isinstance(value, (list, tuple)):
+        items = enumerate(value)
+    elif hasattr(value, "__dataclass_fields__"):
+        left_out = getattr(type(value), "UNSAVED", ())
+        items = [(each.name, getattr(value, each.name)) for each in fields(value) if each.name not in left_out]
+    return {f"{key}/{way}": tensor for key, item in items for way, tensor in tensors_of(item).items()}
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
+    result = RESULTS[name][0]()
+    result.save(tmp_path / "a.result.npz")
+    loaded = type(result).load(tmp_path / "a.result.npz")
+    assert repr(loaded) == repr(result)
+    assert loaded.to_dict() == result.to_dict()
+    assert loaded.table == result.table if hasattr(result, "table") else loaded.sentences == result.sentences
+    expected, actual = tensors_of(result), tensors_of(loaded)
+    assert len(expected) >= 1
+    assert actual.keys() == expected.keys()
+    for way, tensor in expected.items():
+        assert actual[way].dtype == tensor.dtype
+        assert torch.equal(actual[way].nan_to_num(7), tensor.nan_to_num(7)), way
+    loaded.save(tmp_path / "b.result.npz")
+    assert (tmp_path / "b.result.npz").read_bytes() == (tmp_path / "a.result.npz").read_bytes()
+    frame = pytest.importorskip("pandas").DataFrame(result.rows())
+    assert loaded.to_dataframe().equals(frame)
+
+
+def test_a_set_with_itself_stays_one_set(tmp_path: Path) -> None:
+    path = tmp_path / "a.npy"
+    np.save(path, A)
+    result = compare(path, path, EXTRACTOR, **FIXED)
+    result.save(tmp_path / "a.result.npz")
+    loaded = Comparison.load(tmp_path / "a.result.npz")
+    assert loaded.measured is not None
+    assert loaded.measured[0] is loaded.measured[1]
+    assert loaded.verdict == result.verdict
+
+
+def test_published_metrics_stay_published(tmp_path: Path) -> None:
+    result = compare(A, B, EXTRACTOR, metrics=["kid"], **FIXED)
+    published = replace(result["kid"], distance=PROTOCOLS["kid"])
+    replace(result, results={"kid": published}).save(tmp_path / "a.result.npz")
+    assert Comparison.load(tmp_path / "a.result.npz")["kid"].distance is PROTOCOLS["kid"]
+    result.save(tmp_path / "b.result.npz")
+    assert Comparison.load(tmp_path / "b.result.npz")["kid"].distance is DISTANCES["kid"]
+
+
+@pytest.mark.parametrize("suffix", ["html", "md", "json"])
+def test_a_report_of_a_loaded_result_has_what_that_of_the_dnas_has(suffix: str, tmp_path: Path) -> None:
+    sides = [make_dna(images, EXTRACTOR, num_folds=20, **FIXED) for images in (A, B)]
+    result = report(*sides, tmp_path / f"dnas.{suffix}", names=("old", "new"))
+    result.save(tmp_path / "a.result.npz")
+    write_report(Comparison.load(tmp_path / "a.result.npz"), tmp_path / f"loaded.{suffix}")
+    ours, theirs = ((tmp_path / f"{name}.{suffix}").read_text() for name in ("loaded", "dnas"))
+    if suffix == "json":
+        ours_settings, their_settings = (json.loads(text).pop("settings") for text in (ours, theirs))
+        assert ours_settings.items() <= their_settings.items()
+        assert {**json.loads(ours), "settings": 0} == {**json.loads(theirs), "settings": 0}
+    assert result.verdict.partition(".")[0] in ours
+    assert len(ours) > 0.9 * len(theirs)
+
+
+def test_reports_take_histograms_and_dna_emd(tmp_path: Path) -> None:
+    for metrics, words in ((["fd"], "shows dna-emd, but got a comparison by fd"), (["dna-fd"], "by dna-fd")):
+        comparison = compare(A, B, EXTRACTOR, metrics=metrics, num_folds=None, **FIXED)
+        with pytest.raises(ValueError, match=words):
+            write_report(comparison, tmp_path / "a.html")
+    comparison = replace(compare(A, B, EXTRACTOR, **FIXED), measured=None)
+    with pytest.raises(ValueError, match="does not hold the DNAs"):
+        write_report(comparison, tmp_path / "a.html")
+    with pytest.raises(FileNotFoundError):
+        write_report(compare(A, B, EXTRACTOR, **FIXED), tmp_path / "nowhere" / "a.html")
+    assert not list(tmp_path.iterdir())
+
+
+def test_other_files_and_other_results_are_refused(tmp_path: Path) -> None:
+    make_dna(A, EXTRACTOR, **FIXED).save(tmp_path / "a.dna.npz")
+    with pytest.raises(ValueError, match="holds no result; load_dna reads DNA files"):
+        Comparison.load(tmp_path / "a.dna.npz")
+    RESULTS["all with all"][0]().save(tmp_path / "a.result.npz")
+    with pytest.raises(ValueError, match="holds a DistanceMatrix, expected a ClassComparisons"):
+        ClassComparisons.load(tmp_path / "a.result.npz")
+    with pytest.raises(ValueError, match="'result'"):
+        load_dna(tmp_path / "a.result.npz")
+    with pytest.raises(FileNotFoundError):
+        Comparison.load(tmp_path / "b.result.npz")
+
+
+@pytest.mark.parametrize("tensor", [torch.zeros(2, dtype=torch.complex64), torch.tensor([2**53 + 1]), object()])
+def test_what_a_file_could_not_hold_exactly_is_refused(tensor: Any, tmp_path: Path) -> None:
+    result = DistanceMatrix(["a"], [1], {"dna-emd": tensor}, {}, "x")
+    with pytest.raises(TypeError, match="can't be saved"):
+        result.save(tmp_path / "a.result.npz")
+    assert not list(tmp_path.iterdir())
+
+
+def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
+    values = {"dna-emd": torch.tensor([[math.inf, -0.0], [math.nan, 1e-320]], dtype=torch.float64)}
+    DistanceMatrix(["a", "b"], [1, math.inf], values, {}, "x").save(tmp_path / "a.result.npz")  # type: ignore[list-item]
+    loaded = DistanceMatrix.load(tmp_path / "a.result.npz")
+    assert loaded.num_images == [1, math.inf]
+    assert loaded.distances["dna-emd"].numpy().tobytes() == values["dna-emd"].numpy().tobytes()
+
+
+@pytest.mark.parametrize("name", SAVED)
+def test_damaged_and_forged_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.result.npz"
+    RESULTS[name][0]().save(path)
+    content, (header, arrays) = path.read_bytes(), read_container(path)
+    rng, messages = random.Random(0), list[str]()
+    for _ in range(250):
+        _, damaged = mutated(content, rng)
+        if damaged == content:
+            continue
+        path.write_bytes(damaged)
+        with pytest.raises(ValueError, match=r"^[^\n]*a\.result\.npz[^\n]*$"):
+            Saved.load(path)
+    for _ in range(250):
+        # checksums and digest fit, so only what is in the file can tell
+        _, text = mutated_json(arrays["values"].tobytes(), rng)
+        write_container(path, header["dna"], {**arrays, "values": np.frombuffer(text, np.uint8)})
+        try:
+            Saved.load(path)
+        except ValueError as err:
+            messages.append(str(err))
+    assert len(messages) > 100
+    assert all("a.result.npz" in message and "\n" not in message and len(message) < 1000 for message in messages)

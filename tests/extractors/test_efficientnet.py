@@ -1,0 +1,88 @@
+"""The default network equals timm's, and shapes on the meta device equal those of real passes."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import pytest
+import timm
+import torch
+from hypothesis import assume, given
+from hypothesis import strategies as st
+from torch import Tensor, nn
+
+from torchmetrics_dna.extractors.capture import probe
+from torchmetrics_dna.extractors.efficientnet import EfficientNetLite0
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+def test_network_equals_timms_to_the_last_bit(layout: torch.memory_format) -> None:
+    torch.manual_seed(0)
+    theirs = timm.create_model("tf_efficientnet_lite0", pretrained=False).eval()
+    for module in theirs.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_()
+            module.running_var.uniform_(0.5, 2)
+            nn.init.uniform_(module.weight, 0.5, 1.5)
+            nn.init.normal_(module.bias)
+    ours = EfficientNetLite0().eval()
+    assert list(ours.state_dict()) == list(theirs.state_dict())  # the order too, by which official tensors are matched
+    ours.load_state_dict(theirs.state_dict())
+    outputs: dict[str, list[Tensor]] = defaultdict(list)
+    for network in (ours, theirs):
+        network.to(memory_format=layout)
+        for name in (*(f"blocks.{i}" for i in range(7)), "bn2"):
+            module = network.get_submodule(name)
+            module.register_forward_hook(lambda _module, _args, output, name=name: outputs[name].append(output.clone()))
+    for height, width in ((224, 224), (97, 64), (33, 50)):  # padding depends on the remainder by the stride
+        outputs.clear()
+        images = torch.randn(2, 3, height, width).contiguous(memory_format=layout)
+        with torch.inference_mode():
+            ours(images)
+            theirs(images)
+        assert len(outputs) == 8
+        for own, other in outputs.values():
+            assert torch.equal(own, other)
+            assert own.stride() == other.stride()
+
+
+class Residual(nn.Module):
+    """A convolution, added to its input in one of the ways that networks use."""
+
+    def __init__(self, convolution: nn.Conv2d, way: str) -> None:
+        super().__init__()
+        self.convolution, self.way = convolution, way
+
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = self.convolution(images)
+        if self.way == "alone":
+            return values
+        if self.way == "in place":
+            values += images
+            return values
+        return values + images
+
+
+SIDES = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    kernel=SIDES, stride=SIDES, padding=st.one_of(SIDES, st.just("same")), dilation=SIDES,
+    groups=st.sampled_from([1, 3]), size=st.tuples(st.integers(4, 9), st.integers(4, 9)),
+    way=st.sampled_from(["alone", "sum", "in place"]), channels=st.sampled_from([1, 3, 6]),
+)  # fmt: skip
+def test_shapes_without_values_are_those_of_real_passes(
+    kernel: tuple[int, int], stride: tuple[int, int], padding: tuple[int, int] | str, dilation: tuple[int, int],
+    groups: int, size: tuple[int, int], way: str, channels: int,
+) -> None:  # fmt: skip
+    assume(padding != "same" or (stride == (1, 1) and kernel[0] % 2 and kernel[1] % 2))
+    assume(channels % groups == 0)
+    convolution = nn.Conv2d(3, 6, kernel, stride, padding, dilation, groups)
+    network = nn.Sequential(Residual(convolution, way))
+    try:
+        expected = network(torch.zeros(1, channels, *size)).shape
+    except RuntimeError:
+        with pytest.raises(ValueError, match="can't take an image"):
+            probe(network, {"0": "0"}, size, channels)
+        return
+    assert probe(network, {"0": "0"}, size, channels) == {"0": expected}

@@ -1,0 +1,113 @@
+"""Published metrics bring their networks: the arguments of a comparison are split by network."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torchmetrics_dna.dna.distances import distance_named, protocol_named
+from torchmetrics_dna.extractors.network import Network
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.jobs.sides import Arguments
+
+_OF_NEURONS = ("num_bins", "ranges", "neuron_weights", "neuron_names", "changes")
+_OF_NETWORK = ("properties", "projections")
+
+
+def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
+    """Split the arguments of a comparison by the network of each metric.
+
+    Without a network and layers, published metrics bring theirs; other metrics are of the default network, which comes
+    first. With one, all metrics are of that network.
+
+    Args:
+        arguments: The arguments.
+        sides: The sides of the comparison.
+
+    Raises:
+        ValueError: If an argument deviates from a publication, would be ignored, or an iterator would be read twice.
+
+    """
+    published = _published(arguments.metrics)
+    network = Network() if arguments.feature is None else arguments.feature
+    if not isinstance(network, Network) or network.feature is not None or arguments.layers is not None:
+        alone = only_published(arguments.metrics)
+        if alone is not None and alone.protocol is not None:
+            raise ValueError(
+                f"Metric {alone.name!r} brings its own network, {alone.protocol.feature!r}, but another or layers are"
+                " given; leave out `feature` and `layers`"
+            )
+        return [arguments]
+    records = [record for record in published.values() if record is not None]
+    if not records:
+        return [arguments]
+    others = [name for name, record in published.items() if record is None]
+    _check(arguments, network, records, others)
+    by_protocol: dict[tuple[str, str], list[Distance]] = {}
+    for record in records:
+        assert record.protocol is not None
+        by_protocol.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
+    if len(by_protocol) + bool(others) > 1:
+        _check_several(network, sides)
+    split = [replace(arguments, feature=replace(network, weights_path=None), metrics=others)] if others else []
+    of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
+    shared = replace(arguments, **of_neurons)
+    for (name, crop), of_network in by_protocol.items():
+        layers = list(dict.fromkeys(record.layer for record in of_network if record.layer))
+        own = Network(
+            name,
+            network.weights_path,
+            crop=None if crop == "none" else "center",
+            layers=layers,
+            device=network.device,
+        )
+        split.append(replace(shared, feature=own, metrics=of_network))
+    return split
+
+
+def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
+    """Return the first metric that is published and no distance of other networks, or None."""
+    records = {name: record for name, record in _published(metrics).items() if distance_named(str(name)) is None}
+    return next(filter(None, records.values()), None)
+
+
+def _published(metrics: Sequence[str | Distance] | None) -> dict[str | Distance, Distance | None]:
+    """Return the published metric of each name, or None."""
+    names = [metrics] if isinstance(metrics, str) else metrics or ()
+    return {name: protocol_named(str(name)) for name in names}
+
+
+def _check(arguments: Arguments, network: Network, records: Sequence[Distance], others: Sequence[Any]) -> None:
+    """Raise ValueError if an argument deviates from a publication, or no metric takes it."""
+    if network.crop not in (None, "none"):
+        raise ValueError(
+            f"Argument `crop` is {network.crop!r}, but {records[0].name} brings the crop of its publication; leave it"
+            " out, or give `feature` for a metric of your own"
+        )
+    if others:
+        return
+    settings = {name: getattr(arguments, name) for name in _OF_NEURONS}
+    settings |= {name: getattr(network, name) for name in _OF_NETWORK}
+    unused = next((name for name, value in settings.items() if value is not None), None)
+    if unused is not None:
+        raise ValueError(f"Argument `{unused}` is not for {records[0].name}; leave it out, or add dna-emd to `metrics`")
+
+
+def _check_several(network: Network, sides: Sequence[Any]) -> None:
+    """Raise ValueError if several networks can't read the sides, or one file of weights is given."""
+    if any(isinstance(side, Iterator) for side in sides):
+        raise ValueError(
+            "Metrics of several networks read images several times, but a side is an iterator; give a list, or a"
+            " function that makes it anew"
+        )
+    if network.weights_path is not None and not Path(network.weights_path).is_dir():
+        raise ValueError(
+            f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
+            f" {str(network.weights_path)!r}"
+        )
