@@ -317,17 +317,29 @@ def value_row(cell: dict[str, list[float]]) -> list[str]:
 
 
 def draw(found: dict[str, dict[str, list[float]]]) -> Figure:
-    figure = Figure(figsize=(9, 4.2), layout="constrained")
+    """Plot errors over the number of images, a panel for each population of B."""
+    errors: dict[str, dict[int, tuple[float, float]]] = {}
+    for name, cell in found.items():
+        if "truth" in cell:
+            kind, _, size = name.rpartition(", ")
+            before, now = (np.array(cell[f"value{when}"]) - cell["truth"][0] for when in (" before", ""))
+            errors.setdefault(kind, {})[int(size)] = np.sqrt(np.mean(before**2)), np.sqrt(np.mean(now**2))
+    figure = Figure(figsize=(9, 4.6), layout="constrained")
     figure.suptitle("How far the distance without noise is off (RMSE): before and now")
-    axis = figure.subplots()
-    valued = {name: cell for name, cell in found.items() if "truth" in cell}
-    for when, colour, marker in ((" before", "dna-fd", "s"), ("", "dna-emd", "o")):
-        errors = [np.sqrt(np.mean((np.array(c[f"value{when}"]) - c["truth"][0]) ** 2)) for c in valued.values()]
-        axis.plot(range(len(valued)), errors, marker, color=results.COLOURS[colour], label=when.strip() or "now")
-    axis.set_xticks(range(len(valued)), list(valued), rotation=60, ha="right", fontsize=8)
-    axis.set(ylabel="bins", ylim=(0, None))
-    axis.spines[["top", "right"]].set_visible(False)
-    axis.legend(frameon=False)
+    axes = figure.subplots(2, 4, sharex=True, sharey=True)
+    for axis, (kind, of_size) in zip(axes.flat, errors.items(), strict=True):
+        for i, (label, colour, marker) in enumerate((("before", "dna-fd", "s"), ("now", "dna-emd", "o"))):
+            axis.plot(
+                [*of_size], [x[i] for x in of_size.values()], marker=marker, color=results.COLOURS[colour], label=label
+            )
+        axis.set(xscale="log", ylim=(0, None))
+        axis.set_title(kind, fontsize=10)
+        axis.set_xticks([*of_size], [str(size) for size in of_size])
+        axis.minorticks_off()
+        axis.spines[["top", "right"]].set_visible(False)
+    figure.supxlabel("images a side", fontsize=10)
+    figure.supylabel("bins", fontsize=10)
+    axes[0, -1].legend(frameon=False)
     return figure
 
 
