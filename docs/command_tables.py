@@ -44,6 +44,7 @@ def _records(name: str, command: Any) -> list[_Record]:
         spelling, text = parameter.get_help_record(context)
         is_argument = parameter.param_type_name == "argument"
         group = "Arguments" if is_argument else parameter.rich_help_panel or "Options"
+        text = re.sub(r"\s*\[x>=\d+\]$", "", text)  # a limit is no default
         text, default = re.fullmatch(r"(.*?)(?:\s*\[(?:default: )?([^\[]*)\])?", text).groups("")
         record = _Record(group, spelling, text, default)
         if records and records[-1][2:] == record[2:]:

@@ -18,9 +18,9 @@ def main(steps: Sequence[int] = (50, 200, 800), count: int = 64) -> None:
     checkpoints = Checkpoints(real, "dna", layers=["block_0", "block_1"])
     with mlflow.start_run():
         for step, images in drawn:
-            found = checkpoints.add(step, images)
-            mlflow.log_metrics(found.scalars(), step=step)
-            mlflow.log_figure(plot_layers(found), f"layers/step_{step:06}.png")
+            result = checkpoints.add(step, images)
+            mlflow.log_metrics(result.scalars(), step=step)
+            mlflow.log_figure(plot_layers(result), f"layers/step_{step:06}.png")
         last = f"dna/step_{step:06}.dna.npz"  # or images, of which the report then shows some
         report(checkpoints.reference, last, "report.html", names=("real", "generated"))
         mlflow.log_artifact("report.html")

@@ -19,10 +19,10 @@ def main(steps: Sequence[int] = (50, 200, 800), count: int = 64) -> None:
     checkpoints = Checkpoints(real, "dna", layers=["block_0", "block_1"])
     with SummaryWriter("runs") as writer:
         for step, images in drawn:
-            found = checkpoints.add(step, images)
-            for name, value in found.scalars().items():
+            result = checkpoints.add(step, images)
+            for name, value in result.scalars().items():
                 writer.add_scalar(name, value, step)
-            writer.add_figure("dna/layers", plot_layers(found), step)
+            writer.add_figure("dna/layers", plot_layers(result), step)
         writer.add_figure("dna/curve", plot_curve(checkpoints.comparisons), step)
         last = f"dna/step_{step:06}.dna.npz"  # or images, of which the report then shows some
         report(checkpoints.reference, last, "report.md", names=("real", "generated"))

@@ -20,9 +20,9 @@ def main(steps: Sequence[int] = (50, 200, 800), count: int = 64) -> None:
     checkpoints = Checkpoints(real, "dna", layers=["block_0", "block_1"])
     with wandb.init(project="digits") as run:
         for step, images in drawn:
-            found = checkpoints.add(step, images)
-            run.log(found.scalars(), step=step)
-            run.log({"dna/layers": wandb.Image(plot_layers(found))}, step=step)
+            result = checkpoints.add(step, images)
+            run.log(result.scalars(), step=step)
+            run.log({"dna/layers": wandb.Image(plot_layers(result))}, step=step)
             run.log({"dna/curve": wandb.Image("dna/curve.png")}, step=step)
         last = f"dna/step_{step:06}.dna.npz"  # or images, of which the report then shows some
         report(checkpoints.reference, last, "report.html", names=("real", "generated"))

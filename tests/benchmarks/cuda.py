@@ -1,4 +1,4 @@
-"""Check CUDA and measure its speed: checks, figures, a table for docs/numbers.md and a plot, in one command.
+"""Check CUDA and measure its speed: checks, figures, tables and a plot, in one command.
 
     python tests/benchmarks/cuda.py -o FOLDER [--dry] [--minutes 8] [--steps counts metrics updates ...]
 

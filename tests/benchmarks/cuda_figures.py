@@ -94,13 +94,16 @@ def counting(dry: bool) -> Iterable[tuple[str, Figures]]:
 def variants(dry: bool, call: Callable[[], object], count: int) -> Figures:
     """The kernel with other sizes of tiles and programs: what to choose them by."""
     figures: Figures = {}
-    usual = {name: getattr(cuda, name) for name in ("_TILE", "_PROGRAMS", "_LEAST_TILES", "_CELLS", "_REGISTERS")}
+    names = ("_TILE", "_WARPS", "_PROGRAMS", "_LEAST_TILES", "_CELLS", "_REGISTERS")
+    usual = {name: getattr(cuda, name) for name in names}
     all_changes = [
         {"_TILE": 2048},
         {"_TILE": 8192},
         {"_PROGRAMS": 256},
         {"_PROGRAMS": 2048},
         {"_LEAST_TILES": 8},
+        {"_TILE": 8192, "_WARPS": 16},
+        {"_CELLS": 0},
         {"_CELLS": 4096},
         {"_CELLS": 16384},
         {"_REGISTERS": 80},

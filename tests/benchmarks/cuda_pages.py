@@ -1,4 +1,4 @@
-"""Results of cuda.py as tables for docs/numbers.md and as a plot."""
+"""Results of cuda.py as tables and as a plot."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Cost of counting: a table for docs/numbers.md, measured in one run.
+"""Measure the cost of counting, updates, scores and distances: the figures of docs/numbers.md, in one run.
 
-    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update contrast properties distance]
+    python tests/benchmarks/performance.py [--rounds 9] [--sections counting parts update ...]
 
 Calls take turns. Figures are medians, or medians of the ratio to the bare call of the same turn, so that a machine
 whose speed drifts does not matter.

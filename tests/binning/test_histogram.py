@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from types import ModuleType
 
 import numpy as np
@@ -175,15 +176,41 @@ def test_parts_count_like_the_whole(way: str, cut: str, layout: str) -> None:
     np.testing.assert_array_equal(counts.numpy(), np.concatenate([double, single]))
 
 
-@pytest.mark.parametrize("programs", [1, 10**6])
+@pytest.mark.parametrize("sizes", [{"_PROGRAMS": 1}, {"_PROGRAMS": 10**6}, {"_CELLS": 0}])
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_tiles_and_programs_change_nothing(layout: str, programs: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name, value in {"_TILE": 64, "_PROGRAMS": programs, "_LEAST_TILES": 1, "_IMAGES": 4}.items():
+def test_tiles_and_programs_change_nothing(layout: str, sizes: dict[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in ({"_TILE": 64, "_LEAST_TILES": 1, "_IMAGES": 4} | sizes).items():
         monkeypatch.setattr(cuda, name, value)
     values = laid_out(layout, torch.float32)
     low, high = torch.linspace(-2, -1, values.shape[1]).double(), torch.linspace(1, 2, values.shape[1]).double()
     expected = by_numpy(values.numpy(), low.numpy(), high.numpy(), 30)
     np.testing.assert_array_equal(histogram_by("triton", values, low, high, 30).numpy(), expected)
+
+
+@every_way
+@pytest.mark.parametrize("num_bins", [400_000, 3_000_000])
+def test_more_bins_than_pairs_of_float32_tell_apart(way: str, num_bins: int) -> None:
+    ends = np.array([-0.1]), np.array([6.3])
+    numbers = np.random.default_rng(0).integers(1, num_bins, 3000)
+    edges = (ends[0] + (ends[1] - ends[0]) * numbers / num_bins).astype(np.float32)
+    beside = [np.nextafter(edges, np.float32(end)) for end in (-np.inf, np.inf)]
+    values = np.concatenate([edges, *beside])[None, None]
+    counts = histogram_by(way, torch.from_numpy(values), *map(torch.from_numpy, ends), num_bins)
+    np.testing.assert_array_equal(counts.numpy(), by_numpy(values, *ends, num_bins))
+
+
+@every_way
+@pytest.mark.parametrize("strides", [(2**30, 3, 1), (3, 2**30, 1), (3, 1, 2**30)])
+def test_offsets_beyond_32_bits(way: str, strides: tuple[int, int, int], tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    with path.open("wb") as file:
+        file.truncate(2 * (2**31 + 9))
+    memory = torch.from_file(str(path), shared=True, size=2**31 + 9, dtype=torch.float16)
+    values = memory.as_strided((3, 3, 3), strides)
+    values.copy_(torch.randn(3, 3, 3, generator=torch.Generator().manual_seed(0)))
+    low, high = torch.full((3,), -2.0).double(), torch.full((3,), 2.0).double()
+    expected = by_numpy(values.double().numpy(), low.numpy(), high.numpy(), 30)
+    np.testing.assert_array_equal(histogram_by(way, values, low, high, 30).numpy(), expected)
 
 
 @every_way

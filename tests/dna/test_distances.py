@@ -138,7 +138,7 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
 @pytest.mark.parametrize(
     ("metrics", "message"),
     [
-        (["fid"], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got 'fid'"),
+        (["fid"], "Metric 'fid' brings its own network, 'inception_fid', but another or layers are given; leave out"),
         ([], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got none"),
         (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
         (["mind"], "A histogram DNA does not have what mind takes; give images on both sides, or leave it out"),

@@ -129,12 +129,18 @@ def test_files_say_count_and_seed(tmp_path: Path) -> None:
     assert make_dna(PHOTOS, extractor(), ranges=learned.to_ranges(), num_bins=50).ranges is not None
 
 
+def test_a_layer_of_projections_has_64_unless_said_otherwise() -> None:
+    for more, count in (({}, 64), ({"projections": 9}, 9)):
+        projected = DNAExtractor(Pixels(), layers=["mean", "mean:projected"], **more)
+        assert dict(projected.neurons)["mean:projected"] == count
+        assert projected.preparation["projections"] == count
+
+
 def test_what_is_wrong_is_said_at_once() -> None:
     for call, message in (
         (lambda: extractor(0), "`projections` expected to be an integer of at least 1, but got 0"),
         (lambda: extractor(True), "`projections` expected to be an integer"),
         (lambda: extractor(seed=-1), "`projection_seed` expected to be an integer of at least 0"),
-        (lambda: DNAExtractor(Pixels(), layers=["mean:projected"]), "give the extractor `projections`"),
         (lambda: DNAExtractor("properties", projections=3), "`projections` is for layers of a network"),
         (lambda: DNAExtractor(Outputs(lambda x: x.float()), layers=["output:projections"]), "Unknown view"),
     ):

@@ -31,9 +31,12 @@ LAYOUTS = {
     "maps": MAPS | {"is_grid": False},
     "maps-auto": MAPS | {"is_grid": True},
     "tokens": TOKENS | {"is_grid": False},
+    "tokens-global": TOKENS | {"is_grid": False, "cells": 0, "columns": 32, "tile_positions": 128},
 }
+if cuda._BY_VOTES:
+    del LAYOUTS["tokens"]  # so many cells are not counted in shared memory
 ALIGNED = {"values", "counts", "image_stride", "neuron_stride", "stride", "positions", "neurons"}  # as in networks
-THREADS, FLOAT64 = 256, re.compile(r"\b(DADD|DMUL|DFMA|DSETP|MUFU\.RCP64H)\b|\.F64\b")
+THREADS, FLOAT64 = 32 * cuda._WARPS, re.compile(r"\b(DADD|DMUL|DFMA|DSETP|MUFU\.RCP64H)\b|\.F64\b")
 
 
 class Instruction(NamedTuple):
@@ -45,12 +48,12 @@ class Instruction(NamedTuple):
 
 def compiled(layout: str, dtype: str, capability: int) -> Any:
     """Compile the kernel for 1,000 bins; Triton specializes on integers that are 1 or multiples of 16."""
-    fixed = LAYOUTS[layout] | {"cells": 1024, "row_count": 1}
+    fixed = {"cells": 1024, "row_count": 1} | LAYOUTS[layout]
     types = POINTERS | FLOATS | {"values": f"*{dtype}"}
     names = cuda._count.arg_names
     signature = {name: "constexpr" if name in fixed else types.get(name, "i32") for name in names}
     aligned = {(i,): [["tt.divisibility", 16]] for i, name in enumerate(names) if name in ALIGNED - fixed.keys()}
-    options = {"enable_fp_fusion": False, "num_warps": THREADS // 32, "maxnreg": cuda._REGISTERS}
+    options = {"enable_fp_fusion": False, "num_warps": cuda._WARPS, "maxnreg": cuda._REGISTERS}
     source = ASTSource(fn=cuda._count, signature=signature, constexprs=fixed, attrs=aligned)
     return triton.compile(source, target=GPUTarget("cuda", capability, 32), options=options)
 
@@ -85,7 +88,7 @@ def usual_path(code: Sequence[Instruction]) -> list[str]:
 
 def lines(capabilities: Sequence[int]) -> Iterator[str]:
     for capability in capabilities:
-        for dtype in ("fp32", "fp16" if capability < 80 else "bf16"):
+        for dtype in ("fp32", "fp16", "bf16")[: 2 if capability < 80 else 3]:
             for layout, sizes in LAYOUTS.items():
                 kernel = compiled(layout, dtype, capability)
                 with tempfile.TemporaryDirectory() as folder:

@@ -83,6 +83,9 @@ def test_a_summary_names_the_worst() -> None:
     assert summary["scores"] == pytest.approx(scores[order])
     assert (summary["mean"], summary["median"]) == pytest.approx((scores.mean(), np.median(scores)))
     assert summary["max"] == summary["scores"][0]
+    assert "share_beyond" not in summary
+    limit = float(np.sort(scores)[5])
+    assert metric.summary(limit=limit + 1e-9)["share_beyond"] == pytest.approx(3 / 9)
     plain = DNARealism(EXTRACTOR, reference=REFERENCES["fixed"])
     with pytest.raises(RuntimeError, match="At least one image is required"):
         plain.summary()

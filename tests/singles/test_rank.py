@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from one_ruler import distances
-from PIL import Image
+from PIL import Image, ImageFilter
 from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from sklearn.covariance import OAS
@@ -68,6 +68,18 @@ def test_a_contrast_is_the_difference_of_two_distances(reference: HistogramDNA, 
         torch.testing.assert_close(other.scores, ranking.scores, rtol=0, atol=1e-9)
     with pytest.raises(TypeError, match="`contrast` expected to be a HistogramDNA or images, but got GaussianDNA"):
         rank(MIXED, reference, contrast=make_dna(MIXED, layers=LAYERS, kind="gaussian"))
+
+
+@pytest.mark.slow
+def test_six_spoilt_crops_of_eighty_are_among_the_worst_eight() -> None:
+    crops = photographs(180)
+    reference, pool = crops[:100], crops[100:]
+    spoilt = np.random.default_rng(2).permutation(80)[:6].tolist()
+    for i in spoilt[::2]:
+        pool[i] = np.asarray(Image.fromarray(pool[i]).filter(ImageFilter.GaussianBlur(4)))
+    for i in spoilt[1::2]:
+        pool[i] = 255 - pool[i]
+    assert set(spoilt) <= set(rank(pool, reference).numbers[:8])
 
 
 def test_too_many_images_to_keep_run_twice(reference: HistogramDNA, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -298,7 +310,9 @@ def test_outlier_scores_are_those_of_sklearn() -> None:
         assert share == pytest.approx(np.mean([own > score for own in left_out]))
     limit = np.quantile(left_out, 0.95)
     beyond = int((ranking.scores > limit).sum())
-    assert ranking.notices[0].startswith(f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:.3g}, as 5 % of")
+    assert ranking.notices[0].startswith(
+        f"{beyond} image{'s' * (beyond != 1)} of 8 score above {limit:#.3g}, as 5 % of"
+    )
     from_dna = rank(MIXED, make_dna(PHOTOS[:6], extractor, kind="layer-gaussian"))
     assert from_dna.numbers == ranking.numbers
     torch.testing.assert_close(from_dna.scores, ranking.scores, rtol=1e-12, atol=0)

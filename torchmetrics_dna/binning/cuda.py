@@ -2,10 +2,11 @@
 
 Counts are integers, so the order of atomic additions does not matter. There is no device sync.
 
-A program counts tiles of some neurons in shared memory and adds the histogram to the counts once. A tile spans images
-and contiguous positions, so that no activation takes a division to be found. Its bin is computed in pairs of float32,
-and in float64 only in tiles that have an activation too close to an edge for these: graphics cards for desktops and
-inference divide float64 at a sixty-fourth of their speed.
+A program counts tiles of some neurons in shared memory and adds the histogram to the counts once; where a histogram is
+too large for that, it adds each activation to the counts. A tile spans images and contiguous positions, so that no
+activation takes a division to be found. Its bin is computed in pairs of float32, and in float64 only in tiles that have
+an activation too close to an edge for these: graphics cards for desktops and inference divide float64 at a sixty-fourth
+of their speed.
 """
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -19,7 +20,6 @@ import torch
 import triton
 import triton.language as tl
 
-from torchmetrics_dna.binning.histogram import add_layer_ as count_by_torch_
 from torchmetrics_dna.binning.layouts import picture_rows
 
 if TYPE_CHECKING:
@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.binning.bins import Bins
 
-_TILE = 4096  # activations at a time, by 256 threads
+_TILE = 4096  # activations at a time
+_WARPS = 8  # of a program
 _PROGRAMS = 512  # of a layer, where it is large enough: a few for each processor of a large GPU
 _LEAST_TILES = 4  # of a program with several neurons, whose many counts are added one by one
-_CELLS = 8192  # of a program in shared memory: 32 KiB
+_BY_VOTES = tuple(map(int, triton.__version__.split(".")[:2])) < (3, 8)  # a histogram takes an instruction for 8 cells
+_CELLS = 1024 if _BY_VOTES else 8192  # of a program in shared memory: 4 or 32 KiB
 _COLUMNS = 32  # contiguous neurons of a program at most: a cache line of float32
+_LEAST_COLUMNS = 4  # of a program with contiguous neurons: fewer would read a cache line too often
 _IMAGES = 64  # of a tile at most
 _REGISTERS = 128  # of a thread at most, so that a processor has two programs
 
@@ -40,17 +43,19 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | Non
     """Implement :func:`torchmetrics_dna.binning.histogram.add_layer_`, the reference, for contiguous ``counts``."""
     if not layer.numel():
         return
-    cells = triton.next_power_of_2(bins.num_bins + 1)  # the last one counts what a tile has beyond the layer
-    if cells > _CELLS:
-        count_by_torch_(counts, layer, bins, accepted)
-        return
     rows = picture_rows(layer)
     images, neurons, row_count, positions = rows.shape
     image_stride, neuron_stride, row_stride, stride = rows.stride()
-    by_column = neuron_stride < stride or row_count * positions == 1
-    columns = min(_COLUMNS, triton.next_power_of_2(neurons), _CELLS // cells) if by_column else 1
-    if row_count == 1 and image_stride == positions * stride:  # such as tokens: all images are one
+    if row_count * positions == 1:
+        stride = image_stride
+    if row_count == 1 and image_stride == positions * stride:  # such as tokens and pooled: all images are one
         images, positions = 1, images * positions
+    columns = min(_COLUMNS, triton.next_power_of_2(neurons)) if neuron_stride < stride else 1
+    cells = triton.next_power_of_2(bins.num_bins + 1)  # the last one counts what a tile has beyond the layer
+    if cells * min(columns, _LEAST_COLUMNS) <= _CELLS:
+        columns = min(columns, _CELLS // cells)
+    else:
+        cells = 0
     size = _TILE // columns
     tile_images = min(_IMAGES, size, triton.next_power_of_2(images * row_count))
     tile_positions = min(size // tile_images, triton.next_power_of_2(positions))
@@ -68,7 +73,7 @@ def add_layer_(counts: Tensor, layer: Tensor, bins: Bins, accepted: Tensor | Non
             image_stride, neuron_stride, row_stride, stride,
             is_grid=bins.offset == 0 and bins.factor == 1, cells=cells, columns=columns,
             tile_images=tile_images, tile_positions=tile_positions,
-            num_warps=8, maxnreg=_REGISTERS, enable_fp_fusion=False,
+            num_warps=_WARPS, maxnreg=_REGISTERS, enable_fp_fusion=False,
         )  # fmt: skip
 
 
@@ -81,9 +86,9 @@ def _exact_bin_of(x, centre, scale, first, offset, factor, num_bins):
 
 
 @triton.jit
-def _bin_on_grid(x, scale, first):
+def _bin_on_grid(x, scale, first, num_bins):
     """Compute the bin on a grid, whose widths are powers of two, exactly; return it, and True where it can't be."""
-    usual = (scale > 1e-30) & (scale < 1e30) & (tl.abs(first) < 4e6)
+    usual = (scale > 1e-30) & (scale < 1e30) & (tl.abs(first) + num_bins < 4e6)
     t = tl.floor(x * tl.where(usual, 1.0 / scale, 0.0).to(tl.float32))
     t = tl.where((x < 0.0) & (t > -1.0), -1.0, t)  # where the product is below the smallest number
     return t - first.to(tl.float32), ~usual
@@ -98,7 +103,7 @@ def _bin_within(x, centre, scale, first, offset, factor, num_bins):
     """
     slope = factor / scale
     start = (offset - centre / scale) * factor - first
-    usual = (tl.abs(start) < 5e5) & (slope > 1e-30) & (slope < 1e30)
+    usual = (tl.abs(start) + num_bins < 1e6) & (slope > 1e-30) & (slope < 1e30)
     slope, start = tl.where(usual, slope, 1.0), tl.where(usual, start, 0.0)
     slope_high = slope.to(tl.float32)
     slope_low = (slope - slope_high).to(tl.float32)
@@ -122,7 +127,7 @@ def _count(
     is_grid: tl.constexpr, cells: tl.constexpr, columns: tl.constexpr,
     tile_images: tl.constexpr, tile_positions: tl.constexpr,
 ):  # fmt: skip
-    """Count tiles of some neurons in shared memory, then add the histogram to the counts."""
+    """Count tiles of some neurons in shared memory, then add the histogram to the counts; at once without ``cells``."""
     groups = tl.cdiv(neurons, columns)
     column = tl.arange(0, columns)[None, :]
     neuron = tl.program_id(0) % groups * columns + column
@@ -135,7 +140,9 @@ def _count(
     tile_of_image = tile % tiles
     first_image = tile // tiles * tile_images
     of_neuron = values + neuron.to(tl.int64) * neuron_stride
-    histogram = tl.zeros((columns * cells,), tl.int32)
+    increment = tl.load(accepted)
+    if cells > 0:
+        histogram = tl.zeros((columns * cells,), tl.int32)
     for _ in range(tl.minimum(most, total - tile)):
         image, position = first_image + i // tile_positions, tile_of_image * tile_positions + i % tile_positions
         inside = ((image < images) & (position < positions))[:, None] & is_neuron
@@ -149,22 +156,26 @@ def _count(
             number = _exact_bin_of(x, middle, width, lowest, offset, factor, num_bins)
         else:
             if is_grid:
-                t, unsure = _bin_on_grid(x.to(tl.float32), width, lowest)
+                t, unsure = _bin_on_grid(x.to(tl.float32), width, lowest, num_bins)
             else:
                 t, unsure = _bin_within(x.to(tl.float32), middle, width, lowest, offset, factor, num_bins)
             number = tl.minimum(tl.where(t > 0.0, t, 0.0), num_bins - 1.0).to(tl.int32)
             if tl.sum(unsure.to(tl.int32)) > 0:
                 number = _exact_bin_of(x, middle, width, lowest, offset, factor, num_bins)
-        cell = column * cells + tl.where(inside, number, num_bins)
-        cell = tl.reshape(cell, (tile_images * tile_positions * columns,))
-        histogram += tl.histogram(cell, columns * cells)
+        if cells > 0:
+            cell = column * cells + tl.where(inside, number, num_bins)
+            cell = tl.reshape(cell, (tile_images * tile_positions * columns,))
+            histogram += tl.histogram(cell, columns * cells)
+        else:
+            tl.atomic_add(counts + neuron.to(tl.int64) * num_bins + number, increment, mask=inside)
         tile_of_image += 1
         at_end = tile_of_image == tiles
         first_image += tl.where(at_end, tile_images, 0)
         tile_of_image = tl.where(at_end, 0, tile_of_image)
-    cell = tl.arange(0, columns * cells)
-    neuron_of_cell = tl.program_id(0) % groups * columns + cell // cells
-    number = cell % cells
-    target = counts + neuron_of_cell.to(tl.int64) * num_bins + number
-    is_counted = (number < num_bins) & (neuron_of_cell < neurons) & (histogram > 0)
-    tl.atomic_add(target, histogram.to(tl.int64) * tl.load(accepted), mask=is_counted)
+    if cells > 0:
+        cell = tl.arange(0, columns * cells)
+        neuron_of_cell = tl.program_id(0) % groups * columns + cell // cells
+        number = cell % cells
+        target = counts + neuron_of_cell.to(tl.int64) * num_bins + number
+        is_counted = (number < num_bins) & (neuron_of_cell < neurons) & (histogram > 0)
+        tl.atomic_add(target, histogram.to(tl.int64) * increment, mask=is_counted)

@@ -64,12 +64,12 @@ def finite_layers(parts: Parts) -> Tensor:
     """Test if each layer is finite in all parts, bool, shape ``(layers,)``, on their device."""
     # extremes are finite if and only if all values are, and need one read and no copy
     extremes = [
-        torch.stack(torch.aminmax(in_memory_order(values))).double()
-        if values.numel()
-        else values.new_zeros(2, dtype=torch.float64)
+        end
         for part in parts
         for values in part.values()
+        for end in (torch.aminmax(in_memory_order(values)) if values.numel() else values.new_zeros(2))
     ]
+    # a single launch on a device for all layers; types are promoted, so that finite values stay finite
     return torch.stack(extremes).isfinite().view(len(parts), -1, 2).all(2).all(0)
 
 

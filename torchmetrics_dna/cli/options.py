@@ -44,18 +44,22 @@ image_option, network_option, statistic_option, output_option, machine_option = 
 )
 
 
-def known_metrics(metrics: str | None, more: tuple[str, ...] = ()) -> str | None:
-    """Return the metrics if all are distances, or ``more``; ValueError, naming those there are, if not."""
-    known = set(map(plain_name, (*METRICS, "dna-frechet", *more)))
-    unknown = [name for name in names(metrics) or () if plain_name(name) not in known]
-    if unknown:  # told here, since the registry of distances takes seconds to load
-        raise ValueError(unknown_metrics(unknown, dict.fromkeys((*METRICS, *more))))
-    return metrics
+def known_metrics(metrics: str | None) -> str | None:
+    """Return the metrics if all are distances; ValueError, naming the distances there are, if not."""
+    return _known(metrics, METRICS)
 
 
 def known_or_published(metrics: str | None) -> str | None:
     """Return the metrics if all are distances or published metrics; ValueError if not."""
-    return known_metrics(metrics, PROTOCOLS)
+    return _known(metrics, tuple(dict.fromkeys((*METRICS, *PROTOCOLS))))
+
+
+def _known(metrics: str | None, allowed: tuple[str, ...]) -> str | None:
+    plain = set(map(plain_name, (*allowed, "dna-frechet")))
+    unknown = [name for name in names(metrics) or () if plain_name(name) not in plain]
+    if unknown:  # told here, since the registry of distances takes seconds to load
+        raise ValueError(unknown_metrics(unknown, allowed))
+    return metrics
 
 
 def known_device(device: str | None) -> str | None:

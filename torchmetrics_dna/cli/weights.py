@@ -88,7 +88,7 @@ def learn(
     columns = ["pair", "taken away"] + (["on held-out images"] if held_out_distances is not None else [])
     parts = [sensitivity_deviation(side, learned) for side in (distances, held_out_distances) if side is not None]
     rows = [
-        [f"{with_} {without}", *(f"{float(part[i]):6.1%}" for part in parts)]
+        [f"{with_} {without}", *(f"{100 * float(part[i]):5.1f} %" for part in parts)]
         for i, (with_, without) in enumerate(zip(pairs[::2], pairs[1::2], strict=True))
     ]
     out.print(rich_table(columns, rows, "Share of each distance that the weights take away"))

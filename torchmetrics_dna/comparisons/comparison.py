@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 SHARED = 0.1  # of the images of B; of different pictures, up to 3 % look nearly alike
 _MOST_LAYERS = 3  # that a verdict names
+_UNCORRECTED = "dna-emd, not corrected for sampling noise, since the sets share images"
 TESTED = ("z", "p_value", "q")  # of a neuron
 
 
@@ -421,7 +422,7 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
             hidden = f"{a} and {b} share images, so this test can't show whether they differ"
             if of_properties is not None and of_properties <= SIGNIFICANT:
                 hidden += f", but properties of their images do ({p_in_words(of_properties)})"
-            return f"{hidden}.", f"{_uncorrected(emd)}; {p_in_words(p)}."
+            return f"{hidden}.", f"{_UNCORRECTED}: {figure(emd.value)} bins; {p_in_words(p)}."
         shown = f"No difference between {a} and {b} can be shown"
         if of_properties is not None and of_properties <= SIGNIFICANT:
             shown += f" by the network, but properties of their images differ ({p_in_words(of_properties)})"
@@ -436,15 +437,10 @@ def _tested(comparison: Comparison) -> tuple[str, str]:
     headline = comparison.explain().headline if comparison.measured else f"{b} differs from {a}"
     where, distance = _where(comparison), f"{figure(interval.value)} bins ({interval.in_words})"
     if comparison.shares_images:
-        return f"{headline}.", f"{_uncorrected(emd)}{where}; {p_in_words(p)}."
+        return f"{headline}.", f"{_UNCORRECTED}: {figure(emd.value)} bins{where}; {p_in_words(p)}."
     if not interval.value:
         distance = f"below noise, at most {figure(interval.high)} bins ({interval.level} interval)"
     return f"{headline}.", f"dna-emd, corrected for sampling noise: {distance}{where}; {p_in_words(p)}."
-
-
-def _uncorrected(emd: Result) -> str:
-    """Give the distance of sides that share images, for which the correction takes too much."""
-    return f"dna-emd is {figure(emd.value)} bins, not corrected for sampling noise, since the sets share images"
 
 
 def _where(comparison: Comparison) -> str:

@@ -19,7 +19,7 @@ from torchmetrics_dna.extractors.channels import channels_of, check_per_channel,
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
-from torchmetrics_dna.extractors.projections import Projections
+from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
 from torchmetrics_dna.extractors.sharing import PooledLayer, Shareable, SharedPass
 from torchmetrics_dna.files.download import fetch
 from torchmetrics_dna.images import Crop, Resize, check_images, check_resize, resize_tensor
@@ -77,7 +77,8 @@ class DNAExtractor(Shareable):
             ``"properties"`` of :func:`~torchmetrics_dna.images.properties.image_properties`, whose neurons have names.
             It comes first, unless ``layers`` places it. The feature ``"properties"`` has only that layer, no network.
         projections: Number of random directions to project each layer on, too, which respond to combinations of
-            neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them.
+            neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
+            ``layers`` names one, else none.
         projection_seed: Seed of the directions.
         compile: Whether to run the network by ``torch.compile``: the first batches take about a minute. Activations
             change no more than between batch sizes.
@@ -149,6 +150,8 @@ class DNAExtractor(Shareable):
         self._memory_format = torch.contiguous_format  # of images and of convolution weights
         self._known_weights: tuple[Any, str] | None = None  # fingerprint, digest
         self._submodules = built.submodules
+        if projections is None and any(STEP in view.steps for view in built.views.values()):
+            projections = NUM_PROJECTIONS
         self._projections = Projections.of(built.outputs, projections, projection_seed)
         self.neurons = in_order(self._lay_out(built), layers or (), properties or feature == LAYER)
         built.load()  # after the layout: probing a network without weights is faster

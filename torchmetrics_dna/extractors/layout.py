@@ -68,7 +68,7 @@ class Layout:
         views = plan.views or {source: View(source) for source in shapes}
         views = with_projected(views) if projections else views
         for layer, view in views.items():
-            view.check(layer, shapes[view.source], plan.network, projections)
+            view.check(layer, shapes[view.source], plan.network)
         axes = neuron_axes(plan.network, plan.submodules, shapes, size, channels)
         outputs = {source: shape[axes[source]] for source, shape in shapes.items()}
         widths = {layer: view.width(outputs[view.source], projections) for layer, view in views.items()}

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 STEP = "projected"  # in a layer's name
+NUM_PROJECTIONS = 64  # where a layer's name has the step, and no number is given
 
 
 def own_layers(layers: Iterable[str]) -> list[str]:

@@ -56,24 +56,18 @@ class View(NamedTuple):
         """Return the number of neurons of the view, given that of the output."""
         return projections.count if projections and PROJECTED in self.steps else neurons
 
-    def check(self, layer: str, shape: Sequence[int], network: nn.Module, projections: Projections | None) -> None:
+    def check(self, layer: str, shape: Sequence[int], network: nn.Module) -> None:
         """Check that the output supports the view.
 
         Args:
             layer: Name of the view.
             shape: Shape of the output for one image.
             network: The network.
-            projections: Random directions, if any.
 
         Raises:
             ValueError: If it does not.
 
         """
-        if PROJECTED in self.steps and projections is None:
-            raise ValueError(
-                f"Layer {layer!r} expected to know how many random directions; give the extractor `projections`, such"
-                " as 64"
-            )
         tokens = len(shape) == 3
         for step in self.steps:
             if step == "class" and not tokens:

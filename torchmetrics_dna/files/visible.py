@@ -54,6 +54,17 @@ def figure(value: float) -> str:
     return f"{value:.3g}" if abs(value) < 1000 else f"{value:,.0f}"
 
 
+def three_digits(value: float) -> str:
+    """Format with three significant digits, trailing zeros too, so that the numbers of a column have one precision.
+
+    Example:
+        >>> three_digits(1.0), three_digits(0.01234), three_digits(249.6), three_digits(12345.6)
+        ('1.00', '0.0123', '250', '12,346')
+
+    """
+    return f"{value:#.3g}".removesuffix(".") if not abs(value) >= 999.5 else f"{value:,.0f}"
+
+
 def percent(share: float) -> str:
     """Format a share.
 

@@ -195,16 +195,18 @@ class DNARealism(ImageMetric):
             )
         return self._statistic.scorer.maps(self.extractor(imgs))
 
-    def summary(self, worst: int = 5) -> dict[str, Any]:
+    def summary(self, worst: int = 5, limit: float | None = None) -> dict[str, Any]:
         """Summarise the scores for a log, over all processes.
 
         Args:
             worst: Number of images of the highest scores.
+            limit: Score above which images count as off, such as that of 5 % of the reference's own images,
+                ``ranking.typical.quantile(0.95)`` of :func:`rank`.
 
         Returns:
             ``"mean"``, ``"median"`` and ``"max"`` of the scores, ``"num_images"``, and for the images of the highest
             scores, worst first, their ``"indices"`` in the data set (without indices, in order of addition) and their
-            ``"scores"``.
+            ``"scores"``. With a limit, also ``"share_beyond"``, the share of the images above it.
 
         Raises:
             RuntimeError: If there are no images.
@@ -213,7 +215,8 @@ class DNARealism(ImageMetric):
         with self._whole():
             scores, indices = self._value().cpu(), self._statistic.indices(self._state(SEEN))
         order = scores.argsort(descending=True, stable=True)[:worst]
-        return {
+        beyond = {} if limit is None else {"share_beyond": float((scores > limit).double().mean())}
+        return beyond | {
             "mean": float(scores.mean()),
             "median": float(scores.quantile(0.5)),
             "max": float(scores.max()),

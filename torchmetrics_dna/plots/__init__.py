@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.files.visible import shortened, visible
+from torchmetrics_dna.files.visible import shortened, three_digits, visible
 from torchmetrics_dna.images.resize import central_square
 from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes, put_title
 from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
@@ -113,7 +113,7 @@ def plot_ranking(ranking: RankingLike, columns: int = 8, maps: bool = False) -> 
         row[0].set_ylabel(name)
         pictures = [ranking.images[ranking.numbers[place]] for place in places]
         for place, axis, picture in zip(places, row, pictures, strict=True):
-            _show(axis, picture, f"{place + 1}: {float(ranking.scores[place]):.3g}", ranking.names[place])
+            _show(axis, picture, f"{place + 1}: {three_digits(float(ranking.scores[place]))}", ranking.names[place])
         if maps:
             _show_maps(next(rows), pictures, ranking.maps(places), ranking.mapper.extractor.crop)
     unit = "" if ranking.worst_first else " in bins"

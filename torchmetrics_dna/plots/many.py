@@ -47,8 +47,10 @@ def plot_curve(comparisons: ComparisonsLike) -> Any:
     axis.set_ylabel(record.label + (", without noise" if debiased else ""))
     if positions is None:
         axis.set_xticks(x, [visible(name)[-30:] for name in names], rotation=30, ha="right")
-    elif max(x) > 20 * max(min(x), 1):
-        axis.set_xscale("symlog")
+    else:
+        axis.set_xlabel("number in the name of the set")
+        if max(x) > 20 * max(min(x), 1):
+            axis.set_xscale("symlog")
     axis.set_ylim(bottom=0)
     plain_axes(axis)
     text = f"{len(names)} sets against {visible(comparisons.reference)}; best: {visible(names[best])}"

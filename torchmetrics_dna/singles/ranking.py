@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.files.tables import Table, notebook_html
-from torchmetrics_dna.files.visible import images_in_words, percent
+from torchmetrics_dna.files.visible import images_in_words, percent, three_digits
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.features import Heat
@@ -115,8 +115,9 @@ class Ranking:
             limit = float(self.typical.quantile(1 - _BEYOND))
             beyond = int((self.scores > limit).sum())
             notices.append(
-                f"{images_in_words(beyond)} of {len(self.names)} score above {limit:.3g}, as {percent(_BEYOND)} of the"
-                f" reference's own images do; {_BEYOND * len(self.names):.3g} would be expected by chance"
+                f"{images_in_words(beyond)} of {len(self.names)} score above {three_digits(limit)}, as"
+                f" {percent(_BEYOND)} of the reference's own images do; {_BEYOND * len(self.names):.3g} would be"
+                " expected by chance"
             )
         if self.p_value is not None and self.p_value > SIGNIFICANT:
             notices.append(
@@ -233,5 +234,5 @@ class Ranking:
 
 def _cell(key: str, value: Any) -> Any:
     if key == "share_worse":
-        return f"{value:4.0%}"
-    return f"{value:.3g}" if isinstance(value, float) else value
+        return f"{100 * value:3.0f} %"
+    return three_digits(value) if isinstance(value, float) else value
