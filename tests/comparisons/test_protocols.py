@@ -85,7 +85,7 @@ def test_values_are_those_of_torch_fidelity_and_adm(count: int, tmp_path: Path) 
         "recall": share_inside(pooled[0], pooled[1]),
     }
     assert {name: figure.value for name, figure in result.items()} == pytest.approx(expected, rel=1e-4)
-    assert expected["is"] > 1.1
+    assert expected["is"] > 1.05
     fidelity = prc_features_to_metric(b.pooled, a.pooled, prc_neighborhood=3, verbose=False)
     assert (fidelity["precision"], fidelity["recall"]) == pytest.approx((expected["precision"], expected["recall"]))
     if count == 100:  # the root of a matrix of 2,048 columns takes minutes
