@@ -180,7 +180,7 @@ def test_contact_sheet(tmp_path: Path) -> None:
     figure = plot_ranking(broken, columns=3)  # as for a DNA
     titles = [axis.get_title() for axis in figure.axes]
     assert titles == [axis.get_title() for axis in sheet.axes[3:]]
-    assert titles[0] == f"1: {float(ranking.scores[0]):.3g}"
+    assert titles[0] == f"1: {float(ranking.scores[0]):#.3g}"
     assert [int(title.split(":")[0]) for title in titles] == [1, 2, 3, 5, 6, 7, 10, 11, 12]
     assert (figure.axes[0].get_ylabel(), figure.axes[0].get_xlabel()) == ("best", ranking.names[0])
     best = [*PHOTOS[:6], *BLURRED[:6]][ranking.numbers[0]]
