@@ -51,6 +51,7 @@ MISTAKES = [
     (("make", "nowhere", "-o", "y.npz"), NO_SOURCE),
     (("ranges", A, "nowhere", "-o", "y.json"), NO_SOURCE),
     (("changes", "nowhere", "-o", "y.npz"), NO_SOURCE),
+    (("rank", A), "Option --reference is missing; give the images, or the DNA file, that IMAGES should be like"),
     (("rank", A, "--reference", "nowhere"), NO_SOURCE),
     (("report", A, "nowhere", "-o", "y.html"), NO_SOURCE),
     (("info", "nowhere"), "There is no DNA file"),

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 @measures_images("properties", "fps")
 def rank(
     images: o.Images,
-    reference: Annotated[str, o.option("A DNA file, or images; one image ranks the others by likeness to it.")],
+    reference: Annotated[
+        str | None, o.option("Required: a DNA file, or images; one image ranks the others by likeness to it.")
+    ] = None,
     score: Annotated[
         str | None,
         o.option(
@@ -51,6 +53,8 @@ def rank(
     **options: Any,
 ) -> None:
     """Rank images by how far each of them is from a reference's own images, or by how close it is to the reference."""
+    if reference is None:
+        raise ValueError("Option --reference is missing; give the images, or the DNA file, that IMAGES should be like")
     check_sources(images, reference)
     form = format_for(form, output)
     if top is not None and worst is not None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.files.container import is_container
-
 if TYPE_CHECKING:
     import os
 
 
 def is_official(path: str | os.PathLike[str]) -> bool:
     """True if a path is either of the two files of the official implementation, or their stem and no file itself."""
+    from torchmetrics_dna.files.container import is_container  # by numpy, which a missing path does not need
+
     pair = vdna_pair(path)
     return pair is not None and not is_container(pair[1])
 
