@@ -30,7 +30,7 @@ from torchmetrics_dna.extractors import PRESETS
 PAGE = runpy.run_path(str(ROOT / "docs" / "command_tables.py"))["as_markdown"]()
 # a command of ours, after what starts it and up to where its output goes
 COMMAND_LINE = re.compile(r"^(?:.*&& )?(?:torchmetrics-dna|.* -m torchmetrics_dna) ([^>#\n]*)", re.MULTILINE)
-TAKES_A_NETWORK = ("hub:", "hf://", "--feature", "s3://", "--on ")
+TAKES_A_NETWORK = ("fid", "hub:", "hf://", "--feature", "s3://", "--on ")
 
 
 def commands() -> dict[str, Any]:
