@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images import ImageSource
     from torchmetrics_dna.images.resize import Crop
-    from torchmetrics_dna.plots.protocols import DemoLike, RankingLike
+    from torchmetrics_dna.plots.results import DemoLike, RankingLike
 
 __all__ = [
     "STYLES",

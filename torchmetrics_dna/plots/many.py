@@ -13,7 +13,7 @@ from torchmetrics_dna.plots.figure import STYLES, new_figure, plain_axes
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.plots.protocols import ComparisonsLike, MatrixLike, WindowLike
+    from torchmetrics_dna.plots.results import ComparisonsLike, MatrixLike, WindowLike
 
 
 _WRITTEN = 12  # sets; figures of more do not fit into the cells

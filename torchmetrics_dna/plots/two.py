@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from torchmetrics_dna.dna.distance import Result
-    from torchmetrics_dna.plots.protocols import ComparisonLike
+    from torchmetrics_dna.plots.results import ComparisonLike
 
 _LEGEND = 30  # characters of a name
 
