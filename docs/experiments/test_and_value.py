@@ -360,7 +360,7 @@ def summary(found: dict[str, dict[str, list[float]]]) -> str:
 
 def main() -> None:
     parser = results.parser(__doc__)
-    parser.add_argument("--draws", type=int, default=50, help="of each cell; level takes four times as many")
+    parser.add_argument("--draws", type=int, default=100, help="of each cell; level takes four times as many")
     parser.add_argument("--cells", help="draw those of this number of this many, such as 0/2, and write no page")
     arguments = parser.parse_args()
     folder, quick = results.begin(arguments), arguments.quick
