@@ -141,20 +141,22 @@ def test_numbers_that_json_lacks_are_kept(tmp_path: Path) -> None:
     assert loaded.distances["dna-emd"].numpy().tobytes() == values["dna-emd"].numpy().tobytes()
 
 
-@pytest.mark.parametrize("name", SAVED)
-def test_damaged_and_forged_files_are_refused_in_one_line(name: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "count"), [("two sets", 40), *(pytest.param(name, 250, marks=pytest.mark.outer) for name in SAVED)]
+)
+def test_damaged_and_forged_files_are_refused_in_one_line(name: str, count: int, tmp_path: Path) -> None:
     path = tmp_path / "a.result.npz"
     RESULTS[name][0]().save(path)
     content, (header, arrays) = path.read_bytes(), read_container(path)
     rng, messages = random.Random(0), list[str]()
-    for _ in range(250):
+    for _ in range(count):
         _, damaged = mutated(content, rng)
         if damaged == content:
             continue
         path.write_bytes(damaged)
         with pytest.raises(ValueError, match=r"^[^\n]*a\.result\.npz[^\n]*$"):
             Saved.load(path)
-    for _ in range(250):
+    for _ in range(count):
         # checksums and digest fit, so only what is in the file can tell
         _, text = mutated_json(arrays["values"].tobytes(), rng)
         write_container(path, header["dna"], {**arrays, "values": np.frombuffer(text, np.uint8)})
@@ -162,5 +164,5 @@ def test_damaged_and_forged_files_are_refused_in_one_line(name: str, tmp_path: P
             Saved.load(path)
         except ValueError as err:
             messages.append(str(err))
-    assert len(messages) > 100
+    assert len(messages) > 0.4 * count
     assert all("a.result.npz" in message and "\n" not in message and len(message) < 1000 for message in messages)
