@@ -472,6 +472,16 @@ def test_a_reference_is_exact_unless_it_has_folds() -> None:
     assert folded.evidence().test.p_value == fed(emd(num_folds=5), CROWD, CROWD_FAKE).evidence().test.p_value
 
 
+def figures_of(metric: DNAEMD) -> dict[str, object]:
+    evidence = metric.evidence()
+    return {
+        "value": float(metric.compute()),
+        "interval": evidence.interval,
+        "null": evidence.null,
+        "p": evidence.test.p_value,
+    }
+
+
 def share_folds(rank: int, world: int, expected: str) -> None:
     """Evidence is that of one process, whichever images a process saw."""
     metric = emd(num_folds=5)
@@ -481,13 +491,7 @@ def share_folds(rank: int, world: int, expected: str) -> None:
             metric.update(mine, real=real)
     saved = torch.load(expected, weights_only=False)
     weighed = metric.evidence()
-    figures = {
-        "value": float(metric.compute()),
-        "interval": weighed.interval,
-        "null": weighed.null,
-        "p": weighed.test.p_value,
-    }
-    assert figures == saved[0]
+    assert figures_of(metric) == saved[0]
     assert torch.equal(weighed.neurons, saved[1])
     assert torch.equal(weighed.test.z, saved[2])
 
@@ -495,13 +499,7 @@ def share_folds(rank: int, world: int, expected: str) -> None:
 def test_processes_agree_with_one(tmp_path: Path) -> None:
     metric = fed(emd(num_folds=5), CROWD, CROWD_FAKE)
     weighed = metric.evidence()
-    figures = {
-        "value": float(metric.compute()),
-        "interval": weighed.interval,
-        "null": weighed.null,
-        "p": weighed.test.p_value,
-    }
-    torch.save((figures, weighed.neurons, weighed.test.z), tmp_path / "expected")
+    torch.save((figures_of(metric), weighed.neurons, weighed.test.z), tmp_path / "expected")
     run(3, share_folds, str(tmp_path / "expected"))
 
 

@@ -129,12 +129,12 @@ class Explanation:
             return []
         a, b = self.names
         files = [difference.effect for difference in self.properties if difference.name.endswith(_FILES)]
-        told = [  # fewer files of one format are more of another
+        phrases = [  # fewer files of one format are more of another
             _property_in_words(difference)
             for difference in self.properties
             if not (difference.name.endswith(_FILES) and difference.effect < 0 < max(files))
         ]
-        return [f"Images of {b} against those of {a}: {'; '.join(told)}."]
+        return [f"Images of {b} against those of {a}: {'; '.join(phrases)}."]
 
     @property
     def _changed(self) -> str:

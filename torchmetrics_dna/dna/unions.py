@@ -32,10 +32,10 @@ if TYPE_CHECKING:
 
 
 class Noise(NamedTuple):
-    """What sampling does to the distances of all columns; NaN where it is unknown.
+    """Sampling noise of the distances of all columns; NaN where it is unknown.
 
     Attributes:
-        bias: What noise adds to each distance, float64, shape ``(N,)``.
+        bias: Expected rise of each distance by noise, float64, shape ``(N,)``.
         influences: For A and B, the influence of each unit on the distances, ``(units, N)``, and the number of all
             images divided by those of the unit; None for a side that is taken as exact. Units are images, or folds.
 

@@ -180,7 +180,7 @@ def _influence(sample: _Sample, own: Moments, other: Moments) -> Tensor:
 def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample]) -> Tensor:
     """Return ``r + s``, where fd is expected to rise by ``r x + s (x^2 + 2 x)`` if images become fewer by 1 + x."""
     tenths = [[sample.tenth == k for sample in samples] for k in range(TENTHS)]
-    halves = [[sample.halves[way] == k for sample in samples] for way in range(HALVINGS) for k in range(2)]
+    halves = [[sample.halves[i] == k for sample in samples] for i in range(HALVINGS) for k in range(2)]
     rises, terms = [], []
     for parts in (tenths, halves):
         curvatures, shares = [], []
@@ -189,11 +189,11 @@ def _bias(value: Tensor, sides: list[_Sample | Moments], samples: list[_Sample])
                 continue
             left_out = {id(sample): mask for sample, mask in zip(samples, masks, strict=True)}
             moments = [side.moments(left_out[id(side)]) if isinstance(side, _Sample) else side for side in sides]
-            kept = [int((~mask).sum()) for mask in masks]
+            num_left = [int((~mask).sum()) for mask in masks]
             # the change that influences foretell has mean 0, and would add noise
-            linear = sum(-sample.influence[m].sum() / n for sample, m, n in zip(samples, masks, kept, strict=True))
+            linear = sum(-sample.influence[m].sum() / n for sample, m, n in zip(samples, masks, num_left, strict=True))
             curvatures.append(layer_frechet_distance(*moments[0], *moments[1]) - value - linear)
-            shares.append(sum(len(m) / n - 1 for m, n in zip(masks, kept, strict=True)) / len(samples))
+            shares.append(sum(len(m) / n - 1 for m, n in zip(masks, num_left, strict=True)) / len(samples))
         x = torch.tensor(shares, dtype=torch.float64)
         rises.append(torch.stack(curvatures).mean())
         terms.append(torch.stack([x.mean(), (x.square() + 2 * x).mean()]))

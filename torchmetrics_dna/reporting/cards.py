@@ -62,7 +62,7 @@ def describe_cards(cards: Cards, explained: bool) -> dict[str, Any]:
         :_MOST_CARDS
     ]
     described = [describe_card(card) | {"sides": _sides(card, pictures, cards.images)} for card in cards.cards]
-    is_chosen = [any(card is other for other in chosen) for card in cards.cards]
+    is_chosen = [any(card is shown for shown in chosen) for card in cards.cards]
     return {
         "how": _how(cards),
         "shown": [card for card, shown in zip(described, is_chosen, strict=True) if shown],
@@ -85,7 +85,7 @@ def look_different(card: Card, pictures: Pictures) -> bool:
 
 
 def _has_name(card: Card) -> bool:
-    names = [(card.name, card.neuron), *((other.name, other.neuron) for other in card.others)]
+    names = [(card.name, card.neuron), *((similar.name, similar.neuron) for similar in card.others)]
     return any(name != str(number) for name, number in names)
 
 
