@@ -73,7 +73,7 @@ for number, result in RayEngine().run(Twice(), [2]):
 """
 
 
-@pytest.mark.slow
+@pytest.mark.outer
 def test_a_cluster_of_its_own_listens_on_loopback_alone(tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
     command = [sys.executable, "-c", OWN]
