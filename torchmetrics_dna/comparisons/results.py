@@ -1,8 +1,8 @@
-"""Base of what holds results by name."""
+"""Bases of results that notebooks show, and of what holds results by name."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 
 
-class Results(Saved, Mapping[str, _T]):
-    """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
-
-    results: Mapping[str, _T]
+class Shown(Saved, ABC):
+    """Base of results that have a sentence and a table, which notebooks show."""
 
     @property
     @abstractmethod
@@ -30,6 +28,15 @@ class Results(Saved, Mapping[str, _T]):
     def table(self) -> Table:
         """The result as a table."""
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
+
+
+class Results(Shown, Mapping[str, _T]):
+    """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
+
+    results: Mapping[str, _T]
+
     def __getitem__(self, name: str) -> _T:
         return self.results[name]
 
@@ -38,8 +45,5 @@ class Results(Saved, Mapping[str, _T]):
 
     def __len__(self) -> int:
         return len(self.results)
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     __eq__, __hash__ = object.__eq__, object.__hash__
