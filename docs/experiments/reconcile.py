@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     Picture = NDArray[Any]  # (H, W, 3), uint8
-    Resize = Callable[[Picture], Tensor]  # to (3, 224, 224) in [0, 1]
+    Resize = Callable[[Picture], Tensor]  # to (3, SIDE, SIDE) in [0, 1]
 
-SIDE, LARGEST, BATCH = 224, 160, 32
+SIDE, LARGEST, BATCH = 96, 160, 32
 LAYERS = {"blocks.1": 24, "blocks.2": 40}
 
 
@@ -53,7 +53,7 @@ def tensorflow(picture: Picture) -> Tensor:
     for axis in (0, 1):
         places = np.arange(SIDE, dtype=np.float32) * np.float32(values.shape[axis] / SIDE)
         low = places.astype(int)
-        share = (places - low).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
+        share = (places - low.astype(np.float32)).reshape((-1, 1, 1) if axis == 0 else (1, -1, 1))
         first, second = (np.take(values, np.minimum(low + i, values.shape[axis] - 1), axis) for i in (0, 1))
         values = first + (second - first) * share
     return torch.from_numpy(values).permute(2, 0, 1) / 255
@@ -117,13 +117,13 @@ class Way:
     std: tuple[float, ...] = (0.5, 0.5, 0.5)
     training: bool = False
     layer: str = "blocks.2"
-    images: slice = slice(None)
+    first: int | None = None  # of the images
     ddof: int = 1
     root: bool = False
     reference: str = "reference"
 
     def features(self, pictures: Sequence[Picture], network: nn.Module) -> NDArray[np.float64]:
-        pixels = torch.stack([self.resize(self.edit(picture)) for picture in pictures[self.images]])
+        pixels = torch.stack([self.resize(self.edit(picture)) for picture in pictures[: self.first]])
         pixels = pixels.flip(1) if self.swapped else pixels
         pixels = (pixels - torch.tensor(self.mean)[:, None, None]) / torch.tensor(self.std)[:, None, None]
         network = copy.deepcopy(network).train(self.training)
@@ -166,7 +166,7 @@ CASES: dict[str, list[Case]] = {
         Case("torch, bilinear", replace(PLAIN, resize=BILINEAR), {"resize": "torch_bilinear"}),
         Case("Pillow, bicubic", replace(PLAIN, resize=by_pillow(Image.Resampling.BICUBIC)), {"resize": "pillow"}),
         Case("JPEG 75", replace(PLAIN, edit=jpeg(75)), {"saved": "jpeg_75"}),
-        Case("half of the images", replace(PLAIN, images=slice(100)), {"images": 100}),
+        Case("half of the images", replace(PLAIN, first=100), {"images": 100}),
         Case("division by n", replace(PLAIN, ddof=0), {"ddof": 0}),
         Case("a flip", replace(PLAIN, edit=lambda picture: np.ascontiguousarray(picture[:, ::-1]))),
     ],
@@ -205,7 +205,7 @@ CASES: dict[str, list[Case]] = {
         ),
         Case(
             "central square, and half of the images",
-            replace(PLAIN, edit=square, images=slice(100)),
+            replace(PLAIN, edit=square, first=100),
             {"crop": "center", "images": 100},
             digits=6,
         ),
@@ -289,7 +289,7 @@ def _piece(picture: Picture, chooser: random.Random) -> Picture:
 def rows_of(name: str, cases: Sequence[Case], count: int, quick: bool) -> tuple[list[list[object]], Sequence[object]]:
     """Reconcile all cases of a pool: a row for each."""
     pictures, others, of_reference, origin = pool(name, count, quick)
-    extractor = DNAExtractor(layers=["block_2"], resize="tensorflow")
+    extractor = DNAExtractor(layers=["block_2"], input_size=SIDE, resize="tensorflow")
     network = copy.deepcopy(extractor.network)
     references = {}
     for key, way, shown in (

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from itertools import combinations
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from torchmetrics_dna.images.preparations import Preparation
+from torchmetrics_dna.images.preparations import SCALINGS, Preparation
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from torchmetrics_dna.images.preparations import Channels
 
 
 @dataclass(frozen=True)
@@ -109,7 +111,13 @@ _LEAST_SHARE = 20  # of images; fewer than one in so many are not tried
 
 
 def choices_for(
-    plain: Recipe, num_images: int, *, of_floats: bool, batch_size: int | None, others: Sequence[str] = ()
+    plain: Recipe,
+    num_images: int,
+    *,
+    of_floats: bool,
+    scaling: tuple[Channels | None, Channels | None],
+    batch_size: int | None,
+    others: Sequence[str] = (),
 ) -> list[Choice]:
     """List the choices that may change a value.
 
@@ -117,6 +125,7 @@ def choices_for(
         plain: Recipe of the protocol.
         num_images: Number of images.
         of_floats: Whether images are floats, which may have been saved in several ways.
+        scaling: Mean and standard deviation of the network, per channel.
         batch_size: Number of images in a batch for batch norms; None if the network has none.
         others: Names of other references.
 
@@ -124,6 +133,7 @@ def choices_for(
     numbers = {number for number in _USUAL_NUMBERS if num_images / _LEAST_SHARE <= number < num_images}
     numbers |= {num_images // 2} if num_images >= 4 else set()
     choices = [*(_OF_FLOATS if of_floats else ()), *_CHOICES]
+    choices = [choice for choice in choices if choice.field != "scaling" or SCALINGS[str(choice.value)] != scaling]
     choices += [] if batch_size is None else [Choice(_BY_BATCH.format(batch_size), "by_batch", True)]
     choices += [Choice(f"only the first {n:,} images are taken", "images", n) for n in sorted(numbers, reverse=True)]
     choices += [Choice(f"the reference is {name}", "reference", i) for i, name in enumerate(others, 1)]
@@ -137,4 +147,5 @@ def pairs_of(choices: Sequence[Choice]) -> list[tuple[Choice, Choice]]:
 
 def changed(plain: Recipe, *choices: Choice) -> Recipe:
     """Return a recipe with these choices."""
-    return replace(plain, **{choice.field: choice.value for choice in choices})
+    changes: dict[str, Any] = {choice.field: choice.value for choice in choices}
+    return replace(plain, **changes)

@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     Moments = tuple[Tensor, Tensor]
 
-_AGREEMENT = 1e-4  # of the claimed value: networks and resizes of several libraries and devices round differently
+_AGREEMENT = 1e-5  # of the claimed value: networks and resizes of several libraries and devices round differently
 _PAIRS = 12  # measured, of those whose sum of effects comes nearest
 _BYTES = 1 << 31  # of features that are kept at a time
 
@@ -145,6 +145,7 @@ class Candidates:
             self.plain,
             len(opened),
             of_floats=_holds_floats(opened),
+            scaling=(extractor.mean, extractor.std),
             batch_size=self._reading.batch_size if batch_norms(extractor.network) else None,
             others=[str(getattr(each, "label", each)) for each in others],
         )

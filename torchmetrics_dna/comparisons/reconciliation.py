@@ -13,6 +13,8 @@ from torchmetrics_dna.files.visible import figure, images_in_words
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from torchmetrics_dna.files.tables import Cell
+
 PLAIN = "as the protocol says"
 ANOTHER_SAMPLE = 1.96 * 2**0.5  # standard errors between the values of two samples of one generator, in 95 % of cases
 _RARE = 0.05  # share of claims up to which a match of two choices is no accident
@@ -118,7 +120,9 @@ class Reconciliation(Results[Attempt]):
     def table(self) -> Table:
         """The protocol, and the nearest choices."""
         attempts = [self.plain, *self.nearest[:_MOST_SHOWN]]
-        rows = [[each.name, each.value, each.value - float(self.claimed), self._word(each)] for each in attempts]
+        rows: list[list[Cell]] = [
+            [each.name, each.value, each.value - float(self.claimed), self._word(each)] for each in attempts
+        ]
         left = len(self) - len(attempts)
         more = f", and {left} more" if left > 0 else ""
         title = f"{self.metric} of {images_in_words(self.num_images)}, the nearest to {self.claimed} first{more}"

@@ -51,10 +51,10 @@ def normalising_by_batch(network: nn.Module) -> Iterator[None]:
     norms = batch_norms(network)
     states = [(norm.training, norm.track_running_stats) for norm in norms]
 
-    def begin(norm: nn.Module, _args: Any) -> None:
+    def begin(norm: Any, _args: Any) -> None:
         norm.training, norm.track_running_stats = True, False
 
-    def end(norm: nn.Module, _args: Any, _output: Any) -> None:
+    def end(norm: Any, _args: Any, _output: Any) -> None:
         norm.training, norm.track_running_stats = False, True
 
     handles = [norm.register_forward_pre_hook(begin) for norm in norms]

@@ -135,7 +135,8 @@ def _of_ours(resize: Any, image: RGBImage, size: tuple[int, int]) -> NDArray[np.
 
 def _by_pillow(method: Image.Resampling, image: RGBImage, size: tuple[int, int]) -> NDArray[np.float32]:
     resized = Image.fromarray(np.ascontiguousarray(_as_bytes(image))).resize(size[::-1], method)
-    return np.divide(np.asarray(resized).transpose(2, 0, 1), np.float32(255), dtype=np.float32)
+    values: NDArray[np.float32] = np.divide(np.asarray(resized).transpose(2, 0, 1), np.float32(255), dtype=np.float32)
+    return values
 
 
 def _by_torch(image: RGBImage, size: tuple[int, int], rounds: bool = False, **options: Any) -> NDArray[np.float32]:
