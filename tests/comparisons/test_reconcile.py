@@ -112,7 +112,7 @@ def test_the_protocol_agrees(candidates: Candidates) -> None:
     result = candidates.explain(claim(features(IMAGES)))
     assert result.agrees
     assert result.explanations == []
-    assert result.verdict.startswith("Nothing to reconcile: fd is 0.")
+    assert result.verdict.startswith("Nothing to reconcile: fd is 6.6")
     assert len(result) == 1
     assert result.plain.value == pytest.approx(compare(REFERENCE, IMAGES, EXTRACTOR, metrics=["fd"])["fd"].value)
 
