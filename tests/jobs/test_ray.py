@@ -24,6 +24,7 @@ pytestmark = [
     # Ray's own, which leaves files and sockets open
     pytest.mark.filterwarnings("ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"),
     pytest.mark.filterwarnings("ignore::FutureWarning:ray.*", "ignore::DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:No Ray worker has started"),  # where the machine is busy
 ]
 HELPERS = Path(__file__).parents[1] / "helpers"
 

@@ -10,6 +10,7 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import notebook_html
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.files.tables import Table
 
 _T = TypeVar("_T")
@@ -36,6 +37,19 @@ class Results(Shown, Mapping[str, _T]):
     """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
 
     results: Mapping[str, _T]
+
+    @property
+    @abstractmethod
+    def _citation(self) -> Citation:
+        """What was compared, and how."""
+
+    def cite(self) -> str:
+        """Say in sentences, for a methods section, how the numbers were computed.
+
+        They name sets and numbers of images; networks, digests of their weights, layers and preparation of images;
+        intervals and tests; and the versions of the packages that computed the result, also if it was loaded.
+        """
+        return str(self._citation)
 
     def __getitem__(self, name: str) -> _T:
         return self.results[name]
