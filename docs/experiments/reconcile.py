@@ -17,6 +17,7 @@ import copy
 import random
 import tempfile
 from collections import Counter
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Picture = NDArray[Any]  # (H, W, 3), uint8
     Resize = Callable[[Picture], Tensor]  # to (3, SIDE, SIDE) in [0, 1]
 
-SIDE, LARGEST, BATCH = 96, 160, 32
+COUNT, SIDE, LARGEST, BATCH = 120, 96, 160, 32
 PLACES = 8  # photographs that pieces of landscapes are of
 
 
@@ -237,7 +238,7 @@ def pool(name: str, count: int, quick: bool) -> tuple[list[Picture], list[Pictur
         whole = [data.picture(path) for path in chooser.sample(files, PLACES)]
         pictures = [_piece(chooser.choice(whole), chooser) for _ in range(2 * count)]
     else:
-        pictures = [_small(path) for path in chooser.sample(files, 2 * count)]
+        pictures = [_small(path) for path in chooser.sample(files, min(2 * count, len(files)))]
     reference = [_small(path) for path in chooser.sample(of_reference, count)]
     return pictures[:count], pictures[count : 2 * count], reference, origin
 
@@ -264,8 +265,10 @@ def _piece(picture: Picture, chooser: random.Random) -> Picture:
     return np.ascontiguousarray(picture[top : top + height, left : left + width])
 
 
-def rows_of(name: str, cases: Sequence[Case], count: int, quick: bool) -> tuple[list[list[object]], Sequence[object]]:
+def rows_of(name: str, quick: bool) -> tuple[list[list[object]], Sequence[object]]:
     """Reconcile all cases of a pool: a row for each."""
+    torch.set_num_threads(1)
+    cases, count = CASES[name][-3:] if quick else CASES[name], COUNT
     pictures, others, of_reference, origin = pool(name, count, quick)
     extractor = DNAExtractor(layers=["block_2"], input_size=SIDE, resize="tensorflow")
     network = copy.deepcopy(extractor.network)
@@ -317,13 +320,11 @@ def rows_of(name: str, cases: Sequence[Case], count: int, quick: bool) -> tuple[
 def main() -> None:
     arguments = results.parser(__doc__).parse_args()
     folder = results.begin(arguments)
-    rows, origins = [], []
-    for name, cases in CASES.items():
-        if arguments.quick and rows:
-            break
-        of_set, origin = rows_of(name, cases[-3:] if arguments.quick else cases, 120, arguments.quick)
-        rows += of_set
-        origins += [source for source in origin if source not in origins]
+    names = list(CASES)[:1] if arguments.quick else list(CASES)
+    with ProcessPoolExecutor(2) as processes:
+        of_sets = list(processes.map(rows_of, names, [arguments.quick] * len(names)))
+    rows = [row for of_set, _ in of_sets for row in of_set]
+    origins = list(dict.fromkeys(source for _, origin in of_sets for source in origin))
     planted = [row for row in rows if not str(row[1]).startswith("(")]
     unknown = [row for row in rows if row not in planted]
     right = Counter(str(row[4]) for row in planted)["yes"]
