@@ -182,7 +182,6 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("square root", replace(PLAIN, root=True), {"root": True}),
         Case("a gamma of 1.1", replace(PLAIN, edit=gamma)),
-        Case("half of the images replaced", PLAIN, replaced=True),
     ],
     "photographs": [
         Case("training mode", replace(PLAIN, training=True), {"by_batch": True}),
@@ -218,6 +217,7 @@ CASES: dict[str, list[Case]] = {
         ),
         Case("ImageNet's scaling, another sample", replace(PLAIN, **IMAGENET), {"scaling": "imagenet"}, True),
         Case("training mode, another sample", replace(PLAIN, training=True), {"by_batch": True}, True),
+        Case("half of the images replaced", PLAIN, replaced=True),
     ],
 }
 
