@@ -87,12 +87,12 @@ def reconcile(
             of another sample, but too few for a standard error.
 
     Example:
+        >>> from torchmetrics_dna import compare
         >>> from torchmetrics_dna.demo import photographs
-        >>> from torchmetrics_dna.comparisons.claims import reconcile
-        >>> photos = photographs(24)
-        >>> result = reconcile(photos[:12], photos[12:], "100.0", "fd", layers=["block_0"])
-        >>> result.agrees, result.explanations
-        (False, [])
+        >>> a, b = photographs(16)[:8], photographs(16)[8:]
+        >>> value = compare(b, a, layers=["block_0"], metrics="fd")["fd"].value
+        >>> reconcile(a, b, value, "fd", layers=["block_0"]).agrees
+        True
 
     """
     _as_number(str(claimed))  # told before images are opened
