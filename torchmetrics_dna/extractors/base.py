@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import Plan, half_of, plan
-from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
+from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
+from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
@@ -158,7 +159,7 @@ class DNAExtractor(Shareable):
         self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
         self._ranges = built.ranges if self._projections is None else None  # ranges don't cover projections
-        self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
+        self._compiled = CompiledCapture(self.network, self._submodules, self._own) if compile else None
         if device is not None:
             self.to(device)
 
@@ -275,7 +276,7 @@ class DNAExtractor(Shareable):
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
             for rows in cut(len(imgs), at_once):
-                part = self._layout.read(self._outputs(imgs[rows])) if self._layout else {}
+                part = self._layout.read(self._outputs(imgs[rows], at_once)) if self._layout else {}
                 if self.has_properties:
                     part[LAYER] = image_properties(imgs[rows]) if properties is None else properties[rows]
                 parts.append({layer: part[layer] for layer in self.neurons})
@@ -347,12 +348,12 @@ class DNAExtractor(Shareable):
         """Return the name and neurons, for ``repr``."""
         return f"{self.name!r}, {self.neurons}"
 
-    def _outputs(self, imgs: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
         prepared = self._prepare(imgs)
         try:
             with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
                 if self._compiled is not None:
-                    return self._compiled(prepared)
+                    return self._compiled(prepared, at_once)
                 with alike_convolutions(imgs.device):
                     return capture(self.network, self._submodules, prepared)
         except RuntimeError as err:
