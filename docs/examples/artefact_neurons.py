@@ -50,8 +50,10 @@ def average_precisions(scores: Tensor) -> list[float]:
     """Of each condition, from scores (1 + conditions, photographs): half are clean and half degraded, then swapped."""
     clean, *conditions = scores.unflatten(1, (2, -1)).numpy()
     truth = np.repeat([0, 1], clean.shape[1])
-    found = [[average_precision_score(truth, [*clean[h], *degraded[1 - h]]) for h in (0, 1)] for degraded in conditions]
-    return np.mean(found, axis=1).tolist()
+    precisions = [
+        [average_precision_score(truth, [*clean[h], *degraded[1 - h]]) for h in (0, 1)] for degraded in conditions
+    ]
+    return np.mean(precisions, axis=1).tolist()
 
 
 def dna_of(images: Tensor, extractor: DNAExtractor) -> HistogramDNA:
@@ -66,11 +68,11 @@ def equal_weights(neurons: Tensor, total: int) -> Tensor:
 
 def dna_scores(queries: Tensor, clean: HistogramDNA, extractor: DNAExtractor, weights: dict[str, Tensor]) -> Scores:
     """dna-emd of each query alone to the clean images, for each choice of weights."""
-    bounds, found = clean.known_ranges.bounds(), []
+    bounds, scores = clean.known_ranges.bounds(), []
     for batch in queries.flatten(0, 1).split(8):
         activations = extractor(batch)
-        found.append(torch.stack([dna_realism(activations, clean.counts, *bounds, w) for w in weights.values()]))
-    return dict(zip(weights, torch.cat(found, 1).unflatten(1, queries.shape[:2]), strict=True))
+        scores.append(torch.stack([dna_realism(activations, clean.counts, *bounds, w) for w in weights.values()]))
+    return dict(zip(weights, torch.cat(scores, 1).unflatten(1, queries.shape[:2]), strict=True))
 
 
 def choose_neurons(images: Tensor, extractor: DNAExtractor) -> Tensor:
@@ -81,15 +83,15 @@ def choose_neurons(images: Tensor, extractor: DNAExtractor) -> Tensor:
     second = second[:, : second.shape[1] // 2 * 2]
     neurons = {str(k): select_neurons(distances, k) for k in NUMBERS}
     weights = {k: equal_weights(chosen, clean.neurons.total) for k, chosen in neurons.items()}
-    found = dna_scores(second, dna_of(first[0], extractor), extractor, weights)
-    return neurons[max(found, key=lambda k: np.mean(average_precisions(found[k])))]
+    scores = dna_scores(second, dna_of(first[0], extractor), extractor, weights)
+    return neurons[max(scores, key=lambda k: np.mean(average_precisions(scores[k])))]
 
 
 def baseline_scores(queries: Tensor, clean: Tensor, extractor: DNAExtractor) -> Scores:
     """Distances to the clean images, to the nearest and on average, and rarity scores."""
     known = extractor(clean)
     known_vectors = baselines.perceptual_vectors(known)
-    found: dict[str, list[Tensor]] = {}
+    batches: dict[str, list[Tensor]] = {}
     for batch in queries.flatten(0, 1).split(8):
         activations = extractor(batch)
         pairs = {
@@ -105,8 +107,8 @@ def baseline_scores(queries: Tensor, clean: Tensor, extractor: DNAExtractor) -> 
             pooled, known_pooled = (x[layer].flatten(2).mean(2) for x in (activations, known))
             scores[f"rarity score, {layer}, k = {k}"] = baselines.rarity(pooled, known_pooled, k)
         for name, score in scores.items():
-            found.setdefault(name, []).append(score)
-    return {name: torch.cat(parts).unflatten(0, queries.shape[:2]) for name, parts in found.items()}
+            batches.setdefault(name, []).append(score)
+    return {name: torch.cat(parts).unflatten(0, queries.shape[:2]) for name, parts in batches.items()}
 
 
 def run(images: Tensor, extractor: DNAExtractor, seed: int) -> dict[str, list[float]]:
@@ -138,7 +140,7 @@ def main() -> None:
     titles = [*TITLES, "mean", *(f"seed {seed}" for seed in arguments.seeds)]
     print(f"{'':29}" + "".join(f"{title:>9}" for title in titles))
     for name in runs[0]:
-        table = np.array([found[name] for found in runs])  # (seeds, conditions)
+        table = np.array([run[name] for run in runs])  # (seeds, conditions)
         print(f"{name:29}" + "".join(f"{x:9.3f}" for x in [*table.mean(0), table.mean(), *table.mean(1)]))
 
 

@@ -44,10 +44,10 @@ class Denoiser(nn.Module):
         )
 
     def forward(self, digits: Tensor, times: Tensor, classes: Tensor) -> Tensor:
-        found = self.first(digits)
+        hidden = self.first(digits)
         for block in self.blocks:
-            found = found + block(found + self.times(times) + self.classes(classes))
-        return self.last(found)
+            hidden = hidden + block(hidden + self.times(times) + self.classes(classes))
+        return self.last(hidden)
 
 
 def train(model: Denoiser, scheduler: DDIMScheduler, digits: Tensor, labels: Tensor, steps: int) -> None:
@@ -55,12 +55,12 @@ def train(model: Denoiser, scheduler: DDIMScheduler, digits: Tensor, labels: Ten
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     for _ in track(range(steps), "training"):
-        some = torch.randint(len(digits), (128,))
-        classes = torch.where(torch.rand(128) < 1 / 6, NO_CLASS, labels[some])
+        chosen = torch.randint(len(digits), (128,))
+        classes = torch.where(torch.rand(128) < 1 / 6, NO_CLASS, labels[chosen])
         noise, times = torch.randn(128, 64), torch.randint(TIMES, (128,))
-        told = model(scheduler.add_noise(digits[some], noise, times), times, classes)
+        predicted = model(scheduler.add_noise(digits[chosen], noise, times), times, classes)
         optimizer.zero_grad()
-        nn.functional.mse_loss(told, digits[some]).backward()
+        nn.functional.mse_loss(predicted, digits[chosen]).backward()
         optimizer.step()
         schedule.step()
 
@@ -78,25 +78,27 @@ def generate(model: Denoiser, scheduler: DDIMScheduler, labels: Tensor, scale: f
 
 
 def precision_and_recall(extractor: DNAExtractor, real: Tensor, drawn: list[Tensor]) -> list[tuple[float, float]]:
-    metric, found = PRDC(extractor, reset_real_features=False), []
+    metric, points = PRDC(extractor, reset_real_features=False), []
     for batch in real.split(64):
         metric.update(batch, real=True)
     for pictures in drawn:
         for batch in pictures.split(64):
             metric.update(batch, real=False)
         shares = metric.compute()
-        found.append((float(shares["precision"]), float(shares["recall"])))
+        points.append((float(shares["precision"]), float(shares["recall"])))
         metric.reset()  # keeps the real side
-    return found
+    return points
 
 
-def plot(scales: list[float], found: Comparisons, shares: list[tuple[float, float]], drawn: list[Tensor]) -> plt.Figure:
+def plot(
+    scales: list[float], comparisons: Comparisons, shares: list[tuple[float, float]], drawn: list[Tensor]
+) -> plt.Figure:
     """Distance without noise, precision and recall over the scale, and the same twelve pictures at each."""
     figure = plt.figure(figsize=(10, 6), dpi=90, layout="constrained")
     upper, lower = figure.subfigures(2, 1, height_ratios=(1.5, 1))
     left, right = upper.subplots(1, 2)
-    middle = [comparison["dna-emd"].debiased for comparison in found.values()]
-    ends = [[getattr(one.interval, end) for one in found.values()] for end in ("low", "high")]
+    middle = [comparison["dna-emd"].debiased for comparison in comparisons.values()]
+    ends = [[getattr(comparison.interval, end) for comparison in comparisons.values()] for end in ("low", "high")]
     left.plot(scales, middle, marker="o", color="#0072B2")
     left.fill_between(scales, *ends, color="#0072B2", alpha=0.2)
     left.set_title("dna-emd without noise (bins), 95 % interval", loc="left", fontsize=11)
@@ -139,16 +141,18 @@ def main() -> None:
 
     extractor = DNAExtractor()
     sets = {f"guidance {scale:g}": pictures for scale, pictures in zip(scales, drawn, strict=True)}
-    found = compare(real, sets, extractor, metrics=["dna-emd", "fd"])
+    comparisons = compare(real, sets, extractor, metrics=["dna-emd", "fd"])
     shares = precision_and_recall(extractor, real, drawn)
     print("| guidance scale | dna-emd without noise | 95 % interval | fd | precision | recall |")
     print("|---|--:|---|--:|--:|--:|")
-    for scale, one, (precision, recall) in zip(scales, found.values(), shares, strict=True):
-        ends = "-" if one.interval is None else f"{one.interval.low:.1f} to {one.interval.high:.1f}"
-        debiased, fd = one["dna-emd"].debiased, one["fd"].value
+    for scale, comparison, (precision, recall) in zip(scales, comparisons.values(), shares, strict=True):
+        ends = (
+            "-" if comparison.interval is None else f"{comparison.interval.low:.1f} to {comparison.interval.high:.1f}"
+        )
+        debiased, fd = comparison["dna-emd"].debiased, comparison["fd"].value
         print(f"| {scale:g} | {debiased:.1f} | {ends} | {fd:.0f} | {precision:.2f} | {recall:.2f} |")
-    print(found.verdict)
-    plot(scales, found, shares, drawn).savefig(arguments.output, pil_kwargs={"optimize": True})
+    print(comparisons.verdict)
+    plot(scales, comparisons, shares, drawn).savefig(arguments.output, pil_kwargs={"optimize": True})
 
 
 if __name__ == "__main__":

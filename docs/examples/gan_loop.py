@@ -61,8 +61,8 @@ def train(generator: nn.Module, discriminator: nn.Module, digits: Tensor, steps:
         for_discriminator.zero_grad()
         error.backward()
         for_discriminator.step()
-        told = discriminator(fake)
-        error = loss(told, torch.ones_like(told))
+        logits = discriminator(fake)
+        error = loss(logits, torch.ones_like(logits))
         for_generator.zero_grad()
         error.backward()
         for_generator.step()
@@ -134,9 +134,9 @@ def main() -> None:
 
     def measure(images: Tensor) -> dict[str, float]:
         add(metrics, as_images(images), real=False)
-        found = metrics.compute()
+        values = metrics.compute()
         metrics.reset()  # keeps the real side
-        return {name: float(found[name][0] if name == "kid" else found[name]) for name in TITLES}
+        return {name: float(values[name][0] if name == "kid" else values[name]) for name in TITLES}
 
     add(metrics, as_images(real), real=True)
     floors = measure(other)

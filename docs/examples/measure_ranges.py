@@ -137,9 +137,9 @@ def main() -> None:
     size = extractor.input_size or (224, 224)
     paths: list[Path] = []
     for package, folder in fetch(arguments.cache).items():
-        found = [Path(name) for name in open_source(folder).names]
-        kept = found[:: max(1, -(-len(found) // arguments.per_package))]
-        print(f"{package}: {len(kept)} of {len(found)} pictures")
+        paths = [Path(name) for name in open_source(folder).names]
+        kept = paths[:: max(1, -(-len(paths) // arguments.per_package))]
+        print(f"{package}: {len(kept)} of {len(paths)} pictures")
         paths += kept
 
     extremes = torch.stack(

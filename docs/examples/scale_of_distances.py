@@ -59,12 +59,12 @@ DIGITS = [
 
 def variants(rest: list[Picture], draw: np.random.Generator) -> dict[str, list[Picture]]:
     """B in every way, by name."""
-    found = {name: [change(picture) for picture in rest] for name, change in CHANGES.items()}
+    sets = {name: [change(picture) for picture in rest] for name, change in CHANGES.items()}
     digits = [DIGITS[i] for i in draw.permutation(len(DIGITS))[: len(rest)]]
     for share in (20, 5, 1):
         some = len(rest) // share
-        found[f"one of {share} a digit" if share > 1 else "digits"] = digits[:some] + rest[some:]
-    return found
+        sets[f"one of {share} a digit" if share > 1 else "digits"] = digits[:some] + rest[some:]
+    return sets
 
 
 def measure(images: int, seed: int) -> dict[str, tuple[float, float, float]]:
@@ -75,11 +75,11 @@ def measure(images: int, seed: int) -> dict[str, tuple[float, float, float]]:
     sides = [[pictures[i] for i in some] for some in (order[:images], order[images:])]
     extractor = DNAExtractor()
     a = make_dna(sides[0], extractor, num_folds=20)
-    found = {}
+    distances = {}
     for name, b in variants(sides[1], draw).items():
         result = compare(a, make_dna(b, extractor, num_folds=20))
-        found[name] = (result["dna-emd"].value, result["dna-emd"].debiased, result.p_value)
-    return found
+        distances[name] = (result["dna-emd"].value, result["dna-emd"].debiased, result.p_value)
+    return distances
 
 
 def spread(values: Sequence[float | None]) -> str:
@@ -116,14 +116,14 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=100, help="of each side")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--json", type=Path, help="write the rows of the reports' scale to this file")
-    given = parser.parse_args()
-    draws = [measure(given.images, seed) for seed in given.seeds]
+    arguments = parser.parse_args()
+    draws = [measure(arguments.images, seed) for seed in arguments.seeds]
     print("| B is | dna-emd | without noise | largest p |\n|---|--:|--:|--:|")
     for name in draws[0]:
-        plain, debiased, p = zip(*(found[name] for found in draws), strict=True)
+        plain, debiased, p = zip(*(draw[name] for draw in draws), strict=True)
         print(f"| {name} | {spread(plain)} | {spread(debiased)} | {largest(p)} |")
-    if given.json is not None:
-        given.json.write_text(json.dumps(scale(draws, given.images), indent=2) + "\n", encoding="utf-8")
+    if arguments.json is not None:
+        arguments.json.write_text(json.dumps(scale(draws, arguments.images), indent=2) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

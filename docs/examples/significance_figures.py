@@ -74,8 +74,8 @@ def figure(
         axis.axvline(result["dna-emd"].layers[layer].value, color=FOUND, linewidth=2, label="A and B")
         axis.axvline(result["dna-emd"].layers[layer].debiased, color=DEBIASED, linewidth=2, linestyle="--",
                      label="A and B, without noise")  # fmt: skip
-        told = p_in_words(result["dna-emd"].layers[layer].p_value or 0)
-        axis.set_title(f"{layer or 'all neurons'}: {told}", fontsize=10, loc="left")
+        label = p_in_words(result["dna-emd"].layers[layer].p_value or 0)
+        axis.set_title(f"{layer or 'all neurons'}: {label}", fontsize=10, loc="left")
         axis.set_xlim(left=-0.5)
         axis.set_xlabel("dna-emd (bins)")
         axis.set_yticks([])

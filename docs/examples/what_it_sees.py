@@ -47,11 +47,11 @@ def upside_down(picture: Picture) -> Picture:
 
 
 def changes(strengths: Sequence[int]) -> dict[str, Change]:
-    found: dict[str, Change] = {"none (false alarms)": np.asarray}
+    by_name: dict[str, Change] = {"none (false alarms)": np.asarray}
     for name, degrade in DEGRADATIONS.items():
         unit, of = AMOUNTS[name]
-        found |= {f"{name}, {unit.format(f'{of(s):g}')}": partial(degrade, strength=s) for s in strengths}
-    return found | {"grey instead of colours": grey, "upside down": upside_down}
+        by_name |= {f"{name}, {unit.format(f'{of(s):g}')}": partial(degrade, strength=s) for s in strengths}
+    return by_name | {"grey instead of colours": grey, "upside down": upside_down}
 
 
 def in_folds(dnas: Sequence[DNA]) -> DNA:
@@ -64,20 +64,20 @@ def found_in(extractor: DNAExtractor, images: int, draws: int, strengths: Sequen
     """In how many draws the test finds each change; each image is measured once for each."""
     photos = photographs(2 * images)
     orders = [np.random.default_rng(seed).permutation(len(photos)) for seed in range(draws)]
-    found, unchanged = {}, list[DNA]()
+    num_found, unchanged = {}, list[DNA]()
     for name, change in changes(strengths).items():
         dnas = [make_dna([change(photo)], extractor, num_bins=BINS) for photo in photos]
         unchanged = unchanged or dnas
         sides = [([unchanged[i] for i in order[:images]], [dnas[i] for i in order[images:]]) for order in orders]
-        found[name] = sum((compare(*map(in_folds, pair)).p_value or 1) <= SIGNIFICANT for pair in sides)
-    return found
+        num_found[name] = sum((compare(*map(in_folds, pair)).p_value or 1) <= SIGNIFICANT for pair in sides)
+    return num_found
 
 
 def table(extractors: Mapping[str, DNAExtractor], images: int, draws: int, strengths: Sequence[int] = STRENGTHS) -> str:
     """A row for each change, a column for each extractor."""
-    found = {name: found_in(extractor, images, draws, strengths) for name, extractor in extractors.items()}
-    rows = [[change, *(f"{of[change]} of {draws}" for of in found.values())] for change in changes(strengths)]
-    lines = [["B is changed by", *found], ["---"] * (1 + len(found)), *rows]
+    num_found = {name: found_in(extractor, images, draws, strengths) for name, extractor in extractors.items()}
+    rows = [[change, *(f"{of[change]} of {draws}" for of in num_found.values())] for change in changes(strengths)]
+    lines = [["B is changed by", *num_found], ["---"] * (1 + len(num_found)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
@@ -96,22 +96,22 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=10)
     parser.add_argument("--strengths", type=int, nargs="+", default=STRENGTHS, help="1 (slight) to 4")
     parser.add_argument("--page", type=Path, help="write the table into this page, instead of printing it")
-    given = parser.parse_args()
-    made = {name: extractor_of(name) for name in given.extractors}
+    arguments = parser.parse_args()
+    made = {name: extractor_of(name) for name in arguments.extractors}
     versions = f"torchmetrics-dna {__version__}, torch {torch.__version__}, timm {timm.__version__}"
-    text = f"""{table(made, given.images, given.draws, given.strengths)}
+    text = f"""{table(made, arguments.images, arguments.draws, arguments.strengths)}
 
-<sub>In how many draws p ≤ {SIGNIFICANT}, of {given.images} images a side, {FOLDS} folds, {BINS} bins.
+<sub>In how many draws p ≤ {SIGNIFICANT}, of {arguments.images} images a side, {FOLDS} folds, {BINS} bins.
 `{shlex.join(["python", "docs/examples/what_it_sees.py", *sys.argv[1:]])}`;
-seeds: 0 to {given.draws - 1} of draws, 0 of random weights; data: photographs of scikit-image; {versions}.</sub>"""
-    if given.page is None:
+seeds: 0 to {arguments.draws - 1} of draws, 0 of random weights; data: photographs of scikit-image; {versions}.</sub>"""
+    if arguments.page is None:
         print(text)
         return
-    page = given.page.read_text(encoding="utf-8")
+    page = arguments.page.read_text(encoding="utf-8")
     page, places = re.subn(f"{BEGIN}.*?{END}", lambda _: f"{BEGIN}\n\n{text}\n\n{END}", page, flags=re.DOTALL)
     if places != 1:
-        raise SystemExit(f"{given.page} has {places} places for a table, expected one: {BEGIN} and {END}")
-    given.page.write_text(page, encoding="utf-8")
+        raise SystemExit(f"{arguments.page} has {places} places for a table, expected one: {BEGIN} and {END}")
+    arguments.page.write_text(page, encoding="utf-8")
 
 
 if __name__ == "__main__":

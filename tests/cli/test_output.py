@@ -18,6 +18,10 @@ from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.files.tables import Table, as_csv
 from torchmetrics_dna.jobs.make_dna import make_dna
 
+# what cells may have of LaTeX
+_COMMANDS = re.compile(
+    r"\\(textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$(-|\\leq|\\pm|\\uparrow|\^2|\\cdot10\^\{-?\d+\})\$"
+)
 TEXTS = st.text(st.characters(codec="utf-8"), max_size=12)
 
 
@@ -97,9 +101,31 @@ def test_no_text_breaks_out_of_its_cell(rows: list[list[str]]) -> None:
     assert all(len(re.findall(r"(?<!\\)(?:\\\\)*\|", line)) == 3 for line in markdown)
     latex = table.latex().splitlines()
     assert len(latex) == 6 + len(rows)
-    plain = [re.sub(r"\\(textbackslash|textasciitilde|textasciicircum)\{\}|\\[&%$#_{}]|\$\\(leq|pm)\$", "", line)
-             for line in latex[4:-2]]  # fmt: skip
+    plain = [_COMMANDS.sub("", line) for line in latex[4:-2]]
     assert all(re.fullmatch(r"[^&%$#_{}~^\\]* & [^&%$#_{}~^\\]* \\\\", line) for line in plain)
+
+
+def test_a_table_as_latex_is_set_as_in_print() -> None:
+    rows = [["kid_1", -1.2e-5, "0.10 ± 0.02", None], ["b", 3.0, "0.20 ± 0.03", 2.5]]
+    table = Table(["set", "kid", "is ↑", "fid"], rows, notes=["100 % of B"], bold={(1, 1)})
+    assert table.latex().splitlines() == [
+        r"\begin{tabular}{lrrr}",
+        r"\toprule",
+        r"set & kid & is $\uparrow$ & fid \\",
+        r"\midrule",
+        r"kid\_1 & $-$1.2$\cdot10^{-5}$ & 0.10 $\pm$ 0.02 & -- \\",
+        r"b & \textbf{3} & 0.20 $\pm$ 0.03 & 2.5 \\",
+        r"\bottomrule",
+        r"\multicolumn{4}{l}{\footnotesize 100 \% of B} \\",
+        r"\end{tabular}",
+    ]
+    assert table.markdown().splitlines()[3:] == [r"| b | **3** | 0.20 ± 0.03 | 2.5 |", "", "100 % of B"]
+    assert "<b>3</b>" in table.html()
+    assert table.html().endswith("</table><p>100 % of B</p>")
+    turned = table.transposed()
+    assert [turned.header, turned.bold] == [["", "kid_1", "b"], {(0, 2)}]
+    assert turned.rows[0] == ("kid", "-1.2e-05", "3")
+    assert turned.without("b").bold == set()
 
 
 @given(st.lists(st.tuples(TEXTS, st.floats(allow_nan=False)), min_size=1, max_size=4))

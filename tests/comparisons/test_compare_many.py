@@ -179,6 +179,65 @@ def test_paired_test_is_the_jackknife() -> None:
     assert paired_p_value(second, first) == paired_p_value(first, second)
 
 
+def test_standard_error_is_the_jackknife_of_the_value() -> None:
+    """In float64 numpy, of the distance itself, where the package's is of squares."""
+    a, b = (make_dna(imgs, EXTRACTOR, num_folds=10, **OPTIONS) for imgs in (REFERENCE, images(30, 30)))
+    result = compare(a, b)["dna-emd"]
+    united = a.known_ranges.union(b.known_ranges)
+    sides = [[fold for fold in dna.folds if fold.num_images] for dna in (a, b)]
+    counts = [[fold.counts_within(united).double().numpy() for fold in folds] for folds in sides]
+
+    def distance(first: np.ndarray, second: np.ndarray) -> float:
+        shares = (side.cumsum(1) / side.sum(1, keepdims=True) for side in (first, second))
+        return float(np.abs(np.subtract(*shares)).sum(1).mean())
+
+    sums = [sum(folds) for folds in counts]
+    value, variance = distance(*sums), 0.0
+    for side, folds in enumerate(sides):
+        times = np.array([sum(fold.num_images for fold in folds) / fold.num_images for fold in folds])
+        left = [distance(*(s - part if i == side else s for i, s in enumerate(sums))) for part in counts[side]]
+        pseudo = times * value - (times - 1) * np.array(left)
+        variance += float(((pseudo - (pseudo / times).sum()) ** 2 / (times - 1)).mean())
+    unit = result.value / value  # bins of A's range, where these are of the union
+    assert result.standard_error == pytest.approx(unit * variance**0.5, rel=0.05)
+    assert compare(a, a)["dna-emd"].standard_error is None
+    assert compare(REFERENCE, images(30, 30), EXTRACTOR, num_folds=None, **OPTIONS)["dna-emd"].standard_error is None
+
+
+def test_bold_is_only_what_the_test_finds(comparisons: Comparisons) -> None:
+    assert comparisons.surely_nearest("dna-emd") == "step_2000"
+    assert comparisons.surely_nearest("dna-fd") == "step_2000"
+    assert comparisons.table.bold == {(1, 2), (1, 3)}
+    assert comparisons.by("dna-fd").verdict.startswith("step_2000 is nearest to the reference (dna-fd ")
+    alike = compare(REFERENCE, {"set 1": images(30, 10), "set 2": images(30, 20)}, EXTRACTOR, **OPTIONS)
+    assert alike.surely_nearest("dna-emd") is None
+    assert (alike.table.bold, list(alike.table.notes)) == (set(), [])
+    metrics = ["dna-emd", "precision"]
+    scored = compare(
+        REFERENCE, {name: SETS[name] for name in ("step_100", "step_2000")}, EXTRACTOR, metrics=metrics, **OPTIONS
+    )
+    assert scored["step_2000"]["precision"].value > scored["step_100"]["precision"].value
+    assert scored.surely_nearest("precision") is None
+    with pytest.raises(KeyError, match="There is no 'fd' in this comparison"):
+        comparisons.by("fd")
+
+
+def test_more_metrics_than_sets_are_rows(comparisons: Comparisons) -> None:
+    sets = {name: SETS[name] for name in ("step_2000", "step_100")}
+    compared = compare(REFERENCE, sets, EXTRACTOR, metrics=["dna-emd", "kid", "precision"], **OPTIONS)
+    table = compared.table
+    assert list(table.header) == ["", *sets]
+    evidence = [f"dna-emd {name}" for name in ("without noise", "interval", "p (Holm)", "p (best nearer)")]
+    assert [row[0] for row in table.rows] == ["images", "dna-emd (bins)", "kid", "precision ↑", *evidence]
+    emd = compared["step_100"]["dna-emd"]
+    value, _, error = str(table.rows[1][2]).partition(" ± ")
+    assert float(value) == pytest.approx(emd.value, abs=float(error))
+    assert float(error) == pytest.approx(emd.standard_error, rel=0.06)  # two digits
+    assert list(table.rows[3][1:]) == [f"{compared[name]['precision'].value:#.3g}" for name in sets]
+    assert (1, 1) in table.bold
+    assert r"\textbf{" in table.latex().splitlines()[5]
+
+
 @pytest.mark.parametrize("freedom", [1.0, 3.3, 19.0, 400.0, float("inf")])
 def test_tails_of_student(freedom: float) -> None:
     for t in (0.0, 0.7, 2.0, 6.0):
@@ -251,7 +310,9 @@ def test_the_command_compares_several(
     assert lines[0].startswith(r"step\_2000 is nearest to ")
     assert lines[4].endswith("| p (Holm) | p (best nearer) |")
     assert lines[5].startswith("| --- | --: |")
-    assert len(lines) == 6 + len(SETS)
+    assert [line for line in lines if "**" in line] == [line for line in lines if line.startswith(r"| step\_2000")]
+    assert len(lines) == 8 + len(SETS)
+    assert lines[-1].startswith("Bold: nearer than each other set (paired test")
     assert run(monkeypatch, "compare", *folders, *FAST, "--format", "json") == 0
     assert json.loads(capsys.readouterr().out)["best"] == "step_2000"
 

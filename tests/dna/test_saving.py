@@ -16,16 +16,17 @@ from all_results import EXTRACTOR, FIXED, RESULTS, A, B
 from mutations import mutated, mutated_json
 from torch import Tensor
 
-from torchmetrics_dna import compare, load_dna, make_dna, report
+from torchmetrics_dna import compare, load_dna, make_dna, rank, report
 from torchmetrics_dna.comparisons import ClassComparisons, Comparison, DistanceMatrix
 from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS
 from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.container import read_container, write_container
 from torchmetrics_dna.reporting import write_report
+from torchmetrics_dna.singles import Ranking
 
 SAVED = (
     "two sets", "two sets by several distances", "a single image", "several sets", "classes", "all with all",
-    "versions",
+    "versions", "a ranking",
 )  # fmt: skip
 
 
@@ -51,7 +52,12 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     loaded = type(result).load(tmp_path / "a.result.npz")
     assert repr(loaded) == repr(result)
     assert loaded.to_dict() == result.to_dict()
-    assert loaded.table == result.table if hasattr(result, "table") else loaded.sentences == result.sentences
+    if name == "versions":
+        assert loaded.sentences == result.sentences
+    elif name == "a ranking":
+        assert (loaded.table(), loaded.notices) == (result.table(), result.notices)
+    else:
+        assert loaded.table == result.table
     expected, actual = tensors_of(result), tensors_of(loaded)
     assert len(expected) >= 1
     assert actual.keys() == expected.keys()
@@ -62,6 +68,25 @@ def test_a_file_gives_back_the_result(name: str, tmp_path: Path) -> None:
     assert (tmp_path / "b.result.npz").read_bytes() == (tmp_path / "a.result.npz").read_bytes()
     frame = pytest.importorskip("pandas").DataFrame(result.rows())
     assert loaded.to_dataframe().equals(frame)
+
+
+def test_a_loaded_ranking_has_no_images(tmp_path: Path) -> None:
+    result = rank(A, B, EXTRACTOR, nearest=B)
+    result.save(tmp_path / "a.result.npz")
+    loaded = Ranking.load(tmp_path / "a.result.npz")
+    assert loaded.rows() == result.rows()
+    assert loaded.nearest is not None
+    assert torch.equal(loaded.nearest.copies, result.nearest.copies)
+    assert torch.equal(loaded.shares, result.shares)
+    assert all(getattr(loaded, name) is None for name in Ranking.UNSAVED)
+    relevant = [i % 3 == 0 for i in range(len(A))]
+    for ours, theirs in zip(loaded.precision_recall(relevant), result.precision_recall(relevant), strict=True):
+        assert torch.equal(torch.as_tensor(ours), torch.as_tensor(theirs))
+    with pytest.raises(ValueError, match="Expected one entry for each of 12 images, but got 3"):
+        loaded.precision_recall(relevant[:3])
+    for show in (loaded.plot, lambda: loaded.maps([0])):
+        with pytest.raises(ValueError, match="was loaded has no images to show; rank them again"):
+            show()
 
 
 def test_a_set_with_itself_stays_one_set(tmp_path: Path) -> None:

@@ -39,6 +39,7 @@ KINDS = {
 
 def forget(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the registration of plugins in this process."""
+    Image.init()  # which registers all other formats once a process, and must not do so in what is undone
     monkeypatch.setattr(
         Image, "OPEN", {name: opener for name, opener in Image.OPEN.items() if name not in ("HEIF", "JXL")}
     )

@@ -42,9 +42,10 @@ assert not of_group & threads()
 """
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux, to see the threads of a process")
-@pytest.mark.parametrize("module", ["metrics", "jobs.processes"])
+@pytest.mark.parametrize(
+    "module", [pytest.param("metrics", marks=pytest.mark.slow), pytest.param("jobs.processes", marks=pytest.mark.outer)]
+)
 def test_no_thread_outlives_its_group(module: str) -> None:
     """A thread that outlives its group aborts the process when it exits, now and then."""
     code = GROUP.format(module=module)

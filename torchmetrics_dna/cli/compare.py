@@ -58,6 +58,9 @@ def compare(
     fail_if_different: Annotated[
         bool, o.output_option("Exit with code 1 if the test finds a difference.", "--fail-if-different")
     ] = False,
+    cite: Annotated[
+        bool, o.output_option("Add how the numbers were computed, in sentences for a methods section.", "--cite")
+    ] = False,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
@@ -92,7 +95,7 @@ def compare(
         compared = _compare(a, [b, *(more or ())], by, distributed=PROCESSES > 1, **with_progress(options, report))
     from torchmetrics_dna.cli.comparing import output_of
 
-    write(output_of(compared), form, output)
+    write(output_of(compared, cite), form, output)
     _comment(compared, curve)
     if not more and by is None and form is Format.TEXT:
         _say_what_next(compared, a, b)

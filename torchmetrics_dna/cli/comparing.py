@@ -18,16 +18,17 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparisons import Comparisons
 
 
-def output_of(compared: Comparison | Comparisons | ClassComparisons) -> Printout:
-    """Return what the command writes of a result of :func:`compare`."""
+def output_of(compared: Comparison | Comparisons | ClassComparisons, cite: bool = False) -> Printout:
+    """Return what the command writes of a result of :func:`compare`, with a citation if so asked."""
     from torchmetrics_dna.comparisons.comparison import Comparison
 
+    citation = compared.cite() if cite else ""
     if isinstance(compared, Comparison):
-        return _of_two(compared)
-    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table])
+        return _of_two(compared, citation)
+    return Printout(compared.to_dict, compared.rows, [compared.verdict], [compared.table], citation=citation)
 
 
-def _of_two(result: Comparison) -> Printout:
+def _of_two(result: Comparison, citation: str) -> Printout:
     from torchmetrics_dna.reporting.tables import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
@@ -35,7 +36,7 @@ def _of_two(result: Comparison) -> Printout:
     tables += [neurons_table(result)] if result.of_grain("neuron") else []
     tables = [] if result.same_images else tables
     text = [*sentences, *[""][: len(sentences)], _summary(result), *terminal_tables(tables)]
-    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text)
+    return Printout(result.to_dict, result.rows, sentences, [result.table, *tables], text, citation=citation)
 
 
 def _summary(result: Comparison) -> RichTable:

@@ -11,14 +11,13 @@ from typing import TYPE_CHECKING, Any
 import rich.console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
+from rich.text import Text
 from typing_extensions import override
 
 from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from rich.text import Text
+    from collections.abc import Collection, Iterable, Iterator, Sequence
 
     from torchmetrics_dna.files.tables import Cell
     from torchmetrics_dna.images.reading import Progress as Report
@@ -140,7 +139,13 @@ def check_figure(path: Path) -> None:
     check_output(path, *_FIGURES)
 
 
-def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: str, compact: bool = False) -> Table:
+def rich_table(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[Cell]],
+    title: str,
+    compact: bool = False,
+    bold: Collection[tuple[int, int]] = (),
+) -> Table:
     """Make a table of words (str), counts (int) and figures (float, None for a dash, or words for some)."""
     style: dict[str, Any] = {"box": None, "padding": (0, 1, 0, 0)} if compact else {}
     result = Table(*columns, title=title, title_justify="left", **style)
@@ -153,8 +158,8 @@ def rich_table(columns: Sequence[str], rows: Sequence[Sequence[Cell]], title: st
         else:
             column.justify = "right" if isinstance(values[0], int) else "left"
             cells.append([f"{value:,}" if isinstance(value, int) else str(value) for value in values])
-    for row in zip(*cells, strict=True):
-        result.add_row(*row)
+    for i, row in enumerate(zip(*cells, strict=True)):
+        result.add_row(*(Text(visible(text), "bold") if (i, j) in bold else text for j, text in enumerate(row)))
     return _uncut(result)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.dna.distance import Distance
 
 
@@ -69,6 +70,10 @@ class ClassComparisons(ManyComparisons):
         figure = number(self[different[0]][self.distance].overall.debiased_shown)
         most = f"{different[0]} most ({self.distance} {figure})"
         return f"Of {count} classes, {differ} (q ≤ {SIGNIFICANT:g}), {most}."
+
+    @property
+    def _citation(self) -> Citation:
+        return replace(self.total._citation, manner=f"all together and in each of {len(self)} classes")
 
     @property
     def table(self) -> Table:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna import HistogramDNA
+from torchmetrics_dna.dna.citation import Citation
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
 from torchmetrics_dna.dna.explanation import (
     Explanation,
@@ -190,6 +191,14 @@ class Comparison(Results["Result"]):
     def scalars(self, prefix: str = "dna/") -> dict[str, float]:
         """Return all figures for a logger, such as ``dna/dna_emd`` and ``dna/block_0/dna_emd_debiased``."""
         return flat_figures(prefix, self._figures(None), self.layers)
+
+    @property
+    def _citation(self) -> Citation:
+        (a, b), counts = self.names, self.num_images
+        bins = f"{self.num_bins:,} bins" if self.num_bins else ""
+        ranges = f" in ranges {self.ranges}" if self.ranges else ""
+        manner = "as pairs" if self.paired else ""
+        return Citation((a, counts["a"]), {b: counts["b"]}, list(self.values()), bins + ranges, manner)
 
     def _figures(self, layer: str | None) -> dict[str, float | None]:
         """Return distances of a layer, or over all, by key: plain, debiased and p-values; None if not measured."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.comparisons.many import ManyComparisons
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
-from torchmetrics_dna.files.visible import number, p_figure, p_in_words
+from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
 from torchmetrics_dna.plots import plot_curve
 
@@ -20,7 +20,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparison import Comparison
+    from torchmetrics_dna.dna.citation import Citation
+    from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.files.tables import Cell
+
+_SQUARED = "act.²"
+_UNIT = f"{_SQUARED}: squared activations."
+_ERRORS = "±: jackknife standard error over folds, or else deviation over splits or subsets."
+_BOLD = f"Bold: nearer than each other set (paired test, p ≤ {SIGNIFICANT}, Holm-corrected)."
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -114,22 +121,77 @@ class Comparisons(ManyComparisons):
         )
 
     @property
+    def _citation(self) -> Citation:
+        first = next(iter(self.values()))
+        sets = {name: comparison.num_images["b"] for name, comparison in self.items()}
+        results = {name: result for comparison in self.values() for name, result in comparison.items()}
+        reference = self.reference, first.num_images["a"]
+        return replace(first._citation, reference=reference, sets=sets, results=list(results.values()))
+
+    def by(self, distance: str) -> Comparisons:
+        """Return the same comparisons by one distance, which then gives order, tests and verdict.
+
+        Raises:
+            KeyError: If a comparison does not have it.
+
+        """
+        results = {name: comparison[distance] for name, comparison in self.items()}
+        by_one = {name: replace(self[name], results={one.distance.name: one}) for name, one in results.items()}
+        return Comparisons(self.reference, by_one)
+
+    def surely_nearest(self, distance: str) -> str | None:
+        """Return the set that is nearer than each other by the paired test of one distance; None if none is."""
+        results = [comparison.results.get(distance) for comparison in self.values()]
+        if any(result is None or result.distance.higher_is_better for result in results):
+            return None
+        compared = self.by(distance)
+        p_values = [p for name, p in compared.p_values.items() if name != compared.best]
+        return compared.best if p_values and all(p is not None and p <= SIGNIFICANT for p in p_values) else None
+
+    @property
     def table(self) -> Table:
-        """The sets, with a mark on the best."""
-        key = self._distances[self.distance].key
-        names = {record.key: name for name, record in self._distances.items()}
-        records = self.rows()
-        has_folds = any(record[f"{key}_debiased"] is not None for record in records)
-        has_test = any(record["p_value"] is not None for record in records)
-        header = ["set", "images", *names.values(), *["without noise", "interval"] * has_folds]
-        header += ["p (Holm)", "p (best nearer)"] * has_test
-        rows: list[list[Cell]] = []
-        for record in records:
-            figure = self[record["set"]][self.distance].overall
-            row = [f"{record['set']}{' (best)' if record['best'] else ''}", record["num_images"]]
-            row += [record[name] for name in names] + [figure.debiased_shown, figure.ends] * has_folds
-            rows.append(row + [p_figure(record["p_holm"]), p_figure(record["p_best_is_nearer"])] * has_test)
-        return Table(header, rows, f"{len(rows)} sets against {self.reference}")
+        """The sets, a row each; of more metrics than sets a column each, with units and standard errors."""
+        by_metric = len(self._distances) > len(self)
+        headers = {name: _header(record) if by_metric else name for name, record in self._distances.items()}
+        columns: dict[str, Sequence[Cell]] = {
+            "set": list(self),
+            "images": [comparison.num_images["b"] for comparison in self.values()],
+            **{header: self._cells(name, with_errors=by_metric) for name, header in headers.items()},
+            **self._evidence(f"{self.distance} " * by_metric),
+        }
+        nearest = {headers[name]: self.surely_nearest(name) for name in headers}
+        bold = {(list(self).index(name), list(columns).index(at)) for at, name in nearest.items() if name is not None}
+        errors = any("±" in str(cell) for cells in columns.values() for cell in cells)
+        squared = any(_SQUARED in header for header in columns)
+        notes = [line for line, applies in ((_UNIT, squared), (_ERRORS, errors), (_BOLD, bold)) if applies]
+        rows = list(zip(*columns.values(), strict=True))
+        table = Table(list(columns), rows, f"{len(self)} sets against {self.reference}", notes, bold)
+        return table.transposed() if by_metric else table
+
+    def _cells(self, distance: str, *, with_errors: bool) -> list[Cell]:
+        """Return the value of each set, None if it was not measured; sets that share images have no standard error."""
+        cells: list[Cell] = []
+        for comparison in self.values():
+            result = comparison.results.get(distance)
+            if result is None:
+                cells.append(None)
+            elif not with_errors or (comparison.shares_images and not comparison.paired):
+                cells.append(result.value)
+            else:
+                cells.append(with_error(result.value, result.standard_error or result.spread))
+        return cells
+
+    def _evidence(self, prefix: str) -> dict[str, Sequence[Cell]]:
+        """Return the columns on noise and tests of the distance that orders the sets."""
+        columns: dict[str, Sequence[Cell]] = {}
+        figures = [comparison[self.distance].overall for comparison in self.values()]
+        if any(figure.interval is not None for figure in figures):
+            columns["without noise"] = [figure.debiased_shown for figure in figures]
+            columns["interval"] = [figure.ends for figure in figures]
+        if any(figure.p_value is not None for figure in figures):
+            columns["p (Holm)"] = list(map(p_figure, self.p_holm.values()))
+            columns["p (best nearer)"] = list(map(p_figure, self.p_values.values()))
+        return {f"{prefix}{name}": cells for name, cells in columns.items()}
 
     def plot(self) -> Any:
         """Plot the distances of the sets, see :func:`~torchmetrics_dna.plots.plot_curve`."""
@@ -191,6 +253,12 @@ class Comparisons(ManyComparisons):
 
     def __repr__(self) -> str:
         return f"Comparisons({len(self)} sets with {self.reference}, best {self.best})"
+
+
+def _header(distance: Distance) -> str:
+    """Return the name of a distance with its unit, or of a score with an arrow."""
+    label = f"{distance.name} ↑" if distance.higher_is_better else distance.label
+    return label.replace("squared activations", _SQUARED)
 
 
 def _listed(ties: Sequence[str], second: str, p: float) -> str:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from torchmetrics_dna.comparisons.comparisons import by_name
+from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
 from torchmetrics_dna.dna.pairwise import pairwise_of
-from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
-from torchmetrics_dna.files.tables import Table, notebook_html
+from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.pairwise import square
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class DistanceMatrix(Saved):
+class DistanceMatrix(Shown):
     """Distances between several sets, all against all.
 
     Attributes:
@@ -137,9 +137,6 @@ class DistanceMatrix(Saved):
             "order": self.order,
             "linkage": self.linkage.tolist(),
         }
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     def __repr__(self) -> str:
         return f"DistanceMatrix({len(self.names)} sets, {', '.join(self.distances)})"

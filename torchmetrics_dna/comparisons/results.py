@@ -1,8 +1,8 @@
-"""Base of what holds results by name."""
+"""Bases of results that notebooks show, and of what holds results by name."""
 
 from __future__ import annotations
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,15 +10,14 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import notebook_html
 
 if TYPE_CHECKING:
+    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.files.tables import Table
 
 _T = TypeVar("_T")
 
 
-class Results(Saved, Mapping[str, _T]):
-    """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
-
-    results: Mapping[str, _T]
+class Shown(Saved, ABC):
+    """Base of results that have a sentence and a table, which notebooks show."""
 
     @property
     @abstractmethod
@@ -30,6 +29,28 @@ class Results(Saved, Mapping[str, _T]):
     def table(self) -> Table:
         """The result as a table."""
 
+    def _repr_html_(self) -> str:
+        return notebook_html(self.verdict, self.table)
+
+
+class Results(Shown, Mapping[str, _T]):
+    """A mapping of ``results``, compared and hashed by identity: equal mappings would be compared by their tensors."""
+
+    results: Mapping[str, _T]
+
+    @property
+    @abstractmethod
+    def _citation(self) -> Citation:
+        """What was compared, and how."""
+
+    def cite(self) -> str:
+        """Say in sentences, for a methods section, how the numbers were computed.
+
+        They name sets and numbers of images; networks, digests of their weights, layers and preparation of images;
+        intervals and tests; and the versions of the packages that computed the result, also if it was loaded.
+        """
+        return str(self._citation)
+
     def __getitem__(self, name: str) -> _T:
         return self.results[name]
 
@@ -38,8 +59,5 @@ class Results(Saved, Mapping[str, _T]):
 
     def __len__(self) -> int:
         return len(self.results)
-
-    def _repr_html_(self) -> str:
-        return notebook_html(self.verdict, self.table)
 
     __eq__, __hash__ = object.__eq__, object.__hash__

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.comparisons.comparisons import Comparisons
+    from torchmetrics_dna.dna.citation import Citation
     from torchmetrics_dna.files.tables import Cell
 
 
@@ -106,6 +107,10 @@ class Seeds(Results["Sequence[str]"]):
             else f"but nearer than {second} by no more than seeds differ"
         )
         return f"{nearest} is nearest to {self.comparisons.reference} ({figures}), {further} ({p_in_words(p)})."
+
+    @property
+    def _citation(self) -> Citation:
+        return self.comparisons._citation
 
     @property
     def table(self) -> Table:

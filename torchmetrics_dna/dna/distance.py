@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
+from importlib.metadata import version
+from math import isnan
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import torch
@@ -17,9 +19,10 @@ from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
 from torchmetrics_dna.neurons import Neurons
+from torchmetrics_dna.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from torchmetrics_dna.dna.evidence import Evidence, Interval
     from torchmetrics_dna.dna.unions import Unions
@@ -62,6 +65,36 @@ def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
         f"{num_folds} folds of pairs can't give a p-value below {least_p_value:.2g}, so no difference can be shown;"
         " give at least 6 pairs"
     )
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Network and software that a result was computed with.
+
+    Attributes:
+        extractor: Name of the extractor.
+        weights_digest: Digest of its weights; None if unknown.
+        preparation: Image preprocessing; None or incomplete where unknown.
+        versions: Version of each package, this one first.
+
+    """
+
+    extractor: str
+    weights_digest: str | None
+    preparation: Mapping[str, Any] | None
+    versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, a: Any, b: Any) -> Origin:
+        """Return the origin of two DNAs, or of features."""
+        known = [(side.weights_digest, side.preparation) for side in (a, b)]
+        digest, preparation = (next(filter(None, values), None) for values in zip(*known, strict=True))
+        return cls(a.extractor, digest, preparation, _versions())
+
+
+@cache
+def _versions() -> dict[str, str]:
+    return {"torchmetrics-dna": __version__} | {name: version(name) for name in ("torch", "numpy", "pillow")}
 
 
 @dataclass(frozen=True)
@@ -162,7 +195,7 @@ class Distance:
             check_comparable(a, b)
             check_enough(a, b, self.name, self.least)
             values, neurons = self.between(a, b), a.neurons
-        result = Result(self, values, neurons, weights, spread=spread)
+        result = Result(self, values, neurons, weights, spread=spread, origin=Origin.of(a, b))
         if not with_evidence or self.unions is None:
             return result
         if unions is None and self.kinds and not self.by_image:
@@ -223,6 +256,7 @@ class Result:
         evidence: Debiased distances, intervals and a test; None without folds of images.
         spread: Standard deviation over subsets of images; 0 for a single subset, None if it is not a mean over subsets.
         limits: One line for each part of the evidence that is missing, with the reason.
+        origin: Network and software that it was computed with.
 
     """
 
@@ -233,6 +267,7 @@ class Result:
     evidence: Evidence | None = None
     spread: float | None = None
     limits: tuple[str, ...] = ()
+    origin: Origin | None = None
 
     @cached_property
     def weighted(self) -> Tensor:
@@ -291,6 +326,14 @@ class Result:
     def interval(self) -> Interval | None:
         """Confidence interval around the debiased distance."""
         return self.overall.interval
+
+    @property
+    def standard_error(self) -> float | None:
+        """Standard error of the value over draws of images, by the jackknife; None without an interval, and at 0."""
+        if self.evidence is None or self.interval is None or not self.value:
+            return None
+        variance, power = self.evidence.jackknife.variance, self.evidence.power
+        return None if isnan(variance) else variance**0.5 / (power * abs(self.value) ** (power - 1))
 
     @property
     def p_value(self) -> float | None:

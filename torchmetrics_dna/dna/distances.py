@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distance import Distance, Kind, Protocol
 from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
 from torchmetrics_dna.dna.pairwise import pairwise_emd
 from torchmetrics_dna.dna.unions import cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.functional.inception_score import SPLITS, inception_score
 from torchmetrics_dna.functional.kernel import kernel_distance
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna.base import DNA
     from torchmetrics_dna.dna.features import Features
+    from torchmetrics_dna.images import Crop
 
 
 def _of_dnas(a: DNA, b: DNA) -> Any:
@@ -160,6 +163,45 @@ def named_in(records: Mapping[str, Distance], name: str) -> Distance | None:
     return next(
         (record for record in records.values() if plain in (plain_name(record.name), plain_name(record.key))), None
     )
+
+
+def networks_of(
+    records: Sequence[Distance], network: Network, with_others: bool = False
+) -> list[tuple[Network, list[Distance]]]:
+    """Return the network of each publication, with the layers that are needed, and its metrics.
+
+    Args:
+        records: Published metrics.
+        network: Weights and device.
+        with_others: Whether there are metrics of another network beside them.
+
+    Raises:
+        ValueError: If one file has the weights for several networks.
+
+    """
+    by_network: dict[tuple[str, Crop], list[Distance]] = {}
+    for record in records:
+        assert record.protocol is not None
+        by_network.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
+    weights_path = network.weights_path
+    if len(by_network) + with_others > 1 and weights_path is not None and not Path(weights_path).is_dir():
+        raise ValueError(
+            f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
+            f" {str(weights_path)!r}"
+        )
+    return [
+        (
+            Network(
+                feature,
+                weights_path,
+                crop=None if crop == "none" else crop,
+                layers=list(dict.fromkeys(record.layer for record in of_network if record.layer)),
+                device=network.device,
+            ),
+            of_network,
+        )
+        for (feature, crop), of_network in by_network.items()
+    ]
 
 
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import csv
 import io
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.files.visible import number, visible
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     Cell = str | int | float | None
 
-_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?")
+_NUMBER = re.compile(r"(≤ )?-?[\d.,]*(e[+-]\d+)? ?%?( (±|to) -?[\d.,]+(e[+-]\d+)?)?")
 _LATEX = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "≤": r"$\leq$",
     "±": r"$\pm$",
+    "↑": r"$\uparrow$",
+    "²": "$^2$",
     **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }
 
@@ -35,17 +37,32 @@ class Table:
         header: Names of the columns.
         rows: Cells: words (str), counts (int), or figures (float, None for a dash).
         title: Line above the table.
+        notes: Lines below it.
+        bold: Row and column of each cell in bold.
 
     """
 
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     title: str = ""
+    notes: Sequence[str] = ()
+    bold: Collection[tuple[int, int]] = ()
 
     def without(self, column: str) -> Table:
         """Return the table without a column, if it has it."""
         columns = [i for i, name in enumerate(self.header) if name != column]
-        return Table([self.header[i] for i in columns], [[row[i] for i in columns] for row in self.rows], self.title)
+        return replace(
+            self,
+            header=[self.header[i] for i in columns],
+            rows=[[row[i] for i in columns] for row in self.rows],
+            bold={(row, columns.index(i)) for row, i in self.bold if i in columns},
+        )
+
+    def transposed(self) -> Table:
+        """Return the table with its columns as rows; cells of the first column become the header."""
+        header, *rows = zip(*self._lines(), strict=True)
+        bold = {(column - 1, row + 1) for row, column in self.bold}
+        return replace(self, header=["", *header[1:]], rows=rows, bold=bold)
 
     def markdown(self) -> str:
         r"""Render as Markdown, numbers to the right.
@@ -57,9 +74,10 @@ class Table:
             | real\_2 | 0.1235 |
 
         """
-        header, *rows = ([escaped_markdown(text) for text in line] for line in self._lines())
+        header, *rows = self._marked(escaped_markdown, "**{}**")
         marks = ["--:" if are_numbers else "---" for are_numbers in self._are_numbers()]
-        return "\n".join(f"| {' | '.join(line)} |" for line in (header, marks, *rows))
+        lines = [f"| {' | '.join(line)} |" for line in (header, marks, *rows)]
+        return "\n".join([*lines, *(f"\n{escaped_markdown(note)}" for note in self.notes)])
 
     def latex(self) -> str:
         r"""Render as a LaTeX ``tabular`` of the package booktabs.
@@ -75,10 +93,11 @@ class Table:
             \end{tabular}
 
         """
-        header, *rows = (" & ".join(map(_escaped_latex, line)) + r" \\" for line in self._lines())
+        header, *rows = (" & ".join(line) + r" \\" for line in self._marked(_latex, r"\textbf{{{}}}"))
         alignment = "".join("r" if are_numbers else "l" for are_numbers in self._are_numbers())
         begin, end = rf"\begin{{tabular}}{{{alignment}}}", r"\end{tabular}"
-        return "\n".join([begin, r"\toprule", header, r"\midrule", *rows, r"\bottomrule", end])
+        notes = [rf"\multicolumn{{{len(alignment)}}}{{l}}{{\footnotesize {_latex(note)}}} \\" for note in self.notes]
+        return "\n".join([begin, r"\toprule", header, r"\midrule", *rows, r"\bottomrule", *notes, end])
 
     def html(self) -> str:
         """Render as an html table with its title as the caption, numbers to the right; all text is escaped.
@@ -94,16 +113,24 @@ class Table:
 
         def row(line: list[str], tag: str) -> str:
             cells = zip(line, sides, strict=True)
-            return "".join(f'<{tag} style="text-align: {side}">{escape(visible(cell))}</{tag}>' for cell, side in cells)
+            return "".join(f'<{tag} style="text-align: {side}">{cell}</{tag}>' for cell, side in cells)
 
-        header, *rows = self._lines()
+        header, *rows = self._marked(lambda text: escape(visible(text)), "<b>{}</b>")
         caption = f"<caption>{escape(visible(self.title))}</caption>" if self.title else ""
         body = "\n".join(f"<tr>{row(line, 'td')}</tr>" for line in rows)
-        return f"<table>{caption}<thead><tr>{row(header, 'th')}</tr></thead><tbody>\n{body}\n</tbody></table>"
+        notes = "".join(f"<p>{escape(visible(note))}</p>" for note in self.notes)
+        return f"<table>{caption}<thead><tr>{row(header, 'th')}</tr></thead><tbody>\n{body}\n</tbody></table>{notes}"
 
     def _lines(self) -> list[list[str]]:
         """Return the cells of the header and of all rows as texts."""
         return [[*self.header], *([_text(cell) for cell in row] for row in self.rows)]
+
+    def _marked(self, escaped: Callable[[str], str], mark: str) -> list[list[str]]:
+        """Return the header and all rows with cells escaped, and those in bold put into ``mark``."""
+        header, *rows = ([escaped(text) for text in line] for line in self._lines())
+        for row, column in self.bold:
+            rows[row][column] = mark.format(rows[row][column])
+        return [header, *rows]
 
     def _are_numbers(self) -> list[bool]:
         """Return whether all cells of each column are numbers, dashes or p-values such as "≤ 0.001"."""
@@ -145,8 +172,26 @@ def escaped_markdown(text: str) -> str:
     return shown
 
 
-def _escaped_latex(text: str) -> str:
+def escaped_latex(text: str) -> str:
+    """Escape text from outside, so that no command in it takes effect."""
     return "".join(_LATEX.get(sign, sign) for sign in visible(text))
+
+
+def _latex(text: str) -> str:
+    r"""Escape the text of a cell; numbers get a minus and powers of ten, and a dash alone is longer.
+
+    Example:
+        >>> print(_latex("-1.2e-05 ± 3e-06"), _latex("a-b_1"), _latex("-"))
+        $-$1.2$\cdot10^{-5}$ $\pm$ 3$\cdot10^{-6}$ a-b\_1 --
+
+    """
+    escaped = escaped_latex(text)
+    if text == "-":
+        return "--"
+    if not text or not _NUMBER.fullmatch(text):
+        return escaped
+    powers = re.sub(r"e([+-])0*(\d+)", lambda m: rf"$\cdot10^{{{m[1].strip('+')}{m[2]}}}$", escaped)
+    return re.sub(r"(^| )-(?=\d)", r"\1$-$", powers)
 
 
 def _text(cell: Cell) -> str:

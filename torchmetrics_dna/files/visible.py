@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from math import floor, log10
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def three_digits(value: float) -> str:
 
     """
     return f"{value:#.3g}".removesuffix(".") if not abs(value) >= 999.5 else f"{value:,.0f}"
+
+
+def with_error(value: float, error: float | None) -> str:
+    """Format a value and its error, with two digits of the error; without one, with three digits of the value.
+
+    Example:
+        >>> with_error(34.567, 0.123), with_error(1234.5, 678.9), with_error(0.5, None)
+        ('34.57 ± 0.12', '1,234 ± 679', '0.500')
+
+    """
+    if not error:
+        return three_digits(value)
+    decimals = max(0, 1 - floor(log10(error)))
+    return f"{value:,.{decimals}f} ± {error:,.{decimals}f}"
 
 
 def percent(share: float) -> str:

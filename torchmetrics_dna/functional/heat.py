@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from torchmetrics_dna.images.boxes import cells_of
+from torchmetrics_dna.images.cells import cells_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

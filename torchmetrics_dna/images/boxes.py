@@ -1,55 +1,18 @@
-"""Locate positions of a layer in an image: cells and windows, in fractions of width and height."""
+"""Windows of an image around the cell of a position, in fractions of width and height."""
 
 from __future__ import annotations
 
-from math import prod, sqrt
 from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor
-
+from torchmetrics_dna.images.cells import WHOLE
 from torchmetrics_dna.images.resize import central_square
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
+    from torchmetrics_dna.images.cells import Box
     from torchmetrics_dna.images.resize import Crop
 
-Box = tuple[float, float, float, float]
-
-WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
-_MOST_PREFIXES = 8  # tokens before those of the patches: a class token and registers
 _CELLS = 3  # side of a window in cells: receptive fields exceed a cell
 _SHARE = 1 / 4  # minimum side of a window, in shorter sides of the image, to be recognizable
-
-
-def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
-    """Return the cell of the input that each position of a layer corresponds to.
-
-    A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
-    that leaves 0 to 8 tokens; these come first (class token, registers) and correspond to the whole image. So does a
-    position of any other layout.
-
-    Args:
-        positions: Shape of a layer's positions; ``()`` for a layer without any.
-        size: Height and width of the network's input; by default a square.
-
-    Returns:
-        Left, top, right and bottom in fractions, float32, ``(number of positions, 4)``; one row if there are none.
-
-    Example:
-        >>> cells_of((1, 2)).tolist()
-        [[0.0, 0.0, 0.5, 1.0], [0.5, 0.0, 1.0, 1.0]]
-        >>> cells_of((5,))[:2].tolist()  # a class token, then 2 x 2 patches
-        [[0.0, 0.0, 1.0, 1.0], [0.0, 0.0, 0.5, 0.5]]
-
-    """
-    if len(positions) == 2:
-        return _grid(positions[0], positions[1])
-    if len(positions) == 1 and (grid := _patches(positions[0], size or (1, 1))):
-        patches = _grid(*grid)
-        return torch.cat([torch.tensor([WHOLE]).expand(positions[0] - len(patches), 4), patches])
-    return torch.tensor([WHOLE]).repeat(prod(positions), 1)
 
 
 def window(cell: Box, height: int, width: int, crop: Crop = "none") -> Box:
@@ -93,19 +56,3 @@ def _span(middle: float, side: float, length: int) -> tuple[float, float]:
     side = min(side, length)
     begin = min(max(middle - side / 2, 0), length - side)
     return begin, begin + side
-
-
-def _patches(tokens: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """Return rows and columns of the largest grid of square patches that leaves few enough tokens."""
-    height, width = size
-    for patches in range(tokens, max(tokens - _MOST_PREFIXES - 1, 0), -1):
-        rows = round(sqrt(patches * height / width))
-        if rows and patches % rows == 0 and rows * width == patches // rows * height:
-            return rows, patches // rows
-    return None
-
-
-def _grid(rows: int, columns: int) -> Tensor:
-    left, top = torch.arange(columns).repeat(rows), torch.arange(rows).repeat_interleave(columns)
-    edges = torch.stack([left, top, left + 1, top + 1], 1)
-    return edges / torch.tensor([columns, rows, columns, rows])

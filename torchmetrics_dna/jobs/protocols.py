@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distances import distance_named, protocol_named
+from torchmetrics_dna.dna.distances import distance_named, networks_of, protocol_named
 from torchmetrics_dna.extractors.network import Network
 
 if TYPE_CHECKING:
@@ -49,26 +48,15 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
         return [arguments]
     others = [name for name, record in published.items() if record is None]
     _check(arguments, network, records, others)
-    by_protocol: dict[tuple[str, str], list[Distance]] = {}
-    for record in records:
-        assert record.protocol is not None
-        by_protocol.setdefault((record.protocol.feature, record.protocol.crop), []).append(record)
-    if len(by_protocol) + bool(others) > 1:
-        _check_several(network, sides)
-    split = [replace(arguments, feature=replace(network, weights_path=None), metrics=others)] if others else []
-    of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
-    shared = replace(arguments, **of_neurons)
-    for (name, crop), of_network in by_protocol.items():
-        layers = list(dict.fromkeys(record.layer for record in of_network if record.layer))
-        own = Network(
-            name,
-            network.weights_path,
-            crop=None if crop == "none" else "center",
-            layers=layers,
-            device=network.device,
+    split = networks_of(records, network, bool(others))
+    if len(split) + bool(others) > 1 and any(isinstance(side, Iterator) for side in sides):
+        raise ValueError(
+            "Metrics of several networks read images several times, but a side is an iterator; give a list, or a"
+            " function that makes it anew"
         )
-        split.append(replace(shared, feature=own, metrics=of_network))
-    return split
+    of_neurons: dict[str, Any] = dict.fromkeys(_OF_NEURONS)
+    first = [replace(arguments, feature=replace(network, weights_path=None), metrics=others)] if others else []
+    return first + [replace(arguments, feature=own, metrics=of_network, **of_neurons) for own, of_network in split]
 
 
 def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
@@ -97,17 +85,3 @@ def _check(arguments: Arguments, network: Network, records: Sequence[Distance], 
     unused = next((name for name, value in settings.items() if value is not None), None)
     if unused is not None:
         raise ValueError(f"Argument `{unused}` is not for {records[0].name}; leave it out, or add dna-emd to `metrics`")
-
-
-def _check_several(network: Network, sides: Sequence[Any]) -> None:
-    """Raise ValueError if several networks can't read the sides, or one file of weights is given."""
-    if any(isinstance(side, Iterator) for side in sides):
-        raise ValueError(
-            "Metrics of several networks read images several times, but a side is an iterator; give a list, or a"
-            " function that makes it anew"
-        )
-    if network.weights_path is not None and not Path(network.weights_path).is_dir():
-        raise ValueError(
-            f"Argument `weights_path` expected to be a folder with the weights of each network, but got"
-            f" {str(network.weights_path)!r}"
-        )

@@ -7,6 +7,7 @@ from torchmetrics_dna.metrics.frechet import DNAFrechet
 from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
 from torchmetrics_dna.metrics.mind import MIND
 from torchmetrics_dna.metrics.prdc import PRDC
+from torchmetrics_dna.metrics.published import published_metrics
 from torchmetrics_dna.metrics.realism import DNARealism
 
 __all__ = [
@@ -18,4 +19,5 @@ __all__ = [
     "DNAFrechet",
     "DNARealism",
     "LayerFrechetDistance",
+    "published_metrics",
 ]

@@ -56,7 +56,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     """
 
-    distance: ClassVar[Distance]
+    distance: Distance
     reductions: ClassVar[tuple[str, ...]] = ("mean", "layer", "none", "class")
     plot_legend_name: str = "Layer"
     reference: _D | None

@@ -40,6 +40,9 @@ __all__ = [
 ]
 
 
+NO_IMAGES = "A ranking that was loaded has no images to show; rank them again"
+
+
 def plot_demo(demo: DemoLike) -> Any:
     """Plot the demonstration: distances over strength, and an example of each degradation; readable on a phone.
 
@@ -92,7 +95,12 @@ def plot_ranking(ranking: RankingLike, columns: int = 8, maps: bool = False) -> 
     Returns:
         The matplotlib figure.
 
+    Raises:
+        ValueError: If the ranking was loaded.
+
     """
+    if ranking.images is None or ranking.mapper is None:
+        raise ValueError(NO_IMAGES)
     count = len(ranking.scores)
     columns = min(columns, count)
     last = count - columns

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.images.boxes import Box
+    from torchmetrics_dna.images.cells import Box
     from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop
     from torchmetrics_dna.singles.class_shares import Classes
 

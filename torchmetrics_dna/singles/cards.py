@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
-    from torchmetrics_dna.images.boxes import Box
+    from torchmetrics_dna.images.cells import Box
     from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.singles.class_shares import Classes
     from torchmetrics_dna.statistics.rows import ImageRows

@@ -9,7 +9,7 @@ import torch
 from typing_extensions import override
 
 from torchmetrics_dna.extractors.classes import LAYER as CLASSIFIED
-from torchmetrics_dna.images.boxes import cells_of
+from torchmetrics_dna.images.cells import cells_of
 from torchmetrics_dna.statistics.rows import ImageRows
 
 if TYPE_CHECKING:

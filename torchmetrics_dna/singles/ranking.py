@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, percent, three_digits
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
@@ -15,7 +16,7 @@ from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.plots import plot_ranking
+from torchmetrics_dna.plots import NO_IMAGES, plot_ranking
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
@@ -44,43 +45,47 @@ _BEYOND = 0.05  # share of the reference's own images beyond which images are co
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Ranking:
+class Ranking(Saved):
     """Ranked images: by outlier and local scores the worst first, by contrasts and distances the best first.
+
+    A file of it has neither images nor DNAs, so these are None in a ranking that was loaded.
 
     Attributes:
         score: ``"outlier"``, ``"local"``, ``"contrast"`` or ``"distance"``, see :func:`rank`.
         names: Names of the images.
         scores: Score of each image, float64; lower is closer to the reference.
         numbers: Index of each image in the source; in a stream, running number among the readable images.
-        images: Source of the ranked images.
-        reference: DNA with which the images were compared.
-        mapper: Scorer whose maps show where images are off.
         unreadable: One line for each image that was left out.
         distances: dna-emd of each image to the reference alone, where scores are contrasts; in bins, float64.
-        contrast: DNA of the contrast, such as the pool of all ranked images; None without one.
         typical: Scores of the reference's own images, each left out of the reference: of all for outlier scores, else
             of up to 200. None for local scores, and if the reference is a DNA or, except for outlier scores, a stream.
         nearest: Nearest neighbours of the images in the index; None without an index.
-        index: Features of the images of the index.
         p_value: P-value of the test that pool and reference differ; None without a test.
+        images: Source of the ranked images.
+        reference: DNA with which the images were compared.
+        contrast: DNA of the contrast, such as the pool of all ranked images; None without one.
+        index: Features of the images of the index.
+        mapper: Scorer whose maps show where images are off.
         reference_images: Images of the reference; None if they have no index, as for a DNA or a stream.
 
     """
+
+    UNSAVED: ClassVar[tuple[str, ...]] = ("images", "reference", "contrast", "index", "mapper", "reference_images")
 
     score: Score
     names: list[str]
     scores: Tensor
     numbers: list[int]
-    images: Images
-    reference: DNA
-    mapper: ImageScorer
     unreadable: list[str]
     distances: Tensor | None = None
-    contrast: DNA | None = None
     typical: Tensor | None = None
     nearest: Nearest | None = None
-    index: Features | None = None
     p_value: float | None = None
+    images: Images | None = None
+    reference: DNA | None = None
+    contrast: DNA | None = None
+    index: Features | None = None
+    mapper: ImageScorer | None = None
     reference_images: ImageSource | None = None
 
     @property
@@ -144,9 +149,11 @@ class Ranking:
             each place adds.
 
         Raises:
-            ValueError: If the ranked images are a stream.
+            ValueError: If the ranked images are a stream, or the ranking was loaded.
 
         """
+        if self.images is None or self.mapper is None:
+            raise ValueError(NO_IMAGES)
         if not isinstance(self.images, ImageSource):
             raise ValueError(
                 f"Maps take images that can be read again, but {self.images.label!r} is a stream; rank a folder or list"
@@ -154,6 +161,10 @@ class Ranking:
         job = Job(self.mapper.extractor, {"heat": Heat(self.mapper)}, Reading(num_workers=0))
         measured = measure(job, self.images.take([self.numbers[place] for place in places]))
         return Heat.maps_of(measured.rows["heat"])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all results in plain types, ready for json."""
+        return {"score": self.score, "question": self.question, "notices": self.notices, "images": self.rows()}
 
     def rows(self, top: int | None = None, worst: int | None = None) -> list[dict[str, Any]]:
         """Return a dict per image in plain types.
@@ -215,6 +226,8 @@ class Ranking:
         from torchmetrics.functional import classification  # slow to import
 
         count = len(self.images) if isinstance(self.images, ImageSource) else len(self.names)
+        if self.images is None:  # images that could not be read may come after the last one that could
+            count = max(len(relevant), max(self.numbers) + 1)
         if len(relevant) != count:
             raise ValueError(f"Expected one entry for each of {count} images, but got {len(relevant)}")
         truth = torch.tensor([int(relevant[number]) for number in self.numbers])

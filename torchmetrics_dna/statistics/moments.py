@@ -23,6 +23,7 @@ from torchmetrics_dna.statistics.nonfinite import read_tail, screened
 
 if TYPE_CHECKING:
     from torchmetrics_dna.binning.layouts import Parts
+    from torchmetrics_dna.extractors import DNAExtractor
 
 
 class MomentStatistic(DNAStatistic[GaussianDNA]):
@@ -52,10 +53,21 @@ class MomentStatistic(DNAStatistic[GaussianDNA]):
 
 
 class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
-    """Sums of spatial means, and of their products within each layer, about a shift set by the first batch."""
+    """Sums of spatial means, and of their products within each layer, about a shift set by the first batch.
+
+    Args:
+        extractor: Extractor of the activations.
+        layer: The only layer to take; by default all.
+
+    """
 
     kind = LayerGaussianDNA.kind
     additive = False
+
+    def __init__(self, extractor: DNAExtractor, layer: str | None = None) -> None:
+        super().__init__(extractor, **({} if layer is None else {"layers of moments": layer}))
+        if layer is not None:
+            self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
 
     @property
     @override
@@ -68,6 +80,7 @@ class CrossMomentStatistic(DNAStatistic[LayerGaussianDNA]):
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        parts = [{layer: part[layer] for layer in self.neurons} for part in parts]
         with screened(self._tail(state), parts, num_images) as accepted:
             add_cross_moments_(self._moments(state), parts, accepted)
 

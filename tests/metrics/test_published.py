@@ -1,0 +1,180 @@
+"""Published metrics in a loop: the values of torch-fidelity and of `compare`, one pass a network, several processes."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from official import inception_of_fid
+from processes import run
+from torch import Tensor
+from torch_fidelity.metric_isc import isc_features_to_metric
+from torch_fidelity.metric_kid import kid_features_to_metric
+from torch_fidelity.metric_prc import prc_features_to_metric
+from torchmetrics import MetricCollection
+
+from torchmetrics_dna import compare
+from torchmetrics_dna.demo import blur, photographs
+from torchmetrics_dna.dna.distance import Protocol
+from torchmetrics_dna.dna.distances import PROTOCOLS
+from torchmetrics_dna.extractors import DNAExtractor
+from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.metrics import published_metrics
+
+NAMES = ["fid", "kid", "is", "sfid", "precision", "recall"]
+PHOTOS = [np.ascontiguousarray(photo[:64, :64]) for photo in photographs(24)]
+SETS = PHOTOS[:12], [blur(photo, strength=3) for photo in PHOTOS[12:]]
+
+
+def batch(images: list[np.ndarray]) -> Tensor:
+    return torch.from_numpy(np.stack(images)).movedim(3, 1)
+
+
+REAL, FAKE = map(batch, SETS)
+
+
+def small(patch: pytest.MonkeyPatch) -> None:
+    """Take published metrics by layers of the packaged network, with and without a crop."""
+    layers = {"inception_fid": {"block_3": "block_1", "spatial": "block_0", "logits": "head"}}
+    for name, record in PROTOCOLS.items():
+        feature, layer, crop = record.protocol
+        protocol = Protocol("efficientnet_lite0", layers.get(feature, {}).get(layer, "block_2"), crop)
+        patch.setitem(PROTOCOLS, name, replace(record, protocol=protocol))
+
+
+def feed(metrics: MetricCollection, real: Tensor = REAL, fake: Tensor = FAKE, size: int = 5) -> MetricCollection:
+    for images, is_real in ((real, True), (fake, False)):
+        for part in images.split(size):
+            metrics.update(part, real=is_real)
+    return metrics
+
+
+def frechet(a: np.ndarray, b: np.ndarray) -> float:
+    """Distance of Gaussians; the trace of the root is the nuclear norm of the product of centred samples."""
+    x, y = ((side - side.mean(0)) / (len(side) - 1) ** 0.5 for side in (a, b))
+    root = np.linalg.svd(x @ y.T, compute_uv=False).sum()
+    return float(np.square(a.mean(0) - b.mean(0)).sum() + np.square(x).sum() + np.square(y).sum() - 2 * root)
+
+
+@pytest.mark.slow
+def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    network = inception_of_fid(tmp_path, PHOTOS[:16])
+    torch.save(network.state_dict(), tmp_path / "inception_fid.pth")
+    with torch.inference_mode():
+        (a, _), (b, logits) = (network(images) for images in (REAL, FAKE))
+    prc = prc_features_to_metric(b, a, prc_neighborhood=3, verbose=False)
+    expected = {
+        "fid": frechet(*(side.double().numpy() for side in (a, b))),
+        "kid": kid_features_to_metric(a.double(), b.double(), kid_subset_size=12, verbose=False)[
+            "kernel_inception_distance_mean"
+        ],
+        "is": isc_features_to_metric(logits)["inception_score_mean"],
+        "precision": prc["precision"],
+        "recall": prc["recall"],
+    }
+    metrics = feed(published_metrics(NAMES, tmp_path))
+    values = metrics.compute()
+    assert list(values) == NAMES
+    assert {name: float(values[name]) for name in expected} == pytest.approx(expected, rel=1e-4)
+    compared = compare(*SETS, Network(weights_path=tmp_path), metrics=NAMES, num_folds=None)
+    assert {name: float(value) for name, value in values.items()} == pytest.approx(
+        {name: result.value for name, result in compared.items()}, rel=1e-6
+    )
+
+
+def test_values_are_those_of_compare_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    names = [*PROTOCOLS, "dna-emd", "fd", "mind", "coverage"]
+    metrics = published_metrics(names)
+    passes: list[int] = []
+    extractors = {id(metric.extractor): metric.extractor for metric in metrics.values(copy_state=False)}
+    assert len(extractors) == 3  # of Inception's and DINOv2's, of CLIP's crop, and of other distances
+    for extractor in extractors.values():
+        extractor.images_at_once = 100
+        extractor.network.register_forward_hook(lambda *_: passes.append(1))
+    for _ in range(2):  # before and after groups are formed
+        feed(metrics.reset() or metrics)
+        assert len(passes) == 3 * 2 * 3
+        passes.clear()
+        values = metrics.compute()
+        expected = compare(*SETS, metrics=names, num_folds=None)
+        assert list(values) == names
+        assert {name: float(value) for name, value in values.items()} == pytest.approx(
+            {name: result.value for name, result in expected.items()}, rel=1e-6
+        )
+        passes.clear()
+    groups = {frozenset(group) for group in metrics.compute_groups.values()}
+    assert frozenset({"kid", "precision", "recall"}) in groups
+    assert [metric.higher_is_better for metric in metrics.values()] == [name in SCORES for name in names]
+
+
+SCORES = ("is", "precision", "recall", "coverage")
+
+
+def test_metrics_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
+    small(monkeypatch)
+    names = ["fid", "kid", "is", "precision"]
+    metrics = published_metrics(names, reset_real_features=False, normalize=True)
+    batch_value = metrics(FAKE[:2].float() / 255, real=False)
+    assert all(value.isnan() for value in batch_value.values())
+    metrics.reset()
+    feed(metrics, REAL.float() / 255, FAKE.float() / 255)
+    values = metrics.compute()
+    whole = feed(published_metrics(names)).compute()
+    assert {name: float(value) for name, value in values.items()} == pytest.approx(
+        {name: float(value) for name, value in whole.items()}, rel=1e-3
+    )
+    for duplicate in (pickle.loads(pickle.dumps(metrics)), copy.deepcopy(metrics)):
+        assert duplicate.compute() == values
+    metrics.reset()  # keeps the real side
+    metrics.update(FAKE.float() / 255, real=False)
+    assert metrics.compute() == pytest.approx(values, rel=1e-9)
+
+
+def of_processes(rank: int, world: int) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        small(patch)
+        names = ["fid", "kid", "is", "sfid", "precision", "cmmd", "dna-emd"]
+        alone = feed(published_metrics(names, sync_on_compute=False)).compute()
+        shared = feed(published_metrics(names), REAL[rank::world], FAKE[rank::world]).compute()
+        assert {name: float(value) for name, value in shared.items()} == pytest.approx(
+            {name: float(value) for name, value in alone.items()}, rel=1e-5
+        )
+
+
+@pytest.mark.slow
+def test_two_processes_give_the_values_of_one() -> None:
+    run(2, of_processes)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((["fid", "nonsense"],), "`metrics` expected to be of fid, kid, .*, dna-emd.*but got 'nonsense'"),
+        (([],), "but got none"),
+        ((["fid", "cmmd"], "x.pth"), "a folder with the weights of each network, but got 'x.pth'"),
+    ],
+)
+def test_wrong_arguments(arguments: tuple[object, ...], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        published_metrics(*arguments)
+
+
+def test_a_layer_alone_has_the_moments_of_all() -> None:
+    from torchmetrics_dna.statistics import CrossMomentStatistic
+
+    extractor = DNAExtractor(layers=["block_0", "block_1"])
+    parts, dnas = extractor.in_parts(REAL), []
+    for layer in ("block_1", None):
+        statistic = CrossMomentStatistic(extractor, layer)
+        state = statistic.empty("cpu")
+        statistic.add_(state, parts, len(REAL))
+        dnas.append(statistic.value(state).select(["block_1"]))
+    assert dnas[0].allclose(dnas[1])
+    assert dnas[0].num_images == len(REAL)

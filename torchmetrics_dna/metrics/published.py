@@ -1,0 +1,139 @@
+"""Published metrics by name, as a collection whose metrics share the passes of each network."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric, MetricCollection
+from typing_extensions import override
+
+from torchmetrics_dna.dna import LayerGaussianDNA
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, distance_named, networks_of, protocol_named
+from torchmetrics_dna.extractors.network import Network
+from torchmetrics_dna.files.visible import unknown_metrics
+from torchmetrics_dna.metrics.dna import DNAMetric
+from torchmetrics_dna.metrics.emd import DNAEMD
+from torchmetrics_dna.metrics.features import FeatureMetric
+from torchmetrics_dna.metrics.frechet import DNAFrechet
+from torchmetrics_dna.metrics.layer_frechet import LayerFrechetDistance
+from torchmetrics_dna.statistics import CrossMomentStatistic
+from torchmetrics_dna.statistics.resolve import resolve
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Callable, Sequence
+
+    from torchmetrics_dna.dna.distance import Distance
+    from torchmetrics_dna.extractors import DNAExtractor
+
+_OF_NEURONS: dict[str, Callable[..., Metric]] = {"dna-emd": DNAEMD, "dna-fd": DNAFrechet, "fd": LayerFrechetDistance}
+
+
+def published_metrics(
+    metrics: Sequence[str] | str,
+    weights_path: str | os.PathLike[str] | None = None,
+    reset_real_features: bool = True,
+    normalize: bool = False,
+    device: str | torch.device | None = None,
+    **kwargs: Any,
+) -> MetricCollection:
+    """Return a collection of published metrics, with the values that :func:`compare` gives for the same names.
+
+    Each brings network, layer, resize and crop of its publication; other distances are of ``efficientnet_lite0``. Each
+    network runs once for a batch, and metrics of one layer share a state. The features of all images are kept, ``4 n``
+    bytes an image, except for Fréchet distances and those of neurons.
+
+    Args:
+        metrics: Names, such as ``["fid", "kid", "is", "dna-emd"]``.
+        weights_path: Weights of the network, a file or folder; of several networks a folder with those of each. By
+            default they are downloaded.
+        reset_real_features: Whether ``reset`` clears the real images too. Set it to False if they do not change.
+        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
+        device: Device of the networks; by default that of the first images.
+        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
+
+    Returns:
+        A collection whose values are scalars by name; of kid and is the means.
+
+    Raises:
+        ValueError: If a name is unknown, or weights are wrong or missing.
+
+    Example:
+        >>> import torch
+        >>> from torchmetrics_dna.metrics import published_metrics
+        >>> collection = published_metrics(["dna-emd", "mind"])  # with "fid", "kid", "is" and Inception's weights too
+        >>> images = torch.randint(0, 256, (4, 3, 64, 64), dtype=torch.uint8)
+        >>> collection.update(images, real=True)
+        >>> collection.update(images // 2, real=False)
+        >>> sorted(collection.compute())
+        ['dna-emd', 'mind']
+
+    """
+    names = [metrics] if isinstance(metrics, str) else metrics
+    records = {name: protocol_named(name) or distance_named(name) for name in names}
+    unknown = [name for name, record in records.items() if record is None]
+    if unknown or not records:
+        raise ValueError(unknown_metrics(unknown, dict.fromkeys([*PROTOCOLS, *DISTANCES])))
+    chosen = list(filter(None, records.values()))
+    others = [record for record in chosen if record.protocol is None]
+    options: dict[str, Any] = {"reset_real_features": reset_real_features, "normalize": normalize, **kwargs}
+    network = Network(weights_path=weights_path, device=device)
+    split = networks_of([record for record in chosen if record.protocol is not None], network, bool(others))
+    split += [(Network(device=device), others)] if others else []
+    by_name: dict[str, Metric | MetricCollection] = {}
+    for own, of_network in split:
+        extractor = resolve(own, histograms=False).extractor
+        by_name |= {record.name: _metric(record, extractor, **options) for record in of_network}
+    return MetricCollection({record.name: by_name[record.name] for record in chosen})
+
+
+def _metric(record: Distance, extractor: DNAExtractor, **options: Any) -> Metric:
+    if record.grain == "set":
+        return (_Score if record.higher_is_better else _OfFeatures)(record, extractor, **options)
+    if record.protocol is None:
+        return _OF_NEURONS[record.name](extractor, **options)
+    return _OfLayer(record, extractor, **options)
+
+
+class _OfLayer(DNAMetric[LayerGaussianDNA]):
+    """Fréchet distance of one layer."""
+
+    reductions = ("mean",)
+
+    def __init__(
+        self, record: Distance, extractor: DNAExtractor, reset_real_features: bool, normalize: bool, **kwargs: Any
+    ) -> None:
+        self.distance = record
+        statistic = CrossMomentStatistic(extractor, record.layer)
+        resolved = resolve(extractor, histograms=False)
+        super().__init__(resolved, statistic, reset_real_features, normalize, "mean", None, **kwargs)
+
+
+class _OfFeatures(FeatureMetric):
+    """Distance of the features of one layer: the mean, where it has a deviation over subsets."""
+
+    def __init__(self, record: Distance, extractor: DNAExtractor, *options: Any, **kwargs: Any) -> None:
+        super().__init__(extractor, *options, layer=record.layer, **kwargs)
+        self.distance = record
+
+    @override
+    def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
+        pair = self.distance.between(*(SimpleNamespace(values=side) for side in (real, fake)))
+        value, _ = pair[self.distance.key] if isinstance(pair, dict) else pair
+        return torch.tensor(value, dtype=torch.float64, device=self.device)
+
+    @override
+    def _value_or_nan(self) -> Tensor:
+        real, fake = self._rows(True), self._rows(False)
+        if min(len(real), len(fake)) < self.distance.least:
+            return torch.tensor(torch.nan, dtype=torch.float64, device=self.device)
+        return self._distance(real, fake)
+
+
+class _Score(_OfFeatures):
+    """Score where higher is better."""
+
+    higher_is_better = True
