@@ -82,8 +82,9 @@ class DNAExtractor(Shareable):
             neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
             ``layers`` names one, else none.
         projection_seed: Seed of the directions.
-        compile: Whether to run the network by ``torch.compile``: the first batches take about a minute. Activations
-            change no more than between batch sizes.
+        compile: Whether to run the network by ``torch.compile``, which pays for several thousand images. Torch keeps
+            the code in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR``
+            is set. Activations change by rounding, so counts are not equal to those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:

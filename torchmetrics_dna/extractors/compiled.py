@@ -20,7 +20,7 @@ from torchmetrics_dna.extractors.capture import first_tensor, named_outputs
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch, which sets it itself when it first compiles
+_FOLDER = "TORCHINDUCTOR_CACHE_DIR"  # environment variable of torch
 
 
 class CompiledCapture:
@@ -51,8 +51,7 @@ class CompiledCapture:
         Batches of other sizes would be compiled anew, and round differently.
         """
         count = len(imgs)
-        if count < rows:
-            imgs = pad(imgs, [0] * 7 + [rows - count])
+        imgs = pad(imgs, [0] * 7 + [rows - count])  # full batches too: a copy made in inference mode is another type
         import torch._inductor.config as inductor  # takes a second to load
 
         self._captured, self._thread = {}, get_ident()
@@ -92,11 +91,13 @@ def keep_compiled_code() -> None:
     Each kind of processor has a folder of its own: torch compiles for the one it runs on, and does not ask which that
     was when it loads code from a folder that machines share.
     """
-    if _FOLDER in os.environ:
-        return
     with suppress(ImportError, OSError):  # no numba, or no writable home
         from llvmlite import binding
+        from torch._inductor.runtime.cache_dir_utils import default_cache_dir
 
+        # torch sets the variable itself, so a temporary folder in it need not be the user's choice
+        if os.environ.get(_FOLDER, default_cache_dir()) != default_cache_dir():
+            return
         processor = f"{binding.get_host_cpu_name()} {binding.get_host_cpu_features().flatten()}"
         key = hashlib.sha256(processor.encode()).hexdigest()[:16]
         folder = Path(torch.hub.get_dir()).parent / "inductor" / key
