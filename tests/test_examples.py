@@ -166,6 +166,7 @@ def of_tensorboard(folder: Path) -> tuple[dict[int, dict[str, float]], set[str],
             figures.setdefault(event.step, {})[name] = event.value
     (report,) = events.Tensors("dna/report/text_summary")
     assert b"dna-emd" in report.tensor_proto.string_val[0]
+    assert "dna/worst" in events.Tags()["images"]
     return figures, {name.removeprefix("dna/") for name in events.Tags()["images"]}, "report"
 
 

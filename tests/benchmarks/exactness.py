@@ -26,9 +26,19 @@ VALUES = ("counts", "dna-emd", "realism")
 Values = dict[str, Tensor]
 
 
-def network(name: str) -> DNAExtractor:
+def network(name: str, compiled: bool = False) -> DNAExtractor:
     torch.manual_seed(0)
-    return DNAExtractor(name if name == NETWORKS[0] else timm.create_model(name, pretrained=False))
+    feature = name if name == NETWORKS[0] else timm.create_model(name, pretrained=False)
+    return DNAExtractor(feature, compile=compiled)
+
+
+def in_other_layout(name: str) -> DNAExtractor:
+    """A named network with contiguous weights, which run channels last otherwise; a module with the reverse."""
+    extractor = network(name)
+    extractor(pictures()[:1])  # arranges the weights of a named network
+    named = name == NETWORKS[0]
+    extractor.network.to(memory_format=torch.contiguous_format if named else torch.channels_last)
+    return extractor
 
 
 def pictures() -> Tensor:
@@ -90,6 +100,11 @@ def compare(name: str, folder: str) -> dict[str, list[str]]:
             values_of_way[f"{threads} threads, batches of {batch}"] = measure(extractor, reference, in_order, batch)
     for world in (1, 2, 4):
         values_of_way[f"{world} processes"] = in_processes(world, name, folder)
+    torch.set_num_threads(1)
+    values_of_way["other layout of weights"] = measure(in_other_layout(name), reference, in_order, 4)
+    compiled = network(name, compiled=True)
+    for batch in (4, 9):
+        values_of_way[f"compiled, batches of {batch}"] = measure(compiled, reference, in_order, batch)
     os.environ["NUMBA_CACHE_DIR"] = f"{folder}/numba"
     for cache in ("cold", "warm"):
         values_of_way[f"numba cache {cache}"] = in_processes(1, name, folder)

@@ -13,7 +13,9 @@ import os
 import resource
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from statistics import median
+from tempfile import TemporaryDirectory
 
 import timm
 import torch
@@ -29,6 +31,7 @@ from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.demo import photographs
 from torchmetrics_dna.functional import dna_emd
 from torchmetrics_dna.functional.emd import emd_of_rows
+from torchmetrics_dna.kernels.memory import keep_freed_memory
 
 BINS = 1000
 SHAPES = {
@@ -156,6 +159,39 @@ def update(rounds: int) -> None:
     computing(images, rounds)
 
 
+def timm_calls(rounds: int) -> None:
+    """`update` of named networks, as they are and compiled, as a share of a bare eager call of timm's network."""
+    images = pictures(16)
+    columns = ("bare again", "DNAEMD", "compiled")
+    print(f"\n{'update, 16 images':24} {'timm, ms':>9}" + "".join(f"{name:>12}" for name in columns))
+    for name in ("tf_efficientnet_lite0", "resnet50", "vit_small_patch16_224"):
+        torch.manual_seed(0)
+        network = timm.create_model(name).eval()
+        if name == "tf_efficientnet_lite0":
+            extractors = DNAExtractor(), DNAExtractor(compile=True)
+        else:
+            with TemporaryDirectory() as folder:
+                weights = Path(folder, "weights.pth")
+                torch.save(network.state_dict(), weights)
+                extractors = tuple(DNAExtractor(name, weights_path=weights, compile=c) for c in (False, True))
+        prepared = extractors[0]._prepare(images)
+        plain, compiled = map(DNAEMD, extractors)
+
+        def bare(network: nn.Module = network, prepared: Tensor = prepared) -> None:
+            with torch.inference_mode():
+                network(prepared)
+
+        seconds = in_turns(
+            rounds,
+            bare=bare,
+            **{"bare again": bare},
+            DNAEMD=partial(plain.update, images, True),
+            compiled=partial(compiled.update, images, True),
+        )
+        ratios = [median(u / b for u, b in zip(seconds[key], seconds["bare"], strict=True)) for key in columns]
+        print(f"{name:24} {median(seconds['bare']) * 1e3:9.1f}" + "".join(f"{ratio:12.2f}" for ratio in ratios))
+
+
 def computing(images: Tensor, rounds: int) -> None:
     print(f"\n{'compute, ms':24}" + "".join(f"{name:>12}" for name in ("DNAEMD", "auto", "DNAFrechet", "FID")))
     for name, make in networks().items():
@@ -272,6 +308,7 @@ SECTIONS = {
     "counting": counting,
     "parts": parts,
     "update": update,
+    "timm": timm_calls,
     "contrast": contrast,
     "properties": properties,
     "distance": distance,
@@ -285,6 +322,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--sections", nargs="+", choices=SECTIONS, default=list(SECTIONS))
     arguments = parser.parse_args()
+    keep_freed_memory()  # for all calls, as the command line does
     print(f"torch {torch.__version__}, {torch.get_num_threads()} threads, medians of {arguments.rounds}")
     for section in arguments.sections:
         SECTIONS[section](arguments.rounds)

@@ -2,19 +2,22 @@
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
-of random weights, less what importing torch and timm takes, beside its forward passes alone. Whole processes, in turns;
-medians, and the median ratio, by the clock and by processor time, which a busy machine changes less.
+of random weights, less what importing torch and timm takes, beside its forward passes alone; and with all 16 blocks,
+beside the official code if that is there (``pip install vdna``). Whole processes, in turns; medians, and the median
+ratio, by the clock and by processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
 
-import resource
+import json
+import os
 import statistics
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import TemporaryDirectory, TemporaryFile
 from typing import NamedTuple
 
 import numpy as np
@@ -35,7 +38,26 @@ with torch.inference_mode():
         network(batch)
 print(time.perf_counter() - start)
 """
-WEIGHTS = "import sys, timm, torch; torch.save(timm.create_model('resnet50').state_dict(), sys.argv[1])"
+WEIGHTS = """
+import sys, timm, torch, torchvision
+torch.save(timm.create_model("resnet50").state_dict(), sys.argv[1])
+state = torchvision.models.resnet50().state_dict()
+state = {name: tensor for name, tensor in state.items() if not name.startswith("fc.")}
+torch.save({"model_state_dict": state}, sys.argv[2])
+"""
+OFFICIAL = """
+import sys, torch
+from vdna import VDNAProcessor
+from vdna.networks import random_resnet50
+
+photographs, weights, ranges, output = sys.argv[1:]
+random_resnet50.hf_hub_download = lambda repo_id, filename: weights if filename.endswith(".pth") else ranges
+torch.Tensor.cuda = lambda tensor, **_: tensor  # its ResNets move images to CUDA, whatever the device
+processor = VDNAProcessor()
+dna = processor.make_vdna(photographs, -1, False, "rand_resnet50", device="cpu", num_workers=2, verbose=False)
+dna.save(output)
+"""
+BLOCKS = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}  # and neurons of each
 
 
 def write_photographs(folder: Path, count: int, size: int, quality: int) -> Path:
@@ -52,20 +74,34 @@ def write_photographs(folder: Path, count: int, size: int, quality: int) -> Path
 
 
 class Cost(NamedTuple):
-    """Seconds of a process by the clock and of processor time, its children included, and its output."""
+    """Cost of a process with its children, and its output.
+
+    Attributes:
+        clock: Seconds by the clock.
+        processor: Seconds of processor time.
+        peak: Peak memory of the largest of them, in MB.
+        printed: Output.
+
+    """
 
     clock: float
     processor: float
+    peak: float
     printed: str
 
 
 def cost(command: list[str]) -> Cost:
     """Run a command and return its cost."""
-    before, begin = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    process = subprocess.run(command, capture_output=True, text=True, check=False)
-    seconds, after = time.perf_counter() - begin, resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert process.returncode in (0, 2), process.stderr
-    return Cost(seconds, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, process.stdout)
+    with TemporaryFile("w+") as output:
+        begin = time.perf_counter()
+        process = subprocess.Popen(command, stdout=output, stderr=output)
+        _, status, usage = os.wait4(process.pid, 0)
+        seconds = time.perf_counter() - begin
+        process.returncode = os.waitstatus_to_exitcode(status)
+        output.seek(0)
+        printed = output.read()
+    assert process.returncode in (0, 2), printed
+    return Cost(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss * 1024 / 1e6, printed)
 
 
 def measure_starts(folder: Path) -> None:
@@ -74,7 +110,7 @@ def measure_starts(folder: Path) -> None:
     cost([*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")])
     for words in ("--help", "compare --help", "compare a b --nonsense", "make a -o x.txt", "info a.dna.npz"):
         command = [*COMMAND, *words.replace("a.dna.npz", str(folder / "a.dna.npz")).split()]
-        clock, processor, _ = zip(*(cost(command) for _ in range(7)), strict=True)
+        clock, processor, _, _ = zip(*(cost(command) for _ in range(7)), strict=True)
         print(f"{words:24} {statistics.median(clock):.2f} s, of processors {statistics.median(processor):.2f} s")
 
 
@@ -92,19 +128,39 @@ def measure_small(folder: Path) -> None:
 
 def measure_make(folder: Path) -> None:
     """Measure ``make`` of 240 images."""
-    photographs = write_photographs(folder / "a", 240, 512, 90)
-    weights = str(folder / "resnet50.pth")
-    subprocess.run([sys.executable, "-c", WEIGHTS, weights], check=True)
-    make = [*COMMAND, "make", str(photographs), "-o", str(folder / "a.dna.npz")]
-    make += ["--feature", "resnet50", "--weights-path", weights]
+    photographs = str(write_photographs(folder / "a", 240, 512, 90))
+    weights, of_blocks, ranges = (str(folder / name) for name in ("resnet50.pth", "weights.pth", "ranges.json"))
+    subprocess.run([sys.executable, "-c", WEIGHTS, weights, of_blocks], check=True)
+    write_ranges(Path(ranges))
+    make = [*COMMAND, "make", photographs, "-o", str(folder / "a.dna.npz"), "--feature"]
+    ours = [*make, "rand_resnet50", "--weights-path", of_blocks, "--ranges", ranges]
+    official = [sys.executable, "-c", OFFICIAL, photographs, of_blocks, ranges, str(folder / "official")]
     for _ in range(3):
-        forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed)
-        make_seconds, imports = cost(make).clock, cost([sys.executable, "-c", "import timm, torch"]).clock
+        forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed.split()[-1])
+        made = cost([*make, "resnet50", "--weights-path", weights])
+        imports = cost([sys.executable, "-c", "import timm, torch"]).clock
         ratios = ", ".join(
-            f"{(make_seconds - subtracted) / forward:.2f} of them and {subtracted:.1f} s"
-            for subtracted in (imports, 3.0)
+            f"{(made.clock - subtracted) / forward:.2f} of them and {subtracted:.1f} s" for subtracted in (imports, 3.0)
         )
-        print(f"make {make_seconds:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}")
+        print(f"make {made.clock:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}", end="")
+        print(f"; peak {made.peak:.0f} MB")
+        blocks = cost(ours)
+        print(f"make of 16 blocks {blocks.clock:.1f} s, peak {blocks.peak:.0f} MB", end="", flush=True)
+        if find_spec("vdna"):
+            theirs = cost(official)
+            ratio = blocks.clock / theirs.clock
+            print(f"; official code {theirs.clock:.1f} s, peak {theirs.peak:.0f} MB: {ratio:.2f} of its time", end="")
+        print(flush=True)
+
+
+def write_ranges(path: Path) -> None:
+    """Write ranges in the official form."""
+    layers = {f"{stage}_{i}": neurons for stage, (depth, neurons) in BLOCKS.items() for i in range(depth)}
+    ends = {
+        key: {layer: dict.fromkeys(map(str, range(neurons)), end) for layer, neurons in layers.items()}
+        for key, end in (("mins_per_neuron", -1.0), ("maxs_per_neuron", 5.0))
+    }
+    path.write_text(json.dumps(ends))
 
 
 if __name__ == "__main__":

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import os
 import pickle
 import shutil
+import subprocess
+import sys
 from copy import deepcopy
+from pathlib import Path
 
 import pytest
 import skimage.data
@@ -16,6 +21,20 @@ from torchmetrics_dna.dna.origin import extractor_of
 from torchmetrics_dna.functional import dna_emd
 
 LAYERS = ["block_0", "block_6"]
+# batches of several sizes, and what torch compiled for them
+COMPILE = """
+import json, sys
+from networks import Convolutions, random_images
+from torch._dynamo.utils import counters
+from torchmetrics_dna import DNAExtractor
+
+if sys.argv[1] == "module":
+    extractor = DNAExtractor(Convolutions(), layers=["stem", "body.3"], compile=True)
+else:
+    extractor = DNAExtractor(layers=["block_0"], compile=True)
+sums = [sum(float(values.sum()) for values in extractor(random_images(count, 0) / 255).values()) for count in (4, 7, 1)]
+print(json.dumps([sums, counters["stats"]["unique_graphs"]]))
+"""
 
 
 @pytest.mark.parametrize("dtype", ["bfloat16", torch.float16])
@@ -63,3 +82,21 @@ def test_compiled_networks_give_the_same(layers: list[str] | None) -> None:
     reference.update(images, real=True)
     reference.update(images / 2, real=False)
     torch.testing.assert_close(metric.compute(), reference.compute(), rtol=1e-3, atol=0)
+
+
+@pytest.mark.outer
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch.compile needs a compiler")
+@pytest.mark.parametrize("network", ["module", "named"])
+def test_a_later_process_compiles_no_code(network: str, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if name != "TORCHINDUCTOR_CACHE_DIR"}
+    environment |= {"TORCH_HOME": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)}
+
+    def run() -> tuple[object, set[Path]]:
+        command = [sys.executable, "-c", COMPILE, network]
+        printed = subprocess.run(command, env=environment, capture_output=True, check=True).stdout
+        return json.loads(printed), set(tmp_path.glob("inductor/**/*.so"))
+
+    (sums, graphs), code = run()
+    assert graphs == 1  # for all sizes of batches
+    assert code
+    assert run() == ([sums, graphs], code)

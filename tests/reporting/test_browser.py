@@ -83,7 +83,7 @@ def test_pictures_are_shown_and_names_are_text(chromium: Any, report_and_compari
         widths = page.eval_on_selector_all("img", "images => images.map(image => image.naturalWidth)")
         crops = page.locator("article img").count()
         assert crops >= 12 * 12
-        assert len(widths) == 1 + 8 + 16 + 16 + crops
+        assert len(widths) == 1 + 8 + 16 + (2 + 2 * 12) + crops
         assert min(widths) > 0
         assert page.locator("figcaption", has_text=NAME).count() == 1
         caption = page.locator(".strip figcaption").nth(1).inner_text()

@@ -8,12 +8,14 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
 from pages import ROOT, Page
 from PIL import Image
+from torch import nn
 
 from torchmetrics_dna import ActivationRanges, DNAExtractor, compare, make_dna, rank, report
 from torchmetrics_dna.comparisons import Comparison
@@ -28,6 +30,7 @@ from torchmetrics_dna.images.properties import PROPERTIES
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.reporting import build
+from torchmetrics_dna.reporting import scored as scored_module
 from torchmetrics_dna.reporting.drawing import GROUPS, small_histograms, spikes, step_path
 from torchmetrics_dna.reporting.findings import Findings
 from torchmetrics_dna.reporting.page import as_html
@@ -111,14 +114,58 @@ def test_images_are_those_of_rank(reported: tuple[Page, Comparison, str], extrac
     assert "Of 9 images drawn at random from the 14" in page.text
     shown = [(image["alt"] or "").removeprefix("Image ") for image in page.all("img")]
     shown = [name for name in shown if name.startswith("image ")]
-    assert len(shown) == 16
-    for images, side, names in ((PHOTOS, 0, shown[:8]), (BLURRED, 1, shown[8:])):
+    assert len(shown) == 12
+    for images, side, names in ((PHOTOS, 0, shown[:6]), (BLURRED, 1, shown[6:])):
         scores = dict.fromkeys(names, 0.0)
         for sign, other in ((1, 1 - side), (-1, side)):
             ranking = rank(images, comparison.measured[other].any, extractor, score="distance")
             distances = dict(zip(ranking.names, ranking.scores.tolist(), strict=True))
             scores = {name: score + sign * distances[name] for name, score in scores.items()}
         assert list(scores.values()) == sorted(scores.values(), reverse=True)
+
+
+def test_maps_show_where_images_are_unlike_the_other_set(
+    extractor: DNAExtractor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of photographs whose lower quarter is noise; the mean of a map is the image's score, from two rankings."""
+    noise = np.random.default_rng(0).integers(0, 256, (48, 192, 3), np.uint8)
+    spoilt = [np.concatenate([photo[:144], noise]) for photo in photographs(24)[12:]]
+    all_findings: list[Findings] = []
+    monkeypatch.setitem(build.FORMATS, "html", lambda findings: all_findings.append(findings) or as_html(findings))
+    comparison = report(PHOTOS, spoilt, tmp_path / "x.html", extractor)
+    (findings,) = all_findings
+    scored = findings.scored["b"]
+    places = scored.least_like(3)
+    scores = torch.zeros(3, dtype=torch.float64)
+    for sign, side in ((1, 0), (-1, 1)):
+        ranking = rank(spoilt, comparison.measured[side].any, extractor, score="distance")
+        distances = dict(zip(ranking.names, ranking.scores, strict=True))
+        scores += sign * torch.stack([distances[scored.names[place]] for place in places])
+    torch.testing.assert_close(scored.maps(places).mean((1, 2)), scores)
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    maps = [image["alt"] for image in page.all("img") if (image["alt"] or "").startswith("Map of ")]
+    assert len(maps) == 12
+    assert sum(": most in the lower " in alt for alt in maps[6:]) >= 5
+    heats = scored.maps(scored.least_like(6)).numpy()
+    low, high = np.quantile(heats, (0.01, 0.99))
+    for alt, heat in zip(maps[6:], heats, strict=True):
+        red, _, blue = pixels_of(page, alt).transpose(2, 0, 1)
+        yellow = (red - blue).mean(1)  # 0 of grey, and at most 0.85 of (254, 232, 56)
+        rows = (((heat - low) / (high - low)).clip(0, 1) * 0.85 * (254 - 56)).mean(1)
+        expected = np.interp((np.arange(160) + 0.5) * 56 / 160 - 0.5, np.arange(56), rows)
+        assert np.abs(yellow - expected).mean() < 4
+        assert yellow[120:].mean() > 1.5 * yellow[:100].mean()
+
+
+def test_layers_without_positions_have_no_maps(tmp_path: Path) -> None:
+    network = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    extractor = DNAExtractor(network, layers=["1"], mean=(0.5,) * 3, std=(0.5,) * 3)
+    report(PHOTOS[:4], BLURRED[:4], tmp_path / "x.html", extractor, ranges="auto")
+    page = Page((tmp_path / "x.html").read_text(encoding="utf-8"))
+    texts = [image["alt"] or "" for image in page.all("img")]
+    assert sum(text.startswith("Image ") for text in texts) == 8
+    assert not any(text.startswith("Map of ") for text in texts)
+    assert "Below each image is its map" not in page.text
 
 
 def test_the_verdict(reported: tuple[Page, Comparison, str]) -> None:
@@ -469,7 +516,7 @@ def test_layers_whose_names_are_markup(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("total", [2064, 25600])
-def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
+def test_fifty_thousand_images_stay_under_five_megabytes(total: int, monkeypatch: pytest.MonkeyPatch) -> None:
     width = total // 8
     neurons = Neurons({f"block_{i}": width for i in range(8)})
     ranges = ActivationRanges(torch.zeros(total), torch.ones(total), neurons)
@@ -489,7 +536,9 @@ def test_fifty_thousand_images_stay_under_five_megabytes(total: int) -> None:
     comparison = compare_measured(*measured)
     pixels = np.random.default_rng(0).integers(0, 256, (300, 200, 3), dtype=np.uint8)  # what JPEG can't make small
     source = ImageSource(names, lambda _: pixels, "/a/long/path")
-    scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000))
+    monkeypatch.setattr(scored_module, "heat_maps", lambda *_: torch.rand(6, 56, 56, generator=generator))
+    mapper = SimpleNamespace(extractor=SimpleNamespace(crop="none"))
+    scored = Scored(source, names, range(50_000), torch.linspace(1, 9, 50_000), mapper)
     html = as_html(Findings(comparison, {"a": scored, "b": scored}, None, {}))
     assert len(html.encode()) < 5e6
     assert "and 99,900 more" in html
@@ -541,7 +590,7 @@ def test_images_are_ordered_by_their_likeness_to_the_other_side() -> None:
     """dna-emd to the other side less that to their own: -3, 2, -1 and 1."""
     distances = torch.tensor([[4.0, 7], [6, 4], [3, 4], [6, 5]])
     measured = Measured({}, [], [5, 6, 8, 9], ["f", "g", "i", "j"], {"distances": distances})
-    scored = Scored.of(open_source(np.zeros((10, 4, 4, 3), np.uint8)), measured)
+    scored = Scored.of(open_source(np.zeros((10, 4, 4, 3), np.uint8)), measured, mapper=None)
     assert (list(scored.names), list(scored.numbers)) == (["f", "i", "j", "g"], [5, 8, 9, 6])
     assert scored.scores.tolist() == [-3, -1, 1, 2]
     assert scored.least_like(2) == [3, 2]

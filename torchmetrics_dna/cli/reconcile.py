@@ -40,13 +40,15 @@ def reconcile(
     ] = False,
     other: Annotated[
         list[str] | None,
-        o.statistic_option("Other statistics that may have been meant; may be repeated.", show_default=False),
+        o.statistic_option(
+            "Other statistics that may have been meant; say it once a file.", metavar="<str>", show_default=False
+        ),
     ] = None,
     form: FormatOption = None,
     output: ResultFile = None,
     **options: Any,
 ) -> None:
-    """Find out why a published FID is another: recompute it by other resizes, crops, JPEG, precision and numbers."""
+    """Find out why a published FID differs from yours: try other resizes, crops, JPEG, precision and more."""
     from torchmetrics_dna.comparisons.claims import reconcile as find_choices
 
     others = other or []

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import figure, images_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
 
     from torchmetrics_dna.files.tables import Cell
 
@@ -44,7 +45,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reconciliation(Results[Attempt]):
+class Reconciliation(Shown, Mapping[str, Attempt]):
     """Values by each choice: a mapping of attempts by the choices in words, the protocol first.
 
     Attributes:
@@ -197,6 +198,17 @@ class Reconciliation(Results[Attempt]):
         """Format a value with a digit more than the claimed one has."""
         digits = decimals(self.claimed)
         return figure(value) if digits is None else f"{value:.{digits + 1}f}"
+
+    def __getitem__(self, name: str) -> Attempt:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
 
     def __repr__(self) -> str:
         found = "agrees" if self.agrees else f"{len(self.explanations)} explanations"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -29,15 +30,22 @@ def build_network(preset: Preset) -> nn.Module:
 
     """
     library, _, name = preset.architecture.partition(":")
-    build = _LIBRARIES[library](name, **preset.options)  # outside the meta device: imports may create tensors
-    with torch.device("meta"), Skipping(*_INITIALIZERS):
-        network = build()
-    if not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
-        # non-persistent buffers are computed, not loaded, so they need real memory
-        network = build()
+    network = without_weights(_LIBRARIES[library](name, **preset.options))
     for part in (prefix.removesuffix(".") for prefix in preset.unused):
         if isinstance(getattr(network, part, None), nn.Module):
             setattr(network, part, nn.Identity())
+    return network
+
+
+def without_weights(build: Callable[[], nn.Module]) -> nn.Module:
+    """Build a network on the meta device if it can be there: its weights then cost no time and memory."""
+    network = None
+    # imports are done: these may create tensors
+    with suppress(Exception), torch.device("meta"), Skipping(*_INITIALIZERS):
+        network = build()
+    if network is None or not {name for name, _ in network.named_buffers()} <= network.state_dict().keys():
+        # non-persistent buffers are computed, not loaded, so they need real memory
+        network = build()
     return network
 
 

@@ -15,8 +15,9 @@ import torch
 from torch import Tensor, nn
 
 from torchmetrics_dna.extractors.build import Plan, half_of, plan
-from torchmetrics_dna.extractors.capture import CompiledCapture, capture, device_of
+from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
+from torchmetrics_dna.extractors.compiled import CompiledCapture
 from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
@@ -81,8 +82,9 @@ class DNAExtractor(Shareable):
             neurons: layers named ``"head:projected"``, which come first unless ``layers`` lists them. Default: 64 if
             ``layers`` names one, else none.
         projection_seed: Seed of the directions.
-        compile: Whether to run the network by ``torch.compile``: the first batches take about a minute. Activations
-            change no more than between batch sizes.
+        compile: Whether to run the network by ``torch.compile``, which pays for several thousand images. Torch keeps
+            the code in ``~/.cache/torch/inductor``, where later processes load it, unless ``TORCHINDUCTOR_CACHE_DIR``
+            is set. Activations change by rounding, so counts are not equal to those without it.
         device: Device to move the network to; None to leave it in place (the CPU for a named network).
 
     Attributes:
@@ -159,7 +161,7 @@ class DNAExtractor(Shareable):
         self.has_properties = LAYER in self.neurons
         self._shared = SharedPass()
         self._ranges = built.ranges if self._projections is None else None  # ranges don't cover projections
-        self._compiled = CompiledCapture(self.network, self._submodules) if compile else None
+        self._compiled = CompiledCapture(self.network, self._submodules, self._own) if compile else None
         if device is not None:
             self.to(device)
 
@@ -276,7 +278,7 @@ class DNAExtractor(Shareable):
             at_once = self.images_at_once if imgs.device.type == "cpu" else max(1, len(imgs))
             parts = []
             for rows in cut(len(imgs), at_once):
-                part = self._layout.read(self._outputs(imgs[rows])) if self._layout else {}
+                part = self._layout.read(self._outputs(imgs[rows], at_once)) if self._layout else {}
                 if self.has_properties:
                     part[LAYER] = image_properties(imgs[rows]) if properties is None else properties[rows]
                 parts.append({layer: part[layer] for layer in self.neurons})
@@ -362,12 +364,12 @@ class DNAExtractor(Shareable):
         """Return the name and neurons, for ``repr``."""
         return f"{self.name!r}, {self.neurons}"
 
-    def _outputs(self, imgs: Tensor) -> dict[str, Tensor]:
+    def _outputs(self, imgs: Tensor, at_once: int) -> dict[str, Tensor]:
         prepared = self._prepare(imgs)
         try:
             with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
                 if self._compiled is not None:
-                    return self._compiled(prepared)
+                    return self._compiled(prepared, at_once)
                 with alike_convolutions(imgs.device):
                     return capture(self.network, self._submodules, prepared)
         except RuntimeError as err:

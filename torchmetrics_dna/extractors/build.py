@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, cast
 import torch
 from torch import nn
 
-from torchmetrics_dna.extractors.architectures import build_network
+from torchmetrics_dna.extractors.architectures import build_network, without_weights
 from torchmetrics_dna.extractors.capture import submodules_in_words
 from torchmetrics_dna.extractors.checkpoints import load_weights
 from torchmetrics_dna.extractors.presets import PRESETS, Preset
@@ -140,8 +140,9 @@ def _from_preset(preset: Preset, layers: Sequence[str] | None, weights_path: str
 def _create(name: str, weights_path: str | os.PathLike[str] | None) -> nn.Module:
     import timm
 
+    build = partial(timm.create_model, name, pretrained=weights_path is None)
     try:
-        network: nn.Module = timm.create_model(name, pretrained=weights_path is None)
+        network: nn.Module = build() if weights_path is None else without_weights(build)
     except (OSError, RuntimeError) as err:
         raise RuntimeError(
             f"timm can't fetch the weights of {name!r} ({str(err).splitlines()[0]}); give a local file of them with"

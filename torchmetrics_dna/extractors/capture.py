@@ -8,7 +8,6 @@ from copy import deepcopy
 from functools import partial
 from itertools import chain
 from threading import get_ident
-from types import FunctionType, MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -62,51 +61,6 @@ def capture(network: nn.Module, submodules: Mapping[str, str], imgs: Tensor) -> 
             return {layer: captured[layer] for layer in submodules}
     missing = next(layer for layer in submodules if layer not in captured)
     raise ValueError(f"The forward pass did not reach layer {missing!r}")
-
-
-class CompiledCapture:
-    """:func:`capture` for one network, as a graph of ``torch.compile`` limited to what the layers need.
-
-    Its hooks stay on the submodules, since they are traced into the graph on the first call; for other callers of the
-    network they are no-ops.
-    """
-
-    def __init__(self, network: nn.Module, submodules: Mapping[str, str]) -> None:
-        self._network, self._submodules = network, submodules
-        self._captured: dict[str, Tensor] | None = None
-        self._thread = 0
-        for layer, path in submodules.items():
-            network.get_submodule(path).register_forward_hook(partial(self._keep, layer))
-        self._compiled = self._own_graph()
-
-    def __call__(self, imgs: Tensor) -> dict[str, Tensor]:
-        """Return the outputs of the layers."""
-        self._captured, self._thread = {}, get_ident()
-        try:
-            return self._compiled(imgs)
-        finally:
-            self._captured = None
-
-    def _own_graph(self) -> Callable[[Tensor], dict[str, Tensor]]:
-        # torch caches graphs by code object and ignores hooks in lookups, so each capture has its own code object
-        run = FunctionType(CompiledCapture._run.__code__.replace(), globals())
-        return torch.compile(MethodType(run, self))
-
-    def _run(self, imgs: Tensor) -> dict[str, Tensor]:
-        output, captured = self._network(imgs), self._captured
-        return {layer: captured[layer] for layer in self._submodules} if captured else named_outputs(output)
-
-    def _keep(self, layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
-        # tracing belongs to this call, whichever thread runs it
-        if self._captured is not None and (torch.compiler.is_compiling() or get_ident() == self._thread):
-            self._captured[layer] = _first_tensor(layer, output)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_compiled"}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__ |= state
-        self._compiled = self._own_graph()
 
 
 def probe(
@@ -228,7 +182,7 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
 
     def hook(layer: str, _module: nn.Module, _args: Any, output: Any) -> None:
         if get_ident() == mine:  # ignore other threads on the same network
-            visit(layer, _first_tensor(layer, output))
+            visit(layer, first_tensor(layer, output))
 
     handles = [
         network.get_submodule(path).register_forward_hook(partial(hook, layer)) for layer, path in submodules.items()
@@ -240,7 +194,7 @@ def _hooked(network: nn.Module, submodules: Mapping[str, str], visit: Callable[[
             handle.remove()
 
 
-def _first_tensor(layer: str, output: Any) -> Tensor:
+def first_tensor(layer: str, output: Any) -> Tensor:
     """Return a tensor output, or the first of a tuple or list, which many attention blocks return."""
     if isinstance(output, (tuple, list)) and output:
         output = output[0]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import ImageSource, Source
     from torchmetrics_dna.statistics.resolve import Feature
-    from torchmetrics_dna.statistics.rows import ImageRows
 
 Format = Literal["html", "markdown", "json"]
 NUM_SCORED = 256  # images of each side
@@ -108,9 +106,17 @@ def report(
         scored, cards = {}, None
         if extractor is not None:
             alone = without_properties(extractor) if comparison.properties else extractor
-            keep = partial(_distances, comparison, alone)
-            cards = make_cards(sides["a"], sides["b"], comparison, alone, num_images=num_scored, keep=keep, **shared)
-            scored = {name: Scored.of(images[name], sample) for name, sample in cards.looked_at.items()}
+            scorers = {name: _scorer(comparison, alone, name) for name in images}
+            cards = make_cards(
+                sides["a"],
+                sides["b"],
+                comparison,
+                alone,
+                num_images=num_scored,
+                keep=lambda name: {"distances": Distances(scorers[name])},
+                **shared,
+            )
+            scored = {name: Scored.of(images[name], sample, scorers[name]) for name, sample in cards.looked_at.items()}
         if rank() == 0:
             settings = _settings(sides, comparison, extractor, num_scored)
             pairs = options.get("pairs")
@@ -154,10 +160,10 @@ def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[
     return FORMATS[format or by_suffix]
 
 
-def _distances(comparison: Comparison, extractor: DNAExtractor, name: str) -> dict[str, ImageRows]:
-    """Return the per-image statistic of a side: distances of each image from the other side and from its own."""
+def _scorer(comparison: Comparison, extractor: DNAExtractor, name: str) -> Scorer:
+    """Return the scorer of images of a side: distances from the other side and from its own."""
     sides = [_histograms(comparison, side, extractor) for side in ("ba" if name == "a" else "ab")]
-    return {"distances": Distances(Scorer(sides, extractor, comparison.neuron_weights))}
+    return Scorer(sides, extractor, comparison.neuron_weights)
 
 
 def _open(

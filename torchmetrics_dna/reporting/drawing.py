@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import percent
+from torchmetrics_dna.images.resize import central_square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,6 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.images import ImageSource
+    from torchmetrics_dna.images.resize import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
@@ -27,6 +30,9 @@ _SPIKE = 0.1  # of all activations, in one bin
 _THUMBNAIL = 160  # pixels
 # dark blue, grey, yellow: lightness rises throughout, so the scale suits every kind of colour vision
 _COLOURS = ((0, 34, 78), (125, 124, 120), (254, 232, 56))
+_DIM = 0.45  # brightness of an image under its map, so that yellow is lighter than all of it
+_OPAQUE = 0.85  # of the yellow where a map is highest, so that the image stays visible
+_ROWS, _COLUMNS = ("upper", "middle", "lower"), ("left", "centre", "right")
 
 
 class SmallHistograms(NamedTuple):
@@ -125,6 +131,53 @@ def thumbnail(image: NDArray[Any]) -> str:
     picture = Image.fromarray(as_bytes(image))
     picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
     return _uri(picture, "JPEG", quality=85)
+
+
+def heat_picture(image: NDArray[Any], heat: Tensor, ends: tuple[float, float], crop: Crop) -> str:
+    """Draw a heat map in yellow over a dim grey image, as the data URI of a small JPEG.
+
+    Args:
+        image: Shape ``(H, W, 3)``, uint8 or in [0, 1].
+        heat: Heat map of the part that the network sees, ``(side, side)``.
+        ends: Values from which on down nothing is coloured, and from which on up yellow is strongest.
+        crop: Part of the image that the network sees.
+
+    """
+    picture = Image.fromarray(as_bytes(image)).convert("L")
+    picture.thumbnail((_THUMBNAIL, _THUMBNAIL))
+    top, left, side = central_square(picture.height, picture.width) if crop == "center" else (0, 0, None)
+    seen = (side or picture.width, side or picture.height)
+    low, high = ends
+    shares = Image.fromarray(((heat - low) / max(high - low, 1e-300)).clamp(0, 1).float().numpy())
+    opacities = np.zeros((picture.height, picture.width))
+    opacities[top : top + seen[1], left : left + seen[0]] = np.asarray(shares.resize(seen, Image.Resampling.BILINEAR))
+    return _uri(Image.fromarray(_heated(np.asarray(picture), opacities)), "JPEG", quality=85)
+
+
+def heat_bar() -> str:
+    """Draw the scale of :func:`heat_picture`, over middle grey, as the data URI of a PNG."""
+    return _uri(Image.fromarray(_heated(np.full((1, 128), 128), np.linspace(0, 1, 128)[None])), "PNG")
+
+
+def _heated(grey: NDArray[Any], shares: NDArray[Any]) -> NDArray[np.uint8]:
+    """Blend grey levels ``(h, w)`` with yellow by shares in [0, 1], ``(h, w, 3)``."""
+    opacities = _OPAQUE * shares[..., None]
+    blended = (1 - opacities) * _DIM * grey[..., None] + opacities * np.array(_COLOURS[-1])
+    pixels: NDArray[np.uint8] = blended.round().astype(np.uint8)
+    return pixels
+
+
+def place_of(heat: Tensor) -> str:
+    """Name the ninth of a heat map ``(side, side)`` whose mean is highest.
+
+    Example:
+        >>> place_of(torch.eye(9) * torch.arange(9))
+        'lower right'
+
+    """
+    ninths = adaptive_avg_pool2d(heat[None], 3)[0]
+    row, column = divmod(int(ninths.argmax()), 3)
+    return "centre" if row == column == 1 else f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
 def as_base64(values: Tensor) -> str:

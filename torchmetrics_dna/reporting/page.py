@@ -18,8 +18,11 @@ from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
     colour_bar,
+    heat_bar,
+    heat_picture,
     name_within,
     neuron_map,
+    place_of,
     small_histograms,
     spikes,
     step_path,
@@ -36,7 +39,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.reporting.scored import Scored
 
 _TOP = 12  # neurons whose histograms are shown at once
-_PICTURES = 8  # of a side
+_PICTURES = 6  # of a side; each goes through the network once more, for its map
+_MAPPED = (0.01, 0.99)  # quantiles of the maps of a side: ends of their scale, beyond which are few places
+_FLAT = 1e-9  # spread of a flat map, relative to the largest value: rounding
 _TICKS = 5  # of an axis
 _NAMED = 100  # images that could not be read
 _HERE = "torchmetrics_dna.reporting"
@@ -72,6 +77,7 @@ def as_html(findings: Findings) -> str:
             data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
             top=_top(comparison, histograms, spike_texts),
             sides=[_side(side, scored) for side, scored in findings.scored.items()] if findings.may_differ else [],
+            heat_bar=heat_bar(),
             unreadable=comparison.unreadable[:_NAMED],
             settings=describe_settings(comparison, a, findings.settings),
             style=styles("page.css", "cards.css"),
@@ -182,10 +188,30 @@ def _top(comparison: Comparison, histograms: SmallHistograms, spike_texts: list[
 
 
 def _side(side: str, scored: Scored) -> dict[str, Any]:
-    """Return the images of a side that are least like the other side."""
-    images = []
-    for place in scored.least_like(_PICTURES):
+    """Return the images of a side that are least like the other side, and their maps on one scale."""
+    places = scored.least_like(_PICTURES)
+    maps = scored.maps(places)
+    ends, images = _ends(maps), []
+    for place, heat in zip(places, maps, strict=True):
         name = name_within(scored.images, scored.names[place])
-        picture = thumbnail(scored.images[scored.numbers[place]])
-        images.append({"name": name, "parts": re.findall(r"[^/_.-]*[/_.-]?", name), "picture": picture})
-    return {"letter": side, "count": len(scored.names), "whole": len(scored.images), "images": images}
+        pixels = scored.images[scored.numbers[place]]
+        images.append(
+            {
+                "name": name,
+                "parts": re.findall(r"[^/_.-]*[/_.-]?", name),
+                "picture": thumbnail(pixels),
+                "map": ends and heat_picture(pixels, heat, ends, scored.mapper.extractor.crop),
+                "where": place_of(heat),
+            }
+        )
+    counts = {"count": len(scored.names), "whole": len(scored.images)}
+    return {"letter": side, "images": images, "ends": ends, **counts}
+
+
+def _ends(maps: Tensor) -> tuple[float, float] | None:
+    """Return the ends of the scale of maps; None if all are flat, as those of layers without positions are."""
+    spread = maps.amax((1, 2)) - maps.amin((1, 2))
+    if bool((spread <= _FLAT * maps.abs().amax()).all()):
+        return None
+    low, high = maps.flatten().quantile(torch.tensor(_MAPPED, dtype=maps.dtype)).tolist()
+    return low, high

@@ -12,11 +12,9 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, percent, three_digits
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource, Reading
-from torchmetrics_dna.jobs.features import Heat
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.measure import measure
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.plots import NO_IMAGES, plot_ranking
+from torchmetrics_dna.singles.maps import heat_maps
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
@@ -158,9 +156,7 @@ class Ranking(Saved):
             raise ValueError(
                 f"Maps take images that can be read again, but {self.images.label!r} is a stream; rank a folder or list"
             )
-        job = Job(self.mapper.extractor, {"heat": Heat(self.mapper)}, Reading(num_workers=0))
-        measured = measure(job, self.images.take([self.numbers[place] for place in places]))
-        return Heat.maps_of(measured.rows["heat"])
+        return heat_maps(self.mapper, self.images, [self.numbers[place] for place in places])
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
