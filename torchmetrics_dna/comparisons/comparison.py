@@ -7,7 +7,7 @@ from functools import cached_property
 from math import inf
 from typing import TYPE_CHECKING, Any, Literal
 
-from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.results import Cited
 from torchmetrics_dna.dna import HistogramDNA
 from torchmetrics_dna.dna.citation import Citation
 from torchmetrics_dna.dna.distances import DISTANCES, flat_figures, named_in
@@ -46,7 +46,7 @@ TESTED = ("z", "p_value", "q")  # of a neuron
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Comparison(Results["Result"]):
+class Comparison(Cited["Result"]):
     """Distances between two image sets A and B, per neuron and layer: a mapping of results by name of distance.
 
     Attributes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.results import Cited
 from torchmetrics_dna.functional.permutation import holm
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
 
 
-class ManyComparisons(Results["Comparison"]):
+class ManyComparisons(Cited["Comparison"]):
     """Comparisons by name, of several sets or of classes, with one test each."""
 
     @property

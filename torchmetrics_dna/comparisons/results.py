@@ -38,6 +38,21 @@ class Results(Shown, Mapping[str, _T]):
 
     results: Mapping[str, _T]
 
+    def __getitem__(self, name: str) -> _T:
+        return self.results[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.results)
+
+    def __len__(self) -> int:
+        return len(self.results)
+
+    __eq__, __hash__ = object.__eq__, object.__hash__
+
+
+class Cited(Results[_T]):
+    """Results of comparisons, which say how they were computed."""
+
     @property
     @abstractmethod
     def _citation(self) -> Citation:
@@ -50,14 +65,3 @@ class Results(Shown, Mapping[str, _T]):
         intervals and tests; and the versions of the packages that computed the result, also if it was loaded.
         """
         return str(self._citation)
-
-    def __getitem__(self, name: str) -> _T:
-        return self.results[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    __eq__, __hash__ = object.__eq__, object.__hash__

@@ -8,7 +8,7 @@ from pathlib import PurePath
 from statistics import fmean, stdev
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Results
+from torchmetrics_dna.comparisons.results import Cited
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, holm
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Seeds(Results["Sequence[str]"]):
+class Seeds(Cited["Sequence[str]"]):
     """Models, each trained with several seeds: a mapping of the names of a model's sets, one a seed, by model.
 
     Training again moves a distance more than drawing again does, so an interval of one set says nothing of the model.
