@@ -11,7 +11,7 @@ from torchmetrics_dna.dna.base import merged
 from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.saving import Saved
-from torchmetrics_dna.files.visible import images_in_words, number, p_in_words
+from torchmetrics_dna.files.visible import figure, images_in_words, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.images.contents import Content, contents, in_common
@@ -74,7 +74,7 @@ class Versions(Saved):
         if self.edited:
             lines.append(f"{images_in_words(len(self.edited))} edited: other pixels under the same name.")
         if self.whole is not None:
-            lines.append(f"The new version is {self._figure(self.whole)} from the old one, noise included.")
+            lines.append(f"The two versions are {self._apart(self.whole)}, noise included.")
         for what, result in (("added", self.of_added), ("removed", self.of_removed)):
             what += " or edited" if self.edited else ""
             lines += (
@@ -104,16 +104,17 @@ class Versions(Saved):
             "unreadable": list(self.unreadable),
         }
 
-    def _figure(self, result: Comparison) -> str:
+    def _apart(self, result: Comparison) -> str:
         first = next(iter(result.values()))
-        return f"{first.distance.name} {number(first.value)}"
+        unit = f" {first.distance.unit}" if first.distance.unit else ""
+        return f"{figure(first.value)}{unit} apart by {first.distance.name}"
 
     def _against_kept(self, what: str, result: Comparison) -> str:
         p = result.p_value
         if p is None:
-            return f"The images {what} are {self._figure(result)} from those kept, noise included; too few for a test."
+            return f"The images {what} and those kept are {self._apart(result)}, noise included; too few for a test."
         differ = "differ" if p <= SIGNIFICANT else "do not differ by more than chance"
-        return f"The images {what} {differ} from those kept ({self._figure(result)}, {p_in_words(p)})."
+        return f"The images {what} {differ} from those kept ({self._apart(result)}, {p_in_words(p)})."
 
     def __repr__(self) -> str:
         numbers = f"{len(self.added)} added, {len(self.removed)} removed, {len(self.edited)} edited"
