@@ -161,10 +161,10 @@ def test_bad_batches_change_nothing(form: str, call: str, monkeypatch: pytest.Mo
     metric = ready(form)
     value, outputs = metric.compute(), EXTRACTOR._outputs
 
-    def broken(imgs: torch.Tensor) -> dict[str, torch.Tensor]:
+    def broken(imgs: torch.Tensor, at_once: int) -> dict[str, torch.Tensor]:
         """Give infinite activations for some images, which go through the network later than others."""
         is_bad = len(imgs) == 2 and bool((imgs == 13).all())
-        return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs).items()}
+        return {layer: values / 0 if is_bad else values for layer, values in outputs(imgs, at_once).items()}
 
     monkeypatch.setattr(EXTRACTOR, "_outputs", broken)
     monkeypatch.setattr(EXTRACTOR, "images_at_once", 4)

@@ -78,7 +78,7 @@ def test_folds_by_content_wait_once_and_before_the_network(monkeypatch: pytest.M
         waits_before: list[int] = []
         run = metric.extractor._outputs
         monkeypatch.setattr(
-            metric.extractor, "_outputs", lambda imgs: (waits_before.append(len(accelerator.waits)), run(imgs))[1]
+            metric.extractor, "_outputs", lambda *batch: (waits_before.append(len(accelerator.waits)), run(*batch))[1]
         )
         accelerator.waits.clear()
         metric.update(FAKE.to("cuda", non_blocking=True), real=False)
@@ -96,7 +96,9 @@ def test_without_float64_the_network_runs_there_and_the_cpu_counts(name: str, mo
         assert metric.device.type == "cpu"
         devices: list[str] = []
         run = metric.extractor._outputs
-        monkeypatch.setattr(metric.extractor, "_outputs", lambda imgs: (devices.append(imgs.device.type), run(imgs))[1])
+        monkeypatch.setattr(
+            metric.extractor, "_outputs", lambda *batch: (devices.append(batch[0].device.type), run(*batch))[1]
+        )
         fed(metric, REAL.to("cuda"), FAKE.to("cuda"))
         assert metric.compute() == expected
     assert devices == ["cuda", "cuda"]
