@@ -142,8 +142,14 @@ def test_shares_of_images_say_nothing_of_the_nearest() -> None:
         ([], f"Argument `metrics` expected to be of {', '.join(ALL)}, but got none"),
         (["kid"], "A histogram DNA does not have what kid takes; give images on both sides, or leave it out"),
         (["mind"], "A histogram DNA does not have what mind takes; give images on both sides, or leave it out"),
-        (["fd"], "A histogram DNA does not have what fd takes; give a DNA of kind 'layer-gaussian', or leave it out"),
-        (["dna-fd"], "does not have what dna-fd takes; give a DNA of kind 'gaussian' or 'layer-gaussian', or"),
+        (
+            ["fd"],
+            "A histogram DNA does not have what fd takes; give a DNA that was made with `kind` 'layer-gaussian', or",
+        ),
+        (
+            ["dna-fd"],
+            "does not have what dna-fd takes; give a DNA that was made with `kind` 'gaussian' or 'layer-gaussian', or",
+        ),
     ],
 )
 def test_what_can_not_be_is_an_error_before_any_image_is_read(metrics: list[str], message: str) -> None:

@@ -231,7 +231,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
         for dna in dnas:
             if dna.kind not in record.kinds:
                 kinds = " or ".join(map(repr, record.kinds))
-                remedy = f"a DNA of kind {kinds}" if kinds else "images on both sides"
+                remedy = f"a DNA that was made with `kind` {kinds}" if kinds else "images on both sides"
                 raise ValueError(
                     f"A {dna.kind} DNA does not have what {record.name} takes; give {remedy}, or leave it out"
                 )
