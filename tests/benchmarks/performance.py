@@ -25,7 +25,7 @@ from torch import distributed as dist
 from torch import multiprocessing as mp
 from torchmetrics.image.fid import FrechetInceptionDistance
 
-from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism
+from torchmetrics_dna import DNAEMD, ActivationRanges, DNAExtractor, DNAFrechet, DNARealism, make_dna
 from torchmetrics_dna.binning import bins_within, cpu, histogram
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.demo import photographs
@@ -210,7 +210,7 @@ def computing(images: Tensor, rounds: int) -> None:
         print(f"{name:24}" + "".join(f"{median(times) * 1e3:12.1f}" for times in seconds.values()))
 
 
-def contrast(rounds: int) -> None:
+def scores(rounds: int) -> None:
     """Scores of 32 images, and of a pool all that it takes until they are there."""
     images = pictures(32)
     emd = DNAEMD(DNAExtractor())
@@ -222,6 +222,8 @@ def contrast(rounds: int) -> None:
         name: DNARealism(DNAExtractor(), reference=dna, contrast=way, compute_with_cache=False)
         for name, way in ways.items()
     }
+    of_layers = make_dna(images, DNAExtractor(), kind="layer-gaussian")
+    metrics["outlier"] = DNARealism(DNAExtractor(), reference=of_layers, compute_with_cache=False)
 
     def score(metric: DNARealism) -> None:
         metric.reset()
@@ -309,7 +311,7 @@ SECTIONS = {
     "parts": parts,
     "update": update,
     "timm": timm_calls,
-    "contrast": contrast,
+    "scores": scores,
     "properties": properties,
     "distance": distance,
     "sync": sync,
