@@ -125,33 +125,29 @@ def test_programs_of_figures_and_tables(tmp_path: Path) -> None:
     means = {name: float(figures.split()[-1]) for name, figures in rows}
     assert len(means) == 12
     assert all(0 < mean <= 1 for mean in means.values())
-    check_tables(*tables.split("== diffusion_guidance.py"))
+    check_table(tables.partition("== diffusion_guidance.py")[0])
 
 
-def check_tables(scale: str, guidance: str) -> None:
-    """Both have the rows of their pages, and digits are further from photographs than photographs are."""
-    for output, page in ((scale, "reading"), (guidance, "loops")):
-        text = (EXAMPLES.parent / f"{page}.md").read_text(encoding="utf-8")
-        head = re.findall(r"^\| [^|]+ \|", output, re.MULTILINE)[0]  # a page may have fewer columns
-        rows = re.findall(r"^\| ([^|]+) \| +[\d.]", output, re.MULTILINE)
-        committed = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
-        assert [row for row in committed if row in rows] == rows
+def check_table(scale: str) -> None:
+    """It has the rows of its page, and digits are further from photographs than photographs are."""
+    text = (EXAMPLES.parent / "reading.md").read_text(encoding="utf-8")
+    head = re.findall(r"^\| [^|]+ \|", scale, re.MULTILINE)[0]  # the page has fewer columns
+    rows = re.findall(r"^\| ([^|]+) \| +[\d.]", scale, re.MULTILINE)
+    committed = re.findall(r"^\| ([^|]+) \| +[\d.]", text.partition(head)[2], re.MULTILINE)
+    assert [row for row in committed if row in rows] == rows
     values = {name: float(value) for name, value in re.findall(r"^\| (.+?) \| ([\d.]+)", scale, re.MULTILINE)}
     assert len(values) == 14
     assert max(values, key=values.__getitem__) == "digits"
 
 
 def check_what_was_logged(folder: Path) -> None:
-    expected = {}
-    for step in (5, 40):
-        dnas = (folder / "wandb" / "dna" / f"{name}.dna.npz" for name in ("reference", f"step_{step:06}"))
-        expected[step] = compare(*dnas).scalars()
-    assert {"dna/dna_emd", "dna/dna_emd_debiased", "dna/block_0/dna_emd"} <= expected[5].keys()
-    for read in (of_tensorboard, of_wandb, of_mlflow):
+    for name, read in {"tensorboard": of_tensorboard, "wandb": of_wandb, "mlflow": of_mlflow}.items():
         figures, plots, artefacts = read(folder)
-        assert figures.keys() == expected.keys()
-        for step, scalars in expected.items():
-            assert figures[step] == pytest.approx(scalars, rel=1e-6)
+        assert figures.keys() == {5, 40}
+        for step, scalars in figures.items():
+            dnas = (folder / name / "dna" / f"{side}.dna.npz" for side in ("reference", f"step_{step:06}"))
+            assert scalars == pytest.approx(compare(*dnas).scalars(), rel=1e-6)
+            assert {"dna/dna_emd", "dna/dna_emd_debiased", "dna/block_0/dna_emd"} <= scalars.keys()
         assert {"layers", "curve"} <= plots
         assert "report" in artefacts
 
