@@ -6,6 +6,7 @@ import io
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from commands import in_processes, run
 from golden import GOLDEN, load
@@ -87,6 +88,21 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str, str]:
         for i, picture in enumerate(pictures):
             Image.fromarray(picture).save(root / name / f"{i:02}.png")
     return str(root / "a"), str(root / "blurred"), str(root / "others")
+
+
+def test_a_mean_that_chance_reaches_too_is_told_from_what_differs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("torchmetrics_dna.functional.permutation.SIGNIFICANT", 0.2)  # p is near 0.04
+    photos = photographs(48)
+    np.save(tmp_path / "a.npy", np.stack(photos[:24]))
+    for strength, is_said in ((2, True), (4, False)):
+        np.save(tmp_path / "b.npy", np.stack([blur(photo, strength) for photo in photos[24:]]))
+        assert (
+            run(monkeypatch, "compare", str(tmp_path / "a.npy"), str(tmp_path / "b.npy"), "--metrics", "dna-emd") == 0
+        )
+        printed = " ".join(capsys.readouterr().out.split())
+        assert ("for the clearest layer or neuron" in printed) == is_said
 
 
 def test_how_sure_it_is(

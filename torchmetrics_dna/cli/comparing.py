@@ -41,6 +41,8 @@ def _of_two(result: Comparison, citation: str) -> Printout:
 
 def _summary(result: Comparison) -> RichTable:
     """Return the main figures of a comparison as a table."""
+    from torchmetrics_dna.functional.permutation import SIGNIFICANT
+
     figures: list[tuple[str, float | str | None, str]] = []
     for name, distance in result.items():
         figures.append((name, distance.value, result.about(distance)))
@@ -51,6 +53,8 @@ def _summary(result: Comparison) -> RichTable:
                 figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
                 about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
+                if p <= SIGNIFICANT and distance.value <= evidence.null_high and distance.distance.grain == "neuron":
+                    about += " for the clearest layer or neuron"  # which the mean over all neurons need not show
                 figures.append(("  by chance", evidence.null, about))
     values = numbers([value for _, value, _ in figures])
     rows: list[tuple[str, str | Text, str]] = [
