@@ -53,7 +53,11 @@ def _summary(result: Comparison) -> RichTable:
                 figures.append(("  without noise", distance.overall.debiased_shown, sure))
             if p is not None:
                 about = f"95 % of equal sets below {number(evidence.null_high)}; {p_in_words(p)}"
-                if p <= SIGNIFICANT and distance.value <= evidence.null_high and distance.distance.grain == "neuron":
+                if (
+                    p <= SIGNIFICANT
+                    and distance.value <= (evidence.null_high or 0)
+                    and distance.distance.grain == "neuron"
+                ):
                     about += " for the clearest layer or neuron"  # which the mean over all neurons need not show
                 figures.append(("  by chance", evidence.null, about))
     values = numbers([value for _, value, _ in figures])
