@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from official import inception_of_fid
+from small_protocols import make_small
 from torch import Tensor
 from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_fid import KEY_METRIC_FID, fid_features_to_statistics, fid_statistics_to_metric
@@ -19,7 +19,6 @@ from torch_fidelity.metric_prc import prc_features_to_metric
 
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distance import Protocol
 from torchmetrics_dna.dna.distances import PROTOCOLS
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
 from torchmetrics_dna.extractors import PRESETS
@@ -95,12 +94,7 @@ def test_values_are_those_of_torch_fidelity_and_adm(count: int, tmp_path: Path) 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Published metrics by layers of the packaged network, with and without a crop, instead of three large ones."""
-    layers = {"inception_fid": {"block_3": "block_1", "spatial": "block_0", "logits": "head"}}
-    for name, record in PROTOCOLS.items():
-        feature, layer, crop = record.protocol
-        protocol = Protocol("efficientnet_lite0", layers.get(feature, {}).get(layer, "block_2"), crop)
-        monkeypatch.setitem(PROTOCOLS, name, replace(record, protocol=protocol))
+    make_small(monkeypatch)
 
 
 def test_all_records_name_layers_of_presets() -> None:

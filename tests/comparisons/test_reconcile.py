@@ -98,9 +98,9 @@ def statistics(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def candidates(statistics: Path) -> Candidates:
     reading = Reading(batch_size=BATCH, num_workers=0)
-    other = load_fid_statistics(statistics)
-    other = type(other)(other.mean + 0.01, other.cov, other.neurons, 0, other.extractor)
-    return Candidates(IMAGES, statistics, "fd", EXTRACTOR, others=[other], reading=reading)
+    saved = load_fid_statistics(statistics)
+    shifted = type(saved)(saved.mean + 0.01, saved.cov, saved.neurons, 0, saved.extractor)
+    return Candidates(IMAGES, statistics, "fd", EXTRACTOR, others=[shifted], reading=reading)
 
 
 def named(candidates: Candidates, result: Reconciliation) -> list[dict[str, object]]:

@@ -46,8 +46,8 @@ def test_other_results() -> None:
     assert " compared with 12 images of A, all together and in each of 2 classes, by" in RESULTS["classes"][0]().cite()
     paired = compare(A, np.clip(A + 1, 0, 255), EXTRACTOR, pairs=True, **FIXED)
     assert "12 images of B were compared with 12 images of A, as pairs, by" in paired.cite()
-    one = compare(A, B[:1], EXTRACTOR, **FIXED)
-    assert one.cite().startswith("1 image of B was compared with 12 images of A by")
+    of_one_image = compare(A, B[:1], EXTRACTOR, **FIXED)
+    assert of_one_image.cite().startswith("1 image of B was compared with 12 images of A by")
 
 
 def test_each_network_is_named() -> None:

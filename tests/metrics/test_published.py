@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import pytest
 import torch
 from official import inception_of_fid
 from processes import run
+from small_protocols import make_small
 from torch import Tensor
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.metric_kid import kid_features_to_metric
@@ -20,7 +20,6 @@ from torchmetrics import MetricCollection
 
 from torchmetrics_dna import compare
 from torchmetrics_dna.demo import blur, photographs
-from torchmetrics_dna.dna.distance import Protocol
 from torchmetrics_dna.dna.distances import PROTOCOLS
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.network import Network
@@ -36,15 +35,6 @@ def batch(images: list[np.ndarray]) -> Tensor:
 
 
 REAL, FAKE = map(batch, SETS)
-
-
-def small(patch: pytest.MonkeyPatch) -> None:
-    """Take published metrics by layers of the packaged network, with and without a crop."""
-    layers = {"inception_fid": {"block_3": "block_1", "spatial": "block_0", "logits": "head"}}
-    for name, record in PROTOCOLS.items():
-        feature, layer, crop = record.protocol
-        protocol = Protocol("efficientnet_lite0", layers.get(feature, {}).get(layer, "block_2"), crop)
-        patch.setitem(PROTOCOLS, name, replace(record, protocol=protocol))
 
 
 def feed(metrics: MetricCollection, real: Tensor = REAL, fake: Tensor = FAKE, size: int = 5) -> MetricCollection:
@@ -90,7 +80,7 @@ def test_values_are_those_of_torch_fidelity(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_values_are_those_of_compare_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch)
+    make_small(monkeypatch)
     names = [*PROTOCOLS, "dna-emd", "fd", "mind", "coverage"]
     metrics = published_metrics(names)
     passes: list[int] = []
@@ -124,7 +114,7 @@ SCORES = {"is", "precision", "recall", "coverage"}
 
 @pytest.mark.slow
 def test_metrics_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> None:
-    small(monkeypatch)
+    make_small(monkeypatch)
     names = ["fid", "kid", "is", "precision"]
     metrics = published_metrics(names, reset_real_features=False, normalize=True)
     batch_value = metrics(FAKE[:2].float() / 255, real=False)
@@ -148,7 +138,7 @@ def test_metrics_are_those_of_torchmetrics(monkeypatch: pytest.MonkeyPatch) -> N
 
 def of_processes(rank: int, world: int) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        small(patch)
+        make_small(patch)
         names = ["fid", "kid", "is", "precision"]
         alone = feed(published_metrics(names, sync_on_compute=False)).compute()
         shared = feed(published_metrics(names), REAL[rank::world], FAKE[rank::world]).compute()

@@ -136,7 +136,7 @@ class Comparisons(ManyComparisons):
 
         """
         results = {name: comparison[distance] for name, comparison in self.items()}
-        by_one = {name: replace(self[name], results={one.distance.name: one}) for name, one in results.items()}
+        by_one = {name: replace(self[name], results={result.distance.name: result}) for name, result in results.items()}
         return Comparisons(self.reference, by_one)
 
     def surely_nearest(self, distance: str) -> str | None:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.results import Shown
+from torchmetrics_dna.comparisons.results import Results
 from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import figure, images_in_words
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from torchmetrics_dna.files.tables import Cell
 
@@ -45,7 +44,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Reconciliation(Shown, Mapping[str, Attempt]):
+class Reconciliation(Results[Attempt]):
     """Values by each choice: a mapping of attempts by the choices in words, the protocol first.
 
     Attributes:
@@ -199,20 +198,9 @@ class Reconciliation(Shown, Mapping[str, Attempt]):
         digits = decimals(self.claimed)
         return figure(value) if digits is None else f"{value:.{digits + 1}f}"
 
-    def __getitem__(self, name: str) -> Attempt:
-        return self.results[name]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self.results)
-
-    def __len__(self) -> int:
-        return len(self.results)
-
-    __eq__, __hash__ = object.__eq__, object.__hash__
-
     def __repr__(self) -> str:
-        found = "agrees" if self.agrees else f"{len(self.explanations)} explanations"
-        return f"Reconciliation({self.metric}, {self.claimed} claimed, {len(self)} values, {found})"
+        outcome = "agrees" if self.agrees else f"{len(self.explanations)} explanations"
+        return f"Reconciliation({self.metric}, {self.claimed} claimed, {len(self)} values, {outcome})"
 
 
 def decimals(number: str) -> int | None:

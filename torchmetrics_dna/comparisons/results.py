@@ -56,7 +56,7 @@ class Cited(Results[_T]):
     @property
     @abstractmethod
     def _citation(self) -> Citation:
-        """What was compared, and how."""
+        """Citation of the comparison, or of its sets together."""
 
     def cite(self) -> str:
         """Say in sentences, for a methods section, how the numbers were computed.

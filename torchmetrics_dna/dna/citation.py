@@ -17,7 +17,7 @@ _MOST_NAMED = 8  # sets
 
 @dataclass(frozen=True)
 class Citation:
-    """What a result compares, and by which distances.
+    """Sets and distances of a result, as sentences for a methods section.
 
     Attributes:
         reference: Name and number of images of A.

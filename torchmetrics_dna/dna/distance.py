@@ -87,8 +87,8 @@ class Origin:
     @classmethod
     def of(cls, a: Any, b: Any) -> Origin:
         """Return the origin of two DNAs, or of features."""
-        known = [(side.weights_digest, side.preparation) for side in (a, b)]
-        digest, preparation = (next(filter(None, values), None) for values in zip(*known, strict=True))
+        origins = [(side.weights_digest, side.preparation) for side in (a, b)]
+        digest, preparation = (next(filter(None, values), None) for values in zip(*origins, strict=True))
         return cls(a.extractor, digest, preparation, _versions())
 
 
