@@ -39,7 +39,6 @@ def test_many_ways_are_drawn() -> None:
     share = labels[1:].double().mean(0)
     assert (share - 12 / 32).abs().max() < 5 * (12 / 32 * 20 / 32 / 3000) ** 0.5
     assert torch.equal(labels, relabelings(12, 20, most=3000))
-    assert not torch.equal(labels, relabelings(12, 20, most=3000, seed=1))
 
 
 @given(st.lists(st.integers(1, 9), min_size=3, max_size=8), st.lists(st.integers(1, 40), min_size=3, max_size=8))

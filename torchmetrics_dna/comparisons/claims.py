@@ -17,7 +17,7 @@ from torchmetrics_dna.comparisons.reconciliation import (
     share_explained,
 )
 from torchmetrics_dna.dna import DNA, LayerGaussianDNA
-from torchmetrics_dna.dna.distances import distance_named, protocol_named
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in
 from torchmetrics_dna.extractors.guard import batch_norms
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.comparisons.choices import Choice
-    from torchmetrics_dna.dna.layer_unions import Plan
+    from torchmetrics_dna.dna.unions import Plan
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Source
     from torchmetrics_dna.images.preparations import Preparation
@@ -122,7 +122,7 @@ class Candidates:
         others: Sequence[str | DNA] = (),
         reading: Reading | None = None,
     ) -> None:
-        record = protocol_named(metric) or distance_named(metric)
+        record = named_in(PROTOCOLS, metric) or named_in(DISTANCES, metric)
         if record is None or record.kinds != ("layer-gaussian",):
             raise ValueError(f"Argument `metric` expected to be fd of a layer, such as fid, but got {metric!r}")
         (arguments,) = by_network(Arguments(feature, [metric], layers), ())

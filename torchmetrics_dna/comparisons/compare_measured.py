@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from torchmetrics_dna.dna.layer_unions import Plan
-    from torchmetrics_dna.dna.unions import Unions
+    from torchmetrics_dna.dna.unions import Plan, Unions
 
 _NAMESAKES = 0.9  # of the images of the larger side, for pairs to be offered
 _NUMBERED = re.compile(r"(image )?[\d_-]+")  # which tells nothing of what an image shows

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,7 +14,6 @@ from torchmetrics_dna.comparisons.comparisons import by_name
 from torchmetrics_dna.comparisons.results import Shown
 from torchmetrics_dna.dna.base import check_comparable, check_enough
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
-from torchmetrics_dna.dna.pairwise import pairwise_of
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.tables import Table
@@ -211,11 +211,14 @@ def _pairs(record: Distance, measured: Sequence[Measured]) -> Tensor:
     """Return the distances of each pair: by neuron ``(pairs, N)``, layer ``(pairs, layers)`` or set ``(pairs, 1)``."""
     inputs: list[Any] = [side.input_of(record) for side in measured]
     if not record.kinds:
-        return pairwise_of(lambda a, b: torch.tensor([record.between(a, b)[0]], dtype=torch.float64), inputs)
+        values = [record.of_features(a.values, b.values)[0] for a, b in combinations(inputs, 2)]
+        return torch.tensor(values, dtype=torch.float64)[:, None]
     for dna in inputs[1:]:
         check_comparable(inputs[0], dna)
         check_enough(inputs[0], dna, record.name, record.least)
-    return record.pairwise(inputs) if record.pairwise is not None else pairwise_of(record.between, inputs)
+    if record.pairwise is not None:
+        return record.pairwise(inputs)
+    return torch.stack([record.between(a, b) for a, b in combinations(inputs, 2)])
 
 
 def _reduced(

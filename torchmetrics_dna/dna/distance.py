@@ -110,12 +110,12 @@ class Distance:
         kinds: Kind of DNA that it needs, then kinds that contain that one; empty if it needs features of single images.
         least: Minimum number of images per side.
         between: Function of two DNAs of the first kind that returns distances, float64, shape ``(N,)`` or
-            ``(layers,)``; or of features of images, that returns the value and its standard deviation over subsets of
-            images (or None), or such pairs by key.
+            ``(layers,)``; or of features of images, ``(images, n)`` each, that returns the value, with its standard
+            deviation over subsets of images if it is a mean over these, or values by key.
         unions: Function of the two sides that returns their :class:`Unions`, for the test and the interval; for
             features, it also takes the fold of each image, and with ``by_image`` a plan. None for no evidence.
         power: Power of the distance whose finite-sample bias is proportional to 1/images.
-        subsets: True if the distance is a mean over subsets of images, with a standard deviation.
+        subsets: True if the distance is a mean over subsets of images.
         by_image: True if ``unions`` takes features of all layers instead of the arguments of ``between``.
         pairwise: Function of several sides that returns the distances of all pairs, a row each; None to call
             ``between`` for each pair.
@@ -183,13 +183,10 @@ class Distance:
             RuntimeError: If a side has too few images.
 
         """
-        spread, cache = None, {} if cache is None else cache
+        spread = None
         if self.grain == "set":
             neurons = a.neurons
-            if self.between not in cache:
-                cache[self.between] = self.between(a, b)
-            pair = cache[self.between]
-            value, spread = pair[self.key] if isinstance(pair, dict) else pair
+            value, spread = self.of_features(a.values, b.values, cache)
             values = torch.tensor([value], dtype=torch.float64)
         else:
             check_comparable(a, b)
@@ -203,6 +200,16 @@ class Distance:
         if unions is None:
             return result
         return result.tested(unions.as_pairs() if paired else unions, confidence)
+
+    def of_features(self, a: Tensor, b: Tensor, cache: dict[Any, Any] | None = None) -> tuple[float, float | None]:
+        """Compute a distance of features ``(images, n)``, and its deviation over subsets; ``cache`` as in `result`."""
+        cache = {} if cache is None else cache
+        if self.between not in cache:
+            cache[self.between] = self.between(a, b)
+        figure = cache[self.between]
+        if isinstance(figure, dict):
+            figure = figure[self.key]
+        return figure if isinstance(figure, tuple) else (float(figure), None)
 
 
 class Figure(NamedTuple):

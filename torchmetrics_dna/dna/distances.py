@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.distance import Distance, Kind, Protocol
-from torchmetrics_dna.dna.layer_unions import layer_frechet_unions
-from torchmetrics_dna.dna.pairwise import pairwise_emd
-from torchmetrics_dna.dna.unions import cmmd_unions, emd_unions, frechet_unions, kernel_unions
+from torchmetrics_dna.dna.histogram import pairwise_emd
+from torchmetrics_dna.dna.unions import emd_unions, frechet_unions, layer_frechet_unions, unions_of_images
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import plain_name, unknown_metrics
 from torchmetrics_dna.functional.inception_score import SPLITS, inception_score
@@ -17,41 +17,19 @@ from torchmetrics_dna.functional.kernel import kernel_distance
 from torchmetrics_dna.functional.mean_discrepancy import cmmd
 from torchmetrics_dna.functional.monge import mind
 from torchmetrics_dna.functional.neighbours import NEAREST, prdc
+from torchmetrics_dna.functional.unions import cmmd_of_unions, kernel_of_unions
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from torch import Tensor
+
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.images import Crop
 
 
-def _of_dnas(a: DNA, b: DNA) -> Any:
+def _of_dnas(a: DNA, b: DNA) -> Tensor:
     return a.distances(b)
-
-
-def _kid(a: Features, b: Features) -> tuple[float, float]:
-    return kernel_distance(a.values, b.values)
-
-
-def _mind(a: Features, b: Features) -> tuple[float, None]:
-    return float(mind(a.values, b.values)), None
-
-
-def _cmmd(a: Features, b: Features) -> tuple[float, None]:
-    return float(cmmd(a.values, b.values)), None
-
-
-def _prdc(a: Features, b: Features) -> dict[str, tuple[float, None]]:
-    return {key: (float(value), None) for key, value in prdc(a.values, b.values).items()}
-
-
-def _prdc_of_adm(a: Features, b: Features) -> dict[str, tuple[float, None]]:
-    return {key: (float(value), None) for key, value in prdc(a.values, b.values, _NEAREST_OF_ADM).items()}
-
-
-def _inception_score(_: Features, b: Features) -> tuple[float, float]:
-    return inception_score(b.values)
 
 
 _PRDC = {
@@ -75,24 +53,25 @@ _RECORDS = (
     ),
     Distance(
         "kid", "kid", "", "kernel distance of the last layer's spatial means",
-        "set", (), 2, _kid, kernel_unions, subsets=True,
+        "set", (), 2, kernel_distance, partial(unions_of_images, kernel_of_unions), subsets=True,
     ),
     Distance(
         "mind", "mind", "squared activations", "sliced Wasserstein distance of the last layer's spatial means",
-        "set", (), 1, _mind,
+        "set", (), 1, mind,
     ),
     Distance(
         "cmmd", "cmmd", "", "maximum mean discrepancy of the directions of the last layer's spatial means",
-        "set", (), 1, _cmmd, cmmd_unions,
+        "set", (), 1, cmmd, partial(unions_of_images, cmmd_of_unions),
     ),
     *(
-        Distance(name, name, "", sentence, "set", (), NEAREST + 1, _prdc, higher_is_better=True)
+        Distance(name, name, "", sentence, "set", (), NEAREST + 1, prdc, higher_is_better=True)
         for name, sentence in _PRDC.items()
     ),
 )  # fmt: skip
 DISTANCES = {record.name: record for record in _RECORDS}
 _DEFAULT = ("dna-emd", "dna-fd")
 _NEAREST_OF_ADM = 3
+_PRDC_OF_ADM = partial(prdc, nearest_k=_NEAREST_OF_ADM)  # one function, so that its metrics share the values
 _POOLED, _CLASS_TOKEN = Protocol("inception_fid", "block_3"), "class token of DINOv2 ViT-L/14, resized as in"
 
 
@@ -105,7 +84,8 @@ _PUBLISHED = (
     _published("kid", _POOLED, "KID: kernel distance of Inception's pooled features"),
     Distance(
         "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), SPLITS,
-        _inception_score, subsets=True, higher_is_better=True, protocol=Protocol("inception_fid", "logits"),
+        lambda _, logits: inception_score(logits), subsets=True, higher_is_better=True,
+        protocol=Protocol("inception_fid", "logits"),
     ),
     _published(
         "fd", Protocol("inception_fid", "spatial"), "sFID: fd of seven channels of Inception at all positions",
@@ -114,7 +94,7 @@ _PUBLISHED = (
     *(
         _published(
             name, _POOLED, f"{_PRDC[name].partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
-            least=_NEAREST_OF_ADM + 1, between=_prdc_of_adm,
+            least=_NEAREST_OF_ADM + 1, between=_PRDC_OF_ADM,
         )
         for name in ("precision", "recall")
     ),
@@ -135,30 +115,14 @@ _PUBLISHED = (
 PROTOCOLS = {record.name: record for record in _PUBLISHED}
 
 
-def distance_named(name: str) -> Distance | None:
-    """Look up a distance by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD".
-
-    Example:
-        >>> distance_named("DNAFrechet").name, distance_named("fid")
-        ('dna-fd', None)
-
-    """
-    return named_in(DISTANCES, name)
-
-
-def protocol_named(name: str) -> Distance | None:
-    """Look up a published metric by its name or its key in json.
-
-    Example:
-        >>> protocol_named("FID").protocol, protocol_named("dna-emd")
-        (Protocol(feature='inception_fid', layer='block_3', crop='none'), None)
-
-    """
-    return named_in(PROTOCOLS, name)
-
-
 def named_in(records: Mapping[str, Distance], name: str) -> Distance | None:
-    """Look up a record by its name, its key in json, or its metric."""
+    """Look up a record by its name, its key in json, or its metric: "dna-emd", "dna_emd" or "DNAEMD".
+
+    Example:
+        >>> named_in(DISTANCES, "DNAFrechet").name, named_in(PROTOCOLS, "FID").protocol, named_in(PROTOCOLS, "dna-emd")
+        ('dna-fd', Protocol(feature='inception_fid', layer='block_3', crop='none'), None)
+
+    """
     plain = plain_name(name)
     return next(
         (record for record in records.values() if plain in (plain_name(record.name), plain_name(record.key))), None
@@ -222,7 +186,9 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
         return tuple(supported if dnas else (DISTANCES[name] for name in _DEFAULT))
     chosen = tuple(metric for metric in metrics if isinstance(metric, Distance))
     if not chosen:
-        names = {str(name): distance_named(str(name)) for name in ([metrics] if isinstance(metrics, str) else metrics)}
+        names = {
+            str(name): named_in(DISTANCES, str(name)) for name in ([metrics] if isinstance(metrics, str) else metrics)
+        }
         unknown = [name for name, record in names.items() if record is None]
         if unknown or not names:
             raise ValueError(unknown_metrics(unknown, DISTANCES))
@@ -241,7 +207,7 @@ def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[D
 def check_distances(metrics: Sequence[str] | None, what: str) -> None:
     """Raise ValueError if no metric is a distance, which ``what``, such as "A table of sets", needs."""
     names = [metrics] if isinstance(metrics, str) else metrics
-    records = [distance_named(name) or protocol_named(name) for name in names or ()]
+    records = [named_in(DISTANCES, name) or named_in(PROTOCOLS, name) for name in names or ()]
     if names and all(record is not None and record.higher_is_better for record in records):
         raise ValueError(f"{what} takes a distance, but got {', '.join(names)} alone; add one, such as dna-emd")
 

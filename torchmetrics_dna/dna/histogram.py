@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import combinations
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -19,9 +20,12 @@ from torchmetrics_dna.dna.planes import check_planes, from_planes, to_planes
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
+from torchmetrics_dna.functional.pairwise import pairwise_dna_emd
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from torchmetrics_dna.neurons.index import Neurons
 
 
@@ -304,6 +308,21 @@ def in_same_bins(a: HistogramDNA, b: HistogramDNA) -> tuple[HistogramDNA, Histog
     united = a.known_ranges.union(b.known_ranges)
     a, b = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
     return a, b
+
+
+def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
+    """Compute the dna-emd of each neuron, in bins, float64, ``(pairs, N)``; pairs ordered as in ``combinations``.
+
+    Between self-ranging DNAs, the unit is the bin of the joint range of all DNAs, with its margin, under fixed bounds:
+    it is the same for all pairs, so that the matrix is symmetric.
+    """
+    first, *others = dnas
+    if not first.self_ranging:
+        return pairwise_dna_emd([dna.counts for dna in dnas])
+    united = first.known_ranges.union(*(dna.known_ranges for dna in others))
+    grid = dyadic_grid(united.minimum, united.maximum, first.num_bins)
+    pairs = combinations([dna.counts_within(united) for dna in dnas], 2)
+    return torch.stack([dna_emd_on_grid(a, b, grid, *united.bounds()) for a, b in pairs])
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:

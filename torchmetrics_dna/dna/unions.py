@@ -1,4 +1,4 @@
-"""Distances between unions of folds of two DNAs, or of features."""
+"""Distances between unions of folds of two DNAs, or of features of images."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import torch
 
 from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
+from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.functional.emd import bounds_on_grid
+from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
 from torchmetrics_dna.functional.unions import (
-    cmmd_of_unions,
     emd_of_unions,
     frechet_of_unions,
-    kernel_of_unions,
+    layer_frechet_of_unions,
     shift_of_unions,
     sums_of_histograms,
 )
@@ -25,10 +27,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.dna.features import Features
     from torchmetrics_dna.dna.histogram import HistogramDNA
+    from torchmetrics_dna.neurons.index import Neurons
 
     Folds = tuple[Tensor | None, Tensor | None]  # the fold of each image of A and of B, int64; None without folds
+    Side = Features | LayerGaussianDNA | None
+
+LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eigendecomposition per layer
 
 
 class Noise(NamedTuple):
@@ -96,18 +101,40 @@ class Unions:
         return replace(self, paired=True)
 
 
+@dataclass(frozen=True)
+class Plan:
+    """Plan of the evidence for fd between two sets.
+
+    Attributes:
+        neurons: The layers.
+        tested: True if fd is tested.
+        debiased: Layers whose fd is debiased.
+        limits: One line for each part of the evidence that is missing, with the reason.
+        by_fold: True if images of a fold belong together, so that folds are the units of the variance, not images.
+
+    """
+
+    neurons: Neurons
+    tested: bool
+    debiased: tuple[str, ...]
+    limits: tuple[str, ...]
+    by_fold: bool = False
+
+    @property
+    def needs_features(self) -> bool:
+        """True if the plan uses features of images."""
+        return self.tested or bool(self.debiased)
+
+
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     """Build unions for dna-emd, in bins of the DNAs, evaluated at the edges of the folds' wider bins."""
-    sides = [_filled(dna) for dna in (a, b)]
-    folds: list[Any] = [*sides[0], *sides[1]]
+    folds: list[Any] = [*_filled(a), *_filled(b)]
     num_bins = min(fold.num_bins for fold in folds)
     folds = [fold if fold.num_bins == num_bins else fold.rebin(num_bins) for fold in folds]
     check_comparable(*folds)
     scale, within = torch.tensor(a.num_bins / num_bins, dtype=torch.float64), None
     if a.self_ranging:
-        united = folds[0].known_ranges
-        for fold in folds[1:]:
-            united = united.union(fold.known_ranges)
+        united = folds[0].known_ranges.union(*(fold.known_ranges for fold in folds[1:]))
         folds = [replace(fold, ranges=united, counts=fold.counts_within(united)) for fold in folds]
         grid = folds[0].grid
         low, high = (bound.to(grid.start.device) for bound in a.known_ranges.bounds())
@@ -127,11 +154,10 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
 
 def frechet_unions(a: DNA, b: DNA) -> Unions:
     """Build unions for dna-fd."""
-    sides = [_filled(dna) for dna in (a, b)]
-    folds: list[Any] = [*sides[0], *sides[1]]
+    folds: list[Any] = [*_filled(a), *_filled(b)]
     check_comparable(*folds)
     means, variances = (torch.stack([getattr(fold, name) for fold in folds]) for name in ("mean", "var"))
-    sizes = torch.cat([_sizes(side) for side in sides])
+    sizes = _sizes(folds)
     distances = partial(frechet_of_unions, means, variances, sizes)
     totals = sizes.double()[:, None]
     return _unions_of_neurons(a, b, distances, partial(shift_of_unions, means * totals.to(means), totals))
@@ -145,29 +171,92 @@ def _unions_of_neurons(
     return Unions(distances, sizes_a, sizes_b, slices, exact, shifts=shifts, shift_slices=slices)
 
 
-def kernel_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """Build unions for kid from the features of all images."""
-    return _unions_of_images(kernel_of_unions, a, b, folds)
-
-
-def cmmd_unions(a: Features, b: Features, folds: Folds) -> Unions:
-    """Build unions for cmmd from the features of all images."""
-    return _unions_of_images(cmmd_of_unions, a, b, folds)
-
-
-def _unions_of_images(
+def unions_of_images(
     of_unions: Callable[[Tensor, Tensor, int, Tensor, Tensor], Tensor], a: Features, b: Features, folds: Folds
 ) -> Unions:
+    """Build unions for a distance of features, such as :func:`kernel_of_unions`, from those of all images."""
     filled = [
         torch.zeros(side.num_images, dtype=torch.int64) if of_side is None else of_side
         for side, of_side in zip((a, b), folds, strict=True)
     ]
-    numbers, sizes_a, sizes_b = numbered_folds(filled[0], filled[1])
+    numbers, sizes_a, sizes_b = _numbered_folds(filled[0], filled[1])
     distances = partial(of_unions, torch.cat([a.values, b.values]), numbers, len(sizes_a) + len(sizes_b))
     return Unions(distances, sizes_a, sizes_b, [slice(1)], (folds[0] is None, folds[1] is None))
 
 
-def numbered_folds(a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def layer_frechet_unions(a: Side, b: Side, folds: Folds, plan: Plan) -> Unions:
+    """Build unions for fd from the features of all images; each column is a layer.
+
+    Args:
+        a: Features of A, of at least the layers of the plan, or None if the plan needs none; or a DNA that is taken as
+            exact, such as published statistics.
+        b: B likewise.
+        folds: Fold of each image of A and of B, int64; None for a side that is taken as exact.
+        plan: Plan of the evidence.
+
+    """
+    neurons = plan.neurons
+    numbers, sizes_a, sizes_b = _numbered_folds(*folds)
+    layers = [slice(i, i + 1) for i in range(len(neurons))]
+
+    def values() -> Tensor:
+        return torch.cat([side.select(list(neurons)).values for side in (a, b) if isinstance(side, Features)])
+
+    def distances(in_a: Tensor, in_b: Tensor) -> Tensor:
+        features = values()
+        columns = [layer_frechet_of_unions(features[:, rows], numbers, in_a, in_b) for rows in neurons.slices.values()]
+        return torch.stack(columns, 1)
+
+    def shifts(in_a: Tensor, in_b: Tensor) -> Tensor:
+        features, sizes = values(), torch.cat([sizes_a, sizes_b])
+        sums = torch.zeros(len(sizes), features.shape[1], dtype=torch.float64)
+        sums.index_add_(0, numbers, features.double())
+        return shift_of_unions(sums, sizes[:, None], in_a, in_b)
+
+    return Unions(
+        distances, sizes_a, sizes_b, layers, (folds[0] is None, folds[1] is None), lambda: _noise((a, b), folds, plan),
+        LAYER_RELABELINGS if plan.tested else 0, plan.limits, shifts, [*neurons.slices.values()],
+    )  # fmt: skip
+
+
+def _noise(sides: tuple[Side, Side], folds: Folds, plan: Plan) -> Noise:
+    """Estimate the noise of fd of each layer; NaN for layers that the plan does not debias."""
+    layers = list(plan.neurons)
+    bias = torch.full((len(layers),), torch.nan, dtype=torch.float64)
+    influences = [
+        None if of_side is None else bias.new_full((len(of_side), len(layers)), torch.nan) for of_side in folds
+    ]
+    for i, layer in enumerate(layers):
+        if layer in plan.debiased:
+            estimate = layer_frechet_estimate(_of_layer(sides[0], layer), _of_layer(sides[1], layer), folds)
+            bias[i] = estimate.bias
+            for columns, influence in zip(influences, estimate.influences, strict=True):
+                if columns is not None and influence is not None:
+                    columns[:, i] = influence
+    a, b = (_by_unit(*pair, plan.by_fold) for pair in zip(influences, folds, strict=True))
+    return Noise(bias, (a, b))
+
+
+def _of_layer(side: Side, layer: str) -> Tensor | tuple[Tensor, Tensor]:
+    """Return the features of a layer, or its mean and covariance."""
+    if isinstance(side, LayerGaussianDNA):
+        return side.by_layer()[layer]
+    assert side is not None
+    return side.select([layer]).values
+
+
+def _by_unit(influences: Tensor | None, folds: Tensor | None, by_fold: bool) -> tuple[Tensor, Tensor] | None:
+    """Return the influences of images or folds, and the number of all images divided by those of each of these."""
+    if influences is None or folds is None:
+        return None
+    if not by_fold:
+        return influences, influences.new_full((len(influences),), len(influences))
+    _, numbers, sizes = folds.unique(return_inverse=True, return_counts=True)  # type: ignore[no-untyped-call]
+    sums = influences.new_zeros(len(sizes), influences.shape[1]).index_add_(0, numbers, influences)
+    return sums / sizes[:, None], len(influences) / sizes.double()
+
+
+def _numbered_folds(a: Tensor | None, b: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     """Number the folds of A and then B from 0; return the fold of each image, and the sizes of the folds of A and B.
 
     A side without images has one fold of size 1.

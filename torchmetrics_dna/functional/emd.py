@@ -71,18 +71,7 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
     r"""Compute the EMD of each neuron between self-ranging histograms on one grid, in bins of fixed bounds.
 
     It equals the distance under fixed bounds up to binning: :math:`\int |F_A - F_B|` over the bounds, with F linear
-    within a bin of the grid, in units of a ``num_bins``-th of the bounds.
-
-    Args:
-        counts_a: Counts of A, shape ``(N, num_bins)``.
-        counts_b: Counts of B, shape ``(N, num_bins)``.
-        grid: Grid of both.
-        low: Lower bounds, shape ``(N,)``, float64.
-        high: Upper bounds, shape ``(N,)``, float64.
-
-    Returns:
-        Distances, float64, shape ``(N,)``.
-
+    within a bin of the grid, in units of a ``num_bins``-th of the bounds, shape ``(N,)`` and float64 like the result.
     """
     begin, end, per_bounds = bounds_on_grid(grid, low, high)
     fast = _fast(counts_a, counts_b)
@@ -91,17 +80,7 @@ def dna_emd_on_grid(counts_a: Tensor, counts_b: Tensor, grid: Grid, low: Tensor,
 
 
 def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Locate bounds on a grid: begin and end, in its bins, and the share of the bounds per bin.
-
-    Args:
-        grid: Grid of N neurons.
-        low: Lower bounds, shape ``(N,)``, float64.
-        high: Upper bounds, shape ``(N,)``, float64.
-
-    Returns:
-        Three tensors of shape ``(N,)``, float64.
-
-    """
+    """Locate bounds ``(N,)`` on a grid: begin and end, in its bins, and the share of the bounds per bin, float64."""
     low, high = clipping_bounds(low, high)
     begin, end = (bound / grid.width - grid.start for bound in (low, high))
     return begin, end, grid.width / (high - low)
@@ -110,12 +89,7 @@ def bounds_on_grid(grid: Grid, low: Tensor, high: Tensor) -> tuple[Tensor, Tenso
 def area_of_rows(counts_a: Tensor, counts_b: Tensor, begin: Tensor, end: Tensor) -> Tensor:
     """Compute the area between cumulative shares, linear within bins, in bins, float64, shape ``(N,)``.
 
-    Args:
-        counts_a: Counts of A, shape ``(N, num_bins)``.
-        counts_b: Counts of B, shape ``(N, num_bins)``.
-        begin: Lower limit of the area, in bins, float64, shape ``(N,)``; may lie outside.
-        end: Upper limit of the area, in bins, float64, shape ``(N,)``; may lie outside.
-
+    The limits of the area, ``begin`` and ``end``, are in bins, float64, shape ``(N,)``; they may lie outside.
     """
     neurons, num_bins = counts_a.shape
     areas = torch.empty(neurons, dtype=torch.float64, device=counts_a.device)

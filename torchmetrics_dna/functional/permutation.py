@@ -46,17 +46,10 @@ class PermutationTest:
     exact: bool
 
 
-def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
-    """Return relabelings of folds as A or B: all of them if there are few, else random ones.
+def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS) -> Tensor:
+    """Return relabelings of folds as A or B: all of them if there are at most ``most``, else so many random ones.
 
-    Args:
-        num_a: Number of folds of A, which come first.
-        num_b: Number of folds of B.
-        most: Maximum number of relabelings.
-        seed: Seed of random relabelings.
-
-    Returns:
-        Mask of the folds in A, bool, shape ``(P, num_a + num_b)``; the first row is observed.
+    They are masks of the folds in A, bool, shape ``(P, num_a + num_b)``, those of A first; the first row is observed.
 
     Example:
         >>> relabelings(1, 2).int()
@@ -69,27 +62,17 @@ def relabelings(num_a: int, num_b: int, most: int = NUM_RELABELINGS, seed: int =
     if comb(total, num_a) <= most:
         chosen = torch.tensor(list(combinations(range(total), num_a)))
     else:
-        generator = torch.Generator().manual_seed(seed)
-        keys = torch.rand(most, total, generator=generator)
+        keys = torch.rand(most, total, generator=torch.Generator().manual_seed(0))
         keys[0] = torch.arange(total)
         chosen = keys.argsort(1)[:, :num_a]
     return torch.zeros(len(chosen), total, dtype=torch.bool).scatter_(1, chosen, value=True)
 
 
-def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
-    """Draw distinct relabelings that preserve the number of images of A to within a tenth.
+def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABELINGS) -> Tensor:
+    """Draw distinct relabelings, as in :func:`relabelings`, that preserve the number of images of A to within a tenth.
 
     If one side has many more images, its folds are larger. Exchanging equal numbers of folds would change the sizes of
-    the sides, and with them the null distribution of distances, so relabelings balance images instead.
-
-    Args:
-        sizes_a: Number of images of each fold of A, which come first, int64.
-        sizes_b: Number of images of each fold of B, int64.
-        most: Maximum number of relabelings.
-        seed: Seed of the draws.
-
-    Returns:
-        Mask of the folds in A, bool, shape ``(P, num_a + num_b)``; the first row is observed. Others may be few.
+    the sides, and with them the null distribution of distances, so relabelings balance images instead. They may be few.
 
     Example:
         >>> relabelings_of_size(torch.tensor([2, 2]), torch.tensor([4, 4])).int()[:, :2].sum(1)
@@ -97,7 +80,7 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
 
     """
     sizes, target = torch.cat([sizes_a, sizes_b]), int(sizes_a.sum())
-    order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(seed)).argsort(1)
+    order = torch.rand(2 * most, len(sizes), generator=torch.Generator().manual_seed(0)).argsort(1)
     remaining = torch.full((len(order),), target)
     chosen = torch.zeros(len(order), len(sizes), dtype=torch.bool)
     for folds in order.T:
@@ -107,20 +90,14 @@ def relabelings_of_size(sizes_a: Tensor, sizes_b: Tensor, most: int = NUM_RELABE
     observed = torch.arange(len(sizes)) < len(sizes_a)
     masks = torch.unique(chosen[remaining * 10 <= target], dim=0)
     masks = masks[(masks != observed).any(1)]
-    drawn = torch.randperm(len(masks), generator=torch.Generator().manual_seed(seed))[: most - 1]
+    drawn = torch.randperm(len(masks), generator=torch.Generator().manual_seed(0))[: most - 1]
     return torch.cat([observed[None], masks[drawn]])
 
 
-def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS, seed: int = 0) -> Tensor:
-    """Return relabelings of pairs, which exchange the sides of folds: all of them if there are few, else random ones.
+def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS) -> Tensor:
+    """Return relabelings of pairs, as in :func:`relabelings`, which exchange the sides of folds.
 
-    Args:
-        num_folds: Number of folds of pairs, K; fold k of A and fold k of B hold the same pairs.
-        most: Maximum number of relabelings.
-        seed: Seed of random relabelings.
-
-    Returns:
-        Mask of the folds in A, bool, shape ``(P, 2 K)``; the first row is observed.
+    Fold k of A and fold k of B hold the same pairs.
 
     Example:
         >>> exchanges_of_pairs(2).int()
@@ -133,7 +110,7 @@ def exchanges_of_pairs(num_folds: int, most: int = NUM_RELABELINGS, seed: int = 
     if 2**num_folds <= most:
         unchanged = torch.tensor(list(product([True, False], repeat=num_folds)))
     else:
-        unchanged = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(seed)) < 0.5
+        unchanged = torch.rand(most, num_folds, generator=torch.Generator().manual_seed(0)) < 0.5
         unchanged[0] = True
     return torch.cat([unchanged, ~unchanged], 1)
 
@@ -220,12 +197,7 @@ def standardised(distances: Tensor) -> Tensor:
 def false_discovery_rates(z: Tensor) -> Tensor:
     """Compute q of each neuron by Benjamini and Hochberg, from p-values pooled over relabelings of all neurons.
 
-    Args:
-        z: Standardised distances, shape ``(P, N)``; the first row is observed.
-
-    Returns:
-        False discovery rates, float64, shape ``(N,)``.
-
+    ``z`` are standardised distances, shape ``(P, N)``, of which the first row is observed; q has shape ``(N,)``.
     """
     observed, count = z[0], z.shape[1]
     null = z[1:].flatten()

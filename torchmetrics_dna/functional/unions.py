@@ -24,17 +24,13 @@ _ROUNDING = 1e-9  # bins, or relative to the largest mean; smaller differences a
 
 
 def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tensor, Tensor] | None = None) -> Tensor:
-    """Compute the EMD, Eq. (3), of each neuron between unions of folds, in bins.
+    """Compute the EMD, Eq. (3), of each neuron between unions of folds, in bins, float64, ``(P, N)``.
 
     Args:
         counts: Counts of each fold, integers, shape ``(K, N, num_bins)``, in the same bins.
-        in_a: Mask of the folds in A, bool, shape ``(P, K)``; each row has a fold with images.
-        in_b: Mask of the folds in B, bool, shape ``(P, K)``.
-        within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64; None for no
-            clipping.
-
-    Returns:
-        Distances, float64, shape ``(P, N)``.
+        in_a: Folds in A.
+        in_b: Folds in B.
+        within: Lower and upper bounds to which activations are clipped, in bins, shape ``(N,)``, float64.
 
     Example:
         >>> folds = torch.tensor([[[4, 0, 0]], [[0, 4, 0]], [[0, 0, 4]]])
@@ -62,13 +58,9 @@ def emd_of_unions(counts: Tensor, in_a: Tensor, in_b: Tensor, within: tuple[Tens
 
 
 def sums_of_histograms(counts: Tensor, within: tuple[Tensor, Tensor] | None = None) -> tuple[Tensor, Tensor]:
-    """Sum the activations of each fold, in bins below the upper end, for :func:`shift_of_unions`.
+    """Sum the activations of each neuron in each fold, in bins below the upper end, and count them, ``(K, N)`` each.
 
     Arguments are those of :func:`emd_of_unions`; the absolute difference of two means is at most the EMD.
-
-    Returns:
-        Sums and numbers of activations of each neuron in each fold, float64, shape ``(K, N)``.
-
     """
     cumulative = counts.cumsum(2).double()
     totals = cumulative[:, :, -1].clone()
@@ -78,16 +70,9 @@ def sums_of_histograms(counts: Tensor, within: tuple[Tensor, Tensor] | None = No
 
 
 def shift_of_unions(sums: Tensor, totals: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute the difference of the mean of each neuron between unions of folds, signed.
+    """Compute the signed difference of the mean of each neuron, float64, ``(P, N)``; 0 where only rounding is left.
 
-    Args:
-        sums: Sum over each fold, float64, shape ``(K, N)``.
-        totals: Number of values in each fold, float64, shape ``(K, N)`` or ``(K, 1)``.
-        in_a: Mask of the folds in A, bool, shape ``(P, K)``; each row has a fold with images.
-        in_b: Mask of the folds in B, bool, shape ``(P, K)``.
-
-    Returns:
-        Differences, float64, shape ``(P, N)``; exactly 0 where rounding alone is left.
+    ``sums`` over each fold have shape ``(K, N)``; ``totals``, their numbers of values, ``(K, N)`` or ``(K, 1)``.
 
     Example:
         >>> sums, sizes = torch.tensor([[2.0], [8.0], [1.0]]), torch.tensor([[1.0], [2.0], [1.0]])
@@ -118,17 +103,16 @@ def _clip_(cumulative: Tensor, counts: Tensor, begin: Tensor, end: Tensor) -> Te
 
 
 def frechet_of_unions(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute the 1-D Fréchet distance of each neuron between unions of folds, in squared activations.
+    """Compute the 1-D Fréchet distance of each neuron between unions of folds, in squared activations, ``(P, N)``.
+
+    It is NaN where a side has fewer than two images.
 
     Args:
-        means: Mean of each fold's spatial means, float64, shape ``(K, N)``.
-        variances: Unbiased variance of each fold's spatial means, float64, shape ``(K, N)``; 0 for one image.
+        means: Mean of each fold's spatial means, shape ``(K, N)``.
+        variances: Unbiased variance of each fold's spatial means, shape ``(K, N)``; 0 for one image.
         sizes: Number of images of each fold, shape ``(K,)``.
-        in_a: Mask of the folds in A, bool, shape ``(P, K)``.
-        in_b: Mask of the folds in B, bool, shape ``(P, K)``.
-
-    Returns:
-        Distances, float64, shape ``(P, N)``; NaN where a side has fewer than two images.
+        in_a: Folds in A.
+        in_b: Folds in B.
 
     """
     means, variances = means.double(), variances.double()
@@ -148,7 +132,7 @@ def frechet_of_unions(means: Tensor, variances: Tensor, sizes: Tensor, in_a: Ten
 
 
 def layer_frechet_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute the Fréchet distance (fd) of one layer between unions of folds, in squared activations.
+    """Compute the Fréchet distance (fd) of one layer between unions of folds, in squared activations, ``(P,)``.
 
     For few images, it is computed from their Gram matrix ``(images, images)``; for many, from covariances ``(n, n)``.
     Both equal :func:`layer_frechet_distance` up to rounding.
@@ -156,11 +140,8 @@ def layer_frechet_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b:
     Args:
         features: Spatial means of the layer's neurons for each image, shape ``(images, n)``.
         folds: Fold of each image, from 0 to K - 1, shape ``(images,)``.
-        in_a: Mask of the folds in A, bool, shape ``(P, K)``; each row has two images or more.
-        in_b: Mask of the folds in B, bool, shape ``(P, K)``.
-
-    Returns:
-        Distances, float64, shape ``(P,)``.
+        in_a: Folds in A; each row has two images or more.
+        in_b: Folds in B.
 
     Example:
         >>> features = torch.tensor([[0.0], [2.0], [3.0], [5.0]])
@@ -182,18 +163,9 @@ def layer_frechet_of_unions(features: Tensor, folds: Tensor, in_a: Tensor, in_b:
 
 
 def kernel_of_unions(features: Tensor, folds: Tensor, num_folds: int, in_a: Tensor, in_b: Tensor) -> Tensor:
-    """Compute the unbiased kernel distance (squared MMD, with KID's cubic kernel) between unions of folds.
+    """Compute the unbiased kernel distance (squared MMD, with KID's cubic kernel) between unions of folds, ``(P, 1)``.
 
-    Args:
-        features: Features of each image, shape ``(images, n)``.
-        folds: Fold of each image, from 0 to ``num_folds - 1``, shape ``(images,)``.
-        num_folds: Number of folds.
-        in_a: Mask of the folds in A, bool, shape ``(P, num_folds)``; each row has two images or more.
-        in_b: Mask of the folds in B, bool, shape ``(P, num_folds)``.
-
-    Returns:
-        Distances, float64, shape ``(P, 1)``.
-
+    Arguments are those of :func:`layer_frechet_of_unions`.
     """
     features = features.double()
     blocks, diagonal = _kernel_blocks(features, folds, num_folds, lambda a, b: (a @ b.T / a.shape[1] + 1) ** 3)

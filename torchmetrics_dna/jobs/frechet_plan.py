@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from torchmetrics_dna.dna.layer_unions import NUM_RELABELINGS, Plan
+from torchmetrics_dna.dna.unions import LAYER_RELABELINGS, Plan
 from torchmetrics_dna.functional.layer_frechet_estimate import HALVINGS, TENTHS
 from torchmetrics_dna.functional.permutation import UNEQUAL
 
@@ -82,7 +82,7 @@ def _limits_of_test(neurons: Neurons, few: int, many: int, name: str) -> list[st
 
 def _seconds_of_test(neurons: Neurons, num_images: int) -> float:
     """Estimate the seconds of a test; matrices have the smaller of a layer's width and the number of images as size."""
-    return NUM_RELABELINGS * _SECONDS * sum(min(width, num_images) ** 3 for width in neurons.values())
+    return LAYER_RELABELINGS * _SECONDS * sum(min(width, num_images) ** 3 for width in neurons.values())
 
 
 def _named(layers: Sequence[str]) -> str:

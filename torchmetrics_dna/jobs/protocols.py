@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.distances import distance_named, networks_of, protocol_named
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
 from torchmetrics_dna.extractors.network import Network
 
 if TYPE_CHECKING:
@@ -61,14 +61,14 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
 
 def only_published(metrics: Sequence[str | Distance] | None) -> Distance | None:
     """Return the first metric that is published and no distance of other networks, or None."""
-    records = {name: record for name, record in _published(metrics).items() if distance_named(str(name)) is None}
+    records = {name: record for name, record in _published(metrics).items() if named_in(DISTANCES, str(name)) is None}
     return next(filter(None, records.values()), None)
 
 
 def _published(metrics: Sequence[str | Distance] | None) -> dict[str | Distance, Distance | None]:
     """Return the published metric of each name, or None."""
     names = [metrics] if isinstance(metrics, str) else metrics or ()
-    return {name: protocol_named(str(name)) for name in names}
+    return {name: named_in(PROTOCOLS, str(name)) for name in names}
 
 
 def _check(arguments: Arguments, network: Network, records: Sequence[Distance], others: Sequence[Any]) -> None:

@@ -12,10 +12,10 @@ from torchmetrics_dna.dna.changes import ChangeDictionary, changes_for
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.evidence import check_confidence
 from torchmetrics_dna.dna.fid_statistics import is_unnamed, named
-from torchmetrics_dna.dna.layer_unions import Plan
 from torchmetrics_dna.dna.load import is_dna_path, load_dna
 from torchmetrics_dna.dna.names import resolve_names
 from torchmetrics_dna.dna.neuron_weights import NeuronWeights, resolve_weights
+from torchmetrics_dna.dna.unions import Plan
 from torchmetrics_dna.extractors import PRESETS
 from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -11,7 +10,7 @@ from torchmetrics import Metric, MetricCollection
 from typing_extensions import override
 
 from torchmetrics_dna.dna import LayerGaussianDNA
-from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, distance_named, networks_of, protocol_named
+from torchmetrics_dna.dna.distances import DISTANCES, PROTOCOLS, named_in, networks_of
 from torchmetrics_dna.extractors.network import Network
 from torchmetrics_dna.files.visible import unknown_metrics
 from torchmetrics_dna.metrics.dna import DNAMetric
@@ -73,7 +72,7 @@ def published_metrics(
 
     """
     names = [metrics] if isinstance(metrics, str) else metrics
-    records = {name: protocol_named(name) or distance_named(name) for name in names}
+    records = {name: named_in(PROTOCOLS, name) or named_in(DISTANCES, name) for name in names}
     unknown = [name for name, record in records.items() if record is None]
     if unknown or not records:
         raise ValueError(unknown_metrics(unknown, dict.fromkeys([*PROTOCOLS, *DISTANCES])))
@@ -121,8 +120,7 @@ class _OfFeatures(FeatureMetric):
 
     @override
     def _distance(self, real: Tensor, fake: Tensor) -> Tensor:
-        pair = self.distance.between(*(SimpleNamespace(values=side) for side in (real, fake)))
-        value, _ = pair[self.distance.key] if isinstance(pair, dict) else pair
+        value, _ = self.distance.of_features(real, fake)
         return torch.tensor(value, dtype=torch.float64, device=self.device)
 
     @override

@@ -9,8 +9,6 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.dna import DNA
-from torchmetrics_dna.dna.base import merged
-from torchmetrics_dna.statistics.base import DNAStatistic, Field
 from torchmetrics_dna.statistics.grouped import Grouped
 
 if TYPE_CHECKING:
@@ -19,13 +17,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.statistics import State
+    from torchmetrics_dna.statistics.base import DNAStatistic, State
 
 _D = TypeVar("_D", bound=DNA)
 
 
-class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
-    """Statistic of each class, with concatenated states; its value is the DNA of all images.
+class ClassedStatistic(Grouped[_D], Generic[_D]):
+    """Statistic of each class.
 
     Args:
         statistic: Statistic of one class.
@@ -34,51 +32,23 @@ class ClassedStatistic(DNAStatistic[_D], Generic[_D]):
     """
 
     def __init__(self, statistic: DNAStatistic[_D], names: Sequence[str]) -> None:
-        super().__init__(statistic.extractor)
-        self.statistic, self.names = statistic, names
-        self._classes = Grouped(statistic, len(names))
+        super().__init__(statistic, len(names))
+        self.names = names
 
     @property
     @override
     def configuration(self) -> dict[str, Any]:
         return self.statistic.configuration | {"classes": list(self.names)}
 
-    @property
-    @override
-    def fields(self) -> dict[str, Field]:
-        return self._classes.fields
-
-    @override
-    def add_(self, state: State, parts: Parts, num_images: int) -> None:
-        raise ValueError("Each image needs its class; give `classes`")
-
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place, each image to its class; ``keys`` has shape ``(B,)``, numbers of classes, on the CPU.
-
-        Raises:
-            ValueError: As :meth:`add_`.
-
-        """
         if len(keys.unique()) > 1 and next(iter(state.values())).device.type == "cpu":  # type: ignore[no-untyped-call]
             check_finite(parts)  # before any class is added; on other devices each non-finite class is left out
-        self._classes.add_(state, parts, keys)
-
-    @override
-    def merge_(self, state: State, other: State) -> None:
-        self._classes.merge_(state, other)
-
-    @override
-    def reduce_(self, state: State, group: Any = None) -> None:
-        self._classes.reduce_(state, group)
-
-    @override
-    def value(self, state: State) -> _D:
-        return merged(self._classes.values(state))
+        super().add_keyed_(state, parts, keys)
 
     def to_dnas(self, state: State) -> dict[str, _D]:
         """Return the DNA of each class by name; views of the state if possible."""
-        return dict(zip(self.names, self._classes.values(state), strict=True))
+        return dict(zip(self.names, self.values(state), strict=True))
 
 
 def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:

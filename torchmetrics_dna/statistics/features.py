@@ -6,12 +6,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import Tensor
-from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.histogram import check_finite
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.statistics.base import Field, State, Statistic
+from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,7 +39,7 @@ class FeatureStatistic(Statistic):
 
     @override
     def empty(self, device: torch.device | str) -> State:
-        return _state([])
+        return cast("State", {"features": []})
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
@@ -56,20 +55,11 @@ class FeatureStatistic(Statistic):
 
     @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        own = self.value(state)
-        world = dist.get_world_size(group)
-        counts = [torch.zeros(1, dtype=torch.int64, device=own.device) for _ in range(world)]
-        dist.all_gather(counts, torch.tensor([len(own)], device=own.device), group=group)
-        sizes = [int(count) for count in counts]
-        padded = own.new_zeros(max(sizes), self.width)
-        padded[: len(own)] = own
-        gathered = [torch.empty_like(padded) for _ in sizes]
-        dist.all_gather(gathered, padded, group=group)
-        _parts(state)[:] = [in_turn([rows[:size] for rows, size in zip(gathered, sizes, strict=True)])]
+        _parts(state)[:] = [in_turn(gather_rows(self.value(state), group))]
 
     @override
     def joined(self, states: Sequence[State], device: torch.device) -> State:
-        return _state([in_turn([self.value(state).to(device) for state in states])])
+        return cast("State", {"features": [in_turn([self.value(state).to(device) for state in states])]})
 
     def any_in(self, state: State) -> bool:
         """True if a state has images."""
@@ -112,10 +102,6 @@ def in_turn(shares: Sequence[Tensor]) -> Tensor:
     """
     turn = torch.cat([torch.arange(len(share)) for share in shares])
     return torch.cat(list(shares))[turn.argsort(stable=True).to(shares[0].device)]
-
-
-def _state(parts: list[Tensor]) -> State:
-    return cast("State", {"features": parts})
 
 
 def _parts(state: State) -> list[Tensor]:

@@ -65,9 +65,8 @@ class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
 
     @override
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place, each image to its fold; ``keys`` has shape ``(B,)``, from 0 to ``num_folds - 1``."""
         self.statistic.add_(state, parts, len(keys))  # raises for non-finite values before anything is added
-        self._folds.add_(state, parts, keys)
+        self._folds.add_keyed_(state, parts, keys)
 
     @override
     def merge_(self, state: State, other: State) -> None:
@@ -100,12 +99,7 @@ def check_num_folds(num_folds: int) -> None:
 
 
 class ImageNotes:
-    """Notes on each image, taken before it is resized: ``"thumbnails"``, and content-based ``"folds"``.
-
-    Args:
-        num_folds: Number of folds; None if folds depend on groups, see :func:`group_folds`.
-
-    """
+    """Notes on each image, taken before it is resized: ``"thumbnails"``, and content-based ``"folds"`` if numbered."""
 
     def __init__(self, num_folds: int | None) -> None:
         self._num_folds = num_folds

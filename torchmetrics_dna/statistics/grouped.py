@@ -5,22 +5,23 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import torch
-from torch import distributed as dist
+from typing_extensions import override
 
 from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.dna import DNA
+from torchmetrics_dna.dna.base import merged
+from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.binning.layouts import Parts
-    from torchmetrics_dna.statistics.base import DNAStatistic, Field, State
 
 _D = TypeVar("_D", bound=DNA)
 
 
-class Grouped(Generic[_D]):
-    """Statistic for each of K groups, whose states are concatenated in flat tensors.
+class Grouped(DNAStatistic[_D], Generic[_D]):
+    """Statistic for each of K groups, whose states are concatenated in flat tensors; its value is the DNA of all.
 
     Args:
         statistic: Statistic of one group.
@@ -30,38 +31,46 @@ class Grouped(Generic[_D]):
     """
 
     def __init__(self, statistic: DNAStatistic[_D], count: int, prefix: str = "") -> None:
+        super().__init__(statistic.extractor)
         self.statistic, self.count, self._prefix = statistic, count, prefix
 
     @property
+    @override
     def fields(self) -> dict[str, Field]:
-        """Layout of the tensors of all groups, by name."""
         fields = self.statistic.fields.items()
         return {self._prefix + name: field._replace(size=self.count * field.size) for name, field in fields}
 
-    def add_(self, state: State, parts: Parts, groups: Tensor) -> None:
-        """Add a batch in place, each image to its group; ``groups`` has shape ``(B,)``, int64, on the CPU."""
-        present = groups.unique().tolist()  # type: ignore[no-untyped-call]
-        for k in present:
-            images_of_group = images_of(parts, groups == k) if len(present) > 1 else parts
-            self.statistic.add_(self.of(state, k), images_of_group, int((groups == k).sum()))
+    @override
+    def add_(self, state: State, parts: Parts, num_images: int) -> None:
+        raise ValueError("Each image needs its class; give `classes`")
 
+    @override
+    def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
+        """Add a batch in place, each image to the group that is its key."""
+        present = keys.unique().tolist()  # type: ignore[no-untyped-call]
+        for k in present:
+            images_of_group = images_of(parts, keys == k) if len(present) > 1 else parts
+            self.statistic.add_(self.of(state, k), images_of_group, int((keys == k).sum()))
+
+    @override
     def merge_(self, state: State, other: State) -> None:
-        """Add another state in place."""
         if self.statistic.additive:
-            for name in self.fields:
-                state[name] += other[name].to(state[name].device)
+            super().merge_(state, other)
             return
         for k in range(self.count):
             self.statistic.merge_(self.of(state, k), self.of(other, k))
 
+    @override
     def reduce_(self, state: State, group: Any = None) -> None:
-        """Reduce the states of all processes in place; by one all-reduce for each tensor if states are additive."""
         if self.statistic.additive:
-            for name in self.fields:
-                dist.all_reduce(state[name], group=group)
+            super().reduce_(state, group)
             return
         for k in range(self.count):
             self.statistic.reduce_(self.of(state, k), group)
+
+    @override
+    def value(self, state: State) -> _D:
+        return merged(self.values(state))
 
     def values(self, state: State) -> list[_D]:
         """Return the DNA of each group; views of the state if possible."""

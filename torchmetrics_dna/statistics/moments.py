@@ -9,10 +9,10 @@ from torch import Tensor
 from torch import distributed as dist
 from typing_extensions import override
 
-from torchmetrics_dna.binning import add_moments_
-from torchmetrics_dna.binning.cross_moments import (
+from torchmetrics_dna.binning.moments import (
     CrossMoments,
     add_cross_moments_,
+    add_moments_,
     mean_and_covariance,
     merge_cross_moments_,
     recentre_,
