@@ -49,7 +49,7 @@ def dictionary(extractor: DNAExtractor) -> ChangeDictionary:
 
 
 def test_shifts_are_those_of_changed_images(dictionary: ChangeDictionary, extractor: DNAExtractor) -> None:
-    assert (dictionary.names, dictionary.num_strengths, dictionary.num_images) == (tuple(CHANGES), len(STRENGTHS), 24)
+    assert (dictionary.names, dictionary.shifts.shape[1], dictionary.num_images) == (tuple(CHANGES), len(STRENGTHS), 24)
 
     def mean_of(pictures: list[np.ndarray]) -> np.ndarray:
         batch = torch.from_numpy(np.stack(pictures)).permute(0, 3, 1, 2)

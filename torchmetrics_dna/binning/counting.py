@@ -61,7 +61,7 @@ def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | Non
 
     Args:
         counts: Counts, shape ``(N, num_bins)``, int64, contiguous, layers concatenated.
-        parts: Consecutive parts of a batch, each ``{layer: (B, n, *positions)}`` in the same order.
+        parts: Activations.
         bins: Bins of all neurons.
         accepted: 1 if the activations are finite, else 0, an int64 tensor on their device; avoids a device sync.
 

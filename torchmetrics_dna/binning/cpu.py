@@ -51,15 +51,7 @@ def regrid_(counts: Tensor, starts: Tensor, shifts: Tensor, new_starts: Tensor) 
 
 
 def count_rows_(counts: Tensor, rows: Tensor, starts: Tensor, activations: Tensor) -> None:
-    """Add histograms of single images, in the layout of :class:`SingleRows`, to ``counts`` in place.
-
-    Args:
-        counts: Counts, shape ``(N, num_bins)``, int64.
-        rows: Rows of images, shape ``(images, L)``.
-        starts: Start of each neuron in a row, and the end, shape ``(N + 1,)``.
-        activations: Number of activations of an image for each neuron, shape ``(N,)``.
-
-    """
+    """Add rows of images, ``(images, L)``, in the layout of :class:`SingleRows`, to ``counts`` in place."""
     source = rows.numpy(), starts.numpy(), activations.numpy()
     target = counts.numpy()
     in_threads(partial(count_from_rows, *source, *task, target) for task in neurons_in_tasks(len(target)))

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
 
 
 def activation_extremes(parts: Parts) -> Tensor:
-    """Compute ``(-minimum, maximum)`` of each neuron, float64, shape ``(2 * N,)``.
-
-    Args:
-        parts: Consecutive non-empty parts of a batch, each ``{layer: (B, n, *positions)}``.
+    """Compute ``(-minimum, maximum)`` of each neuron of non-empty parts, float64, shape ``(2 * N,)``.
 
     Raises:
         ValueError: If a value is not finite, on the CPU. On a device, such extremes are not finite, without a sync.

@@ -16,16 +16,7 @@ if TYPE_CHECKING:
 
 
 def add_counts_(counts: Tensor, parts: Parts, bins: Bins, accepted: Tensor | None = None) -> None:
-    """Add the histograms of all layers to ``counts`` in place.
-
-    Args:
-        counts: Counts, shape ``(N, num_bins)``, int64, layers concatenated.
-        parts: Consecutive parts of a batch, each ``{layer: (B, n, *positions)}`` in the same order, finite unless
-            ``accepted`` is given.
-        bins: Bins of all neurons.
-        accepted: Increment per activation, an int64 tensor on the device: 1, or 0 to change nothing.
-
-    """
+    """Implement :func:`torchmetrics_dna.binning.add_counts_`, without its check of finite activations."""
     for columns, layer in placed(parts):
         add_layer_(counts[columns], layer, bins.take(columns), accepted)
 

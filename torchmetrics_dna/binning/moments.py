@@ -1,7 +1,7 @@
 """Moments of each neuron's spatial means, the statistics of the paper's Gaussian DNA, and of their products, for fd.
 
-Products within a layer are taken about a shift near the mean, to avoid catastrophic cancellation where the mean is large
-compared to the spread.
+Products within a layer are taken about a shift near the mean, to avoid catastrophic cancellation where the mean is much
+larger than the spread.
 """
 
 from __future__ import annotations

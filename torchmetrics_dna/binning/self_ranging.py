@@ -20,13 +20,7 @@ _LEAST_EXPONENT = -160  # for neurons that are always 0; below the resolution of
 
 
 class Grid(NamedTuple):
-    """Bins ``[(start + k) * 2**exponent, (start + k + 1) * 2**exponent)`` of each neuron, k from 0.
-
-    Attributes:
-        exponent: Binary logarithm of bin widths, shape ``(N,)``, int64.
-        start: Index of the first bin, shape ``(N,)``, int64.
-
-    """
+    """Bins ``[(start + k) * 2**exponent, (start + k + 1) * 2**exponent)`` of each neuron, k from 0; int64, ``(N,)``."""
 
     exponent: Tensor
     start: Tensor
@@ -46,12 +40,9 @@ class Grid(NamedTuple):
 
 
 def dyadic_grid(minimum: Tensor, maximum: Tensor, num_bins: int) -> Grid:
-    """Return the finest grid that covers each neuron's activations.
+    """Return the finest grid that covers each neuron's activations, in 2 bins or more, since one edge is always at 0.
 
-    Args:
-        minimum: Smallest activation of each neuron, shape ``(N,)``, float64; inf without activations.
-        maximum: Largest activation of each neuron, shape ``(N,)``, float64; -inf without activations.
-        num_bins: Number of bins; at least 2, since there is always a bin edge at 0.
+    Minimum and maximum have shape ``(N,)``, float64; without activations they are inf and -inf.
 
     Example:
         >>> dyadic_grid(torch.tensor([0.0, -1.0]).double(), torch.tensor([6.0, 1.0]).double(), num_bins=8)

@@ -17,18 +17,11 @@ _CELLS = 1 << 20  # counts at a time: 8 MiB of int64
 
 
 class KeptLayer(NamedTuple):
-    """Part of a row for one layer.
+    """Part of a row for one layer."""
 
-    Attributes:
-        neurons: Flat indices of the stored neurons, int64.
-        positions: Number of activations of an image for each neuron.
-        size: Number of integers of each neuron.
-
-    """
-
-    neurons: Tensor
-    positions: int
-    size: int
+    neurons: Tensor  # flat indices of the stored neurons, int64
+    positions: int  # number of activations of an image for each neuron
+    size: int  # number of integers of each neuron
 
 
 class SingleRows:

@@ -247,7 +247,8 @@ class Comparison(Cited["Result"]):
             raise ValueError("No histograms were compared; compare DNAs of kind 'histogram'")
         if neurons is not None:
             a, b = a.select(neurons=neurons), b.select(neurons=neurons)
-        return in_same_bins(a, b)
+        a, b = in_same_bins(a, b)
+        return a, b
 
     def _sides(self) -> tuple[Measured, Measured]:
         if self.measured is None:

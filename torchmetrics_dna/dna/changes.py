@@ -83,12 +83,7 @@ class ChangeDictionary(Stored):
         if not finite or bool((self.spread <= 0).any()):
             raise ValueError("Expected finite shifts, spread and content, and a spread above 0")
 
-    @property
-    def num_strengths(self) -> int:
-        """Number of strengths of each change."""
-        return self.shifts.shape[1]
-
-    def fit(self, shift: Tensor, neurons: Neurons, most: int = 3, least_gain: float = 0.05) -> ChangeFit:
+    def fit(self, shift: Tensor, neurons: Neurons) -> ChangeFit:
         """Fit changes to the mean shift of a subset of the neurons; all layers have equal weight.
 
         Raises:
@@ -98,7 +93,7 @@ class ChangeDictionary(Stored):
         positions = self.neurons.find(neurons)
         scale = self._scale(neurons)
         paths, content = (values[..., positions] * scale for values in (self.shifts, self.content * self.spread))
-        return fit_changes(shift.double().cpu() * scale, paths, content, most, least_gain)
+        return fit_changes(shift.double().cpu() * scale, paths, content)
 
     def explain(self, shift: Tensor, neurons: Neurons) -> tuple[list[NamedChange], float] | None:
         """Decompose a shift into named changes and an unexplained share; no changes are named if that is too large.
@@ -156,7 +151,7 @@ class ChangeDictionary(Stored):
 
     def __repr__(self) -> str:
         return (
-            f"ChangeDictionary({len(self.names)} changes in {self.num_strengths} strengths, {self.num_images} images,"
+            f"ChangeDictionary({len(self.names)} changes in {self.shifts.shape[1]} strengths, {self.num_images} images,"
             f" {self.extractor!r})"
         )
 

@@ -104,10 +104,6 @@ class Joined:
         own = {name.removeprefix(prefix): array for name, array in self._arrays.items() if name.startswith(prefix)}
         return Joined({**self._arrays, **own}, self.neurons)
 
-    def of_neurons(self, neurons: Neurons) -> Joined:
-        """Return the same arrays for other neurons of the same layers."""
-        return Joined(self._arrays, neurons)
-
     def parts(self, field: str) -> dict[str, NDArray[Any]]:
         """Return the array of each layer."""
         return {layer: self._arrays[array_name(field, layer)] for layer in self.neurons}
@@ -138,3 +134,44 @@ def split_arrays(field: str, neurons: Neurons, values: Tensor) -> Arrays:
     """Split a flat per-neuron tensor into one array per layer."""
     parts = neurons.split(values.cpu())
     return {array_name(field, layer): part.contiguous().numpy() for layer, part in parts.items()}
+
+
+def to_planes(counts: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """Split counts ``(n, num_bins)`` into byte planes ``(bytes, n, num_bins)``, least significant first.
+
+    There are as few as hold the counts; bytes of equal significance compress better and faster together.
+    """
+    values = np.ascontiguousarray(counts, "<i8")
+    used = max(1, (int(values.max(initial=0)).bit_length() + 7) // 8)
+    return np.ascontiguousarray(values.view(np.uint8).reshape(*values.shape, 8)[..., :used].transpose(2, 0, 1))
+
+
+def check_planes(planes: NDArray[Any], shape: tuple[int, int], num_values: int) -> None:
+    """Raise ValueError unless the planes have this shape, and counts of each neuron sum to ``num_values``."""
+    if planes.ndim != 3 or planes.shape[1:] != shape or planes.dtype != np.uint8 or not 1 <= len(planes) <= 8:
+        raise ValueError(f"its counts are {planes.dtype} of shape {planes.shape}, expected uint8, up to 8 of {shape}")
+    if len(planes) == 8 and planes[7].max(initial=0) > 127:
+        raise ValueError("its counts are larger than 2^63 - 1")
+    sums = sum(plane.sum(1, dtype=np.int64) << (8 * k) for k, plane in enumerate(planes))
+    if np.any(sums != num_values):
+        raise ValueError(f"its counts of a layer do not add up to {num_values} values")
+
+
+def from_planes(planes: NDArray[Any], counts: NDArray[np.int64]) -> None:
+    """Invert :func:`to_planes` into ``counts``."""
+    counts[:] = planes[0]
+    for k in range(1, len(planes)):
+        counts += planes[k].astype(np.int64) << (8 * k)
+
+
+def largest_count(planes: NDArray[Any]) -> int:
+    """Return the largest count.
+
+    Example:
+        >>> largest_count(to_planes(np.array([[7, 300], [2, 299]])))
+        300
+
+    """
+    counts = np.empty(planes.shape[1:], np.int64)
+    from_planes(planes, counts)
+    return int(np.max(counts, initial=0))

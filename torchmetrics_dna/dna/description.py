@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.dna.codec import array_name
+from torchmetrics_dna.dna.codec import array_name, check_planes, largest_count
 from torchmetrics_dna.dna.paths import check_there
-from torchmetrics_dna.dna.planes import check_planes, largest_count
 from torchmetrics_dna.files.container import Arrays, content_digest, is_container, read_container
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.download import PREFIX

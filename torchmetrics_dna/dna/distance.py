@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 Kind = Literal["histogram", "gaussian", "layer-gaussian"]
 Grain = Literal["neuron", "layer", "set"]
 
-
 _UNTESTABLE = (
     "There is no test: one side has so many more images that its folds can't be exchanged for those of the other;"
     " compare with a part of it, or keep more folds"
@@ -83,13 +82,6 @@ class Origin:
     weights_digest: str | None
     preparation: Mapping[str, Any] | None
     versions: Mapping[str, str]
-
-    @classmethod
-    def of(cls, a: Any, b: Any) -> Origin:
-        """Return the origin of two DNAs, or of features."""
-        origins = [(side.weights_digest, side.preparation) for side in (a, b)]
-        digest, preparation = (next(filter(None, values), None) for values in zip(*origins, strict=True))
-        return cls(a.extractor, digest, preparation, _versions())
 
 
 @cache
@@ -192,7 +184,10 @@ class Distance:
             check_comparable(a, b)
             check_enough(a, b, self.name, self.least)
             values, neurons = self.between(a, b), a.neurons
-        result = Result(self, values, neurons, weights, spread=spread, origin=Origin.of(a, b))
+        origin = Origin(
+            a.extractor, a.weights_digest or b.weights_digest, a.preparation or b.preparation or None, _versions()
+        )
+        result = Result(self, values, neurons, weights, spread=spread, origin=origin)
         if not with_evidence or self.unions is None:
             return result
         if unions is None and self.kinds and not self.by_image:

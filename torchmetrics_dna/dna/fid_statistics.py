@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from torchmetrics_dna.dna.base import DNA
-    from torchmetrics_dna.extractors import DNAExtractor
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
 _MEMBERS = ("mu.npy", "sigma.npy")
@@ -128,12 +127,6 @@ def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
         )
     (layer,) = neurons
     return replace(dna, cov={layer: dna.cov[LAYER]}, neurons=neurons, **origin)
-
-
-def named_by(dna: DNA, extractor: DNAExtractor) -> DNA:
-    """Call :func:`named` for an extractor; the preparation of images stays unknown."""
-    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
-    return named(dna, extractor.neurons, **origin)
 
 
 def _first_member(address: str) -> str:

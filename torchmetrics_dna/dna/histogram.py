@@ -13,10 +13,17 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
-from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
+from torchmetrics_dna.dna.codec import (
+    Encoded,
+    Joined,
+    array_name,
+    check_planes,
+    from_planes,
+    split_arrays,
+    to_planes,
+)
 from torchmetrics_dna.dna.gaussian import GaussianDNA
 from torchmetrics_dna.dna.neuron_histogram import Axis, NeuronHistogram
-from torchmetrics_dna.dna.planes import check_planes, from_planes, to_planes
 from torchmetrics_dna.files.damage import check_type
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.emd import dna_emd, dna_emd_on_grid
@@ -164,10 +171,9 @@ class HistogramDNA(DNA):
         device = self.counts.device
         if not self.self_ranging:
             return dna_emd(self.counts, other.counts.to(device), reduction="none")
-        united = self.known_ranges.union(other.known_ranges)
-        mine, theirs = (dna.counts_within(united).to(device) for dna in (self, other))
+        mine, theirs = in_same_bins(self, other)
         low, high = (bound.to(device) for bound in self.known_ranges.bounds())
-        distances = dna_emd_on_grid(mine, theirs, self._grid(united, self.num_bins), low, high)
+        distances = dna_emd_on_grid(mine.counts, theirs.counts.to(device), mine.grid, low, high)
         if distances.isnan().any():
             raise ValueError(f"Neuron {int(distances.isnan().nonzero()[0])} has no counts in one of the sets")
         return distances
@@ -301,13 +307,12 @@ class HistogramDNA(DNA):
         )
 
 
-def in_same_bins(a: HistogramDNA, b: HistogramDNA) -> tuple[HistogramDNA, HistogramDNA]:
-    """Bring two comparable DNAs to the same bins; self-ranging ones are regridded to their union."""
-    if not a.self_ranging:
-        return a, b
-    united = a.known_ranges.union(b.known_ranges)
-    a, b = (replace(dna, ranges=united, counts=dna.counts_within(united)) for dna in (a, b))
-    return a, b
+def in_same_bins(*dnas: HistogramDNA) -> list[HistogramDNA]:
+    """Bring comparable DNAs to the same bins, without folds; self-ranging ones are regridded to their union."""
+    united = dnas[0].ranges
+    if united is not None and dnas[0].self_ranging:
+        united = united.union(*(dna.known_ranges for dna in dnas[1:]))
+    return [replace(dna, ranges=united, counts=dna.counts_within(united), folds=()) for dna in dnas]
 
 
 def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
@@ -316,13 +321,11 @@ def pairwise_emd(dnas: Sequence[HistogramDNA]) -> Tensor:
     Between self-ranging DNAs, the unit is the bin of the joint range of all DNAs, with its margin, under fixed bounds:
     it is the same for all pairs, so that the matrix is symmetric.
     """
-    first, *others = dnas
-    if not first.self_ranging:
+    if not dnas[0].self_ranging:
         return pairwise_dna_emd([dna.counts for dna in dnas])
-    united = first.known_ranges.union(*(dna.known_ranges for dna in others))
-    grid = dyadic_grid(united.minimum, united.maximum, first.num_bins)
-    pairs = combinations([dna.counts_within(united) for dna in dnas], 2)
-    return torch.stack([dna_emd_on_grid(a, b, grid, *united.bounds()) for a, b in pairs])
+    dnas = in_same_bins(*dnas)
+    grid, bounds = dnas[0].grid, dnas[0].known_ranges.bounds()
+    return torch.stack([dna_emd_on_grid(a.counts, b.counts, grid, *bounds) for a, b in combinations(dnas, 2)])
 
 
 def grouped(a: HistogramDNA, b: HistogramDNA, groups: int) -> tuple[Tensor, Tensor, Tensor]:

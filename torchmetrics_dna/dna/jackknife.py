@@ -60,15 +60,6 @@ class Part:
     left: Tensor
     sides: tuple[Pseudo | None, Pseudo | None]
 
-    @classmethod
-    def of(cls, values: Tensor, unions: Unions, power: int, sign: int, weights: Tensor | None) -> Part:
-        """Compute the part of the neurons with these absolute weights."""
-        if unions.noise is None:
-            bias, sides = _delete_one(unions, power, weights)
-        else:
-            bias, sides = _known_noise(unions.noise(), unions, weights)
-        return cls(sign, weights, figures_of(values[None], unions.slices, weights)[0].pow(power) - bias, sides)
-
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure, without the sign."""
         a, b = (None if side is None else (side[0][:, figure], side[1]) for side in self.sides)
@@ -77,10 +68,19 @@ class Part:
 
 def parts_by_sign(values: Tensor, unions: Unions, power: int, weights: Tensor | None) -> list[Part]:
     """Jackknife the sums of positive and of negative weights separately, since noise biases each upwards."""
-    if weights is None or not (weights < 0).any():
-        return [Part.of(values, unions, power, 1, weights)]
-    signed = [(1, weights.clamp(min=0)), (-1, (-weights).clamp(min=0))]
-    return [Part.of(values, unions, power, *part) for part in signed if part[1].any()]
+    signed: list[tuple[int, Tensor | None]] = [(1, weights)]
+    if weights is not None and (weights < 0).any():
+        both = [(1, weights.clamp(min=0)), (-1, (-weights).clamp(min=0))]
+        signed = [(sign, absolute) for sign, absolute in both if absolute.any()]
+    parts = []
+    for sign, absolute in signed:
+        if unions.noise is None:
+            bias, sides = _delete_one(unions, power, absolute)
+        else:
+            bias, sides = _known_noise(unions.noise(), unions, absolute)
+        left = figures_of(values[None], unions.slices, absolute)[0].pow(power) - bias
+        parts.append(Part(sign, absolute, left, sides))
+    return parts
 
 
 def overall(parts: list[Part], power: int) -> Jackknife:

@@ -120,10 +120,10 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
     if is_address(text):
         return text.endswith(".dna.npz") or is_statistics(text)
     if text.endswith(".npz"):  # generated samples are often .npz files, too
-        return is_official(text) or not _is_file(text) or is_container(text) or not holds_images(text)
+        return is_official(text) or not Path(text).is_file() or is_container(text) or not holds_images(text)
     if Path(text).is_dir():
         return False
-    return any(claims(text) for claims, _ in _OTHER_FORMATS) or (_is_file(text) and is_container(text))
+    return any(claims(text) for claims, _ in _OTHER_FORMATS) or (Path(text).is_file() and is_container(text))
 
 
 def _read_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
@@ -148,12 +148,8 @@ def _read_official(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
     return official
 
 
-def _read_statistics(path: str | os.PathLike[str], _ranges: Ranges) -> DNA:
-    return load_fid_statistics(path)
-
-
 # formats of others: a predicate on a local path, and its reader
-_OTHER_FORMATS = ((is_official, _read_official), (is_statistics, _read_statistics))
+_OTHER_FORMATS = ((is_official, _read_official), (is_statistics, lambda path, _: load_fid_statistics(path)))
 
 
 @contextmanager
@@ -185,7 +181,3 @@ def _fetched(reference: str) -> Path:
     stem = reference.removesuffix(".json")
     fetch(f"{stem}.npz")
     return fetch(f"{stem}.json")
-
-
-def _is_file(path: str | os.PathLike[str]) -> bool:
-    return Path(path).is_file()

@@ -104,6 +104,7 @@ def resolve_names(
 
 def _checked(layer: str, layer_names: Any, widths: Mapping[str, int], neurons: Neurons) -> dict[int, str]:
     """Return the checked names of one layer, by number."""
+    of_selection = layer in neurons and not isinstance(neurons.numbers(layer), range)  # the layer's width is unknown
     if layer not in widths:
         raise ValueError(f"there is no layer {layer!r}; the layers are: {', '.join(widths)}")
     if layer == LAYER:
@@ -113,23 +114,12 @@ def _checked(layer: str, layer_names: Any, widths: Mapping[str, int], neurons: N
     checked = {}
     for key, name in layer_names.items():
         number = int(key) if isinstance(key, str) and key.isdecimal() else key
-        if type(number) is not int or not _has(layer, number, widths, neurons):
-            raise ValueError(f"layer {layer!r} has no neuron {key!r}; expected {_numbers(layer, widths, neurons)}")
+        if type(number) is not int or number < 0 or (number >= widths[layer] and not of_selection):
+            most = "on" if of_selection else f"to {widths[layer] - 1}"
+            raise ValueError(f"layer {layer!r} has no neuron {key!r}; expected a number from 0 {most}")
         if number in checked:
             raise ValueError(f"layer {layer!r} has two names of neuron {number}")
         if not isinstance(name, str) or not name.strip():
             raise ValueError(f"the name of neuron {number} of layer {layer!r} is {brief(name)}, expected a text")
         checked[number] = name
     return checked
-
-
-def _has(layer: str, number: int, widths: Mapping[str, int], neurons: Neurons) -> bool:
-    if layer in neurons and not isinstance(neurons.numbers(layer), range):
-        return number >= 0  # only a selection is known, not the width of the layer
-    return 0 <= number < widths[layer]
-
-
-def _numbers(layer: str, widths: Mapping[str, int], neurons: Neurons) -> str:
-    if layer in neurons and not isinstance(neurons.numbers(layer), range):
-        return "a number from 0 on"
-    return f"a number from 0 to {widths[layer] - 1}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, overload
+from typing import TYPE_CHECKING, ClassVar, NamedTuple, overload
 
 import numpy as np
 from typing_extensions import override
@@ -20,9 +20,6 @@ class Traits(NamedTuple):
     discrete: bool = False
 
 
-_PLAIN = Traits()
-
-
 @dataclass(frozen=True, eq=False)
 class Axis(Sequence[tuple[float, float]]):
     """Bins of a neuron: a sequence of their lower and upper edges.
@@ -36,7 +33,7 @@ class Axis(Sequence[tuple[float, float]]):
 
     edges: NDArray[np.float64]
     label: str
-    traits: Traits = _PLAIN
+    traits: ClassVar[Traits] = Traits()
 
     @override
     def __len__(self) -> int:
@@ -74,9 +71,7 @@ class NeuronHistogram:
         """Return the counts, shape ``(num_bins,)``."""
         return self._counts
 
-    def counts(self) -> NDArray[np.float64]:
-        """Return the counts, shape ``(num_bins,)``."""
-        return self._counts
+    counts = values
 
     def variances(self) -> None:
         """Return None: activations of one image are not independent, so no variance follows from counts."""

@@ -68,11 +68,6 @@ class NeuronWeights(Stored):
         """Build weights for the neurons of a DNA."""
         return cls(weights.cpu(), dna.neurons, dna.extractor, dna.weights_digest, name)
 
-    @property
-    def num_used(self) -> int:
-        """Number of neurons with a weight other than 0."""
-        return int((self.weights != 0).sum())
-
     @override
     def _encode(self) -> Encoded:
         described, _, _ = super()._encode()
@@ -85,7 +80,8 @@ class NeuronWeights(Stored):
         return super()._decode(header, arrays, weights=arrays.flat("weight"), name=name, **fields)
 
     def __repr__(self) -> str:
-        return f"NeuronWeights({self.name!r}, {self.num_used} of {self.neurons.total} neurons, {self.extractor!r})"
+        used = int((self.weights != 0).sum())
+        return f"NeuronWeights({self.name!r}, {used} of {self.neurons.total} neurons, {self.extractor!r})"
 
 
 def resolve_weights(

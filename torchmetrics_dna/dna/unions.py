@@ -10,6 +10,7 @@ import torch
 
 from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.dna.histogram import in_same_bins
 from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
@@ -134,8 +135,7 @@ def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     check_comparable(*folds)
     scale, within = torch.tensor(a.num_bins / num_bins, dtype=torch.float64), None
     if a.self_ranging:
-        united = folds[0].known_ranges.union(*(fold.known_ranges for fold in folds[1:]))
-        folds = [replace(fold, ranges=united, counts=fold.counts_within(united)) for fold in folds]
+        folds = in_same_bins(*folds)
         grid = folds[0].grid
         low, high = (bound.to(grid.start.device) for bound in a.known_ranges.bounds())
         begin, end, per_bounds = bounds_on_grid(grid, low, high)
@@ -187,13 +187,8 @@ def unions_of_images(
 def layer_frechet_unions(a: Side, b: Side, folds: Folds, plan: Plan) -> Unions:
     """Build unions for fd from the features of all images; each column is a layer.
 
-    Args:
-        a: Features of A, of at least the layers of the plan, or None if the plan needs none; or a DNA that is taken as
-            exact, such as published statistics.
-        b: B likewise.
-        folds: Fold of each image of A and of B, int64; None for a side that is taken as exact.
-        plan: Plan of the evidence.
-
+    A side is features of at least the layers of the plan, or None if the plan needs none; or, without folds, a DNA that
+    is taken as exact, such as published statistics.
     """
     neurons = plan.neurons
     numbers, sizes_a, sizes_b = _numbered_folds(*folds)

@@ -71,9 +71,8 @@ def _row_by_row(kernel: Any, *tensors: Tensor) -> Tensor:
 def _storage_arrays(storage: tuple[SingleRows, Tensor] | None, parts: Parts, neurons: int) -> Any:
     """Return the rows to fill and the starts of neurons in them; rows of size 0 if none are stored."""
     if storage is None:
-        return np.zeros((sum(len(next(iter(part.values()))) for part in parts), 0), np.int16), np.zeros(
-            neurons + 1, int
-        )
+        images = sum(len(next(iter(part.values()))) for part in parts)
+        return np.zeros((images, 0), np.int16), np.zeros(neurons + 1, int)
     layout, rows = storage
     return rows.numpy(), layout.starts.numpy()
 

@@ -71,9 +71,8 @@ def _radii(features: Tensor, nearest_k: int) -> Tensor:
     for rows in _blocks(len(features), len(features)):
         distances = torch.cdist(features[rows], features)
         own = torch.arange(rows.start, rows.start + len(distances), device=features.device)
-        distances[torch.arange(len(distances), device=features.device), own] = (
-            torch.inf
-        )  # exclude itself; rounding may leave a distance above 0
+        # exclude itself; rounding may leave a distance above 0
+        distances[torch.arange(len(distances), device=features.device), own] = torch.inf
         radii[rows] = distances.kthvalue(nearest_k, 1).values
     return radii
 

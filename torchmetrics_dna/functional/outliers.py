@@ -16,20 +16,14 @@ _FLOOR = 1e-8  # of the mean squared activation: rounding and dead neurons have 
 
 
 class LayerGaussian(NamedTuple):
-    """Gaussian of a layer's spatial means, with a covariance that is shrunk to be invertible.
+    """Gaussian of a layer's spatial means, with a covariance that is shrunk to be invertible; float64."""
 
-    Attributes:
-        mean: Shape ``(n,)``, float64.
-        precision: Inverse of the shrunk covariance, ``(n, n)``, float64.
-
-    """
-
-    mean: Tensor
-    precision: Tensor
+    mean: Tensor  # (n,)
+    precision: Tensor  # inverse of the shrunk covariance, (n, n)
 
     @classmethod
     def of(cls, mean: Tensor, cov: Tensor, num_images: int) -> LayerGaussian:
-        """Shrink a covariance of ``num_images`` images by :func:`shrinkage` and invert it."""
+        """Shrink a covariance by :func:`shrinkage` and invert it."""
         mean, cov = mean.double(), cov.double()
         spread = cov.trace() / len(cov)
         intensity = shrinkage(cov.trace(), cov.square().sum(), len(cov), num_images)
@@ -53,11 +47,7 @@ class LayerGaussian(NamedTuple):
 
         An image's distance is linear in each position, given its mean over positions: a position's share is large where
         its activations differ from the reference's mean as the whole image does, and negative where they differ in the
-        opposite way.
-
-        Returns:
-            Shape ``(B, *positions)``, float64.
-
+        opposite way. The result has shape ``(B, *positions)``, float64.
         """
         values = activations.double()
         flat = values.flatten(2) if values.ndim > 2 else values[..., None]
@@ -81,14 +71,8 @@ def neighbourhoods(activations: Tensor) -> Tensor:
 def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: int) -> Tensor:
     """Compute the weight of the identity in a covariance, by oracle approximating shrinkage (Chen et al., 2010).
 
-    It depends on the covariance and the number of images alone, so the moments of a set are enough.
-
-    Args:
-        trace: Trace of the covariance.
-        trace_of_square: Trace of its square.
-        neurons: Number of neurons.
-        num_images: Number of images that the covariance is of.
-
+    It depends on the covariance, by its trace and that of its square, and on the number of images alone, so the moments
+    of a set are enough.
     """
     mean_square, square_of_mean = trace_of_square / neurons**2, (trace / neurons) ** 2
     difference = (num_images + 1) * (mean_square - square_of_mean / neurons)
@@ -97,13 +81,9 @@ def shrinkage(trace: Tensor, trace_of_square: Tensor, neurons: int, num_images: 
 
 
 def left_out_distances(means: Tensor) -> Tensor:
-    """Compute the squared distances per neuron of each image to the Gaussian of all others, shape ``(images,)``.
+    """Compute the squared distance per neuron of each of 3 images or more to the Gaussian of all others, ``(images,)``.
 
     Exact, and from one eigendecomposition: leaving an image out changes mean and covariance by terms of rank one.
-
-    Args:
-        means: Spatial means, ``(images, n)``; at least 3 images.
-
     """
     means = means.double()
     count, neurons = means.shape

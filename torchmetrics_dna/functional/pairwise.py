@@ -19,13 +19,10 @@ _CELLS = 1 << 20  # cumulative shares that a thread holds at a time: 8 MiB
 
 
 def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
-    """Compute the Earth Mover's Distance of each neuron, Eq. (3) of the paper, between all pairs of sets.
+    """Compute the Earth Mover's Distance of each neuron, Eq. (3) of the paper, between all pairs of K sets.
 
-    Args:
-        counts: Counts of K sets, ``(N, num_bins)`` each; all neurons have counts.
-
-    Returns:
-        Distances, float64, shape ``(K * (K - 1) / 2, N)``: a row for each pair (0, 1), (0, 2), ..., (1, 2), ...
+    Counts have shape ``(N, num_bins)``, none of 0 in all bins. Distances, float64, shape ``(K * (K - 1) / 2, N)``, have
+    a row for each pair (0, 1), (0, 2), ..., (1, 2), ...
 
     Example:
         >>> pairwise_dna_emd([torch.tensor([[2, 0, 0]]), torch.tensor([[0, 1, 0]]), torch.tensor([[0, 0, 3]])])

@@ -166,15 +166,13 @@ def layer_shifts(shifts: Tensor, layers: Sequence[slice], weights: Tensor | None
     """Compute the shift of each layer: the mean over neurons of the square of the difference of means over its noise.
 
     Noise is the mean square over relabelings, whose mean is 0: a relabeling and its mirror image are equally likely.
+    Shifts of layers have shape ``(P, layers)``; they are not standardised.
 
     Args:
         shifts: Mean activation of each neuron in one side less that in the other, scaled as ``distances`` of
             :func:`permutation_test`, shape ``(P, N)``, float64.
-        layers: Columns of each layer.
-        weights: Weights of Eq. (5), shape ``(N,)``, of which absolute values are used; None for equal weights.
-
-    Returns:
-        Shifts, shape ``(P, layers)``; not standardised.
+        layers: As in :func:`permutation_test`.
+        weights: As in :func:`permutation_test`.
 
     """
     squares = shifts.square()

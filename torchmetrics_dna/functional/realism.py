@@ -98,18 +98,15 @@ def realism_of_parts(
     storage: Storage | None = None,
     wait: bool = True,
 ) -> Tensor:
-    """Compute :func:`dna_realism` to several references at once, for activations in parts.
+    """Compute :func:`dna_realism` to several references at once, for activations in parts, ``(S, B)``.
 
     Args:
-        parts: Consecutive parts of a batch, each ``{layer: (b, n, *positions)}``.
+        parts: Activations.
         references: Counts, shape ``(S, N, num_bins)``.
         bins: Bins of all neurons.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
+        weights: As for :func:`dna_realism`.
         storage: Destination of the histograms of the images; None to drop them.
         wait: Whether to check for errors, which is a device sync. If not, on a device, all scores are NaN instead.
-
-    Returns:
-        Distances, float64, shape ``(S, B)``, in bins.
 
     """
     neurons = references.shape[1]
@@ -165,14 +162,8 @@ def fill_distances_(
 ) -> None:
     """Write the Earth Mover's Distance of each image to references, for neurons whose weight is not 0.
 
-    Args:
-        distances: Output, shape ``(S, B, N)``, float64, initially zero.
-        parts: Consecutive parts of a batch, each ``{layer: (b, n, *positions)}``.
-        references: Counts, shape ``(S, N, num_bins)``.
-        bins: Bins of all neurons.
-        weights: Weights, shape ``(N,)``, on the CPU.
-        storage: Destination of the histograms; None to drop them.
-
+    ``distances``, shape ``(S, B, N)``, float64, are 0 at first; ``weights`` are on the CPU; the rest is as in
+    :func:`realism_of_parts`.
     """
     image = 0
     for part in parts:

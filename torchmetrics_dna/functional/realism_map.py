@@ -70,15 +70,7 @@ def dna_realism_map(
 def realism_maps(
     layers: Mapping[str, Tensor], references: Tensor, bins: Bins, weights: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """Compute :func:`dna_realism_map` to several references at once, ``(S, B, *positions)`` for each layer.
-
-    Args:
-        layers: Activations ``{layer: (B, n, *positions)}``.
-        references: Counts, shape ``(S, N, num_bins)``.
-        bins: Bins of all neurons.
-        weights: Weights of Eq. (5), shape ``(N,)``; None for the plain mean.
-
-    """
+    """Compute :func:`dna_realism_map` to S references, ``(S, N, num_bins)``; ``(S, B, *positions)`` for each layer."""
     check_finite([layers])
     if not references.sum(2).all():
         raise ValueError("A neuron of the reference has no counts; make the reference from at least one image")
@@ -101,12 +93,7 @@ def realism_maps(
 
 
 class _Quantiles:
-    """Quantile functions of a reference, and their integrals.
-
-    Args:
-        counts: Counts, shape ``(N, num_bins)``.
-
-    """
+    """Quantile functions of a reference with counts ``(N, num_bins)``, and their integrals."""
 
     def __init__(self, counts: Tensor) -> None:
         shares = counts.double() / counts.sum(1, keepdim=True)

@@ -90,13 +90,9 @@ class Statistic(ABC):
         """
 
     def add_keyed_(self, state: State, parts: Parts, keys: Tensor) -> None:
-        """Add a batch in place like :meth:`add_`, with a key of each image; most statistics ignore keys.
+        """Add a batch in place like :meth:`add_`, with the fold, class or index of each image, which most ignore.
 
-        Args:
-            state: The state to update.
-            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
-            keys: Fold, class or index of each image, shape ``(B,)``, int64, on the CPU.
-
+        Keys have shape ``(B,)``, int64, on the CPU.
         """
         self.add_(state, parts, len(keys))
 
@@ -143,13 +139,7 @@ class DNAStatistic(Statistic, Generic[_D]):
 
 
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
-    """Gather the rows of all processes, which may have different numbers of them.
-
-    Args:
-        rows: Rows of this process, shape ``(images, ...)``, on the device that the group communicates on.
-        group: The processes; None for all.
-
-    """
+    """Gather the rows ``(images, ...)`` of all processes, on the device that the group communicates on."""
     world = dist.get_world_size(group)
     counts = [torch.zeros(1, dtype=torch.int64, device=rows.device) for _ in range(world)]
     dist.all_gather(counts, torch.tensor([len(rows)], device=rows.device), group=group)

@@ -23,13 +23,7 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class ClassedStatistic(Grouped[_D], Generic[_D]):
-    """Statistic of each class.
-
-    Args:
-        statistic: Statistic of one class.
-        names: Names of the classes.
-
-    """
+    """Statistic of each class, by name."""
 
     def __init__(self, statistic: DNAStatistic[_D], names: Sequence[str]) -> None:
         super().__init__(statistic, len(names))
@@ -66,15 +60,10 @@ def class_names(classes: int | Sequence[str]) -> tuple[str, ...]:
 
 
 def class_numbers(classes: Tensor | Sequence[int | str], names: Sequence[str], num_images: int) -> Tensor:
-    """Return the number of each image's class, shape ``(B,)``, int64, on the CPU.
-
-    Args:
-        classes: Class of each image, by number or name.
-        names: Names of the classes.
-        num_images: Number of images.
+    """Return the number of each image's class, by number or name, shape ``(B,)``, int64, on the CPU.
 
     Raises:
-        ValueError: If the number of classes is wrong, or one is unknown.
+        ValueError: If not as many classes as images are given, or one is unknown.
 
     """
     labels = classes.tolist() if isinstance(classes, torch.Tensor) else list(classes)

@@ -128,12 +128,8 @@ def _step(size: int) -> int:
 def content_folds(imgs: Tensor, num_folds: int) -> Tensor:
     """Return the fold of each image by a hash of its pixels, shape ``(B,)``, independent of batch, order and process.
 
-    Metrics and :func:`compare` share this function, so that an image has the same fold in both.
-
-    Args:
-        imgs: Original images, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        num_folds: Number of folds.
-
+    Metrics and :func:`compare` share this function, so that an image has the same fold in both. Images are the original
+    ones, not resized, ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
     """
     step = _step(imgs[0].numel()) if len(imgs) else 1
     imgs = imgs[..., ::step, ::step]

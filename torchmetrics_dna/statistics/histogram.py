@@ -24,14 +24,7 @@ if TYPE_CHECKING:
 
 
 class HistogramStatistic(DNAStatistic[HistogramDNA]):
-    """Histograms within given bounds.
-
-    Args:
-        extractor: Extractor of the activations.
-        num_bins: Number of bins of each neuron.
-        ranges: Activation ranges of the extractor's neurons.
-
-    """
+    """Histograms within the bounds of activation ranges of the extractor's neurons."""
 
     kind = HistogramDNA.kind
 
@@ -67,12 +60,8 @@ class HistogramStatistic(DNAStatistic[HistogramDNA]):
 class SelfRangingStatistic(DNAStatistic[HistogramDNA]):
     """Histograms on grids that grow with the data, ``ranges="auto"``.
 
-    Beside the counts, a state has the extremes of each neuron as ``(-minimum, maximum)``, which determine its grid.
-
-    Args:
-        extractor: Extractor of the activations.
-        num_bins: Number of bins of each neuron, at least 2.
-
+    Beside the counts, in 2 bins or more, a state has the extremes of each neuron as ``(-minimum, maximum)``, which
+    determine its grid.
     """
 
     kind = HistogramDNA.kind

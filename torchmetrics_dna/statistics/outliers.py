@@ -100,19 +100,10 @@ class OutlierScorer(ImageScorer):
 class LocalMomentStatistic(CrossMomentStatistic):
     """Mean and covariance, over all places of all images, of a layer's means over 3 x 3 positions.
 
-    Its value is a :class:`LayerGaussianDNA` whose images are places.
-
-    Args:
-        extractor: Extractor of the activations.
-        layer: The layer, see :func:`local_layer`.
-
+    Its value is a :class:`LayerGaussianDNA` whose images are places. :func:`local_layer` chooses a layer.
     """
 
     kind = "local-gaussian"
-
-    def __init__(self, extractor: DNAExtractor, layer: str) -> None:
-        super().__init__(extractor)
-        self.neurons = extractor.neurons.take(extractor.neurons.positions([layer]))
 
     @override
     def add_(self, state: State, parts: Parts, num_images: int) -> None:
@@ -124,10 +115,7 @@ class LocalMomentStatistic(CrossMomentStatistic):
 class LocalScorer(ImageScorer):
     """Function that computes the largest distance of a place of single images from the places of a reference.
 
-    Args:
-        reference: Value of a :class:`LocalMomentStatistic`.
-        extractor: Extractor of the activations.
-
+    The reference is the value of a :class:`LocalMomentStatistic`.
     """
 
     def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor) -> None:

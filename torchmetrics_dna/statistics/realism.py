@@ -226,15 +226,9 @@ class RealismStatistic(Statistic):
     def _contrasted(
         self, state: State, indices: Tensor, first: int = 0, group: Any = None, is_shared: bool = False
     ) -> Tensor:
-        """Return the scores of this process, contrasted with the pool.
+        """Return the scores of this process, contrasted with the pool that processes may share.
 
-        Args:
-            state: The state of this process.
-            indices: Indices of the images of all processes that share the pool, rank by rank.
-            first: Position of the first image of this process among them.
-            group: The processes.
-            is_shared: Whether there are other processes.
-
+        ``indices`` are those of the images of all processes, rank by rank; this one's are from ``first`` on.
         """
         scores, device = self._joined(state, "scores"), state["positions"].device
         once = torch.zeros(len(indices), dtype=torch.bool, device=device)

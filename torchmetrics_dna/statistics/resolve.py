@@ -10,7 +10,7 @@ from torch import nn
 
 from torchmetrics_dna.binning.histogram import check_num_bins
 from torchmetrics_dna.dna import DNA, HistogramDNA
-from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named_by
+from torchmetrics_dna.dna.fid_statistics import FEATURE, is_unnamed, named
 from torchmetrics_dna.dna.origin import check_made_by, extractor_of
 from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.extractors.network import Network
@@ -81,9 +81,11 @@ def resolve(
 
     """
     bins = _agree_on_bins(num_bins, dnas)
-    named = [dna for dna in dnas if not is_unnamed(dna)]
-    extractor = _extractor(feature, layers, named, FEATURE if dnas and not named else DEFAULT_FEATURE, to_gpu)
-    dnas = [named_by(dna, extractor) for dna in dnas]
+    of_networks = [dna for dna in dnas if not is_unnamed(dna)]
+    default = FEATURE if dnas and not of_networks else DEFAULT_FEATURE
+    extractor = _extractor(feature, layers, of_networks, default, to_gpu)
+    origin = {"extractor": extractor.name, "weights_digest": extractor.weights_digest}
+    dnas = [named(dna, extractor.neurons, **origin) for dna in dnas]
     for dna in dnas:
         check_made_by(dna, extractor)
     counted = _agree_on_ranges(ranges, [dna.restrict(extractor.neurons) for dna in dnas], extractor, histograms)

@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 from typing_extensions import override
 
-from torchmetrics_dna.binning.bins import bins_within, clipping_bounds
-from torchmetrics_dna.binning.self_ranging import Grid, dyadic_grid, regrid_
+from torchmetrics_dna.binning.bins import bins_within
 from torchmetrics_dna.binning.single_rows import SingleRows, positions_of
 from torchmetrics_dna.dna import HistogramDNA, check_comparable
+from torchmetrics_dna.dna.histogram import in_same_bins
+from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.realism import realism_of_parts, realism_of_rows, weights_or_mean
 from torchmetrics_dna.functional.realism_map import realism_maps
 from torchmetrics_dna.statistics import HistogramStatistic, SelfRangingStatistic
@@ -29,25 +30,14 @@ Score = Literal["outlier", "contrast", "distance"]
 
 
 class ImageScorer(ABC):
-    """Base class of functions that score single images.
-
-    Args:
-        extractor: Extractor of the activations.
-        num_references: Number of references, the S of scores.
-
-    """
+    """Base class of functions that score single images against S references."""
 
     def __init__(self, extractor: DNAExtractor, num_references: int) -> None:
         self.extractor, self.num_references = extractor, num_references
 
     @abstractmethod
     def __call__(self, parts: Parts) -> Tensor:
-        """Score a batch against each reference: float64, shape ``(S, B)``, on its device.
-
-        Args:
-            parts: Activations of consecutive parts of the batch, each ``{layer: (b, n, *positions)}``.
-
-        """
+        """Score a batch against each reference: float64, shape ``(S, B)``, on its device."""
 
     @abstractmethod
     def maps(self, activations: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -92,12 +82,15 @@ class Scorer(ImageScorer):
         self.self_ranging, self._wait = first.self_ranging, wait
         self._layouts: dict[tuple[int, ...], SingleRows] = {}
         self.weights = weights_or_mean(weights, extractor.neurons.total)
-        if first.self_ranging:
-            grid, unit = _common_grid(references)
-            self._bins, counts = grid.bins(num_bins), [_counts_on(grid, reference) for reference in references]
-            self.weights = self.weights.to(unit) * unit
+        if first.self_ranging:  # in bins of the first reference, on the grid that holds all
+            references = in_same_bins(*(reference.to("cpu") for reference in references))
+            grid = references[0].grid
+            self._bins = grid.bins(num_bins)
+            _, _, per_bounds = bounds_on_grid(grid, *ranges.bounds())
+            self.weights = self.weights.to(per_bounds) * (per_bounds * num_bins)
         else:
-            self._bins, counts = bins_within(*ranges.bounds(), num_bins), [reference.counts for reference in references]
+            self._bins = bins_within(*ranges.bounds(), num_bins)
+        counts = [reference.counts for reference in references]
         # stacked, so that one pass over an image's histograms compares it with all references
         self._counts = counts[0][None] if len(counts) == 1 else torch.stack(counts)
 
@@ -149,24 +142,6 @@ class Scorer(ImageScorer):
         if self._counts.device != device:
             self._counts, self._bins = self._counts.to(device), self._bins.to(device)
         return device
-
-
-def _common_grid(references: Sequence[HistogramDNA]) -> tuple[Grid, Tensor]:
-    """Return the grid that holds all self-ranging references, and its bin width in bins of the first reference.
-
-    Both are on the CPU.
-    """
-    first, *others = (reference.known_ranges for reference in references)
-    united = first.union(*others)
-    grid = dyadic_grid(united.minimum, united.maximum, references[0].num_bins)
-    low, high = clipping_bounds(*first.bounds())
-    return grid, grid.width / (high - low) * references[0].num_bins
-
-
-def _counts_on(grid: Grid, reference: HistogramDNA) -> Tensor:
-    counts = reference.counts.cpu().clone()
-    regrid_(counts, reference.to("cpu").grid, grid)
-    return counts
 
 
 def check_left_out(score: str, **arguments: object) -> None:
