@@ -108,3 +108,22 @@ def tensors(dna: DNA) -> dict[str, torch.Tensor]:
         return {"mean": dna.mean, "var": dna.var}
     assert isinstance(dna, LayerGaussianDNA)
     return {"mean": dna.mean, **dna.cov}
+
+
+def are_alike(a: DNA, b: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
+    """True if two DNAs are comparable, of as many images, and their values are equal up to rounding."""
+    if not a.matches(b) or a.num_images != b.num_images:
+        return False
+    return all(
+        torch.allclose(mine.double(), theirs.double(), rtol, atol)
+        for mine, theirs in zip(_values(a), _values(b), strict=True)
+    )
+
+
+def _values(dna: DNA) -> list[torch.Tensor]:
+    if isinstance(dna, HistogramDNA):
+        return [dna.counts.cpu()]
+    if isinstance(dna, GaussianDNA):
+        return [dna.mean.cpu(), dna.var.cpu()]
+    assert isinstance(dna, LayerGaussianDNA)
+    return [dna.mean.cpu(), *(cov.cpu() for cov in dna.cov.values())]

@@ -42,7 +42,6 @@ import dnas
 import kinds
 import numpy as np
 import torch
-from safetensors.torch import save_file
 
 from torchmetrics_dna import ActivationRanges, NeuronWeights, load_dna
 from torchmetrics_dna.dna import DNA
@@ -116,23 +115,6 @@ def names() -> Subject:
     )
 
 
-def index(values: torch.Tensor, names: list[str]) -> Subject:
-    """Return the subject for an index of images in the old format."""
-    path = lambda stem: stem.with_suffix(".safetensors")  # noqa: E731
-    return Subject(
-        lambda stem: save_old_index(path(stem), values, names),
-        lambda stem: Features.load(path(stem)),
-        lambda stem: plain_index(path(stem).read_bytes()),
-        (".safetensors",),
-    )
-
-
-def save_old_index(path: Path, values: torch.Tensor, names: list[str]) -> None:
-    about = {"layer": "head", "extractor": "tiny", "weights_digest": "aa", "names": names}
-    digest = content_digest(about, {"means": values.numpy()})
-    save_file({"means": values}, path, {"torchmetrics_dna": json.dumps(about | {"digest": digest})})
-
-
 def subjects() -> dict[str, Subject]:
     histogram, self_ranging, gaussian, layer_gaussian = dnas.every_kind()
     of_whole_layers = dnas.every_kind(WHOLE)
@@ -154,7 +136,6 @@ def subjects() -> dict[str, Subject]:
         "changes": ours(changes),
         "features": ours(features),
         "features, named": ours(named),
-        "index of images": index(values, names_of_images),
         "neuron names": names(),
         "ranges": ranges("widen", "mine"),
         "ranges, official": ranges("scale", None),
@@ -209,10 +190,10 @@ def of_images() -> dict[str, Subject]:
         "npz of images": images(lambda path: np.savez(path, *pixels), ".npz", "zip"),
         "packed npz of images": images(lambda path: np.savez_compressed(path, *pixels), ".npz", "zip"),
         "statistics of FID": Subject(
-            lambda stem: torch.save(statistics, stem.with_suffix(".pt")),
-            lambda stem: load_dna(stem.with_suffix(".pt")),
+            lambda stem: np.savez(stem.with_suffix(".npz"), **statistics),
+            lambda stem: load_dna(stem.with_suffix(".npz")),
             None,
-            (".pt",),
+            (".npz",),
             "zip",
         ),
     }
@@ -257,23 +238,6 @@ def plain_ranges(path: Path) -> dict[str, Any]:
 def plain_names(path: Path) -> dict[str, dict[int, str]]:
     content = json.loads(path.read_text(encoding="utf-8"))
     return {layer: {int(number): name for number, name in of_layer.items()} for layer, of_layer in content.items()}
-
-
-def plain_index(content: bytes) -> dict[str, Any]:
-    size = int.from_bytes(content[:8], "little")
-    header = json.loads(content[8 : 8 + size])
-    about, means = json.loads(header["__metadata__"]["torchmetrics_dna"]), header["means"]
-    first, last = means["data_offsets"]
-    values = np.frombuffer(content[8 + size :][first:last], {"F32": "<f4"}[means["dtype"]]).reshape(means["shape"])
-    return {
-        "layers": [[about["layer"], list(range(values.shape[1]))]],
-        "extractor": about["extractor"],
-        "weights": about["weights_digest"],
-        "values": values,
-        "num_images": len(values),
-        "preparation": None,
-        "names": about["names"],
-    }
 
 
 def plain_pair(stem: Path) -> dict[str, Any]:
@@ -469,35 +433,6 @@ def mutated_members(members: Members, rng: random.Random) -> tuple[str, Members]
     return mutation, members | {member: content}
 
 
-def mutated_index(content: bytes, rng: random.Random) -> tuple[str, bytes, str]:
-    """Change the inner or outer json of an index, or a number, with or without a matching digest."""
-    size = int.from_bytes(content[:8], "little")
-    header, numbers = content[8 : 8 + size], content[8 + size :]
-    inner = json.loads(header)["__metadata__"]["torchmetrics_dna"].encode()
-    detected_by, part = "checksum", rng.choice(("outer", "inner", "numbers"))
-    if part == "outer":
-        mutation, header = mutated_json(header, rng)
-    else:
-        if part == "inner":
-            mutation, inner = mutated_json(inner, rng)
-        else:
-            mutation, at = "number", 4 * rng.randrange(len(numbers) // 4)
-            number = np.float32(rng.choice([np.nan, np.inf, -1, 0, 1e30, -1e-9])).tobytes()
-            numbers = numbers[:at] + number + numbers[at + 4 :]
-        try:
-            about = json.loads(inner)
-            if rng.random() < 0.5:
-                about.pop("digest")
-                about["digest"] = content_digest(about, {"means": np.frombuffer(numbers, "<f4")})
-                mutation, detected_by, inner = f"{mutation}, digest too", "nothing", json.dumps(about).encode()
-        except Exception:  # whatever the change has made of it
-            detected_by = "checksum"
-        text = json.loads(header)
-        text["__metadata__"]["torchmetrics_dna"] = inner.decode()
-        header = json.dumps(text).encode()
-    return f"{mutation}, {part}", len(header).to_bytes(8, "little") + header + numbers, detected_by
-
-
 def with_digest(members: Members) -> Members:
     """Update the digest to that of the content, if it can still be computed."""
     try:
@@ -545,15 +480,12 @@ def npy(array: np.ndarray, **options: object) -> bytes:
 
 def change(content: bytes, suffix: str, packing: str, rng: random.Random) -> tuple[str, bytes, str]:
     """Mutate a file; return the name of the mutation, the new content, and the check that detects it."""
-    is_index = suffix == ".safetensors"
-    inner = suffix == ".json" or is_index or packing or zipfile.is_zipfile(io.BytesIO(content))
+    inner = suffix == ".json" or packing or zipfile.is_zipfile(io.BytesIO(content))
     if rng.random() < 0.4 or not inner:
-        has_checksum = packing or is_index or content[-71:].startswith(b"sha256:")
+        has_checksum = packing or content[-71:].startswith(b"sha256:")
         return *mutated(content, rng), "checksum" if has_checksum else "nothing"
     if suffix == ".json":
         return *mutated_json(content, rng), "nothing"
-    if is_index:
-        return mutated_index(content, rng)
     if packing == "gzip":
         mutation, changed = mutated(gzip.decompress(content), rng)
         return f"{mutation} inside", gzip.compress(changed, 1), "nothing"

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import io
-import json
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +8,6 @@ import pytest
 import torch
 from one_ruler import distances
 from PIL import Image, ImageFilter
-from safetensors.torch import save_file
 from scipy.stats import spearmanr
 from sklearn.covariance import OAS
 from sklearn.metrics import average_precision_score
@@ -17,10 +15,7 @@ from sklearn.metrics import average_precision_score
 from torchmetrics_dna import DNAExtractor, NeuronWeights, make_dna, rank
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.dna import HistogramDNA
-from torchmetrics_dna.dna.features import Features
-from torchmetrics_dna.files.container import content_digest
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.singles import Ranking
 
 LAYERS = ["block_0", "block_4"]
@@ -164,51 +159,10 @@ def test_copies_are_found(tmp_path: Path) -> None:
     assert again.nearest.names == ranking.nearest.names
     assert repr(again.index) == "Features(6 images, 'efficientnet_lite0', Neurons(1280 in 1 layer: head 1280))"
     assert again.index.digest == ranking.index.digest
-    save_old_index(tmp_path / "x.safetensors", ranking.index)
-    former = rank(images, make_dna(folder, extractor), nearest=tmp_path / "x.safetensors")
-    assert former.nearest.names == ranking.nearest.names
-    assert torch.equal(former.nearest.ratios, ranking.nearest.ratios)
     elsewhere = rank(images, make_dna(folder, extractor), nearest=PHOTOS[:2])
     assert set(elsewhere.nearest.names) == {"image 0", "image 1"}
     with pytest.raises(ValueError, match="The index of images does not fit, their layers differ"):
         rank(images, folder, layers=LAYERS, nearest=ranking.index)
-
-
-def save_old_index(path: Path, index: Features, means: torch.Tensor | None = None) -> None:
-    """Write an index as the file that was one of its own kind once."""
-    means = index.values if means is None else means
-    about = {"layer": index.layer, "extractor": index.extractor}
-    about |= {"weights_digest": index.weights_digest, "names": list(index.names)}
-    digest = content_digest(about, {"means": means.numpy()})
-    save_file({"means": means}, path, {"torchmetrics_dna": json.dumps(about | {"digest": digest})})
-
-
-@pytest.mark.parametrize("damage", ["nothing", "a tensor", "names", "no digest", "a bit", "not finite"])
-def test_files_that_are_no_index(damage: str, tmp_path: Path) -> None:
-    path = tmp_path / "x.safetensors"
-    with pytest.raises(FileNotFoundError, match="There is no index of images"):
-        rank(MIXED[:1], PHOTOS[0], nearest=path)
-    if damage == "nothing":
-        path.write_bytes(b"nothing")
-    elif damage == "a tensor":
-        save_file({"weight": torch.ones(2)}, path)
-    elif damage == "names":
-        save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": '{"names": ["a"]}'})
-    elif damage == "no digest":
-        about = {"names": ["a", "b"], "layer": "head", "extractor": "tiny", "weights_digest": None}
-        save_file({"means": torch.ones(2, 3)}, path, {"torchmetrics_dna": json.dumps(about)})
-    else:
-        index = Features(torch.ones(2, 3), Neurons({"head": 3}), "tiny", names=["a", "b"])
-        save_old_index(path, index)
-        assert Features.load(path).digest == index.digest
-        content = path.read_bytes()
-        path.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
-        if damage == "not finite":
-            save_old_index(path, index, torch.tensor([[1, torch.nan]] * 2))
-    digest = "its content is not what its digest says; make the index anew"
-    said = {"no digest": digest, "a bit": digest, "not finite": "its means are not finite"}.get(damage, "")
-    with pytest.raises(ValueError, match=rf"^Can't read '.*' as an index of images: .*{said}"):
-        rank(MIXED[:1], PHOTOS[0], nearest=path)
 
 
 def test_a_pool_of_the_references_own_kind_is_told() -> None:

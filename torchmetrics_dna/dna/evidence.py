@@ -149,20 +149,12 @@ class Evidence:
 
 @dataclass(frozen=True, eq=False)
 class _Relabeled:
-    """Distances under relabelings of the folds.
+    """Distances under relabelings of the folds."""
 
-    Attributes:
-        in_a: Mask of the folds in A, bool, shape ``(P, K)``; the first row is observed.
-        distances: Distances of each neuron, float64, shape ``(P, N)``.
-        noise: Variance of noise over that of the observed sides, which differ in their numbers of images, ``(P,)``.
-        overlap: Share of the observed difference, squared, that relabeled sides keep, as a mean over relabelings.
-
-    """
-
-    in_a: Tensor
-    distances: Tensor
-    noise: Tensor
-    overlap: float
+    in_a: Tensor  # mask of the folds in A, (P, K); the first row is observed
+    distances: Tensor  # of each neuron, (P, N)
+    noise: Tensor  # its variance over that of the observed sides, which differ in their numbers of images, (P,)
+    overlap: float  # share of the observed difference, squared, that relabeled sides keep; a mean over relabelings
 
     @classmethod
     def of(cls, unions: Unions, in_a: Tensor) -> _Relabeled:

@@ -6,7 +6,6 @@ import json
 import os
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from types import NoneType
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,14 +16,13 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.codec import Encoded, Joined, Stored, array_name
 from torchmetrics_dna.files.container import content_digest
-from torchmetrics_dna.files.damage import check_type, parse_json, refusing
+from torchmetrics_dna.files.damage import check_type, parse_json
 from torchmetrics_dna.files.visible import images_in_words
-from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-OLD_INDEX = ".safetensors"  # suffix of the former file format of indices of images
+    from torchmetrics_dna.neurons.index import Neurons
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -94,38 +92,6 @@ class Features(Stored):
             return self
         positions = self.neurons.positions(layers)
         return replace(self, values=self.values[:, positions], neurons=self.neurons.take(positions))
-
-    @classmethod
-    @override
-    def load(cls, path: str | os.PathLike[str]) -> Self:
-        """Read a file that :meth:`save` wrote, or an index of images in the former format, ``.safetensors``.
-
-        Raises:
-            FileNotFoundError: If there is no such file.
-            ValueError: If the file has another format, or is damaged.
-
-        """
-        return cls._load_old_index(path) if str(path).endswith(OLD_INDEX) else super().load(path)
-
-    @classmethod
-    def _load_old_index(cls, path: str | os.PathLike[str]) -> Self:
-        from safetensors import safe_open
-
-        if not Path(path).is_file():
-            raise FileNotFoundError(f"There is no index of images {str(path)!r}")
-        with refusing(path, "an index of images"), safe_open(path, "pt") as file:
-            about = parse_json((file.metadata() or {})["torchmetrics_dna"].encode(), dict)
-            means = file.get_tensor("means")
-            names = [check_type("name", name, str) for name in check_type("names", about["names"], list)]
-            if means.dtype != torch.float32 or means.ndim != 2 or len(means) != len(names) or not len(names):
-                raise ValueError(f"its means are {means.dtype} of shape {tuple(means.shape)}, for {len(names)} names")
-            if about.pop("digest", None) != content_digest(about, {"means": means.numpy()}):
-                raise ValueError("its content is not what its digest says; make the index anew")
-            if not means.isfinite().all():
-                raise ValueError("its means are not finite")
-            layer, extractor = (check_type(key, about[key], str) for key in ("layer", "extractor"))
-            weights_digest = check_type("digest", about["weights_digest"], str, NoneType)
-            return cls(means, Neurons({layer: means.shape[1]}), extractor, weights_digest, names=names)
 
     @override
     def _encode(self) -> Encoded:

@@ -29,10 +29,12 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA
 
 UNNAMED, LAYER, FEATURE = "statistics", "features", "inception_fid"
+PICKLES = (".pkl", ".pt")
 _MEMBERS = ("mu.npy", "sigma.npy")
 _PICKLE = (
     "is a pickle, which can run any code when it is read; where you trust it, write what fd takes:"
-    " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2']"
+    " numpy.savez('x.npz', mu=..., sigma=...), in EDM2's files of stats['fid'] or stats['fd_dinov2'], and in"
+    " torch-fidelity's of torch.load('x.pt', weights_only=False)"
 )
 
 
@@ -42,7 +44,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
     At an address, only the name of the first array is read, which needs no random access.
     """
     suffix, remote = suffix_of(str(path)), is_address(path)
-    if suffix not in (".npz", ".pt", ".pkl") or not (remote or Path(path).is_file()):
+    if suffix not in (".npz", *PICKLES) or not (remote or Path(path).is_file()):
         return False
     if suffix != ".npz":
         return True
@@ -56,7 +58,7 @@ def is_statistics(path: str | os.PathLike[str]) -> bool:
 
 
 def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
-    """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz`` or of torch-fidelity's cache, a ``.pt``.
+    """Read a mean and a covariance: ``mu`` and ``sigma`` of an ``.npz``.
 
     ADM, EDM, clean-fid, pytorch-fid and dgm-eval write such ``.npz``. They record neither the network
     nor the number of images: the network is taken from what they are compared with, and ``num_images`` is 0.
@@ -72,11 +74,11 @@ def load_fid_statistics(path: str | os.PathLike[str]) -> LayerGaussianDNA:
         ValueError: If the file is a pickle, has another format, or is damaged.
 
     """
-    suffix, path = suffix_of(str(path)), Path(path)
-    if suffix == ".pkl":
+    if suffix_of(str(path)) in PICKLES:
         raise ValueError(f"{str(path)!r} {_PICKLE}")
+    path = Path(path)
     with refusing(path, "statistics of FID"):
-        mean, cov = _of_torch(path) if suffix == ".pt" else _of_numpy(path)
+        mean, cov = _read(path)
         mu, sigma = (torch.from_numpy(np.array(values, np.float64)) for values in (mean, cov))
         return LayerGaussianDNA(mu, {LAYER: sigma}, Neurons({LAYER: len(mean)}), 0, UNNAMED)
 
@@ -139,7 +141,7 @@ def _first_member(address: str) -> str:
     return head[30 : 30 + int.from_bytes(head[26:28], "little")].decode("ascii", "replace")
 
 
-def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
+def _read(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
     with zipfile.ZipFile(path) as archive:
         headers = []
         for name in _MEMBERS:
@@ -147,7 +149,10 @@ def _of_numpy(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
                 headers.append(read_npy_header(member))
         if any(dtype.kind != "f" for _, _, dtype in headers):
             raise ValueError("its mu and sigma are not of floating point")
-        _check_shapes(path, *(shape for shape, _, _ in headers))
+        mean_shape, cov_shape = (shape for shape, _, _ in headers)
+        if len(mean_shape) != 1 or cov_shape != (*mean_shape, *mean_shape):
+            raise ValueError(f"its mu and sigma are of shapes {mean_shape} and {cov_shape}, expected (n,) and (n, n)")
+        check_unpacked(path.stat().st_size, 8 * (prod(mean_shape) + prod(cov_shape)))
         mean, cov = (_array(archive, name) for name in _MEMBERS)
     return mean, cov
 
@@ -158,33 +163,3 @@ def _array(archive: zipfile.ZipFile, name: str) -> NDArray[Any]:
         if member.read(1):  # reading to the end also makes zipfile verify the checksum
             raise ValueError(f"its array {name!r} goes on after its end")
     return np.asarray(array)
-
-
-def _of_torch(path: Path) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Read a torch file, in which only numeric arrays are allowed."""
-    size = path.stat().st_size
-    with zipfile.ZipFile(path) as archive:  # torch verifies no checksums, and unpacks any size
-        check_unpacked(size, sum(info.file_size for info in archive.infolist()))
-        packed = next((info.filename for info in archive.infolist() if info.compress_type != zipfile.ZIP_STORED), None)
-        if packed is not None:
-            raise ValueError(f"its member {packed!r} is packed, as torch does not write it; save it anew")
-        if (damaged := archive.testzip()) is not None:
-            raise ValueError(f"its member {damaged!r} is damaged; copy it anew")
-    rebuild = (getattr(np, "_core", None) or np.core).multiarray._reconstruct
-    plain = [(rebuild, f"numpy.{core}.multiarray._reconstruct") for core in ("core", "_core")]
-    allowed: list[Any] = [*plain, np.ndarray, np.dtype, *(type(np.dtype(kind)) for kind in ("f4", "f8"))]
-    with torch.serialization.safe_globals(allowed):
-        statistics = torch.load(path, map_location="cpu", weights_only=True)
-    arrays = statistics["mu"], statistics["sigma"]
-    if not all(isinstance(array, (np.ndarray, torch.Tensor)) for array in arrays):
-        raise ValueError("its mu and sigma are no arrays")
-    mean, cov = map(np.asarray, arrays)
-    _check_shapes(path, mean.shape, cov.shape)  # a stride of 0 can claim any shape
-    return mean, cov
-
-
-def _check_shapes(path: Path, mean: tuple[int, ...], cov: tuple[int, ...]) -> None:
-    """Raise ValueError unless these are shapes of a mean and a covariance that the file is large enough for."""
-    if len(mean) != 1 or cov != (*mean, *mean):
-        raise ValueError(f"its mu and sigma are of shapes {mean} and {cov}, expected (n,) and (n, n)")
-    check_unpacked(path.stat().st_size, 8 * (prod(mean) + prod(cov)))

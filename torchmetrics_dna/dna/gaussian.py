@@ -110,21 +110,6 @@ class GaussianDNA(DNA):
     def _moved(self, device: torch.device | str) -> GaussianDNA:
         return replace(self, mean=self.mean.to(device), var=self.var.to(device))
 
-    def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
-        """Return views of the mean and variance of each layer, ``{layer: (mean, var)}``."""
-        means, variances = self.neurons.split(self.mean), self.neurons.split(self.var)
-        return {layer: (means[layer], variances[layer]) for layer in self.neurons}
-
-    def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
-        """True if numbers of images and neurons are equal, and moments are within a tolerance."""
-        return (
-            isinstance(other, GaussianDNA)
-            and self.matches(other)
-            and self.num_images == other.num_images
-            and torch.allclose(self.mean, other.mean.to(self.mean.device), rtol, atol)
-            and torch.allclose(self.var, other.var.to(self.var.device), rtol, atol)
-        )
-
     @override
     def _absorb(self, other: GaussianDNA) -> dict[str, Any]:
         if self.statistics == "activations":

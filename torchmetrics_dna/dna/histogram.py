@@ -182,15 +182,6 @@ class HistogramDNA(DNA):
         """Return views of the counts of each layer, ``{layer: (n, num_bins)}``."""
         return self.neurons.split(self.counts)
 
-    def allclose(self, other: DNA) -> bool:
-        """True if neurons, numbers of images and counts are equal; counts are integers, so there is no tolerance."""
-        return (
-            isinstance(other, HistogramDNA)
-            and self.matches(other)
-            and self.num_images == other.num_images
-            and torch.equal(self.counts, other.counts.to(self.counts.device))
-        )
-
     @override
     def _absorb(self, other: HistogramDNA) -> dict[str, Any]:
         if not other.num_images:

@@ -44,21 +44,13 @@ class Part:
     """Jackknife of a weighted sum whose weights are of one sign.
 
     Figures are powers of the distance (``power``), on which noise is additive: of the whole, of each layer and of each
-    neuron.
-
-    Attributes:
-        sign: 1, or -1 for the part that is subtracted.
-        weights: Absolute weights, shape ``(N,)``; None for the plain mean.
-        left: Debiased figures; negative if smaller than their noise.
-        sides: For A and B, pseudo-values of the folds, of the whole and of layers, shape ``(K, 1 + layers)``, and the
-            number of all images divided by those of each fold; None for a side that is taken as exact.
-
+    neuron; pseudo-values are of the whole and of layers, shape ``(K, 1 + layers)``.
     """
 
-    sign: int
-    weights: Tensor | None
-    left: Tensor
-    sides: tuple[Pseudo | None, Pseudo | None]
+    sign: int  # -1 for the part that is subtracted
+    weights: Tensor | None  # absolute, (N,); None for the plain mean
+    left: Tensor  # debiased figures; negative if smaller than their noise
+    sides: tuple[Pseudo | None, Pseudo | None]  # of A and B; None for a side that is taken as exact
 
     def jackknife(self, figure: int) -> Jackknife:
         """Return the jackknife of one figure, without the sign."""

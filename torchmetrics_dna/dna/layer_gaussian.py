@@ -113,15 +113,6 @@ class LayerGaussianDNA(DNA):
         means = self.neurons.split(self.mean)
         return {layer: (means[layer], self.cov[layer]) for layer in self.neurons}
 
-    def allclose(self, other: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
-        """True if numbers of images and neurons are equal, and moments are within a tolerance."""
-        if not isinstance(other, LayerGaussianDNA) or not self.matches(other) or self.num_images != other.num_images:
-            return False
-        theirs = other.to(self.mean.device)
-        return torch.allclose(self.mean, theirs.mean, rtol, atol) and all(
-            torch.allclose(cov, theirs.cov[layer], rtol, atol) for layer, cov in self.cov.items()
-        )
-
     @override
     def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
         if self.has_unknown_size or other.has_unknown_size:

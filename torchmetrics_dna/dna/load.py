@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 
 from torchmetrics_dna.dna.base import DNA, merged
-from torchmetrics_dna.dna.fid_statistics import is_statistics, load_fid_statistics
+from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
 from torchmetrics_dna.dna.histogram import HistogramDNA
 from torchmetrics_dna.dna.paths import check_there, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
@@ -46,7 +46,7 @@ def load_dna(path: str | os.PathLike[str], ranges: Ranges = None) -> DNA:
         ValueError: If it is not a DNA file, is damaged, or has ranges other than ``ranges``.
 
     """
-    if suffix_of(str(path)) == ".pkl":  # refused without fetching it
+    if suffix_of(str(path)) in PICKLES:  # refused without fetching it
         return load_fid_statistics(path)
     with _local_copy(path) as file:
         read = next((read for claims, read in _OTHER_FORMATS if claims(file)), _read_own)
@@ -86,16 +86,10 @@ def given_dna(
     ranges: Ranges = None,
     argument: str = "reference",
 ) -> list[_D]:
-    """Resolve an argument that is a DNA or its path, to a list of one DNA; empty for None.
-
-    Args:
-        reference: A DNA, or the path of one.
-        kind: Class that the DNA must have.
-        ranges: Activation ranges for official histograms; see :func:`load_dna`.
-        argument: Name of the argument, for errors.
+    """Resolve ``argument``, a DNA or its path, to a list of one DNA; empty for None.
 
     Raises:
-        TypeError: If it is not a DNA of this class.
+        TypeError: If it is not a DNA of class ``kind``.
 
     """
     if reference is None:
@@ -173,7 +167,7 @@ def _local_copy(path: str | os.PathLike[str]) -> Iterator[str | os.PathLike[str]
 def _fetched(reference: str) -> Path:
     """Fetch a DNA from the hub; for an official pair both files, into the same folder."""
     file = reference.rpartition("/")[2]
-    if Path(file).suffix in (".npz", ".pt"):
+    if Path(file).suffix == ".npz":
         path = fetch(reference)
         if not is_container(path) and not is_statistics(path):
             fetch(reference.removesuffix(".npz") + ".json")

@@ -90,13 +90,7 @@ def resolve_weights(
     extractor: str,
     weights_digest: str | None = None,
 ) -> Tensor | None:
-    """Resolve an argument to the weights of neurons, float64, shape ``(N,)``; None for the plain mean.
-
-    Args:
-        weights: Weights with their neurons, the path of a file of them, or a tensor in the order of ``neurons``.
-        neurons: Neurons to weigh.
-        extractor: Name of the extractor.
-        weights_digest: Digest of the extractor's own weights, if known.
+    """Resolve an argument to the weights of an extractor's neurons, float64, ``(N,)``; None for the plain mean.
 
     Raises:
         ValueError: If neurons, extractor, its weights or the shape do not match.

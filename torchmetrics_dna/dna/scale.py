@@ -17,15 +17,7 @@ _BESIDE = "image preparations (properties)"
 
 
 class ScaleMark(NamedTuple):
-    """Distance that a known change makes, corrected for sampling noise, in bins.
-
-    Attributes:
-        name: Name of the change.
-        mean: Mean over draws of images.
-        least: Smallest value of a draw.
-        most: Largest value of a draw.
-
-    """
+    """Distance that a known change makes, corrected for sampling noise, in bins; mean and range over draws of images."""
 
     name: str
     mean: float
@@ -34,17 +26,10 @@ class ScaleMark(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """Distances of known changes, in ascending order.
+    """Distances of known changes."""
 
-    Attributes:
-        marks: The distances.
-        images: Images on each side of a draw, in words.
-        num_draws: Number of draws.
-
-    """
-
-    marks: tuple[ScaleMark, ...]
-    images: str
+    marks: tuple[ScaleMark, ...]  # ascending
+    images: str  # on each side of a draw, in words
     num_draws: int
 
 

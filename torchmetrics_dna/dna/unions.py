@@ -104,22 +104,13 @@ class Unions:
 
 @dataclass(frozen=True)
 class Plan:
-    """Plan of the evidence for fd between two sets.
-
-    Attributes:
-        neurons: The layers.
-        tested: True if fd is tested.
-        debiased: Layers whose fd is debiased.
-        limits: One line for each part of the evidence that is missing, with the reason.
-        by_fold: True if images of a fold belong together, so that folds are the units of the variance, not images.
-
-    """
+    """Plan of the evidence for fd of some layers between two sets."""
 
     neurons: Neurons
     tested: bool
-    debiased: tuple[str, ...]
-    limits: tuple[str, ...]
-    by_fold: bool = False
+    debiased: tuple[str, ...]  # layers
+    limits: tuple[str, ...]  # a line for each part of the evidence that is missing, with the reason
+    by_fold: bool = False  # images of a fold belong together, so folds are the units of the variance, not images
 
     @property
     def needs_features(self) -> bool:

@@ -10,7 +10,8 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
 from torchmetrics_dna.functional.heat import SIDE, heat
-from torchmetrics_dna.statistics.rows import ImageRows, rows_of
+from torchmetrics_dna.statistics.base import rows_of
+from torchmetrics_dna.statistics.rows import ImageRows
 from torchmetrics_dna.statistics.scores import Scorer
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from torchmetrics_dna.extractors import DNAExtractor
 from torchmetrics_dna.images import check_images
 from torchmetrics_dna.images.tensors import lacks_float64
 from torchmetrics_dna.metrics.state import check_agreement, fingerprint, loaded, outside_graphs, saved
-from torchmetrics_dna.statistics.classes import ClassedStatistic
 from torchmetrics_dna.statistics.folds import FoldedStatistic
+from torchmetrics_dna.statistics.grouped import ClassedStatistic
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

@@ -20,8 +20,8 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, NUM_FOLDS
 from torchmetrics_dna.metrics.base import ImageMetric, Value
 from torchmetrics_dna.metrics.state import digest_of
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics.classes import ClassedStatistic, class_names, class_numbers
 from torchmetrics_dna.statistics.folds import FoldedStatistic, content_folds, group_folds
+from torchmetrics_dna.statistics.grouped import ClassedStatistic, class_names, class_numbers
 
 if TYPE_CHECKING:
     import os

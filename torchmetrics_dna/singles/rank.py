@@ -12,7 +12,7 @@ from torch import Tensor
 
 from torchmetrics_dna.dna import DNA, HistogramDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.distances import DISTANCES
-from torchmetrics_dna.dna.features import OLD_INDEX, Features
+from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.functional.outliers import layers_for_outliers, left_out_distances, outlier_distance
@@ -165,7 +165,7 @@ def _open_nearest(
 
 def _is_index(path: str | os.PathLike[str]) -> bool:
     """True if a path is named like a file of features, or is one; a ``.npz`` may also hold images."""
-    if str(path).endswith((".features.npz", OLD_INDEX)):
+    if str(path).endswith(".features.npz"):
         return True
     return Path(path).is_file() and is_container(path)
 

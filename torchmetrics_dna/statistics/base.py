@@ -138,6 +138,11 @@ class DNAStatistic(Statistic, Generic[_D]):
         """Return the DNA of a state; may be a view of it."""
 
 
+def rows_of(state: State, name: str = "rows") -> list[Tensor]:
+    """Return the rows of a state that keeps lists, a tensor for each batch."""
+    return cast("list[Tensor]", state[name])
+
+
 def gather_rows(rows: Tensor, group: Any = None) -> list[Tensor]:
     """Gather the rows ``(images, ...)`` of all processes, on the device that the group communicates on."""
     world = dist.get_world_size(group)

@@ -11,7 +11,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.binning.layouts import sent
 from torchmetrics_dna.binning.single_rows import positions_of
-from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows
+from torchmetrics_dna.statistics.base import Field, State, Statistic, gather_rows, rows_of
 from torchmetrics_dna.statistics.nonfinite import check_scores
 from torchmetrics_dna.statistics.scores import ImageScorer, Scorer, each_once
 
@@ -78,15 +78,15 @@ class RealismStatistic(Statistic):
         if self.pools:
             scores, rows, _ = self._histograms.keep(parts)
             self._set_positions(state, positions)
-            _rows(state, "histograms").append(rows)
+            rows_of(state, "histograms").append(rows)
         else:
             scores = self.scorer(parts)
-        _rows(state, "scores").append(scores[0] if len(scores) == 1 else scores[0] - scores[1])
-        _rows(state, "indices").append(keys)  # a copy to the device would sync
+        rows_of(state, "scores").append(scores[0] if len(scores) == 1 else scores[0] - scores[1])
+        rows_of(state, "indices").append(keys)  # a copy to the device would sync
 
     @override
     def merge_(self, state: State, other: State) -> None:
-        self._join(state, other, len(_rows(state, "scores")))
+        self._join(state, other, len(rows_of(state, "scores")))
 
     @override
     def put_before_(self, state: State, earlier: State) -> None:
@@ -98,7 +98,7 @@ class RealismStatistic(Statistic):
         tensors = {name: self._joined(state, name) for name in ("scores", "indices")}
         if self.pools:
             empty = torch.zeros(0, dtype=torch.uint8, device=state["positions"].device)
-            rows = [batch.to(empty.device).flatten().view(torch.uint8) for batch in _rows(state, "histograms")]
+            rows = [batch.to(empty.device).flatten().view(torch.uint8) for batch in rows_of(state, "histograms")]
             tensors["histograms"] = torch.cat([empty, *rows])
         return tensors | {"positions": state["positions"]}
 
@@ -118,7 +118,7 @@ class RealismStatistic(Statistic):
         """Concatenate the states of all processes, rank by rank."""
         total = self.empty(device)
         for name in self._lists:
-            _rows(total, name).extend(rows.to(device) for state in states for rows in _rows(state, name))
+            rows_of(total, name).extend(rows.to(device) for state in states for rows in rows_of(state, name))
         total["positions"] = torch.stack([state["positions"].to(device) for state in states]).amax(0)
         return total
 
@@ -129,10 +129,10 @@ class RealismStatistic(Statistic):
             indices = gather_rows(self._joined(state, "indices"), group)
             first = sum(map(len, indices[: dist.get_rank(group)]))
             scores = self._contrasted(state, torch.cat(indices), first, group, is_shared=True)
-            _rows(state, "scores")[:] = [scores]
-            _rows(state, "histograms").clear()
+            rows_of(state, "scores")[:] = [scores]
+            rows_of(state, "histograms").clear()
         for name in ("scores", "indices"):
-            _rows(state, name)[:] = gather_rows(self._joined(state, name), group)
+            rows_of(state, name)[:] = gather_rows(self._joined(state, name), group)
         dist.all_reduce(state["positions"], op=dist.ReduceOp.MAX, group=group)
 
     @override
@@ -144,7 +144,7 @@ class RealismStatistic(Statistic):
 
         """
         indices = self._joined(state, "indices")
-        is_open = self.pools and _rows(state, "histograms")
+        is_open = self.pools and rows_of(state, "histograms")
         scores = self._contrasted(state, indices) if is_open else self._joined(state, "scores")
         check_scores(scores)
         return scores[each_once(indices)]
@@ -175,8 +175,8 @@ class RealismStatistic(Statistic):
         self._set_positions(state, positions)
         device = state["positions"].device
         for name in self._lists:
-            batches = [rows if name == "indices" else rows.to(device) for rows in _rows(other, name)]
-            _rows(state, name)[position:position] = batches
+            batches = [rows if name == "indices" else rows.to(device) for rows in rows_of(other, name)]
+            rows_of(state, name)[position:position] = batches
 
     def _check_alike(self, state: State, has_indices: bool, positions: list[int]) -> None:
         """Raise RuntimeError or ValueError unless images with these positions, with or without indices, fit a state."""
@@ -215,13 +215,13 @@ class RealismStatistic(Statistic):
 
     @staticmethod
     def _has_indices(state: State) -> bool:
-        return bool(next(rows for rows in _rows(state, "indices") if len(rows))[0] >= 0)
+        return bool(next(rows for rows in rows_of(state, "indices") if len(rows))[0] >= 0)
 
     def _joined(self, state: State, name: str) -> Tensor:
         """Return the rows of a state as one tensor, on its device."""
         device = state["positions"].device
         empty = torch.zeros(0, dtype=self.fields[name].dtype, device=device)
-        return torch.cat([empty, *(rows.to(device) for rows in _rows(state, name))])
+        return torch.cat([empty, *(rows.to(device) for rows in rows_of(state, name))])
 
     def _contrasted(
         self, state: State, indices: Tensor, first: int = 0, group: Any = None, is_shared: bool = False
@@ -233,7 +233,7 @@ class RealismStatistic(Statistic):
         scores, device = self._joined(state, "scores"), state["positions"].device
         once = torch.zeros(len(indices), dtype=torch.bool, device=device)
         once[each_once(indices)] = True
-        batches = [rows.to(device) for rows in _rows(state, "histograms")]
+        batches = [rows.to(device) for rows in rows_of(state, "histograms")]
         counts = self._histograms.empty_counts().to(device)
         layout = self._histograms.layout(self._read_positions(state))
         chosen = torch.split(once[first : first + len(scores)], [len(rows) for rows in batches])
@@ -245,9 +245,5 @@ class RealismStatistic(Statistic):
         return scores - torch.cat([scores[:0], *pool])
 
 
-def _rows(state: State, name: str) -> list[Tensor]:
-    return cast("list[Tensor]", state[name])
-
-
 def _count(state: State, name: str) -> int:
-    return sum(map(len, _rows(state, name)))
+    return sum(map(len, rows_of(state, name)))
