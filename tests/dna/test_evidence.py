@@ -28,7 +28,7 @@ from torchmetrics_dna.functional import activation_histogram
 from torchmetrics_dna.functional.student import student_quantile
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.neurons import Neurons
-from torchmetrics_dna.statistics.folds import ImageNotes, content_folds
+from torchmetrics_dna.statistics.folds import content_folds, image_notes
 
 NEURONS = Neurons({"a": 3})
 RANGES = ranges(NEURONS)
@@ -535,8 +535,7 @@ def test_images_are_in_one_fold_for_metrics_and_for_compare(form: str, num_worke
             expected.null,
             expected.test.p_value,
         )
-    notes = ImageNotes(10)
-    folds = torch.stack([notes(image)["folds"] for image in open_source(sources[0])])
+    folds = torch.stack([image_notes(image, 10)["folds"] for image in open_source(sources[0])])
     assert torch.equal(folds, content_folds(images, 10))
 
 
@@ -544,7 +543,7 @@ def test_large_images_are_asked_for_some_of_their_pixels() -> None:
     image = random_images(1, 0, (1200, 1600))
     fold = content_folds(image, 10)
     assert torch.equal(content_folds(image.contiguous(memory_format=torch.channels_last), 10), fold)
-    assert torch.equal(ImageNotes(10)(open_source(image)[0])["folds"][None], fold)
+    assert torch.equal(image_notes(open_source(image)[0], 10)["folds"][None], fold)
     others = [content_folds(random_images(1, seed, (1200, 1600)), 10) for seed in range(8)]
     assert torch.cat(others).unique().numel() > 3
 

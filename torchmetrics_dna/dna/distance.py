@@ -18,6 +18,7 @@ from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import number
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.functional.reduction import mean_over_neurons, weigh_and_reduce
+from torchmetrics_dna.functional.student import student_tail
 from torchmetrics_dna.neurons import Neurons
 from torchmetrics_dna.version import __version__
 
@@ -359,7 +360,11 @@ class Result:
             raise ValueError(f"Argument `distance` expected to be above 0, but got {distance}")
         if not self.values.any():
             return 0.0  # equal sets
-        return None if self.evidence is None else self.evidence.p_value_of_at_least(distance)
+        if self.evidence is None or self.interval is None or isnan(self.evidence.jackknife.variance):
+            return None
+        variance, freedom = self.evidence.jackknife.variance, self.evidence.jackknife.freedom
+        beyond = distance**self.evidence.power - self.evidence.upper
+        return student_tail(beyond / variance**0.5, freedom) if variance else float(beyond <= 0)
 
     def tested(self, unions: Unions, confidence: float = 0.95) -> Result:
         """Return the result with evidence from folds, if enough of them have images."""

@@ -132,20 +132,6 @@ class Evidence:
             return False
         return not variance or student_tail(-self.centre / variance**0.5, self.jackknife.freedom) < 0.001
 
-    def p_value_of_at_least(self, distance: float) -> float | None:
-        """P-value of the hypothesis that the populations are at least so far apart, one-sided.
-
-        A p-value of 0.05 or less shows that they are nearer than ``distance``. None where the noise is unknown: without
-        an interval, and for weights of both signs.
-        """
-        variance = self.jackknife.variance
-        if self.interval is None or isnan(variance):
-            return None
-        beyond = distance**self.power - self.upper
-        if not variance:
-            return float(beyond <= 0)
-        return student_tail(beyond / variance**0.5, self.jackknife.freedom)
-
 
 @dataclass(frozen=True, eq=False)
 class _Relabeled:

@@ -17,7 +17,7 @@ _BESIDE = "image preparations (properties)"
 
 
 class ScaleMark(NamedTuple):
-    """Distance that a known change makes, corrected for sampling noise, in bins; mean and range over draws of images."""
+    """Distance that a known change makes, in bins, corrected for sampling noise: mean and range over draws."""
 
     name: str
     mean: float

@@ -26,7 +26,6 @@ from torchmetrics_dna.neurons.ranges import ActivationRanges
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Sequence
 
 _LARGEST = np.iinfo(np.int32).max  # official files hold int32, and wrap
 _VERSION = "0.1.1"  # version of vdna with this format
@@ -75,7 +74,7 @@ def load_vdna(
     return with_ranges(value, ranges) if isinstance(value, HistogramDNA) and ranges is not None else value
 
 
-def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], source: Sequence[str] = ()) -> None:
+def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str]) -> None:
     """Write the two files that the official implementation reads.
 
     Official files are lossy: they keep Gaussians as float32, histograms without ranges, and no digests.
@@ -83,7 +82,6 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
     Args:
         value: A DNA of whole layers, or activation ranges.
         path: Stem of the files.
-        source: Names of the images, for the record.
 
     Raises:
         ValueError: If the official format can't hold it: another kind of DNA, counts above 2^31 - 1, only some
@@ -96,7 +94,7 @@ def save_vdna(value: DNA | ActivationRanges, path: str | os.PathLike[str], sourc
     arrays = _official_arrays(value)
     if any(list(value.neurons.numbers(layer)) != list(range(n)) for layer, n in value.neurons.items()):
         raise ValueError("Official files hold whole layers, but these are some of their neurons only")
-    described = json.dumps(_description(value, list(source)), indent=4)
+    described = json.dumps(_description(value), indent=4)
     with replacing(f"{stem}.npz") as npz, replacing(f"{stem}.json") as about:
         with npz.open("wb") as file:
             np.savez_compressed(file, **arrays)
@@ -162,7 +160,7 @@ def _official_arrays(value: DNA | ActivationRanges) -> dict[str, Any]:
     return split("", value.counts, np.int32)
 
 
-def _description(value: DNA | ActivationRanges, source: list[str]) -> dict[str, Any]:
+def _description(value: DNA | ActivationRanges) -> dict[str, Any]:
     """Return the json that the official implementation would write."""
     dna = value if isinstance(value, DNA) else None
     kind = dna.kind if dna else _RANGES
@@ -176,7 +174,7 @@ def _description(value: DNA | ActivationRanges, source: list[str]) -> dict[str, 
         "type": kind,
         "name": f"histogram-{bins}" if histogram else kind,
         "data_settings": {
-            "source": source or "NotFilled",
+            "source": "NotFilled",
             "crop_to_square_pre_resize": preparation.get("crop", "none"),
             "resize_mode": preparation.get("resize", "clean"),
         },

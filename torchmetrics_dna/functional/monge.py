@@ -50,19 +50,14 @@ def mind(features_a: Tensor, features_b: Tensor, *, num_projections: int = NUM_P
     generator = torch.Generator().manual_seed(seed)
     images = min(len(features_a), len(features_b))
     a, b = (_subsample(features, images, generator).double() for features in (features_a, features_b))
-    directions = _directions(num_projections, a.shape[1], generator).to(a)
+    directions = torch.randn(num_projections, a.shape[1], generator=generator)
+    directions = (directions / directions.norm(dim=1, keepdim=True)).to(a)
     total = a.new_zeros(())
     size = max(1, _CELLS // images)
     for start in range(0, num_projections, size):
         sorted_a, sorted_b = ((directions[start : start + size] @ rows.T).sort(1).values for rows in (a, b))
         total += (sorted_a - sorted_b).square().sum()
     return total * _SCALE * a.shape[1] / (num_projections * images)
-
-
-def _directions(num_projections: int, neurons: int, generator: torch.Generator) -> Tensor:
-    directions = torch.randn(num_projections, neurons, generator=generator)
-    directions /= directions.norm(dim=1, keepdim=True)
-    return directions
 
 
 def check_projections(num_projections: int, seed: int) -> None:

@@ -34,7 +34,9 @@ def select_neurons(distances: Tensor, k: int | None = None, *, quantile: float |
         tensor([1, 2])
 
     """
-    pairs = _pairs(distances)
+    if distances.ndim not in (1, 2) or not distances.numel() or not distances.isfinite().all():
+        raise ValueError(f"Expected finite distances (N,) or (pairs, N), but got {tuple(distances.shape)}")
+    pairs = distances if distances.ndim == 2 else distances[None]
     neurons = pairs.shape[1]
     if (k is None) == (quantile is None):
         raise ValueError(f"Expected either `k` or `quantile`, but got k={k} and quantile={quantile}")
@@ -171,12 +173,6 @@ def _relative(distances: Tensor) -> Tensor:
     if not (distances.isfinite().all() and (means > 0).all()):
         raise ValueError("Expected finite distances, and each attribute to change a neuron; leave out those that don't")
     return distances / means
-
-
-def _pairs(distances: Tensor) -> Tensor:
-    if distances.ndim not in (1, 2) or not distances.numel() or not distances.isfinite().all():
-        raise ValueError(f"Expected finite distances (N,) or (pairs, N), but got {tuple(distances.shape)}")
-    return distances if distances.ndim == 2 else distances[None]
 
 
 def _mean_ranks(values: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -18,7 +19,7 @@ from torchmetrics_dna.statistics import (
     Statistic,
     histogram_statistic,
 )
-from torchmetrics_dna.statistics.folds import FoldedStatistic, ImageNotes, bins_of_folds, group_folds
+from torchmetrics_dna.statistics.folds import FoldedStatistic, bins_of_folds, group_folds, image_notes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -210,7 +211,9 @@ class Job:
             return
         group_of = grouping(whole, self.groups) if self.num_folds is not None else None
         by_content = self.folds is None and group_of is None
-        notes = None if self.num_folds is None else ImageNotes(self.num_folds if by_content else None)
+        notes = (
+            None if self.num_folds is None else partial(image_notes, num_folds=self.num_folds if by_content else None)
+        )
         for part in activate(images, self.extractor, self.reading, notes, splits, size):
             if self.num_folds is None or not part.places:
                 folds = None

@@ -348,6 +348,5 @@ class _Run:
         drawn = torch.randperm(len(side), generator=torch.Generator().manual_seed(0))[:_MOST_TYPICAL].sort().values
         measured = self._rows(side.take(drawn.tolist()), distances=Distances(scorer))
         # F of all contains 1/count of the image's own F, so the leave-one-out distance is proportional
-        return contrasted(
-            measured.rows["distances"] * torch.tensor([count / (count - 1), 1.0])[: scorer.num_references]
-        )
+        distances = measured.rows["distances"]
+        return contrasted(distances * torch.tensor([count / (count - 1), 1.0])[: distances.shape[1]])

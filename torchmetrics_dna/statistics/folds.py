@@ -98,20 +98,14 @@ def check_num_folds(num_folds: int) -> None:
         )
 
 
-class ImageNotes:
-    """Notes on each image, taken before it is resized: ``"thumbnails"``, and content-based ``"folds"`` if numbered."""
-
-    def __init__(self, num_folds: int | None) -> None:
-        self._num_folds = num_folds
-
-    def __call__(self, image: RGBImage) -> dict[str, Tensor]:
-        """Take the notes of an image ``(H, W, 3)``, uint8 or in [0, 1]."""
-        notes = {"thumbnails": thumbnail(image)}
-        if self._num_folds is not None:
-            step = _step(image.size)
-            pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
-            notes["folds"] = content_folds(torch.from_numpy(pixels)[None], self._num_folds)[0]
-        return notes
+def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
+    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` if those are by content."""
+    notes = {"thumbnails": thumbnail(image)}
+    if num_folds is not None:
+        step = _step(image.size)
+        pixels = image[::step, ::step].transpose(2, 0, 1).copy()  # contiguous
+        notes["folds"] = content_folds(torch.from_numpy(pixels)[None], num_folds)[0]
+    return notes
 
 
 def group_folds(groups: Sequence[Hashable], num_folds: int) -> Tensor:

@@ -54,7 +54,7 @@ class OutlierScorer(ImageScorer):
     """
 
     def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor, wait: bool = True) -> None:
-        super().__init__(extractor, 1)
+        super().__init__(extractor)
         if reference.has_unknown_size:
             raise ValueError(
                 "Argument `reference` expected to say of how many images it is, but it does not; make it anew by"
@@ -119,7 +119,7 @@ class LocalScorer(ImageScorer):
     """
 
     def __init__(self, reference: LayerGaussianDNA, extractor: DNAExtractor) -> None:
-        super().__init__(extractor, 1)
+        super().__init__(extractor)
         ((self._layer, moments),) = reference.by_layer().items()
         self._gaussian = LayerGaussian.of(*moments, reference.num_images)
 

@@ -32,8 +32,8 @@ Score = Literal["outlier", "contrast", "distance"]
 class ImageScorer(ABC):
     """Base class of functions that score single images against S references."""
 
-    def __init__(self, extractor: DNAExtractor, num_references: int) -> None:
-        self.extractor, self.num_references = extractor, num_references
+    def __init__(self, extractor: DNAExtractor) -> None:
+        self.extractor = extractor
 
     @abstractmethod
     def __call__(self, parts: Parts) -> Tensor:
@@ -78,7 +78,7 @@ class Scorer(ImageScorer):
             check_comparable(reference, statistic.value(statistic.empty("cpu")))
             if not reference.num_images:
                 raise ValueError("Argument `reference` expected to be of at least one image, but it has none")
-        super().__init__(extractor, len(references))
+        super().__init__(extractor)
         self.self_ranging, self._wait = first.self_ranging, wait
         self._layouts: dict[tuple[int, ...], SingleRows] = {}
         self.weights = weights_or_mean(weights, extractor.neurons.total)
@@ -97,7 +97,6 @@ class Scorer(ImageScorer):
     def beside(self, counts: Tensor) -> Scorer:
         """Return a copy with one more reference, given by counts in this scorer's bins, shape ``(N, num_bins)``."""
         scorer = copy(self)
-        scorer.num_references = self.num_references + 1
         scorer._counts = torch.cat([self._counts, counts.to(self._counts.device)[None]])
         return scorer
 
