@@ -58,20 +58,12 @@ def _plain_means(activations: Tensor) -> Tensor:
 
 
 class CrossMoments(NamedTuple):
-    """Sums over images, with x the spatial means of a layer and c its shift; all float64.
+    """Sums over images, with x the spatial means of a layer and c its shift; all float64."""
 
-    Attributes:
-        num_images: Number of images, a scalar.
-        shift: The c, shape ``(N,)``, layers concatenated.
-        sums: Sums of x - c, shape ``(N,)``.
-        products: Sums of (x - c) (x - c)', ``{layer: (n, n)}``.
-
-    """
-
-    num_images: Tensor
-    shift: Tensor
-    sums: Tensor
-    products: Mapping[str, Tensor]
+    num_images: Tensor  # a scalar
+    shift: Tensor  # c, (N,), layers concatenated
+    sums: Tensor  # of x - c, (N,)
+    products: Mapping[str, Tensor]  # of (x - c) (x - c)', {layer: (n, n)}
 
     def layers(self) -> Iterator[tuple[slice, Tensor]]:
         """Yield the slice of each layer in the flat tensors, and its products."""

@@ -134,10 +134,7 @@ def networks_of(
 ) -> list[tuple[Network, list[Distance]]]:
     """Return the network of each publication, with the layers that are needed, and its metrics.
 
-    Args:
-        records: Published metrics.
-        network: Weights and device.
-        with_others: Whether there are metrics of another network beside them.
+    ``network`` has weights and device; ``with_others`` tells that there are metrics of another network beside them.
 
     Raises:
         ValueError: If one file has the weights for several networks.
@@ -169,11 +166,7 @@ def networks_of(
 
 
 def resolve_distances(metrics: Sequence[str | Distance] | None, dnas: Sequence[DNA]) -> tuple[Distance, ...]:
-    """Return the distances for an argument ``metrics``; by default all that the DNAs allow.
-
-    Args:
-        metrics: Names of distances, or published metrics; None for the default.
-        dnas: The sides of a comparison that are DNAs, not images.
+    """Return the distances for an argument ``metrics``, names or records; by default all that the given DNAs allow.
 
     Raises:
         ValueError: If a name is unknown, or a DNA lacks what a distance needs.
@@ -226,12 +219,7 @@ def kinds_for(distances: Sequence[Distance]) -> list[Kind]:
 def flat_figures(
     prefix: str, whole: Mapping[str, float | None], layers: Mapping[str, Mapping[str, float | None]]
 ) -> dict[str, float]:
-    """Flatten figures into one dictionary for loggers, without those that are None.
-
-    Args:
-        prefix: Prefix of all names.
-        whole: Figures over all neurons, by key.
-        layers: Figures by layer and key.
+    """Flatten figures over all neurons, and of layers, into one dictionary for loggers, without those that are None.
 
     Example:
         >>> flat_figures("dna/", {"dna_emd": 2.0, "fd": None}, {"block_0": {"dna_emd": 3.0}})

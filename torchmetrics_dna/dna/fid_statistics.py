@@ -110,10 +110,7 @@ def is_unnamed(dna: DNA) -> bool:
 def named(dna: DNA, neurons: Neurons, **origin: Any) -> DNA:
     """Assign statistics of an unknown network to an extractor's only layer; other DNAs are returned unchanged.
 
-    Args:
-        dna: Any DNA.
-        neurons: Neurons of the extractor.
-        origin: Fields to set: ``extractor``, ``weights_digest`` and so on.
+    ``origin`` are fields to set: ``extractor``, ``weights_digest`` and so on.
 
     Raises:
         ValueError: If the extractor has several layers, or another number of neurons.

@@ -152,13 +152,9 @@ def check_finite(values: Tensor, field: str) -> None:
 def merge_moments(
     a: tuple[Tensor, Tensor, int], b: tuple[Tensor, Tensor, int], square: Callable[[Tensor], Tensor]
 ) -> tuple[Tensor, Tensor]:
-    """Merge the means and unbiased (co)variances of two sets (Chan et al., 1979).
+    """Merge the means, unbiased (co)variances and numbers of images of two sets (Chan et al., 1979).
 
-    Args:
-        a: Mean, (co)variance and number of images of one set.
-        b: Mean, (co)variance and number of images of the other.
-        square: Elementwise square for variances, outer product for covariances; applied to the shift of the means.
-
+    ``square`` is applied to the shift of the means: elementwise for variances, the outer product for covariances.
     """
     (mean_a, var_a, count_a), (mean_b, var_b, count_b) = a, b
     total = count_a + count_b

@@ -22,12 +22,7 @@ _FILE = 'names of neurons, json with {layer: {"neuron number": "text"}}'
 
 
 def name_of(layer: str, number: int, names: NeuronNames | None = None) -> str:
-    """Return the name of a neuron, or its number if it has none.
-
-    Args:
-        layer: Layer of the neuron.
-        number: Index within the layer.
-        names: Names given by the user; properties have their own.
+    """Return the name of a neuron, given by its number within a layer, or that number; properties have their own names.
 
     Example:
         >>> name_of("head", 7), name_of("properties", 3), name_of("head", 7, {"head": {7: "dog faces"}})
@@ -90,15 +85,14 @@ def resolve_names(
         return {}
     widths = {**(others or {}), **neurons}
     if isinstance(names, Mapping):
-        prefix, content = "Argument `neuron_names`: ", names
         try:
-            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in content.items()}
+            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in names.items()}
         except ValueError as err:
-            raise ValueError(f"{prefix}{err}") from None
+            raise ValueError(f"Argument `neuron_names`: {err}") from None
     else:
         with refusing(names, _FILE):
-            content = read_json(Path(names), dict)
-            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in content.items()}
+            content = read_json(Path(names), dict).items()
+            resolved = {layer: _checked(layer, layer_names, widths, neurons) for layer, layer_names in content}
     return {layer: layer_names for layer, layer_names in resolved.items() if layer in neurons}
 
 

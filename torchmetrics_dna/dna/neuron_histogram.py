@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, NamedTuple, overload
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from typing_extensions import override
+from typing_extensions import Self
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -20,12 +19,11 @@ class Traits(NamedTuple):
     discrete: bool = False
 
 
-@dataclass(frozen=True, eq=False)
-class Axis(Sequence[tuple[float, float]]):
-    """Bins of a neuron: a sequence of their lower and upper edges.
+class Axis(tuple[tuple[float, float], ...]):
+    """Bins of a neuron: the lower and upper edge of each, in activations.
 
     Attributes:
-        edges: Edges, in activations, shape ``(num_bins + 1,)``.
+        edges: Edges, shape ``(num_bins + 1,)``.
         label: Name of the neuron.
         traits: Traits of the axis.
 
@@ -33,24 +31,15 @@ class Axis(Sequence[tuple[float, float]]):
 
     edges: NDArray[np.float64]
     label: str
-    traits: ClassVar[Traits] = Traits()
+    traits = Traits()
 
-    @override
-    def __len__(self) -> int:
-        return len(self.edges) - 1
+    def __new__(cls, edges: NDArray[np.float64], label: str) -> Self:
+        axis = super().__new__(cls, zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+        axis.edges, axis.label = edges, label
+        return axis
 
-    @overload
-    def __getitem__(self, index: int) -> tuple[float, float]: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[tuple[float, float]]: ...
-    @override
-    def __getitem__(self, index: int | slice) -> tuple[float, float] | list[tuple[float, float]]:
-        return list(zip(self.edges[:-1].tolist(), self.edges[1:].tolist(), strict=True))[index]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Axis) and np.array_equal(self.edges, other.edges)
-
-    __hash__ = object.__hash__
+    def __getnewargs__(self) -> tuple[NDArray[np.float64], str]:
+        return self.edges, self.label
 
 
 @dataclass(frozen=True, eq=False)

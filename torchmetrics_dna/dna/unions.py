@@ -40,14 +40,11 @@ LAYER_RELABELINGS = 200  # of fd, a fifth of other distances: each takes an eige
 class Noise(NamedTuple):
     """Sampling noise of the distances of all columns; NaN where it is unknown.
 
-    Attributes:
-        bias: Expected rise of each distance by noise, float64, shape ``(N,)``.
-        influences: For A and B, the influence of each unit on the distances, ``(units, N)``, and the number of all
-            images divided by those of the unit; None for a side that is taken as exact. Units are images, or folds.
-
+    Influences are, for A and B, those of each unit, an image or fold, on the distances, ``(units, N)``, with the number
+    of all images divided by those of the unit; None for a side that is taken as exact.
     """
 
-    bias: Tensor
+    bias: Tensor  # expected rise of each distance by noise, float64, (N,)
     influences: tuple[tuple[Tensor, Tensor] | None, tuple[Tensor, Tensor] | None]
 
 

@@ -12,18 +12,11 @@ _SWEEPS = 4  # of coordinate descent over the chosen changes
 
 
 class ChangeFit(NamedTuple):
-    """Changes that add up to a shift.
+    """Changes that add up to a shift."""
 
-    Attributes:
-        changes: Index and strength of each change, the largest first.
-        unexplained: Share of the shift's square that they do not explain, from 0 to 1.
-        alone: Unexplained share for each change alone, shape ``(C,)``.
-
-    """
-
-    changes: list[tuple[int, float]]
-    unexplained: float
-    alone: Tensor
+    changes: list[tuple[int, float]]  # index and strength, the largest first
+    unexplained: float  # share of the shift's square, from 0 to 1
+    alone: Tensor  # unexplained share for each change alone, (C,)
 
 
 def fit_changes(shift: Tensor, paths: Tensor, content: Tensor, most: int = 3, least_gain: float = 0.05) -> ChangeFit:

@@ -47,7 +47,7 @@ def pairwise_dna_emd(counts: Sequence[Tensor]) -> Tensor:
 
 
 def square(pairs: Tensor, count: int) -> Tensor:
-    """Arrange distances of pairs, ``(pairs,)`` in this order, in a matrix ``(count, count)``.
+    """Arrange distances of pairs, in the order of :func:`pairwise_dna_emd`, in a matrix ``(count, count)``.
 
     Example:
         >>> square(torch.tensor([1.0, 2.0, 3.0]), 3)

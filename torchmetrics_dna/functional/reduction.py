@@ -12,12 +12,7 @@ _AT_ONCE = 1 << 14  # neurons; torch splits sums of twice as many among threads
 
 
 def weigh_and_reduce(distances: Tensor, weights: Tensor | None, reduction: Reduction) -> Tensor:
-    """Compute the weighted sum of per-neuron distances (Eq. 5), or its terms times N.
-
-    Args:
-        distances: Distances, shape ``(N,)`` or ``(..., N)``, float64.
-        weights: Weights, shape ``(N,)``; None for ``1/N`` each.
-        reduction: ``"mean"`` or ``"none"``.
+    """Compute the weighted sum of distances ``(..., N)`` (Eq. 5), the plain mean without weights, or its terms times N.
 
     Raises:
         ValueError: If weights have another shape or are not finite, or the reduction is unknown.

@@ -31,12 +31,7 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class FoldedStatistic(DNAStatistic[_D], Generic[_D]):
-    """Statistic of all images, with one for each fold beside it.
-
-    Args:
-        statistic: Statistic of all images.
-        of_fold: Statistic of a fold; histograms of folds have fewer bins.
-        num_folds: Number of folds.
+    """Statistic of all images, with ``of_fold`` for each fold beside it, whose histograms have fewer bins.
 
     Raises:
         ValueError: If there are too few folds.
@@ -99,7 +94,7 @@ def check_num_folds(num_folds: int) -> None:
 
 
 def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` if those are by content."""
+    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if numbered."""
     notes = {"thumbnails": thumbnail(image)}
     if num_folds is not None:
         step = _step(image.size)

@@ -24,13 +24,9 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Grouped(DNAStatistic[_D], Generic[_D]):
-    """Statistic for each of K groups, whose states are concatenated in flat tensors; its value is the DNA of all.
+    """Statistic for each of ``count`` groups, whose states are concatenated in flat tensors; its value is the DNA of all.
 
-    Args:
-        statistic: Statistic of one group.
-        count: Number of groups, K.
-        prefix: Prefix of the names of its tensors.
-
+    Names of its tensors have a prefix.
     """
 
     def __init__(self, statistic: DNAStatistic[_D], count: int, prefix: str = "") -> None:

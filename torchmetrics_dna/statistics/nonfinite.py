@@ -29,10 +29,7 @@ REMEDY = (
 def screened(tail: Tensor, parts: Parts, num_images: int) -> Iterator[Tensor | None]:
     """Count a batch as added or refused in the tail of its state, around the code that adds it.
 
-    Args:
-        tail: Number of images refused by each layer, followed by the number of images added.
-        parts: Activations by layer, or values that are finite exactly if these are.
-        num_images: Number of images in the batch.
+    ``parts`` are its activations, or values that are finite exactly if these are.
 
     Yields:
         1 if everything is finite, else 0, as an int64 scalar on the device. None on the CPU, where adding raises.

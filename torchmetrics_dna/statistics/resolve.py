@@ -29,20 +29,12 @@ DEFAULT_FEATURE, DEFAULT_BINS = "efficientnet_lite0", 1000
 
 @dataclass(frozen=True, eq=False)
 class Resolved:
-    """Resolved arguments of a measurement, which fits the given DNAs.
-
-    Attributes:
-        extractor: The extractor, on its device.
-        num_bins: Bins of each neuron's histogram.
-        ranges: Activation ranges of the histograms, or ``"auto"`` for histograms that find their own.
-        dnas: The given DNAs, of the extractor's layers and in their order.
-
-    """
+    """Resolved arguments of a measurement, which fits the given DNAs."""
 
     extractor: DNAExtractor
     num_bins: int
-    ranges: ActivationRanges | str
-    dnas: tuple[DNA, ...]
+    ranges: ActivationRanges | str  # "auto" for histograms that find their own
+    dnas: tuple[DNA, ...]  # of the extractor's layers, in their order
 
     def histogram_statistic(self) -> HistogramStatistic | SelfRangingStatistic:
         """Return the statistic for histograms of this many bins, within these ranges."""
