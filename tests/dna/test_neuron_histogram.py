@@ -26,7 +26,7 @@ def test_a_neuron_is_a_plottable_histogram(ranges: str | None) -> None:
         np.testing.assert_array_equal(values, dna.counts[row])
     edges = dna.bin_edges()[row]
     assert list(axis) == [tuple(pair) for pair in torch.stack([edges[:-1], edges[1:]], 1).tolist()]
-    assert (len(axis), axis[-1][1], axis[1:3]) == (40, float(edges[-1]), [axis[1], axis[2]])
+    assert (len(axis), axis[-1][1], axis[1:3]) == (40, float(edges[-1]), (axis[1], axis[2]))
     assert (axis.traits.circular, axis.traits.discrete) == (False, False)
     assert axis.label == "block_1, neuron 5"
     assert axis == dna.histogram("block_1", 5).axes[0]

@@ -90,6 +90,7 @@ def test_restrict_follows_the_extractor() -> None:
     two_layers = ActivationRanges(torch.arange(5.0), torch.arange(5.0) + 1, Neurons({"a": 2, "b": 3}))
     assert two_layers.restrict(Neurons({"b": 3, "a": 2})).minimum.tolist() == [2, 3, 4, 0, 1]
     assert two_layers.restrict(two_layers.neurons) is two_layers
+    assert two_layers.select(["b"]).minimum.tolist() == [2, 3, 4]
     with pytest.raises(ValueError, match=r"no layer 'c' \(its layers: a, b\)"):
         two_layers.restrict(Neurons({"c": 1}))
     with pytest.raises(ValueError, match="has 2 neurons in layer 'a', but the extractor has 4"):

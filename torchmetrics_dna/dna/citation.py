@@ -17,22 +17,13 @@ _MOST_NAMED = 8  # sets
 
 @dataclass(frozen=True)
 class Citation:
-    """Sets and distances of a result, as sentences for a methods section.
+    """Sets and distances of a result, as sentences for a methods section."""
 
-    Attributes:
-        reference: Name and number of images of A.
-        sets: Numbers of images of the sets that were compared with A, by name.
-        results: A result of each distance.
-        bins: Bins and ranges of histograms in words.
-        manner: How images were compared, such as "as pairs"; may be empty.
-
-    """
-
-    reference: tuple[str, int]
-    sets: Mapping[str, int]
-    results: Sequence[Result]
-    bins: str = ""
-    manner: str = ""
+    reference: tuple[str, int]  # name and number of images of A
+    sets: Mapping[str, int]  # numbers of images of the sets that were compared with A, by name
+    results: Sequence[Result]  # of each distance
+    bins: str = ""  # and ranges of histograms, in words
+    manner: str = ""  # of the comparison, such as "as pairs"
 
     def __str__(self) -> str:
         """Return a sentence on sets and software, one for each network, and one on intervals and tests."""

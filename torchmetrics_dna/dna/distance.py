@@ -39,18 +39,11 @@ _UNTESTABLE = (
 
 
 class Protocol(NamedTuple):
-    """Network and images of a published metric.
+    """Network and images of a published metric."""
 
-    Attributes:
-        feature: Name of the preset, which brings resize, mean and standard deviation.
-        layer: Layer of it.
-        crop: Crop of images before they are resized.
-
-    """
-
-    feature: str
+    feature: str  # name of the preset, which brings resize, mean and standard deviation
     layer: str
-    crop: Crop = "none"
+    crop: Crop = "none"  # of images before they are resized
 
 
 def _below_noise(name: str, value: float, debiased: float) -> str:
@@ -69,20 +62,12 @@ def _too_few_pairs(num_folds: int, least_p_value: float) -> str:
 
 @dataclass(frozen=True)
 class Origin:
-    """Network and software that a result was computed with.
-
-    Attributes:
-        extractor: Name of the extractor.
-        weights_digest: Digest of its weights; None if unknown.
-        preparation: Image preprocessing; None or incomplete where unknown.
-        versions: Version of each package, this one first.
-
-    """
+    """Network and software that a result was computed with; None where unknown."""
 
     extractor: str
     weights_digest: str | None
     preparation: Mapping[str, Any] | None
-    versions: Mapping[str, str]
+    versions: Mapping[str, str]  # of each package, this one first
 
 
 @cache

@@ -33,9 +33,7 @@ class GaussianDNA(DNA):
         num_images: Number of images.
         extractor: Name of the extractor.
         statistics: ``"means"`` for moments of spatial means over images, ``"activations"`` for all activations.
-        weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: Image preprocessing, as far as known.
-        notes: Free text.
+        weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or a variance is negative.

@@ -47,9 +47,7 @@ class HistogramDNA(DNA):
             them.
         num_images: Number of images that were counted.
         extractor: Name of the extractor.
-        weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: Image preprocessing, as far as known.
-        notes: Free text.
+        weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
         ValueError: If shapes or types do not fit.

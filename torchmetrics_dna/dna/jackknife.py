@@ -22,21 +22,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Jackknife:
-    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``.
+    """Delete-one-fold jackknife of a distance, on the scale where the bias is additive: its ``power``."""
 
-    Attributes:
-        left: Debiased distance; negative if smaller than its noise, or if weights are negative.
-        variance: Variance of ``left``; NaN where weights have both signs.
-        freedom: Degrees of freedom of the variance.
-        sides: For A and B, pseudo-values of the folds, float64, and the number of all images divided by those of each
-            fold; None for a side that is taken as exact. Folds of pairs are those of A.
-
-    """
-
-    left: float
-    variance: float
-    freedom: float
-    sides: tuple[Pseudo | None, Pseudo | None]
+    left: float  # debiased distance; negative if smaller than its noise, or if weights are negative
+    variance: float  # of ``left``; NaN where weights have both signs
+    freedom: float  # degrees of freedom of the variance
+    sides: tuple[Pseudo | None, Pseudo | None]  # of A and B; None for one that is taken as exact; pairs are those of A
 
 
 @dataclass(frozen=True, eq=False)

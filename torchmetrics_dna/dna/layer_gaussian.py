@@ -31,9 +31,7 @@ class LayerGaussianDNA(DNA):
         neurons: The N neurons, in order.
         num_images: Number of images; 0 also if unknown.
         extractor: Name of the extractor.
-        weights_digest: Digest of the extractor's weights; None if unknown.
-        preparation: Image preprocessing, as far as known.
-        notes: Free text.
+        weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
 
     Raises:
         ValueError: If shapes do not fit, a number is not finite, or a covariance is not symmetric.

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
 from typing_extensions import Self
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
 
@@ -34,6 +34,7 @@ class Axis(tuple[tuple[float, float], ...]):
     traits = Traits()
 
     def __new__(cls, edges: NDArray[np.float64], label: str) -> Self:
+        """Make the axis of the edges ``(num_bins + 1,)``."""
         axis = super().__new__(cls, zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
         axis.edges, axis.label = edges, label
         return axis

@@ -50,38 +50,24 @@ class Noise(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Unions:
-    """Folds of two sides, and the distances between unions of them.
+    """Folds of two sides, those of A first, and the distances between unions of them.
 
-    Attributes:
-        distances: Function of the masks ``in_a`` and ``in_b`` of the folds on each side, bool, ``(P, K)``, that returns
-            the distance of each neuron, float64, ``(P, N)``; histograms may be coarser than those of the distance.
-        sizes_a: Number of images of each non-empty fold of A, int64; a single number where A has no folds. The folds of
-            A come first.
-        sizes_b: Number of images of each non-empty fold of B.
-        slices: Columns of each layer.
-        exact: True for A, and for B, if it has no folds. A single fold, of images of one group, is not exact.
-        noise: Function that returns the :class:`Noise` of the distances; None for a delete-one-fold jackknife of
-            ``distances``.
-        num_relabelings: Maximum number of relabelings of a test; 0 for no test, None for the default.
-        limits: One line for each part of the evidence that is missing, with the reason.
-        shifts: Function of the same masks that returns the signed difference of the means of each neuron, float64,
-            ``(P, N')``; None for a distance that is tested by itself alone.
-        shift_slices: Columns of each layer in ``shifts``.
-        paired: True if fold k of A and fold k of B hold the same pairs of images.
-
+    ``distances`` of the masks ``in_a`` and ``in_b`` of the folds on each side, bool, ``(P, K)``, are of each neuron,
+    float64, ``(P, N)``; histograms may be coarser than those of the distance. ``shifts`` of the same masks are the
+    signed differences of the means of each neuron, float64, ``(P, N')``; None if a distance is tested by itself alone.
     """
 
     distances: Callable[[Tensor, Tensor], Tensor]
-    sizes_a: Tensor
+    sizes_a: Tensor  # number of images of each non-empty fold, int64; of the whole side without folds
     sizes_b: Tensor
-    slices: Sequence[slice]
-    exact: tuple[bool, bool]
-    noise: Callable[[], Noise] | None = None
-    num_relabelings: int | None = None
-    limits: tuple[str, ...] = ()
+    slices: Sequence[slice]  # columns of each layer
+    exact: tuple[bool, bool]  # sides without folds; a single fold, of images of one group, is not exact
+    noise: Callable[[], Noise] | None = None  # of the distances; None to jackknife them
+    num_relabelings: int | None = None  # at most, of a test; 0 for no test, None for the default
+    limits: tuple[str, ...] = ()  # a line for each part of the evidence that is missing, with the reason
     shifts: Callable[[Tensor, Tensor], Tensor] | None = None
-    shift_slices: Sequence[slice] = ()
-    paired: bool = False
+    shift_slices: Sequence[slice] = ()  # columns of each layer in ``shifts``
+    paired: bool = False  # fold k of A and fold k of B hold the same pairs of images
 
     def as_pairs(self) -> Unions:
         """Return the unions of pairs, of which each fold holds both images.

@@ -19,7 +19,7 @@ from torchmetrics_dna.neurons.index import Neurons
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 FixedMargin = Literal["scale", "widen"]
 Margin = Literal[FixedMargin, "auto"]
@@ -132,6 +132,13 @@ class ActivationRanges:
             maximum=torch.cat([self.maximum, other.maximum]),
             neurons=Neurons.from_list([*self.neurons.to_list(), *other.neurons.to_list()]),
         )
+
+    def select(
+        self, layers: Sequence[str] | None = None, neurons: Sequence[int] | Tensor | None = None
+    ) -> ActivationRanges:
+        """Return the ranges of some layers, or of neurons by flat index."""
+        positions = self.neurons.positions(layers, neurons)
+        return self.take(positions, self.neurons.take(positions))
 
     def take(self, positions: Tensor, neurons: Neurons) -> ActivationRanges:
         """Take the ranges of ``neurons``, at flat indices ``positions``."""

@@ -94,7 +94,7 @@ def check_num_folds(num_folds: int) -> None:
 
 
 def image_notes(image: RGBImage, num_folds: int | None) -> dict[str, Tensor]:
-    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if numbered."""
+    """Return the ``"thumbnails"`` of an image ``(H, W, 3)``, not resized, and its ``"folds"`` by content, if any."""
     notes = {"thumbnails": thumbnail(image)}
     if num_folds is not None:
         step = _step(image.size)

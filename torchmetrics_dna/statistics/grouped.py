@@ -24,9 +24,9 @@ _D = TypeVar("_D", bound=DNA)
 
 
 class Grouped(DNAStatistic[_D], Generic[_D]):
-    """Statistic for each of ``count`` groups, whose states are concatenated in flat tensors; its value is the DNA of all.
+    """Statistic for each of ``count`` groups, whose states are concatenated in flat tensors, named with a prefix.
 
-    Names of its tensors have a prefix.
+    Its value is the DNA of all groups.
     """
 
     def __init__(self, statistic: DNAStatistic[_D], count: int, prefix: str = "") -> None:
