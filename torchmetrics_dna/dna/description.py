@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torchmetrics_dna.dna.codec import array_name, check_planes, largest_count
-from torchmetrics_dna.dna.paths import check_there
+from torchmetrics_dna.dna.paths import check_dna_file
 from torchmetrics_dna.files.container import Arrays, content_digest, is_container, read_container
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.download import PREFIX
@@ -32,7 +32,7 @@ def describe(path: str) -> dict[str, Any]:
 
     """
     if not is_address(path) and not path.startswith(PREFIX):
-        check_there(path)
+        check_dna_file(path)
         if Path(path).is_file() and is_container(path):
             header, arrays = read_container(path)
             with refusing(path, "a DNA file"):

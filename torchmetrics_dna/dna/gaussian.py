@@ -65,7 +65,7 @@ class GaussianDNA(DNA):
                 raise ValueError(
                     f"Argument `{field}` expected to have shape ({self.neurons.total},), but got {tuple(value.shape)}"
                 )
-            check_finite(value, field)
+            check_moments(value, field)
             object.__setattr__(self, field, value)
         if not (self.var >= 0).all():
             raise ValueError(f"Argument `var` expected to be 0 or more, but got {float(self.var.min())}")
@@ -137,7 +137,7 @@ class GaussianDNA(DNA):
         return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
 
 
-def check_finite(values: Tensor, field: str) -> None:
+def check_moments(values: Tensor, field: str) -> None:
     """Raise ValueError if a value is not finite, or its square would overflow."""
     if values.is_meta:  # has no values
         return

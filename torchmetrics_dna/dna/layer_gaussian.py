@@ -12,7 +12,7 @@ from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
 from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
-from torchmetrics_dna.dna.gaussian import GaussianDNA, check_finite, merge_moments
+from torchmetrics_dna.dna.gaussian import GaussianDNA, check_moments, merge_moments
 from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class LayerGaussianDNA(DNA):
                 f"Arguments `mean` and `cov` expected to have shapes ({self.neurons.total},) and (n, n) for each layer"
                 f" of {self.neurons!r}, but got {tuple(mean.shape)} and {shapes}"
             )
-        check_finite(mean, "mean")
+        check_moments(mean, "mean")
         object.__setattr__(self, "mean", mean)
         object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
 
@@ -153,5 +153,5 @@ def _symmetric(cov: Tensor, layer: str) -> Tensor:
         return cov
     if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
         raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
-    check_finite(cov, "cov")
+    check_moments(cov, "cov")
     return (cov + cov.T) / 2

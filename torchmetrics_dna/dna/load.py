@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard, TypeVar
 from torchmetrics_dna.dna.base import DNA, merged
 from torchmetrics_dna.dna.fid_statistics import PICKLES, is_statistics, load_fid_statistics
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.paths import check_there, is_official
+from torchmetrics_dna.dna.paths import check_dna_file, is_official
 from torchmetrics_dna.dna.vdna import load_vdna, with_ranges
 from torchmetrics_dna.files.container import is_container
 from torchmetrics_dna.files.download import PREFIX, fetch
@@ -122,7 +122,7 @@ def is_dna_path(source: Any) -> TypeGuard[str | os.PathLike[str]]:
 
 def _read_own(path: str | os.PathLike[str], ranges: Ranges) -> DNA:
     """Read a file of ours, of any kind; ValueError if it was counted within other ranges."""
-    check_there(path)
+    check_dna_file(path)
     dna = DNA.load(path)
     if ranges is None or not isinstance(dna, HistogramDNA):
         return dna

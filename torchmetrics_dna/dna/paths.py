@@ -28,7 +28,7 @@ def vdna_pair(path: str | os.PathLike[str]) -> tuple[Path, Path] | None:
     return pair if all(file.is_file() for file in pair) else None
 
 
-def check_there(path: str | os.PathLike[str]) -> None:
+def check_dna_file(path: str | os.PathLike[str]) -> None:
     """Raise FileNotFoundError unless a file or an official pair exists."""
     if not Path(path).is_file() and not is_official(path):
         if Path(path).is_dir():
