@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import comb, copysign, isnan
 from typing import TYPE_CHECKING
 
@@ -189,7 +189,6 @@ def weigh_evidence(
     if not folded or min(folded) < LEAST_FOLDS:
         return None
     parts = parts_by_sign(values, unions, power, weights)
-    centres = [part.left for part in parts]
     test, null, null_high, least_p_value = None, None, None, None
     testable = len(folded) == 2 and unions.num_relabelings != 0
     in_a = _relabelings(unions, unions.num_relabelings or NUM_RELABELINGS) if testable else None
@@ -201,20 +200,13 @@ def weigh_evidence(
         # a relabeling whose sides are exchanged as a whole has the same distance
         least_p_value = float((in_a == in_a[0]).all(1).sum() + (in_a != in_a[0]).all(1).sum()) / len(in_a)
         if power == 2:
-            centres = [_without_noise(values, part, unions, relabeled, test) for part in parts]
-    # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
-    uppers = [
-        torch.maximum(centre, part.left) if unions.paired else centre
-        for part, centre in zip(parts, centres, strict=True)
-    ]
+            parts = [_without_noise(values, part, unions, relabeled, test) for part in parts]
     p_values = [None] * (1 + len(unions.slices)) if test is None else [test.p_value, *test.layers.tolist()]
     num_folds = max(map(len, sides))
-    interval, *of_layers = (
-        _interval(parts, centres, uppers, i, power, confidence, num_folds, p) for i, p in enumerate(p_values)
-    )
-    debiased = torch.stack([part.sign * root(c, power) for part, c in zip(parts, centres, strict=True)]).sum(0)
+    interval, *of_layers = (_interval(parts, i, power, confidence, num_folds, p) for i, p in enumerate(p_values))
+    debiased = torch.stack([part.sign * root(part.centre, power) for part in parts]).sum(0)
     layers, single = debiased[1 : 1 + len(unions.slices)], debiased[1 + len(unions.slices) :]
-    centre, upper = (parts[0].sign * float(estimates[0][0]) for estimates in (centres, uppers))
+    centre, upper = (parts[0].sign * float(figures[0]) for figures in (parts[0].centre, parts[0].upper))
     if len(parts) == 2:  # no scale makes the noise of a difference additive
         centre = copysign(abs(float(debiased[0])) ** power, float(debiased[0]))
     return Evidence(
@@ -281,8 +273,8 @@ def _test(unions: Unions, relabeled: _Relabeled, power: int, weights: Tensor | N
     return permutation_test(distances / noise.pow(1 / power), unions.slices, weights, len(in_a) == ways, shifts)
 
 
-def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relabeled, test: PermutationTest) -> Tensor:
-    """Return the debiased squares of the whole, of each layer and of each neuron.
+def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relabeled, test: PermutationTest) -> Part:
+    """Return the part with squares of the whole, of each layer and of each neuron that relabelings debias.
 
     What relabelings give on average is subtracted. If the difference is in few neurons, the noise of all others hides
     it from the whole, so nothing may be left of what the test finds. The mean of the neurons' own debiased distances
@@ -302,13 +294,14 @@ def _without_noise(values: Tensor, part: Part, unions: Unions, relabeled: _Relab
     belief = (1 - torch.tensor([test.p_value, *test.layers.tolist()]).to(single) / _DOUBTED).clamp(min=0)
     believed = torch.where(belief > 0, (belief * single).square(), -torch.inf)
     figures = torch.cat([torch.maximum(remaining, believed), neurons])
-    return torch.where(part.left.isnan(), torch.nan, figures)
+    centre = torch.where(part.left.isnan(), torch.nan, figures)
+    # of pairs, relabelings subtract too much and the jackknife too little, so the interval spans both
+    return replace(part, centre=centre, upper=torch.maximum(centre, part.left) if unions.paired else centre)
 
 
 def _interval(
-    parts: list[Part], centres: list[Tensor], uppers: list[Tensor], figure: int, power: int, confidence: float,
-    num_folds: int, p_value: float | None,
-) -> Interval | None:  # fmt: skip
+    parts: list[Part], figure: int, power: int, confidence: float, num_folds: int, p_value: float | None
+) -> Interval | None:
     """Return the interval around a debiased figure; None where a variance is unknown.
 
     With weights of one sign, it holds 0 if and only if the test at the same level finds no difference.
@@ -317,8 +310,8 @@ def _interval(
     if any(isnan(jackknife.variance) for jackknife in jackknives):
         return None
     ends = [
-        _ends(float(centre[figure]), float(upper[figure]), jackknife, power, confidence)
-        for centre, upper, jackknife in zip(centres, uppers, jackknives, strict=True)
+        _ends(float(part.centre[figure]), float(part.upper[figure]), jackknife, power, confidence)
+        for part, jackknife in zip(parts, jackknives, strict=True)
     ]
     if len(parts) == 2:
         value, low, high = _difference(ends[0], ends[1], correlation(jackknives[0], jackknives[1]))

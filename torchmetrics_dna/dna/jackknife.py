@@ -41,6 +41,8 @@ class Part:
     sign: int  # -1 for the part that is subtracted
     weights: Tensor | None  # absolute, (N,); None for the plain mean
     left: Tensor  # debiased figures; negative if smaller than their noise
+    centre: Tensor  # the same, by the relabelings of a test where these vary less
+    upper: Tensor  # figures that the upper ends of intervals are from
     sides: tuple[Pseudo | None, Pseudo | None]  # of A and B; None for a side that is taken as exact
 
     def jackknife(self, figure: int) -> Jackknife:
@@ -62,7 +64,7 @@ def parts_by_sign(values: Tensor, unions: Unions, power: int, weights: Tensor | 
         else:
             bias, sides = _known_noise(unions.noise(), unions, absolute)
         left = figures_of(values[None], unions.slices, absolute)[0].pow(power) - bias
-        parts.append(Part(sign, absolute, left, sides))
+        parts.append(Part(sign, absolute, left, left, left, sides))
     return parts
 
 
