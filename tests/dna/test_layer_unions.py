@@ -20,7 +20,7 @@ from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.dna.evidence import Evidence, weigh_evidence
 from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import save_fid_statistics
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.dna.load import load_dna
 from torchmetrics_dna.functional import layer_frechet_distance, layer_frechet_estimate
 from torchmetrics_dna.functional.permutation import relabelings

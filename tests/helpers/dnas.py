@@ -111,19 +111,11 @@ def tensors(dna: DNA) -> dict[str, torch.Tensor]:
 
 
 def are_alike(a: DNA, b: DNA, rtol: float = 1e-9, atol: float = 1e-12) -> bool:
-    """True if two DNAs are comparable, of as many images, and their values are equal up to rounding."""
+    """True if two DNAs are comparable and of as many images, with equal counts, or moments equal up to rounding."""
     if not a.matches(b) or a.num_images != b.num_images:
         return False
+    others = tensors(b)
     return all(
-        torch.allclose(mine.double(), theirs.double(), rtol, atol)
-        for mine, theirs in zip(_values(a), _values(b), strict=True)
+        torch.allclose(values, others[name], rtol, atol) if values.is_floating_point() else values.equal(others[name])
+        for name, values in tensors(a).items()
     )
-
-
-def _values(dna: DNA) -> list[torch.Tensor]:
-    if isinstance(dna, HistogramDNA):
-        return [dna.counts.cpu()]
-    if isinstance(dna, GaussianDNA):
-        return [dna.mean.cpu(), dna.var.cpu()]
-    assert isinstance(dna, LayerGaussianDNA)
-    return [dna.mean.cpu(), *(cov.cpu() for cov in dna.cov.values())]

@@ -6,9 +6,8 @@ from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
     from torchmetrics_dna.dna.base import DNA, TooFewImagesError, check_comparable
-    from torchmetrics_dna.dna.gaussian import GaussianDNA
+    from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
     from torchmetrics_dna.dna.histogram import HistogramDNA
-    from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 
 __all__ = [
     "DNA",
@@ -23,7 +22,7 @@ _HOME = {
     "DNA": "dna.load",  # which imports all kinds, for DNA.load
     "GaussianDNA": "dna.gaussian",
     "HistogramDNA": "dna.histogram",
-    "LayerGaussianDNA": "dna.layer_gaussian",
+    "LayerGaussianDNA": "dna.gaussian",
     "TooFewImagesError": "dna.base",
     "check_comparable": "dna.base",
 }

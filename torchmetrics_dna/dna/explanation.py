@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.dna.changes import LEAST_EXPLAINED
-from torchmetrics_dna.dna.gaussian import GaussianDNA
+from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.visible import p_in_words, percent
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.changes import CHANGES

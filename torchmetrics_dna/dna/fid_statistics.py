@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.lib import format as npy
 
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
+from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import plain_member, read_npy_header
 from torchmetrics_dna.files.damage import refusing

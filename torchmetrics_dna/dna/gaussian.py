@@ -1,21 +1,23 @@
-"""GaussianDNA: mean and variance of each neuron."""
+"""GaussianDNA and LayerGaussianDNA: mean and variance of each neuron, or mean and covariance of each layer."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, get_args
 
+import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import Self, override
 
 from torchmetrics_dna.dna.base import DNA, check_comparable, check_enough
-from torchmetrics_dna.dna.codec import Encoded, Joined, split_arrays
+from torchmetrics_dna.dna.codec import Encoded, Joined, array_name, split_arrays
 from torchmetrics_dna.functional.frechet import dna_frechet
+from torchmetrics_dna.functional.layer_frechet import layer_frechet_distance
 from torchmetrics_dna.neurons.ranges import LARGEST
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from torchmetrics_dna.neurons.index import Neurons
 
@@ -135,6 +137,142 @@ class GaussianDNA(DNA):
     def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
         fields |= {field: arrays.flat(field) for field in ("mean", "var")}
         return super()._decode(header, arrays, statistics=header["dna"]["statistics"], **fields)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LayerGaussianDNA(DNA):
+    """Mean and covariance, over images, of the spatial means of each layer's neurons (the statistics of fd).
+
+    Args:
+        mean: Means, shape ``(N,)``; kept as float64.
+        cov: Unbiased covariance of each layer, ``{layer: (n, n)}``; kept as float64 and symmetric; 0 for one image.
+        neurons: The N neurons, in order.
+        num_images: Number of images; 0 also if unknown.
+        extractor: Name of the extractor.
+        weights_digest, preparation, notes, folds: As for :class:`~torchmetrics_dna.dna.base.DNA`.
+
+    Raises:
+        ValueError: If shapes do not fit, a number is not finite, or a covariance is not symmetric.
+
+    Example:
+        >>> from torchmetrics_dna.neurons import Neurons
+        >>> neurons = Neurons({"head": 2})
+        >>> one = LayerGaussianDNA(torch.tensor([1.0, 0.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
+        >>> other = LayerGaussianDNA(torch.tensor([3.0, 4.0]), {"head": torch.zeros(2, 2)}, neurons, 1, "tiny")
+        >>> (one + other).cov["head"]
+        tensor([[2., 4.],
+                [4., 8.]], dtype=torch.float64)
+
+    """
+
+    kind: ClassVar[str] = "layer-gaussian"
+
+    mean: Tensor
+    cov: Mapping[str, Tensor]
+    neurons: Neurons
+    num_images: int
+    extractor: str
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        mean = self.mean.double()
+        shapes = {layer: tuple(cov.shape) for layer, cov in self.cov.items()}
+        if mean.shape != (self.neurons.total,) or shapes != {layer: (n, n) for layer, n in self.neurons.items()}:
+            raise ValueError(
+                f"Arguments `mean` and `cov` expected to have shapes ({self.neurons.total},) and (n, n) for each layer"
+                f" of {self.neurons!r}, but got {tuple(mean.shape)} and {shapes}"
+            )
+        check_moments(mean, "mean")
+        object.__setattr__(self, "mean", mean)
+        object.__setattr__(self, "cov", {layer: _symmetric(self.cov[layer], layer) for layer in self.neurons})
+
+    @property
+    @override
+    def has_unknown_size(self) -> bool:
+        return not self.num_images and any(bool(cov.any()) for cov in self.cov.values())
+
+    @override
+    def _moved(self, device: torch.device | str) -> LayerGaussianDNA:
+        return replace(self, mean=self.mean.to(device), cov={name: cov.to(device) for name, cov in self.cov.items()})
+
+    def to_gaussian(self) -> GaussianDNA:
+        """Return the mean and variance of each neuron: the diagonals."""
+        var = torch.cat([cov.diagonal() for cov in self.cov.values()]).clamp(min=0)
+        folds = tuple(fold for fold in self.folds if isinstance(fold, GaussianDNA))
+        return GaussianDNA(self.mean, var, self.neurons, self.num_images, self.extractor, folds=folds, **self.origin)
+
+    @override
+    def _take(self, positions: Tensor, neurons: Neurons) -> LayerGaussianDNA:
+        positions = positions.to(self.mean.device)
+        cov = {}
+        for layer, selected in neurons.split(positions).items():
+            local = selected - self.neurons.slices[layer].start
+            cov[layer] = self.cov[layer][local][:, local]
+        return replace(self, mean=self.mean[positions], cov=cov, neurons=neurons)
+
+    @override
+    def distances(self, other: LayerGaussianDNA) -> Tensor:
+        """Compute the Fréchet distance (fd) of each layer, in squared activations, shape ``(layers,)``, float64.
+
+        Raises:
+            ValueError: If extractor or neurons differ.
+            RuntimeError: If either has fewer than two images, and thus no covariance.
+
+        """
+        check_comparable(self, other)
+        check_enough(self, other, "fd")
+        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
+        return torch.stack([layer_frechet_distance(*mine[layer], *theirs[layer]) for layer in self.neurons])
+
+    def by_layer(self) -> dict[str, tuple[Tensor, Tensor]]:
+        """Return views of the mean and covariance of each layer, ``{layer: (mean, cov)}``."""
+        means = self.neurons.split(self.mean)
+        return {layer: (means[layer], self.cov[layer]) for layer in self.neurons}
+
+    @override
+    def _absorb(self, other: LayerGaussianDNA) -> dict[str, Any]:
+        if self.has_unknown_size or other.has_unknown_size:
+            raise ValueError("These DNAs can't be merged: one does not say of how many images it is")
+        mine, theirs = self.by_layer(), other.to(self.mean.device).by_layer()
+        means, cov = [], {}
+        for layer in self.neurons:
+            a, b = (*mine[layer], self.num_images), (*theirs[layer], other.num_images)
+            mean, cov[layer] = merge_moments(a, b, lambda shift: torch.outer(shift, shift))
+            means.append(mean)
+        return {"mean": torch.cat(means), "cov": cov, "num_images": self.num_images + other.num_images}
+
+    @override
+    def _encode(self) -> Encoded:
+        described, arrays, remarks = super()._encode()
+        arrays |= split_arrays("mean", self.neurons, self.mean)
+        for layer, cov in self.cov.items():
+            arrays[array_name("cov", layer)] = cov.cpu().numpy()[np.triu_indices(len(cov))]
+        return described, arrays, remarks
+
+    @classmethod
+    @override
+    def _decode(cls, header: dict[str, Any], arrays: Joined, **fields: Any) -> Self:
+        cov = {}
+        for layer, triangle in arrays.parts("cov").items():
+            n = arrays.neurons[layer]
+            if triangle.shape != (n * (n + 1) // 2,) or triangle.dtype != np.float64:
+                raise ValueError(f"cov of layer {layer!r} is {triangle.dtype} of shape {triangle.shape}")
+            full = np.empty((n, n))
+            full[np.triu_indices(n)] = triangle
+            full.T[np.triu_indices(n)] = triangle
+            cov[layer] = torch.from_numpy(full)
+        return super()._decode(header, arrays, mean=arrays.flat("mean"), cov=cov, **fields)
+
+
+def _symmetric(cov: Tensor, layer: str) -> Tensor:
+    """Return the covariance in float64, with rounding differences between its two halves averaged out."""
+    cov = cov.double()
+    if cov.is_meta:  # has no values
+        return cov
+    if not cov.isfinite().all() or not torch.allclose(cov, cov.T, 1e-6, 1e-6 * float(cov.abs().max())):
+        raise ValueError(f"Argument `cov` expected to be symmetric and finite, but layer {layer!r} is not")
+    check_moments(cov, "cov")
+    return (cov + cov.T) / 2
 
 
 def check_moments(values: Tensor, field: str) -> None:

@@ -10,8 +10,8 @@ import torch
 
 from torchmetrics_dna.dna.base import TooFewImagesError, check_comparable
 from torchmetrics_dna.dna.features import Features
+from torchmetrics_dna.dna.gaussian import LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import in_same_bins
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.functional.emd import bounds_on_grid
 from torchmetrics_dna.functional.layer_frechet_estimate import layer_frechet_estimate
 from torchmetrics_dna.functional.unions import (

@@ -14,9 +14,8 @@ import torch
 from torch import Tensor
 
 from torchmetrics_dna.dna.base import DNA
-from torchmetrics_dna.dna.gaussian import GaussianDNA
+from torchmetrics_dna.dna.gaussian import GaussianDNA, LayerGaussianDNA
 from torchmetrics_dna.dna.histogram import HistogramDNA
-from torchmetrics_dna.dna.layer_gaussian import LayerGaussianDNA
 from torchmetrics_dna.dna.paths import vdna_pair
 from torchmetrics_dna.files.atomic import replacing
 from torchmetrics_dna.files.container import read_npz
