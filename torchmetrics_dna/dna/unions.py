@@ -95,11 +95,6 @@ class Plan:
     limits: tuple[str, ...]  # a line for each part of the evidence that is missing, with the reason
     by_fold: bool = False  # images of a fold belong together, so folds are the units of the variance, not images
 
-    @property
-    def needs_features(self) -> bool:
-        """True if the plan uses features of images."""
-        return self.tested or bool(self.debiased)
-
 
 def emd_unions(a: HistogramDNA, b: HistogramDNA) -> Unions:
     """Build unions for dna-emd, in bins of the DNAs, evaluated at the edges of the folds' wider bins."""

@@ -207,7 +207,7 @@ def _kept_for(distances: Sequence[Distance], plans: Mapping[str, Plan], neurons:
     """Return the per-image statistics of distances: features of their or the last layer, and of those of plans."""
     layers = {record.layer or list(neurons)[-1] for record in distances if not record.kinds}
     for plan in plans.values():
-        layers.update(plan.neurons if plan.needs_features else ())
+        layers.update(plan.neurons if plan.tested or plan.debiased else ())
     return {"features": SpatialMeans(neurons.take(neurons.positions(sorted(layers))))} if layers else {}
 
 
