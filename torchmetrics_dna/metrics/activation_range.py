@@ -32,8 +32,7 @@ class ActivationRange(ImageMetric):
     - ``minimum`` and ``maximum`` (:class:`~torch.Tensor`): float64, shape ``(N,)``, in the order of ``neurons``
 
     Args:
-        feature: Name or module of the network, as for :class:`DNAExtractor`, or a :class:`DNAExtractor`, which other
-            metrics may share.
+        feature: As for :class:`DNAEMD`.
         normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
         layers: Names of the layers; by default those of the extractor.
         margin: Rule of the ranges from ``to_ranges``, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
@@ -71,7 +70,8 @@ class ActivationRange(ImageMetric):
         statistic = RangeStatistic(resolve(feature, layers, histograms=False).extractor, margin)
         super().__init__(statistic.extractor, statistic, (SEEN,), normalize, **kwargs)
 
-    def update(self, imgs: Tensor) -> None:
+    @override
+    def update(self, imgs: Tensor) -> None:  # type: ignore[override]  # there is one side
         """Add images.
 
         Args:

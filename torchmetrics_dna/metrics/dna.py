@@ -39,21 +39,8 @@ _D = TypeVar("_D", bound=DNA)
 class DNAMetric(ImageMetric, Generic[_D]):
     """Base class of the distances between the DNAs of real and fake images.
 
-    A subclass sets the distance. Its statistic may keep folds or classes of images.
-
-    Args:
-        resolved: Resolved arguments: the extractor, and the reference if there is one.
-        statistic: Statistic of a side, whose value is a DNA for the distance.
-        reset_real_features: Whether ``reset`` clears the real images too.
-        normalize: Whether images are floating point in [0, 1] (True) or uint8 (False).
-        reduction: One of ``reductions``.
-        weights: Weight of each neuron, or of each layer if the distance is by layer.
-        debias: Whether the value is the debiased distance.
-        kwargs: Keyword arguments of :class:`torchmetrics.Metric`.
-
-    Raises:
-        ValueError: If an argument has a wrong value, or two do not go together.
-
+    A subclass sets the distance, the reductions that it has, and the statistic of a side, whose value is a DNA for the
+    distance, and which may keep folds or classes of images. Weights are of neurons, or of layers if the distance is.
     """
 
     distance: Distance
@@ -108,6 +95,7 @@ class DNAMetric(ImageMetric, Generic[_D]):
     def _settings(self) -> dict[str, Any]:
         return {"neuron weights (digest)": digest_of(self._weights)}
 
+    @override
     def update(
         self,
         imgs: Tensor,

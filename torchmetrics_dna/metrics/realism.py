@@ -154,7 +154,10 @@ class DNARealism(ImageMetric):
         statistic = RealismStatistic(scorer, pools, **settings)
         super().__init__(extractor, statistic, (SEEN,), normalize, reference=sides[0], **kwargs)
 
-    def update(self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None) -> None:
+    @override
+    def update(  # type: ignore[override]  # there is one side
+        self, imgs: Tensor, indices: Tensor | Sequence[int] | None = None
+    ) -> None:
         """Score images.
 
         Args:
