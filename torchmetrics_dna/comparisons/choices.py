@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
-from itertools import combinations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from torchmetrics_dna.images.preparations import SCALINGS, Preparation
@@ -38,6 +37,11 @@ class Recipe(Preparation):
     single: bool = False
     reference: int = 0
     root: bool = False
+
+    def with_choices(self, *choices: Choice) -> Recipe:
+        """Return the recipe with these choices."""
+        changes: dict[str, Any] = {choice.field: choice.value for choice in choices}
+        return replace(self, **changes)
 
     @property
     def preparation(self) -> Preparation:
@@ -138,14 +142,3 @@ def choices_for(
     choices += [Choice(f"only the first {n:,} images are taken", "images", n) for n in sorted(numbers, reverse=True)]
     choices += [Choice(f"the reference is {name}", "reference", i) for i, name in enumerate(others, 1)]
     return [choice for choice in choices if getattr(plain, choice.field) != choice.value]
-
-
-def pairs_of(choices: Sequence[Choice]) -> list[tuple[Choice, Choice]]:
-    """Return the pairs of choices that can be made together: those of different fields."""
-    return [(a, b) for a, b in combinations(choices, 2) if a.field != b.field]
-
-
-def changed(plain: Recipe, *choices: Choice) -> Recipe:
-    """Return a recipe with these choices."""
-    changes: dict[str, Any] = {choice.field: choice.value for choice in choices}
-    return replace(plain, **changes)

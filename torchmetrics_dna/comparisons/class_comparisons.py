@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from torchmetrics_dna.comparisons.many import ManyComparisons
+from torchmetrics_dna.comparisons.results import ManyComparisons
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure
 from torchmetrics_dna.functional.permutation import SIGNIFICANT, rates_of_sorted

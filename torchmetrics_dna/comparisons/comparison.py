@@ -122,11 +122,6 @@ class Comparison(Cited["Result"]):
         return self.same_images or self.copies > SHARED * (self.num_images["b"] or inf)
 
     @property
-    def _in_order(self) -> list[Result]:
-        """The distances that have evidence, dna-emd first."""
-        return [result for result in self.values() if result.evidence is not None]
-
-    @property
     def p_value(self) -> float | None:
         """P-value of the test of dna-emd, or else of the first distance that has one: do the sets differ?
 
@@ -156,7 +151,7 @@ class Comparison(Cited["Result"]):
     @property
     def interval(self) -> Interval | None:
         """Confidence interval of the debiased dna-emd, or else of the first distance that has one."""
-        return next((result.interval for result in self._in_order if result.interval), None)
+        return next((result.interval for result in self.values() if result.interval), None)
 
     @property
     def null(self) -> float | None:
@@ -166,7 +161,7 @@ class Comparison(Cited["Result"]):
     @property
     def _first(self) -> Evidence | None:
         """First evidence with a test, dna-emd before others."""
-        candidates = (result.evidence for result in self._in_order)
+        candidates = (result.evidence for result in self.values())
         return next((evidence for evidence in candidates if evidence is not None and evidence.test is not None), None)
 
     def about(self, result: Result) -> str:
@@ -369,7 +364,8 @@ class Comparison(Cited["Result"]):
                 result.distance.key: {
                     layer: figure.interval and asdict(figure.interval) for layer, figure in result.layers.items()
                 }
-                for result in self._in_order
+                for result in self.values()
+                if result.evidence is not None
             },
             "null": self.null,
             "notices": self.notices,

@@ -9,7 +9,7 @@ from math import inf, isnan, nan
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
-from torchmetrics_dna.comparisons.many import ManyComparisons
+from torchmetrics_dna.comparisons.results import ManyComparisons
 from torchmetrics_dna.dna.evidence import paired_p_value
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, with_error
