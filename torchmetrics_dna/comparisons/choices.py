@@ -125,14 +125,8 @@ def choices_for(
 ) -> list[Choice]:
     """List the choices that may change a value.
 
-    Args:
-        plain: Recipe of the protocol.
-        num_images: Number of images.
-        of_floats: Whether images are floats, which may have been saved in several ways.
-        scaling: Mean and standard deviation of the network, per channel.
-        batch_size: Number of images in a batch for batch norms; None if the network has none.
-        others: Names of other references.
-
+    Images may be ``of_floats``, which can be saved in several ways; ``scaling`` is the network's mean and standard
+    deviation, ``batch_size`` is None without batch norms, and ``others`` are the names of other references.
     """
     numbers = {number for number in _USUAL_NUMBERS if num_images / _LEAST_SHARE <= number < num_images}
     numbers |= {num_images // 2} if num_images >= 4 else set()

@@ -194,14 +194,7 @@ def compare(
 
 
 def compare_with_first(sides: Sequence[Any], names: Sequence[str], *arguments: Arguments) -> list[Comparison]:
-    """Compare the first side with each of the others; each is measured once by each network.
-
-    Args:
-        sides: Images, DNAs or paths of them.
-        names: Name of each side.
-        arguments: The arguments of the comparison; of several networks, those of each.
-
-    """
+    """Compare the first side with each of the others, measuring each once by each network, with its arguments."""
     with in_step(arguments[0].distributed):
         opened = [measure_sides(sides, of_network) for of_network in arguments]
         compared = [_compare_opened(*of_network, names) for of_network in zip(opened, arguments, strict=True)]

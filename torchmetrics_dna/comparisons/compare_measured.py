@@ -58,11 +58,13 @@ def compare_measured(
     if network is not None:
         options: dict[str, Any] = {"confidence": confidence, "paired": paired, "names": names}
         same_source = a is b
-        beside = [Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)]
+        properties_a, properties_b = (
+            Measured({kind: dna.select([LAYER]) for kind, dna in side.dnas.items()}, []) for side in (a, b)
+        )
         a = a.select(list(network))
         b = a if same_source else b.select(list(network))
         comparison = compare_measured(a, b, distances=distances, plans=plans, **options)
-        properties = compare_measured(*beside, distances=by_neuron, **options) if by_neuron else None
+        properties = compare_measured(properties_a, properties_b, distances=by_neuron, **options) if by_neuron else None
         return replace(comparison, properties=properties)
     dna, results, cache = a.any, dict[str, Result](), dict[Any, Any]()
     weights = resolve_weights(neuron_weights, dna.neurons, dna.extractor, dna.weights_digest)

@@ -300,19 +300,7 @@ def in_groups(
     debias: bool,
     classes: int | Sequence[str] | None,
 ) -> DNAStatistic[Any]:
-    """Return the statistic of a side: of all images, or also of each fold, or of each class.
-
-    Args:
-        statistic: Statistic of all images of a side.
-        of_fold: Statistic of a fold.
-        num_folds: Number of folds; None for none, or with ``debias`` for 20.
-        debias: Whether the metric's value is the debiased distance.
-        classes: Number of classes, or their names; None for none.
-
-    Raises:
-        ValueError: If folds and classes are both given, or one has a wrong value.
-
-    """
+    """Return the statistic of a side: of all images, also of each fold (20 of them to debias), or of each class."""
     if classes is not None:
         if num_folds is not None:
             raise ValueError("Argument `classes` does not go with `num_folds`; leave one of the two out")
@@ -328,12 +316,7 @@ def _keys(
     groups: Sequence[Hashable] | None,
     classes: Tensor | Sequence[int | str] | None,
 ) -> Tensor | None:
-    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes.
-
-    Raises:
-        ValueError: If ``groups`` or ``classes`` do not fit the statistic or the number of images.
-
-    """
+    """Return the fold or class of each image, shape ``(B,)``, on the CPU; None without folds or classes."""
     if (classes is not None) != isinstance(statistic, ClassedStatistic):
         have, lack = ("the metric", "`update`") if classes is None else ("`update`", "the metric")
         raise ValueError(f"Argument `classes` was given to {have}, but not to {lack}; give it to both")
