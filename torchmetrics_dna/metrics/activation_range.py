@@ -22,14 +22,7 @@ if TYPE_CHECKING:
 class ActivationRange(ImageMetric):
     """Minimum and maximum activation of each neuron, from which the bounds of histograms follow.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-
-    As output of ``forward`` (for its batch) and ``compute`` (for all images) the metric returns a dict of
-
-    - ``minimum`` and ``maximum`` (:class:`~torch.Tensor`): float64, shape ``(N,)``, in the order of ``neurons``
+    ``compute`` returns a dict of ``minimum`` and ``maximum``, float64, shape ``(N,)``, in the order of ``neurons``.
 
     Args:
         feature: As for :class:`DNAEMD`.

@@ -28,15 +28,7 @@ class CMMD(FeatureMetric):
     four times that while the distance is computed. A sync gathers those of all processes, with a peak of three copies.
     The time grows with the product of the numbers of images.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``cmmd`` (:class:`~torch.Tensor`): float64 scalar, without unit
+    ``compute`` returns a float64 scalar, without unit.
 
     Args:
         feature: As for :class:`MIND`, and so is ``reference``.

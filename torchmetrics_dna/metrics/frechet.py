@@ -35,15 +35,7 @@ class DNAFrechet(DNAMetric[GaussianDNA]):
     spatial mean of neuron n (section 3.1 of `Visual DNA <https://arxiv.org/abs/2304.10036>`_). The unit is
     that of the activations, squared.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``dna_frechet`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+    ``compute`` returns a float64 scalar, or what ``reduction`` says.
 
     Args:
         feature: As for :class:`DNAEMD`.

@@ -35,15 +35,7 @@ class LayerFrechetDistance(DNAMetric[LayerGaussianDNA]):
     the neurons of layer l: the fd that `Visual DNA <https://arxiv.org/abs/2304.10036>`_ is compared with. Over the last
     layer of an Inception network alone, it is FID. The unit is that of the activations, squared.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - ``fd`` (:class:`~torch.Tensor`): float64 scalar; see ``reduction`` for more detail
+    ``compute`` returns a float64 scalar, or what ``reduction`` says.
 
     Args:
         feature: As for :class:`DNAEMD`.

@@ -27,15 +27,8 @@ class PRDC(FeatureMetric):
     equal numbers of images only. The features of all images are kept, ``4 n`` bytes an image, as in :class:`MIND`; the
     time grows with the product of the numbers of images.
 
-    As input to ``forward`` and ``update`` the metric accepts
-
-    - ``imgs`` (:class:`~torch.Tensor`): images, shape ``(B, 3, H, W)``; uint8, or with ``normalize=True``
-      floating point in [0, 1]
-    - ``real`` (:class:`bool`): whether they are real or fake
-
-    As output of ``forward`` and ``compute`` the metric returns
-
-    - a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is better
+    ``compute`` returns a dict of ``precision``, ``recall``, ``density`` and ``coverage``, float64 scalars; higher is
+    better.
 
     Args:
         feature: As for :class:`MIND`, and so is ``reference``.
