@@ -55,14 +55,7 @@ class Recipe(Preparation):
 
 
 class Choice(NamedTuple):
-    """A step of a recipe that was taken in another way.
-
-    Attributes:
-        words: Clause that follows "if".
-        field: Field of :class:`Recipe`.
-        value: Value of the field.
-
-    """
+    """A field of a recipe with another value; ``words`` are the clause that follows "if"."""
 
     words: str
     field: str

@@ -103,15 +103,7 @@ def reconcile(
 
 
 class Candidates:
-    """Values of images by each choice, computed when they are asked for, and kept; arguments are of :func:`reconcile`.
-
-    Attributes:
-        metric: Name of the metric.
-        plain: Recipe of the protocol.
-        choices: The choices that may change its value.
-        unreadable: One line for each image that was left out.
-
-    """
+    """Values of images by each choice, computed when they are asked for, and kept; arguments are of :func:`reconcile`."""
 
     def __init__(
         self,

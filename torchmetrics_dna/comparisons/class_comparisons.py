@@ -100,8 +100,7 @@ class ClassComparisons(ManyComparisons):
     def rows(self) -> list[dict[str, Any]]:
         """Return one record per class in plain types, furthest first."""
         p_holm, q_values = self.p_holm, self.q_values
-        classes = [(name, self[name], p_holm[name], q_values[name]) for name in self.order]
-        return [self._row(*entry) for entry in classes]
+        return [self._row(name, self[name], p_holm[name], q_values[name]) for name in self.order]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all results in plain types, ready for json."""
@@ -120,7 +119,6 @@ class ClassComparisons(ManyComparisons):
         return {name: result.distance for name, result in self.total.items()}
 
     def _row(self, name: str, comparison: Comparison, p_holm: float | None, q: float | None) -> dict[str, Any]:
-        """Return the record of one class."""
         return {
             "class": name,
             "images_a": comparison.num_images["a"],

@@ -47,11 +47,6 @@ def compare_measured(
 
     If both have folds, distances come with evidence; the result keeps no folds. Properties of images measured beside a
     network are compared separately, unless neuron weights are given.
-
-    Raises:
-        ValueError: If they do not fit together.
-        RuntimeError: If a side has only one image, unless dna-emd, which needs no more, is among the distances.
-
     """
     network = network_of(a.any.neurons) if neuron_weights is None else None
     by_neuron = [record for record in distances if record.grain == "neuron"]

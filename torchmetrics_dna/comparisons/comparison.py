@@ -26,7 +26,7 @@ from torchmetrics_dna.functional.permutation import LEAST_FOLDS, SIGNIFICANT, ho
 from torchmetrics_dna.plots import plot_layers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from torch import Tensor
 
@@ -97,10 +97,6 @@ class Comparison(Cited["Result"]):
     def _records(self) -> dict[str, Distance]:
         """All distances by name, and the published metrics of this comparison, which may take their place."""
         return DISTANCES | {name: result.distance for name, result in self.results.items()}
-
-    def values_of(self, distances: Iterable[Distance]) -> dict[str, float | None]:
-        """Return values by key; None for a distance that takes more images than there are."""
-        return {record.key: self[record.name].value if record.name in self else None for record in distances}
 
     def of_grain(self, *grains: Grain) -> list[Result]:
         """Return the results of these grains, ``"neuron"``, ``"layer"`` or ``"set"``, without published metrics."""
@@ -385,12 +381,7 @@ class Comparison(Cited["Result"]):
 
 
 def _verdict(comparison: Comparison) -> tuple[str, str]:
-    """Say what B looks like, and how far it is from A by dna-emd and how sure that is.
-
-    Args:
-        comparison: A comparison of histograms.
-
-    """
+    """Say what B looks like, and how far it is from A by dna-emd and how sure that is."""
     a, b = comparison.names
     emd, interval, p = comparison["dna-emd"].value, comparison["dna-emd"].interval, comparison.p_value
     if emd == 0:

@@ -105,7 +105,10 @@ class ManyComparisons(Cited["Comparison"]):
         result = comparison[self.distance]
         interval = result.interval
         return {
-            **comparison.values_of(self._distances.values()),
+            **{
+                record.key: comparison[name].value if name in comparison else None
+                for name, record in self._distances.items()
+            },
             f"{result.distance.key}_debiased": result.debiased,
             "low": interval and interval.low,
             "high": interval and interval.high,

@@ -302,16 +302,10 @@ class ImageMetric(Metric):
         should_sync: bool = True,
         distributed_available: Callable[[], bool] | None = None,
     ) -> None:
-        """Reduce the states over all processes, until ``unsync`` restores the local ones.
+        """Reduce the states over all processes, until ``unsync`` restores the local ones; arguments as in torchmetrics.
 
-        A single copy of the states is reduced in place, for any number of processes. After an error the local states
-        are unchanged.
-
-        Args:
-            dist_sync_fn: Function that gathers a tensor of all processes, in place of reductions.
-            process_group: The processes; by default all.
-            should_sync: Whether to sync at all.
-            distributed_available: Function that returns True if there are several processes.
+        A single copy of the states is reduced in place, for any number of processes, or gathered by ``dist_sync_fn``.
+        After an error the local states are unchanged.
 
         Raises:
             TorchMetricsUserError: If the metric is synced already.

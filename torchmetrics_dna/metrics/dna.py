@@ -235,9 +235,10 @@ class DNAMetric(ImageMetric, Generic[_D]):
 
     def _result(self, confidence: float = 0.95, with_evidence: bool = False) -> Result:
         """Return the distance between the sides; RuntimeError if one has too few images."""
-        sides = self._dna("real"), self._dna("fake")
-        options: dict[str, Any] = {"with_evidence": with_evidence, "paired": self.pairs}
-        return self.distance.result(*sides, self._weights, confidence=confidence, **options)
+        real, fake = self._dna("real"), self._dna("fake")
+        return self.distance.result(
+            real, fake, self._weights, confidence=confidence, with_evidence=with_evidence, paired=self.pairs
+        )
 
     def _reduce(self, result: Result) -> Value:
         if self.reduction == "layer":
