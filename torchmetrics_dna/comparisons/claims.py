@@ -103,7 +103,7 @@ def reconcile(
 
 
 class Candidates:
-    """Values of images by each choice, computed when they are asked for, and kept; arguments are of :func:`reconcile`."""
+    """Values of images by each choice, computed when asked for, and kept; arguments are of :func:`reconcile`."""
 
     def __init__(
         self,
