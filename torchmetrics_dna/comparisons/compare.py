@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, overload
 
-from torchmetrics_dna.comparisons.compare_classes import compare_classes
+from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons, compare_classes
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
 from torchmetrics_dna.comparisons.comparisons import Comparisons, label, names_of
 from torchmetrics_dna.dna.distances import check_distances
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
     from typing_extensions import Unpack
 
-    from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.classes import Classes
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna import DNA
