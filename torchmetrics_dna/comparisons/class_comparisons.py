@@ -11,8 +11,7 @@ import torch
 
 from torchmetrics_dna.comparisons.classes import by_class
 from torchmetrics_dna.comparisons.compare_measured import compare_measured
-from torchmetrics_dna.comparisons.comparisons import names_of
-from torchmetrics_dna.comparisons.results import ManyComparisons
+from torchmetrics_dna.comparisons.comparisons import ManyComparisons, names_of
 from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extras import without_numba
