@@ -81,9 +81,10 @@ def compare_measured(
             paired=paired,
             cache=cache,
         )
-    sides, histograms = (a.without_folds(), b.without_folds()), a.dnas.get("histogram")
-    thumbnails, of_a = b.thumbnails, a.thumbnails
-    copies = 0 if paired or thumbnails is None or of_a is None else near_duplicates(thumbnails, of_a) or 0
+    sides = a.without_folds(), b.without_folds()
+    copies = 0
+    if not paired and a.thumbnails is not None and b.thumbnails is not None:
+        copies = near_duplicates(b.thumbnails, a.thumbnails) or 0
     identical = a is b or any(not results[record.name].values.any() for record in by_neuron if record.name in results)
     tested = any(result.evidence is not None for result in results.values())
     notices = _notices(a, b, 0 if identical else copies, names, tested)
@@ -92,6 +93,7 @@ def compare_measured(
     notices += dict.fromkeys(limit for result in results.values() for limit in result.limits)
     if lacking:
         notices.append(f"More images are needed on each side for {', '.join(lacking)}")
+    histograms = a.dnas.get("histogram")
     return Comparison(
         dna.neurons,
         results,
