@@ -15,28 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe(Preparation):
-    """Recipe of a value: the preparation of images, the run of the network, and what becomes of its features.
+    """Recipe of a value: the preparation of images, the run of the network, and what becomes of its features."""
 
-    Attributes:
-        by_batch: True if batch norms take mean and variance of each batch, as in training mode.
-        dtype: Precision of the network, ``"float16"`` or ``"bfloat16"``; None for that of its weights.
-        images: Number of images that are taken, the first ones; None for all.
-        half: True if features are kept in float16.
-        ddof: Number subtracted from the number of images, where covariances are divided by it.
-        single: True if covariances and their root are computed in float32.
-        reference: Index of the reference.
-        root: True if the square root of the value is printed.
-
-    """
-
-    by_batch: bool = False
-    dtype: str | None = None
-    images: int | None = None
-    half: bool = False
-    ddof: int = 1
-    single: bool = False
-    reference: int = 0
-    root: bool = False
+    by_batch: bool = False  # True if batch norms take mean and variance of each batch, as in training mode
+    dtype: str | None = None  # precision of the network, "float16" or "bfloat16"; None for that of its weights
+    images: int | None = None  # number of images that are taken, the first ones; None for all
+    half: bool = False  # True if features are kept in float16
+    ddof: int = 1  # subtracted from the number of images, where covariances are divided by it
+    single: bool = False  # True if covariances and their root are computed in float32
+    reference: int = 0  # index of the reference
+    root: bool = False  # True if the square root of the value is printed
 
     def with_choices(self, *choices: Choice) -> Recipe:
         """Return the recipe with these choices."""

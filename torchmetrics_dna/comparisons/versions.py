@@ -12,7 +12,7 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import figure, images_in_words, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.contents import Content, contents, in_common
+from torchmetrics_dna.images.contents import contents, in_common
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.sides import open_indexed_images
@@ -159,7 +159,7 @@ def diff(
     distances = resolve_distances(None, [])
     resolved = resolve(feature, layers, num_bins, ranges, to_gpu=True)
     dictionary = changes_for(changes, resolved.extractor.name, resolved.extractor.weights_digest)
-    a, b = (_contents(side, reading or Reading()) for side in (old_images, new_images))
+    a, b = (contents(side, reading or Reading()) for side in (old_images, new_images))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
@@ -188,14 +188,6 @@ def diff(
         of_removed=compared(kept, removed),
         unreadable=a.unreadable + b.unreadable,
     )
-
-
-def _contents(images: ImageSource, reading: Reading) -> Content:
-    def progress(done: int) -> None:
-        if reading.progress is not None:
-            reading.progress(f"contents of {images.label}", done, len(images))
-
-    return contents(images, reading, progress)
 
 
 def _short_names(images: ImageSource) -> list[str]:
