@@ -26,22 +26,15 @@ _ANY_SIZE = (8, 8)  # images must be resized to something
 
 @dataclass(frozen=True)
 class Content:
-    """Digests of the readable images of a set.
+    """Digests of the readable images of a set."""
 
-    Attributes:
-        numbers: Indices in the source.
-        digests: Digest of the decoded pixels of each.
-        unreadable: One line for each image that can't be read.
-
-    """
-
-    numbers: list[int]
-    digests: list[bytes]
-    unreadable: list[str]
+    numbers: list[int]  # indices in the source
+    digests: list[bytes]  # of the decoded pixels of each
+    unreadable: list[str]  # one line for each image that can't be read
 
 
 def contents(images: ImageSource, reading: Reading) -> Content:
-    """Digest the pixels of all images; ValueError if one can't be read, unless those are skipped."""
+    """Digest the pixels of all images."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
         content.unreadable.extend(batch.unreadable)
