@@ -32,6 +32,14 @@ def _of_dnas(a: DNA, b: DNA) -> Tensor:
     return a.distances(b)
 
 
+def _inception_score(_: Tensor, logits: Tensor) -> tuple[float, float]:  # not a lambda, since metrics are pickled
+    return inception_score(logits)
+
+
+def _prdc_of_adm(a: Tensor, b: Tensor) -> dict[str, Tensor]:
+    return prdc(a, b, _NEAREST_OF_ADM)
+
+
 _PRDC = {
     "precision": "share of B's images that lie among those of A, by the last layer's spatial means",
     "recall": "share of A's images that lie among those of B, likewise",
@@ -71,7 +79,6 @@ _RECORDS = (
 DISTANCES = {record.name: record for record in _RECORDS}
 _DEFAULT = ("dna-emd", "dna-fd")
 _NEAREST_OF_ADM = 3
-_PRDC_OF_ADM = partial(prdc, nearest_k=_NEAREST_OF_ADM)  # one function, so that its metrics share the values
 _POOLED, _CLASS_TOKEN = Protocol("inception_fid", "block_3"), "class token of DINOv2 ViT-L/14, resized as in"
 
 
@@ -84,7 +91,7 @@ _PUBLISHED = (
     _published("kid", _POOLED, "KID: kernel distance of Inception's pooled features"),
     Distance(
         "is", "inception_score", "of B", "inception score of B's images, the mean over ten splits", "set", (), SPLITS,
-        lambda _, logits: inception_score(logits), subsets=True, higher_is_better=True,
+        _inception_score, subsets=True, higher_is_better=True,
         protocol=Protocol("inception_fid", "logits"),
     ),
     _published(
@@ -94,7 +101,7 @@ _PUBLISHED = (
     *(
         _published(
             name, _POOLED, f"{_PRDC[name].partition(',')[0]}, by 3 nearest neighbours in Inception's pooled features",
-            least=_NEAREST_OF_ADM + 1, between=_PRDC_OF_ADM,
+            least=_NEAREST_OF_ADM + 1, between=_prdc_of_adm,
         )
         for name in ("precision", "recall")
     ),
