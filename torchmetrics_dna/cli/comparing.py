@@ -29,7 +29,7 @@ def output_of(compared: Comparison | Comparisons | ClassComparisons, cite: bool 
 
 
 def _of_two(result: Comparison, citation: str) -> Printout:
-    from torchmetrics_dna.reporting.tables import layers_table, neurons_table
+    from torchmetrics_dna.reporting.words import layers_table, neurons_table
 
     sentences = [result.verdict, *result.explain().property_sentences] if result.verdict else []
     tables = [layers_table(result)] if result.of_grain("neuron", "layer") else []

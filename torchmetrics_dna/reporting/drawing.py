@@ -15,6 +15,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import percent
 from torchmetrics_dna.images.resize import central_square
+from torchmetrics_dna.singles.cards import as_bytes
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -119,11 +120,6 @@ def colour_bar() -> str:
 def name_within(source: ImageSource, name: str) -> str:
     """Return the name of an image without the folder of its source."""
     return name.removeprefix(f"{Path(source.label)}/")
-
-
-def as_bytes(image: NDArray[Any]) -> NDArray[np.uint8]:
-    """Return an image, uint8 or in [0, 1], as uint8."""
-    return image if image.dtype == np.uint8 else (255 * image).round().astype(np.uint8)
 
 
 def thumbnail(image: NDArray[Any]) -> str:

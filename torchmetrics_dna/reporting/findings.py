@@ -14,7 +14,7 @@ from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
-from torchmetrics_dna.reporting.strips import make_strips
+from torchmetrics_dna.reporting.shown import least_like, make_strips
 from torchmetrics_dna.reporting.words import made_with
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.dna.scale import Scale
-    from torchmetrics_dna.reporting.scored import Scored
-    from torchmetrics_dna.reporting.strips import Strips
+    from torchmetrics_dna.reporting.shown import Strips
     from torchmetrics_dna.singles.cards import Cards
+    from torchmetrics_dna.statistics.scores import Scorer
 
 
 class Place(NamedTuple):
@@ -64,16 +64,16 @@ class Findings:
 
     Attributes:
         comparison: The comparison, with histograms of known ranges.
-        scored: Images of ``"a"``, of ``"b"`` or of both, ordered by how much closer they are to the other side.
-        cards: Cards of the neurons with most evidence; None if neither side has images.
+        cards: Cards of the neurons with most evidence, and the sampled images; None if neither side has images.
+        scorers: By side, ``"a"``, ``"b"`` or both, the scorer of its sample.
         settings: Settings to list beside those of the comparison.
         partners: Index in B of the partner of each image of A; None unless images correspond.
 
     """
 
     comparison: Comparison
-    scored: Mapping[str, Scored]
     cards: Cards | None
+    scorers: Mapping[str, Scorer]
     settings: Mapping[str, str]
     partners: Sequence[int] | None = None
 
@@ -92,9 +92,19 @@ class Findings:
         """True unless the test shows no difference, where single images and neurons have nothing to show."""
         return self.explanation.differs is not False
 
+    @property
+    def least_like(self) -> list[dict[str, Any]]:
+        """Images least like the other side, by side; reads them. Empty where no difference is shown."""
+        cards = self.cards
+        if cards is None or not self.may_differ:
+            return []
+        return [
+            least_like(side, cards.images[side], cards.samples[side], scorer) for side, scorer in self.scorers.items()
+        ]
+
     @cached_property
     def shown(self) -> dict[str, Any] | None:
-        """Cards as input of the template; reads their pictures. None where no difference is shown."""
+        """Cards as input of the template; None where no difference is shown."""
         if self.cards is None or not self.may_differ:
             return None
         return describe_cards(self.cards, explained=bool(self.explanation.changes))

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.files.tables import Table, escaped_markdown
 from torchmetrics_dna.files.visible import p_figure
 from torchmetrics_dna.reporting.cards import describe_card
-from torchmetrics_dna.reporting.tables import layers_table, neurons_table
-from torchmetrics_dna.reporting.words import describe_settings
+from torchmetrics_dna.reporting.words import describe_settings, layers_table, neurons_table
 
 if TYPE_CHECKING:
     from torchmetrics_dna.reporting.findings import Findings

@@ -12,9 +12,11 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.tables import Table, notebook_html
 from torchmetrics_dna.files.visible import images_in_words, percent, three_digits
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
-from torchmetrics_dna.images import ImageSource
+from torchmetrics_dna.images import ImageSource, Reading
+from torchmetrics_dna.jobs.features import Heat
+from torchmetrics_dna.jobs.job import Job
+from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.plots import NO_IMAGES, plot_ranking
-from torchmetrics_dna.singles.maps import heat_maps
 from torchmetrics_dna.singles.nearest import COPY
 
 if TYPE_CHECKING:
@@ -239,6 +241,22 @@ class Ranking(Saved):
         first, last = (f"{float(self.scores[i]):.4g}" for i in (0, -1))
         unit = "" if self.worst_first else " bins"
         return f"Ranking({images_in_words(len(self.names))}, {self.score} {first} to {last}{unit})"
+
+
+def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) -> Tensor:
+    """Map the scores of some images, by one pass over them.
+
+    Args:
+        mapper: Scorer of the images.
+        images: Source of the images.
+        numbers: Their indices in it.
+
+    Returns:
+        See :func:`~torchmetrics_dna.functional.heat`, float64, ``(images, side, side)``.
+
+    """
+    job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
+    return Heat.maps_of(measure(job, images.take(numbers)).rows["heat"])
 
 
 def _cell(key: str, value: Any) -> Any:
