@@ -139,8 +139,7 @@ def demo(
     talk.print(
         f"Comparing {num_images} photographs with {_DEMO_SETS} degraded copies{', about 15 s' * (num_images == 8)}"
     )
-    from torchmetrics_dna.demo import run_demo
-    from torchmetrics_dna.plots import plot_demo
+    from torchmetrics_dna.demo import plot_demo, run_demo
 
     with progress() as report:
         result = run_demo(num_images, report)

@@ -99,9 +99,7 @@ def _write(ranking: Ranking, save_index: Path | None, grid: Path | None, maps: b
         ranking.index.save(save_index)
         talk.print(f"{save_index}: {ranking.index!r}")
     if grid is not None:
-        from torchmetrics_dna.plots import plot_ranking
-
-        plot_ranking(ranking, maps=maps).savefig(grid)
+        ranking.plot(maps=maps).savefig(grid)
         talk.print(f"The contact sheet is in {grid}")
 
 
