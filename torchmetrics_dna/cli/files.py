@@ -14,7 +14,6 @@ from torchmetrics_dna.cli.console import (
     interrupted,
     listing,
     print_unreadable,
-    progress,
     rich_table,
     talk,
 )
@@ -59,8 +58,7 @@ def make(
         check_output(path, ".npz")
     on = options.pop("on")
     try:
-        with progress() as report:
-            packed = with_progress(options, report)
+        with with_progress(options) as packed:
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
             job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)

@@ -13,7 +13,6 @@ from torchmetrics_dna.cli.console import (
     check_output,
     check_sources,
     print_unreadable,
-    progress,
     talk,
 )
 from torchmetrics_dna.cli.measuring import measures_images, with_progress
@@ -72,14 +71,8 @@ def rank(
     from torchmetrics_dna.images.sources import open_indexed
     from torchmetrics_dna.singles.rank import rank as rank_images
 
-    options |= {
-        "score": score,
-        "contrast": contrast,
-        "nearest": nearest,
-        "neuron_weights": neuron_weights,
-    }
-    with progress() as report:
-        packed = with_progress(options, report)
+    options |= {"score": score, "contrast": contrast, "nearest": nearest, "neuron_weights": neuron_weights}
+    with with_progress(options) as packed:
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)
