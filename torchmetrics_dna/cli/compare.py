@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.class_comparisons import ClassComparisons
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.comparisons.comparisons import Comparisons
-    from torchmetrics_dna.demo import Demo
 
 _DEMO_SETS = 9  # degraded copies; counted without torch, so that the first line comes at once
 
@@ -209,7 +208,18 @@ def demo(
 
     with progress() as report:
         result = run_demo(num_images, report)
-    _print_demo(result)
+    distances = "dna-emd", "dna-fd"
+    rows: list[list[str | float | None]] = [
+        [comparison.names[1], *(comparison[distance].value for distance in distances)]
+        for comparisons in result.comparisons.values()
+        for comparison in comparisons
+    ]
+    shown = rich_table(["copies", *distances], rows, f"{num_images} photographs against their degraded copies")
+    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
+        row.end_section = True
+    out.print(shown)
+    for comparisons in result.comparisons.values():
+        out.print(comparisons[len(comparisons) // 2].verdict)
     plot_demo(result).savefig(output)
     talk.print(f"The figure is in {output}")
     talk.print("Now with images of your own: torchmetrics-dna compare photos/ generated/")
@@ -227,19 +237,3 @@ def _say_what_next(result: Comparison, a: str, b: str) -> None:
     talk.print()
     talk.print(f"What differs, in pictures: torchmetrics-dna report {a} {b} -o report.html", soft_wrap=True)
     talk.print(f"Which images of B are {which}: torchmetrics-dna rank {b} --reference {a}", soft_wrap=True)
-
-
-def _print_demo(result: Demo) -> None:
-    distances = "dna-emd", "dna-fd"
-    rows: list[list[str | float | None]] = [
-        [comparison.names[1], *(comparison[distance].value for distance in distances)]
-        for comparisons in result.comparisons.values()
-        for comparison in comparisons
-    ]
-    title = f"{result.num_images} photographs against their degraded copies"
-    shown = rich_table(["copies", *distances], rows, title)
-    for row in shown.rows[len(result.strengths) - 1 :: len(result.strengths)]:
-        row.end_section = True
-    out.print(shown)
-    for comparisons in result.comparisons.values():
-        out.print(comparisons[len(comparisons) // 2].verdict)

@@ -152,8 +152,13 @@ def _writer(format: Format | None, output: str | os.PathLike[str]) -> Callable[[
 
 def _scorer(comparison: Comparison, extractor: DNAExtractor, name: str) -> Scorer:
     """Return the scorer of images of a side: distances from the other side and from its own."""
-    sides = [_histograms(comparison, side, extractor) for side in ("ba" if name == "a" else "ab")]
-    return Scorer(sides, extractor, comparison.neuron_weights)
+    assert comparison.measured is not None
+    references = list[HistogramDNA]()
+    for measured in comparison.measured[:: -1 if name == "a" else 1]:
+        dna = measured.dnas["histogram"]
+        assert isinstance(dna, HistogramDNA)
+        references.append(replace(dna.restrict(extractor.neurons), folds=()))
+    return Scorer(references, extractor, comparison.neuron_weights)
 
 
 def _open(
@@ -179,14 +184,6 @@ def _open(
         elif isinstance(side, DNA):
             raise ValueError(f"A report takes histograms, but got {side!r}; make a DNA of kind 'histogram'")
     return sides
-
-
-def _histograms(comparison: Comparison, name: str, extractor: DNAExtractor) -> HistogramDNA:
-    """Return the histogram DNA of one side, restricted to the neurons of the extractor."""
-    assert comparison.measured is not None
-    dna = comparison.measured["ab".index(name)].dnas["histogram"]
-    assert isinstance(dna, HistogramDNA)
-    return replace(dna.restrict(extractor.neurons), folds=())
 
 
 def _settings(

@@ -15,7 +15,7 @@ from torchmetrics_dna.images.properties import property_in_words
 from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
 from torchmetrics_dna.reporting.shown import least_like, make_strips
-from torchmetrics_dna.reporting.words import made_with
+from torchmetrics_dna.reporting.words import describe_settings, made_with
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -47,6 +47,20 @@ class Place(NamedTuple):
     high: float
     shown: str
     is_debiased: bool
+
+    @property
+    def largest(self) -> float:
+        """Largest value of the scale, or of the interval."""
+        return max(self.high, *(mark.most for mark in self.scale.marks))
+
+    @property
+    def note(self) -> str:
+        """Sentences on what the scale shows."""
+        draws = f"means and ranges of {self.scale.num_draws} draws of {self.scale.images}"
+        note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
+        if not self.is_debiased:
+            note += " dna-emd is shown without the correction, which takes too much from sets that share images."
+        return note
 
     @property
     def sentence(self) -> str:
@@ -145,6 +159,11 @@ class Findings:
             side: images_in_words(counts[side]) if name == side.upper() else f"{name} ({images_in_words(counts[side])})"
             for side, name in zip("ab", names, strict=True)
         }
+
+    @property
+    def all_settings(self) -> dict[str, str]:
+        """All settings that the figures depend on, by name."""
+        return describe_settings(self.comparison, self.settings)
 
     @property
     def summary(self) -> str:

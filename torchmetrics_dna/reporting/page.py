@@ -24,7 +24,7 @@ from torchmetrics_dna.reporting.drawing import (
     spikes,
     step_path,
 )
-from torchmetrics_dna.reporting.words import clearly, describe_settings
+from torchmetrics_dna.reporting.words import clearly
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -58,7 +58,7 @@ def as_html(findings: Findings) -> str:
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
             strips=findings.strips,
-            scale=_scale(findings),
+            scale=findings.place_on_scale,
             explained=bool(findings.explanation.changes),
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
@@ -70,7 +70,6 @@ def as_html(findings: Findings) -> str:
             sides=findings.least_like,
             heat_bar=heat_bar(),
             unreadable=comparison.unreadable[:_NAMED],
-            settings=describe_settings(comparison, a, findings.settings),
             style=Markup("\n".join(map(_text, ("page.css", "cards.css")))),
             script=Markup(script),
             script_digest=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -79,7 +78,7 @@ def as_html(findings: Findings) -> str:
 
 
 def _environment() -> Environment:
-    """Return the Jinja _environment of the templates of the page; all values are escaped and made visible."""
+    """Return the Jinja environment of the page's templates; all values are escaped and made visible."""
     env = Environment(
         loader=PackageLoader(_HERE, ""),
         autoescape=True,
@@ -94,28 +93,6 @@ def _environment() -> Environment:
 
 def _text(name: str) -> str:
     return files(_HERE).joinpath(name).read_text(encoding="utf-8")
-
-
-def _scale(findings: Findings) -> dict[str, Any] | None:
-    """Return the scale of known changes with its largest value and its texts, or None."""
-    place = findings.place_on_scale
-    if place is None:
-        return None
-    marks, scale = place.scale.marks, place.scale
-    largest = max(place.high, *(mark.most for mark in marks))
-    draws = f"means and ranges of {scale.num_draws} draws of {scale.images}"
-    note = f"Known changes of photographs on the same scale: {draws}. Only p says whether a difference is real."
-    if not place.is_debiased:
-        note += " dna-emd is shown without the correction, which takes too much from sets that share images."
-    texts = {"shown": place.shown, "label": place.sentence, "note": note}
-    return {
-        "marks": marks,
-        "value": place.value,
-        "low": place.low,
-        "high": place.high,
-        "largest": 1.06 * largest,
-        **texts,
-    }
 
 
 def _axis(comparison: Comparison) -> dict[str, Any]:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from torchmetrics_dna.comparisons.comparison import Comparison
-    from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.files.tables import Cell
 
 
@@ -43,15 +42,9 @@ def clearly(comparison: Comparison) -> str:
     return f"{count:,} of {comparison.neurons.total:,} significantly, p ≤ {SIGNIFICANT}"
 
 
-def describe_settings(comparison: Comparison, dna: HistogramDNA, more: Mapping[str, str]) -> dict[str, str]:
-    """Return all settings that the figures depend on, by name.
-
-    Args:
-        comparison: The comparison.
-        dna: One of the two compared DNAs.
-        more: Settings to put first.
-
-    """
+def describe_settings(comparison: Comparison, more: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings that the figures depend on, by name, with ``more`` before them."""
+    dna = comparison.aligned()[0]
     ranges = dna.known_ranges
     bounds = "of their own" if dna.self_ranging else f"{ranges.label} ({ranges.digest}, margin {ranges.margin})"
     weights = "none, the plain mean"

@@ -68,39 +68,20 @@ class NeuronExtremes(ImageRows):
 
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
-        chosen = {
-            layer: (columns, activations[layer][:, [self._neurons[column][1] for column in columns]])
-            for layer, columns in self._columns.items()
-        }
-        count = len(next(iter(activations.values())))
-        parts = [part.flatten(1) for part in _of_batch(chosen, count, self._input_size)]
+        count, width = len(next(iter(activations.values()))), len(self._neurons)
+        values, cells = torch.zeros(count, width, 2), torch.zeros(count, width, 2, 4)
+        for layer, columns in self._columns.items():
+            of_layer = activations[layer][:, [self._neurons[column][1] for column in columns]].float()
+            parts = cells_of(of_layer.shape[2:], self._input_size)
+            of_layer = of_layer.flatten(2) if of_layer.ndim > 2 else of_layer[..., None]
+            for end, sign in enumerate((1, -1)):
+                most = (sign * of_layer).amax(2)
+                values[:, columns, end] = sign * most.cpu()
+                cells[:, columns, end] = parts[_middle_of(sign * of_layer == most[..., None], parts).cpu()]
+        rows = [values.flatten(1), cells.flatten(1)]
         if self._classifier is not None:
-            parts.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
-        return torch.cat(parts, 1)
-
-
-def _of_batch(
-    chosen: Mapping[str, tuple[list[int], Tensor]], num_images: int, size: tuple[int, int] | None
-) -> tuple[Tensor, Tensor]:
-    """Return values and cells of a batch, as in :class:`Extremes`.
-
-    Args:
-        chosen: For each layer, columns of the result and their activations, ``(B, c, *positions)``.
-        num_images: B.
-        size: Height and width of the network's input.
-
-    """
-    width = sum(len(columns) for columns, _ in chosen.values())
-    values, cells = torch.zeros(num_images, width, 2), torch.zeros(num_images, width, 2, 4)
-    for columns, activations in chosen.values():
-        values_of_layer = activations.float()
-        parts = cells_of(values_of_layer.shape[2:], size)
-        values_of_layer = values_of_layer.flatten(2) if values_of_layer.ndim > 2 else values_of_layer[..., None]
-        for end, sign in enumerate((1, -1)):
-            most = (sign * values_of_layer).amax(2)
-            values[:, columns, end] = sign * most.cpu()
-            cells[:, columns, end] = parts[_middle_of(sign * values_of_layer == most[..., None], parts).cpu()]
-    return values, cells
+            rows.append(self._classifier.probabilities(activations[CLASSIFIED]).cpu())
+        return torch.cat(rows, 1)
 
 
 def _middle_of(reached: Tensor, parts: Tensor) -> Tensor:
