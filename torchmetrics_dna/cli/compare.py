@@ -22,7 +22,7 @@ from torchmetrics_dna.cli.console import (
     talk,
 )
 from torchmetrics_dna.cli.gates import check_gates
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import (
     Format,
     FormatOption,
@@ -111,7 +111,7 @@ def compare(
     from torchmetrics_dna.comparisons.comparisons import by_name
 
     sides: Any = by_name([b, *more]) if more else b
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         compared: Any = compare_sets(a, sides, by=by, distributed=PROCESSES > 1, **packed)
     write(output_of(compared, cite), form, output)
     _comment(compared, curve)

@@ -17,7 +17,7 @@ from torchmetrics_dna.cli.console import (
     rich_table,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 from torchmetrics_dna.files.tables import Table
 from torchmetrics_dna.files.visible import in_words
@@ -58,7 +58,7 @@ def make(
         check_output(path, ".npz")
     on = options.pop("on")
     try:
-        with with_progress(options) as packed:
+        with showing_progress(options) as packed:
             reading = packed.pop("reading")
             resolved = resolve(histograms="histogram" in kinds, to_gpu=True, **packed)
             job = Job.for_dnas(resolved, kinds, reading, num_folds or None, groups)

@@ -9,7 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_figure, check_sources, print_unreadable, rich_table, talk
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def matrix(
     if heatmap is not None:
         check_figure(heatmap)
     options |= {"metrics": o.names(metrics), "neuron_weights": neuron_weights}
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         distances = compare_all(sets, distributed=PROCESSES > 1, **packed)
     write(_output_of(distances), form, output)
     if heatmap is not None and process_rank() == 0:

@@ -80,7 +80,7 @@ def measures_images(*more: str) -> Callable[[Command], Command]:
 
 
 @contextmanager
-def with_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def showing_progress(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Show the progress of reading in this block; yields the options of a command with the callback for it."""
     with progress() as report:
         yield options | {"reading": replace(options["reading"], progress=report)}

@@ -9,7 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, print_unreadable, talk
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.files.visible import images_in_words
 
 
@@ -41,7 +41,7 @@ def ranges(
 
     inputs = [ActivationRanges.load(name) if name.endswith(".json") else name for name in sources]
     on = options.pop("on")
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         reading = packed.pop("reading")
         extractor = resolve(histograms=False, to_gpu=True, **packed).extractor
         shared: Any = {"reading": reading, "distributed": PROCESSES > 1, "on": on}
@@ -61,7 +61,7 @@ def changes(images: o.Images, output: o.Output, **options: Any) -> None:
     from torchmetrics_dna.jobs.make_changes import make_changes
     from torchmetrics_dna.jobs.processes import rank
 
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         dictionary = make_changes(images, distributed=PROCESSES > 1, **packed)
     if rank() == 0:
         dictionary.save(output)

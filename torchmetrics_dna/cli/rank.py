@@ -15,7 +15,7 @@ from torchmetrics_dna.cli.console import (
     print_unreadable,
     talk,
 )
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def rank(
     from torchmetrics_dna.singles.rank import rank as rank_images
 
     options |= {"score": score, "contrast": contrast, "nearest": nearest, "neuron_weights": neuron_weights}
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         source = images if grid is None else open_indexed(images, "A contact sheet", packed["reading"])
         ranking = rank_images(source, reference, distributed=PROCESSES > 1, **packed)
     write(_output_of(ranking, reference, contrast, ranking.rows(top, worst)), form, output)

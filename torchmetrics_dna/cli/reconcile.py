@@ -9,7 +9,7 @@ import typer
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_sources, print_unreadable
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 from torchmetrics_dna.cli.output import FormatOption, Printout, ResultFile, format_for, write
 
 
@@ -57,7 +57,7 @@ def reconcile(
     if PROCESSES > 1:
         raise ValueError("Values are reconciled by one process, but torchrun has started several; leave it out")
     options |= {"others": others, "same_images": not another_sample}
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         result = find_choices(images, reference, claimed, metric.value, **packed)
     write(Printout(result.to_dict, result.rows, [result.verdict], [result.table]), form, output)
     print_unreadable(result.unreadable)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import torchmetrics_dna.cli.options as o
 from torchmetrics_dna.cli.console import PROCESSES, check_output, check_sources, out, print_unreadable, talk
-from torchmetrics_dna.cli.measuring import measures_images, with_progress
+from torchmetrics_dna.cli.measuring import measures_images, showing_progress
 
 _SUFFIXES = (".html", ".htm", ".md", ".json")
 Report = Annotated[Path, o.output_option("The file to write: .html, .md or .json.", "-o", "--output")]
@@ -45,7 +45,7 @@ def report(
         "groups": groups,
         "pairs": pairs and pairs.pairs,
     }
-    with with_progress(options) as packed:
+    with showing_progress(options) as packed:
         result = pages.report(a, b, output, distributed=PROCESSES > 1, **packed)
     for sentence in (result.verdict, *result.explain().property_sentences):
         out.print(sentence)
