@@ -32,7 +32,6 @@ from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import open_side
 from torchmetrics_dna.plots import plot_curve
-from torchmetrics_dna.singles.cards import as_bytes
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import resolve
 
@@ -305,6 +304,6 @@ def _pixels_of(images: ImageSource) -> str:
         except Exception as err:  # broken files make Pillow raise all kinds of things
             sha.update(type(err).__name__.encode())
             continue
-        pixels = as_bytes(image)
+        pixels = image if image.dtype == np.uint8 else (255 * image.clip(0, 1)).round().astype(np.uint8)
         sha.update(str(pixels.shape).encode() + np.ascontiguousarray(pixels).tobytes())
     return f"{_PIXELS}{sha.hexdigest()[:16]}"
