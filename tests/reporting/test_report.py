@@ -136,8 +136,8 @@ def test_maps_show_where_images_are_unlike_the_other_set(
     monkeypatch.setitem(build.FORMATS, "html", lambda findings: all_findings.append(findings) or as_html(findings))
     comparison = report(PHOTOS, spoilt, tmp_path / "x.html", extractor)
     (findings,) = all_findings
-    images, sample, scorer = findings.cards.images["b"], findings.cards.samples["b"], findings.scorers["b"]
-    names = [image["name"] for image in least_like("b", images, sample, scorer)["images"]]
+    images, scorer = findings.cards.images["b"], findings.scorers["b"]
+    names = [image["name"] for image in least_like(findings.cards, "b", scorer)["images"]]
     heats = heat_maps(scorer, images, [list(images.names).index(name) for name in names])
     scores = torch.zeros(6, dtype=torch.float64)
     for sign, side in ((1, 0), (-1, 1)):
@@ -597,7 +597,7 @@ def test_images_least_like_the_other_side_come_first(monkeypatch: pytest.MonkeyP
     images = open_source(np.zeros((10, 4, 4, 3), np.uint8))
     mapped: list[int] = []
     monkeypatch.setattr(shown_module, "heat_maps", lambda *given: mapped.extend(given[2]) or torch.zeros(4, 9, 9))
-    shown = least_like("a", images, sample, scorer=None)
+    shown = least_like(Cards([], None, {"a": images}, {"a": sample}), "a", scorer=None)
     assert [image["name"] for image in shown["images"]] == ["g", "j", "i", "f"]
     assert mapped == [6, 9, 8, 5]
     assert (shown["count"], shown["whole"], shown["ends"]) == (4, 10, None)

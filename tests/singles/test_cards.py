@@ -18,7 +18,7 @@ from PIL import Image
 from torchmetrics_dna import DNAExtractor, compare, make_dna
 from torchmetrics_dna.demo import blur, photographs
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, look_different
+from torchmetrics_dna.reporting.cards import as_small_file, describe_cards, describe_classes, look_different
 from torchmetrics_dna.singles.cards import Card, Cards, ImageCrop, cut_out, make_cards
 from torchmetrics_dna.singles.neuron_groups import mixed, move_together
 
@@ -249,7 +249,7 @@ def test_classes_that_the_sides_have_more_of(extractor: DNAExtractor) -> None:
             (abs(share.a - share.b) for share in classes), reverse=True
         )
     assert min(cards.classes.top.values()) > 0.3
-    shown = describe_cards(cards, explained=False)["classes"]
+    shown = describe_classes(cards.classes)
     assert shown["sentence"].startswith(
         f"The network's own classifier sees more in A of {cards.classes.more['a'][0].name}"
     )

@@ -13,7 +13,7 @@ _SUFFIXES = (".html", ".htm", ".md", ".json")
 Report = Annotated[Path, o.output_option("The file to write: .html, .md or .json.", "-o", "--output")]
 Scored = Annotated[
     int,
-    o.option("Images of each side, drawn at random, among which to look for those most and least like the other."),
+    o.option("Images of each side, drawn at random, among which to look for those least like the other."),
 ]
 
 

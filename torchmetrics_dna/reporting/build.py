@@ -61,7 +61,7 @@ def report(
         format: ``"html"``, ``"markdown"`` or ``"json"``; by default from the suffix of ``output``, else html.
         names: Names of A and B; by default their paths.
         num_scored: Number of images of each side to sample, with a fixed seed. The report shows crops of them that
-            excite neurons most, and those most and least like the other side. They pass through the network once more.
+            excite neurons most, and those least like the other side. They pass through the network once more.
         options: Keyword arguments of :func:`compare`, from ``metrics``, dna-emd among them, to ``distributed``.
 
     Properties of images are measured too if both sides are images and the extractor is given by name.

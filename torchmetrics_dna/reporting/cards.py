@@ -50,7 +50,6 @@ def describe_cards(cards: Cards, explained: bool) -> dict[str, Any]:
         "how": _how(cards),
         "shown": [described[i] for i in shown[:_MOST_CARDS]],
         "folded": [card for i, card in enumerate(described) if i not in shown[:_MOST_CARDS]],
-        "classes": None if cards.classes is None else describe_classes(cards.classes),
     }
 
 

@@ -12,9 +12,8 @@ from torchmetrics_dna.dna.scale import scale_for
 from torchmetrics_dna.files.visible import figure, images_in_words
 from torchmetrics_dna.functional.permutation import SIGNIFICANT
 from torchmetrics_dna.images.properties import property_in_words
-from torchmetrics_dna.reporting.cards import describe_cards, describe_classes
+from torchmetrics_dna.reporting.cards import describe_classes
 from torchmetrics_dna.reporting.drawing import GROUPS, step_path
-from torchmetrics_dna.reporting.shown import least_like, make_strips
 from torchmetrics_dna.reporting.words import describe_settings, made_with
 
 if TYPE_CHECKING:
@@ -23,7 +22,6 @@ if TYPE_CHECKING:
     from torchmetrics_dna.comparisons.comparison import Comparison
     from torchmetrics_dna.dna.explanation import Explanation
     from torchmetrics_dna.dna.scale import Scale
-    from torchmetrics_dna.reporting.shown import Strips
     from torchmetrics_dna.singles.cards import Cards
     from torchmetrics_dna.statistics.scores import Scorer
 
@@ -96,32 +94,10 @@ class Findings:
         """Explanation of the differences in words."""
         return self.comparison.explain()
 
-    @cached_property
-    def strips(self) -> Strips | None:
-        """Images for the first screen; reads them. None if neither side has images."""
-        return None if self.cards is None else make_strips(self.cards, self.partners)
-
     @property
     def may_differ(self) -> bool:
         """True unless the test shows no difference, where single images and neurons have nothing to show."""
         return self.explanation.differs is not False
-
-    @property
-    def least_like(self) -> list[dict[str, Any]]:
-        """Images least like the other side, by side; reads them. Empty where no difference is shown."""
-        cards = self.cards
-        if cards is None or not self.may_differ:
-            return []
-        return [
-            least_like(side, cards.images[side], cards.samples[side], scorer) for side, scorer in self.scorers.items()
-        ]
-
-    @cached_property
-    def shown(self) -> dict[str, Any] | None:
-        """Cards as input of the template; None where no difference is shown."""
-        if self.cards is None or not self.may_differ:
-            return None
-        return describe_cards(self.cards, explained=bool(self.explanation.changes))
 
     @cached_property
     def place_on_scale(self) -> Place | None:

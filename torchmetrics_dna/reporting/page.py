@@ -14,6 +14,7 @@ from markupsafe import Markup
 
 from torchmetrics_dna.dna.names import in_words, number_and_name
 from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
+from torchmetrics_dna.reporting.cards import describe_cards
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
     as_base64,
@@ -24,6 +25,7 @@ from torchmetrics_dna.reporting.drawing import (
     spikes,
     step_path,
 )
+from torchmetrics_dna.reporting.shown import least_like, make_strips
 from torchmetrics_dna.reporting.words import clearly
 
 if TYPE_CHECKING:
@@ -48,6 +50,9 @@ def as_html(findings: Findings) -> str:
     order = torch.cat([rows.start + emd[rows].argsort(descending=True) for rows in comparison.neurons.slices.values()])
     script = _text("page.js")
     headline, figures = comparison.headline_and_figures
+    cards, explained = findings.cards, bool(findings.explanation.changes)
+    shown = cards if findings.may_differ else None
+    sides = [] if shown is None else [least_like(shown, side, scorer) for side, scorer in findings.scorers.items()]
     return (
         _environment()
         .get_template("page.html")
@@ -57,9 +62,10 @@ def as_html(findings: Findings) -> str:
             names=dict(zip("ab", comparison.names, strict=True)),
             headline=headline.replace(" %", "\N{NO-BREAK SPACE}%"),
             figures=figures,
-            strips=findings.strips,
+            strips=None if cards is None else make_strips(cards, findings.partners),
             scale=findings.place_on_scale,
-            explained=bool(findings.explanation.changes),
+            explained=explained,
+            shown=None if shown is None else describe_cards(shown, explained),
             sure=comparison["dna-emd"].evidence is not None,
             tested=clearly(comparison),
             axis=_axis(comparison),
@@ -67,7 +73,7 @@ def as_html(findings: Findings) -> str:
             colour_bar=colour_bar(),
             data=_data(comparison, order, histograms) | {"spike": [spike_texts[i] for i in order.tolist()]},
             top=_top(comparison, histograms, spike_texts),
-            sides=findings.least_like,
+            sides=sides,
             heat_bar=heat_bar(),
             unreadable=comparison.unreadable[:_NAMED],
             style=Markup("\n".join(map(_text, ("page.css", "cards.css")))),

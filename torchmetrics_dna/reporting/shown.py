@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.jobs.measure import Measured
     from torchmetrics_dna.singles.cards import Cards
     from torchmetrics_dna.statistics.scores import ImageScorer
 
@@ -119,16 +118,16 @@ def _gain(differences: Sequence[NDArray[Any]]) -> int:
     return int(2 ** max(0, math.floor(math.log2(255 / max(largest, 1)))))
 
 
-def least_like(side: str, images: ImageSource, sample: Measured, scorer: ImageScorer) -> dict[str, Any]:
-    """Return the images of a side that are least like the other side, and their maps on one scale.
+def least_like(cards: Cards, side: str, scorer: ImageScorer) -> dict[str, Any]:
+    """Return the sampled images of a side that are least like the other side, and their maps on one scale.
 
     Args:
+        cards: Cards, which hold the samples, with their ``"distances"`` to the other side and to their own.
         side: ``"a"`` or ``"b"``.
-        images: All images of the side.
-        sample: Its sample, with the ``"distances"`` to the other side and to its own that the scorer measured.
-        scorer: Scorer of the sample.
+        scorer: Scorer that measured them.
 
     """
+    images, sample = cards.images[side], cards.samples[side]
     order = contrasted(sample.rows["distances"]).argsort(stable=True).flip(0)[:_UNLIKE].tolist()
     numbers = [sample.numbers[i] for i in order]
     maps = heat_maps(scorer, images, numbers)
