@@ -176,11 +176,6 @@ def place_of(heat: Tensor) -> str:
     return "centre" if row == column == 1 else f"{_ROWS[row]} {_COLUMNS[column]}"
 
 
-def as_base64(values: Tensor) -> str:
-    """Encode the bytes of a uint8 tensor."""
-    return base64.b64encode(values.contiguous().numpy().tobytes()).decode()
-
-
 def _palette(scaled: NDArray[Any]) -> NDArray[np.uint8]:
     """Map numbers in [0, 1] to colours, ``(n, 3)``."""
     channels = [np.interp(scaled, [0, 0.5, 1], channel) for channel in zip(*_COLOURS, strict=True)]

@@ -17,7 +17,6 @@ from torchmetrics_dna.files.visible import number, p_figure, p_in_words, visible
 from torchmetrics_dna.reporting.cards import describe_cards
 from torchmetrics_dna.reporting.drawing import (
     SmallHistograms,
-    as_base64,
     colour_bar,
     heat_bar,
     neuron_map,
@@ -156,7 +155,7 @@ def _data(comparison: Comparison, order: Tensor, histograms: SmallHistograms) ->
         "low": _short(low),
         "high": _short(high),
         "used": histograms.used[order].tolist(),
-        "levels": as_base64(histograms.levels[order]),
+        "levels": base64.b64encode(histograms.levels[order].numpy().tobytes()).decode(),
     }
 
 
