@@ -13,7 +13,7 @@ import torch
 from torchmetrics_dna.images.loader import load_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -26,42 +26,24 @@ _ANY_SIZE = (8, 8)  # images must be resized to something
 
 @dataclass(frozen=True)
 class Content:
-    """Digests of the readable images of a set.
+    """Digests of the readable images of a set."""
 
-    Attributes:
-        numbers: Indices in the source.
-        digests: Digest of the decoded pixels of each.
-        unreadable: One line for each image that can't be read.
-
-    """
-
-    numbers: list[int]
-    digests: list[bytes]
-    unreadable: list[str]
+    numbers: list[int]  # indices in the source
+    digests: list[bytes]  # of the decoded pixels of each
+    unreadable: list[str]  # one line for each image that can't be read
 
 
-def contents(
-    images: ImageSource, reading: Reading | None = None, progress: Callable[[int], None] | None = None
-) -> Content:
-    """Digest the pixels of all images.
-
-    Args:
-        images: The images.
-        reading: Options for reading them.
-        progress: Callback after each batch, with the number of images done.
-
-    Raises:
-        ValueError: If an image can't be read, unless those are skipped.
-
-    """
+def contents(images: ImageSource, reading: Reading) -> Content:
+    """Digest the pixels of all images."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
         content.unreadable.extend(batch.unreadable)
         if batch.numbers:
             content.numbers.extend(batch.numbers)
             content.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
-        if progress is not None:
-            progress(len(content.numbers) + len(content.unreadable))
+        if reading.progress is not None:
+            done = len(content.numbers) + len(content.unreadable)
+            reading.progress(f"contents of {images.label}", done, len(images))
     return content
 
 
