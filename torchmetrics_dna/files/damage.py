@@ -62,13 +62,7 @@ def reason_of(err: Exception) -> str:
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:
-    """Read an object or list from a json file; call it within :func:`refusing`.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: Or another error, if the content has another type or a duplicate key.
-
-    """
+    """Read an object or list from a json file; call it within :func:`refusing`."""
     return parse_json(Path(path).read_bytes(), kind)
 
 

@@ -75,6 +75,11 @@ class ImageSource(Dataset["RGBImage"]):
     def __len__(self) -> int:
         return len(self.names)
 
+    @property
+    def count(self) -> int:
+        """Number of images; None for a stream of unknown length."""
+        return len(self)
+
     def __getitem__(self, index: int) -> RGBImage:
         """Decode image ``index`` by :func:`to_rgb`; ValueError with its name if unreadable."""
         name = self.names[index]
@@ -97,31 +102,18 @@ class ImageSource(Dataset["RGBImage"]):
 
 
 class Entry(NamedTuple):
-    """Undecoded image of a stream.
+    """Undecoded image of a stream."""
 
-    Attributes:
-        number: Increasing number with gaps between shards, so that each shard can be numbered on its own.
-        name: Name of the image.
-        image: Content: a file, a Pillow image, an array or a tensor; or the error why there is none.
-
-    """
-
-    number: int
+    number: int  # increasing, with gaps between shards, so that each shard can be numbered on its own
     name: str
-    image: Any
+    image: Any  # file, Pillow image, array or tensor; or the error why there is none
 
 
 class Shard(NamedTuple):
-    """Part of a stream that can be read on its own.
+    """Part of a stream that can be read on its own."""
 
-    Attributes:
-        label: Name in messages.
-        read: Function that returns a new iterator over the names and contents of the images.
-
-    """
-
-    label: str
-    read: Callable[[], Iterator[tuple[str, Any]]]
+    label: str  # for messages
+    read: Callable[[], Iterator[tuple[str, Any]]]  # a new iterator over names and images
 
 
 class BrokenShardError(ValueError):
@@ -170,7 +162,14 @@ class ImageStream:
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
-        """Select one of ``parts`` parts: every ``parts``-th shard if there are enough, or else image."""
+        """Select one of ``parts`` parts: every ``parts``-th shard if there are enough, or else image.
+
+        Raises:
+            ValueError: If it is shared among processes already.
+
+        """
+        if parts > 1 and self.only_whole:
+            raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
         part_stream = object.__new__(type(self))
         part_stream.__dict__ |= self.__dict__ | {"_part": (first + step * part, step * parts)}

@@ -26,18 +26,11 @@ _ANY_SIZE = (8, 8)  # images must be resized to something
 
 @dataclass(frozen=True)
 class Content:
-    """Digests of the readable images of a set.
+    """Digests of the readable images of a set."""
 
-    Attributes:
-        numbers: Indices in the source.
-        digests: Digest of the decoded pixels of each.
-        unreadable: One line for each image that can't be read.
-
-    """
-
-    numbers: list[int]
-    digests: list[bytes]
-    unreadable: list[str]
+    numbers: list[int]  # indices in the source
+    digests: list[bytes]  # of the decoded pixels of each
+    unreadable: list[str]  # one line for each image that can't be read
 
 
 def contents(

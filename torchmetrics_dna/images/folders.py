@@ -12,8 +12,8 @@ from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.kind import Kind, joined
 from torchmetrics_dna.images.names import EXTENSIONS, is_image_name, natural_key
+from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.places import files_below, open_file
-from torchmetrics_dna.images.stamps import stamp_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,6 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
-from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
@@ -33,28 +32,16 @@ _FEW = 64  # images below which starting worker processes costs more than it sav
 
 @dataclass(frozen=True)
 class Batch:
-    """Batch of images of a source.
+    """Batch of images of a source."""
 
-    Attributes:
-        images: Images ``(B, 3, H, W)``: float32 in [0, 1], or unchanged if they are not resized.
-        unreadable: Errors of the unreadable images, one line each.
-        error: Reason why the readable images can't be stacked, or None.
-        properties: Properties of the original images, ``(B, 21)``, or None if not measured.
-        numbers: Indices of the readable images in the source; in a stream, the numbers of their entries.
-        names: Names of the readable images.
-        notes: Values of the ``notes`` callback for the original images, by name, ``(B, ...)``.
-        ends: True if a part of the source ends with this batch.
-
-    """
-
-    images: Tensor
-    unreadable: list[str]
-    error: str | None = None
-    properties: Tensor | None = None
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    notes: Mapping[str, Tensor] = field(default_factory=dict)
-    ends: bool = False
+    images: Tensor  # (B, 3, H, W), float32 in [0, 1]; unchanged if they are not resized
+    unreadable: list[str]  # one line for each image
+    error: str | None = None  # reason why the readable images can't be stacked
+    properties: Tensor | None = None  # of the original images, (B, 21), if measured
+    numbers: list[int] = field(default_factory=list)  # indices in the source; in a stream, numbers of entries
+    names: list[str] = field(default_factory=list)  # of the readable images
+    notes: Mapping[str, Tensor] = field(default_factory=dict)  # values of the `notes` callback, by name, (B, ...)
+    ends: bool = False  # True if a part of the source ends with this batch
 
     def pin_memory(self) -> Batch:
         """Copy to page-locked memory, for asynchronous transfer to a GPU; called by DataLoader."""
@@ -77,26 +64,23 @@ def load_batches(
 ) -> Iterator[Batch]:
     """Decode and resize all images, in order.
 
-    Streams are read in this process, and decoded by the workers.
+    Streams are read in this process, and decoded by the workers, or here if they are an object of this process.
 
     Args:
         source: The images.
         size: Height and width; None to leave images as they are, in which case all must have the same size.
         crop: Crop before the resize, see :func:`resize_image`.
-        resize: Method of resizing, see :func:`resize_image`.
-        reading: Options for reading them. The last batch may be smaller; a stream of an object of this process is
-            decoded here, whatever the number of workers.
+        resize: Method of resizing, see there.
+        reading: Options for reading them. The last batch may be smaller.
         properties: Whether to measure properties of the images, too.
         notes: Callback that maps each image, decoded by :func:`to_rgb`, to values by name.
-        parts: Ranges of images, or of shards of a stream: no batch crosses a boundary of parts, so that results for a
-            part do not depend on the others. By default everything is one part.
-        window: Number of images of windows that parts are cut into; the last batch of a window is yielded without
-            waiting for the next image.
+        parts: Ranges of images, or of shards of a stream, that no batch crosses, so that results for a part do not
+            depend on the others. By default everything is one part.
+        window: Number of images of windows that parts are cut into; a full window does not wait for the next image.
         pin_memory: Whether to copy batches to page-locked memory, for a network on a GPU.
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
-
     """
     reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
@@ -114,6 +98,11 @@ def load_batches(
         if batch.unreadable and not reading.skip_unreadable:
             raise ValueError(batch.unreadable[0] + _SKIP)
         yield batch
+
+
+def cores() -> int:
+    """Return the number of cores available to this process: its CPU affinity where supported, else all cores."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def default_workers(num_images: int) -> int:
@@ -141,16 +130,10 @@ def _workers_for(source: Images, num_workers: int | None) -> int:
 
 
 class _Chunk(NamedTuple):
-    """Items of a batch.
+    """Items of a batch."""
 
-    Attributes:
-        items: Numbers of images, or entries of a stream.
-        ends: True if a part ends with this chunk.
-
-    """
-
-    items: Sequence[Any]
-    ends: bool
+    items: Sequence[Any]  # numbers of images, or entries of a stream
+    ends: bool  # True if a part ends with this chunk
 
 
 class _Chunks:

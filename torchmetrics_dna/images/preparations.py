@@ -14,7 +14,8 @@ from torch.nn.functional import interpolate
 from typing_extensions import override
 
 from torchmetrics_dna.images.base import ImageSource
-from torchmetrics_dna.images.resize import RESIZES, Crop, central_square, resize_image
+from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.resize import RESIZES, Crop, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -47,18 +48,10 @@ class Preparation:
     scaling: str = "own"
 
     def apply(self, image: RGBImage, size: tuple[int, int], mean: Channels, std: Channels) -> NDArray[np.float32]:
-        """Prepare an image for a network that subtracts ``mean`` and divides by ``std`` afterwards.
+        """Prepare an image ``(H, W, 3)``, uint8 or float32 in [0, 1], for a network of this input ``size``.
 
-        Args:
-            image: Image, shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
-            size: Height and width of the network's input.
-            mean: Mean per channel of images in [0, 1].
-            std: Standard deviation per channel.
-
-        Returns:
-            Image, float32, in [0, 1] or a little beyond, shape ``(height, width, 3)``; with another scaling, what
-            becomes of it by ``mean`` and ``std``.
-
+        The network subtracts ``mean`` and divides by ``std`` afterwards, so the result is float32 in [0, 1] or a little
+        beyond, ``(height, width, 3)``; with another scaling, what becomes of it by ``mean`` and ``std``.
         """
         image = SAVES[self.saved](image)
         if self.crop == "center":
@@ -77,13 +70,7 @@ class Preparation:
 class PreparedImages(ImageSource):
     """Images of a source, each in several preparations, one after the other; a source image is decoded once.
 
-    Args:
-        source: The images.
-        preparations: Preparations of each image.
-        size: Height and width of the network's input.
-        mean: Mean per channel that the network subtracts.
-        std: Standard deviation per channel that it divides by.
-
+    ``size`` is the height and width of the network's input, which subtracts ``mean`` and divides by ``std``.
     """
 
     def __init__(

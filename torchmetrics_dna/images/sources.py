@@ -19,9 +19,8 @@ from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.arrays import ARRAY
 from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, by_number
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, refuse
-from torchmetrics_dna.images.iterables import open_iterable
-from torchmetrics_dna.images.memory import open_array, open_image, open_sequence
 from torchmetrics_dna.images.names import EXTENSIONS
+from torchmetrics_dna.images.objects import open_array, open_image, open_iterable, open_sequence
 from torchmetrics_dna.images.parquet import PARQUET
 from torchmetrics_dna.images.pixels import check_no_address, is_image_file
 from torchmetrics_dna.images.places import check_there, expand, is_folder, missing, suffix_of
@@ -98,14 +97,7 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
 
 
 def open_indexed(source: Source, what: str, reading: Reading | None = None) -> ImageSource:
-    """Open a set of images with random access; ValueError for a stream.
-
-    Args:
-        source: See :func:`open_source`.
-        what: Name of the consumer in the error, such as "A report".
-        reading: Options for reading them.
-
-    """
+    """Open images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
     images = open_source(source, reading)
     if isinstance(images, ImageStream):
         raise ValueError(by_number(images, what))

@@ -8,8 +8,8 @@ from torchmetrics_dna.extras import require
 from torchmetrics_dna.files.damage import refusing
 from torchmetrics_dna.files.limits import beyond, max_pixels
 from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.cores import cores
 from torchmetrics_dna.images.kind import Kind, stream_of
+from torchmetrics_dna.images.loader import cores
 from torchmetrics_dna.images.matroska import check_matroska
 from torchmetrics_dna.images.places import open_file
 

@@ -62,12 +62,7 @@ def engine_of(engine: Engine | str) -> Engine:
 
 
 def check_elsewhere(images: Images) -> None:
-    """Check that other processes can read these images.
-
-    Raises:
-        ValueError: If they are a stream that lives in this process, or this is one of several processes.
-
-    """
+    """Raise ValueError unless other processes can read these images, and this is the only one of its kind."""
     if isinstance(images, ImageStream) and not images.of_files:
         raise ValueError(f"{images.label!r} lives in this process, so an engine can't read it; give files or addresses")
     if world_size() > 1:
@@ -83,15 +78,7 @@ def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[d
 
 
 def finish_elsewhere(images: Images, job: Job, parts: Parts, engine: Engine | str) -> None:
-    """Measure the missing parts of a job on an engine.
-
-    Each finished part is saved on this machine's disk, so that no part is measured twice after a loss.
-
-    Raises:
-        ValueError: If an image can't be read, or images or extractor can't be pickled.
-        Exception: As :meth:`Engine.run` raises it.
-
-    """
+    """Measure the missing parts of a job on an engine; each is saved on this machine's disk once it is finished."""
     run_elsewhere(images, job, engine, parts.parts, parts.missing(), packed, parts.put)
 
 
@@ -104,20 +91,11 @@ def run_elsewhere(
     value: Callable[[Job, Split], Any],
     take: Callable[[int, Finished], None],
 ) -> None:
-    """Run some splits of a job on an engine, and report progress.
+    """Run some splits of a job on an engine, and report progress; errors are those of :meth:`Engine.run`.
 
-    Args:
-        images: The images.
-        job: The job; its extractor is moved to the CPU meanwhile, since a machine without the device can't unpickle it.
-        engine: The engine, see :func:`engine_of`.
-        splits: All splits.
-        numbers: Numbers of the splits to run.
-        value: Function that computes the result of a split in a worker; must be picklable.
-        take: Callback for the number of each split and its result, in order of completion.
-
-    Raises:
-        Exception: As :meth:`Engine.run` raises it.
-
+    The extractor is moved to the CPU meanwhile, since a machine without its device can't unpickle it. A worker computes
+    ``value`` of the split, so both must be picklable; ``take`` gets the number of each split and its result, in order
+    of completion.
     """
     extractor, device, progress = job.extractor, job.extractor.device, job.reading.progress
     done, total = 0, count_images(images, [splits[number] for number in numbers])

@@ -18,16 +18,15 @@ _PREFIX = "prefix:"
 
 
 def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], object] | None:
-    """Return a function (index, name) -> group, or None to group by pixel content.
+    """Return a function (index, name) -> group, or None to group by pixel content; errors as of :func:`group_names`.
 
-    Raises:
-        ValueError: As :func:`group_names`; for a stream also if groups are a sequence, since its images are not known.
-
+    The images of a stream are not known, so it can't have a sequence of groups.
     """
     if isinstance(images, ImageSource):
         if groups is None:
             return None
-        return partial(_by_number, group_names(images, groups))
+        names = group_names(images, groups)
+        return lambda number, _: names[number]
     if groups is None and images.in_folders:
         groups = "folder"
     if groups is None:
@@ -37,15 +36,8 @@ def grouping(images: Images, groups: Groups | None) -> Callable[[int, str], obje
             f"Argument `groups` is a sequence, but {images.label!r} is a stream; give 'folder', 'prefix:REGEX' or a"
             " function of an image's name"
         )
-    return partial(_by_name, _group_of(groups))
-
-
-def _by_number(names: Sequence[object], number: int, _: str) -> object:
-    return names[number]
-
-
-def _by_name(group_of: Callable[[str], object], _: int, name: str) -> object:
-    return group_of(name)
+    group_of = _group_of(groups)
+    return lambda _, name: group_of(name)
 
 
 def group_names(images: ImageSource, groups: Groups) -> list[object]:
@@ -80,14 +72,10 @@ def _group_of(groups: str | Callable[[str], object]) -> Callable[[str], object]:
     if callable(groups):
         return groups
     if groups == "folder":
-        return _folder
+        return lambda name: str(PurePath(name).parent)
     if not groups.startswith(_PREFIX):
         raise ValueError(f"Argument `groups` expected to be 'folder' or 'prefix:REGEX', but got {groups!r}")
     return partial(_matched, groups.removeprefix(_PREFIX))
-
-
-def _folder(name: str) -> str:
-    return str(PurePath(name).parent)
 
 
 def _matched(expression: str, name: str) -> str:

@@ -36,28 +36,16 @@ if TYPE_CHECKING:
 
 @dataclass(eq=False)
 class Split:
-    """Measured states of a part of an image set.
+    """Measured states of a part of an image set."""
 
-    Attributes:
-        states: The state of each statistic, by name.
-        unreadable: One line for each image that was left out.
-        num_images: Number of images that were read.
-        first: Name of the first of these images; empty if there is none.
-        last: Name of the last one.
-        numbers: Indices of the images in their source, or running numbers in a stream; only if rows or folds are kept.
-        names: Names of the images, under the same condition.
-        notes: Folds and thumbnails of batches, by name, if folds are kept.
-
-    """
-
-    states: dict[str, State]
-    unreadable: list[str] = field(default_factory=list)
-    num_images: int = 0
-    first: str = ""
-    last: str = ""
-    numbers: list[int] = field(default_factory=list)
-    names: list[str] = field(default_factory=list)
-    notes: dict[str, list[Tensor]] = field(default_factory=dict)
+    states: dict[str, State]  # by name of the statistic
+    unreadable: list[str] = field(default_factory=list)  # one line for each image that was left out
+    num_images: int = 0  # that were read
+    first: str = ""  # name of the first of these images; empty if there is none
+    last: str = ""  # name of the last one
+    numbers: list[int] = field(default_factory=list)  # indices in the source, or numbers in a stream; if rows are kept
+    names: list[str] = field(default_factory=list)  # of the images with numbers
+    notes: dict[str, list[Tensor]] = field(default_factory=dict)  # folds and thumbnails of batches, if folds are kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,29 +81,19 @@ class Job:
         num_folds: int | None = None,
         groups: Groups | None = None,
     ) -> Job:
-        """Make a job whose statistics are DNAs, by kind.
+        """Make a job whose statistics are DNAs, by kind; histograms have the resolved bins and ranges."""
+        extractor, num_bins = resolved.extractor, resolved.num_bins
 
-        Args:
-            resolved: The network, and the bins and ranges of histograms.
-            kinds: Kinds of DNA to make.
-            reading: Options for reading the images.
-            num_folds: Number of folds of images to keep; None for none.
-            groups: Images that share a fold.
-
-        """
-        extractor, num_bins, ranges = resolved.extractor, resolved.num_bins, resolved.ranges
+        def unfolded(kind: Kind, num_bins: int) -> DNAStatistic[Any]:
+            if kind == "histogram":
+                return histogram_statistic(extractor, num_bins, resolved.ranges)
+            return MomentStatistic(extractor) if kind == "gaussian" else CrossMomentStatistic(extractor)
 
         def statistic(kind: Kind) -> Statistic:
-            makers: dict[str, tuple[Callable[[], DNAStatistic[Any]], Callable[[], DNAStatistic[Any]]]] = {
-                "histogram": (
-                    lambda: histogram_statistic(extractor, num_bins, ranges),
-                    lambda: histogram_statistic(extractor, bins_of_folds(num_bins), ranges),
-                ),
-                "gaussian": (lambda: MomentStatistic(extractor), lambda: MomentStatistic(extractor)),
-                "layer-gaussian": (lambda: CrossMomentStatistic(extractor), lambda: MomentStatistic(extractor)),
-            }
-            make_statistic, make_fold = makers[kind]
-            return make_statistic() if num_folds is None else FoldedStatistic(make_statistic(), make_fold(), num_folds)
+            if num_folds is None:
+                return unfolded(kind, num_bins)
+            fold = unfolded("gaussian" if kind == "layer-gaussian" else kind, bins_of_folds(num_bins))
+            return FoldedStatistic(unfolded(kind, num_bins), fold, num_folds)
 
         return cls(extractor, {kind: statistic(kind) for kind in kinds}, reading or Reading(), num_folds, groups)
 
@@ -166,14 +144,7 @@ class Job:
             yield split or self.empty()
 
     def run_by(self, images: Images, class_of: Callable[[str], str | None], classes: Sequence[str]) -> dict[str, Split]:
-        """Measure all classes in one pass, all in memory; images without a class are left out.
-
-        Args:
-            images: The images.
-            class_of: Function from an image's name to its class, or None.
-            classes: Names of all classes.
-
-        """
+        """Measure all classes in one pass, all in memory; images whose name has no class are left out."""
         splits = {name: self.empty() for name in classes}
         for part, folds in self._activated(images, None, None, images):
             labels = [class_of(name) for name in part.names]

@@ -6,9 +6,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.extractors.cpu import cut
-from torchmetrics_dna.images import ImageSource, ImageStream
+from torchmetrics_dna.images import ImageSource
 from torchmetrics_dna.images.loader import load_batches
-from torchmetrics_dna.jobs.processes import raise_if_peer_failed, rank, world_size
+from torchmetrics_dna.jobs.processes import raise_if_peer_failed
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -22,48 +22,20 @@ if TYPE_CHECKING:
 _FEW = 64  # images, for which torch takes less time than loading numba, about a second
 
 
-def share_of(images: Images) -> Images:
-    """Return this process's share of the images.
-
-    Raises:
-        ValueError: If they are a stream that is split among processes already.
-
-    """
-    if world_size() > 1 and isinstance(images, ImageStream) and images.only_whole:
-        raise ValueError(f"{images.label!r} can't be shared among processes, since {images.only_whole}")
-    return images.split(rank(), world_size())
-
-
-def number_of(images: Images) -> int | None:
-    """Return the number of images; None for a stream of unknown length."""
-    return images.count if isinstance(images, ImageStream) else len(images)
-
-
 def is_small_job(images: Images) -> bool:
     """True if loading numba would take longer than the work."""
-    number = number_of(images)
-    return number is not None and number <= _FEW
+    return images.count is not None and images.count <= _FEW
 
 
 class Activated(NamedTuple):
-    """Activations of a batch of images.
+    """Activations of a batch of images."""
 
-    Attributes:
-        places: Indices of the readable images; in a stream, numbers of their entries.
-        activations: Their activations, ``{layer: (B, n, *positions)}``.
-        left_out: A line for each image that was left out.
-        names: Names of the readable images.
-        notes: Notes on them, ``(B, ...)``, by name.
-        ends: True if these are the last images of a part.
-
-    """
-
-    places: list[int]
-    activations: dict[str, Tensor]
-    left_out: list[str]
-    names: list[str]
-    notes: Mapping[str, Tensor]
-    ends: bool
+    places: list[int]  # indices of the readable images; in a stream, numbers of their entries
+    activations: dict[str, Tensor]  # {layer: (B, n, *positions)}
+    left_out: list[str]  # one line for each image
+    names: list[str]  # of the readable images
+    notes: Mapping[str, Tensor]  # on them, (B, ...), by name
+    ends: bool  # True if these are the last images of a part
 
 
 def activate(
@@ -74,19 +46,10 @@ def activate(
     parts: Sequence[range] | None = None,
     window: int | None = None,
 ) -> Iterator[Activated]:
-    """Yield the activations of images, batch by batch.
+    """Yield the activations of images, batch by batch; ``notes``, ``parts`` and ``window`` as in :func:`load_batches`.
 
     On the CPU, batches are as large as the network runs at once. Delete the activations before the next iteration, so
     that two are never in memory.
-
-    Args:
-        images: The images.
-        extractor: The network.
-        reading: Options for reading the images.
-        notes: Notes to take of each image, see :func:`load_batches`.
-        parts: Ranges of images or shards, see there.
-        window: Number of images after which not to wait for more, see there.
-
     """
     done, total = 0, count_images(images, parts)
     run = partial(extractor, resized=extractor.input_size is not None)

@@ -33,12 +33,7 @@ _COMPONENTS = 5  # principal components of the content of images
 
 
 class ChangedImages(ImageSource):
-    """Images of a source, each unchanged and then in all changes and strengths.
-
-    Args:
-        source: The images.
-
-    """
+    """Images of a source, each unchanged and then in all changes and strengths."""
 
     def __init__(self, source: ImageSource) -> None:
         names = [name for name in source.names for _ in range(1 + len(_STEPS))]

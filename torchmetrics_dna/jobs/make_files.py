@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
+from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.images.stamps import stamp_of
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import group_names, grouping
 from torchmetrics_dna.jobs.loading import is_small_job
@@ -116,14 +116,7 @@ def _measure_stream(images: ImageStream, job: Job, paths: dict[str, Path | str],
 
 
 def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[str, Path | str]:
-    """Return the path or address of each kind of DNA.
-
-    Raises:
-        FileNotFoundError: If the folder or bucket does not exist.
-        FileExistsError: If the output exists and is not a file.
-        OSError: If the file system of an address can't be reached or written to.
-
-    """
+    """Return the path or address of each kind of DNA, if it can be written; errors as of :func:`check_writable`."""
     output = os.fspath(output)
     names = {kinds[0]: output}
     if len(kinds) > 1:
@@ -166,4 +159,4 @@ def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
 def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
     yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
     for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of(lambda _, path=shard.label: path, 0)}"  # type: ignore[misc]
+        yield f"{shard.label}\n{stamp_of([shard.label].__getitem__, 0)}"

@@ -14,8 +14,8 @@ from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.loading import check_any_read, share_of
-from torchmetrics_dna.jobs.processes import gather, in_step
+from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -112,7 +112,8 @@ def measure(
         images = open_source(source, job.reading)
         if on is not None:
             return _measure_elsewhere(job, images, on)
-        (split,) = job.run(share_of(images) if distributed and not own else images.split(0, 1), whole=images)
+        share = images.split(rank(), world_size()) if distributed and not own else images.split(0, 1)
+        (split,) = job.run(share, whole=images)
         unreadable, num_images = split.unreadable, split.num_images
         if distributed:
             shares = gather((unreadable, num_images))

@@ -9,9 +9,9 @@ from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, run_elsewhere
 from torchmetrics_dna.jobs.job import Job, Split
-from torchmetrics_dna.jobs.loading import check_any_read, share_of
+from torchmetrics_dna.jobs.loading import check_any_read
 from torchmetrics_dna.jobs.parts import Finished, parts_of
-from torchmetrics_dna.jobs.processes import gather, in_step
+from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics import RangeStatistic
 
@@ -26,18 +26,11 @@ if TYPE_CHECKING:
 
 
 class MeasuredRanges(NamedTuple):
-    """Activation ranges measured in one pass over image sets.
+    """Activation ranges measured in one pass over image sets."""
 
-    Attributes:
-        ranges: Ranges of all images, united with the given ones.
-        num_images: Number of measured images.
-        unreadable: One line for each image that was left out.
-
-    """
-
-    ranges: ActivationRanges
-    num_images: int
-    unreadable: list[str]
+    ranges: ActivationRanges  # of all images, united with the given ones
+    num_images: int  # that were measured
+    unreadable: list[str]  # one line for each image that was left out
 
 
 def measure_ranges(
@@ -93,7 +86,7 @@ def measure_ranges(
                 unreadable += _add_elsewhere_(state, statistic, images, job, on)
         else:
             for images in opened:
-                (split,) = job.run(share_of(images) if distributed else images)
+                (split,) = job.run(images.split(rank(), world_size()) if distributed else images)
                 statistic.merge_(state, split.states["ranges"])
                 unreadable += split.unreadable
         if distributed:

@@ -25,13 +25,11 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
 
     Args:
         sides: The sides; each has one image for each image of the first.
-        pairs: True: images correspond in their order. ``"name"``: by their names within the source, without the ending.
-            A function of an image's name that returns what both images of a pair have in common.
+        pairs: As for :func:`compare`.
         num_folds: Number of folds of many pairs; few have one each.
 
     Raises:
-        ValueError: If ``pairs`` is none of these, a side has no images by number, or an image has no partner.
-
+        ValueError: If ``pairs`` is of another type, a side has no images by number, or an image has no partner.
     """
     sources = list[ImageSource]()
     for side in sides:

@@ -34,18 +34,11 @@ _OURS = re.compile(rf"{_FILE}|\.{_FILE}\.\d+|{re.escape(_LOCK)}")  # including t
 
 
 class Finished(NamedTuple):
-    """Result of a part that was measured elsewhere.
+    """Result of a part that was measured elsewhere."""
 
-    Attributes:
-        value: The files of its DNAs as their bytes, by kind; or the state of another statistic.
-        num_images: Number of images that were read.
-        unreadable: One line for each image that was left out.
-
-    """
-
-    value: Any
-    num_images: int
-    unreadable: list[str]
+    value: Any  # files of its DNAs as bytes, by kind; or the state of another statistic
+    num_images: int  # that were read
+    unreadable: list[str]  # one line for each image that was left out
 
 
 def parts_of(images: Images, batch_size: int) -> list[range]:
@@ -79,14 +72,7 @@ def packed(job: Job, split: Split) -> dict[str, bytes]:
 
 
 class Parts:
-    """Parts of a job, on disk.
-
-    Args:
-        folder: Folder of the parts.
-        parts: Range of images or shards of each part, see :func:`parts_of`.
-        kinds: Kinds of DNA of each part.
-
-    """
+    """Finished parts of a job in a folder; see :func:`parts_of` for their ranges of images or shards."""
 
     def __init__(self, folder: Path, parts: Sequence[range], kinds: list[str]) -> None:
         self.folder, self.kinds = folder, kinds
@@ -177,12 +163,8 @@ class Parts:
     def merged(self, label: str) -> Iterator[tuple[str, DNA]]:
         """Merge the DNAs of all parts, one kind at a time, lazily; two DNAs are in memory at a time.
 
-        Args:
-            label: Name of the image set, for messages.
-
         Raises:
-            ValueError: If no image could be read.
-
+            ValueError: If no image could be read; its message has the label of the set.
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())

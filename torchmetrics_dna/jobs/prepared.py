@@ -34,20 +34,13 @@ def measure_prepared(
 ) -> tuple[list[Tensor], list[str]]:
     """Measure the spatial means of images in several preparations, by one pass over them.
 
-    Args:
-        source: The images.
-        preparations: Preparations of each image.
-        extractor: The network, with an ``input_size``.
-        reading: Options for reading the images.
-        dtype: Precision of the network, as for :class:`DNAExtractor`.
-        by_batch: Whether batch norms take the mean and variance of each batch; there is a pass for each preparation.
+    With ``by_batch``, batch norms take the mean and variance of each batch, and there is a pass for each preparation.
 
     Returns:
         Features of each preparation, float32, ``(images, n)``, and a line for each image that was left out.
 
     Raises:
         ValueError: If there are no images, or one can't be read.
-
     """
     if by_batch and len(preparations) > 1:
         passes = [

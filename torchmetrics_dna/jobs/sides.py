@@ -29,7 +29,7 @@ from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
 from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job, number_of
+from torchmetrics_dna.jobs.loading import is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.pairs import folds_of_pairs
 from torchmetrics_dna.statistics.folds import check_num_folds
@@ -77,42 +77,25 @@ class Arguments:
 
 @dataclass(frozen=True, eq=False)
 class Sides:
-    """Opened image sets of one comparison.
+    """Opened image sets of one comparison."""
 
-    Attributes:
-        measured: Iterator over the measured sides, each measured lazily.
-        distances: Distances that all sides support.
-        plans: Plans of the evidence for fd and for published metrics that are fd of a layer, by name.
-        words: Names of neurons and changes of images, as keyword arguments of :class:`Comparison`.
-        few: True if sides and images are so few that loading numba would take longer than the work.
-        paired: True if the images of the sides are pairs, in the same folds.
-
-    """
-
-    measured: Iterator[Measured]
-    distances: Sequence[Distance]
-    plans: Mapping[str, Plan]
-    words: dict[str, Any]
-    few: bool
-    paired: bool = False
+    measured: Iterator[Measured]  # each measured lazily
+    distances: Sequence[Distance]  # that all sides support
+    plans: Mapping[str, Plan]  # of evidence for fd, and published fd of a layer, by name
+    words: dict[str, Any]  # names of neurons and changes of images, for Comparison
+    few: bool  # True if loading numba would take longer than the work
+    paired: bool = False  # True if images are pairs, in the same folds
 
 
 def measure_sides(sides: Sequence[Source | DNA], arguments: Arguments) -> Sides:
-    """Open all sides, and prepare to measure them; errors of any side come before the first is measured.
-
-    Args:
-        sides: Images, DNAs or paths of them.
-        arguments: The arguments of the comparison.
-
-    Raises:
-        ValueError: As for :func:`compare`.
-
-    """
+    """Open all sides, and prepare to measure them; errors of any side come before the first is measured."""
     opened = _open_sides(sides, arguments.layers, arguments.ranges, arguments.reading, arguments.on)
     dnas = [side for side in opened if isinstance(side, DNA)]
     distances = resolve_distances(arguments.metrics, dnas)
-    _check_certainty(arguments.confidence, arguments.num_folds)
     num_folds, paired = arguments.num_folds, bool(arguments.pairs)
+    check_confidence(arguments.confidence)
+    if num_folds is not None:
+        check_num_folds(num_folds)
     folds: Sequence[Sequence[int] | None] = [None] * len(opened)
     if arguments.pairs:
         if arguments.groups is not None or num_folds is None:
@@ -163,12 +146,6 @@ def _place(side: Any) -> str | None:
     return path if is_address(path) else os.path.realpath(path)
 
 
-def _check_certainty(confidence: float, num_folds: int | None) -> None:
-    check_confidence(confidence)
-    if num_folds is not None:
-        check_num_folds(num_folds)
-
-
 def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
     """Resolve and check neuron names and changes; names for other layers of a preset are dropped."""
     extractor = origin.extractor if isinstance(origin, DNA) else origin.name
@@ -181,7 +158,7 @@ def _words(arguments: Arguments, origin: DNA | DNAExtractor) -> dict[str, Any]:
 
 def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neurons, by_fold: bool) -> Plan:
     """Plan for fd of images, with DNAs taken as exact."""
-    sizes = [number_of(side) for side in sides if not isinstance(side, DNA)]
+    sizes = [side.count for side in sides if not isinstance(side, DNA)]
     layers = own_layers(neurons) if distance.layer is None else [distance.layer]
     neurons = neurons.take(neurons.positions(layers))
     known_sizes = [size for size in sizes if size is not None]

@@ -9,7 +9,7 @@ import numpy as np
 
 from torchmetrics_dna.dna.distances import DISTANCES
 from torchmetrics_dna.files.visible import shortened, three_digits, visible
-from torchmetrics_dna.images.resize import central_square
+from torchmetrics_dna.images.cells import central_square
 from torchmetrics_dna.plots.figure import STYLES, curve_style, new_figure, plain_axes, put_title
 from torchmetrics_dna.plots.many import plot_curve, plot_matrix, plot_monitor
 from torchmetrics_dna.plots.two import plot_histograms, plot_layers, plot_neurons, versus

@@ -14,7 +14,7 @@ from torch.nn.functional import adaptive_avg_pool2d
 
 from torchmetrics_dna.dna.histogram import grouped
 from torchmetrics_dna.files.visible import percent
-from torchmetrics_dna.images.resize import central_square
+from torchmetrics_dna.images.cells import central_square
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

@@ -10,7 +10,7 @@ import torch
 from torchmetrics_dna.dna import DNA
 from torchmetrics_dna.extractors.classes import classifier_of
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.boxes import window
+from torchmetrics_dna.images.cells import window
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import measure
