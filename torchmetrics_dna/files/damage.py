@@ -18,18 +18,10 @@ _MOST_REASON = 300
 
 @contextmanager
 def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
-    """Convert any error of parsing a file to a ValueError of one line that names the file.
+    """Convert any error of parsing a file to a ValueError of one line that names the file and the expected format.
 
-    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer.
-
-    Args:
-        path: The file.
-        what: Name of the expected format.
-
-    Raises:
-        OSError: Unchanged, if the system can't read the file.
-        ValueError: For all other errors.
-
+    Parsers raise too many types to list: zipfile alone has ten, and numpy passes on errors of Python's tokenizer. An
+    OSError is unchanged if the system can't read the file.
     """
     try:
         yield

@@ -6,8 +6,9 @@ from torchmetrics_dna.extras import lazily
 
 if TYPE_CHECKING:
     from torchmetrics_dna.images.base import Images, ImageSource, ImageStream
+    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.images.reading import Reading
-    from torchmetrics_dna.images.resize import RESIZES, Crop, Resize, check_resize, resize_image, resize_tensor
+    from torchmetrics_dna.images.resize import RESIZES, Resize, check_resize, resize_image, resize_tensor
     from torchmetrics_dna.images.sources import Source, open_source
     from torchmetrics_dna.images.tensors import check_images
 
@@ -28,7 +29,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Crop": "images.resize",
+    "Crop": "images.cells",
     "ImageSource": "images.base",
     "ImageStream": "images.base",
     "Images": "images.base",

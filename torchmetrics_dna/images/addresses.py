@@ -81,13 +81,8 @@ class _UnknownError(ValueError):
 def check_writable(path: str | os.PathLike[str]) -> None:
     """Check in advance, as far as possible, that a file can be written to a path or an address.
 
-    Raises:
-        FileNotFoundError: If there is no such folder or bucket.
-        FileExistsError: If something other than a file exists there.
-        OSError: If the server fails, or the place is not writable.
-        ModuleNotFoundError: If the package for the protocol is missing.
-        ValueError: If the protocol is unknown.
-
+    Raises FileNotFoundError if there is no such folder or bucket, FileExistsError if something other than a file exists
+    there, OSError if the server fails or the place is not writable; others as of :func:`system_of`.
     """
     if not is_address(path):
         check_folder(Path(path))

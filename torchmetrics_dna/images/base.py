@@ -39,6 +39,7 @@ class ImageSource(Dataset["RGBImage"]):
         stamp: Function that returns a text that changes with image ``i``; None if changes can't be detected cheaply.
 
     Attributes:
+        fetch: As given.
         numbers: Indices of the images in the source that they were taken from; their own if this is that source.
         uses: The options among :data:`CHOICES` that apply to this source; all if unknown.
 
@@ -59,11 +60,11 @@ class ImageSource(Dataset["RGBImage"]):
         self.exif_orientation = exif_orientation
         self.stamp = stamp
         self.numbers: Sequence[int] = range(len(names))
-        self._fetch = fetch
+        self.fetch = fetch
 
     def take(self, numbers: Sequence[int]) -> ImageSource:
         """Select images by index, in this order."""
-        fetch = partial(_fetch_selected, self._fetch, numbers)
+        fetch = partial(_fetch_selected, self.fetch, numbers)
         selected = ImageSource(Names(self.names, chosen=numbers), fetch, self.label, self.exif_orientation)
         selected.numbers = numbers
         return selected
@@ -88,17 +89,13 @@ class ImageSource(Dataset["RGBImage"]):
         except Exception as err:  # damaged files make Pillow raise errors of any type
             raise ValueError(unreadable(name, err)) from err
 
-    def fetch(self, index: int) -> Any:
-        """Return the undecoded content of image ``index``."""
-        return self._fetch(index)
-
     def decode(self, index: int) -> RGBImage:
         """Decode image ``index`` like ``self[index]``, but with unchanged errors."""
-        return to_rgb(self._fetch(index), self.exif_orientation)
+        return to_rgb(self.fetch(index), self.exif_orientation)
 
     def file_facts(self, index: int) -> FileFacts | None:
         """Return format and size of the file of image ``index``; None if it is in memory."""
-        return file_facts(self._fetch(index))
+        return file_facts(self.fetch(index))
 
 
 class Entry(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from math import prod, sqrt
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import torch
 from torch import Tensor
@@ -11,9 +11,8 @@ from torch import Tensor
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from torchmetrics_dna.images.resize import Crop
-
 Box = tuple[float, float, float, float]
+Crop = Literal["none", "center"]
 
 WHOLE: Box = (0.0, 0.0, 1.0, 1.0)
 _MOST_PREFIXES = 8  # tokens before those of the patches: a class token and registers
@@ -67,26 +66,22 @@ def _grid(rows: int, columns: int) -> Tensor:
 
 
 def window(cell: Box, height: int, width: int, crop: Crop = "none") -> Box:
-    """Return a window of an image around a cell of the network's input.
+    """Return a window of an image around a cell of the network's input, in fractions of the original image.
 
     It is a square of three cells or a quarter of the shorter side, whichever is larger, centred on the cell, then moved
-    or clipped to the region that the network saw.
+    or clipped to the region that the network saw. The whole input as cell gives the whole region.
 
     Args:
-        cell: Left, top, right and bottom, in fractions of the input; the whole input gives its whole region.
+        cell: Left, top, right and bottom, in fractions of the input.
         height: Height of the original image, in pixels.
         width: Width of the original image, in pixels.
         crop: Crop before the resize, see :func:`resize_image`.
-
-    Returns:
-        Left, top, right and bottom, in fractions of the original image.
 
     Example:
         >>> window((0.5, 0.5, 0.53125, 0.53125), 100, 200)  # a quarter of 100 pixels is 25
         (0.453125, 0.390625, 0.578125, 0.640625)
         >>> window((0.0, 0.0, 1.0, 1.0), 100, 200, "center")
         (0.25, 0.0, 0.75, 1.0)
-
     """
     top, left, seen_height, seen_width = 0, 0, height, width
     if crop == "center":

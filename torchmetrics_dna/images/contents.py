@@ -36,17 +36,7 @@ class Content:
 def contents(
     images: ImageSource, reading: Reading | None = None, progress: Callable[[int], None] | None = None
 ) -> Content:
-    """Digest the pixels of all images.
-
-    Args:
-        images: The images.
-        reading: Options for reading them.
-        progress: Callback after each batch, with the number of images done.
-
-    Raises:
-        ValueError: If an image can't be read, unless those are skipped.
-
-    """
+    """Digest the pixels of all images; ``progress`` gets the number of images done, after each batch."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
         content.unreadable.extend(batch.unreadable)

@@ -11,18 +11,20 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import ImageSource, ImageStream, unreadable
+from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
 from torchmetrics_dna.images.reading import Reading
-from torchmetrics_dna.images.resize import Crop, Resize, resize_image
+from torchmetrics_dna.images.resize import resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from torchmetrics_dna.images.base import Entry, Images
-    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
+    from torchmetrics_dna.images.base import Images
+    from torchmetrics_dna.images.cells import Crop
+    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.resize import Resize
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
 
@@ -84,9 +86,9 @@ def load_batches(
     """
     reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
-        _Decoded(source, _Transform(size, crop, resize, properties, notes)),
+        _Decoded(source, size, crop, resize, properties, notes),
         batch_size=None,
-        sampler=_Chunks(source, reading.batch_size, parts, window),
+        sampler=_chunks(source, reading.batch_size, parts, window),
         num_workers=_workers_for(source, reading.num_workers),
         collate_fn=_as_it_is,  # type: ignore[arg-type]  # typed for lists of samples
         worker_init_fn=forget_threads,
@@ -122,11 +124,11 @@ def default_workers(num_images: int) -> int:
 
 
 def _workers_for(source: Images, num_workers: int | None) -> int:
-    if isinstance(source, ImageStream):
-        if not source.of_files:
-            return 0
-        return default_workers(_FEW if source.count is None else source.count) if num_workers is None else num_workers
-    return default_workers(len(source)) if num_workers is None else num_workers
+    if isinstance(source, ImageStream) and not source.of_files:
+        return 0
+    if num_workers is not None:
+        return num_workers
+    return default_workers(_FEW if source.count is None else source.count)
 
 
 class _Chunk(NamedTuple):
@@ -136,26 +138,21 @@ class _Chunk(NamedTuple):
     ends: bool  # True if a part ends with this chunk
 
 
-class _Chunks:
-    """Sampler of the chunks of a source, part by part."""
+def _chunks(source: Images, size: int, parts: Sequence[range] | None, window: int | None) -> Iterator[_Chunk]:
+    """Yield the chunks of a source, part by part."""
+    for part in _items_of_parts(source, parts):
+        for items in [part] if window is None else _windows(part, window):
+            yield from chunked(items, size)
 
-    def __init__(self, source: Images, size: int, parts: Sequence[range] | None, window: int | None = None) -> None:
-        self.source, self.size, self.parts, self.window = source, size, parts, window
 
-    def __iter__(self) -> Iterator[_Chunk]:
-        for part in self._of_stream(self.source) if isinstance(self.source, ImageStream) else self._of_source():
-            for items in [part] if self.window is None else _windows(part, self.window):
-                yield from chunked(items, self.size)
-
-    def _of_source(self) -> Sequence[range]:
-        return [range(len(self.source))] if self.parts is None else self.parts  # type: ignore[arg-type]
-
-    def _of_stream(self, stream: ImageStream) -> Iterator[Iterable[Entry]]:
-        if self.parts is None:
-            yield stream
-            return
-        shards = stream.read(chain.from_iterable(self.parts))
-        for part in self.parts:
+def _items_of_parts(source: Images, parts: Sequence[range] | None) -> Iterator[Iterable[Any]]:
+    if not isinstance(source, ImageStream):
+        yield from [range(len(source))] if parts is None else parts
+    elif parts is None:
+        yield source
+    else:
+        shards = source.read(chain.from_iterable(parts))
+        for part in parts:
             yield chain.from_iterable(islice(shards, len(part)))
 
 
@@ -197,15 +194,38 @@ class _Sample(NamedTuple):
     notes: Mapping[str, Tensor]
 
 
-class _Transform:
-    """Transform of decoded images to samples."""
+class _Decoded(Dataset["Batch"]):
+    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
 
     def __init__(
-        self, size: tuple[int, int] | None, crop: Crop, resize: Resize, properties: bool, notes: Notes | None
+        self,
+        source: Images,
+        size: tuple[int, int] | None,
+        crop: Crop,
+        resize: Resize,
+        properties: bool,
+        notes: Notes | None,
     ) -> None:
-        self.size, self.crop, self.resize, self.properties, self.notes = size, crop, resize, properties, notes
+        self.source, self.size, self.crop, self.resize = source, size, crop, resize
+        self.properties, self.notes = properties, notes
 
-    def __call__(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
+    def __getitem__(self, chunk: _Chunk) -> Batch:
+        return _collate([self._load(item) for item in chunk.items], chunk.ends)
+
+    def _load(self, item: int | Entry) -> _Sample | str:
+        number, name = item[:2] if isinstance(item, Entry) else (item, self.source.names[item])
+        try:
+            return self._sample(number, name, item)
+        except Exception as err:
+            return unreadable(name, err)
+
+    def _sample(self, number: int, name: str, item: int | Entry) -> _Sample:
+        if isinstance(item, Entry):
+            if isinstance(item.image, Exception):
+                raise item.image
+            image = to_rgb(item.image, self.source.exif_orientation)
+        else:
+            image = self.source.decode(item)
         notes = {} if self.notes is None else self.notes(image)
         if self.size is None:
             tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
@@ -213,37 +233,9 @@ class _Transform:
             tensor = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
         properties = None
         if self.properties:
-            pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
-            properties = image_properties(pixels, facts())[0]
+            facts = file_facts(item.image) if isinstance(item, Entry) else self.source.file_facts(item)
+            properties = image_properties(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()), facts)[0]
         return _Sample(number, name, tensor, properties, notes)
-
-
-class _Decoded(Dataset["Batch"]):
-    """Dataset of batches, indexed by chunks; unreadable images become messages, since workers obscure exceptions."""
-
-    def __init__(self, source: Images, transform: _Transform) -> None:
-        self.source, self.transform = source, transform
-
-    def __getitem__(self, chunk: _Chunk) -> Batch:
-        load = self._of_stream if isinstance(self.source, ImageStream) else self._of_source
-        return _collate([load(item) for item in chunk.items], chunk.ends)
-
-    def _of_source(self, index: int) -> _Sample | str:
-        assert isinstance(self.source, ImageSource)
-        source, name = self.source, self.source.names[index]
-        try:
-            return self.transform(index, name, source.decode(index), lambda: source.file_facts(index))
-        except Exception as err:
-            return unreadable(name, err)
-
-    def _of_stream(self, entry: Entry) -> _Sample | str:
-        if isinstance(entry.image, Exception):
-            return unreadable(entry.name, entry.image)
-        try:
-            image = to_rgb(entry.image, self.source.exif_orientation)
-            return self.transform(entry.number, entry.name, image, lambda: file_facts(entry.image))
-        except Exception as err:
-            return unreadable(entry.name, err)
 
 
 def _as_it_is(batch: Batch) -> Batch:

@@ -63,10 +63,8 @@ def file_facts(image: Any) -> FileFacts | None:
 def unwrapped(image: Any) -> Any:
     """Return the content of an image without containers.
 
-    Args:
-        image: An image, or one that is first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with
-            either of them, or an address, whose file is read.
-
+    An image may be first in a tuple, the bytes of a file, ``{"bytes": ..., "path": ...}`` with either of them, or an
+    address, whose file is read.
     """
     if isinstance(image, (tuple, list)) and image:
         image = image[0]
@@ -200,12 +198,7 @@ class _Limit(int):
 
 @contextmanager
 def opened(file: str | os.PathLike[str] | BytesIO) -> Iterator[Image.Image]:
-    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's.
-
-    Raises:
-        ValueError: If the image has more pixels.
-
-    """
+    """Open an image file, not decoded yet, with our limit of pixels in place of Pillow's; ValueError beyond it."""
     previous, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _Limit(max_pixels())
     try:
         with _open(file) as image:

@@ -14,8 +14,8 @@ from torch.nn.functional import interpolate
 from typing_extensions import override
 
 from torchmetrics_dna.images.base import ImageSource
-from torchmetrics_dna.images.cells import central_square
-from torchmetrics_dna.images.resize import RESIZES, Crop, resize_image
+from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.resize import RESIZES, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -30,22 +30,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Preparation:
-    """Preparation of images for a network; each field is a step that published codes take differently.
+    """Preparation of images for a network; each field is a step that published codes take differently."""
 
-    Attributes:
-        saved: Name in :data:`SAVES`: what became of the pixels when images were saved.
-        crop: Crop before the resize.
-        resize: Name in :data:`RESIZERS`.
-        channels: Order of the channels, ``"RGB"`` or ``"BGR"``.
-        scaling: Name in :data:`SCALINGS`; ``"own"`` for the mean and standard deviation of the network.
-
-    """
-
-    saved: str = "given"
-    crop: Crop = "none"
-    resize: str = "clean"
-    channels: str = "RGB"
-    scaling: str = "own"
+    saved: str = "given"  # of SAVES: what became of the pixels when images were saved
+    crop: Crop = "none"  # before the resize
+    resize: str = "clean"  # of RESIZERS
+    channels: str = "RGB"  # order, "RGB" or "BGR"
+    scaling: str = "own"  # of SCALINGS; "own" for the mean and standard deviation of the network
 
     def apply(self, image: RGBImage, size: tuple[int, int], mean: Channels, std: Channels) -> NDArray[np.float32]:
         """Prepare an image ``(H, W, 3)``, uint8 or float32 in [0, 1], for a network of this input ``size``.

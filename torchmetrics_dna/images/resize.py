@@ -19,7 +19,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from torchmetrics_dna.images.cells import central_square
+from torchmetrics_dna.images.cells import Crop, central_square
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.pixels import RGBImage
 
-Crop = Literal["none", "center"]
 Resize = Literal["clean", "torch", "pillow", "tensorflow"]
 RESIZES: tuple[Resize, ...] = get_args(Resize)
 _BITS = 22  # of Pillow's fixed-point weights
@@ -38,17 +37,10 @@ _SUPPORT = 2.0  # pixels of the bicubic kernel, on either side
 def resize_image(
     image: RGBImage, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean"
 ) -> NDArray[np.float32]:
-    """Resize an image, by default like the official implementation in its mode 'clean'.
+    """Resize an image ``(H, W, 3)``, uint8 or float32 in [0, 1], by default like the official mode 'clean'.
 
-    Args:
-        image: Image, shape ``(H, W, 3)``, uint8, or float32 in [0, 1].
-        size: Height and width of the result.
-        crop: ``"center"`` to crop to the largest central square first.
-        resize: Method of resizing.
-
-    Returns:
-        Image, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(3, height, width)``.
-
+    With ``crop="center"`` it is cropped to the largest central square first. The result is float32 in [0, 1]
+    (``"torch"``: also a little beyond), shape ``(3, height, width)``.
     """
     if crop == "center":
         top, left, side = central_square(*image.shape[:2])
@@ -75,20 +67,12 @@ def resize_image(
 def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resize: Resize = "clean") -> Tensor:
     """Resize a batch on its device; equals :func:`resize_image` to 1e-5 for 'clean', exactly for others.
 
-    Args:
-        imgs: Images ``(B, 3, H, W)``, uint8, or floating point in [0, 1].
-        size: Height and width of the result.
-        crop: ``"center"`` to crop to the largest central square first.
-        resize: Method of resizing.
-
-    Returns:
-        Images, float32 in [0, 1] (``"torch"``: also a little beyond), shape ``(B, 3, height, width)``.
+    Images are ``(B, 3, H, W)``, uint8 or floating point in [0, 1]; the result is float32 as there.
 
     Example:
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
         tensor([[0.2000, 0.2000],
                 [0.2000, 0.2000]])
-
     """
     if crop == "center":
         top, left, side = central_square(*imgs.shape[-2:])

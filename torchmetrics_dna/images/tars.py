@@ -179,12 +179,7 @@ def _all_of(file: _Forwards | BinaryIO, size: int) -> bytes:
 
 
 class _Forwards:
-    """Sequential reader of a tar, compressed or not, with a limit on the size of headers.
-
-    Attributes:
-        left: Number of bytes that may be read before the next file begins.
-
-    """
+    """Sequential reader of a tar, compressed or not; ``left`` bytes may be read before the next file begins."""
 
     def __init__(self, file: BinaryIO, seeks: bool) -> None:
         buffered = file if isinstance(file, BufferedReader) else BufferedReader(cast("Any", file), _CHUNK)

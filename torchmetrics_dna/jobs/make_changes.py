@@ -37,7 +37,7 @@ class ChangedImages(ImageSource):
 
     def __init__(self, source: ImageSource) -> None:
         names = [name for name in source.names for _ in range(1 + len(_STEPS))]
-        super().__init__(names, source._fetch, source.label, source.exif_orientation)
+        super().__init__(names, source.fetch, source.label, source.exif_orientation)
         self._last: tuple[int, RGBImage] | None = None
 
     @override

@@ -60,10 +60,7 @@ def make_files(
     Raises:
         FileNotFoundError: If the images, or the folder or bucket to write to, do not exist.
         FileExistsError: If ``output`` exists and is not a file.
-        ValueError: If there are no images, one can't be read, or activations are not finite; if a stream is to be
-            resumed; if there are finished parts and ``resume`` is False, or they are of another job or of other images;
-            if the folder of parts holds something else, or another process makes parts in it.
-
+        ValueError: As of :func:`measure`, and :meth:`Parts.begin`; also if a stream is to be resumed.
     """
     with in_step():
         kinds: list[Any] = list(job.statistics)

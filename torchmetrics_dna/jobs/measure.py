@@ -33,29 +33,17 @@ if TYPE_CHECKING:
 @part_of_results
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """Values measured in one pass over an image set.
-
-    Attributes:
-        dnas: DNA of each requested kind, all of the same images; with folds, if the job has folds.
-        unreadable: One line for each image that was left out.
-        numbers: Source indices of the readable images, ascending, or running numbers in a stream; per-image values
-            follow this order. Empty if the job keeps no values of single images.
-        names: Names of these images.
-        rows: Other values of each image, by name of statistic; with folds, also ``"folds"`` and ``"thumbnails"``.
-        features: Spatial means of the images, if the job has them.
-        states: States of per-image statistics without their rows, by name.
-
-    """
+    """Values measured in one pass over an image set."""
 
     UNSAVED: ClassVar[tuple[str, ...]] = ("numbers", "names", "rows", "features", "states")  # not of any result
 
-    dnas: dict[str, DNA]
-    unreadable: list[str]
-    numbers: Sequence[int] = ()
-    names: Sequence[str] = ()
-    rows: Mapping[str, Tensor] = field(default_factory=dict)
-    features: Features | None = None
-    states: Mapping[str, State] = field(default_factory=dict)
+    dnas: dict[str, DNA]  # of each requested kind, all of the same images; with folds, if the job has folds
+    unreadable: list[str]  # one line for each image that was left out
+    numbers: Sequence[int] = ()  # source indices of readable images, ascending; rows follow their order
+    names: Sequence[str] = ()  # of these images
+    rows: Mapping[str, Tensor] = field(default_factory=dict)  # other values of each image, by statistic; "folds"
+    features: Features | None = None  # spatial means of the images, if the job has them
+    states: Mapping[str, State] = field(default_factory=dict)  # of per-image statistics, without rows
 
     @property
     def folds(self) -> Tensor | None:

@@ -42,15 +42,9 @@ def measure_ranges(
     distributed: bool = False,
     on: Engine | str | None = None,
 ) -> MeasuredRanges:
-    """Measure the minimum and maximum of each neuron in one pass over image sets.
+    """Measure the minimum and maximum of each neuron in one pass over image sets; earlier ranges may be among them.
 
-    Args:
-        sources: Image sets, see :func:`open_source`; also earlier ranges.
-        extractor: The network, on its device.
-        margin: Rule of the ranges, ``"widen"`` or ``"scale"``; see :class:`ActivationRanges`.
-        reading: Options for reading the images.
-        distributed: Share the images among the processes of torch.distributed; all get the same result.
-        on: Engine that measures them on other machines, see :func:`engine_of`.
+    ``margin`` is the rule of the ranges, see :class:`ActivationRanges`; other arguments are those of :func:`make_dna`.
 
     Raises:
         ValueError: If a source has no images, one can't be read, activations are not finite, or earlier ranges are of
@@ -64,7 +58,6 @@ def measure_ranges(
         >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
         >>> measure_ranges([black, white], extractor).num_images
         3
-
     """
     reading = reading or Reading()
     with in_step(distributed):
