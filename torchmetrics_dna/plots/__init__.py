@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Crop
     from torchmetrics_dna.plots.results import DemoLike, RankingLike
 
 __all__ = [

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.dna import HistogramDNA
     from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.images.resize import Crop
+    from torchmetrics_dna.images.cells import Crop
 
 GROUPS = 32  # of bins, at most, in a small histogram
 _FAINTEST = 5  # a share of 10 to the minus this has no height
