@@ -123,7 +123,7 @@ def _as_they_come(
     splits = job.run_by(images, class_of.get, names)
     for name in names:
         split = splits.pop(name)
-        yield Measured(job.dnas(split), split.unreadable)
+        yield Measured(job.values(split), split.unreadable)
 
 
 def _by_split(images: ImageSource, classes: Sequence[list[int]], job: Job) -> Iterator[Measured]:
@@ -131,7 +131,7 @@ def _by_split(images: ImageSource, classes: Sequence[list[int]], job: Job) -> It
     taken = images.take([number for numbers in classes for number in numbers])
     ends = pairwise([0, *accumulate(map(len, classes))])
     for split in job.run(taken, [range(*pair) for pair in ends]):
-        yield Measured(job.dnas(split), split.unreadable)
+        yield Measured(job.values(split), split.unreadable)
         del split
 
 

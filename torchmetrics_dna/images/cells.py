@@ -82,6 +82,7 @@ def window(cell: Box, height: int, width: int, crop: Crop = "none") -> Box:
         (0.453125, 0.390625, 0.578125, 0.640625)
         >>> window((0.0, 0.0, 1.0, 1.0), 100, 200, "center")
         (0.25, 0.0, 0.75, 1.0)
+
     """
     top, left, seen_height, seen_width = 0, 0, height, width
     if crop == "center":

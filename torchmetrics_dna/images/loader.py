@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -11,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from torchmetrics_dna.images.base import Entry, ImageStream, unreadable
+from torchmetrics_dna.images.base import Entry, ImageSource, ImageStream, unreadable
 from torchmetrics_dna.images.pixels import file_facts, to_rgb
 from torchmetrics_dna.images.places import forget_threads
 from torchmetrics_dna.images.properties import image_properties
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from torchmetrics_dna.images.base import Images
     from torchmetrics_dna.images.cells import Crop
-    from torchmetrics_dna.images.pixels import RGBImage
+    from torchmetrics_dna.images.pixels import FileFacts, RGBImage
     from torchmetrics_dna.images.resize import Resize
 
     Notes = Callable[[RGBImage], Mapping[str, Tensor]]
@@ -83,6 +84,7 @@ def load_batches(
 
     Raises:
         ValueError: If an image or a shard is unreadable (unless skipped), or sizes differ without a resize.
+
     """
     reading = reading or Reading()
     loader: DataLoader[Any] = DataLoader(
@@ -213,19 +215,21 @@ class _Decoded(Dataset["Batch"]):
         return _collate([self._load(item) for item in chunk.items], chunk.ends)
 
     def _load(self, item: int | Entry) -> _Sample | str:
-        number, name = item[:2] if isinstance(item, Entry) else (item, self.source.names[item])
+        if isinstance(item, Entry):
+            number, name, content = item
+            if isinstance(content, Exception):
+                return unreadable(name, content)
+            decode, facts = partial(to_rgb, content, self.source.exif_orientation), partial(file_facts, content)
+        else:
+            assert isinstance(self.source, ImageSource)
+            number, name = item, self.source.names[item]
+            decode, facts = partial(self.source.decode, item), partial(self.source.file_facts, item)
         try:
-            return self._sample(number, name, item)
+            return self._sample(number, name, decode(), facts)
         except Exception as err:
             return unreadable(name, err)
 
-    def _sample(self, number: int, name: str, item: int | Entry) -> _Sample:
-        if isinstance(item, Entry):
-            if isinstance(item.image, Exception):
-                raise item.image
-            image = to_rgb(item.image, self.source.exif_orientation)
-        else:
-            image = self.source.decode(item)
+    def _sample(self, number: int, name: str, image: RGBImage, facts: Callable[[], FileFacts | None]) -> _Sample:
         notes = {} if self.notes is None else self.notes(image)
         if self.size is None:
             tensor = torch.from_numpy(image.transpose(2, 0, 1).copy())
@@ -233,8 +237,8 @@ class _Decoded(Dataset["Batch"]):
             tensor = torch.from_numpy(resize_image(image, self.size, self.crop, self.resize))
         properties = None
         if self.properties:
-            facts = file_facts(item.image) if isinstance(item, Entry) else self.source.file_facts(item)
-            properties = image_properties(torch.from_numpy(image.transpose(2, 0, 1)[None].copy()), facts)[0]
+            pixels = torch.from_numpy(image.transpose(2, 0, 1)[None].copy())
+            properties = image_properties(pixels, facts())[0]
         return _Sample(number, name, tensor, properties, notes)
 
 

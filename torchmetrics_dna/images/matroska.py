@@ -23,6 +23,7 @@ def check_matroska(file: BinaryIO) -> None:
 
     Raises:
         ValueError: If an element is of an unknown kind, or extends beyond its parent, as in a truncated file.
+
     """
     end = file.seek(0, 2)
     file.seek(0)

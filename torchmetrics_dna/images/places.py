@@ -52,6 +52,7 @@ def expand(pattern: str) -> list[str]:
     Example:
         >>> expand("shards/{08..11}.tar")
         ['shards/08.tar', 'shards/09.tar', 'shards/10.tar', 'shards/11.tar']
+
     """
     if not is_address(pattern) and os.path.lexists(pattern):
         return [pattern]

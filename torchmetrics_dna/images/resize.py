@@ -73,6 +73,7 @@ def resize_tensor(imgs: Tensor, size: tuple[int, int], crop: Crop = "none", resi
         >>> resize_tensor(torch.full((1, 3, 5, 7), 51, dtype=torch.uint8), (2, 2))[0, 0]
         tensor([[0.2000, 0.2000],
                 [0.2000, 0.2000]])
+
     """
     if crop == "center":
         top, left, side = central_square(*imgs.shape[-2:])

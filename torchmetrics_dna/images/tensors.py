@@ -19,6 +19,7 @@ def check_images(imgs: Tensor, normalize: bool, channels: Sequence[int] = (3,), 
         normalize: False to expect uint8, True to expect floating point in [0, 1].
         channels: Allowed values of C.
         values: Whether to check values, too. For floating point images on a device, this is a device sync.
+
     """
     if not isinstance(imgs, Tensor):
         raise TypeError(f"Argument `imgs` expected to be a Tensor, but got {type(imgs).__name__}")

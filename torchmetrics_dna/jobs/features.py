@@ -9,7 +9,7 @@ from torch import distributed as dist
 from typing_extensions import override
 
 from torchmetrics_dna.binning.moments import spatial_means
-from torchmetrics_dna.functional.heat import SIDE, heat
+from torchmetrics_dna.functional.heat import heat
 from torchmetrics_dna.statistics.rows import ImageRows, rows_of
 
 if TYPE_CHECKING:
@@ -112,11 +112,6 @@ class Heat(ImageRows):
     @override
     def rows(self, activations: Mapping[str, Tensor]) -> Tensor:
         return heat(self._scorer.maps(activations), self._scorer.extractor.input_size).flatten(1)
-
-    @staticmethod
-    def maps_of(rows: Tensor) -> Tensor:
-        """Return rows as maps, ``(images, side, side)``."""
-        return rows.view(-1, SIDE, SIDE)
 
 
 def _histograms(state: State) -> Histograms:

@@ -164,10 +164,6 @@ class Job:
         values = {name: statistic.value(split.states[name]) for name, statistic in self.statistics.items()}
         return {name: value.to("cpu") if isinstance(value, DNA) else value for name, value in values.items()}
 
-    def dnas(self, split: Split) -> dict[str, DNA]:
-        """Return the DNAs among the values."""
-        return {name: value for name, value in self.values(split).items() if isinstance(value, DNA)}
-
     @property
     def keeps_rows(self) -> bool:
         """True if the job keeps values of single images."""

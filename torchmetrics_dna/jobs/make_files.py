@@ -61,6 +61,7 @@ def make_files(
         FileNotFoundError: If the images, or the folder or bucket to write to, do not exist.
         FileExistsError: If ``output`` exists and is not a file.
         ValueError: As of :func:`measure`, and :meth:`Parts.begin`; also if a stream is to be resumed.
+
     """
     with in_step():
         kinds: list[Any] = list(job.statistics)

@@ -58,6 +58,7 @@ def measure_ranges(
         >>> black, white = torch.zeros(2, 3, 40, 50), torch.ones(1, 3, 40, 50)
         >>> measure_ranges([black, white], extractor).num_images
         3
+
     """
     reading = reading or Reading()
     with in_step(distributed):

@@ -30,6 +30,7 @@ def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) 
 
     Raises:
         ValueError: If ``pairs`` is of another type, a side has no images by number, or an image has no partner.
+
     """
     sources = list[ImageSource]()
     for side in sides:

@@ -64,7 +64,7 @@ def packed(job: Job, split: Split) -> dict[str, bytes]:
     """Return the files of a split's DNAs as bytes, by kind; they are many times smaller than counts in memory."""
     files = {}
     with TemporaryDirectory() as folder:
-        for kind, dna in job.dnas(split).items():
+        for kind, dna in job.values(split).items():
             path = Path(folder, f"{kind}.dna.npz")
             dna.save(path)
             files[kind] = path.read_bytes()
@@ -143,7 +143,7 @@ class Parts:
         remaining = iter(parts)
         for split in job.run(images, [self.parts[part] for part in parts]):
             part = next(remaining)
-            for kind, dna in job.dnas(split).items():
+            for kind, dna in job.values(split).items():
                 dna.save(self._path(part, kind))
                 del dna
             self._finish(part, split.num_images, split.unreadable)
@@ -165,6 +165,7 @@ class Parts:
 
         Raises:
             ValueError: If no image could be read; its message has the label of the set.
+
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())

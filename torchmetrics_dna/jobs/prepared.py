@@ -41,6 +41,7 @@ def measure_prepared(
 
     Raises:
         ValueError: If there are no images, or one can't be read.
+
     """
     if by_batch and len(preparations) > 1:
         passes = [

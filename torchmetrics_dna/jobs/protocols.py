@@ -27,6 +27,7 @@ def by_network(arguments: Arguments, sides: Sequence[Any]) -> list[Arguments]:
 
     Raises:
         ValueError: If an argument deviates from a publication, would be ignored, or an iterator would be read twice.
+
     """
     published = _published(arguments.metrics)
     network = Network() if arguments.feature is None else arguments.feature

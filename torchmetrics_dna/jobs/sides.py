@@ -161,19 +161,8 @@ def _plan_for_fd(sides: Sequence[Images | DNA], distance: Distance, neurons: Neu
     sizes = [side.count for side in sides if not isinstance(side, DNA)]
     layers = own_layers(neurons) if distance.layer is None else [distance.layer]
     neurons = neurons.take(neurons.positions(layers))
-    known_sizes = [size for size in sizes if size is not None]
-    if len(known_sizes) < len(sizes):
-        return Plan(
-            neurons,
-            False,
-            (),
-            (
-                f"{distance.name} has no test and no value without noise here, since a stream does not say how long"
-                " it is",
-            ),
-        )
     tested = not isinstance(sides[0], DNA) and len(sizes) > 1
-    return plan_for(neurons, known_sizes, tested=tested, by_fold=by_fold, name=distance.name)
+    return plan_for(neurons, sizes, tested=tested, by_fold=by_fold, name=distance.name)
 
 
 def _is_small_job(sides: Sequence[Images | DNA]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from torchmetrics_dna.functional.heat import SIDE
 from torchmetrics_dna.images import Reading
 from torchmetrics_dna.jobs.features import Heat
 from torchmetrics_dna.jobs.job import Job
@@ -31,4 +32,4 @@ def heat_maps(mapper: ImageScorer, images: ImageSource, numbers: Sequence[int]) 
 
     """
     job = Job(mapper.extractor, {"heat": Heat(mapper)}, Reading(num_workers=0))
-    return Heat.maps_of(measure(job, images.take(numbers)).rows["heat"])
+    return measure(job, images.take(numbers)).rows["heat"].view(-1, SIDE, SIDE)
