@@ -29,13 +29,16 @@ _MARKS = (  # UTF-32 first: its byte order mark begins with that of UTF-16
 
 
 def open_folder(path: str, reading: Reading) -> ImageSource:
-    """Open all images in a folder, or one at an address, in natural order, without hidden files and folders."""
-    if is_address(path):
-        images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
-        return open_files(sorted(images, key=natural_key), path, reading)
+    """Open all images in a folder, in natural order, without hidden files and folders."""
     files = _walk(str(Path(path)))
     files.sort(key=lambda file: natural_key(file.replace(os.sep, "/")))
     return open_files(files, path, reading)
+
+
+def open_remote_folder(path: str, reading: Reading) -> ImageSource:
+    """Open all images in a folder at an address, in natural order."""
+    images = [file for file in files_below(path) if is_image_name(file.rpartition("/")[2])]
+    return open_files(sorted(images, key=natural_key), path, reading)
 
 
 def open_files(files: Sequence[str], label: str, reading: Reading) -> ImageSource:

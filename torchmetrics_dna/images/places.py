@@ -79,14 +79,11 @@ def files_below(address: str) -> list[str]:
         return [system.unstrip_protocol(file) for file in system.find(path)]
 
 
-def check_there(path: str) -> None:
-    """Raise FileNotFoundError, or OSError, unless a path or address is a file."""
-    if is_address(path):
-        with asking(path):
-            system, remote_path = system_of(path)
-            system.info(remote_path)
-    elif not Path(path).is_file():
-        raise FileNotFoundError(f"There is no file {path!r}")
+def check_address(address: str) -> None:
+    """Raise FileNotFoundError, or OSError, unless there is something at an address."""
+    with asking(address):
+        system, path = system_of(address)
+        system.info(path)
 
 
 def open_file(path: str, *, forwards: bool = False) -> BinaryIO:
