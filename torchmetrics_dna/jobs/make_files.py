@@ -2,29 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
-from collections import ChainMap
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream, open_source
 from torchmetrics_dna.images.addresses import check_writable, is_address
-from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
-from torchmetrics_dna.jobs.groups import group_names, grouping
+from torchmetrics_dna.jobs.groups import grouping
 from torchmetrics_dna.jobs.loading import is_small_job
 from torchmetrics_dna.jobs.measure import measure
-from torchmetrics_dna.jobs.parts import FORMAT, Parts, parts_of
+from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
-    from torchmetrics_dna.images import Images, ImageSource, Source
+    from torchmetrics_dna.images import Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.job import Job
 
@@ -64,28 +61,27 @@ def make_files(
 
     """
     with in_step():
-        kinds: list[Any] = list(job.statistics)
         images = open_source(source, job.reading)
         check_used(job.reading, images)
         if job.num_folds is not None:
             grouping(images, job.groups)
-        paths = output_paths(output, kinds)
+        paths = output_paths(output, list(job.statistics))
         if on is not None:
             check_elsewhere(images)
         if isinstance(images, ImageStream) and not images.of_files:
             return paths, _measure_stream(images, job, paths, resume, notes)
-        parts = Parts(parts_folder(output), parts_of(images, job.reading.batch_size), kinds)
+        parts = Parts(parts_folder(output), images, job)
     try:
         with in_step(), without_numba(is_small_job(images)):
             if rank() == 0:
-                parts.begin(_described(images, job), resume)
+                parts.begin(resume)
             if on is None:
                 missing = gather(parts.missing())[0]  # of rank 0, before any process finishes a part
-                parts.measure(images, job, missing[rank() :: world_size()])
+                parts.measure(missing[rank() :: world_size()])
                 gather(None)  # wait until all parts are there
             else:
-                finish_elsewhere(images, job, parts, on)
-            dnas = parts.merged(images.label)
+                finish_elsewhere(parts, on)
+            dnas = parts.merged()
             if rank() == 0:
                 for kind, dna in dnas:
                     replace(dna, notes=notes).save(paths[kind])
@@ -129,32 +125,3 @@ def output_paths(output: str | os.PathLike[str], kinds: Sequence[str]) -> dict[s
 def parts_folder(output: str | os.PathLike[str]) -> Path:
     """Return the folder of a job's parts: beside its output, or in the working directory if that is an address."""
     return Path(f"{output.rpartition('/')[2] if is_address(output) else output}.parts")
-
-
-def _described(images: Images, job: Job) -> dict[str, Any]:
-    """Return the description that all parts of a job share, in json types."""
-    lines = _of_shards(images, job) if isinstance(images, ImageStream) else _of_images(images, job)
-    sha = hashlib.sha256()
-    for line in lines:
-        sha.update(line.encode(errors="surrogatepass"))
-    count = len(images.shards) if isinstance(images, ImageStream) else len(images)
-    configurations = [statistic.configuration for statistic in job.statistics.values()]
-    return dict(ChainMap(*configurations)) | {
-        "kinds": [configuration["kinds"] for configuration in configurations],
-        "format": FORMAT,
-        "images (digest of names, sizes and times)": f"{count} {sha.hexdigest()[:16]}",
-        "batch sizes": job.reading.batch_size,
-        "EXIF orientations": images.exif_orientation,
-    }
-
-
-def _of_images(images: ImageSource, job: Job) -> Iterator[str]:
-    groups = [""] * len(images) if job.groups is None else group_names(images, job.groups)
-    for i, (name, group) in enumerate(zip(images.names, groups, strict=True)):
-        yield f"{name}\n{images.stamp(i) if images.stamp else ''}\n{group}"
-
-
-def _of_shards(images: ImageStream, job: Job) -> Iterator[str]:
-    yield f"shards\n{job.reading.column}\n{job.reading.fps}\n{job.groups if isinstance(job.groups, str) else ''}"
-    for shard in images.shards:
-        yield f"{shard.label}\n{stamp_of([shard.label].__getitem__, 0)}"
