@@ -204,10 +204,6 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
-    def take(self, numbers: Sequence[int]) -> NoReturn:  # noqa: ARG002
-        """Raise ValueError: a stream has no index."""
-        raise ValueError(by_number(self, "This"))
-
     def __getitem__(self, index: int) -> NoReturn:
         """Raise ValueError: a stream has no index."""
         raise ValueError(by_number(self, "This"))

@@ -33,8 +33,6 @@ from torchmetrics_dna.images.zips import ZIP
 if TYPE_CHECKING:
     from torchmetrics_dna.images.kind import Kind
 
-__all__ = ["EXTENSIONS", "ImageSource", "ImageStream", "Reading", "Source", "check_used", "open_indexed", "open_source"]
-
 ImageLike = Union[str, "os.PathLike[str]", bytes, Image.Image, NDArray[Any], Tensor, Mapping[str, Any]]
 Source = Union[
     ImageLike,

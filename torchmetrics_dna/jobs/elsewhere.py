@@ -20,9 +20,7 @@ from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.jobs.processes import world_size
 
 if TYPE_CHECKING:
-    from torchmetrics_dna.dna import DNA
     from torchmetrics_dna.images import Images
-    from torchmetrics_dna.jobs.job import Job
 
 _SETTINGS = {"actors": int, "cpus": int, "gpus": float}
 
@@ -65,14 +63,6 @@ def check_elsewhere(images: Images) -> None:
         raise ValueError(f"{images.label!r} lives in this process, so an engine can't read it; give files or addresses")
     if world_size() > 1:
         raise ValueError("Argument `on` has workers of its own, but torchrun has started several processes; give one")
-
-
-def measure_elsewhere(images: Images, job: Job, engine: Engine | str) -> tuple[dict[str, DNA], list[str]]:
-    """Return the DNA of each kind, as in the files of :func:`make_files`, and a line for each image left out."""
-    with TemporaryDirectory() as folder:
-        parts = Parts(Path(folder), images, job)
-        finish_elsewhere(parts, engine)
-        return dict(parts.merged()), parts.unreadable()
 
 
 def finish_elsewhere(parts: Parts, engine: Engine | str) -> None:

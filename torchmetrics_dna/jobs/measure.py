@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
@@ -12,9 +14,10 @@ from torchmetrics_dna.dna.features import Features
 from torchmetrics_dna.dna.fid_statistics import is_unnamed
 from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
-from torchmetrics_dna.jobs.elsewhere import check_elsewhere, measure_elsewhere
+from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 
 if TYPE_CHECKING:
@@ -135,7 +138,10 @@ def _measure_elsewhere(job: Job, images: Images, engine: Engine | str) -> Measur
             f"Argument `on` makes nothing but DNAs, but {', '.join(rows)} of single images are needed; leave it out"
         )
     check_elsewhere(images)
-    return Measured(*measure_elsewhere(images, job, engine))
+    with TemporaryDirectory() as folder:
+        parts = Parts(Path(folder), images, job)
+        finish_elsewhere(parts, engine)
+        return Measured(dict(parts.merged()), parts.unreadable())
 
 
 def _notes(job: Job, split: Split) -> dict[str, Tensor]:
