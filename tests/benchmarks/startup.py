@@ -2,9 +2,9 @@
 
 ``start``: commands that need no network. ``small``: ``compare`` of two folders of 8 images, beside a process that
 imports torch and timm and sends as many images through the same network. ``make``: 240 JPEGs of 512 px and a ResNet-50
-of random weights, less what importing torch and timm takes, beside its forward passes alone; and with all 16 blocks,
-beside the official code if that is there (``pip install vdna``). Whole processes, in turns; medians, and the median
-ratio, by the clock and by processor time, which a busy machine changes less.
+of random weights, then the default extractor, beside importing torch and timm and the forward passes of timm's network;
+and a ResNet-50 with all 16 blocks, beside the official code if that is there (``pip install vdna``). Whole processes,
+in turns; medians, and the median ratio, by the clock and by processor time, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -57,6 +57,7 @@ processor = VDNAProcessor()
 dna = processor.make_vdna(photographs, -1, False, "rand_resnet50", device="cpu", num_workers=2, verbose=False)
 dna.save(output)
 """
+DEFAULT = "tf_efficientnet_lite0", ["efficientnet_lite0"]  # timm's name, and arguments
 BLOCKS = {"layer1": (3, 256), "layer2": (4, 512), "layer3": (6, 1024), "layer4": (3, 2048)}  # and neurons of each
 
 
@@ -136,14 +137,16 @@ def measure_make(folder: Path) -> None:
     ours = [*make, "rand_resnet50", "--weights-path", of_blocks, "--ranges", ranges]
     official = [sys.executable, "-c", OFFICIAL, photographs, of_blocks, ranges, str(folder / "official")]
     for _ in range(3):
-        forward = float(cost([sys.executable, "-c", FORWARD, "resnet50", "240"]).printed.split()[-1])
-        made = cost([*make, "resnet50", "--weights-path", weights])
-        imports = cost([sys.executable, "-c", "import timm, torch"]).clock
-        ratios = ", ".join(
-            f"{(made.clock - subtracted) / forward:.2f} of them and {subtracted:.1f} s" for subtracted in (imports, 3.0)
-        )
-        print(f"make {made.clock:.1f} s, forward passes {forward:.1f} s, imports {imports:.1f} s: {ratios}", end="")
-        print(f"; peak {made.peak:.0f} MB")
+        for name, feature in (("resnet50", ["resnet50", "--weights-path", weights]), DEFAULT):
+            forward = float(cost([sys.executable, "-c", FORWARD, name, "240"]).printed.split()[-1])
+            made = cost([*make, *feature])
+            imports = cost([sys.executable, "-c", "import timm, torch"]).clock
+            ratio = made.clock / (forward + imports)
+            print(
+                f"make {made.clock:.1f} s, forward passes of timm's {name} {forward:.1f} s, imports {imports:.1f} s:",
+                end="",
+            )
+            print(f" {ratio:.2f} of both; peak {made.peak:.0f} MB")
         blocks = cost(ours)
         print(f"make of 16 blocks {blocks.clock:.1f} s, peak {blocks.peak:.0f} MB", end="", flush=True)
         if find_spec("vdna"):

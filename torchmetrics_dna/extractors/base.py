@@ -18,7 +18,7 @@ from torchmetrics_dna.extractors.build import Plan, half_of, plan
 from torchmetrics_dna.extractors.capture import capture, device_of
 from torchmetrics_dna.extractors.channels import channels_of, check_per_channel, standardised
 from torchmetrics_dna.extractors.compiled import CompiledCapture
-from torchmetrics_dna.extractors.cpu import alike_convolutions, cut
+from torchmetrics_dna.extractors.cpu import PackedWeights, alike_convolutions, cut
 from torchmetrics_dna.extractors.guard import evaluating, lock_of
 from torchmetrics_dna.extractors.layout import Layout, in_order, or_nan
 from torchmetrics_dna.extractors.projections import NUM_PROJECTIONS, STEP, Projections
@@ -41,8 +41,9 @@ PROPERTY_RANGES = ActivationRanges(
 _SAMPLES = 16  # values of each tensor of a user's module, to detect changes of weights
 # what torch says of inputs of another type than the weights
 _ABOUT_TYPES = re.compile(r"dtype|Byte|unsigned char|scalar type")
-# on the CPU, the buffers of more images are so large that the system maps their pages anew for each batch
-_AT_ONCE, _AT_ONCE_BYTES = 4, 2**27
+# images per forward pass on the CPU: the buffers of more are so large that the system maps their pages anew for each
+# batch; matrix products, of which transformers consist, gain from more rows
+_AT_ONCE, _AT_ONCE_OF_TRANSFORMERS, _AT_ONCE_BYTES = 4, 8, 2**27
 
 
 class DNAExtractor(Shareable):
@@ -153,6 +154,7 @@ class DNAExtractor(Shareable):
         self.__dict__["network"] = built.network
         self._own = not isinstance(feature, nn.Module)
         self._memory_format = torch.contiguous_format  # of images and of convolution weights
+        self._packed = PackedWeights() if self._own else None  # a user's weights may change
         self._known_weights: tuple[Any, str] | None = None  # fingerprint, digest
         self._submodules = built.submodules
         if projections is None and any(STEP in view.steps for view in built.views.values()):
@@ -372,7 +374,7 @@ class DNAExtractor(Shareable):
             with torch.autocast(imgs.device.type, self.dtype, enabled=self.dtype is not None):
                 if self._compiled is not None:
                     return self._compiled(prepared, at_once)
-                with alike_convolutions(imgs.device):
+                with alike_convolutions(imgs.device, self._packed):
                     return capture(self.network, self._submodules, prepared)
         except RuntimeError as err:
             if prepared.dtype == torch.uint8 and _ABOUT_TYPES.search(str(err)):
@@ -399,12 +401,16 @@ class DNAExtractor(Shareable):
         with lock_of(self.network), evaluating(self.network, forever=self._own):
             self._layout = Layout.of(built, self.input_size, self._channels, self._projections)
         self.bytes_per_image = self._layout.bytes_per_image
-        self.images_at_once = max(1, min(_AT_ONCE, _AT_ONCE_BYTES // self.bytes_per_image))
+        convolutions = sum(weight.ndim == 4 for weight in self.network.parameters())
+        at_once = _AT_ONCE if convolutions > 1 else _AT_ONCE_OF_TRANSFORMERS  # one makes patches
+        self.images_at_once = max(1, min(at_once, _AT_ONCE_BYTES // self.bytes_per_image))
         return self._layout.widths
 
     def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> DNAExtractor:
         with lock_of(self.network):
             self.release()
+            if self._packed:
+                self._packed.clear()
             self.network._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 

@@ -29,20 +29,39 @@ def cut(count: int, most: int) -> list[slice]:
     return [slice(begin, end) for begin, end in zip([0, *ends], ends, strict=False)]
 
 
-def alike_convolutions(device: torch.device) -> AbstractContextManager[object]:
+class PackedWeights(dict[nn.Parameter, Tensor]):
+    """Cache of convolution weights in oneDNN's layout, by parameter, for weights that never change.
+
+    Without it, oneDNN reorders them in each call: a tenth of the time of a ResNet-50 with four images. It takes as much
+    memory as they do. Pickles without its content.
+    """
+
+    def __reduce__(self) -> tuple[type[PackedWeights], tuple[()]]:
+        return PackedWeights, ()
+
+
+def alike_convolutions(device: torch.device, packed: PackedWeights | None = None) -> AbstractContextManager[object]:
     """Return a context in which CPU convolutions round identically for any number of images and threads.
 
     It routes all of them through oneDNN, which torch skips for 1 x 1 convolutions on one thread and for a small image.
+    Packed weights are used, and completed.
     """
-    return _ThroughOneDNN() if device.type == "cpu" else nullcontext()
+    return _ThroughOneDNN(packed) if device.type == "cpu" else nullcontext()
 
 
 class _ThroughOneDNN(TorchFunctionMode):
+    def __init__(self, packed: PackedWeights | None) -> None:
+        super().__init__()
+        self.packed = packed
+
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        return (_convolve if func is torch.conv2d else func)(*args, **kwargs or {})
+        if func is torch.conv2d:
+            return _convolve(self.packed, *args, **kwargs or {})
+        return func(*args, **kwargs or {})
 
 
 def _convolve(
+    packed: PackedWeights | None,
     input: Any,  # noqa: A002 - torch's own word
     weight: Any,
     bias: Any = None,
@@ -62,7 +81,14 @@ def _convolve(
     ):
         return torch.conv2d(input, weight, bias, stride, padding, dilation, groups)
     padding, stride, dilation = ((size,) if isinstance(size, int) else size for size in (padding, stride, dilation))
-    return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+    if packed is None or not isinstance(weight, nn.Parameter):
+        return torch.mkldnn_convolution(input, weight, bias, padding, stride, dilation, groups)
+    if weight not in packed:
+        reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight  # its stub lacks arguments
+        packed[weight] = reorder(weight.to_mkldnn(), padding, stride, dilation, groups, input.shape)
+    return torch.ops.mkldnn._convolution_pointwise(
+        input, packed[weight], bias, padding, stride, dilation, groups, "none", [], ""
+    )
 
 
 def _is_plain(tensor: Any) -> bool:
