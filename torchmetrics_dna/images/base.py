@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from functools import partial
 from textwrap import shorten
-from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
 from torch.utils.data import Dataset
@@ -204,9 +204,9 @@ class ImageStream:
                 raise error from err
             yield Entry(number << _SHARD_BITS | (i + 1), shard.label, error)
 
-    def __getitem__(self, index: int) -> NoReturn:
+    def __getitem__(self, index: int) -> RGBImage:
         """Raise ValueError: a stream has no index."""
-        raise ValueError(by_number(self, "This"))
+        return indexed(self, "This")[index]
 
 
 Images = ImageSource | ImageStream
@@ -218,6 +218,13 @@ def by_number(stream: ImageStream, what: str) -> str:
         f"{what} takes images by number, but {stream.label!r} is a stream, which gives them one after the other; save"
         " its images in a folder or a .zip, or give a list or a dataset with an index"
     )
+
+
+def indexed(images: Images, what: str) -> ImageSource:
+    """Return images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
+    if isinstance(images, ImageStream):
+        raise ValueError(by_number(images, what))
+    return images
 
 
 def unreadable(name: str, err: Exception) -> str:

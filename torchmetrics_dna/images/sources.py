@@ -17,7 +17,7 @@ from torch.utils.data import DataLoader, Dataset, IterableDataset
 
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.images.arrays import ARRAY
-from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, by_number
+from torchmetrics_dna.images.base import Images, ImageSource, ImageStream, indexed
 from torchmetrics_dna.images.folders import IMAGE, LIST, open_files, open_folder, open_remote_folder, refuse
 from torchmetrics_dna.images.names import EXTENSIONS
 from torchmetrics_dna.images.objects import open_array, open_image, open_iterable, open_sequence
@@ -96,10 +96,7 @@ def open_source(source: Source, reading: Reading | None = None) -> Images:
 
 def open_indexed(source: Source, what: str, reading: Reading | None = None) -> ImageSource:
     """Open images with random access; ValueError for a stream, with ``what`` needs it, such as "A report"."""
-    images = open_source(source, reading)
-    if isinstance(images, ImageStream):
-        raise ValueError(by_number(images, what))
-    return images
+    return indexed(open_source(source, reading), what)
 
 
 def check_used(reading: Reading, *opened: object) -> None:

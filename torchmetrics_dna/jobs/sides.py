@@ -21,9 +21,9 @@ from torchmetrics_dna.extractors.projections import own_layers
 from torchmetrics_dna.extractors.without_properties import network_of
 from torchmetrics_dna.files.visible import images_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS
-from torchmetrics_dna.images import ImageSource, ImageStream, Reading, open_source
+from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.addresses import is_address
-from torchmetrics_dna.images.base import by_number
+from torchmetrics_dna.images.base import indexed
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.dna.distance import Distance
     from torchmetrics_dna.dna.names import GivenNames
     from torchmetrics_dna.extractors import DNAExtractor
-    from torchmetrics_dna.images import Images, Source
+    from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.jobs.engine import Engine
     from torchmetrics_dna.jobs.groups import Groups
     from torchmetrics_dna.jobs.pairs import Pairs
@@ -233,12 +233,8 @@ def open_indexed_sides(
     reading: Reading | None = None,
 ) -> list[ImageSource | DNA]:
     """Open all sides for a consumer of indexed images, such as "A report"; ValueError if one is a stream."""
-    indexed = list[ImageSource | DNA]()
-    for opened in _open_sides(sides, layers, ranges, reading):
-        if isinstance(opened, ImageStream):
-            raise ValueError(by_number(opened, what))
-        indexed.append(opened)
-    return indexed
+    opened = _open_sides(sides, layers, ranges, reading)
+    return [side if isinstance(side, DNA) else indexed(side, what) for side in opened]
 
 
 def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[Images]:
@@ -253,12 +249,7 @@ def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> 
 
 def open_indexed_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[ImageSource]:
     """Open sides that must be images with an index; ValueError if a side is a stream."""
-    opened = list[ImageSource]()
-    for side in open_images(sides, what, reading):
-        if isinstance(side, ImageStream):
-            raise ValueError(by_number(side, what))
-        opened.append(side)
-    return opened
+    return [indexed(side, what) for side in open_images(sides, what, reading)]
 
 
 def _as_measured(dna: DNA) -> Measured:
