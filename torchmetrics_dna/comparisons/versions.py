@@ -14,7 +14,7 @@ from torchmetrics_dna.dna.saving import Saved
 from torchmetrics_dna.files.visible import figure, images_in_words, p_in_words
 from torchmetrics_dna.functional.permutation import NUM_FOLDS, SIGNIFICANT
 from torchmetrics_dna.images import Reading
-from torchmetrics_dna.images.contents import Content, contents, in_common
+from torchmetrics_dna.images.contents import contents, in_common
 from torchmetrics_dna.jobs.job import Job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.sides import open_indexed_images
@@ -194,7 +194,7 @@ class _Match:
 
 
 def _match(old: ImageSource, new: ImageSource, reading: Reading) -> _Match:
-    a, b = (_contents(side, reading) for side in (old, new))
+    a, b = (contents(side, reading) for side in (old, new))
     same = [(a.numbers[i], b.numbers[j]) for i, j in in_common(a.digests, b.digests)]
     only_old = sorted(set(a.numbers) - {i for i, _ in same})
     only_new = sorted(set(b.numbers) - {j for _, j in same})
@@ -207,14 +207,6 @@ def _match(old: ImageSource, new: ImageSource, reading: Reading) -> _Match:
     added, removed = ([name for name in names if name not in both] for names in (new_only_names, old_only_names))
     versions = Versions(counts, added, removed, renamed, edited, None, None, None, a.unreadable + b.unreadable)
     return _Match([i for i, _ in same], only_old, only_new, versions)
-
-
-def _contents(images: ImageSource, reading: Reading) -> Content:
-    def progress(done: int) -> None:
-        if reading.progress is not None:
-            reading.progress(f"contents of {images.label}", done, len(images))
-
-    return contents(images, reading, progress)
 
 
 def _short_names(images: ImageSource) -> list[str]:

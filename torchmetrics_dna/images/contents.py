@@ -13,7 +13,7 @@ import torch
 from torchmetrics_dna.images.loader import load_batches
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from torch import Tensor
 
@@ -33,18 +33,17 @@ class Content:
     unreadable: list[str]  # one line for each image that can't be read
 
 
-def contents(
-    images: ImageSource, reading: Reading | None = None, progress: Callable[[int], None] | None = None
-) -> Content:
-    """Digest the pixels of all images; ``progress`` gets the number of images done, after each batch."""
+def contents(images: ImageSource, reading: Reading) -> Content:
+    """Digest the pixels of all images."""
     content = Content([], [], [])
     for batch in load_batches(images, _ANY_SIZE, reading=reading, notes=_digest):
         content.unreadable.extend(batch.unreadable)
         if batch.numbers:
             content.numbers.extend(batch.numbers)
             content.digests.extend(row.numpy().tobytes() for row in batch.notes["digest"])
-        if progress is not None:
-            progress(len(content.numbers) + len(content.unreadable))
+        if reading.progress is not None:
+            done = len(content.numbers) + len(content.unreadable)
+            reading.progress(f"contents of {images.label}", done, len(images))
     return content
 
 

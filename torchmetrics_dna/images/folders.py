@@ -62,13 +62,10 @@ def refuse(err: OSError) -> NoReturn:
 
 
 def _listed(path: str) -> list[str]:
-    parent = path.rpartition("/")[0] if is_address(path) else Path(path).parent
-    lines = [line.strip() for line in _read_list(path).splitlines()]
-    return [line if is_address(line) else _below(parent, line) for line in lines if line]
-
-
-def _below(parent: str | Path, line: str) -> str:
-    return str(parent / line) if isinstance(parent, Path) else f"{parent}/{line}"
+    lines = filter(None, map(str.strip, _read_list(path).splitlines()))
+    if is_address(path):
+        return [line if is_address(line) else f"{path.rpartition('/')[0]}/{line}" for line in lines]
+    return [line if is_address(line) else str(Path(path).parent / line) for line in lines]
 
 
 def _read_list(path: str) -> str:

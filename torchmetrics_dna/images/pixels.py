@@ -131,6 +131,11 @@ def to_rgb(image: Any, exif_orientation: bool = False) -> RGBImage:
     return np.array(image if image.mode == "RGB" else image.convert("RGB"))
 
 
+def as_bytes(image: RGBImage) -> NDArray[np.uint8]:
+    """Round an image of floats in [0, 1] to bytes; return bytes as they are."""
+    return image.astype(np.uint8, copy=False) if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
+
+
 def check_array(images: NDArray[Any] | Tensor, what: str, most_axes: int) -> None:
     """Raise ValueError with a remedy unless shape and dtype are those of an image, or of a 4-D batch of images."""
     tensor, shape = isinstance(images, Tensor), tuple(images.shape)

@@ -15,6 +15,7 @@ from typing_extensions import override
 
 from torchmetrics_dna.images.base import ImageSource
 from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.resize import RESIZES, resize_image
 
 if TYPE_CHECKING:
@@ -93,26 +94,18 @@ def is_floating(image: RGBImage) -> bool:
     return image.dtype != np.uint8
 
 
-def _as_bytes(image: RGBImage) -> NDArray[np.uint8]:
-    return (image * 255).round().astype(np.uint8) if is_floating(image) else image.astype(np.uint8, copy=False)
-
-
 def _cut(image: RGBImage) -> RGBImage:
     return (image * 255).astype(np.uint8) if is_floating(image) else image
 
 
 def _as_jpeg(quality: int, image: RGBImage) -> RGBImage:
     file = BytesIO()
-    Image.fromarray(_as_bytes(image)).save(file, "JPEG", quality=quality)
+    Image.fromarray(as_bytes(image)).save(file, "JPEG", quality=quality)
     return np.array(Image.open(file))
 
 
-def _of_ours(resize: Any, image: RGBImage, size: tuple[int, int]) -> NDArray[np.float32]:
-    return resize_image(image, size, resize=resize)
-
-
 def _by_pillow(method: Image.Resampling, image: RGBImage, size: tuple[int, int]) -> NDArray[np.float32]:
-    resized = Image.fromarray(np.ascontiguousarray(_as_bytes(image))).resize(size[::-1], method)
+    resized = Image.fromarray(np.ascontiguousarray(as_bytes(image))).resize(size[::-1], method)
     values: NDArray[np.float32] = np.divide(np.asarray(resized).transpose(2, 0, 1), np.float32(255), dtype=np.float32)
     return values
 
@@ -127,13 +120,13 @@ def _by_torch(image: RGBImage, size: tuple[int, int], rounds: bool = False, **op
 #: What may become of pixels when images are saved, by name.
 SAVES: dict[str, Callable[[RGBImage], RGBImage]] = {
     "given": lambda image: image,
-    "rounded": _as_bytes,
+    "rounded": as_bytes,
     "cut": _cut,
     **{f"jpeg_{quality}": partial(_as_jpeg, quality) for quality in (95, 90, 75)},
 }
 #: Methods of resizing an image ``(H, W, 3)`` to float32 ``(3, height, width)``, by name: those of extractors, and more.
 RESIZERS: dict[str, Resizer] = {
-    **{name: partial(_of_ours, name) for name in RESIZES},
+    **{name: partial(resize_image, resize=name) for name in RESIZES},
     "torch_bilinear": partial(_by_torch, mode="bilinear"),
     "torch_bilinear_corners": partial(_by_torch, mode="bilinear", align_corners=True),
     "torch_bilinear_antialias": partial(_by_torch, mode="bilinear", antialias=True),

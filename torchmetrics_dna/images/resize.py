@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from torchmetrics_dna.images.cells import Crop, central_square
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.tensors import lacks_float64
 
 if TYPE_CHECKING:
@@ -46,8 +47,7 @@ def resize_image(
         top, left, side = central_square(*image.shape[:2])
         image = image[top : top + side, left : left + side]
     if resize == "pillow":
-        pixels = image if image.dtype == np.uint8 else (image * 255).round().astype(np.uint8)
-        resized_bytes = _bytes_by_pillow(np.ascontiguousarray(pixels), size).transpose(2, 0, 1)
+        resized_bytes = _bytes_by_pillow(np.ascontiguousarray(as_bytes(image)), size).transpose(2, 0, 1)
         return np.divide(resized_bytes, np.float32(255), dtype=np.float32, order="C")
     if resize in ("torch", "tensorflow"):
         batch = torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))[None]

@@ -38,18 +38,15 @@ def open_tars(files: Sequence[str], label: str, reading: Reading) -> Images:
     A single local uncompressed tar is indexed first, by reading only its headers. Several or compressed tars are
     streams, since indexing them means reading all of them.
     """
-    if len(files) == 1 and not is_address(files[0]) and not _is_packed(files[0]):
-        return _open_one(files[0], reading)
-    return stream_of(files, label, reading, _read)
-
-
-TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
-
-
-def _open_one(path: str, reading: Reading) -> ImageSource:
+    path = files[0]
+    if len(files) > 1 or is_address(path) or _is_packed(path):
+        return stream_of(files, label, reading, _read)
     with refusing(path, "a tar"):
         index = _Index(path, reading.column)
     return ImageSource(Names(index.names, f"{path}/"), index.fetch, path, reading.exif_orientation, index.stamp)
+
+
+TAR = Kind(".tar", (".tar", ".tgz", ".gz", ".bz2", ".xz"), open_tars, ("column",))
 
 
 class _Member(NamedTuple):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 from torch import Tensor
 from typing_extensions import override
@@ -12,6 +11,7 @@ from typing_extensions import override
 from torchmetrics_dna.dna.changes import ChangeDictionary
 from torchmetrics_dna.images import ImageSource, Reading
 from torchmetrics_dna.images.changes import CHANGES, STRENGTHS, change_image
+from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.properties import LAYER
 from torchmetrics_dna.images.sources import open_indexed
 from torchmetrics_dna.jobs.features import SpatialMeans
@@ -48,8 +48,7 @@ class ChangedImages(ImageSource):
         image = self._last[1]
         if not step:
             return image
-        pixels = (image * 255).round() if image.dtype == np.float32 else image
-        return change_image(pixels.astype(np.uint8), *_STEPS[step - 1], seed=index)
+        return change_image(as_bytes(image), *_STEPS[step - 1], seed=index)
 
 
 def make_changes(
