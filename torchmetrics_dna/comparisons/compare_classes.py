@@ -16,8 +16,7 @@ from torchmetrics_dna.dna.distances import kinds_for, resolve_distances
 from torchmetrics_dna.dna.neuron_weights import resolve_weights
 from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import ImageStream
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.jobs.sides import Arguments, open_images

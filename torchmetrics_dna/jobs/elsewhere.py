@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.addresses import is_address
 from torchmetrics_dna.jobs.engine import Engine, Work
-from torchmetrics_dna.jobs.loading import count_images
+from torchmetrics_dna.jobs.job import count_images
 from torchmetrics_dna.jobs.on_ray import RayEngine
 from torchmetrics_dna.jobs.parts import Finished, Parts
 from torchmetrics_dna.jobs.processes import world_size

@@ -10,8 +10,7 @@ from torchmetrics_dna.extras import without_numba
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.base import left_out_in_words
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.processes import in_step
 from torchmetrics_dna.statistics.resolve import resolve

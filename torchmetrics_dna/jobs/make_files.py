@@ -13,7 +13,7 @@ from torchmetrics_dna.images.addresses import check_writable, is_address
 from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.groups import grouping
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.job import is_small_job
 from torchmetrics_dna.jobs.measure import measure
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size

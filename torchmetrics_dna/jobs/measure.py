@@ -16,7 +16,7 @@ from torchmetrics_dna.dna.saving import part_of_results
 from torchmetrics_dna.images import ImageSource, open_source
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere, finish_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.job import check_any_read
 from torchmetrics_dna.jobs.parts import Parts
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 

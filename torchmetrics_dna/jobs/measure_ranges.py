@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from torchmetrics_dna.images import Reading, open_source
 from torchmetrics_dna.images.sources import check_used
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.job import Job, check_any_read
 from torchmetrics_dna.jobs.processes import gather, in_step, rank, world_size
 from torchmetrics_dna.neurons.ranges import ActivationRanges
 from torchmetrics_dna.statistics import RangeStatistic

@@ -18,7 +18,7 @@ from torchmetrics_dna.files.locks import Lock
 from torchmetrics_dna.images import ImageStream
 from torchmetrics_dna.images.pixels import stamp_of
 from torchmetrics_dna.jobs.groups import group_names
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.job import check_any_read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 from torchmetrics_dna.extractors.guard import normalising_by_batch
 from torchmetrics_dna.images.preparations import PreparedImages
 from torchmetrics_dna.jobs.features import SpatialMeans
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import check_any_read
+from torchmetrics_dna.jobs.job import Job, check_any_read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -28,8 +28,7 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
-from torchmetrics_dna.jobs.job import Job
-from torchmetrics_dna.jobs.loading import is_small_job
+from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
 from torchmetrics_dna.jobs.pairs import folds_of_pairs
 from torchmetrics_dna.statistics.folds import check_num_folds
