@@ -21,9 +21,8 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[Path]:
     """
     check_folder(Path(path))
     path = Path(os.path.realpath(path))
-    temporary = path.with_name(
-        f".{path.name}.{secrets.token_hex(4)}"
-    )  # unique, since other threads may write the same file
+    # unique, since other threads may write the same file
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
         yield temporary
         _flush(temporary)

@@ -109,10 +109,8 @@ def _is_intact(path: Path, sha256: str, offline: bool) -> bool:
 def _check_content(path: Path, sha256: str) -> None:
     """Verify the hash of a cached file, or that in its name for the hub; delete the file and raise OSError if wrong."""
     content, expected, blob = hashlib.sha256(), sha256, path.resolve()
-    is_hashed = path.is_symlink() and len(blob.name) in (
-        40,
-        64,
-    )  # without symlinks, the hub's cache has no hashes in names
+    # without symlinks, the hub's cache has no hashes in names
+    is_hashed = path.is_symlink() and len(blob.name) in (40, 64)
     if is_hashed and not sha256:
         expected = blob.name
         if len(expected) == 40:  # git blob hash of a small file; large ones have a SHA-256

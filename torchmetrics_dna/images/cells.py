@@ -21,15 +21,11 @@ _SHARE = 1 / 4  # minimum side of a window, in shorter sides of the image, to be
 
 
 def cells_of(positions: Sequence[int], size: tuple[int, int] | None = None) -> Tensor:
-    """Return the cell of the input that each position of a layer corresponds to.
+    """Return the cell of the input that each position of a layer corresponds to; the input is a square by default.
 
     A grid ``(h, w)`` divides the image evenly. Tokens are the patches of the largest grid with the input's aspect ratio
     that leaves 0 to 8 tokens; these come first (class token, registers) and correspond to the whole image. So does a
     position of any other layout.
-
-    Args:
-        positions: Shape of a layer's positions; ``()`` for a layer without any.
-        size: Height and width of the network's input; by default a square.
 
     Returns:
         Left, top, right and bottom in fractions, float32, ``(number of positions, 4)``; one row if there are none.

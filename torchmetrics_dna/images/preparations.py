@@ -13,7 +13,7 @@ from PIL import Image
 from torch.nn.functional import interpolate
 from typing_extensions import override
 
-from torchmetrics_dna.images.base import ImageSource
+from torchmetrics_dna.images.base import ImageSource, VersionedImages
 from torchmetrics_dna.images.cells import Crop, central_square
 from torchmetrics_dna.images.pixels import as_bytes
 from torchmetrics_dna.images.resize import RESIZES, resize_image
@@ -59,8 +59,8 @@ class Preparation:
         return np.ascontiguousarray(resized)
 
 
-class PreparedImages(ImageSource):
-    """Images of a source, each in several preparations, one after the other; a source image is decoded once.
+class PreparedImages(VersionedImages):
+    """Images of a source, each in several preparations.
 
     ``size`` is the height and width of the network's input, which subtracts ``mean`` and divides by ``std``.
     """
@@ -73,20 +73,12 @@ class PreparedImages(ImageSource):
         mean: Channels,
         std: Channels,
     ) -> None:
-        names = [name for name in source.names for _ in preparations]
-        super().__init__(names, self._prepared, source.label, source.exif_orientation)
-        self._source, self._preparations, self._input = source, preparations, (size, mean, std)
-        self._last: tuple[int, RGBImage] | None = None
+        super().__init__(source, len(preparations))
+        self._preparations, self._input = preparations, (size, mean, std)
 
     @override
-    def decode(self, index: int) -> RGBImage:
-        return self._prepared(index)
-
-    def _prepared(self, index: int) -> NDArray[np.float32]:
-        place, number = divmod(index, len(self._preparations))
-        if self._last is None or self._last[0] != place:
-            self._last = place, self._source.decode(place)
-        return self._preparations[number].apply(self._last[1], *self._input)
+    def version(self, image: RGBImage, number: int, index: int) -> NDArray[np.float32]:
+        return self._preparations[number].apply(image, *self._input)
 
 
 def is_floating(image: RGBImage) -> bool:

@@ -43,11 +43,8 @@ VIDEO = Kind("video", (".mp4", ".m4v", ".mov", ".mkv", ".webm", ".avi", ".mpg", 
 def _opened(av: Any, file: BinaryIO) -> Any:
     """Open a container of a supported format, without access to other files or addresses."""
     try:
-        return av.open(
-            file,
-            options=_limits(),
-            container_options={"format_whitelist": _CONTAINERS, "protocol_whitelist": ""},
-        )
+        allowed = {"format_whitelist": _CONTAINERS, "protocol_whitelist": ""}
+        return av.open(file, options=_limits(), container_options=allowed)
     except av.ArgumentError as err:
         raise ValueError("its content is of another kind; expected MP4, MOV, MKV, WebM, AVI or MPEG") from err
 

@@ -70,11 +70,9 @@ class _Zip:
     def _archive(self) -> zipfile.ZipFile:
         archive = self._open.get(os.getpid())
         if archive is None:
-            archive = self._open[os.getpid()] = zipfile.ZipFile(
-                open_file(self.path)
-                if is_address(self.path)
-                else self.path  # a path, so that the archive closes the file
-            )
+            # of a path, the archive closes the file
+            file: Any = open_file(self.path) if is_address(self.path) else self.path
+            archive = self._open[os.getpid()] = zipfile.ZipFile(file)
         return archive
 
     def __getstate__(self) -> dict[str, Any]:

@@ -23,11 +23,11 @@ _BYTES = 1 << 30  # of spatial means of both sides
 def plan_for(
     neurons: Neurons, num_images: Sequence[int | None], *, tested: bool = True, by_fold: bool = False, name: str = "fd"
 ) -> Plan:
-    """Plan fd of some layers between two sets, of these numbers of images on the sides that are not taken as exact.
+    """Plan fd of some layers between two sets.
 
     Args:
         neurons: The layers.
-        num_images: Numbers of images; None for a stream of unknown length.
+        num_images: Numbers of images of the sides that are not taken as exact; None for a stream of unknown length.
         tested: False if a side is taken as exact, so that there is no test.
         by_fold: True if images of a fold belong together.
         name: Name of the distance, for the reasons.
