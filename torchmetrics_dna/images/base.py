@@ -79,7 +79,7 @@ class ImageSource(Dataset["RGBImage"]):
 
     @property
     def count(self) -> int:
-        """Number of images; None for a stream of unknown length."""
+        """Number of images; that of a stream may be unknown, None."""
         return len(self)
 
     def __getitem__(self, index: int) -> RGBImage:

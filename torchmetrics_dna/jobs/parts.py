@@ -108,6 +108,7 @@ class Parts:
                 finished parts and ``resume`` is False.
 
         """
+        job = _described(self.images, self.job)
         self._check_ours()
         self.folder.mkdir(exist_ok=True)
         try:
@@ -117,14 +118,13 @@ class Parts:
                 f"Another process is making parts in {str(self.folder)!r}; wait for it, or choose another output"
             ) from err
         try:
-            self._begin(resume)
+            self._begin(job, resume)
         except BaseException:
             self._leave(lock)
             raise
         self._lock = lock
 
-    def _begin(self, resume: bool) -> None:
-        job = _described(self.images, self.job)
+    def _begin(self, job: dict[str, Any], resume: bool) -> None:
         finished = len(list(self.folder.glob("[0-9]*.json")))
         if not finished:
             with replacing(self.folder / _JOB) as temporary:
