@@ -181,12 +181,7 @@ class ImageStream:
         self._part = (0, 1)
 
     def split(self, part: int, parts: int) -> ImageStream:
-        """Select one of ``parts`` parts: every ``parts``-th shard if there are enough, or else image.
-
-        Raises:
-            ValueError: If it is shared among processes already.
-
-        """
+        """Select one of ``parts`` parts, every ``parts``-th shard or else image; ValueError if it is only whole."""
         if parts > 1 and self.only_whole:
             raise ValueError(f"{self.label!r} can't be shared among processes, since {self.only_whole}")
         first, step = self._part
@@ -205,12 +200,7 @@ class ImageStream:
         return entries if by_shard else itertools.islice(entries, first, None, step)
 
     def read(self, numbers: Iterable[int]) -> Iterator[Iterator[Entry]]:
-        """Read shards by number; the last entry of a damaged file is its error.
-
-        Raises:
-            BrokenShardError: If an object of this process fails.
-
-        """
+        """Read shards by number; the last entry of a damaged file is its error. BrokenShardError if an object fails."""
         return read_ahead(map(self._read, numbers), self.readers)
 
     def _read(self, number: int) -> Iterator[Entry]:

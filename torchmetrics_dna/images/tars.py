@@ -106,9 +106,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 def _images(path: str, column: str | None) -> Iterator[tuple[str, _Member | str, _Forwards]]:
     """Yield each image, or its error, and the file at its first byte; linked images follow in a second pass.
 
-    Raises:
-        ValueError: If the tar is damaged, has duplicate files, or nothing in the column.
-
+    ValueError if the tar is damaged, has duplicate files, or nothing in the column.
     """
     choice, listing, any_image = _Choice(column), Listing(), False
     for info, file in _members(path):

@@ -87,12 +87,7 @@ def _read(path: str, reading: Reading) -> Iterator[tuple[str, Any]]:
 
 
 def _frames(av: Any, container: Any) -> Iterator[Any]:
-    """Decode the frames of a video.
-
-    Raises:
-        ValueError: If a frame is damaged, or they end before the duration of the container.
-
-    """
+    """Decode the frames of a video; ValueError if one is damaged, or they end before the duration of the container."""
     stream, end = _stream(container), 0.0
     try:
         for packet in container.demux():  # all streams, since sound may be longer

@@ -23,11 +23,8 @@ FEW = 50  # pairs, of which each is a fold of its own
 def folds_of_pairs(sides: Sequence[Images | DNA], pairs: Pairs, num_folds: int) -> tuple[list[list[int]], int]:
     """Return the fold of each image of each side, and the number of folds; both images of a pair share one.
 
-    Many pairs share ``num_folds``, few have a fold each.
-
-    Raises:
-        ValueError: If ``pairs`` is of another type, a side has no images by number, or an image has no partner.
-
+    Many pairs share ``num_folds``, few have a fold each. ValueError if ``pairs`` is of another type, a side has no
+    images by number, or an image has no partner.
     """
     sources = list[ImageSource]()
     for side in sides:

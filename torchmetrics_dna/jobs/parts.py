@@ -103,10 +103,8 @@ class Parts:
     def begin(self, resume: bool) -> None:
         """Make the folder, or resume in it, and lock it.
 
-        Raises:
-            ValueError: If it holds something else, another process uses it, its parts are of another job, or it has
-                finished parts and ``resume`` is False.
-
+        ValueError if it holds something else, another process uses it, its parts are of another job, or it has finished
+        parts and ``resume`` is False.
         """
         job = _described(self.images, self.job)
         self._check_ours()
@@ -185,9 +183,7 @@ class Parts:
     def merged(self) -> Iterator[tuple[str, DNA]]:
         """Merge the DNAs of all parts, one kind at a time, lazily; two DNAs are in memory at a time.
 
-        Raises:
-            ValueError: If no image could be read.
-
+        ValueError if no image could be read.
         """
         unreadable = self.unreadable()
         num_images = sum(record["num_images"] for record in self._records())

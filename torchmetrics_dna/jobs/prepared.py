@@ -38,9 +38,6 @@ def measure_prepared(
     Returns:
         Features of each preparation, float32, ``(images, n)``, and a line for each image that was left out.
 
-    Raises:
-        ValueError: If there are no images, or one can't be read.
-
     """
     if by_batch and len(preparations) > 1:
         passes = [

@@ -246,10 +246,5 @@ def open_images(sides: Sequence[Source], what: str, reading: Reading | None) -> 
     return opened
 
 
-def open_indexed_images(sides: Sequence[Source], what: str, reading: Reading | None) -> list[ImageSource]:
-    """Open sides that must be images with an index; ValueError if a side is a stream."""
-    return [indexed(side, what) for side in open_images(sides, what, reading)]
-
-
 def _as_measured(dna: DNA) -> Measured:
     return Measured({dna.kind: dna}, [])
