@@ -28,9 +28,9 @@ from torchmetrics_dna.images.sources import check_used
 from torchmetrics_dna.jobs.elsewhere import check_elsewhere
 from torchmetrics_dna.jobs.features import SpatialMeans
 from torchmetrics_dna.jobs.frechet_plan import plan_for
+from torchmetrics_dna.jobs.groups import folds_of_pairs
 from torchmetrics_dna.jobs.job import Job, is_small_job
 from torchmetrics_dna.jobs.measure import Measured, measure
-from torchmetrics_dna.jobs.pairs import folds_of_pairs
 from torchmetrics_dna.statistics.folds import check_num_folds
 from torchmetrics_dna.statistics.resolve import check_of_dnas, resolve
 
@@ -44,8 +44,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.extractors import DNAExtractor
     from torchmetrics_dna.images import Images, ImageSource, Source
     from torchmetrics_dna.jobs.engine import Engine
-    from torchmetrics_dna.jobs.groups import Groups
-    from torchmetrics_dna.jobs.pairs import Pairs
+    from torchmetrics_dna.jobs.groups import Groups, Pairs
     from torchmetrics_dna.neurons.index import Neurons
     from torchmetrics_dna.neurons.ranges import ActivationRanges
     from torchmetrics_dna.statistics.resolve import Feature
