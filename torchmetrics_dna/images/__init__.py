@@ -9,14 +9,7 @@ if TYPE_CHECKING:
     from torchmetrics_dna.images.reading import Reading
     from torchmetrics_dna.images.sources import Source, open_source
 
-__all__ = [
-    "ImageSource",
-    "ImageStream",
-    "Images",
-    "Reading",
-    "Source",
-    "open_source",
-]
+__all__ = ["ImageSource", "ImageStream", "Images", "Reading", "Source", "open_source"]
 
 _HOME = {
     "ImageSource": "images.base",
