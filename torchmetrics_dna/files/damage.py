@@ -28,13 +28,13 @@ def refusing(path: str | os.PathLike[str], what: str) -> Iterator[None]:
     except Exception as err:
         if isinstance(err, OSError) and err.filename is not None:
             raise
-        reason = shortened(" ".join(str(err).split()))
+        reason = truncated(" ".join(str(err).split()))
         if type(err) is not ValueError:
             reason = f"it is damaged ({type(err).__name__}: {reason})"
         raise ValueError(f"Can't read {str(path)!r} as {what}: {reason}") from err
 
 
-def shortened(text: str) -> str:
+def truncated(text: str) -> str:
     """Truncate a foreign text to 300 characters; a server may send any length."""
     return text if len(text) <= _MOST_REASON else f"{text[:_MOST_REASON]}..."
 
@@ -50,7 +50,7 @@ def reason_of(err: Exception) -> str:
     reason = " ".join(str(err).split())
     if not reason or isinstance(err, LookupError):
         reason = f"{type(err).__name__}: {reason}".removesuffix(": ")
-    return shortened(reason)
+    return truncated(reason)
 
 
 def read_json(path: str | os.PathLike[str], kind: type) -> Any:

@@ -11,7 +11,7 @@ from reprlib import repr as brief
 from typing import Any
 
 from torchmetrics_dna.files.atomic import replacing
-from torchmetrics_dna.files.damage import shortened
+from torchmetrics_dna.files.damage import truncated
 
 PREFIX = "hub:"
 _SCHEMES = ("https://", "http://")
@@ -167,4 +167,4 @@ def _checkpoint(address: str) -> Path:
 
 
 def _first_line(err: Exception) -> str:
-    return shortened(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))
+    return truncated(next((line.strip() for line in str(err).splitlines() if line.strip()), type(err).__name__))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from functools import partial
-from textwrap import shorten
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from PIL import UnidentifiedImageError
@@ -243,7 +242,7 @@ def unreadable(name: str, err: Exception) -> str:
     """Describe an error of an image or a shard in one line."""
     if isinstance(err, BrokenShardError):
         return str(err)
-    reason = shorten(reason_of(err), 500)  # zipfile, for example, quotes damaged names
+    reason = reason_of(err)
     if isinstance(err, UnidentifiedImageError):
         reason = "it is not an image file"
         if name.lower().endswith((".tif", ".tiff")):
