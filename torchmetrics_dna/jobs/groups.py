@@ -60,10 +60,7 @@ def group_names(images: ImageSource, groups: Groups) -> list[object]:
         ValueError: If ``groups`` is none of these, or an image has no group.
 
     Example:
-        >>> from torchmetrics_dna.files.visible import images_in_words
-    from torchmetrics_dna.functional.permutation import LEAST_FOLDS
-    from torchmetrics_dna.images import ImageSource
-    from torchmetrics_dna.statistics.folds import group_folds
+        >>> from torchmetrics_dna.images import ImageSource
         >>> images = ImageSource(["clips/a_01.png", "clips/a_02.png", "clips/b_01.png"], str, "clips")
         >>> group_names(images, "prefix:[a-z]+")
         ['a', 'a', 'b']
